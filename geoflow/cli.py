@@ -1,0 +1,288 @@
+"""The command line. It knows nothing but the library; exit status 0, 1 (a bug), 2 (usage), 3 (some inputs failed)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from geoflow.errors import ConfigError, EnvironmentBroken, GeoFlowError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geoflow.runner import RunResult
+
+app = typer.Typer(
+    help="Turn videos into 3D training data: depth, camera poses, tracks and hands.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="output folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else")]
+PipelineName = Annotated[str, typer.Option("--pipeline", help="name in configs/pipelines/, or a file")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="change a parameter")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to join; default: $RAY_ADDRESS, else a local one")]
+Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="keep what OUT already holds, or compute it again")]
+
+
+@app.command()
+def run(
+    inputs: Annotated[list[str], typer.Argument(help="files, folders, globs, frame folders, manifests, URIs")],
+    out: Out,
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+    fps: Annotated[float | None, typer.Option(help="resample to this frame rate")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="process at this size")] = None,
+    limit: Annotated[int | None, typer.Option(help="stop after this many frames of each video")] = None,
+    intrinsics: Annotated[
+        str | None, typer.Option(metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright source")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    address: Address = None,
+    resume: Fresh = True,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first input that fails")] = False,
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="refuse models whose licence forbids commercial use")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Process videos into OUT/videos/<name>.h5 and an index."""
+    from geoflow.runner import run as run_pipeline
+
+    result = run_pipeline(
+        inputs,
+        out,
+        pipeline,
+        settings=_settings(set_),
+        fps=fps,
+        size=_size(size),
+        limit=limit,
+        intrinsics=_intrinsics(intrinsics),
+        masks=masks,
+        address=address,
+        resume=resume,
+        fail_fast=fail_fast,
+        commercial=commercial,
+        console=_console(),
+    )
+    _end(result, result.to_dict(), as_json)
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    pipeline: PipelineName = "embedded",
+    frames: Annotated[int, typer.Option(help="length of the clip")] = 150,
+    size: Annotated[str, typer.Option(metavar="WxH")] = "320x240",
+    seed: Annotated[int, typer.Option(help="another scene and path")] = 0,
+    set_: Settings = None,
+    address: Address = None,
+    resume: Fresh = True,
+    as_json: AsJson = False,
+) -> None:
+    """Render a clip with exact ground truth, run the pipeline on it, score it and write the report."""
+    from geoflow.demo import demo as run_demo
+    from geoflow.evaluate import render_table
+
+    result = run_demo(
+        out,
+        pipeline=pipeline,
+        num_frames=frames,
+        size=_size(size) or (320, 240),
+        seed=seed,
+        resume=resume,
+        settings=_settings(set_),
+        address=address,
+        console=_console(),
+    )
+    if not as_json and result.scores:
+        _stdout().print(render_table(result.scores))
+        print(f"report: {result.report}")
+    _end(result.run, result.to_dict(), as_json)
+
+
+@app.command()
+def synth(
+    video: Annotated[Path, typer.Argument(help="the .mp4 to write; the truth goes beside it as .gt.h5")],
+    frames: Annotated[int, typer.Option(min=2)] = 120,
+    size: Annotated[str, typer.Option(metavar="WxH")] = "320x240",
+    fps: Annotated[float, typer.Option(min=0.1)] = 30.0,
+    motion: Annotated[str, typer.Option(help="handheld, orbit, still or rotate")] = "handheld",
+    moving: Annotated[int, typer.Option(min=0, help="moving objects")] = 1,
+    seed: int = 0,
+) -> None:
+    """Render a procedural scene with exact depth, poses and tracks."""
+    from geoflow.synth import render_clip
+
+    width, height = _size(size) or (320, 240)
+    truth = video.with_suffix(".gt.h5")
+    render_clip(
+        video, truth, num_frames=frames, width=width, height=height, fps=fps, motion=motion, moving=moving, seed=seed
+    )
+    print(f"{video}\n{truth}")
+
+
+@app.command()
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="a store, OUT/videos/<name>.h5")],
+    gt: Annotated[Path, typer.Option("--gt", help="ground truth, as `geoflow synth` writes it")],
+    as_json: AsJson = False,
+) -> None:
+    """Score a store against ground truth."""
+    from geoflow.evaluate import evaluate_store, render_table
+
+    scores = evaluate_store(file, gt)
+    if as_json:
+        _print_json(scores.to_dict())
+    else:
+        _stdout().print(render_table(scores))
+
+
+@app.command()
+def info(file: Annotated[Path, typer.Argument(help="a store")], as_json: AsJson = False) -> None:
+    """Say what a store holds."""
+    from geoflow.store.info import describe, render
+    from geoflow.store.reader import open_video
+
+    with open_video(file) as video:
+        summary = describe(video)
+    if as_json:
+        _print_json(summary)
+    else:
+        _stdout().print(render(summary))
+
+
+@app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(help="a run's folder, or one store")],
+    quick: Annotated[bool, typer.Option("--quick", help="names, types, shapes and attributes only")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that everything is there, whole and within the schema; exit status 3 when it is not."""
+    from geoflow.store.verify import verify_run, verify_store
+
+    problems = (verify_run if out.is_dir() else verify_store)(out, deep=not quick)
+    if as_json:
+        _print_json({"path": str(out), "problems": problems})
+    else:
+        print("\n".join(problems) or f"{out}: no problems")
+    raise typer.Exit(3 if problems else 0)
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
+    """Write OUT/report.html."""
+    from geoflow.report import write_report
+
+    print(write_report(out))
+
+
+@app.command()
+def plan(
+    inputs: Annotated[list[str], typer.Argument(help="as for `run`")],
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `run` would do, without doing it: inputs, segments, stages and their pools on this machine."""
+    from geoflow.plan import make_plan, render_plan
+
+    found = make_plan(inputs, pipeline, settings=_settings(set_))
+    if as_json:
+        _print_json(found)
+    else:
+        _stdout().print(render_plan(found))
+
+
+def main() -> NoReturn:
+    """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except (ConfigError, InputError, EnvironmentBroken) as error:
+        _complain(error, 2)
+    except GeoFlowError as error:
+        _complain(error, 3)
+    except KeyboardInterrupt:
+        print("stopped; finished videos are kept, run again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(0)
+
+
+def _complain(error: Exception, status: int) -> NoReturn:
+    print(f"geoflow: {error}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _end(result: RunResult, data: dict[str, Any], as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json(data)
+    else:
+        print(f"{len(result.complete)} complete, {len(result.failed)} failed: {result.out}")
+    raise typer.Exit(result.exit_status)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, ensure_ascii=False, default=str))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr)
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _settings(pairs: list[str] | None) -> dict[str, Any]:
+    import yaml
+
+    settings = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair}: write it as STAGE.PARAM=VALUE")
+        settings[key.strip()] = yaml.safe_load(value)
+    return settings
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise ConfigError(f"--size {text}: write it as WIDTHxHEIGHT, such as 640x360") from None
+    if width < 1 or height < 1:
+        raise ConfigError(f"--size {text}: width and height should be positive")
+    return width, height
+
+
+def _intrinsics(text: str | None) -> tuple[float, float, float, float] | None:
+    """Four numbers as they are, or a file that holds them or a 3x3 matrix (text, JSON or YAML)."""
+    if text is None:
+        return None
+    path = Path(text)
+    source = path.read_text() if path.is_file() else text
+    try:
+        values = [float(part) for part in source.replace("[", " ").replace("]", " ").replace(",", " ").split()]
+    except ValueError:
+        values = []
+    if len(values) == 9:
+        values = [values[0], values[4], values[2], values[5]]
+    if len(values) != 4:
+        raise ConfigError(f"--intrinsics {text}: expected fx,fy,cx,cy or a file with them or with a 3x3 matrix")
+    return values[0], values[1], values[2], values[3]
+
+
+if __name__ == "__main__":
+    main()

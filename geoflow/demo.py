@@ -1,0 +1,66 @@
+"""`geoflow demo`: a clip whose truth is known exactly, the pipeline on it, the scores and the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoflow.runner import RunResult, run
+from geoflow.store.paths import RunPaths
+from geoflow.store.whole import write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geoflow.evaluate import Scores
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """A demo's run, its scores (None when the run failed) and its report."""
+
+    run: RunResult
+    scores: Scores | None
+    report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        scores = self.scores.to_dict() if self.scores else None
+        return {**self.run.to_dict(), "scores": scores, "report": str(self.report)}
+
+
+def demo(
+    out: str | Path,
+    *,
+    pipeline: str = "embedded",
+    num_frames: int = 150,
+    size: tuple[int, int] = (320, 240),
+    seed: int = 0,
+    resume: bool = True,
+    settings: dict[str, Any] | None = None,
+    address: str | None = None,
+    console: Console | None = None,
+) -> DemoResult:
+    """Render a clip into `out/clip`, run the pipeline on it, score it, and write scores.json and report.html.
+
+    The clip is rendered again only when its settings have changed.
+    """
+    from geoflow.evaluate import evaluate_store
+    from geoflow.report import write_report
+    from geoflow.synth import render_clip
+
+    paths = RunPaths(Path(out).resolve())
+    name = f"demo_{size[0]}x{size[1]}_{num_frames}_{seed}"
+    video, truth = paths.root / "clip" / f"{name}.mp4", paths.root / "clip" / f"{name}.gt.h5"
+    if not (video.is_file() and truth.is_file()):
+        if console:
+            console.print(f"rendering {num_frames} frames of a synthetic room with exact ground truth")
+        video.parent.mkdir(parents=True, exist_ok=True)
+        render_clip(video, truth, num_frames=num_frames, width=size[0], height=size[1], seed=seed)
+    result = run(video, out, pipeline, resume=resume, settings=settings, address=address, console=console)
+    scores = None
+    if result.complete:
+        scores = evaluate_store(result.complete[0].path, truth)
+        write_whole(paths.scores, json.dumps({result.complete[0].name: scores.to_dict()}, indent=1).encode())
+    return DemoResult(result, scores, write_report(paths.root))

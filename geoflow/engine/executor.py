@@ -1,0 +1,429 @@
+"""The loop that talks to Ray. Every decision it takes is a function of `schedule.py`.
+
+The driver waits on the small outcome of each call and passes the field refs on unread. A field is dropped when
+its last consumer is done. Ordered stages are handed each video's segments one by one; what they carry from one
+to the next is an object ref too, so a new actor can go on where a dead one stopped.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geoflow.engine import environments, schedule
+from geoflow.engine.graph import PROBED, Graph, expected_bytes
+from geoflow.engine.pool import Pool, Worker
+from geoflow.engine.probing import Probe, submit_probe
+from geoflow.engine.schedule import Kind, Verdict
+from geoflow.engine.state import SegmentRun, VideoRun
+from geoflow.errors import EnvironmentBroken
+from geoflow.inputs import Input
+from geoflow.pipeline import Pipeline
+from geoflow.segments import VideoInfo, count_segments, plan_segments
+from geoflow.stage import Stage
+
+Emit = Callable[..., None]  # emit(event, **data)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far the engine goes."""
+
+    budget_bytes: int  # of segments in flight
+    max_segments: int = 64  # in flight; the byte budget is normally the tighter bound
+    max_attempts: int = 3  # calls of one stage on one segment
+    probes_ahead: int = 4  # videos probed before their turn
+    fail_fast: bool = False
+
+
+@dataclass(eq=False)
+class Call:
+    """One submitted `process`."""
+
+    node: int
+    run: SegmentRun
+    worker: Worker
+    refs: list[Any]
+    level: int
+
+
+class Executor:
+    """Runs one pipeline over many inputs. Use once: `Executor(...).run(inputs)`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        probe: Probe,
+        limits: Limits,
+        *,
+        cpus: float,
+        gpus: float,
+        emit: Emit,
+        already_done: Callable[[VideoInfo], dict[str, Any] | None] = lambda info: None,
+    ) -> None:
+        self._pipeline, self._probe, self._limits = pipeline, probe, limits
+        self._emit, self._already_done = emit, already_done
+        self._stages = [spec.make_stage() for spec in pipeline.stages]
+        self._graph = Graph.build([(s.slot, st, s.optional) for s, st in zip(pipeline.stages, self._stages)])
+        self._pools = self._make_pools(cpus, gpus)
+        self._downstream_first = sorted(self._graph.nodes, key=lambda node: -node.depth)
+        self._disabled: dict[int, str] = {}  # node -> why it cannot run at all
+        self._ready: list[list[tuple[Any, int, SegmentRun]]] = [[] for _ in self._graph.nodes]
+        self._tick = itertools.count()  # breaks ties in the heaps
+        self._pending: dict[Any, Callable[[Any], None]] = {}  # ref -> what to do once it is there
+        self._videos: list[VideoRun] = []
+        self._unprobed: deque[VideoRun] = deque()
+        self._active: deque[VideoRun] = deque()  # probed, with segments still to admit; in input order
+        self._finishing: list[VideoRun] = []  # all segments done, a stage's `finish` still to be called
+        self._probing = 0
+        self._reserved = 0  # bytes promised to the segments in flight
+        self._in_flight = 0
+
+    @property
+    def disabled(self) -> dict[str, str]:
+        """Slots of optional stages that could not run, with the reason."""
+        return {self._graph.nodes[node].slot: reason for node, reason in self._disabled.items()}
+
+    def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
+        """Take every input to `complete`, `skipped` or `failed`; returns them in order.
+
+        Raises EnvironmentBroken when a stage that is not optional cannot be started.
+        """
+        import ray
+
+        self._videos = [VideoRun(order, item) for order, item in enumerate(inputs)]
+        self._unprobed = deque(self._videos)
+        unfinished = len(self._videos)
+        try:
+            for node in range(len(self._pools)):
+                self._start(node)
+            while unfinished:
+                self._probe_ahead()
+                self._admit()
+                self._dispatch()
+                done, _ = ray.wait(list(self._pending), num_returns=1, timeout=1.0, fetch_local=False)
+                if done:  # whatever else has arrived by now is handled in the same turn
+                    done, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
+                for ref in done:
+                    if (handle := self._pending.pop(ref, None)) is not None:
+                        handle(ref)
+                unfinished = sum(not video.over for video in self._videos)
+            return self._videos
+        finally:
+            for pool in self._pools:
+                pool.stop()
+
+    # Pools
+
+    def _make_pools(self, cpus: float, gpus: float) -> list[Pool]:
+        specs = self._pipeline.stages
+        needs = [
+            schedule.PoolNeed(s.slot, s.num_cpus, s.num_gpus, s.weight, stage.ordered, s.actors)
+            for s, stage in zip(specs, self._stages)
+        ]
+        sizes = schedule.size_pools(needs, cpus=cpus, gpus=gpus)
+        return [Pool(s, sizes[s.slot], environments.load_runtime_env(s.env) if s.env else {}) for s in specs]
+
+    def _start(self, node: int) -> None:
+        for worker in self._pools[node].start():
+            self._pending[worker.loading] = lambda ref, w=worker: self._loaded(node, w, ref)
+
+    def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
+        outcome, pool = _get(ref), self._pools[node]
+        if "error" not in outcome:
+            worker.loading = None
+            self._emit("actor_ready", slot=pool.spec.slot, seconds=outcome["seconds"], pid=outcome["pid"])
+        elif isinstance(outcome["error"].get("exception"), Exception) and pool.spec.env:
+            reason = environments.explain_failure(outcome["error"]["exception"], pool.spec.env)
+            self._disable(node, {**outcome["error"], "message": reason})
+        elif outcome["error"]["kind"] == Kind.DIED and pool.bury(worker):
+            self._start(node)
+        else:
+            self._disable(node, outcome["error"])
+
+    def _disable(self, node: int, error: dict[str, Any]) -> None:
+        """A stage cannot run at all: go on without it where it is optional, else give the run up."""
+        row = self._graph.nodes[node]
+        if not row.optional:
+            raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {error['message']}")
+        if node in self._disabled:
+            return
+        self._disabled[node] = error["message"]
+        self._emit("stage_disabled", slot=row.slot, reason=error["message"])
+        for _, _, run in self._ready[node]:
+            self._skip(node, run)
+        self._ready[node].clear()
+
+    # Videos
+
+    def _probe_ahead(self) -> None:
+        while self._unprobed and self._probing + len(self._active) < self._limits.probes_ahead:
+            video = self._unprobed.popleft()
+            outcome, *arrays = submit_probe(self._probe, video.input)
+            self._probing += 1
+            self._pending[outcome] = lambda ref, v=video, a=arrays: self._probed(v, a, ref)
+
+    def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
+        self._probing -= 1
+        outcome = _get(ref)
+        if video.over:
+            return
+        if "error" in outcome:
+            self._fail(video, outcome["error"])
+            return
+        info = video.info = outcome["info"]
+        if (result := self._already_done(info)) is not None:
+            video.status, video.result = "skipped", result
+            self._emit("video_skipped", video=info.name)
+            return
+        size, overlap = self._pipeline.segment.size, self._pipeline.segment.overlap
+        video.probed = dict(zip(PROBED, arrays))
+        video.num_segments = count_segments(info.num_frames, size, overlap)
+        video.plan = plan_segments(info, size, overlap)
+        video.cursor = {node.index: 0 for node in self._graph.nodes if node.ordered}
+        video.status, video.began = "running", time.time()
+        self._active.append(video)
+        self._emit("video_planned", video=info.name, frames=info.num_frames, segments=video.num_segments)
+
+    def _admit(self) -> None:
+        """Start segments, those of the first video first, as long as they fit."""
+        while self._active:
+            video = self._active[0]
+            segment = video.upcoming = video.upcoming or next(video.plan, None)
+            if segment is None or video.over:
+                self._active.popleft()
+                continue
+            expected = expected_bytes(self._graph, segment)
+            if not schedule.may_admit(
+                in_flight_bytes=self._reserved,
+                expected_bytes=expected,
+                budget=self._limits.budget_bytes,
+                segments_in_flight=self._in_flight,
+                limit=self._limits.max_segments,
+            ):
+                return
+            run = SegmentRun(video, segment, reserved=expected)
+            video.upcoming = None
+            video.open[segment.index] = run
+            self._reserved += expected
+            self._in_flight += 1
+            for node in self._graph.nodes:
+                self._offer(node.index, run)
+
+    def _complete_segment(self, run: SegmentRun) -> None:
+        video = run.video
+        self._close(run)
+        video.records.append(run.record())
+        self._emit(
+            "segment_complete",
+            video=video.name,
+            index=run.segment.index,
+            start=run.segment.start,
+            stop=run.segment.stop,
+            seconds=run.seconds,
+            notes=run.notes,
+        )
+        if len(video.records) == video.num_segments:
+            video.to_finish = [n.index for n in self._graph.nodes if n.ordered]
+            self._finishing.append(video)
+
+    def _close(self, run: SegmentRun) -> None:
+        del run.video.open[run.segment.index]
+        self._reserved -= run.reserved
+        self._in_flight -= 1
+
+    # Work
+
+    def _offer(self, node: int, run: SegmentRun) -> None:
+        """Queue `node` for this segment if all it needs is there; go on without it if it never will be."""
+        if run.video.over or not run.ready(node, self._graph):
+            return
+        lacking = run.lacks(node, self._graph)
+        if node in self._disabled or (lacking and self._graph.nodes[node].optional):
+            self._skip(node, run)
+        elif lacking:
+            slot = self._graph.nodes[node].slot
+            self._fail(run.video, {"message": f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run"})
+        else:
+            key = schedule.priority(run.video.order, run.segment.index, self._graph.nodes[node].depth)
+            heapq.heappush(self._ready[node], (key, next(self._tick), run))
+
+    def _dispatch(self) -> None:
+        for video in [v for v in self._finishing if not v.over]:
+            self._submit_finish(video)
+        for row in self._downstream_first:
+            heap, pool = self._ready[row.index], self._pools[row.index]
+            while heap and (worker := pool.choose(backlog=len(heap))) is not None:
+                _, _, run = heapq.heappop(heap)
+                if not run.video.over:
+                    self._submit(row.index, run, worker)
+
+    def _submit(self, node: int, run: SegmentRun, worker: Worker) -> None:
+        row, pool = self._graph.nodes[node], self._pools[node]
+        names, arguments = run.arguments(node, self._graph)
+        state = run.video.state.get(node) if row.ordered else None
+        level = run.ladder.get(row.slot, 0)
+        method = worker.handle.process.options(num_returns=pool.num_returns)
+        refs = method.remote(run.segment, names, level, state, *arguments)
+        call = Call(node, run, worker, refs if isinstance(refs, list) else [refs], level)
+        worker.calls.append(call)
+        run.attempts[node] = run.attempts.get(node, 0) + 1
+        self._pending[call.refs[0]] = lambda ref: self._returned(call, ref)
+
+    def _returned(self, call: Call, ref: Any) -> None:
+        outcome, run, node = _get(ref), call.run, call.node
+        call.worker.calls.remove(call)
+        if "error" in outcome and outcome["error"]["kind"] == Kind.DIED:
+            self._died(node, call.worker)
+        if run.video.over:
+            return
+        if "error" in outcome:
+            self._failed(call, outcome["error"])
+            return
+        row = self._graph.nodes[node]
+        self._pools[node].succeeded()
+        run.seconds[row.slot] = outcome["seconds"]
+        if row.ordered:
+            run.video.state[node] = call.refs[-1]
+        run.keep(node, dict(zip(row.outputs, call.refs[1:])), outcome["bytes"], self._graph)
+        self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **_plain(outcome))
+        self._settle(node, run)
+
+    def _settle(self, node: int, run: SegmentRun) -> None:
+        """`node` is done with the segment, with or without a result: free, pass on, move the order forward."""
+        run.settled.add(node)
+        run.release(node, self._graph)
+        for child in self._graph.children[node]:
+            self._offer(child, run)
+        if self._graph.nodes[node].ordered and not run.video.over:
+            run.video.cursor[node] += 1
+            if (following := run.video.open.get(run.video.cursor[node])) is not None:
+                self._offer(node, following)
+        if len(run.settled) == len(self._graph.nodes) and not run.video.over:
+            self._complete_segment(run)
+
+    def _skip(self, node: int, run: SegmentRun) -> None:
+        run.absent.add(node)
+        self._settle(node, run)
+
+    def _submit_finish(self, video: VideoRun) -> None:
+        """Call the next `finish` of the ordered stages; after the last one the video is complete."""
+        node = video.to_finish[0]
+        worker = self._pools[node].choose(backlog=1)
+        if worker is None:
+            return
+        self._finishing.remove(video)
+        records = sorted(video.records, key=lambda record: record.index)
+        ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
+        self._pending[ref] = lambda done: self._finished(video, worker, done)
+
+    def _finished(self, video: VideoRun, worker: Worker, ref: Any) -> None:
+        outcome, node = _get(ref), video.to_finish[0]
+        if "error" in outcome:
+            error = outcome["error"]
+            video.finish_attempts += 1
+            if error["kind"] == Kind.DIED:
+                self._died(node, worker)
+            if error["kind"] == Kind.DIED and video.finish_attempts < self._limits.max_attempts:
+                self._finishing.append(video)
+            else:
+                self._fail(video, error)
+            return
+        video.result.update(outcome["result"])
+        video.to_finish.pop(0)
+        if video.to_finish:
+            self._finishing.append(video)
+        else:
+            video.status, video.ended, video.state, video.probed = "complete", time.time(), {}, {}
+            self._emit("video_complete", video=video.name, seconds=video.ended - video.began, **video.result)
+
+    # Trouble
+
+    def _failed(self, call: Call, error: dict[str, Any]) -> None:
+        run, row = call.run, self._graph.nodes[call.node]
+        verdict = schedule.judge(
+            Kind(error["kind"]),
+            attempts=run.attempts[call.node],
+            max_attempts=self._limits.max_attempts,
+            level=call.level,
+            rungs=len(self._stages[call.node].ladder),
+            optional=row.optional,
+        )
+        self._emit(
+            "stage_failed",
+            video=run.video.name,
+            index=run.segment.index,
+            slot=row.slot,
+            verdict=verdict.value,
+            attempt=run.attempts[call.node],
+            message=error["message"],
+            traceback=error.get("traceback", ""),
+        )
+        if verdict is Verdict.FAIL:
+            where = "" if error["kind"] == Kind.INPUT else f"{row.slot} failed on {run.segment}: "
+            self._fail(run.video, {**error, "message": where + error["message"]})
+        elif verdict is Verdict.SKIP:
+            run.notes.append(f"without {row.slot}: {error['message']}")
+            self._skip(call.node, run)
+        else:
+            if verdict is Verdict.CHEAPER:
+                run.ladder[row.slot] = call.level + 1
+                run.attempts[call.node] = 0
+            self._offer(call.node, run)
+
+    def _died(self, node: int, worker: Worker) -> None:
+        """Replace a dead actor, once; the calls that were queued on it come back here one by one."""
+        pool = self._pools[node]
+        if worker not in pool.workers:
+            return
+        for waiting in list(worker.calls):  # they never ran, so this attempt does not count against them
+            waiting.run.attempts[node] -= 1
+        slot = pool.spec.slot
+        self._emit("actor_died", slot=slot)
+        if pool.bury(worker):
+            self._start(node)
+        elif not pool.workers:
+            self._disable(node, {"message": f"its actors keep dying ({pool.max_replacements + 1} in a row)"})
+
+    def _fail(self, video: VideoRun, error: dict[str, Any]) -> None:
+        """The video ends as failed; what still runs for it is ignored when it comes back."""
+        video.status, video.reason, video.ended = "failed", error["message"], time.time()
+        self._emit("video_failed", video=video.name, reason=video.reason, traceback=error.get("traceback", ""))
+        for run in list(video.open.values()):
+            self._close(run)
+        video.probed, video.state = {}, {}
+        if self._limits.fail_fast:
+            for other in self._videos:
+                if not other.over:
+                    self._fail_quietly(other)
+
+    def _fail_quietly(self, video: VideoRun) -> None:
+        video.status, video.reason, video.ended = "failed", "not finished: another input failed first", time.time()
+        self._emit("video_failed", video=video.name, reason=video.reason, traceback="")
+
+
+def _get(ref: Any) -> dict[str, Any]:
+    """The outcome behind a ref; what Ray raises becomes an outcome with an error, too."""
+    import ray
+
+    try:
+        return ray.get(ref)
+    except (ray.exceptions.OutOfMemoryError, ray.exceptions.OutOfDiskError) as error:
+        return {"error": {"kind": Kind.MEMORY, "message": str(error), "exception": error}}
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        return {"error": {"kind": Kind.ENVIRONMENT, "message": str(error), "exception": error}}
+    except ray.exceptions.RayTaskError as error:  # the call itself could not be made, e.g. its arguments are lost
+        return {"error": {"kind": Kind.STAGE, "message": str(error.cause), "traceback": str(error), "exception": error}}
+    except ray.exceptions.RayError as error:
+        return {"error": {"kind": Kind.DIED, "message": f"{type(error).__name__}: {error}", "exception": error}}
+
+
+def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
+    return {key: outcome[key] for key in ("began", "seconds", "cpu_seconds", "pid")} | {
+        "bytes": sum(outcome["bytes"].values())
+    }

@@ -1,0 +1,105 @@
+"""What a person sees of a run while it runs: bars with rates and ETA on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_LINE_EVERY_S = 20.0
+
+
+class ConsoleProgress:
+    """Observes the ledger's events and draws them; use as a context manager."""
+
+    def __init__(self, console: Console, num_inputs: int, num_stages: int) -> None:
+        self._console, self._num_inputs, self._num_stages = console, num_inputs, num_stages
+        self._live = console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("[dim]{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._frames: dict[str, int] = {}
+        self._work: dict[str, float] = {}  # video -> stage calls expected
+        self._done: dict[str, int] = {}
+        self._over = 0
+        self._began = self._last_line = time.monotonic()
+
+    def __enter__(self) -> ConsoleProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bars.stop()
+
+    def observe(self, row: dict[str, Any]) -> None:
+        handler = getattr(self, f"_on_{row['event']}", None)
+        if handler is not None:
+            handler(row)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _on_video_planned(self, row: dict[str, Any]) -> None:
+        name = row["video"]
+        self._frames[name] = row["frames"]
+        self._work[name] = row["segments"] * self._num_stages
+        self._done[name] = 0
+        self._tasks[name] = self._bars.add_task(
+            escape(name), total=self._work[name], detail=f"{row['frames']} frames in {row['segments']} segments"
+        )
+
+    def _on_stage_done(self, row: dict[str, Any]) -> None:
+        name = row["video"]
+        self._done[name] += 1
+        self._bars.advance(self._tasks[name])
+        if not self._live and time.monotonic() - self._last_line > _LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            done, work = sum(self._done.values()), sum(self._work.values())
+            elapsed = self._last_line - self._began
+            left = elapsed * (work - done) / max(done, 1)
+            self._say(f"{100 * done / work:3.0f}% of {len(self._work)} video(s), about {left:.0f} s left for these")
+
+    def _on_video_complete(self, row: dict[str, Any]) -> None:
+        rate = self._frames[row["video"]] / max(row["seconds"], 1e-9)
+        self._end(
+            row["video"], f"[green]complete[/] {escape(row['video'])}  {row['seconds']:.1f} s, {rate:.1f} frames/s"
+        )
+
+    def _on_video_failed(self, row: dict[str, Any]) -> None:
+        self._end(row["video"], f"[red]failed[/]   {escape(row['video'])}: {escape(row['reason'])}")
+
+    def _on_video_skipped(self, row: dict[str, Any]) -> None:
+        self._end(row["video"], f"[green]complete[/] {escape(row['video'])}  (from an earlier run)")
+
+    def _on_stage_disabled(self, row: dict[str, Any]) -> None:
+        self._say(f"[yellow]going on without {row['slot']}[/]: {escape(row['reason'])}")
+
+    def _on_stage_failed(self, row: dict[str, Any]) -> None:
+        if row["verdict"] != "fail":
+            text = f"{row['slot']} failed on {row['video']} segment {row['index']} ({row['verdict']}): {row['message']}"
+            self._say(f"[yellow]{escape(text)}[/]")
+
+    def _on_actor_died(self, row: dict[str, Any]) -> None:
+        self._say(f"[yellow]an actor of {row['slot']} died; replacing it[/]")
+
+    def _end(self, name: str, line: str) -> None:
+        self._over += 1
+        if (task := self._tasks.pop(name, None)) is not None:
+            self._bars.remove_task(task)
+        self._frames.pop(name, None)
+        self._work.pop(name, None)
+        self._done.pop(name, None)
+        count = f"[dim]({self._over}/{self._num_inputs})[/] " if self._num_inputs > 1 else ""
+        self._say(count + line)

@@ -1,0 +1,138 @@
+"""The engine's decisions, as pure functions: what runs next, what may start, what a failure means, how big pools are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+def priority(video_order: int, segment_index: int, depth: int) -> tuple[int, int, int]:
+    """Sort key of a ready task: the oldest segment first, then the stage furthest downstream."""
+    return (video_order, segment_index, -depth)
+
+
+def may_admit(*, in_flight_bytes: int, expected_bytes: int, budget: int, segments_in_flight: int, limit: int) -> bool:
+    """Whether another segment may start.
+
+    One always may, else a segment larger than the budget would never run; beyond that it must fit.
+
+    >>> may_admit(in_flight_bytes=0, expected_bytes=99, budget=10, segments_in_flight=0, limit=4)
+    True
+    >>> may_admit(in_flight_bytes=5, expected_bytes=6, budget=10, segments_in_flight=1, limit=4)
+    False
+    """
+    if segments_in_flight == 0:
+        return True
+    return segments_in_flight < limit and in_flight_bytes + expected_bytes <= budget
+
+
+def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
+    """Calls to keep queued on one worker.
+
+    Two, so that the next call's arguments are local before the current one ends; one when the backlog is so
+    short that queueing would starve another worker; none while the worker is still loading its model.
+
+    >>> queue_depth(backlog=10, workers=2, loading=False), queue_depth(backlog=2, workers=2, loading=False)
+    (2, 1)
+    """
+    if loading:
+        return 0
+    return 2 if backlog > workers else 1
+
+
+class Kind(str, Enum):
+    """Why a call failed."""
+
+    INPUT = "input"  # the video itself is at fault
+    STORE = "store"  # the output cannot be written
+    STAGE = "stage"  # the backend raised, or broke the field table
+    MEMORY = "memory"  # out of memory, on the host or on the GPU
+    DIED = "died"  # the actor's process, or its node, is gone
+    ENVIRONMENT = "environment"  # the actor never came up
+
+
+class Verdict(str, Enum):
+    """What to do about it."""
+
+    RETRY = "retry"
+    CHEAPER = "cheaper"  # retry one rung further down the stage's ladder
+    SKIP = "skip"  # an optional stage: this segment goes on without its fields
+    FAIL = "fail"  # the video is failed with a reason; other inputs go on
+
+
+def judge(kind: Kind, *, attempts: int, max_attempts: int, level: int, rungs: int, optional: bool) -> Verdict:
+    """What follows from a failure after `attempts` calls, `level` rungs down a ladder of `rungs`.
+
+    >>> judge(Kind.INPUT, attempts=1, max_attempts=3, level=0, rungs=0, optional=False)
+    <Verdict.FAIL: 'fail'>
+    >>> judge(Kind.MEMORY, attempts=1, max_attempts=3, level=0, rungs=2, optional=False)
+    <Verdict.CHEAPER: 'cheaper'>
+    """
+    give_up = Verdict.SKIP if optional else Verdict.FAIL
+    if kind in (Kind.INPUT, Kind.STORE):
+        return Verdict.FAIL
+    if kind is Kind.ENVIRONMENT:
+        return give_up
+    if kind is Kind.MEMORY and level < rungs:
+        return Verdict.CHEAPER
+    return Verdict.RETRY if attempts < max_attempts else give_up
+
+
+@dataclass(frozen=True)
+class PoolNeed:
+    """What one stage asks for; `fixed` is the number of actors the user set, if any."""
+
+    slot: str
+    num_cpus: float
+    num_gpus: float
+    weight: float
+    ordered: bool
+    fixed: int | None = None
+
+
+@dataclass(frozen=True)
+class PoolSize:
+    """What it gets: `cpu_share` is what each actor books at Ray, `threads` what it may keep busy."""
+
+    actors: int
+    cpu_share: float
+    threads: int
+
+
+def size_pools(needs: Sequence[PoolNeed], *, cpus: float, gpus: float) -> dict[str, PoolSize]:
+    """Size every pool so that all of them fit at once: a pool that waits for resources would block the pipeline.
+
+    Each pool gets one actor. Further CPUs go, one actor at a time, to the stage with the most weight per
+    actor; further GPU shares likewise, as long as the GPUs hold them. Ordered stages stay at one actor, as
+    do stages without weight. When even one actor each does not fit, the booked shares shrink together
+    (Ray's CPUs are bookkeeping) and the operating system shares the cores out.
+    """
+    count = {need.slot: need.fixed or 1 for need in needs}
+
+    def booked(attribute: str) -> float:
+        return sum(getattr(need, attribute) * count[need.slot] for need in needs)
+
+    while True:
+        growable = [
+            need
+            for need in needs
+            if need.fixed is None
+            and not need.ordered
+            and need.weight > 0
+            and booked("num_cpus") + need.num_cpus <= cpus
+            and (need.num_gpus == 0 or booked("num_gpus") + need.num_gpus <= gpus)
+        ]
+        if not growable:
+            break
+        neediest = max(growable, key=lambda need: need.weight / count[need.slot])
+        count[neediest.slot] += 1
+    shrink = min(1.0, cpus / max(booked("num_cpus"), 1e-9))
+    return {
+        need.slot: PoolSize(
+            actors=count[need.slot],
+            cpu_share=max(0.001, int(need.num_cpus * shrink * 1000) / 1000),
+            threads=max(1, int(min(need.num_cpus, cpus))),
+        )
+        for need in needs
+    }

@@ -1,0 +1,132 @@
+"""The actor that runs one stage. It imports only what every model's environment has: Ray, numpy, GeoFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import traceback
+from typing import Any
+
+from geoflow import backends, fields
+from geoflow.engine.wire import pack, unpack
+from geoflow.errors import InputError, StageError, StoreError
+from geoflow.segments import Segment, VideoInfo
+from geoflow.stage import SegmentRecord
+
+
+def classify(error: BaseException) -> str:
+    """The `schedule.Kind` of an exception, by type and, for frameworks not installed here, by name and text."""
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, StoreError):
+        return "store"
+    text = f"{type(error).__name__}: {error}".lower()
+    if isinstance(error, MemoryError) or "outofmemory" in text or "out of memory" in text:
+        return "memory"
+    return "stage"
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An exception as plain strings: those of a foreign environment cannot be unpickled in the driver."""
+    return {
+        "kind": classify(error),
+        "message": f"{error}"
+        if isinstance(error, (InputError, StoreError, StageError))
+        else f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+class StageWorker:
+    """Wraps a Stage for Ray: unpacks fields, runs, checks, packs. Never raises for what a stage does wrong."""
+
+    def __init__(self, backend: str, params: dict[str, Any], threads: int) -> None:
+        self._backend, self._raw_params, self._threads = backend, params, threads
+        self._level = 0
+        self._stage: Any = None
+
+    def load(self) -> dict[str, Any]:
+        """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
+        began = time.perf_counter()
+        try:
+            self._limit_threads()
+            self._stage = self._make(0)
+            return {"seconds": time.perf_counter() - began, "pid": os.getpid()}
+        except Exception as error:
+            return {"error": describe(error)}
+
+    def process(self, segment: Segment, names: list[str], level: int, state: Any, *arrays: Any) -> Any:
+        """One segment. Returns (outcome, an array or None per output[, the state of an ordered stage])."""
+        began, cpu_began = time.time(), time.process_time()
+        stage_class = backends.load(self._backend)
+        outputs = (*stage_class.outputs, *stage_class.optional_outputs)
+        blank = 1 + len(outputs) + int(stage_class.ordered)
+        try:
+            self._use_level(level)
+            stage = self._stage
+            if stage.ordered:
+                stage.restore(_unpack_state(state or {}))
+            result = stage.process(segment, {name: unpack(a) for name, a in zip(names, arrays) if a is not None})
+            fields.check(
+                result,
+                stage.outputs,
+                optional=stage.optional_outputs,
+                who=f"{stage.slot} ({self._backend}) on {segment}",
+                num_frames=None if stage.ordered else len(segment),
+            )
+            outcome = {
+                "began": began,
+                "seconds": time.time() - began,
+                "cpu_seconds": time.process_time() - cpu_began,
+                "bytes": {name: array.nbytes for name, array in result.items()},
+                "pid": os.getpid(),
+            }
+            packed = [pack(result[name]) if name in result else None for name in outputs]
+            returned = [outcome, *packed, *([_pack_state(stage.state())] if stage.ordered else [])]
+        except Exception as error:
+            returned = [{"error": describe(error), "pid": os.getpid()}] + [None] * (blank - 1)
+        return tuple(returned) if len(returned) > 1 else returned[0]
+
+    def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
+        """After the last segment of a video, for an ordered stage."""
+        try:
+            self._stage.restore(_unpack_state(state or {}))
+            return {"result": self._stage.finish(video, records)}
+        except Exception as error:
+            return {"error": describe(error)}
+
+    def teardown(self) -> None:
+        if self._stage is not None:
+            self._stage.teardown()
+
+    def _make(self, level: int) -> Any:
+        stage_class = backends.load(self._backend)
+        params = stage_class.Params(**self._raw_params)
+        for rung in stage_class.ladder[:level]:
+            params = dataclasses.replace(params, **rung)
+        stage = stage_class(params)
+        stage.threads = self._threads
+        stage.setup()
+        return stage
+
+    def _use_level(self, level: int) -> None:
+        if level != self._level:
+            self._stage.teardown()
+            self._stage, self._level = self._make(level), level
+
+    def _limit_threads(self) -> None:
+        try:
+            import cv2
+
+            cv2.setNumThreads(self._threads)
+        except ImportError:  # not every environment has OpenCV
+            pass
+
+
+def _pack_state(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: pack(value) if hasattr(value, "dtype") else value for key, value in state.items()}
+
+
+def _unpack_state(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: unpack(value) for key, value in state.items()}

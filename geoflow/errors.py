@@ -1,0 +1,37 @@
+"""Every error GeoFlow raises on purpose.
+
+GeoFlowError
+├── ConfigError         a pipeline, a setting or the command line is wrong      exit status 2
+├── InputError          one input cannot be used                               exit status 3 (2 if all are unusable)
+├── StageError          a stage failed on a segment
+├── StoreError          the output cannot be written or read
+└── EnvironmentBroken   a stage's runtime environment cannot be built
+
+A message says what was expected, what was found, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class GeoFlowError(Exception):
+    """Root of the tree; catch this to catch them all."""
+
+
+class ConfigError(GeoFlowError):
+    """A pipeline file, a parameter or a command-line value is wrong."""
+
+
+class InputError(GeoFlowError):
+    """One input (a video file, a frame folder, a manifest) cannot be used."""
+
+
+class StageError(GeoFlowError):
+    """A stage failed on a segment, or returned something the field table forbids."""
+
+
+class StoreError(GeoFlowError):
+    """The output cannot be written, or a file is not a store of a known schema."""
+
+
+class EnvironmentBroken(GeoFlowError):
+    """A stage's runtime environment cannot be built or imported."""

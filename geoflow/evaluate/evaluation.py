@@ -1,0 +1,80 @@
+"""Scores one store against its ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geoflow.evaluate import metrics
+from geoflow.evaluate.depth import score_depths
+from geoflow.evaluate.prediction import Prediction
+from geoflow.evaluate.scores import PoseScores, Scores, TrackScores
+from geoflow.evaluate.tracks import score_tracks
+from geoflow.evaluate.trajectory import align_worlds, score_poses
+from geoflow.evaluate.truth import Truth
+from geoflow.synth.groundtruth import load_ground_truth
+
+
+def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
+    """Score a `videos/*.h5` against a ground-truth file, reading both frame by frame.
+
+    What the store lacks scores None. A store made at another size or frame rate than the truth is compared at
+    its own frames and pixels.
+
+    Raises InputError when a file is missing, is of another kind, or the two do not belong together.
+    """
+    store_path, gt_path = Path(store_path), Path(gt_path)
+    with Prediction(store_path) as prediction, load_ground_truth(gt_path) as gt:
+        truth = Truth(gt, prediction)
+        seams = prediction.seams()
+        depths, scene_depth = score_depths(prediction.branches, truth, prediction.num_frames, seams)
+        poses, identity = _pose_scores(prediction, truth)
+        return Scores(
+            video=store_path.stem,
+            num_frames=prediction.num_frames,
+            prior=depths.get("prior"),
+            geometry=depths.get("geometry"),
+            camera=depths.get("camera"),
+            constant_plane=depths["constant_plane"],
+            poses=poses,
+            identity_pose=identity,
+            tracks=_track_scores(prediction, truth, scene_depth),
+            notes=tuple(_notes(prediction, seams, identity)),
+        )
+
+
+def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores]:
+    everyone = np.ones(prediction.num_frames, bool)
+    standing = np.broadcast_to(np.eye(4), truth.cam_from_world.shape).copy()
+    identity = score_poses(standing, everyone, truth.cam_from_world)
+    found = prediction.poses()
+    if found is None:
+        return None, identity
+    intrinsics, focal = prediction.array("camera/intrinsics"), float("nan")
+    if intrinsics is not None:
+        known = np.isfinite(intrinsics).all((1, 2))
+        focal = metrics.median(metrics.focal_errors(intrinsics[known], truth.intrinsics[known]))
+    return score_poses(*found, truth.cam_from_world, focal), identity
+
+
+def _track_scores(prediction: Prediction, truth: Truth, scene_depth: float) -> TrackScores | None:
+    query = prediction.array("tracks/query")
+    uv, xyz, visible = (prediction.dataset(f"tracks/{name}") for name in ("uv", "xyz", "visible"))
+    if query is None or uv is None or xyz is None or visible is None or not len(query):
+        return None
+    poses = prediction.poses()
+    world = None if poses is None else align_worlds(*poses, truth.cam_from_world)
+    return score_tracks(query, uv, xyz, visible, truth, world, scene_depth)
+
+
+def _notes(prediction: Prediction, seams: list[tuple[int, int]], identity: PoseScores) -> list[str]:
+    notes = []
+    if not seams:
+        notes.append("one segment: no seams to measure")
+    if not np.isfinite(identity.ate_percent):
+        notes.append("the true camera does not travel: errors in percent of its path are left open")
+    branch = prediction.branches.get("prior")
+    if branch is not None and branch.points is None and branch.intrinsics is None:
+        notes.append("the store keeps no intrinsics of the prior: its point rows are left open")
+    return notes

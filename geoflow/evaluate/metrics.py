@@ -1,0 +1,73 @@
+"""The formulas, pure numpy: arrays of valid values in, plain numbers out. NaN means there was nothing to measure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+DELTA_THRESHOLD = 1.25  # Eigen et al. 2014
+INLIER_THRESHOLD = 0.25  # relative point error of an inlier: MoGe (Wang et al. 2025), GeometryCrafter (Xu et al. 2025)
+
+
+def median(values: np.ndarray) -> float:
+    """Median as a float; NaN for no values."""
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def median_ratio(predicted: np.ndarray, true: np.ndarray) -> float:
+    """The scale s that brings depths to the truth: median of true / predicted (Zhou et al. 2017).
+
+    Both (N,), positive.
+
+    >>> median_ratio(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 60.0]))
+    2.0
+    """
+    return median(true / predicted)
+
+
+def absolute_relative_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """|d - d*| / d* per pixel, (N,); its mean is AbsRel (Eigen et al. 2014)."""
+    return np.abs(predicted - true) / true
+
+
+def within_delta(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """max(d / d*, d* / d) < 1.25 per pixel, (N,) bool; its mean is delta-1 (Eigen et al. 2014)."""
+    return np.maximum(predicted / true, true / predicted) < DELTA_THRESHOLD
+
+
+def l1_point_scale(predicted: np.ndarray, true: np.ndarray) -> float:
+    """The scale s that minimises sum |s p - q|_1 / z over points p, q (N, 3), z being the depth of q.
+
+    This is the scale-only alignment of MoGe (Wang et al. 2025) without truncation, solved exactly: the objective
+    is convex and piecewise linear in s, and its minimum is the median of q / p weighted with |p| / z.
+    """
+    if not len(predicted):
+        return float("nan")
+    weight = np.abs(predicted) / true[:, 2:]
+    usable = weight > 1e-9
+    ratio, weight = (true / np.where(usable, predicted, 1))[usable], weight[usable]
+    order = np.argsort(ratio)
+    cumulative = np.cumsum(weight[order])
+    return float(ratio[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
+
+
+def relative_point_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """|p - q| / |q| per point, (N,); its mean is Rel-p, the share below 0.25 the inliers (MoGe, GeometryCrafter)."""
+    return np.linalg.norm(predicted - true, axis=-1) / np.linalg.norm(true, axis=-1)
+
+
+def relative_step(
+    predicted_a: np.ndarray, predicted_b: np.ndarray, true_a: np.ndarray, true_b: np.ndarray
+) -> np.ndarray:
+    """How much the depth of the same static points changes from a to b beyond what it should, (N,) relative.
+
+    |log((predicted_b / predicted_a) / (true_b / true_a))|: the ratio removes the change that the camera's own
+    motion causes, the logarithm treats growing and shrinking alike; for small values it is the relative change.
+    The idea follows the temporal alignment error of Video Depth Anything (Chen et al. 2025), with a
+    ratio in place of a difference.
+    """
+    return np.abs(np.log(predicted_b / predicted_a) - np.log(true_b / true_a))
+
+
+def focal_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """|f / f* - 1| per frame, (T,), f being the mean of fx and fy of intrinsics (T, 3, 3)."""
+    return np.abs(np.mean(predicted[:, [0, 1], [0, 1]], 1) / np.mean(true[:, [0, 1], [0, 1]], 1) - 1)

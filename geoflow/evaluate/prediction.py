@@ -1,0 +1,107 @@
+"""What a store predicted, read frame by frame with plain h5py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import InputError
+from geoflow.geometry.cameras import unproject
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One branch's dense output. `points` and `mask` may be absent; the depth is 0 where there is none."""
+
+    depth: Any  # h5py.Dataset (T, H, W)
+    mask: Any | None
+    points: Any | None
+    intrinsics: np.ndarray | None  # (T, 3, 3)
+
+    def depth_at(self, i: int) -> np.ndarray:
+        """Depth of frame i: (H, W) float32, 0 where invalid."""
+        depth = self.depth[i].astype(np.float32)
+        keep = np.isfinite(depth) & (depth > 0)
+        if self.mask is not None:
+            keep &= self.mask[i]
+        return np.where(keep, depth, np.float32(0))
+
+    def points_at(self, i: int, depth: np.ndarray) -> np.ndarray | None:
+        """Point map of frame i: (H, W, 3) float32 in the camera frame; None when the store cannot tell."""
+        if self.points is not None:
+            return self.points[i].astype(np.float32)
+        if self.intrinsics is None or not np.isfinite(self.intrinsics[i]).all():
+            return None
+        return unproject(depth, self.intrinsics[i])
+
+
+class Prediction:
+    """An open store; use it in a `with` block. Anything may be absent except the frame numbers."""
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        if not path.is_file():
+            raise InputError(f"no store at {path}; give a videos/*.h5 file that `geoflow run` wrote")
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            raise InputError(f"{path} is not a readable HDF5 file ({error}); expected a GeoFlow store") from None
+        if "geoflow_schema" not in self._file.attrs or "frames/index" not in self._file:
+            self._file.close()
+            raise InputError(f"{path} has no geoflow_schema attribute or no frames/index; expected a GeoFlow store")
+        self.path = path
+        self.frame_index: np.ndarray = self._file["frames/index"][:]  # source frame numbers
+        self.height = int(self._file.attrs["height"])
+        self.width = int(self._file.attrs["width"])
+        self.branches = {name: b for name in ("prior", "geometry", "camera") if (b := self._branch(name)) is not None}
+
+    def _branch(self, name: str) -> Branch | None:
+        if f"{name}/depth" not in self._file:
+            return None
+        return Branch(
+            self._file[f"{name}/depth"],
+            self._file.get(f"{name}/mask"),
+            self._file.get(f"{name}/points"),
+            self.array(f"{name}/intrinsics"),
+        )
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frame_index)
+
+    def array(self, name: str) -> np.ndarray | None:
+        """A whole small dataset, or None when it is absent."""
+        return self._file[name][:] if name in self._file else None
+
+    def dataset(self, name: str) -> Any | None:
+        """A dataset to read slice by slice, or None."""
+        return self._file.get(name)
+
+    def seams(self) -> list[tuple[int, int]]:
+        """Per pair of neighbouring segments, the overlap [start, stop) in frames of the store."""
+        table = self._file.get("segments")
+        if table is None or not len(table):
+            return []
+        starts, stops = (np.asarray(table[key]).astype(int) for key in ("start", "stop"))
+        order = np.argsort(starts)
+        return [(int(starts[b]), int(stops[a])) for a, b in pairwise(order)]
+
+    def poses(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """cam_from_world (T, 4, 4) float64 and which frames have one (T,) bool; None without a camera branch."""
+        cam_from_world, valid = self.array("camera/cam_from_world"), self.array("camera/valid")
+        if cam_from_world is None:
+            return None
+        finite = np.isfinite(cam_from_world).all((1, 2))
+        return cam_from_world.astype(np.float64), finite if valid is None else finite & valid
+
+    def __enter__(self) -> Prediction:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()

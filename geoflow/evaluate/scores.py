@@ -1,0 +1,83 @@
+"""What an evaluation says: typed, and turned into plain values for JSON (NaN and absent become null)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class DepthScores:
+    """One branch's depth. Shares are 0..1; everything not said otherwise is at one scale per video."""
+
+    coverage: float  # share of the truth's pixels with depth
+    scale: float  # true / predicted
+    abs_rel: float = NAN
+    delta1: float = NAN  # share within a factor of 1.25
+    abs_rel_per_frame: float = NAN  # at the best scale of each frame
+    delta1_per_frame: float = NAN
+    point_rel: float = NAN  # None of the point rows without intrinsics
+    point_inliers: float = NAN
+    flicker: float = NAN  # median relative step of static depth from frame to frame
+    seam_jump: float = NAN  # the same at the edges of each seam; equal to the flicker when a seam is invisible
+    seam_jump_worst: float = NAN
+    seam_drift: float = NAN  # from the last frame before an overlap to the first after it
+    focal_error: float = NAN  # relative
+
+
+@dataclass(frozen=True)
+class PoseScores:
+    """The camera path, after one Sim(3) alignment."""
+
+    frames_posed: float  # share of frames
+    ate_percent: float = NAN  # RMSE in percent of the path's length
+    ate_m: float = NAN
+    rpe_translation_m: float = NAN  # RMSE over neighbouring frames
+    rpe_rotation_deg: float = NAN
+    path_length_m: float = NAN
+    focal_error: float = NAN
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """3D tracks that start on static surfaces, after the alignment of the camera path."""
+
+    tracks: int  # tracks on static surfaces
+    visible_frames: float = NAN  # mean number of frames in which such a track is marked visible
+    error_percent: float = NAN  # median 3D error in percent of the scene's median depth
+    error_m: float = NAN
+    uv_error_px: float = NAN  # median 2D error; needs no alignment
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of one video; a row is None when the store has nothing to score there."""
+
+    video: str
+    num_frames: int
+    prior: DepthScores | None
+    geometry: DepthScores | None
+    camera: DepthScores | None
+    constant_plane: DepthScores  # baseline: every pixel at the same depth
+    poses: PoseScores | None
+    identity_pose: PoseScores  # baseline: the camera never moves
+    tracks: TrackScores | None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`; what could not be measured is None."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,89 @@
+"""The score table for the console."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from geoflow.evaluate.scores import DepthScores, Scores
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_Format = Callable[[float], str]
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _fixed(unit: str, digits: int = 3) -> _Format:
+    return lambda value: f"{value:.{digits}f}{unit}"
+
+
+# Attribute, heading, how to print it, and which way is better.
+DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+    ("coverage", "coverage", percent, "↑"),
+    ("abs_rel", "AbsRel", _fixed(""), "↓"),
+    ("delta1", "δ < 1.25", _fixed(""), "↑"),
+    ("abs_rel_per_frame", "AbsRel, scale per frame", _fixed(""), "↓"),
+    ("delta1_per_frame", "δ < 1.25, scale per frame", _fixed(""), "↑"),
+    ("point_rel", "point error", _fixed(""), "↓"),
+    ("point_inliers", "point inliers", percent, "↑"),
+    ("flicker", "flicker", lambda v: f"{100 * v:.2f} %", "↓"),
+    ("seam_jump", "seam jump", lambda v: f"{100 * v:.2f} %", "↓"),
+    ("seam_drift", "seam drift", lambda v: f"{100 * v:.2f} %", "↓"),
+    ("focal_error", "focal error", percent, "↓"),
+)
+POSE_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+    ("frames_posed", "frames posed", percent, "↑"),
+    ("ate_percent", "ATE, of path", _fixed(" %", 2), "↓"),
+    ("ate_m", "ATE", _fixed(" m"), "↓"),
+    ("rpe_translation_m", "RPE", _fixed(" m", 4), "↓"),
+    ("rpe_rotation_deg", "RPE, rotation", _fixed("°"), "↓"),
+    ("focal_error", "focal error", percent, "↓"),
+)
+TRACK_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+    ("tracks", "tracks on static surfaces", lambda v: f"{v:.0f}", ""),
+    ("visible_frames", "frames visible", _fixed("", 1), ""),
+    ("error_percent", "3D error, of scene depth", _fixed(" %", 2), "↓"),
+    ("uv_error_px", "2D error", _fixed(" px", 2), "↓"),
+)
+
+
+def cell(scores: Any, name: str, show: _Format) -> str:
+    """One value as text, from a score object or its dictionary; a dash for what could not be measured."""
+    value = scores.get(name) if isinstance(scores, dict) else getattr(scores, name, None)
+    return "—" if value is None or not math.isfinite(value) else show(value)
+
+
+def render_table(scores: Scores) -> RenderableType:
+    """Depth, poses and tracks as one rich renderable; arrows say which way is better."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = {"prior": scores.prior, "geometry": scores.geometry, "camera": scores.camera}
+    shown: dict[str, DepthScores] = {name: branch for name, branch in columns.items() if branch is not None}
+    shown["constant plane"] = scores.constant_plane
+    depth = Table(title=Text(f"{scores.video}: depth, {scores.num_frames} frames"), title_justify="left")
+    _fill(depth, DEPTH_ROWS, shown)
+    poses = Table(title="camera path", title_justify="left")
+    _fill(
+        poses, POSE_ROWS, ({"camera": scores.poses} if scores.poses else {}) | {"identity pose": scores.identity_pose}
+    )
+    parts: list[Any] = [depth, poses]
+    if scores.tracks is not None:
+        tracks = Table(title="tracks", title_justify="left")
+        _fill(tracks, TRACK_ROWS, {"tracks": scores.tracks})
+        parts.append(tracks)
+    return Group(*parts, *(Text(f"note: {note}", style="dim") for note in scores.notes))
+
+
+def _fill(table: Any, rows: tuple[tuple[str, str, _Format, str], ...], columns: dict[str, Any]) -> None:
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for name, heading, show, better in rows:
+        table.add_row(f"{heading} {better}".rstrip(), *(cell(column, name, show) for column in columns.values()))

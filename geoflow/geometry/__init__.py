@@ -1,0 +1,1 @@
+"""The mathematics: cameras, rigid motion, optical flow, stereo, fusion, structure from motion. Knows no stage."""

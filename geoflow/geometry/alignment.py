@@ -1,0 +1,154 @@
+"""Bringing overlapping pieces of a video together: relative scale, relative pose, and cross-fading of their seam."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from geoflow.geometry.rigid import Sim3, invert, nearest_rotation
+
+MIN_PIXELS = 50  # a median ratio of fewer pixels is too easily one object's
+_MAX_SAMPLES = 200_000  # enough for a median; more only costs time
+_MAX_SPREAD_DEG = 10.0  # relative rotations of frames of one rigid move agree far better than this
+_SAME_SURFACE = 0.2  # relative gap above which two depths of a pixel are different surfaces
+
+
+def depth_ratio(target: np.ndarray, source: np.ndarray) -> float | None:
+    """Median of target / source over pixels that hold a depth in both: the factor that takes source to target.
+
+    Both (..., H, W) depth z of the same pixels, 0 where invalid. None when fewer than `MIN_PIXELS` are shared.
+    The median is exact for noise of median 0 in the log ratio, whatever the share of outliers below one half.
+    """
+    a, b = _shared(target, source)
+    if len(a) < MIN_PIXELS:
+        return None
+    return float(np.exp(np.median(np.log(a) - np.log(b))))
+
+
+def relative_gap(target: np.ndarray, source: np.ndarray) -> float:
+    """Median |target - source| / target over pixels that hold a depth in both; NaN when too few are shared."""
+    a, b = _shared(target, source)
+    if len(a) < MIN_PIXELS:
+        return float("nan")
+    return float(np.median(np.abs(a - b) / a))
+
+
+def _shared(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # Thinned by pixel before the comparison, with a stride that shares no factor with usual widths.
+    step = max(1, target.size // _MAX_SAMPLES)
+    step += step > 1 and step % 2 == 0
+    a = target.reshape(-1)[::step].astype(np.float64)
+    b = source.reshape(-1)[::step].astype(np.float64)
+    keep = (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)
+    return a[keep], b[keep]
+
+
+def mean_rotation(rotations: np.ndarray) -> tuple[np.ndarray, float]:
+    """Chordal mean of (N, 3, 3) rotations without outliers, and their median distance from it in degrees.
+
+    The chordal mean is the rotation nearest to the sum (Hartley et al., Rotation Averaging, IJCV 2013, 5.3);
+    rotations further off than 2.5 medians are left out of a second pass.
+    """
+    mean = nearest_rotation(rotations.sum(0))
+    angles = _angles_deg(rotations, mean)
+    keep = angles <= 2.5 * np.median(angles) + 1e-6
+    mean = nearest_rotation(rotations[keep].sum(0))
+    return mean, float(np.median(_angles_deg(rotations, mean)))
+
+
+def _angles_deg(rotations: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return np.degrees(Rotation.from_matrix(rotations @ reference.T).magnitude())
+
+
+def center_scale(target: np.ndarray, source: np.ndarray) -> float | None:
+    """Scale from camera centres of shared frames: median ratio of their distances.
+
+    target, source: (N, 4, 4) cam_from_world of the same frames in two worlds. None with fewer than three frames,
+    or when the ratios scatter so much (a quarter) that the motion says nothing about scale.
+    """
+    if len(target) < 3:
+        return None
+    a, b = (invert(poses)[:, :3, 3] for poses in (target, source))
+    first, second = np.triu_indices(len(a), 1)
+    distance_a = np.linalg.norm(a[first] - a[second], axis=-1)
+    distance_b = np.linalg.norm(b[first] - b[second], axis=-1)
+    # Short distances are mostly noise: the longer half decides.
+    far = (distance_b >= np.median(distance_b)) & (distance_b > 1e-12) & (distance_a > 1e-12)
+    if not far.any():
+        return None
+    ratio = distance_a[far] / distance_b[far]
+    scale = float(np.median(ratio))
+    return scale if np.median(np.abs(ratio - scale)) <= 0.25 * scale else None
+
+
+def connect(target: np.ndarray, source: np.ndarray, scale: float) -> Sim3 | None:
+    """The similarity of known scale that takes the source world to the target world.
+
+    target, source: (N, 4, 4) cam_from_world of the same frames, N >= 1, in the two worlds; camera-frame points
+    are `scale` times larger in the target. Rotation: chordal mean of the relative rotations; translation:
+    median over the camera centres. None when the frames contradict each other.
+    """
+    if len(target) == 0:
+        return None
+    target, source = target.astype(np.float64), source.astype(np.float64)
+    relative = np.swapaxes(target[:, :3, :3], -1, -2) @ source[:, :3, :3]
+    rotation, spread_deg = mean_rotation(relative)
+    if spread_deg > _MAX_SPREAD_DEG:
+        return None
+    centers_target, centers_source = invert(target)[:, :3, 3], invert(source)[:, :3, 3]
+    translation = np.median(centers_target - scale * centers_source @ rotation.T, axis=0)
+    return Sim3(scale, rotation, translation)
+
+
+def fade_weights(count: int) -> np.ndarray:
+    """Weight of the later piece in each of `count` shared frames: (count,) float32, rising, never 0 or 1.
+
+    >>> fade_weights(3)
+    array([0.25, 0.5 , 0.75], dtype=float32)
+    """
+    return (np.arange(1, count + 1) / (count + 1)).astype(np.float32)
+
+
+def blend_poses(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Between two sets of rigid poses (N, 4, 4) cam_from_world: slerp of rotation, straight line of the centre.
+
+    weight (N,) is that of `after`.
+    """
+    w = weight.astype(np.float64)[:, None]
+    start, end = (Rotation.from_matrix(poses[:, :3, :3].astype(np.float64)) for poses in (before, after))
+    rotation = (start * Rotation.from_rotvec(w * (start.inv() * end).as_rotvec())).as_matrix()
+    centers = (1 - w) * invert(before.astype(np.float64))[:, :3, 3] + w * invert(after.astype(np.float64))[:, :3, 3]
+    blended = np.zeros(before.shape, np.float64)
+    blended[:, :3, :3] = rotation
+    blended[:, :3, 3] = -np.einsum("nij,nj->ni", rotation, centers)
+    blended[:, 3, 3] = 1
+    return blended.astype(before.dtype)
+
+
+def blend_maps(before: np.ndarray, after: np.ndarray, weight: float) -> np.ndarray:
+    """Between two depth maps (H, W), or point maps (H, W, 3), of one frame: float32, 0 where neither holds.
+
+    Where both hold and agree they are mixed; where only one holds it is taken; where they lie on different
+    surfaces the one with the larger weight is taken, since a mix would float between them.
+    """
+    before, after = before.astype(np.float32), after.astype(np.float32)
+    depth_before = before[..., 2] if before.ndim == 3 else before
+    depth_after = after[..., 2] if after.ndim == 3 else after
+    near, far = np.minimum(depth_before, depth_after), np.maximum(depth_before, depth_after)
+    mix = (near > 0) & (far - near <= _SAME_SURFACE * near)
+    share = np.where(mix, weight, np.where(near > 0, float(weight >= 0.5), (depth_after > 0).astype(np.float32)))
+    if before.ndim == 3:
+        share = share[..., None]
+    return ((1 - share) * before + share * after).astype(np.float32)
+
+
+def to_half(frame: np.ndarray, scale: float) -> np.ndarray:
+    """One frame's float16 depth (H, W) or points (H, W, 3), scaled in float32 and cast back.
+
+    What leaves float16's range, or is not finite, becomes 0 (invalid).
+    """
+    scaled = frame.astype(np.float32) * np.float32(scale)
+    inside = np.abs(scaled) <= np.finfo(np.float16).max  # False for NaN, too
+    if scaled.ndim == 3:
+        inside = inside.all(-1, keepdims=True)
+    return np.where(inside, scaled, 0).astype(np.float16)

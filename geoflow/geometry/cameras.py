@@ -1,0 +1,52 @@
+"""Pinhole cameras: OpenCV axes, pixel centres at integer coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pixel_grid(height: int, width: int) -> np.ndarray:
+    """Pixel coordinates u, v: (H, W, 2) float32.
+
+    >>> pixel_grid(2, 3)[1, 2]
+    array([2., 1.], dtype=float32)
+    """
+    v, u = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([u, v], axis=-1)
+
+
+def pinhole(focal_px: float, height: int, width: int) -> np.ndarray:
+    """Square-pixel pinhole matrix with a central principal point: (3, 3) float32.
+
+    >>> pinhole(100.0, 48, 64)[0]
+    array([100. ,   0. ,  31.5], dtype=float32)
+    """
+    return np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]], np.float32)
+
+
+def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Depth map to point map in the camera frame: (..., H, W) and (..., 3, 3) to (..., H, W, 3) float32.
+
+    Invalid depth (0) gives the point 0.
+    """
+    depth = np.asarray(depth, np.float32)
+    height, width = depth.shape[-2:]
+    rays = pixel_rays(pixel_grid(height, width), intrinsics)
+    return rays * depth[..., None]
+
+
+def pixel_rays(uv: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Rays with z = 1 through pixels: (..., N, M, 2) and (..., 3, 3) to (..., N, M, 3) float32."""
+    k = np.asarray(intrinsics, np.float32)[..., None, None, :, :]
+    y = (uv[..., 1] - k[..., 1, 2]) / k[..., 1, 1]
+    x = (uv[..., 0] - k[..., 0, 2] - k[..., 0, 1] * y) / k[..., 0, 0]
+    return np.stack([x, y, np.ones_like(x)], axis=-1).astype(np.float32)
+
+
+def project(xyz: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Camera-frame points (..., 3) to pixels (..., 2); NaN for points at or behind the camera."""
+    xyz = np.asarray(xyz)
+    z = np.where(xyz[..., 2] > 1e-9, xyz[..., 2], np.nan)
+    k = np.asarray(intrinsics, xyz.dtype)
+    x, y = xyz[..., 0] / z, xyz[..., 1] / z
+    return np.stack([k[0, 0] * x + k[0, 1] * y + k[0, 2], k[1, 1] * y + k[1, 2]], axis=-1)

@@ -1,0 +1,246 @@
+"""From what the user typed to a list of videos: files, folders, patterns, manifests and URIs, each with a safe name."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from geoflow.errors import InputError
+from geoflow.video.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_uri, natural_key, suffix_of
+
+MANIFEST_SUFFIXES = frozenset({".txt", ".csv", ".parquet"})
+MANIFEST_COLUMNS = ("path", "uri", "video")
+NAME_BYTES = 120  # file systems allow 255; the store adds suffixes of its own
+
+
+@dataclass(frozen=True)
+class Input:
+    """One video to process: `name` is unique in the run and safe as a file name, `source` an absolute path or URI."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Something the user named that is no video, and why."""
+
+    source: str
+    reason: str
+
+
+def expand_inputs(args: Sequence[str | Path]) -> tuple[list[Input], list[Rejected]]:
+    """Find the videos that `args` stand for, in their order, each once.
+
+    A video file stands for itself; a folder for the videos directly in it, or, holding pictures only, for one frame
+    folder; a pattern for what it matches; a manifest (.txt with a path a line and # comments; .csv or .parquet with a
+    column path, uri or video) for its entries, relative to the manifest. Whether a file really is video is found
+    when it is probed; what stands for no video at all is in the second list. Nothing is raised for bad input.
+    """
+    sources: dict[str, None] = {}
+    rejected: dict[Rejected, None] = {}
+    for arg in args:
+        for item in _expand(os.fspath(arg), manifests=True):
+            if isinstance(item, Rejected):
+                rejected[item] = None
+            else:
+                sources[item] = None
+    names = _unique_names(list(sources))
+    return [Input(names[source], source) for source in sources], list(rejected)
+
+
+def _expand(arg: str, manifests: bool) -> Iterator[str | Rejected]:
+    try:
+        yield from _expand_uri(arg, manifests) if is_uri(arg) else _expand_path(arg, manifests)
+    except PermissionError as error:
+        yield Rejected(arg, f"{error.filename or arg} may not be read by this user; allow it with: chmod")
+    except InputError as error:
+        yield Rejected(arg, str(error))
+    except OSError as error:
+        yield Rejected(arg, f"cannot be read ({error.strerror or error}); check the path")
+
+
+def _expand_path(arg: str, manifests: bool) -> Iterator[str | Rejected]:
+    if not arg:
+        yield Rejected(arg, "is empty; give a video, a folder, a pattern or a manifest")
+        return
+    path = arg if os.path.lexists(arg) else os.path.expanduser(arg)
+    if not os.path.lexists(path):
+        if _is_pattern(path):
+            yield from _expand_glob(arg, path, manifests)
+        else:
+            yield Rejected(arg, "does not exist; check the path")
+    elif os.path.isdir(path):
+        yield from _expand_folder(path)
+    elif suffix_of(path) in MANIFEST_SUFFIXES:
+        if not manifests:
+            raise InputError("is a manifest inside a manifest; list its videos directly")
+        yield from _expand_manifest(path)
+    elif suffix_of(path) in IMAGE_SUFFIXES:
+        yield Rejected(arg, "is a single picture; give the folder that holds all frames of the video")
+    else:
+        yield os.path.abspath(path)
+
+
+def _is_pattern(path: str) -> bool:
+    return re.search(r"[*?[]", path) is not None
+
+
+def _expand_folder(folder: str) -> Iterator[str | Rejected]:
+    # Hidden files do not count: macOS leaves a `._clip.mp4` beside each clip on foreign disks.
+    names = sorted((n for n in os.listdir(folder) if not n.startswith(".")), key=natural_key)
+    files = [n for n in names if not os.path.isdir(os.path.join(folder, n))]
+    videos = [n for n in files if suffix_of(n) in VIDEO_SUFFIXES]
+    if videos:
+        yield from (os.path.abspath(os.path.join(folder, n)) for n in videos)
+    elif any(suffix_of(n) in IMAGE_SUFFIXES for n in files):
+        yield os.path.abspath(folder)
+    else:
+        hint = (
+            f"; for those in its {len(names) - len(files)} folders give '{folder}/*'" if len(names) > len(files) else ""
+        )
+        yield Rejected(folder, f"holds no video and no pictures{hint}")
+
+
+def _expand_glob(arg: str, pattern: str, manifests: bool) -> Iterator[str | Rejected]:
+    matches = sorted(glob.glob(pattern, recursive=True), key=natural_key)
+    if not matches:
+        yield Rejected(arg, "matches nothing; check the pattern")
+        return
+    # `*` also catches notes and subtitles: only what a pattern names by its suffix, videos and folders count.
+    named = suffix_of(pattern)
+    usable = [
+        m for m in matches if os.path.isdir(m) or suffix_of(m) in VIDEO_SUFFIXES or (named and suffix_of(m) == named)
+    ]
+    pictures = [m for m in usable if suffix_of(m) in IMAGE_SUFFIXES and not os.path.isdir(m)]
+    if pictures:
+        yield Rejected(arg, f"matches {len(pictures)} single pictures; give the folder that holds the frames")
+        usable = [m for m in usable if m not in set(pictures)]
+    elif not usable:
+        yield Rejected(arg, f"matches {len(matches)} files, none of them a video")
+    for match in usable:
+        yield from _expand(match, manifests)
+
+
+def _expand_manifest(manifest: str) -> Iterator[str | Rejected]:
+    base = os.path.dirname(os.path.abspath(manifest))
+    entries = _manifest_entries(manifest)
+    if not entries:
+        yield Rejected(manifest, "lists no videos")
+    for entry in entries:
+        yield from _expand(entry if is_uri(entry) else os.path.join(base, os.path.expanduser(entry)), manifests=False)
+
+
+def _manifest_entries(manifest: str) -> list[str]:
+    suffix = suffix_of(manifest)
+    try:
+        if suffix == ".txt":
+            with open(manifest, encoding="utf-8-sig", errors="surrogateescape") as file:
+                lines = [line.strip() for line in file]
+            return [line for line in lines if line and not line.startswith("#")]
+        return _csv_entries(manifest) if suffix == ".csv" else _parquet_entries(manifest)
+    except UnicodeDecodeError:
+        raise InputError("is no UTF-8 text; save it as UTF-8") from None
+
+
+def _csv_entries(manifest: str) -> list[str]:
+    import csv
+
+    with open(manifest, encoding="utf-8-sig", newline="") as file:
+        try:
+            reader = csv.DictReader(file)
+            column = _manifest_column([name.strip() for name in reader.fieldnames or []])
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+            values = [(row[column] or "").strip() for row in reader]
+        except csv.Error as error:
+            raise InputError(f"is no CSV table ({error})") from None
+    return [value for value in values if value]
+
+
+def _parquet_entries(manifest: str) -> list[str]:
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    try:
+        column = _manifest_column(pyarrow.parquet.read_schema(manifest).names)
+        values = pyarrow.parquet.read_table(manifest, columns=[column]).column(column).to_pylist()
+    except pyarrow.lib.ArrowException as error:
+        raise InputError(f"is no Parquet table ({error})") from None
+    return [str(value) for value in values if value]
+
+
+def _manifest_column(columns: Sequence[str]) -> str:
+    for column in MANIFEST_COLUMNS:
+        if column in columns:
+            return column
+    found = ", ".join(columns) or "none"
+    raise InputError(f"should have a column named path, uri or video; its columns are: {found}")
+
+
+def _expand_uri(uri: str, manifests: bool) -> Iterator[str | Rejected]:
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        yield from _expand_path(unquote(parts.path), manifests)
+    elif parts.scheme in ("http", "https") or not _is_pattern(uri):
+        yield uri  # a web address may hold ? and * for reasons of its own
+    else:
+        yield from _expand_uri_glob(uri)
+
+
+def _expand_uri_glob(uri: str) -> Iterator[str | Rejected]:
+    import fsspec
+
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+        matches = [m for m in fs.glob(path) if suffix_of(m) in VIDEO_SUFFIXES]
+    except ImportError as error:
+        raise InputError(f"needs a package that is not installed: {error}") from None
+    except Exception as error:  # each file system has its own exceptions
+        raise InputError(f"cannot be listed ({type(error).__name__}: {error}); check address and rights") from None
+    if not matches:
+        yield Rejected(uri, "matches no video; check the pattern")
+    yield from (fs.unstrip_protocol(match) for match in sorted(matches, key=natural_key))
+
+
+def _unique_names(sources: Sequence[str]) -> dict[str, str]:
+    """A name for every source; those who would share one all get a hash of their source, so order plays no part."""
+    names = {source: safe_name(source) for source in sources}
+    for digits in (8, 64):
+        groups: dict[str, list[str]] = {}
+        for source, name in names.items():
+            # Some file systems take A.h5 and a.h5, or two spellings of é, for the same file.
+            groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(source)
+        for group in groups.values():
+            if len(group) > 1:
+                for source in group:
+                    digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:digits]
+                    names[source] = f"{_shorten(safe_name(source), NAME_BYTES - digits - 1)}-{digest}"
+    return names
+
+
+def safe_name(source: str) -> str:
+    """A file-safe name for a source: its stem, with anything but letters, digits, `.`, `-`, `_` and spaces replaced.
+
+    >>> safe_name("/data/../my clip;rm -rf.mp4")
+    'my clip_rm -rf'
+    """
+    base = os.path.basename((urlsplit(source).path if is_uri(source) else source).rstrip("/"))
+    if is_uri(source):
+        base = unquote(base).rpartition("/")[2]
+    stem = os.path.splitext(base)[0] if suffix_of(base) in VIDEO_SUFFIXES else base
+    name = re.sub(r"[^\w .-]", "_", stem).strip(" ")
+    if name.startswith("."):
+        name = "_" + name[1:]
+    return _shorten(name, NAME_BYTES) or "video"
+
+
+def _shorten(name: str, size: int) -> str:
+    """Cut to `size` bytes of UTF-8 between characters."""
+    return name.encode()[:size].decode("utf-8", "ignore").rstrip(" ")

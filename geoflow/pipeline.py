@@ -1,0 +1,164 @@
+"""Pipeline: a DAG of stages, read from YAML.
+
+The stages stand in order; an input binds to the nearest stage above that gives it, so `stitch` may take
+`camera.depth` and give a `camera.depth` that everything below it sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geoflow import backends, fields, resources
+from geoflow.errors import ConfigError
+from geoflow.stage import Stage
+
+
+class StageSpec(BaseModel):
+    """One stage of a pipeline file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slot: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="the stage's role, and its name in --set")
+    backend: str = Field(description="a module under actors/, or geoflow.stages.*")
+    params: dict[str, Any] = Field(default_factory=dict, description="values for the backend's parameters")
+    env: str | None = Field(None, description="a file of runtime_envs/; None: GeoFlow's own environment")
+    optional: bool = Field(False, description="go on without it when it cannot run")
+    actors: int | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
+    num_cpus: float = Field(1.0, gt=0, description="CPU threads one actor may keep busy")
+    num_gpus: float = Field(0.0, ge=0, description="share of a GPU one actor needs")
+    weight: float = Field(0.0, ge=0, description="relative work per frame; spare CPUs go where it is largest")
+
+    def stage_class(self) -> type[Stage]:
+        return backends.load(self.backend)
+
+    def make_stage(self) -> Stage:
+        stage_class = self.stage_class()
+        return stage_class(backends.make_params(stage_class, self.params, slot=self.slot))
+
+
+class SegmentSpec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(96, ge=2, description="frames in a segment, at most")
+    overlap: int = Field(24, ge=0, description="frames that neighbours share")
+
+
+class Pipeline(BaseModel):
+    """A validated pipeline. Make one with `Pipeline.load`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
+    stages: tuple[StageSpec, ...]
+
+    @classmethod
+    def load(cls, name_or_file: str | Path, overrides: dict[str, Any] | None = None) -> Pipeline:
+        """Read `configs/pipelines/<name>.yaml` or a file and apply overrides such as `{"camera.window": 10}`.
+
+        Raises ConfigError that names the file and the key.
+        """
+        path = resources.find_yaml("configs/pipelines", str(name_or_file))
+        try:
+            raw = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{path} should hold a mapping with `stages`, found {type(raw).__name__}")
+        return cls.from_dict(raw, overrides, source=str(path))
+
+    @classmethod
+    def from_dict(
+        cls, raw: dict[str, Any], overrides: dict[str, Any] | None = None, *, source: str = "pipeline"
+    ) -> Pipeline:
+        """Validate a mapping of the same form as the file."""
+        try:
+            pipeline = cls.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        for key, value in (overrides or {}).items():
+            pipeline = pipeline.with_setting(key, value)
+        pipeline._check(source)
+        return pipeline
+
+    def with_setting(self, key: str, value: Any) -> Pipeline:
+        """A copy with one setting changed: `slot.parameter`, `slot.actors` and the like, or `segment.size`."""
+        slot, _, name = key.partition(".")
+        if not name:
+            raise ConfigError(f"a setting is written stage.param=value, found {key!r}")
+        if slot == "segment":
+            return self._validated({**self.model_dump(), "segment": {**self.segment.model_dump(), name: value}}, key)
+        if slot not in {spec.slot for spec in self.stages}:
+            known = ", ".join(spec.slot for spec in self.stages)
+            raise ConfigError(f"{key}: pipeline {self.name!r} has no stage {slot!r}; it has: {known}, segment")
+        specs = [self._changed(spec, name, value) if spec.slot == slot else spec.model_dump() for spec in self.stages]
+        return self._validated({**self.model_dump(), "stages": specs}, key)
+
+    def without(self, slots: Iterable[str]) -> Pipeline:
+        """A copy that lacks some stages."""
+        drop = set(slots)
+        return self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
+
+    def spec(self, slot: str) -> StageSpec:
+        return next(spec for spec in self.stages if spec.slot == slot)
+
+    def fingerprint(self) -> str:
+        """Hash of everything that shapes the results: segments, backends, their versions and parameters."""
+        bound_by_run = {"out", "pipeline"}  # the writer's; they say where to, not what
+        rows = []
+        for spec in self.stages:
+            params = dataclasses.asdict(spec.make_stage().params)
+            params = {name: value for name, value in params.items() if name not in bound_by_run}
+            rows.append((spec.slot, spec.backend, spec.stage_class().version, params))
+        text = json.dumps([self.segment.model_dump(), rows], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting in force, defaults included, as plain values; what a store's `pipeline` attribute holds."""
+        stages = []
+        for spec in self.stages:
+            stage = spec.make_stage()
+            stages.append({**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version})
+        return {"name": self.name, "segment": self.segment.model_dump(), "stages": stages}
+
+    @staticmethod
+    def _changed(spec: StageSpec, name: str, value: Any) -> dict[str, Any]:
+        dump = spec.model_dump()
+        own = {row.name for row in dataclasses.fields(spec.stage_class().Params)}
+        if name in own or name not in dump:
+            return {**dump, "params": {**dump["params"], name: value}}
+        return {**dump, name: value}
+
+    @classmethod
+    def _validated(cls, raw: dict[str, Any], key: str) -> Pipeline:
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(f"{key}: {error.errors()[0]['msg']}") from None
+
+    def _check(self, source: str) -> None:
+        if self.segment.overlap * 2 > self.segment.size:
+            raise ConfigError(
+                f"{source}: segment.overlap {self.segment.overlap} should be at most half of size {self.segment.size}"
+            )
+        slots = [spec.slot for spec in self.stages]
+        if repeated := {slot for slot in slots if slots.count(slot) > 1}:
+            raise ConfigError(f"{source}: slots stand more than once: {', '.join(sorted(repeated))}")
+        given = {name for name in fields.FIELDS if name.startswith("video.")}
+        for spec in self.stages:
+            stage = spec.make_stage()
+            for name in (*stage.inputs, *stage.optional, *stage.outputs, *stage.optional_outputs):
+                fields.field(name)
+            if lacking := [name for name in stage.inputs if name not in given]:
+                raise ConfigError(f"{source}: {spec.slot} needs {', '.join(lacking)}, which no stage above it gives")
+            given.update(stage.outputs, stage.optional_outputs)

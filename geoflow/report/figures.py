@@ -1,0 +1,101 @@
+"""Drawings as SVG: the camera's path from above and from the side, tracks over a frame."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+
+_WIDTH, _HEIGHT = 360, 270
+_LEFT, _TOP, _BOTTOM = 26, 44, 44  # margins; the label sits above, the scale bar below
+_LOOKS = 14  # viewing directions drawn along a path
+_MOST_POINTS = 600  # of a path; more cannot be told apart at this size
+
+
+def path_figure(
+    centers: np.ndarray, looks: np.ndarray, axes: tuple[int, int], *, flip: bool, unit: str, label: str
+) -> str:
+    """A camera path seen along one axis.
+
+    centers (T, 3) and viewing directions looks (T, 3), world, NaN where the frame has no pose; `axes` picks what
+    runs to the right and upwards, `flip` turns the second one over (world y points down). `label` and `unit` are
+    plain text of our own.
+    """
+    stride = max(1, len(centers) // _MOST_POINTS)
+    xy = centers[::stride, axes].astype(np.float64) * [1, -1 if flip else 1]
+    direction = looks[::stride, axes].astype(np.float64) * [1, -1 if flip else 1]
+    known = np.isfinite(xy).all(1)
+    low, high = xy[known].min(0), xy[known].max(0)
+    # One scale for both axes, or the path's shape would lie.
+    room = np.array([_WIDTH - 2 * _LEFT, _HEIGHT - _TOP - _BOTTOM])
+    scale = float(min((room / np.maximum(high - low, 1e-9)).min(), 1e6))
+    middle = (low + high) / 2
+
+    def place(point: np.ndarray) -> tuple[float, float]:
+        x, y = (point - middle) * scale
+        return _WIDTH / 2 + x, (_HEIGHT + _TOP - _BOTTOM) / 2 - y
+
+    parts = [f'<rect class="plot-frame" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{_HEIGHT - 1}" rx="6"/>']
+    shown = np.flatnonzero(known)
+    for i in shown[:: max(1, len(shown) // _LOOKS)]:
+        x, y = place(xy[i])
+        parts.append(
+            f'<line class="plot-look" x1="{x:.1f}" y1="{y:.1f}" '
+            f'x2="{x + 16 * direction[i, 0]:.1f}" y2="{y - 16 * direction[i, 1]:.1f}"/>'
+        )
+    for run in np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1):  # a gap in the poses is a gap in the line
+        points = " ".join("{:.1f},{:.1f}".format(*place(xy[i])) for i in run)
+        parts.append(f'<polyline class="plot-line" points="{points}"/>')
+    for i, kind in ((shown[0], "start"), (shown[-1], "end")):
+        x, y = place(xy[i])
+        parts.append(f'<circle class="plot-{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+    parts.append(_scale_bar(scale, unit))
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
+        f'{"".join(parts)}<text class="plot-text" x="10" y="20">{label}</text></svg>'
+    )
+
+
+def _scale_bar(scale: float, unit: str) -> str:
+    """A bar of a round length, at most 110 px long."""
+    longest = 110 / scale
+    power = 10.0 ** np.floor(np.log10(longest))
+    length = max(step for step in (power, 2 * power, 5 * power) if step <= longest * 1.0001)
+    right, y = _WIDTH - 14, _HEIGHT - 14
+    left = right - length * scale
+    return (
+        f'<line class="plot-scale" x1="{left:.1f}" y1="{y}" x2="{right}" y2="{y}"/>'
+        f'<text class="plot-text" x="{right}" y="{y - 6}" text-anchor="end">{length:.4g} {unit}</text>'
+    )
+
+
+def tracks_figure(picture_uri: str, size: tuple[int, int], uv: np.ndarray, visible: np.ndarray) -> str:
+    """A frame with the trails of its tracks drawn over it.
+
+    uv (K, N, 2) and visible (K, N) hold the last K frames, the frame itself last; only tracks seen in it are given.
+    size is (width, height) of the pixels that uv counts.
+    """
+    width, height = size
+    stroke, radius = max(width, height) / 400, max(width, height) / 190
+    parts = []
+    for n in range(uv.shape[1]):
+        shown = np.flatnonzero(visible[:, n] & np.isfinite(uv[:, n]).all(1))
+        if not len(shown) or shown[-1] != len(uv) - 1:
+            continue
+        # The trail goes back to the last frame in which the point was hidden.
+        trail = shown[np.flatnonzero(np.diff(shown, prepend=-2) > 1)[-1] :]
+        x, y = uv[-1, n]
+        red, green, blue = colorsys.hsv_to_rgb(float(np.clip(y / height, 0, 1)) * 0.8, 0.85, 1.0)
+        colour = f"rgb({255 * red:.0f},{255 * green:.0f},{255 * blue:.0f})"
+        points = " ".join(f"{uv[k, n, 0]:.1f},{uv[k, n, 1]:.1f}" for k in trail)
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{stroke:.2f}" opacity="0.8"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2f}" fill="{colour}" stroke="#000" '
+            f'stroke-width="{stroke / 3:.2f}"/>'
+        )
+    # Pixel centres lie at integers, so the picture begins half a pixel before them.
+    return (
+        f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img" aria-label="tracks over a frame">'
+        f'<image href="{picture_uri}" x="-0.5" y="-0.5" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+        f"{''.join(parts)}</svg>"
+    )

@@ -1,0 +1,73 @@
+"""The scores in the report, and how they are found in scores.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from geoflow.errors import StoreError
+from geoflow.evaluate.table import DEPTH_ROWS, POSE_ROWS, TRACK_ROWS, cell
+from geoflow.report.markup import text
+from geoflow.store.paths import RunPaths
+
+_COLUMNS = {"prior": "prior", "geometry": "geometry", "camera": "camera", "constant_plane": "constant plane"}
+
+
+def read_scores(paths: RunPaths) -> dict[str, dict[str, Any]]:
+    """Scores by video from scores.json: one `Scores.to_dict()`, a list of them, or an object of them by video.
+
+    {} when there is no such file. Raises StoreError when it is broken.
+    """
+    if not paths.scores.is_file():
+        return {}
+    try:
+        content = json.loads(paths.scores.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {paths.scores}: {error}; run `geoflow evaluate` again, or delete it") from error
+    if isinstance(content, dict) and "video" not in content:
+        return {name: scores for name, scores in content.items() if isinstance(scores, dict)}
+    rows = content if isinstance(content, list) else [content]
+    return {row["video"]: row for row in rows if isinstance(row, dict) and "video" in row}
+
+
+def score_section(scores: Mapping[str, Any]) -> str:
+    """Tables of depth, poses and tracks; the best branch of each row stands out, baselines compete with nobody."""
+    depth = {shown: scores[name] for name, shown in _COLUMNS.items() if scores.get(name)}
+    poses = {
+        shown: scores[name]
+        for name, shown in (("poses", "camera"), ("identity_pose", "identity pose"))
+        if scores.get(name)
+    }
+    parts = ["<h3>Scores against ground truth</h3>"]
+    parts.append(_table(DEPTH_ROWS, depth, baseline="constant plane") if depth else "")
+    parts.append(_table(POSE_ROWS, poses, baseline="identity pose") if poses else "")
+    if scores.get("tracks"):
+        parts.append(_table(TRACK_ROWS, {"tracks": scores["tracks"]}))
+    parts += [f'<p class="soft">{text(note)}</p>' for note in scores.get("notes") or ()]
+    return "".join(parts)
+
+
+def _table(rows: Any, columns: Mapping[str, Mapping[str, Any]], baseline: str = "") -> str:
+    head = "<th></th>" + "".join(f'<th class="number">{text(name)}</th>' for name in columns)
+    body = []
+    for name, heading, show, better in rows:
+        best = _best({k: v for k, v in columns.items() if k != baseline}, name, show, better)
+        cells = [
+            f'<td class="number{" best" if column == best else ""}">{text(cell(values, name, show))}</td>'
+            for column, values in columns.items()
+        ]
+        body.append(f"<tr><td>{text(heading)} {better}</td>{''.join(cells)}</tr>")
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _best(columns: Mapping[str, Mapping[str, Any]], name: str, show: Callable[[float], str], better: str) -> str:
+    """The column that wins a row; none where fewer than two compete or the winner looks like another."""
+    values = {column: row[name] for column, row in columns.items() if row.get(name) is not None}
+    values = {column: value for column, value in values.items() if math.isfinite(value)}
+    if len(values) < 2 or not better:
+        return ""
+    best = (max if better == "↑" else min)(values, key=lambda column: values[column])
+    shown = [show(value) for value in values.values()]
+    return best if shown.count(show(values[best])) == 1 else ""

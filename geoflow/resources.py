@@ -1,0 +1,40 @@
+"""Where `configs/` and `runtime_envs/` are: in a checkout beside the package, in a wheel inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geoflow.errors import ConfigError
+
+_PACKAGE = Path(__file__).parent
+
+
+def roots() -> list[Path]:
+    """The folders that may hold `configs/` and `runtime_envs/`, a checkout's first."""
+    return [_PACKAGE.parent, _PACKAGE / "data"]
+
+
+def folder(kind: str) -> Path:
+    """The folder `kind`, such as `configs/pipelines`. Raises ConfigError when the installation lacks it."""
+    for root in roots():
+        if (root / kind).is_dir():
+            return root / kind
+    raise ConfigError(f"this installation has no {kind}/ folder; reinstall geoflow-video")
+
+
+def find_yaml(kind: str, name: str) -> Path:
+    """The file for `name`: a path as it is, else `<kind>/<name>.yaml`.
+
+    Raises ConfigError that lists the names there are.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise ConfigError(f"no such file: {name}")
+    home = folder(kind)
+    path = home / f"{name}.yaml"
+    if path.is_file():
+        return path
+    known = ", ".join(sorted(p.stem for p in home.glob("*.yaml"))) or "none"
+    raise ConfigError(f"no {name!r} in {kind}; there are: {known}")

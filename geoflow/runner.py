@@ -1,0 +1,274 @@
+"""`geoflow.run`: inputs in, a folder of stores out. Everything a run does, in order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoflow.engine.cluster import object_store_bytes, ray_cluster
+from geoflow.engine.executor import Executor, Limits
+from geoflow.engine.ledger import Ledger
+from geoflow.engine.progress import ConsoleProgress
+from geoflow.engine.state import VideoRun
+from geoflow.errors import ConfigError, InputError, StoreError
+from geoflow.inputs import Input, Rejected, expand_inputs
+from geoflow.licences import require_commercial
+from geoflow.pipeline import Pipeline
+from geoflow.segments import VideoInfo
+from geoflow.store.index import read_rows, write_index, write_segments
+from geoflow.store.paths import RunPaths
+from geoflow.store.whole import write_whole
+from geoflow.video.options import ReadOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Share of the object store that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room
+# for copies of arguments on the way between nodes.
+_BUDGET_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """How one input ended."""
+
+    name: str  # of the store; for what is no video at all, the source
+    source: str
+    status: str  # complete or failed
+    reason: str = ""
+    path: str = ""  # the store, when complete
+    seconds: float = 0.0
+    reused: bool = False  # complete from an earlier run with the same settings
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    out: str
+    pipeline: str
+    videos: tuple[VideoResult, ...]
+    disabled: dict[str, str] = field(default_factory=dict)  # optional stages the run went on without, and why
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> tuple[VideoResult, ...]:
+        return tuple(v for v in self.videos if v.status == "complete")
+
+    @property
+    def failed(self) -> tuple[VideoResult, ...]:
+        return tuple(v for v in self.videos if v.status == "failed")
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every input is complete, else 3."""
+        return 3 if self.failed else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `geoflow run --json` prints them."""
+        return asdict(self)
+
+    def __repr__(self) -> str:
+        return f"RunResult({self.out!r}, {len(self.complete)} complete, {len(self.failed)} failed)"
+
+
+def run(
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    pipeline: str | Path | Pipeline = "embedded",
+    *,
+    settings: dict[str, Any] | None = None,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+    limit: int | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    masks: str | Path | None = None,
+    address: str | None = None,
+    resume: bool = True,
+    fail_fast: bool = False,
+    commercial: bool = False,
+    console: Console | None = None,
+) -> RunResult:
+    """Process videos with a pipeline; the Python form of `geoflow run`.
+
+    `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
+    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright
+    source. With `resume`, videos that `out` already holds with the same content and settings are kept.
+
+    Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
+    EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
+    the result instead.
+    """
+    began = time.time()
+    paths = RunPaths(Path(out).resolve())
+    options = ReadOptions(fps=fps, size=size, limit=limit, intrinsics=intrinsics, masks=str(masks) if masks else None)
+    pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+    for key, value in (settings or {}).items():
+        pipe = pipe.with_setting(key, value)
+    if commercial:
+        require_commercial(pipe)
+    items, rejected = expand_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    if not items:
+        reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
+        raise InputError(f"nothing to do: {reasons}")
+    _prepare(paths)
+    pipe, options, stamp = _bind(pipe, options, paths)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(ConsoleProgress(console or _stderr(), len(items) + len(rejected), len(pipe.stages)))
+        ledger = stack.enter_context(Ledger(paths.events, (progress.observe,)))
+        resources = stack.enter_context(ray_cluster(address))
+        ledger.emit("run_started", pipeline=pipe.name, inputs=len(items), rejected=len(rejected))
+        for entry in rejected:
+            ledger.emit("video_failed", video=entry.source, reason=entry.reason)
+        executor = Executor(
+            pipe,
+            partial(_probe, options=options),
+            Limits(budget_bytes=int(object_store_bytes() * _BUDGET_SHARE), fail_fast=fail_fast),
+            cpus=resources.get("CPU", 1),
+            gpus=resources.get("GPU", 0),
+            emit=ledger.emit,
+            already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
+        )
+        videos = executor.run(items)
+        result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
+        _write_records(paths, result, videos, json.loads(stamp))
+        ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
+    return result
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr)
+
+
+def _prepare(paths: RunPaths) -> None:
+    """Make the output folder. Raises ConfigError when it cannot be one."""
+    try:
+        paths.videos.mkdir(parents=True, exist_ok=True)
+        probe = paths.root / ".writable"
+        probe.touch()
+        probe.unlink()
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"-o {paths.root} should be a folder, but a file stands there; name another") from None
+    except OSError as error:
+        raise ConfigError(f"-o {paths.root} cannot be written: {error.strerror}; name a folder you may write") from None
+
+
+def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths) -> tuple[Pipeline, ReadOptions, str]:
+    """Give `decode` and `write` what only the run knows. The stamp is the JSON that every store carries."""
+    slots = {spec.slot for spec in pipe.stages}
+    if "decode" in slots and options.size is None:
+        decode = pipe.spec("decode").make_stage().params
+        options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
+    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": asdict(options)})
+    if "write" in slots:
+        pipe = pipe.with_setting("write.out", str(paths.root)).with_setting("write.pipeline", stamp)
+    return pipe, options, stamp
+
+
+def _probe(item: Input, options: ReadOptions) -> tuple[VideoInfo, dict[str, Any]]:
+    from geoflow.video.probe import probe
+
+    return probe(item.source, item.name, options)
+
+
+def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any] | None:
+    """The result of an earlier run for a video with the same content and settings, if its store is whole."""
+    import h5py
+
+    path = paths.video(info.name)
+    wanted = json.loads(stamp)
+    try:
+        with h5py.File(path) as store:
+            same = store.attrs["source_sha256"] == info.source_sha256 and store.attrs["status"] == "complete"
+            found = json.loads(store.attrs["pipeline"])
+    except (OSError, KeyError, ValueError):
+        return None
+    if not same or any(found.get(key) != wanted[key] for key in ("fingerprint", "reading")):
+        return None
+    with contextlib.suppress(StoreError):
+        for row in read_rows(paths.index):
+            if row["name"] == info.name and row["status"] == "complete":
+                return row
+    return {"path": paths.relative(path)}
+
+
+def _result(
+    paths: RunPaths,
+    pipe: Pipeline,
+    videos: list[VideoRun],
+    rejected: list[Rejected],
+    disabled: dict[str, str],
+    seconds: float,
+) -> RunResult:
+    rows = [VideoResult(r.source, r.source, "failed", r.reason) for r in rejected]
+    for video in videos:
+        done = video.status in ("complete", "skipped")
+        rows.append(
+            VideoResult(
+                name=video.name,
+                source=video.input.source,
+                status="complete" if done else "failed",
+                reason=video.reason,
+                path=str(paths.video(video.name)) if done else "",
+                seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
+                reused=video.status == "skipped",
+            )
+        )
+    return RunResult(str(paths.root), pipe.name, tuple(rows), disabled, seconds)
+
+
+def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: dict[str, Any]) -> None:
+    """index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
+    by_name = {video.name: video for video in videos}
+    rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
+    listed = {row["name"] for row in rows}
+    if paths.index.is_file():
+        with contextlib.suppress(StoreError):
+            rows += [r for r in read_rows(paths.index) if r["name"] not in listed and r["status"] == "complete"]
+    write_index(paths, rows)
+    write_segments(paths, {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"})
+    record = {**result.to_dict(), "settings": stamp, "inputs": [asdict(video) for video in result.videos]}
+    del record["videos"]
+    write_whole(paths.run, json.dumps(record, indent=1).encode())
+    for video in videos:
+        if video.status == "failed":  # nothing will read its finished segments
+            shutil.rmtree(paths.parts(video.name), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        paths.work.rmdir()
+
+
+def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> dict[str, Any]:
+    if video is not None and video.status == "skipped" and "status" in video.result:
+        return video.result
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "source": entry.source,
+        "status": entry.status,
+        "reason": entry.reason,
+        "path": paths.relative(Path(entry.path)) if entry.path else "",
+    }
+    if video is None or video.info is None or entry.status == "failed":
+        return row
+    info, result = video.info, video.result
+    row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
+    row |= {key: result[key] for key in ("frames_posed", "geometry_coverage", "motion", "segments") if key in result}
+    row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
+    row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)
+    return row
+
+
+def _segment_table(paths: RunPaths, row: dict[str, Any]) -> Any:
+    import h5py
+
+    with h5py.File(paths.root / row["path"]) as store:
+        return store["segments"][()]

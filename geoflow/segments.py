@@ -1,0 +1,103 @@
+"""Videos and segments as the pipeline sees them: metadata only, and planned lazily."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before its first frame is decoded.
+
+    Sizes and intrinsics are those of the *processed* frames (after rotation and resizing), so every stage can
+    use them as they are; `source_*` describe the file.
+    """
+
+    name: str  # unique within the run and safe as a file name
+    source: str  # absolute path or URI of the file or frame folder
+    source_sha256: str
+    num_frames: int  # frames that will be processed (after --fps and --limit)
+    fps: float  # mean rate of those frames
+    height: int
+    width: int
+    source_height: int
+    source_width: int
+    rotation: int = 0  # clockwise quarter turns of the display matrix, in degrees: 0, 90, 180, 270
+    intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels
+    masks: str | None = None  # folder with the user's masks for this video
+    metric: bool = False  # True when depths will be in metres
+
+    @property
+    def known_intrinsics(self) -> np.ndarray | None:
+        """The user's pinhole matrix, (3, 3) float32 in processed pixels, or None."""
+        if self.intrinsics is None:
+            return None
+        fx, fy, cx, cy = self.intrinsics
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames [start, stop) of a video. Neighbours share `overlap_before` / `overlap_after` frames."""
+
+    video: VideoInfo
+    index: int
+    start: int
+    stop: int
+    overlap_before: int = 0
+    overlap_after: int = 0
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def is_first(self) -> bool:
+        return self.index == 0
+
+    @property
+    def is_last(self) -> bool:
+        return self.stop == self.video.num_frames
+
+    def __str__(self) -> str:
+        return f"{self.video.name}[{self.start}:{self.stop}]"
+
+
+def count_segments(num_frames: int, size: int, overlap: int) -> int:
+    """How many segments of at most `size` frames, neighbours sharing about `overlap`, cover `num_frames`."""
+    if num_frames <= size:
+        return 1
+    return math.ceil((num_frames - overlap) / (size - overlap))
+
+
+def plan_segments(video: VideoInfo, size: int, overlap: int) -> Iterator[Segment]:
+    """Cut a video into segments of nearly equal length, one at a time.
+
+    Lengths differ by at most one stride's rounding, so no short tail is left that has too little motion to
+    work with; no segment is longer than `size`, and neighbours share at least `overlap` frames.
+
+    >>> video = VideoInfo("v", "v.mp4", "", 200, 30.0, 1, 1, 1, 1)
+    >>> [(s.start, s.stop) for s in plan_segments(video, size=96, overlap=24)]
+    [(0, 82), (58, 141), (117, 200)]
+    """
+    num_frames = video.num_frames
+    count = count_segments(num_frames, size, overlap)
+
+    def start(k: int) -> int:
+        return k * (num_frames - overlap) // count
+
+    def stop(k: int) -> int:
+        return num_frames if k == count - 1 else start(k + 1) + overlap
+
+    for k in range(count):
+        yield Segment(
+            video,
+            k,
+            start(k),
+            stop(k),
+            overlap_before=stop(k - 1) - start(k) if k else 0,
+            overlap_after=stop(k) - start(k + 1) if k < count - 1 else 0,
+        )

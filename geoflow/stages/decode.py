@@ -1,0 +1,46 @@
+"""Decode: the pixels and times of a segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+
+class Decode(Stage):
+    """Reads a segment's frames from the source, upright and at the processed size."""
+
+    slot = "decode"
+    inputs = ("video.index", "video.pts", "video.time")
+    outputs = ("frames.rgb", "frames.index", "frames.time")
+    optional_outputs = ("frames.mask",)  # where the user gave masks
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        # Sizes are settled when a video is probed, before its first segment: the driver reads this one there.
+        long_side: int | None = param(640, "shrink so that the longer side is at most this; --size overrides it")
+
+    def setup(self) -> None:
+        import cv2
+
+        from geoflow.video import reader
+
+        cv2.setNumThreads(self.threads)
+        self._reader: Any = reader
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        """Fields of frames [segment.start, segment.stop). Raises InputError that names file and frame."""
+        part = slice(segment.start, segment.stop)
+        index = fields["video.index"]
+        out: Fields = {
+            "frames.rgb": self._reader.read_frames(
+                segment.video, index, fields["video.pts"], segment.start, segment.stop, threads=self.threads
+            ),
+            "frames.index": index[part].copy(),
+            "frames.time": fields["video.time"][part].copy(),
+        }
+        if segment.video.masks is not None:
+            out["frames.mask"] = self._reader.read_masks(segment.video, index, segment.start, segment.stop)
+        return out

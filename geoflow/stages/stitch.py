@@ -1,0 +1,232 @@
+"""One world frame and one scale for the whole video: each segment is brought to the one before by their overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoflow.errors import StageError
+from geoflow.fields import FIELDS, MOTION_STILL
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+if TYPE_CHECKING:
+    from geoflow.geometry.rigid import Sim3
+    from geoflow.geometry.seams import Join
+
+_HELD = "held."  # prefix of the fields kept back, in the state
+_PASSED = ("prior.points", "prior.mask", "prior.intrinsics")
+_JOINED = tuple(name for name in FIELDS if name.startswith(("geometry.", "camera.", "tracks.", "hands.")))
+_MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
+
+
+class Stitch(Stage):
+    """Joins segments: Sim(3) between neighbouring worlds, one scale, cross-faded seams.
+
+    The frames that a segment shares with the next one are kept back until that one has come, so what is
+    returned are the frames up to where the next segment starts. Tracks stay whole. The prior passes unchanged:
+    it has a scale of its own in every frame.
+
+    What cannot be known is not made up. A segment whose camera has no valid frame in common with what came
+    before gets `camera.valid` False, unless the camera stood still in between; one whose depth shares no pixel
+    with what came before is masked out, and its `stitch.scale` is NaN.
+    """
+
+    slot = "stitch"
+    inputs = ("frames.index", "frames.time")
+    optional = (*_PASSED, *_JOINED)
+    outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
+    optional_outputs = optional
+    ordered = True
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        median_depth: float = param(2.0, "median depth of the first segment after scaling, when depth is not metric")
+
+    def __init__(self, params: Stage.Params | None = None) -> None:
+        super().__init__(params)
+        self._state: dict[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._state = dict(state)
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        """Align one segment, fade it into what was kept back, return all frames that are final now."""
+        from geoflow.geometry import seams
+
+        if segment.is_first:
+            self._state = {}
+        shared = self._shared_frames(segment, fields["frames.index"])
+        count = len(segment) - segment.overlap_after
+        held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
+        held, fields = seams.complete(held, shared, fields, len(segment))
+        join = self._join(segment, held, fields, shared)
+        moved = seams.move(fields, join, known_scale=bool(self._state.get("scaled")))
+        gap = seams.seam_gap(held, moved, shared)
+        for name, faded in seams.fade(held, moved, shared).items():
+            if moved[name] is fields[name]:  # the input itself, which is read-only
+                moved[name] = moved[name].copy()
+            moved[name][:shared] = faded
+        self._remember(fields["frames.index"], moved, join, count)
+        result = {name: fields[name][:count] for name in ("frames.index", "frames.time", *_PASSED) if name in fields}
+        result |= {name: array if name in seams.TRACKS else array[:count] for name, array in moved.items()}
+        scale = join.camera_scale if join.camera_scale is not None else join.geometry_scale
+        result["stitch.scale"] = np.array([np.nan if scale is None else scale], np.float32)
+        result["stitch.seam_residual"] = np.array([gap], np.float32)
+        return result
+
+    def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:
+        kept = self._state.get("kept.index", np.zeros(0, np.int64))
+        if len(kept) != segment.overlap_before or not np.array_equal(kept, index[: len(kept)]):
+            raise StageError(
+                f"stitch got {segment} with {segment.overlap_before} shared frames from source frame {index[:1]}, but "
+                f"kept {len(kept)} from {kept[:1]}; segments of a video must come in order, none left out"
+            )
+        return len(kept)
+
+    def _join(self, segment: Segment, held: Fields, fields: Fields, shared: int) -> Join:
+        from geoflow.geometry.seams import FADED, Join, depth_of
+
+        geometry = depth_of(fields)
+        own = _ratio(fields.get("camera.depth"), geometry)  # brings geometry to the camera branch's scale
+        now = {name: fields[name][:shared] for name in FADED if name in fields}
+        if not self._state.get("scaled"):
+            return self._found(segment, held, fields, shared, own)
+        camera_scale = _camera_scale(held, now, own)
+        if camera_scale is None and not self._state.get("world") and fields.get("camera.valid", np.zeros(1)).any():
+            camera_scale = self._first_scale(segment, fields)  # the first poses of the video found its world
+        world = self._world(held, fields, shared, camera_scale)
+        if world is None and (bridge := self._bridge(fields)) is not None:
+            world, camera_scale = bridge, bridge.scale
+        if camera_scale is not None and own is not None:
+            geometry_scale: float | None = camera_scale * own
+        else:
+            geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
+        return Join(camera_scale, geometry_scale, world)
+
+    def _found(self, segment: Segment, held: Fields, fields: Fields, shared: int, own: float | None) -> Join:
+        """Choose the video's scale: metres where depth is metric, else a median depth that is handy in float16.
+
+        Also for cameras without any depth, whose scale then follows from their centres alone.
+        """
+        from geoflow.geometry.seams import FADED, Join, depth_of
+
+        geometry = _median(depth_of(fields))
+        camera_scale: float | None = self._first_scale(segment, fields)
+        if self._state.get("world"):
+            now = {name: fields[name][:shared] for name in FADED if name in fields}
+            camera_scale = _camera_scale(held, now, own)
+        if own is not None and camera_scale is not None:
+            geometry_scale: float | None = camera_scale * own
+        elif segment.video.metric:
+            geometry_scale = 1.0
+        else:
+            geometry_scale = self.params.median_depth / geometry if geometry else None
+        return Join(camera_scale, geometry_scale, self._world(held, fields, shared, camera_scale))
+
+    def _first_scale(self, segment: Segment, fields: Fields) -> float:
+        camera = _median(fields.get("camera.depth"))
+        return self.params.median_depth / camera if camera and not segment.video.metric else 1.0
+
+    def _world(self, held: Fields, fields: Fields, shared: int, scale: float | None) -> Sim3 | None:
+        from geoflow.geometry.alignment import connect
+        from geoflow.geometry.rigid import Sim3
+
+        if scale is None or "camera.valid" not in fields or not fields["camera.valid"].any():
+            return None
+        poses, valid = fields["camera.cam_from_world"], fields["camera.valid"]
+        if not self._state.get("world"):
+            first = poses[np.flatnonzero(valid)[0]].astype(np.float64)
+            return Sim3(scale, first[:3, :3], scale * first[:3, 3])  # the first camera is the world's origin
+        if not shared:
+            return None
+        both = held["camera.valid"] & valid[:shared]
+        return connect(held["camera.cam_from_world"][both], poses[:shared][both], scale)
+
+    def _bridge(self, fields: Fields) -> Sim3 | None:
+        """Connect over a stretch without poses in which the camera stood still throughout.
+
+        The last view before it and the first one after it are then the same view. Their depth must agree in
+        shape, or there is no connection.
+        """
+        from geoflow.geometry.alignment import connect, relative_gap
+
+        if not self._state.get("anchor.still") or "camera.motion" not in fields or not fields["camera.valid"].any():
+            return None
+        first = int(np.flatnonzero(fields["camera.valid"])[0])
+        if (fields["camera.motion"][:first] != MOTION_STILL).any():
+            return None
+        anchor, depth = self._state["anchor.depth"], fields["camera.depth"][first]
+        scale = _ratio(anchor, depth)
+        if scale is None or not relative_gap(anchor, depth.astype(np.float32) * scale) <= _MAX_BRIDGE_GAP:
+            return None
+        return connect(self._state["anchor.pose"][None], fields["camera.cam_from_world"][first][None], scale)
+
+    def _remember(self, index: np.ndarray, moved: Fields, join: Join, count: int) -> None:
+        from geoflow.geometry.seams import FADED, depth_of
+
+        scaled = any(_median(depth) for depth in (moved.get("camera.depth"), depth_of(moved)))
+        state: dict[str, Any] = {
+            "kept.index": index[count:].copy(),
+            "world": bool(self._state.get("world")) or join.world is not None,
+            "scaled": bool(self._state.get("scaled")) or scaled,
+            **self._anchor(moved),
+        }
+        # Copies, so that the whole segment can be let go of.
+        state |= {_HELD + name: moved[name][count:].copy() for name in FADED if name in moved}
+        self._state = state
+
+    def _anchor(self, moved: Fields) -> dict[str, Any]:
+        """The last frame with pose and depth, and whether the camera stood still ever since."""
+        from geoflow.geometry.alignment import MIN_PIXELS
+
+        if "camera.motion" not in moved or "camera.depth" not in moved:
+            return {}
+        still = moved["camera.motion"] == MOTION_STILL
+        for i in np.flatnonzero(moved["camera.valid"])[::-1]:
+            depth = moved["camera.depth"][i]
+            if np.count_nonzero(depth) >= MIN_PIXELS:
+                pose = moved["camera.cam_from_world"][i].copy()
+                return {"anchor.pose": pose, "anchor.depth": depth.copy(), "anchor.still": bool(still[i + 1 :].all())}
+        earlier = {name: value for name, value in self._state.items() if name.startswith("anchor.")}
+        if earlier:
+            earlier["anchor.still"] = bool(earlier["anchor.still"] and still.all())
+        return earlier
+
+
+def _ratio(target: np.ndarray | None, source: np.ndarray | None) -> float | None:
+    from geoflow.geometry.alignment import depth_ratio
+
+    return None if target is None or source is None else depth_ratio(target, source)
+
+
+def _median(depth: np.ndarray | None) -> float | None:
+    """Median of the valid depths of a segment; None when there are hardly any."""
+    from geoflow.geometry.alignment import MIN_PIXELS
+
+    if depth is None:
+        return None
+    sample = depth.reshape(-1)[:: max(1, depth.size // 500_000) | 1].astype(np.float32)
+    sample = sample[np.isfinite(sample) & (sample > 0)]
+    return float(np.median(sample)) if len(sample) >= MIN_PIXELS else None
+
+
+def _camera_scale(held: Fields, now: Fields, own: float | None) -> float | None:
+    """The camera branch's scale from the shared frames: by its depth, else by geometry, else by camera centres."""
+    from geoflow.geometry.alignment import center_scale
+    from geoflow.geometry.seams import depth_of
+
+    scale = _ratio(held.get("camera.depth"), now.get("camera.depth"))
+    if scale is None and own is not None and (chained := _ratio(depth_of(held), depth_of(now))):
+        scale = chained / own
+    if scale is None:
+        scale = _ratio(depth_of(held), now.get("camera.depth"))
+    if scale is None and "camera.valid" in now and "camera.valid" in held:
+        both = held["camera.valid"] & now["camera.valid"]
+        scale = center_scale(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both])
+    return scale

@@ -1,0 +1,113 @@
+"""The last slot: puts each finished segment on disk, and the video's store together when all are there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import StageError
+from geoflow.segments import Segment, VideoInfo
+from geoflow.stage import Fields, SegmentRecord, Stage, param
+
+
+class Write(Stage):
+    """Writes the store (schema 1).
+
+    Every frame belongs to the segment whose share of the video it is in: a segment stores its frames up to
+    where the next one starts, and its tracks in full.
+    """
+
+    slot = "write"
+    inputs = ("frames.index", "frames.time")
+    optional = (
+        "frames.rgb",
+        "prior.points",
+        "prior.mask",
+        "geometry.points",
+        "geometry.mask",
+        "geometry.intrinsics",
+        "camera.intrinsics",
+        "camera.cam_from_world",
+        "camera.depth",
+        "camera.valid",
+        "camera.motion",
+        "tracks.xyz",
+        "tracks.visible",
+        "tracks.uv",
+        "tracks.query",
+        *(
+            f"hands.{side}.{name}"
+            for side in ("left", "right")
+            for name in ("valid", "joints", "wrist", "uv", "confidence", "mano_pose", "betas")
+        ),
+        "stitch.scale",
+        "stitch.seam_residual",
+    )
+    outputs = ()
+    ordered = True
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        out: str = param("", "the run's output folder; the engine fills it in")
+        rgb: bool = param(False, "store the frames themselves, too")
+        prior: bool = param(True, "store the prior's depth and mask")
+        points: bool = param(False, "store full point maps beside depth")
+        compression: int = param(4, "gzip level of dense maps, 0 (none) to 9")
+        pipeline: str = param("{}", "JSON description of the run, stored in each file; the engine fills it in")
+
+    def __init__(self, params: Stage.Params | None = None) -> None:
+        super().__init__(params)
+        self._last_index = -1
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        """Store one segment as a part file. Raises StoreError when the disk refuses."""
+        from geoflow.store.parts import write_part
+        from geoflow.store.paths import RunPaths
+
+        count = len(segment) - segment.overlap_after
+        self._check_order(segment, fields["frames.index"][:count], count)
+        params = self.params
+        path = RunPaths(params.out).part(segment.video.name, segment.index)
+        options = {"rgb": params.rgb, "prior": params.prior, "points": params.points}
+        write_part(path, segment, fields, options, count=count, compression=params.compression)
+        self._last_index = int(fields["frames.index"][count - 1])
+        return {}
+
+    def _check_order(self, segment: Segment, index: np.ndarray, count: int) -> None:
+        if len(index) < count:
+            raise StageError(f"write got {len(index)} frames of {segment}, expected {count} up to the next segment")
+        if (np.diff(index) <= 0).any() or index[0] <= self._last_index:
+            raise StageError(
+                f"write got source frames {index[0]}..{index[-1]} of {segment} after frame {self._last_index}; "
+                "segments of a video must come in order and frame numbers must grow"
+            )
+
+    def state(self) -> dict[str, Any]:
+        return {"last_index": self._last_index}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._last_index = int(state.get("last_index", -1))
+
+    def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
+        """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises."""
+        from geoflow.store.paths import RunPaths
+        from geoflow.store.writer import assemble
+
+        return assemble(
+            RunPaths(self.params.out),
+            video,
+            records,
+            pipeline=self.params.pipeline,
+            version=_version(),
+            compression=self.params.compression,
+        )
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("geoflow-video")
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"

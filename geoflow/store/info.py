@@ -1,0 +1,88 @@
+"""What a store holds, for `geoflow info`: as a dictionary and as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoflow.store.reader import Video
+from geoflow.store.schema import ATTRIBUTES, DATASETS, SECONDS_PREFIX, SEGMENTS
+from geoflow.store.writer import motion_summary
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def describe(video: Video) -> dict[str, Any]:
+    """Attributes, datasets with their sizes, and totals over the video; JSON can hold it.
+
+    `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
+    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it.
+    """
+    attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
+    attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
+    datasets = {}
+    for name, row in DATASETS.items():
+        if name in video.file:
+            dataset = video.file[name]
+            datasets[name] = {
+                "shape": list(dataset.shape),
+                "dtype": row.dtype,
+                "unit": row.unit,
+                "bytes": int(dataset.id.get_storage_size()),
+            }
+    return {
+        "path": str(video.path),
+        "bytes": video.path.stat().st_size,
+        **attributes,
+        "datasets": datasets,
+        "segments": len(video.segments),
+        "totals": _totals(video),
+    }
+
+
+def _totals(video: Video) -> dict[str, Any]:
+    totals: dict[str, Any] = {}
+    if (cameras := video.cameras) is not None:
+        totals["frames_posed"] = int(cameras.valid.sum())
+        totals["path_length"] = float(np.nansum(np.linalg.norm(np.diff(cameras.centers, axis=0), axis=-1)))
+        totals["motion"] = motion_summary(np.bincount(cameras.motion, minlength=4))
+    if "geometry/mask" in video.file:
+        totals["geometry_coverage"] = float(np.mean([video.mask[i].mean() for i in range(len(video))]))
+    if video.tracks is not None:
+        totals["tracks"] = len(video.tracks)
+    for side in ("left", "right"):
+        if video.hands is not None and (hand := getattr(video.hands, side)) is not None:
+            totals[f"hands_{side}"] = int(hand.valid.sum())
+    seconds: dict[str, float] = {}
+    for row in video.segments:
+        for name, value in row.items():
+            if name.startswith(SECONDS_PREFIX) and np.isfinite(value):
+                slot = name.removeprefix(SECONDS_PREFIX)
+                seconds[slot] = seconds.get(slot, 0.0) + float(value)
+    totals["seconds"] = {slot: round(value, 3) for slot, value in seconds.items()}
+    residuals = [row["seam_residual"] for row in video.segments if np.isfinite(row["seam_residual"])]
+    if residuals:
+        totals["seam_residual_max"] = float(max(residuals))
+    return totals
+
+
+def render(summary: dict[str, Any]) -> RenderableType:
+    """The dictionary of `describe` as a table for the terminal."""
+    from rich.console import Group
+    from rich.table import Table
+
+    facts = Table(box=None, show_header=False)
+    for name in ("path", "source", "status", "num_frames", "width", "height", "fps", "metric", "segments"):
+        facts.add_row(name, str(summary[name]))
+    for name, value in summary["totals"].items():
+        if name == "seconds":
+            value = ", ".join(f"{slot} {seconds:.1f}" for slot, seconds in value.items())
+        facts.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    table = Table("dataset", "shape", "dtype", "unit", "KiB")
+    for name, entry in summary["datasets"].items():
+        shape = " x ".join(map(str, entry["shape"]))
+        table.add_row(name, shape, entry["dtype"], entry["unit"], f"{entry['bytes'] / 1024:,.0f}")
+    table.add_row(SEGMENTS, str(summary["segments"]), "table", "", "")
+    return Group(facts, table)

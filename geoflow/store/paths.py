@@ -1,0 +1,97 @@
+"""Where a run's output lies: the only place that knows file names."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoflow.errors import StoreError
+
+TEMPORARY = ".part"  # ends the name of a file that is still being written
+_PART = re.compile(r"segment_(\d+)\.h5")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every path of one run's output folder.
+
+    >>> RunPaths("out").video("clip").as_posix()
+    'out/videos/clip.h5'
+    """
+
+    out: str | os.PathLike[str]
+
+    @property
+    def root(self) -> Path:
+        return Path(self.out)
+
+    @property
+    def videos(self) -> Path:
+        return self.root / "videos"
+
+    @property
+    def work(self) -> Path:
+        """Unfinished work; removed when its video is done."""
+        return self.root / ".work"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.parquet"
+
+    @property
+    def segments(self) -> Path:
+        return self.root / "segments.parquet"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores.json"
+
+    def video(self, name: str) -> Path:
+        """The store of one video. Raises StoreError for a name that would lead out of the folder."""
+        return self.videos / f"{_checked(name)}.h5"
+
+    def parts(self, name: str) -> Path:
+        """Folder of the finished segments of a video that is not done yet."""
+        return self.work / _checked(name)
+
+    def part(self, name: str, segment: int) -> Path:
+        return self.parts(name) / f"segment_{segment:05d}.h5"
+
+    def finished_parts(self, name: str) -> dict[int, Path]:
+        """Segment number -> its whole part file."""
+        folder = self.parts(name)
+        found = {}
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if match := _PART.fullmatch(path.name):
+                    found[int(match[1])] = path
+        return dict(sorted(found.items()))
+
+    def relative(self, path: Path) -> str:
+        """A path below the run's folder as it is written into index.parquet, so that the folder can move."""
+        return path.relative_to(self.root).as_posix()
+
+
+def temporary(path: Path) -> Path:
+    """The name a file has until it is whole."""
+    return path.with_name(path.name + TEMPORARY)
+
+
+def _checked(name: str) -> str:
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0\n"):
+        raise StoreError(f"{name!r} cannot be a video's name: it must be a plain file name without a leading dot")
+    return name

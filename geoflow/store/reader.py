@@ -1,0 +1,238 @@
+"""Opens a video's store. Nothing is read until it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from geoflow.errors import GeoFlowError, StoreError
+from geoflow.geometry.cameras import unproject
+from geoflow.geometry.rigid import apply, invert
+from geoflow.store.index import table_rows
+from geoflow.store.schema import ATTRIBUTES, SCHEMA, SEGMENTS
+from geoflow.store.views import Cameras, Hand, Hands, Lazy, Tracks
+
+
+def open_video(path: str | os.PathLike[str]) -> Video:
+    """Open a store for reading.
+
+    Raises StoreError when the file is missing, torn, not a store, or of a newer schema.
+    """
+    path = Path(path)
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; expected the .h5 file of a video below OUT/videos") from None
+    except OSError as error:
+        raise StoreError(f"{path} is not a whole HDF5 file ({error}); write it again with `geoflow run`") from error
+    found = file.attrs.get("geoflow_schema")
+    missing = [name for name in ATTRIBUTES if name not in file.attrs]
+    if found is None:
+        problem = f"{path} is HDF5 but not a GeoFlow store: it has no attribute geoflow_schema"
+    elif found > SCHEMA:
+        problem = f"{path} has schema {found}, this version reads up to {SCHEMA}; install a newer geoflow-video"
+    elif missing:
+        problem = f"{path} lacks the attributes {missing}; `geoflow verify` says more"
+    else:
+        return Video(file)
+    file.close()
+    raise StoreError(problem)
+
+
+class Video:
+    """One video's store, read lazily. Use it in a `with` block or call `close`.
+
+    Indices are frames of the store, 0 to len(video) - 1; `frame_index` maps them to frames of the source.
+    """
+
+    def __init__(self, file: h5py.File) -> None:
+        self.file = file
+        self.path = Path(file.filename)
+        attrs = file.attrs
+        self.source = str(attrs["source"])
+        self.source_sha256 = str(attrs["source_sha256"])
+        self.fps = float(attrs["fps"])
+        self.num_frames = int(attrs["num_frames"])
+        self.height = int(attrs["height"])
+        self.width = int(attrs["width"])
+        self.metric = bool(attrs["metric"])
+        self.status = str(attrs["status"])
+        self.version = str(attrs["geoflow_version"])
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def pipeline(self) -> dict[str, Any]:
+        """Every parameter, seed, version, revision and licence that made the file."""
+        return json.loads(self.file.attrs["pipeline"])
+
+    @cached_property
+    def frame_index(self) -> np.ndarray:
+        """(T,) int64: source frame number."""
+        return self._array("frames/index")
+
+    @cached_property
+    def frame_time(self) -> np.ndarray:
+        """(T,) float64: seconds since the start of the source."""
+        return self._array("frames/time")
+
+    @property
+    def depth(self) -> Lazy:
+        """Depth z, (T, H, W) float32 scene units, 0 where invalid. Raises StoreError without geometry."""
+        return self._masked_depth("geometry")
+
+    @property
+    def mask(self) -> Lazy:
+        """Where `depth` holds: (T, H, W) bool."""
+        return Lazy(self._dataset("geometry/mask"))
+
+    @property
+    def prior_depth(self) -> Lazy:
+        """The prior's depth, (T, H, W) float32 at a scale of its own in each frame, 0 where invalid."""
+        return self._masked_depth("prior")
+
+    @property
+    def camera_depth(self) -> Lazy:
+        """Multi-view depth of the camera branch: (T, H, W) float32 scene units, 0 where unknown."""
+        return Lazy(self._dataset("camera/depth"), lambda depth, _: depth.astype(np.float32))
+
+    @cached_property
+    def intrinsics(self) -> np.ndarray:
+        """Pinhole matrices of `depth`: (T, 3, 3) float32 px."""
+        return self._array("geometry/intrinsics")
+
+    @cached_property
+    def cameras(self) -> Cameras | None:
+        """Poses and intrinsics, or None when the file holds none."""
+        if "camera" not in self.file:
+            return None
+        motion = self._array("camera/motion") if "camera/motion" in self.file else np.zeros(len(self), np.uint8)
+        intrinsics, pose, valid = (self._array(f"camera/{name}") for name in ("intrinsics", "cam_from_world", "valid"))
+        return Cameras(intrinsics, pose, valid, motion)
+
+    @cached_property
+    def tracks(self) -> Tracks | None:
+        """Point tracks, or None when the file holds none."""
+        if "tracks" not in self.file:
+            return None
+        xyz, visible, uv = (Lazy(self._dataset(f"tracks/{name}")) for name in ("xyz", "visible", "uv"))
+        return Tracks(xyz, visible, uv, self._array("tracks/query"))
+
+    @cached_property
+    def hands(self) -> Hands | None:
+        """Hands, or None when the file holds none."""
+        if "hands" not in self.file:
+            return None
+        return Hands(self._hand("left"), self._hand("right"))
+
+    @cached_property
+    def segments(self) -> list[dict[str, Any]]:
+        """Rows of the `segments` table: start, stop, status, scale, seam_residual, seconds per stage, ladder."""
+        return table_rows(self._array(SEGMENTS))
+
+    def points(self, i: int, *, world: bool = False) -> np.ndarray:
+        """Point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
+
+        With `world` in the world frame, NaN where invalid or where the frame has no pose.
+        """
+        if "geometry/points" in self.file:
+            xyz = Lazy(self._dataset("geometry/points"))[i].astype(np.float32)
+        else:
+            xyz = unproject(self.depth[i], self.intrinsics[i])
+        if not world:
+            return xyz
+        if self.cameras is None:
+            raise StoreError(f"{self.path} holds no camera poses; points(i) gives the camera frame")
+        moved = apply(invert(self.cameras.cam_from_world[i]), xyz)
+        return np.where(xyz[..., 2:] > 0, moved, np.float32(np.nan))
+
+    def rgb(self, i: int) -> np.ndarray:
+        """Frame i: (H, W, 3) uint8, from the file if it holds frames, else decoded from the source.
+
+        Raises StoreError when the source is gone or cannot be read.
+        """
+        if "frames/rgb" in self.file:
+            return Lazy(self._dataset("frames/rgb"))[i]
+        from geoflow.video.reader import read_single
+
+        try:
+            return read_single(self.source, int(self.frame_index[i]), (self.width, self.height))
+        except (GeoFlowError, OSError) as error:
+            raise StoreError(
+                f"{self.path} holds no frames and its source {self.source} cannot be read ({error}); "
+                "put the source back, or run with --set write.rgb=true"
+            ) from error
+
+    def show(self, i: int) -> np.ndarray:
+        """A strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth as far as they are there.
+
+        In Jupyter the strip is shown, too. Depth is coloured by its inverse, near is bright, invalid is black.
+        """
+        from geoflow.store.picture import colour_depth, display
+
+        panels = []
+        try:
+            panels.append(self.rgb(i))
+        except StoreError:
+            if "geometry" not in self.file and "camera" not in self.file:
+                raise
+        for group, depth in (("geometry", "depth"), ("camera", "camera_depth")):
+            if f"{group}/depth" in self.file:
+                panels.append(colour_depth(getattr(self, depth)[i]))
+        strip = np.concatenate(panels, axis=1)
+        display(strip)
+        return strip
+
+    def close(self) -> None:
+        self.file.close()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __repr__(self) -> str:
+        if not self.file:
+            return f"Video({self.name!r}, closed)"
+        held = [name for name in ("prior", "geometry", "camera", "tracks", "hands") if name in self.file]
+        size = f"{self.num_frames} frames {self.width}x{self.height}"
+        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        if not self.file:
+            raise StoreError(f"{self.path} is closed; open it again")
+        if name not in self.file:
+            held = ", ".join(self.file)
+            raise StoreError(f"{self.path} holds no {name}, only {held}; run a pipeline that has this slot")
+        return self.file[name]
+
+    def _array(self, name: str) -> np.ndarray:
+        return Lazy(self._dataset(name))[()]
+
+    def _masked_depth(self, group: str) -> Lazy:
+        mask = self._dataset(f"{group}/mask")
+        return Lazy(
+            self._dataset(f"{group}/depth"),
+            lambda depth, where: np.where(mask[where], depth, np.float16(0)).astype(np.float32),
+        )
+
+    def _hand(self, side: str) -> Hand | None:
+        group = self.file.get(f"hands/{side}")
+        if group is None:
+            return None
+        return Hand(**{name: group[name][()] for name in Hand.__dataclass_fields__ if name in group})

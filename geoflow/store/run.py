@@ -1,0 +1,82 @@
+"""Reads a whole run's folder: index, segments, failures and the stores of its videos."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from geoflow.errors import StoreError
+from geoflow.store.index import read_rows
+from geoflow.store.paths import RunPaths
+from geoflow.store.reader import Video, open_video
+
+
+class RunVideos(Mapping[str, Video]):
+    """The complete videos of a run by name; each is opened when it is asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._paths = {row["name"]: run.paths.root / row["path"] for row in run.index if row["status"] == "complete"}
+
+    def __getitem__(self, name: str) -> Video:
+        return open_video(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __repr__(self) -> str:
+        return f"RunVideos({', '.join(self._paths)})"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run made: `index` and `segments` are the rows of the two Parquet files, `record` is run.json."""
+
+    paths: RunPaths
+    index: list[dict[str, Any]]
+    segments: list[dict[str, Any]]
+    record: dict[str, Any]
+
+    @property
+    def videos(self) -> RunVideos:
+        return RunVideos(self)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Name of each failed input -> reason."""
+        return {row["name"]: row["reason"] for row in self.index if row["status"] == "failed"}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.paths.root)!r}, {len(self.videos)} complete, {len(self.failures)} failed)"
+
+
+def load_run(out: str | os.PathLike[str]) -> Run:
+    """Open the folder that `geoflow run -o OUT` filled.
+
+    Raises StoreError when it is not one or the run has not finished.
+    """
+    paths = RunPaths(out)
+    if not paths.index.is_file():
+        state = "the run has not finished: resume it" if paths.events.is_file() else "not the output of a run"
+        raise StoreError(f"{paths.root} has no {paths.index.name}: {state}")
+    segments = read_rows(paths.segments) if paths.segments.is_file() else []
+    return Run(paths, read_rows(paths.index), segments, read_run_json(paths))
+
+
+def read_run_json(paths: RunPaths) -> dict[str, Any]:
+    """run.json, or {} when there is none. Raises StoreError when it is broken."""
+    if not paths.run.is_file():
+        return {}
+    try:
+        record = json.loads(paths.run.read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {paths.run}: {error}; expected the JSON that a run wrote") from error
+    if not isinstance(record, dict):
+        raise StoreError(f"{paths.run} should hold a JSON object, found {type(record).__name__}")
+    return record

@@ -1,0 +1,99 @@
+"""What a video's store hands out: arrays that are read where they are indexed, and the groups made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.geometry.rigid import invert
+
+
+class Lazy:
+    """A dataset that is read where it is indexed; behaves like an array in `[]`, `len`, `.shape`, `np.asarray`."""
+
+    def __init__(self, dataset: h5py.Dataset, convert: Callable[[np.ndarray, Any], np.ndarray] | None = None) -> None:
+        self._dataset = dataset
+        self._convert = convert
+        self._name = dataset.name.lstrip("/")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._dataset.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float32) if self._convert else self._dataset.dtype
+
+    def __getitem__(self, where: Any) -> np.ndarray:
+        if not self._dataset:
+            raise StoreError(f"{self._name} was asked for after its store was closed; open it again")
+        if isinstance(where, int | np.integer) and not -len(self) <= where < len(self):
+            raise IndexError(f"frame {where} of {self._name}: it has {len(self)}")
+        try:
+            array = self._dataset[where]
+            return self._convert(array, where) if self._convert else array
+        except OSError as error:
+            raise StoreError(f"cannot read {self._name} of {self._dataset.file.filename}: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[()], dtype)
+
+    def __repr__(self) -> str:
+        return f"Lazy({self._name}, {self.shape}, {self.dtype})"
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Cameras of all frames; rows where `valid` is False hold NaN poses."""
+
+    intrinsics: np.ndarray  # (T, 3, 3) float32 px
+    cam_from_world: np.ndarray  # (T, 4, 4) float32, scene units
+    valid: np.ndarray  # (T,) bool
+    motion: np.ndarray  # (T,) uint8: 0 unknown, 1 moving, 2 still, 3 rotating in place
+
+    @property
+    def centers(self) -> np.ndarray:
+        """Camera centres in the world: (T, 3) float32, NaN where not valid."""
+        return invert(self.cam_from_world)[:, :3, 3]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Point tracks of the video; read by slices, since T x N grows large."""
+
+    xyz: Lazy  # (T, N, 3) float32 world; NaN where unknown
+    visible: Lazy  # (T, N) bool
+    uv: Lazy  # (T, N, 2) float32 px; NaN where unknown
+    query: np.ndarray  # (N, 4) float32: frame, x, y, z
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One side's hand in all frames; NaN where `valid` is False."""
+
+    valid: np.ndarray  # (T,) bool
+    joints: np.ndarray  # (T, 21, 3) float32 camera frame
+    wrist: np.ndarray  # (T, 4, 4) float32: cam_from_wrist
+    uv: np.ndarray  # (T, 21, 2) float32 px
+    confidence: np.ndarray  # (T,) float32
+    mano_pose: np.ndarray | None = None  # (T, 16, 3) float32 rad
+    betas: np.ndarray | None = None  # (T, 10) float32
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Both hands; a side is None when the file does not hold it."""
+
+    left: Hand | None
+    right: Hand | None

@@ -1,0 +1,194 @@
+"""Files that get their name only when they are whole, also when the disk fills up half-way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoflow.errors import StoreError
+from geoflow.store.paths import temporary
+
+if TYPE_CHECKING:
+    import h5py
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class GuardedFile(io.RawIOBase):
+    """A file that HDF5 may write without ever seeing an error; `error` keeps the first one.
+
+    HDF5 cannot recover from a failed write: closing such a file crashes the process (seen with HDF5 2.0 and a
+    full disk). So a failed write is kept in memory and reported as done; the caller looks at `error` after each
+    dataset and gives up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close()
+        self._position = 0
+        self._unwritten: list[tuple[int, bytes]] = []
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += max([self._file.seek(0, os.SEEK_END), *(at + len(data) for at, data in self._unwritten)])
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.error is None:
+            try:
+                self._write_through(view)
+            except OSError as error:
+                self.error = error
+        if self.error is not None:
+            self._unwritten.append((self._position, bytes(view)))
+        self._position += len(view)
+        return len(view)
+
+    def _write_through(self, view: memoryview) -> None:
+        self._file.seek(self._position)
+        while len(view):
+            view = view[self._file.write(view) :]
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        self._file.seek(self._position)
+        view[:] = self._file.read(len(view)).ljust(len(view), b"\0")
+        for at, data in self._unwritten:
+            first, last = max(at, self._position), min(at + len(data), self._position + len(view))
+            if first < last:
+                view[first - self._position : last - self._position] = data[first - at : last - at]
+        self._position += len(view)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._position if size is None else size
+        if self.error is None:
+            try:
+                self._file.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def sync(self) -> None:
+        """Bring everything to the disk. Raises OSError, also the one a write met earlier."""
+        if self.error is not None:
+            raise self.error
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class WholeH5:
+    """An HDF5 file being written under its temporary name; `check` raises what the disk said meanwhile."""
+
+    def __init__(self, file: h5py.File, guard: GuardedFile) -> None:
+        self.file = file
+        self._guard = guard
+
+    def check(self) -> None:
+        if self._guard.error is not None:
+            raise self._guard.error
+
+
+@contextlib.contextmanager
+def whole_h5(path: Path) -> Iterator[WholeH5]:
+    """Write an HDF5 file so that `path` appears whole or not at all.
+
+    Raises StoreError that names the file, the free space and the remedy when the disk refuses.
+    """
+    import h5py
+
+    with _whole(path) as draft:
+        guard = GuardedFile(draft)
+        try:
+            with h5py.File(guard, "w") as file:
+                whole = WholeH5(file, guard)
+                yield whole
+                whole.check()
+            guard.sync()
+        finally:
+            guard.close()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that `path` appears whole or not at all. Raises StoreError."""
+    with _whole(path) as draft, open(draft, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    draft = temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _remove(draft)
+        raise store_error(path, error) from error
+    except BaseException:
+        _remove(draft)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must survive a power cut. Some network file systems cannot sync a folder.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def store_error(path: Path, error: OSError) -> StoreError:
+    """Say which file the disk refused, how much space is left, and what to do."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        remedy = "free some space or choose another output folder (-o), then run again: finished segments are kept"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "make the folder writable or choose another output folder (-o)"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        remedy = "a file is where a folder should be: choose another output folder (-o)"
+    else:
+        remedy = "check the disk, then run again: finished segments are kept"
+    return StoreError(f"cannot write {path}: {reason}{_free_space(path)}; {remedy}")
+
+
+def _free_space(path: Path) -> str:
+    for folder in path.parents:
+        with contextlib.suppress(OSError):
+            return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB free)"
+    return ""

@@ -1,0 +1,249 @@
+"""Assembles a video's store from the part files of its segments."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.segments import VideoInfo
+from geoflow.stage import SegmentRecord
+from geoflow.store.layout import create, shape_of
+from geoflow.store.parts import PartInfo, open_part, read_info
+from geoflow.store.paths import RunPaths
+from geoflow.store.schema import (
+    DATASETS,
+    FRAME,
+    MOTION_NAMES,
+    QUERY,
+    ROWS,
+    SCHEMA,
+    SECONDS_PREFIX,
+    SEGMENT_COLUMNS,
+    SEGMENTS,
+    TRACKS,
+)
+from geoflow.store.verify import verify_file, verify_store
+from geoflow.store.whole import WholeH5, whole_h5
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the final file will hold, read from the headers of the parts."""
+
+    parts: list[tuple[Path, PartInfo]]
+    names: list[str]
+    num_tracks: int
+    compression: int
+
+
+def assemble(
+    paths: RunPaths,
+    video: VideoInfo,
+    records: Sequence[SegmentRecord],
+    *,
+    pipeline: str = "{}",
+    version: str = "",
+    compression: int = 4,
+) -> dict[str, Any]:
+    """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
+
+    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments.
+    Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
+    """
+    final = paths.video(video.name)
+    try:
+        plan = _plan(paths, video, compression)
+    except StoreError:
+        # A process that died between giving the file its name and reporting it is asked again.
+        if (done := _already_whole(final, video, pipeline)) is None:
+            raise
+        _remove_parts(paths, video.name)
+        return done
+    with whole_h5(final) as whole:
+        _write_attributes(whole.file, video, records, pipeline, version)
+        _create_all(whole.file, plan, video)
+        first_track = 0
+        for path, info in plan.parts:
+            with open_part(path) as part:
+                first_track += _copy_part(part, info, whole, first_track)
+        if "camera/motion" in whole.file:
+            whole.file["camera/motion"].attrs["codes"] = json.dumps(dict(enumerate(MOTION_NAMES)))
+        whole.file[SEGMENTS] = segment_table([info for _, info in plan.parts], records)
+        whole.check()
+        whole.file.flush()
+        whole.check()
+        if problems := verify_file(whole.file, deep=False):
+            raise StoreError(f"{final} came out wrong and is not kept: {'; '.join(problems[:5])}; please report this")
+    _remove_parts(paths, video.name)
+    return {"path": str(final), **summarise([info for _, info in plan.parts])}
+
+
+def _remove_parts(paths: RunPaths, name: str) -> None:
+    shutil.rmtree(paths.parts(name), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        paths.work.rmdir()  # only when this was the last unfinished video
+
+
+def _already_whole(path: Path, video: VideoInfo, pipeline: str) -> dict[str, Any] | None:
+    """What `assemble` would return for a file that it made earlier of the same video and pipeline, else None."""
+    if not path.is_file() or verify_store(path, deep=False):
+        return None
+    with h5py.File(path, "r") as file:
+        expected = (video.source, video.source_sha256, video.num_frames, pipeline)
+        if tuple(file.attrs[n] for n in ("source", "source_sha256", "num_frames", "pipeline")) != expected:
+            return None
+        mask = file.get("geometry/mask")
+        motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(video.num_frames, np.uint8)
+        return {
+            "path": str(path),
+            "frames": video.num_frames,
+            "frames_posed": int(file["camera/valid"][()].sum()) if "camera/valid" in file else 0,
+            "geometry_coverage": float(np.mean([frame.mean() for frame in mask])) if mask is not None else None,
+            "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
+            "segments": len(file[SEGMENTS]),
+        }
+
+
+def summarise(parts: Sequence[PartInfo]) -> dict[str, Any]:
+    """Totals over the parts of a video: frames, frames_posed, geometry_coverage (None without), motion, segments."""
+    pixels = sum(part.geometry_pixels for part in parts)
+    return {
+        "frames": sum(part.count for part in parts),
+        "frames_posed": sum(part.frames_posed for part in parts),
+        "geometry_coverage": sum(part.geometry_valid for part in parts) / pixels if pixels else None,
+        "motion": motion_summary(np.sum([part.motion for part in parts], axis=0)),
+        "segments": len(parts),
+    }
+
+
+def motion_summary(frames_per_code: Iterable[int]) -> str:
+    """Frames per code of camera/motion in words.
+
+    >>> motion_summary([0, 80, 20, 0])
+    'moving 80%, still 20%'
+    """
+    counts = [int(n) for n in frames_per_code]
+    total = sum(counts)
+    shares = sorted(((n / total, name) for n, name in zip(counts, MOTION_NAMES) if n), reverse=True)
+    if len(shares) == 1:
+        return shares[0][1]
+    return ", ".join(f"{name} {share:.0%}" for share, name in shares)
+
+
+def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -> np.ndarray:
+    """The `segments` table: a structured array, a row per segment, a `seconds_<slot>` column per slot."""
+    by_index = {record.index: record for record in records}
+    slots = sorted({slot for record in records for slot in record.seconds})
+    text = h5py.string_dtype()
+    columns: list[tuple[str, Any]] = []
+    for name, (dtype, _) in SEGMENT_COLUMNS.items():
+        columns.append((name, text if dtype == "str" else dtype))
+        if name == "status":
+            columns += [(SECONDS_PREFIX + slot, "float32") for slot in slots]
+    table = np.zeros(len(parts), np.dtype(columns))
+    for row, part in zip(table, parts):
+        record = by_index.get(part.index)
+        for name in ("index", "start", "stop", "scale", "seam_residual"):
+            row[name] = getattr(part, name)
+        row["status"] = record.status if record else "complete"
+        row["ladder"] = json.dumps(record.ladder if record else {}, sort_keys=True)
+        row["notes"] = json.dumps(list(record.notes) if record else [])
+        for slot in slots:
+            row[SECONDS_PREFIX + slot] = record.seconds.get(slot, np.nan) if record else np.nan
+    return table
+
+
+def _plan(paths: RunPaths, video: VideoInfo, compression: int) -> _Plan:
+    parts: list[tuple[Path, PartInfo]] = []
+    names: set[str] = set()
+    num_tracks = 0
+    for path in paths.finished_parts(video.name).values():
+        with open_part(path) as file:
+            info = read_info(file)
+            names |= {name for name in DATASETS if name in file}
+            num_tracks += len(file["tracks/query"]) if "tracks/query" in file else 0
+        parts.append((path, info))
+    position = 0
+    for path, info in parts:
+        if info.start != position:
+            raise StoreError(
+                f"{paths.parts(video.name)} lacks frames {position} to {info.start} (next is {path.name}); "
+                "run again with --resume to compute them"
+            )
+        position += info.count
+    if position != video.num_frames:
+        raise StoreError(
+            f"{paths.parts(video.name)} holds {position} frames in {len(parts)} segments, expected {video.num_frames}; "
+            "run again with --resume to compute the rest"
+        )
+    return _Plan(parts, [name for name in DATASETS if name in names], num_tracks, compression)
+
+
+def _write_attributes(
+    file: h5py.File, video: VideoInfo, records: Sequence[SegmentRecord], pipeline: str, version: str
+) -> None:
+    complete = all(record.status == "complete" for record in records)
+    file.attrs.update(
+        {
+            "geoflow_schema": SCHEMA,
+            "geoflow_version": version,
+            "source": video.source,
+            "source_sha256": video.source_sha256,
+            "fps": float(video.fps),
+            "num_frames": video.num_frames,
+            "height": video.height,
+            "width": video.width,
+            "metric": bool(video.metric),
+            "status": "complete" if complete else "incomplete",
+        }
+    )
+    # HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only.
+    file.attrs["pipeline"] = pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
+
+
+def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
+    sizes = {"T": video.num_frames, "H": video.height, "W": video.width, "N": plan.num_tracks}
+    for name in plan.names:
+        row = DATASETS[name]
+        create(file, row, shape_of(row, sizes), plan.compression)
+
+
+def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, first_track: int) -> int:
+    """Copy one part to its place; returns how many tracks it added."""
+    num_tracks = len(part["tracks/query"]) if "tracks/query" in part else 0
+    for name, row in DATASETS.items():
+        if name not in part or 0 in part[name].shape:
+            continue
+        source, target = part[name], whole.file[name]
+        if row.layout == FRAME:
+            _copy_frames(source, target, info.start, whole)
+        elif row.layout == ROWS:
+            target[info.start : info.start + info.count] = source[()]
+        elif row.layout == TRACKS:
+            target[info.start : info.stop, first_track : first_track + num_tracks] = source[()]
+        elif row.layout == QUERY:
+            target[first_track : first_track + num_tracks] = source[()]
+        whole.check()
+    return num_tracks
+
+
+def _copy_frames(source: h5py.Dataset, target: h5py.Dataset, start: int, whole: WholeH5) -> None:
+    layout = ("dtype", "chunks", "compression_opts", "shuffle")
+    same = all(getattr(source, key) == getattr(target, key) for key in layout)
+    corner = (0,) * (source.ndim - 1)
+    for i in range(len(source)):
+        if same:  # the chunk as it lies on disk: no unpacking, no packing
+            filters, data = source.id.read_direct_chunk((i, *corner))
+            target.id.write_direct_chunk((start + i, *corner), data, filters)
+        else:
+            target[start + i] = source[i]
+        whole.check()

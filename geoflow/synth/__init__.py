@@ -1,0 +1,8 @@
+"""A procedural scene, ray-cast: video clips whose depth, poses, masks and tracks are known exactly."""
+
+from __future__ import annotations
+
+from geoflow.synth.clip import Clip, render, render_clip
+from geoflow.synth.groundtruth import GroundTruth, load_ground_truth
+
+__all__ = ["Clip", "GroundTruth", "load_ground_truth", "render", "render_clip"]

@@ -1,0 +1,218 @@
+"""Clips: the scene filmed along a path, as a video file with its ground truth, or in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import ConfigError
+from geoflow.geometry.cameras import pinhole, project
+from geoflow.geometry.rigid import apply, invert
+from geoflow.synth.camera_path import cam_from_world_at
+from geoflow.synth.groundtruth import GroundTruthWriter, Tracks
+from geoflow.synth.render import View, cast, depth_along, shade
+from geoflow.synth.scene import Scene, build_scene
+from geoflow.synth.texture import build_atlas
+
+FOCAL_SHARE = 0.9  # focal length over image width: about 58 degrees, a phone's main camera
+_SENSOR_NOISE = 1.5  # standard deviation, of 255
+_TRACK_QUERIES = 4  # frames that points are picked in
+_TRACK_GRID = (8, 10)  # points picked per such frame, rows by columns
+_SAME_DEPTH = 1e-3  # a point is seen when the first hit lies at its own depth, up to float32 ray casting
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered clip in memory; see `groundtruth` for units."""
+
+    frames: np.ndarray  # (T, H, W, 3) uint8
+    fps: float
+    intrinsics: np.ndarray  # (T, 3, 3) float32
+    cam_from_world: np.ndarray  # (T, 4, 4) float32
+    depth: np.ndarray  # (T, H, W) float32
+    moving: np.ndarray  # (T, H, W) bool
+    tracks: Tracks
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One frame and the view it was taken from."""
+
+    view: View
+    rgb: np.ndarray
+    depth: np.ndarray
+    owner: np.ndarray
+
+
+def render(
+    *,
+    num_frames: int = 120,
+    width: int = 320,
+    height: int = 240,
+    fps: float = 30.0,
+    seed: int = 0,
+    motion: str = "handheld",
+    moving: int = 1,
+) -> Clip:
+    """Render a clip into memory; the same arguments give the same clip, bit for bit.
+
+    >>> clip = render(num_frames=2, width=32, height=24)
+    >>> clip.frames.shape, clip.depth.shape
+    ((2, 24, 32, 3), (2, 24, 32))
+    """
+    _check(num_frames, width, height, fps, motion, moving)
+    scene = build_scene(seed, moving)
+    shots, points = [], _PointPicker(scene, num_frames, seed)
+    for i, shot in enumerate(_shoot(scene, num_frames, width, height, fps, seed, motion)):
+        points.see(i, shot)
+        shots.append(shot)
+    views = [shot.view for shot in shots]
+    return Clip(
+        frames=np.stack([shot.rgb for shot in shots]),
+        fps=fps,
+        intrinsics=np.stack([view.intrinsics for view in views]).astype(np.float32),
+        cam_from_world=np.stack([view.cam_from_world for view in views]).astype(np.float32),
+        depth=np.stack([shot.depth for shot in shots]),
+        moving=np.stack([scene.moving[shot.owner] for shot in shots]),
+        tracks=points.follow(views, height, width),
+    )
+
+
+def render_clip(
+    path_mp4: str | Path,
+    gt_path_h5: str | Path,
+    *,
+    num_frames: int = 120,
+    width: int = 320,
+    height: int = 240,
+    fps: float = 30.0,
+    seed: int = 0,
+    motion: str = "handheld",
+    moving: int = 1,
+) -> None:
+    """Render a clip to a video file and its ground truth beside it, frame by frame in bounded memory.
+
+    `motion` is one of handheld, orbit, still, rotate; `moving` counts the bodies that move.
+
+    Raises ConfigError for sizes or counts that cannot be rendered.
+    """
+    _check(num_frames, width, height, fps, motion, moving)
+    if width % 2 or height % 2:
+        raise ConfigError(f"yuv420p video needs an even width and height, got {width}x{height}; add or drop a pixel")
+    scene = build_scene(seed, moving)
+    points, views = _PointPicker(scene, num_frames, seed), []
+    video = _VideoWriter(path_mp4, width, height, fps)
+    truth = GroundTruthWriter(gt_path_h5, num_frames=num_frames, height=height, width=width, fps=fps)
+    try:
+        for i, shot in enumerate(_shoot(scene, num_frames, width, height, fps, seed, motion)):
+            video.write(shot.rgb)
+            view = shot.view
+            truth.frame(i, view.intrinsics, view.cam_from_world, shot.depth, scene.moving[shot.owner])
+            points.see(i, shot)
+            views.append(view)
+        truth.tracks(points.follow(views, height, width))
+    finally:
+        video.close()
+        truth.close()
+
+
+def _check(num_frames: int, width: int, height: int, fps: float, motion: str, moving: int) -> None:
+    cam_from_world_at(0.0, motion, 0)  # raises for an unknown motion before anything is painted
+    if num_frames < 1 or width < 16 or height < 16 or fps <= 0 or not 0 <= moving <= 100:
+        raise ConfigError(
+            "a clip needs at least 1 frame, 16x16 pixels, a positive frame rate and 0 to 100 moving bodies; "
+            f"got {num_frames} frames, {width}x{height}, {fps} fps, {moving} moving"
+        )
+
+
+def _shoot(
+    scene: Scene, num_frames: int, width: int, height: int, fps: float, seed: int, motion: str
+) -> Iterator[_Shot]:
+    atlas = build_atlas(scene, seed, width)
+    intrinsics = pinhole(FOCAL_SHARE * width, height, width).astype(np.float64)
+    # Four samples a pixel for the picture, but depth at its centre: an average over a silhouette is no surface.
+    u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    fine_u = (np.arange(2 * width, dtype=np.float32) - 0.5) / 2
+    fine_v = (np.arange(2 * height, dtype=np.float32) - 0.5) / 2
+    for i in range(num_frames):
+        time_s = i / fps
+        view = View.at(scene, intrinsics, cam_from_world_at(time_s, motion, seed), time_s)
+        fine = shade(view, atlas, fine_u, fine_v)
+        picture = 0.25 * (fine[::2, ::2] + fine[1::2, ::2] + fine[::2, 1::2] + fine[1::2, 1::2])
+        noise = np.random.default_rng([seed, 5, i]).standard_normal(picture.shape, np.float32)
+        rgb = np.clip(picture + _SENSOR_NOISE * noise + 0.5, 0, 255).astype(np.uint8)
+        depth, owner = cast(view, u, v)
+        yield _Shot(view, rgb, depth, owner)
+
+
+class _PointPicker:
+    """Picks points on visible surfaces in a few frames, then follows them through the whole clip."""
+
+    def __init__(self, scene: Scene, num_frames: int, seed: int) -> None:
+        self._scene = scene
+        self._rng = np.random.default_rng([seed, 6])
+        self._queries = set(np.linspace(0, num_frames - 1, min(_TRACK_QUERIES, num_frames)).astype(int).tolist())
+        self._xyz: list[np.ndarray] = []  # (M, 3) in the frame of the body each point sits on
+        self._owner: list[np.ndarray] = []  # (M,)
+
+    def see(self, i: int, shot: _Shot) -> None:
+        """Pick points in frame i, if it is one of the query frames."""
+        if i not in self._queries:
+            return
+        height, width = shot.depth.shape
+        rows, cols = _TRACK_GRID
+        v = ((np.arange(rows)[:, None] + self._rng.uniform(0.1, 0.9, (rows, cols))) * height / rows).astype(int)
+        u = ((np.arange(cols)[None] + self._rng.uniform(0.1, 0.9, (rows, cols))) * width / cols).astype(int)
+        u, v = u.ravel(), v.ravel()
+        k, z = shot.view.intrinsics, shot.depth[v, u].astype(np.float64)
+        in_camera = np.stack([(u - k[0, 2]) / k[0, 0] * z, (v - k[1, 2]) / k[1, 1] * z, z], axis=1)
+        world = apply(invert(shot.view.cam_from_world), in_camera)
+        owner = shot.owner[v, u].astype(int)
+        body_from_world = invert(shot.view.world_from_body[owner])
+        self._xyz.append(np.einsum("nij,nj->ni", body_from_world[:, :3, :3], world) + body_from_world[:, :3, 3])
+        self._owner.append(owner)
+
+    def follow(self, views: list[View], height: int, width: int) -> Tracks:
+        """World positions, pixels and visibility (by casting a ray at each point) in every frame."""
+        xyz_body, owner = np.concatenate(self._xyz), np.concatenate(self._owner)
+        shape = (len(views), len(owner))
+        xyz, uv = np.empty((*shape, 3), np.float32), np.empty((*shape, 2), np.float32)
+        visible = np.zeros(shape, bool)
+        for i, view in enumerate(views):
+            pose = view.world_from_body[owner]
+            world = np.einsum("nij,nj->ni", pose[:, :3, :3], xyz_body) + pose[:, :3, 3]
+            in_camera = apply(view.cam_from_world, world)
+            pixel = project(in_camera, view.intrinsics)
+            with np.errstate(invalid="ignore"):
+                inside = np.all((pixel >= 0) & (pixel <= [width - 1, height - 1]), axis=1)
+            hit = depth_along(view, pixel[inside])
+            visible[i, inside] = np.abs(hit / in_camera[inside, 2] - 1) < _SAME_DEPTH
+            xyz[i], uv[i] = world, pixel
+        return Tracks(xyz, uv, visible, ~self._scene.moving[owner])
+
+
+class _VideoWriter:
+    """RGB frames to an .mp4: H.264 at high quality where PyAV has it, else MPEG-4 part 2."""
+
+    def __init__(self, path: str | Path, width: int, height: int, fps: float) -> None:
+        import av
+
+        self._av = av
+        self._container: Any = av.open(str(path), "w")
+        has_x264 = "libx264" in av.codecs_available
+        options = {"crf": "12", "preset": "fast"} if has_x264 else {"qscale": "2", "flags": "+qscale"}
+        rate = Fraction(fps).limit_denominator(1001)
+        self._stream = self._container.add_stream("libx264" if has_x264 else "mpeg4", rate=rate, options=options)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+
+    def write(self, rgb: np.ndarray) -> None:
+        self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()

@@ -1,0 +1,142 @@
+"""The ground-truth file: its layout, written frame by frame and read lazily.
+
+attributes   geoflow_gt = 1, fps
+intrinsics       (T, 3, 3) float32   pixels
+cam_from_world   (T, 4, 4) float32   metres, OpenCV axes
+depth            (T, H, W) float32   z in metres at the pixel's centre
+moving           (T, H, W) bool      True on moving bodies
+tracks/xyz       (T, N, 3) float32   world, metres
+tracks/uv        (T, N, 2) float32   pixels; NaN where the point is behind the camera
+tracks/visible   (T, N) bool         inside the image and not occluded
+tracks/static    (N,) bool           False for points on moving bodies
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import InputError
+
+SCHEMA = 1
+_PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_REQUIRED = ("intrinsics", "cam_from_world", "depth", "moving")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Points followed through the clip; shapes as in the module's table."""
+
+    xyz: np.ndarray
+    uv: np.ndarray
+    visible: np.ndarray
+    static: np.ndarray
+
+
+@dataclass
+class GroundTruth:
+    """An open ground-truth file. `depth` and `moving` are read from disk as they are indexed."""
+
+    path: Path
+    fps: float
+    intrinsics: np.ndarray
+    cam_from_world: np.ndarray
+    depth: Any  # h5py.Dataset
+    moving: Any  # h5py.Dataset
+    tracks: Tracks | None
+    _file: Any
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.cam_from_world)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height, width."""
+        return self.depth.shape[1], self.depth.shape[2]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> GroundTruth:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class GroundTruthWriter:
+    """Writes depth and masks frame by frame, so that a long clip never sits in memory."""
+
+    def __init__(self, path: str | Path, *, num_frames: int, height: int, width: int, fps: float) -> None:
+        import h5py
+
+        self._file = h5py.File(path, "w")
+        self._file.attrs["geoflow_gt"] = SCHEMA
+        self._file.attrs["fps"] = fps
+        maps = (num_frames, height, width)
+        for name, dtype, shape in (
+            ("intrinsics", "f4", (num_frames, 3, 3)),
+            ("cam_from_world", "f4", (num_frames, 4, 4)),
+        ):
+            self._file.create_dataset(name, shape, dtype)
+        self._file.create_dataset("depth", maps, "f4", chunks=(1, height, width), **_PACKED)
+        self._file.create_dataset("moving", maps, bool, chunks=(1, height, width), **_PACKED)
+
+    def frame(
+        self, i: int, intrinsics: np.ndarray, cam_from_world: np.ndarray, depth: np.ndarray, moving: np.ndarray
+    ) -> None:
+        """Write frame i."""
+        self._file["intrinsics"][i] = intrinsics
+        self._file["cam_from_world"][i] = cam_from_world
+        self._file["depth"][i] = depth
+        self._file["moving"][i] = moving
+
+    def tracks(self, tracks: Tracks) -> None:
+        """Write the tracks of the whole clip."""
+        for name in ("xyz", "uv", "visible", "static"):
+            self._file.create_dataset(f"tracks/{name}", data=getattr(tracks, name))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def load_ground_truth(path: str | Path) -> GroundTruth:
+    """Open a ground-truth file; use it in a `with` block.
+
+    Raises InputError when the file is missing, is not HDF5, or has another layout.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no ground truth at {path}; `geoflow synth` writes a clip with one")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file ({error}); expected a GeoFlow ground truth") from None
+    missing = [name for name in _REQUIRED if name not in file]
+    found = file.attrs.get("geoflow_gt")
+    if found != SCHEMA or missing:
+        file.close()
+        raise InputError(
+            f"{path} is not a ground truth of schema {SCHEMA}: attribute geoflow_gt is {found}, missing {missing}; "
+            "render it again with `geoflow synth`"
+        )
+    tracks = None
+    if "tracks/xyz" in file:
+        tracks = Tracks(*(file[f"tracks/{name}"][:] for name in ("xyz", "uv", "visible", "static")))
+    return GroundTruth(
+        path=path,
+        fps=float(file.attrs["fps"]),
+        intrinsics=file["intrinsics"][:],
+        cam_from_world=file["cam_from_world"][:],
+        depth=file["depth"],
+        moving=file["moving"],
+        tracks=tracks,
+        _file=file,
+    )

@@ -1,0 +1,182 @@
+"""Decoding chosen frames of a video file: seek to a key frame, decode on from there, keep what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import av
+import numpy as np
+
+from geoflow.errors import InputError
+from geoflow.video import images, orient
+from geoflow.video.container import DAMAGED, open_video, packet_stamps
+from geoflow.video.integrity import whats_missing
+from geoflow.video.source import SourceIndex, file_sha256
+
+_STEPS_BACK = (0.0, 2.0, 20.0, None)  # seconds before the wanted frame to start from; None: the beginning
+
+
+def index_file(path: str) -> SourceIndex:
+    """Every frame of a video file, from its packets alone; only the first frame is decoded.
+
+    Streams without usable time stamps are the exception: their frames are counted by decoding them all.
+
+    Raises InputError for files that are not video, hold no video stream, are not whole, or show nothing.
+    """
+    missing = whats_missing(path)
+    if missing:
+        raise InputError(f"{path} is cut off: {missing}; {DAMAGED}")
+    container, stream = open_video(path)
+    with container:
+        stamps, damaged = packet_stamps(container, stream, path)
+        base = float(stream.time_base)
+        rate = float(stream.guessed_rate or stream.average_rate or 25)
+        aspect = _aspect(stream)
+    first = _first_frame(path)
+    turn = orient.of_frame(first)
+    size = turn.swap(*_square_pixels(first.height, first.width, aspect))
+    if stamps is None or first.pts is None:
+        count = _count_frames(path)
+        pts, time = np.full(count, -1, np.int64), np.arange(count, dtype=np.float64) / rate
+    else:
+        # Pictures before the first decodable one (a recording that starts between key frames) can never be shown.
+        pts = stamps[stamps >= first.pts]
+        time = (pts - pts[0]) * base
+        bad = damaged[damaged >= first.pts]
+        if len(bad):
+            raise InputError(f"{path} is damaged {(bad[0] - pts[0]) * base:.2f} s after its start; {DAMAGED}")
+    return SourceIndex(file_sha256(path), pts, time, *size, rotation=turn.rotation)
+
+
+def read_frames(
+    path: str,
+    index: np.ndarray,
+    pts: np.ndarray | None,
+    out: np.ndarray,
+    source_size: tuple[int, int],
+    threads: int = 1,
+) -> None:
+    """Fill `out` (T, H, W, 3) uint8 RGB with the frames of time stamps `pts` (T), or of numbers `index` (T) without.
+
+    Both rise. `source_size` is (height, width) as displayed. Raises InputError that names file and frame.
+    """
+    frames = _nth_frames(path, index, threads) if pts is None else _frames_at(path, pts, index, threads)
+    for k, (frame, aspect) in enumerate(frames):
+        turn = orient.of_frame(frame)
+        found = turn.swap(*_square_pixels(frame.height, frame.width, aspect))
+        if found != source_size:
+            raise InputError(
+                f"frame {index[k]} of {path} is {found[1]}x{found[0]}, but the first is "
+                f"{source_size[1]}x{source_size[0]}; cut the video where its size changes"
+            )
+        image = frame.to_ndarray(format="rgb24", threads=threads)
+        out[k] = turn.apply(images.resize(image, *turn.swap(*out.shape[1:3])))
+
+
+def _frames_at(path: str, pts: np.ndarray, index: np.ndarray, threads: int) -> Iterator[tuple[Any, float]]:
+    """Yield the frames with these time stamps, each with its pixels' aspect ratio.
+
+    A seek may land on a key frame that does not suffice (open GOPs, containers without an index), so what is missing
+    is tried again from further back before it is given up.
+    """
+    done = 0
+    for seconds in _STEPS_BACK:
+        container, stream = open_video(path)
+        with container:
+            _configure(stream, threads)
+            if seconds is not None and pts[done] > 0:
+                offset = int(pts[done] - seconds / stream.time_base)
+                try:
+                    container.seek(offset, stream=stream)
+                except av.error.FFmpegError:
+                    continue  # this container cannot seek there
+            for frame, sound in _decoded(container, stream):
+                if frame.pts is None or frame.pts < pts[done]:
+                    continue
+                if frame.pts > pts[done] or not sound:
+                    break
+                yield frame, _aspect(stream)
+                done += 1
+                if done == len(pts):
+                    return
+    raise InputError(f"frame {index[done]} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+
+
+def _nth_frames(path: str, index: np.ndarray, threads: int) -> Iterator[tuple[Any, float]]:
+    """Yield the frames with these numbers, counting from the start: all there is without time stamps."""
+    container, stream = open_video(path)
+    done = 0
+    with container:
+        _configure(stream, threads)
+        for number, (frame, sound) in enumerate(_decoded(container, stream)):
+            if number < index[done]:
+                continue
+            if not sound:
+                break
+            yield frame, _aspect(stream)
+            done += 1
+            if done == len(index):
+                return
+    raise InputError(f"frame {index[done]} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+
+
+def _configure(stream: Any, threads: int) -> None:
+    stream.codec_context.thread_count = max(1, threads)
+    if threads > 1:
+        stream.codec_context.thread_type = "AUTO"
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
+    """Every frame that can be decoded from here on, in display order, and whether it is sound.
+
+    Decoders patch damage with what they have: after an error nothing is sound until the next key frame. Callers must
+    notice what is left out.
+    """
+    failed = False
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError):
+            return  # the file ends here in the middle of something
+        if packet is None:
+            return
+        try:
+            frames: Sequence[Any] = packet.decode()
+        except av.error.FFmpegError:
+            failed = True
+            continue
+        for frame in frames:
+            failed = failed and not frame.key_frame
+            yield frame, not (failed or frame.is_corrupt)
+
+
+def _first_frame(path: str) -> Any:
+    container, stream = open_video(path)
+    with container:
+        for frame, sound in _decoded(container, stream):
+            if sound:
+                return frame
+    raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
+
+
+def _count_frames(path: str) -> int:
+    container, stream = open_video(path)
+    count = 0
+    with container:
+        for count, (_, sound) in enumerate(_decoded(container, stream), start=1):
+            if not sound:
+                raise InputError(f"frame {count - 1} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+    return count
+
+
+def _aspect(stream: Any) -> float:
+    """Width over height of a stored pixel; 1 where the header says nothing, or nonsense."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.25 <= aspect <= 4 else 1.0
+
+
+def _square_pixels(height: int, width: int, aspect: float) -> tuple[int, int]:
+    """The size with square pixels: the longer pixel side is stretched, so no detail is lost."""
+    return (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)

@@ -1,0 +1,88 @@
+"""Frame folders and mask folders: pictures in natural order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+
+from geoflow.errors import InputError
+from geoflow.video import images
+from geoflow.video.source import FOLDER_FPS, SourceIndex, list_images
+
+
+def index_folder(folder: str, fps: float | None) -> SourceIndex:
+    """List the frames of a folder; every header is read, so that a picture of another size is found at once.
+
+    Raises InputError for a folder without pictures, an unreadable picture, or pictures that differ in size.
+    """
+    paths = list_images(folder)
+    if not paths:
+        raise InputError(f"{folder} holds no pictures (png, jpg, webp, bmp, tif) to use as frames; check the folder")
+    digest = hashlib.sha256()
+    first: tuple[int, int] | None = None
+    for path in paths:
+        data = images.read_bytes(path)
+        name = os.fsencode(os.path.basename(path))
+        digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
+        digest.update(data)
+        size = images.upright_size(data, path)
+        if first is None:
+            first = size
+        _same_size(size, first, path, paths[0])
+    assert first is not None
+    count = len(paths)
+    time = np.arange(count, dtype=np.float64) / (fps or FOLDER_FPS)
+    return SourceIndex(digest.hexdigest(), np.full(count, -1, np.int64), time, *first)
+
+
+def read_frames(folder: str, indices: np.ndarray, out: np.ndarray, source_size: tuple[int, int]) -> None:
+    """Fill `out` (T, H, W, 3) uint8 RGB with the pictures number `indices`."""
+    paths = list_images(folder)
+    for k, i in enumerate(indices):
+        if i >= len(paths):
+            raise InputError(f"frame {i} of {folder} is gone: it holds {len(paths)} pictures now; run again")
+        picture = images.decode_rgb(images.read_bytes(paths[i]), paths[i])
+        _same_size(picture.shape[:2], source_size, paths[i], "the others")
+        out[k] = images.resize(picture, *out.shape[1:3])
+
+
+def _same_size(found: tuple[int, ...], expected: tuple[int, int], path: str, other: str) -> None:
+    if found != expected:
+        raise InputError(
+            f"{path} is {found[1]}x{found[0]}, but {other} is {expected[1]}x{expected[0]}; "
+            "all frames of a folder should have the same size: resize it or take it away"
+        )
+
+
+def check_masks(folder: str, num_source_frames: int) -> None:
+    """Raise InputError unless `folder` holds one mask per frame of the source."""
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder} should hold this video's masks, but is no folder; make it, or leave out --masks")
+    count = len(list_images(folder))
+    if count != num_source_frames:
+        raise InputError(
+            f"{folder} holds {count} masks, but the video has {num_source_frames} frames; "
+            "one mask per frame of the source is needed, in natural order"
+        )
+
+
+def read_masks(folder: str, indices: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The masks number `indices`: (T, H, W) bool, True where the picture is not zero.
+
+    Raises InputError for a mask that cannot be read, or whose aspect ratio is not the frames'.
+    """
+    paths = list_images(folder)
+    out = np.empty((len(indices), height, width), bool)
+    for k, i in enumerate(indices):
+        if i >= len(paths):
+            raise InputError(f"mask {i} of {folder} is gone: it holds {len(paths)} masks now; run again")
+        mask = images.decode_mask(images.read_bytes(paths[i]), paths[i])
+        if not 0.9 < mask.shape[1] * height / (mask.shape[0] * width) < 1.1:  # a mask on its side, most often
+            raise InputError(
+                f"{paths[i]} is {mask.shape[1]}x{mask.shape[0]}, which does not fit frames of {width}x{height}; "
+                "masks should show the frames as displayed"
+            )
+        out[k] = images.resize_mask(mask, height, width)
+    return out

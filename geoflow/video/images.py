@@ -1,0 +1,118 @@
+"""Single pictures: frames of a folder, and masks."""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+
+from geoflow.errors import InputError
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def read_bytes(path: str) -> bytes:
+    """A picture's file. Raises InputError that names it when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its rights") from None
+
+
+def decode_rgb(data: bytes, path: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright by EXIF; 16 bits lose their lower 8, grey is repeated, alpha is dropped.
+
+    Raises InputError that names `path`.
+    """
+    return _decode(data, path, cv2.IMREAD_COLOR_RGB)
+
+
+def decode_mask(data: bytes, path: str) -> np.ndarray:
+    """(H, W) bool: where any colour channel of a picture is not zero; alpha does not count."""
+    picture = _decode(data, path, cv2.IMREAD_UNCHANGED)  # label images use the lower bits of 16
+    if picture.ndim == 2:
+        return picture != 0
+    colours = picture[..., :3] if picture.shape[-1] != 2 else picture[..., :1]
+    return (colours != 0).any(axis=-1)
+
+
+def _decode(data: bytes, path: str, flags: int) -> np.ndarray:
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        picture = None
+    if picture is None:
+        what = "is damaged, or of a kind OpenCV cannot read (8 or 16 bits a channel)" if data else "is empty"
+        raise InputError(f"{path} {what}; save it again as PNG or JPEG, or take it away")
+    return picture
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize (H, W, 3) uint8 by the half-pixel rule: areas are averaged when shrinking, else bilinear."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize (H, W) bool to the nearest pixel by the half-pixel rule (OpenCV's INTER_NEAREST is off by up to one)."""
+    if mask.shape == (height, width):
+        return mask
+    return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+
+
+def upright_size(data: bytes, path: str) -> tuple[int, int]:
+    """Height and width of the upright picture; from the header where it is PNG or JPEG, else by decoding it."""
+    size = _png_size(data) or _jpeg_size(data)
+    if size is None:
+        height, width = decode_rgb(data, path).shape[:2]
+        return height, width
+    return size
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    """IHDR comes first (PNG specification, section 5.6); a picture that carries EXIF is left to the decoder."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR" or len(data) < 24 or b"eXIf" in data:
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return height, width
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Walk the marker segments (ITU-T T.81, annex B) to the frame header; EXIF comes before it."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    position, turned = 2, False
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[position + 5 : position + 9])
+            return None if not height else ((width, height) if turned else (height, width))
+        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
+            turned = _exif_orientation(data[position + 10 : position + 2 + length]) >= 5
+        position += 2 + length
+    return None
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """The orientation tag (Exif 2.32, section 4.6.4) of the first directory: 1 upright, 5 to 8 on its side."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        if order is None:
+            return 1
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for k in range(count):
+            tag, kind = struct.unpack_from(order + "HH", tiff, start + 2 + 12 * k)
+            if tag == _EXIF_ORIENTATION and kind == 3:
+                return int(struct.unpack_from(order + "H", tiff, start + 2 + 12 * k + 8)[0])
+    except struct.error:
+        pass  # a damaged block: OpenCV ignores it too
+    return 1

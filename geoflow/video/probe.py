@@ -1,0 +1,89 @@
+"""What a source holds, before any of its pixels are needed."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from geoflow.errors import InputError
+from geoflow.segments import VideoInfo
+from geoflow.video import decoding, folder
+from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
+from geoflow.video.source import SourceIndex, check_readable, is_uri, local_path
+
+
+def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
+    """Describe a video file, frame folder or URI, and list the frames that will be processed.
+
+    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,). A container is read through once
+    without decoding (and once more for its hash); of the pixels only the first frame is decoded, to learn its size.
+
+    Raises InputError that names the source and the remedy for anything that cannot be read whole, and for fewer than
+    2 frames.
+    """
+    options = options or ReadOptions()
+    found = _index(source, options)
+    keep = choose_frames(found.time, options.fps)[: options.limit]
+    _check_count(source, len(found.time), len(keep), options)
+    masks = None
+    if options.masks is not None:
+        masks = os.path.join(os.path.abspath(options.masks), name)
+        folder.check_masks(masks, len(found.time))
+    height, width = processed_size(found.height, found.width, options)
+    intrinsics = options.intrinsics
+    if intrinsics is not None:
+        intrinsics = scale_intrinsics(intrinsics, width / found.width, height / found.height)
+    time = found.time[keep]
+    info = VideoInfo(
+        name=name,
+        source=source if is_uri(source) else os.path.abspath(source),
+        source_sha256=found.sha256,
+        num_frames=len(keep),
+        fps=(len(keep) - 1) / float(time[-1] - time[0]),
+        height=height,
+        width=width,
+        source_height=found.height,
+        source_width=found.width,
+        rotation=found.rotation,
+        intrinsics=intrinsics,
+        masks=masks,
+    )
+    return info, {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
+
+
+def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
+    """Numbers of the frames nearest in time to a steady rate: (F,) float64 s, rising, to (K,) int64, rising.
+
+    No frame is used twice, so a rate above the source's keeps every frame and invents none. Of two frames equally
+    near, the earlier is taken.
+
+    >>> choose_frames(np.arange(7) / 30, fps=10)
+    array([0, 3, 6])
+    """
+    if fps is None or len(time) < 2:
+        return np.arange(len(time), dtype=np.int64)
+    ticks = time[0] + np.arange(int((time[-1] - time[0]) * fps + 1e-6) + 1) / fps
+    after = np.searchsorted(time, ticks).clip(1, len(time) - 1)
+    nearer_before = ticks - time[after - 1] <= time[after] - ticks + 1e-6  # stamps round to a microsecond or worse
+    return np.unique(np.where(nearer_before, after - 1, after)).astype(np.int64)
+
+
+def _index(source: str, options: ReadOptions) -> SourceIndex:
+    path = local_path(source)
+    try:
+        check_readable(path)
+        return folder.index_folder(path, options.fps) if os.path.isdir(path) else decoding.index_file(path)
+    except InputError as error:
+        if is_uri(source):  # the user knows the address, not the cache
+            raise InputError(str(error).replace(path, source)) from None
+        raise
+
+
+def _check_count(source: str, found: int, kept: int, options: ReadOptions) -> None:
+    if kept >= 2:
+        return
+    frames = f"{found} frame" + ("s" if found != 1 else "")
+    if found < 2:
+        raise InputError(f"{source} has {frames}; at least 2 are needed, since a single picture shows no motion")
+    raise InputError(f"{source} has {frames}, of which fps={options.fps} keeps {kept}; raise --fps to keep at least 2")

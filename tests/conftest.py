@@ -1,0 +1,36 @@
+"""Shared fixtures. The `ray` tier uses one local cluster per session, on its own ports and temporary folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local Ray with 4 logical CPUs and 1 GiB of object store, whose workers see the tests' own stages."""
+    import ray
+
+    temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
+    ray.init(
+        address="local",
+        num_cpus=4,
+        object_store_memory=1 << 30,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=str(temp),
+        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
+    )
+    yield
+    ray.shutdown()
+    import shutil
+
+    shutil.rmtree(temp, ignore_errors=True)

@@ -1,0 +1,136 @@
+"""Small stages for the engine's tests: each does one thing that a real backend might do to it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import InputError
+from geoflow.segments import Segment, VideoInfo
+from geoflow.stage import Fields, SegmentRecord, Stage, param
+
+
+class Source(Stage):
+    """Frames whose first pixel says which frame it is."""
+
+    slot = "decode"
+    inputs = ("video.index",)
+    outputs = ("frames.rgb", "frames.index", "frames.time")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        index = fields["video.index"][segment.start : segment.stop]
+        shape = (len(segment), segment.video.height, segment.video.width, 3)
+        rgb = np.broadcast_to((index % 251).astype(np.uint8)[:, None, None, None], shape).copy()
+        return {"frames.rgb": rgb, "frames.index": index.copy(), "frames.time": index / segment.video.fps}
+
+
+def _once(folder: str, name: str) -> bool:
+    """True the first time this is asked in any process."""
+    try:
+        (Path(folder) / name).touch(exist_ok=False)
+        return True
+    except FileExistsError:
+        return False
+
+
+class Prior(Stage):
+    """Depth 1 everywhere; misbehaves on request, on one segment, once or always."""
+
+    slot = "prior"
+    inputs = ("frames.rgb",)
+    outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+    ladder = ({"mode": ""},)
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        mode: str = param("", "raise, raise-once, die-once, input, wrong-dtype, memory, setup, slow")
+        video: str = param("", "only on this video; empty means all")
+        segment: int = param(1, "only on this segment")
+        folder: str = param("", "where 'once' is remembered")
+
+    def setup(self) -> None:
+        if self.params.mode == "setup":
+            raise ImportError("libfancy.so.3: cannot open shared object file")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        if segment.index == self.params.segment and self.params.video in ("", segment.video.name):
+            self._misbehave(segment)
+        frames, height, width, _ = fields["frames.rgb"].shape
+        dtype = np.float32 if self.params.mode == "wrong-dtype" else np.float16
+        return {
+            "prior.points": np.ones((frames, height, width, 3), dtype),
+            "prior.mask": np.ones((frames, height, width), bool),
+            "prior.intrinsics": np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1)),
+        }
+
+    def _misbehave(self, segment: Segment) -> None:
+        mode = self.params.mode
+        if mode == "raise" or (mode == "raise-once" and _once(self.params.folder, "raise")):
+            raise RuntimeError("the model does not like this one")
+        if mode == "die-once" and _once(self.params.folder, "die"):
+            os._exit(1)
+        if mode == "input":
+            raise InputError(f"{segment.video.source}: frame 7 cannot be decoded; re-encode the file")
+        if mode == "memory":
+            raise MemoryError("CUDA out of memory")
+        if mode == "slow":
+            time.sleep(0.2)
+
+
+class Sum(Stage):
+    """Ordered: checks the order, carries a running sum of frame numbers, and writes it down at the end."""
+
+    slot = "stitch"
+    inputs = ("frames.index", "prior.mask")
+    optional = ("geometry.mask",)
+    outputs = ("frames.index",)
+    ordered = True
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        folder: str = param("", "where to write the sum")
+        die_at: int = param(-1, "die once on this segment, after its work is done")
+
+    def setup(self) -> None:
+        self._sum, self._next = 0, 0
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        if segment.index != self._next:
+            raise RuntimeError(f"segment {segment.index} came when {self._next} was due")
+        own = fields["frames.index"][: len(segment) - segment.overlap_after]
+        self._sum += int(own.sum())
+        self._next += 1
+        if segment.index == self.params.die_at and _once(self.params.folder, "sum-died"):
+            os._exit(1)
+        return {"frames.index": own}
+
+    def state(self) -> dict[str, Any]:
+        return {"sum": np.array([self._sum]), "next": self._next}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._sum, self._next = int(state["sum"][0]) if state else 0, state.get("next", 0)
+
+    def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
+        return {"sum": self._sum, "statuses": [r.status for r in records], "ladder": [r.ladder for r in records]}
+
+
+class Mask(Stage):
+    """An optional stage beside the main branch."""
+
+    slot = "geometry"
+    inputs = ("frames.rgb", "prior.mask")
+    outputs = ("geometry.mask",)
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        fail: bool = param(False, "raise on segment 0")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        if self.params.fail and segment.index == 0:
+            raise ValueError("no mask today")
+        return {"geometry.mask": fields["prior.mask"].copy()}

@@ -1,0 +1,137 @@
+"""The executor on a real local Ray: every input ends in one state, whatever a stage does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geoflow.engine.executor import Executor, Limits
+from geoflow.engine.state import VideoRun
+from geoflow.errors import EnvironmentBroken, InputError
+from geoflow.inputs import Input
+from geoflow.pipeline import Pipeline
+from geoflow.segments import VideoInfo
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+FRAMES = 40
+
+
+def probe(item: Input) -> tuple[VideoInfo, dict[str, Any]]:
+    if "corrupt" in item.name:
+        raise InputError(f"{item.source} is not a video; re-encode it")
+    info = VideoInfo(item.name, item.source, "0", FRAMES, 30.0, 8, 8, 8, 8)
+    index = np.arange(FRAMES)
+    return info, {"video.index": index, "video.pts": index, "video.time": index / 30}
+
+
+def pipeline(tmp_path: Path, *, mask: bool = False, **settings: Any) -> Pipeline:
+    stages = [
+        {"slot": "decode", "backend": "engine_stages:Source", "num_cpus": 0.5},
+        {"slot": "prior", "backend": "engine_stages:Prior", "params": {"folder": str(tmp_path)}, "num_cpus": 0.5},
+        {"slot": "stitch", "backend": "engine_stages:Sum", "params": {"folder": str(tmp_path)}, "num_cpus": 0.5},
+    ]
+    if mask:
+        stages.insert(2, {"slot": "geometry", "backend": "engine_stages:Mask", "optional": True, "num_cpus": 0.5})
+    raw = {"name": "test", "segment": {"size": 12, "overlap": 4}, "stages": stages}
+    return Pipeline.from_dict(raw, {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def execute(
+    pipe: Pipeline, names: tuple[str, ...] = ("a",), **limits: Any
+) -> tuple[list[VideoRun], list[dict[str, Any]], Executor]:
+    events: list[dict[str, Any]] = []
+    executor = Executor(
+        pipe,
+        probe,
+        Limits(**{"budget_bytes": 1 << 28, **limits}),
+        cpus=4,
+        gpus=0,
+        emit=lambda event, **data: events.append({"event": event, **data}),
+    )
+    return executor.run([Input(name, f"/videos/{name}.mp4") for name in names]), events, executor
+
+
+def all_frames_once(video: VideoRun) -> bool:
+    return video.result["sum"] == sum(range(FRAMES))
+
+
+def test_every_frame_passes_once_and_in_order(tmp_path: Path) -> None:
+    videos, events, _ = execute(pipeline(tmp_path), ("a", "b", "c"))
+    assert [v.status for v in videos] == ["complete"] * 3
+    assert all(all_frames_once(v) for v in videos)
+    done = [e for e in events if e["event"] == "stage_done"]
+    assert len(done) == 3 * 3 * videos[0].num_segments  # videos, stages, segments
+
+
+def test_a_corrupt_input_costs_only_itself(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path), ("a", "corrupt", "b"))
+    assert [v.status for v in videos] == ["complete", "failed", "complete"]
+    assert videos[1].reason == "/videos/corrupt.mp4 is not a video; re-encode it"
+
+
+@pytest.mark.parametrize("mode", ["raise-once", "die-once"])
+def test_what_goes_wrong_once_is_tried_again(tmp_path: Path, mode: str) -> None:
+    videos, events, _ = execute(pipeline(tmp_path, prior__mode=mode), ("a", "b"))
+    assert [v.status for v in videos] == ["complete", "complete"]
+    assert all(all_frames_once(v) for v in videos)
+    assert [e["verdict"] for e in events if e["event"] == "stage_failed"].count("retry") >= 1
+
+
+def test_an_ordered_stage_goes_on_after_its_actor_died(tmp_path: Path) -> None:
+    videos, events, _ = execute(pipeline(tmp_path, stitch__die_at=2))
+    assert videos[0].status == "complete"
+    assert all_frames_once(videos[0])
+    assert any(e["event"] == "actor_died" and e["slot"] == "stitch" for e in events)
+
+
+def test_what_always_fails_is_quarantined_with_its_reason(tmp_path: Path) -> None:
+    videos, events, _ = execute(pipeline(tmp_path, prior__mode="raise", prior__video="b"), ("a", "b", "c"))
+    assert [v.status for v in videos] == ["complete", "failed", "complete"]
+    assert "prior failed on b[" in videos[1].reason
+    assert "the model does not like this one" in videos[1].reason
+    failed = [e for e in events if e["event"] == "stage_failed"]
+    assert len(failed) == 3  # Limits.max_attempts
+    assert "engine_stages.py" in failed[-1]["traceback"]
+
+
+def test_bad_input_found_late_is_not_tried_again(tmp_path: Path) -> None:
+    videos, events, _ = execute(pipeline(tmp_path, prior__mode="input"))
+    assert videos[0].reason == "/videos/a.mp4: frame 7 cannot be decoded; re-encode the file"
+    assert len([e for e in events if e["event"] == "stage_failed"]) == 1
+
+
+def test_output_that_breaks_the_field_table_is_named(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path, prior__mode="wrong-dtype"), max_attempts=1)
+    assert "prior.points should be float16, found float32" in videos[0].reason
+
+
+def test_out_of_memory_walks_down_the_ladder(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path, prior__mode="memory"))
+    assert videos[0].status == "complete"
+    assert {"prior": 1} in videos[0].result["ladder"]
+
+
+def test_an_optional_stage_may_fail_on_a_segment(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path, mask=True, geometry__fail=True))
+    assert videos[0].status == "complete"
+    assert videos[0].result["statuses"] == ["incomplete"] + ["complete"] * (videos[0].num_segments - 1)
+
+
+def test_a_stage_that_cannot_start_ends_the_run_unless_it_is_optional(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentBroken, match=r"stage 'prior' cannot start.*libfancy"):
+        execute(pipeline(tmp_path, prior__mode="setup"))
+
+
+def test_a_tiny_budget_still_finishes(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path), ("a", "b"), budget_bytes=1)
+    assert [v.status for v in videos] == ["complete", "complete"]
+
+
+def test_fail_fast_leaves_no_input_without_a_state(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path), ("corrupt", "a", "b"), fail_fast=True)
+    assert [v.status for v in videos] == ["failed"] * 3
+    assert "another input failed first" in videos[1].reason

@@ -1,0 +1,98 @@
+"""Pipelines: what the files say, what may be overridden, how inputs bind, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoflow.engine.graph import PROBE, Graph
+from geoflow.errors import ConfigError
+from geoflow.pipeline import Pipeline
+
+DECODE = {"slot": "decode", "backend": "engine_stages:Source"}
+PRIOR = {"slot": "prior", "backend": "engine_stages:Prior"}
+MASK = {"slot": "geometry", "backend": "engine_stages:Mask"}
+SUM = {"slot": "stitch", "backend": "engine_stages:Sum"}
+
+
+def make(*stages: dict[str, Any], **overrides: Any) -> Pipeline:
+    return Pipeline.from_dict({"name": "t", "stages": list(stages)}, overrides or None)
+
+
+def graph(pipe: Pipeline) -> Graph:
+    return Graph.build([(s.slot, s.make_stage(), s.optional) for s in pipe.stages])
+
+
+def test_inputs_bind_to_the_nearest_giver_above() -> None:
+    built = graph(make(DECODE, PRIOR, MASK, SUM))
+    assert built.nodes[0].sources == {"video.index": PROBE}
+    assert built.nodes[2].sources == {"frames.rgb": 0, "prior.mask": 1}
+    assert built.nodes[3].sources == {"frames.index": 0, "prior.mask": 1, "geometry.mask": 2}
+    assert [n.depth for n in built.nodes] == [0, 1, 2, 3]
+    assert built.consumers[1, "prior.mask"] == (2, 3)
+    assert built.children[1] == (2, 3)
+
+
+def test_branches_do_not_wait_for_each_other() -> None:
+    built = graph(Pipeline.load("embedded"))
+    by_slot = {n.slot: n for n in built.nodes}
+    assert by_slot["prior"].parents == by_slot["camera"].parents == {by_slot["decode"].index}
+    assert by_slot["stitch"].index in by_slot["write"].parents
+
+
+def test_overrides_reach_parameters_resources_and_segments() -> None:
+    pipe = Pipeline.load("embedded", {"write.rgb": True, "camera.actors": 3, "segment.size": 60})
+    assert pipe.spec("write").make_stage().params.rgb is True
+    assert pipe.spec("camera").actors == 3
+    assert pipe.segment.size == 60
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("camera.windw", 3, "camera.windw: no such parameter; camera has: "),
+        ("camra.window", 3, "has no stage 'camra'"),
+        ("write.compression", "lots", "write.compression: .*valid integer.*'lots'"),
+        ("camera.actors", 0, "camera.actors: .*greater than or equal to 1"),
+        ("segment.overlap", 90, "at most half"),
+        ("camera", 1, "stage.param=value"),
+    ],
+)
+def test_wrong_overrides_are_refused_by_name(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Pipeline.load("embedded", {key: value})
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([PRIOR], "prior needs frames.rgb, which no stage above it gives"),
+        ([DECODE, DECODE], "more than once: decode"),
+        ([{"slot": "decode", "backend": "nowhere"}], "unknown backend 'nowhere'; there are: .*embedded"),
+        ([{**DECODE, "paramz": {}}], "paramz"),
+    ],
+)
+def test_broken_pipelines_are_refused(stages: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(*stages)
+
+
+def test_files_are_checked(tmp_path: Path) -> None:
+    broken = tmp_path / "p.yaml"
+    broken.write_text("stages: [")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        Pipeline.load(broken)
+    with pytest.raises(ConfigError, match="no such file"):
+        Pipeline.load(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match="there are: embedded"):
+        Pipeline.load("embeded")
+
+
+def test_the_fingerprint_follows_what_shapes_results_only() -> None:
+    base = Pipeline.load("embedded").fingerprint()
+    assert Pipeline.load("embedded", {"camera.actors": 2}).fingerprint() == base
+    assert Pipeline.load("embedded", {"write.out": "elsewhere"}).fingerprint() == base
+    assert Pipeline.load("embedded", {"segment.size": 60}).fingerprint() != base
+    assert Pipeline.load("embedded", {"write.rgb": True}).fingerprint() != base

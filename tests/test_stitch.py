@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from segment_fields import HEIGHT, WIDTH, Truth, fields_of, make_truth, video_world
+
+from geoflow import fields as field_table
+from geoflow.errors import StageError
+from geoflow.fields import MOTION_STILL
+from geoflow.geometry import alignment
+from geoflow.geometry.rigid import Sim3
+from geoflow.segments import Segment
+from geoflow.stages.stitch import Stitch
+
+# float16 keeps 11 bits: a relative error of 2**-11 = 5e-4 per value, less for a median of many.
+HALF = 2**-11
+Fields = dict[str, np.ndarray]
+Edit = Callable[[Segment, Fields], None]
+
+
+def run(truth: Truth, edit: Edit | None = None) -> list[Fields]:
+    """Stitch all segments, each by a fresh stage, so that only the state connects them."""
+    state: dict = {}
+    results = []
+    for segment in truth.segments:
+        fields = fields_of(truth, segment)
+        if edit is not None:
+            edit(segment, fields)
+        stage = Stitch()
+        stage.restore(state)
+        given = {name for name in (*Stitch.inputs, *Stitch.optional) if name in fields}
+        result = stage.process(segment, {name: fields[name] for name in given})
+        field_table.check(result, Stitch.outputs, optional=Stitch.optional_outputs, who="stitch")
+        state = stage.state()
+        results.append(result)
+    return results
+
+
+def joined(results: list[Fields], name: str) -> np.ndarray:
+    return np.concatenate([result[name] for result in results])
+
+
+def test_perfect_segments_become_one_video():
+    truth = make_truth()
+    results = run(truth)
+    world = video_world(truth)
+    assert len(results) == 4
+    assert np.array_equal(joined(results, "frames.index"), 2 * np.arange(40))
+    expected = truth.depth * world.scale
+    # Four values were rounded to float16 on the way (in, held, faded, scale): well under four half-steps in all.
+    np.testing.assert_allclose(joined(results, "camera.depth"), expected, rtol=4 * HALF)
+    geometry, mask = joined(results, "geometry.points"), joined(results, "geometry.mask")
+    np.testing.assert_allclose(geometry[..., 2][mask], expected[mask], rtol=4 * HALF)
+    assert not mask[:, :2].any() and mask[:, 2:].all() and not geometry[~mask].any()
+    poses = world.apply_to_cameras(truth.cam_from_world)
+    found = joined(results, "camera.cam_from_world")
+    assert joined(results, "camera.valid").all()
+    np.testing.assert_allclose(found[0], np.eye(4), atol=1e-6)
+    np.testing.assert_allclose(found[:, :3, :3], poses[:, :3, :3], atol=1e-5)
+    length = np.abs(poses[:, :3, 3]).max()
+    np.testing.assert_allclose(found[:, :3, 3], poses[:, :3, 3], atol=4 * HALF * length)
+
+
+def test_seams_of_perfect_segments_are_closed():
+    residuals = joined(run(make_truth()), "stitch.seam_residual")
+    assert np.isnan(residuals[0])
+    assert (residuals[1:] <= 2 * HALF).all()
+
+
+def test_tracks_and_hands_follow_their_segment():
+    truth = make_truth()
+    world = video_world(truth)
+    for segment, result in zip(truth.segments, run(truth)):
+        expected = world.apply(truth.tracks[segment.index])
+        assert result["tracks.xyz"].shape == expected.shape  # whole, not cut at the overlap
+        np.testing.assert_allclose(result["tracks.xyz"], expected, atol=4 * HALF * np.abs(expected).max())
+        np.testing.assert_allclose(result["tracks.query"][:, 1:], result["tracks.xyz"][0], atol=1e-5)
+        assert (result["tracks.query"][:, 0] == segment.start).all()
+        valid = result["hands.left.valid"]
+        assert np.array_equal(valid, result["frames.index"] // 2 % 3 == 0)
+        np.testing.assert_allclose(result["hands.left.joints"][valid][..., 2], 2 * world.scale, rtol=2 * HALF)
+        np.testing.assert_allclose(result["hands.left.wrist"][valid][:, 2, 3], 2 * world.scale, rtol=2 * HALF)
+        assert np.isnan(result["hands.left.joints"][~valid]).all()
+
+
+def test_disagreement_shows_in_the_residual_and_is_faded():
+    truth = make_truth()
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        if segment.index == 1:  # its first frames are 8 % too deep, the others right
+            points = fields["geometry.points"].copy()
+            points[: segment.overlap_before] *= np.float16(1.08)
+            fields["geometry.points"] = points
+
+    results = run(truth, edit)
+    residuals = joined(results, "stitch.seam_residual")
+    # The segment's own geometry-to-camera ratio moves by less than the wrong share of its frames.
+    assert 0.04 < residuals[1] < 0.09
+    assert residuals[2] < 4 * HALF
+    segment = truth.segments[1]
+    depth = joined(results, "geometry.points")[..., 2][:, 2:]
+    ratio = np.median(depth / (truth.depth * video_world(truth).scale)[:, 2:], axis=(1, 2))
+    rise = ratio[segment.start - 1 : segment.start + segment.overlap_before]
+    assert np.diff(rise).max() < 0.02  # no jump: it grows frame by frame
+
+
+def test_frames_where_only_one_segment_holds_are_kept():
+    truth = make_truth()
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        mask = fields["geometry.mask"].copy()
+        mask[:, :, : WIDTH // 2] &= segment.index % 2 == 0  # odd segments lack the left half
+        fields["geometry.mask"] = mask
+
+    mask = joined(run(truth, edit), "geometry.mask")
+    seam = truth.segments[1]
+    in_both = slice(seam.start, seam.start + seam.overlap_before)
+    assert mask[in_both, 2:].all()
+    assert not mask[seam.start + seam.overlap_before, :, : WIDTH // 2].any()
+
+
+def test_camera_without_a_shared_frame_is_not_connected():
+    truth = make_truth()
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        if segment.index == 2:
+            fields["camera.valid"] = np.zeros(len(segment), bool)
+
+    results = run(truth, edit)
+    valid = joined(results, "camera.valid")
+    last_posed = truth.segments[1].stop  # frames kept back from segment 1 still have their pose
+    assert valid[:last_posed].all() and not valid[last_posed:].any()
+    assert np.isnan(joined(results, "camera.cam_from_world")[last_posed:]).all()
+    assert np.isnan(results[3]["tracks.xyz"]).all() and np.isnan(results[3]["tracks.query"][:, 1:]).all()
+    # Depth does not need poses: it stays connected.
+    np.testing.assert_allclose(joined(results, "camera.depth"), truth.depth * video_world(truth).scale, rtol=4 * HALF)
+
+
+def still_edit(truth: Truth, moves: bool) -> Edit:
+    """Segment 2 has neither pose nor depth, since the camera stands still; or it moved unseen."""
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        frames = np.arange(segment.start, segment.stop)
+        quiet = (frames >= truth.segments[2].start) & (frames < truth.segments[2].stop)
+        if segment.index == 2:
+            fields["camera.depth"] = np.zeros_like(fields["camera.depth"])
+            fields["geometry.mask"] = np.zeros_like(fields["geometry.mask"])
+        fields["camera.valid"] = ~quiet
+        fields["camera.depth"] = np.where(quiet[:, None, None], 0, fields["camera.depth"])
+        fields["geometry.mask"] = fields["geometry.mask"] & ~quiet[:, None, None]
+        fields["camera.motion"] = np.where(quiet & (not moves), MOTION_STILL, 1).astype(np.uint8)
+
+    return edit
+
+
+def make_still_truth() -> Truth:
+    """From the first frame of segment 2 to the frame after its last one nothing changes."""
+    truth = make_truth()
+    quiet = slice(truth.segments[2].start - 1, truth.segments[2].stop + 1)
+    truth.cam_from_world[quiet] = truth.cam_from_world[quiet.start]
+    truth.depth[quiet] = truth.depth[quiet.start]
+    return truth
+
+
+def test_a_still_camera_is_bridged():
+    truth = make_still_truth()
+    results = run(truth, still_edit(truth, moves=False))
+    world = video_world(truth)
+    valid = joined(results, "camera.valid")
+    quiet = truth.segments[2]
+    assert valid[: quiet.start].all() and not valid[quiet.start : quiet.stop].any() and valid[quiet.stop :].all()
+    poses = world.apply_to_cameras(truth.cam_from_world)[valid]
+    np.testing.assert_allclose(
+        joined(results, "camera.cam_from_world")[valid], poses, atol=4 * HALF * np.abs(poses).max()
+    )
+
+
+def test_a_gap_in_which_the_camera_moved_is_not_bridged():
+    truth = make_still_truth()
+    results = run(truth, still_edit(truth, moves=True))
+    after = truth.segments[2].stop
+    assert not joined(results, "camera.valid")[after:].any()
+    assert np.isnan(results[3]["stitch.scale"]).all()
+    assert not joined(results, "camera.depth")[after:].any()  # its scale cannot be known
+    assert not joined(results, "geometry.mask")[after:].any()
+
+
+def test_the_first_posed_segment_founds_the_world():
+    truth = make_truth()
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        if segment.index < 2:
+            fields["camera.valid"] = np.zeros(len(segment), bool)
+            fields["camera.depth"] = np.zeros_like(fields["camera.depth"])
+
+    results = run(truth, edit)
+    origin = truth.segments[2].start
+    found = joined(results, "camera.cam_from_world")[origin:]
+    first = truth.cam_from_world[origin]
+    # Scale comes from segment 0's geometry, whose rows 0 and 1 are masked, through the chain.
+    scale = video_world(truth, truth.depth[: truth.segments[0].stop, 2:]).scale
+    poses = Sim3(scale, first[:3, :3], scale * first[:3, 3]).apply_to_cameras(truth.cam_from_world[origin:])
+    np.testing.assert_allclose(found, poses, atol=4 * HALF * np.abs(poses).max())
+    mask = joined(results, "geometry.mask")
+    depth = joined(results, "geometry.points")[..., 2]
+    np.testing.assert_allclose(depth[mask], (truth.depth * scale)[mask], rtol=6 * HALF)
+
+
+def test_without_depth_the_centres_give_the_scale():
+    truth = make_truth()
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        for name in ("camera.depth", "geometry.points", "geometry.mask", "geometry.intrinsics"):
+            del fields[name]
+
+    results = run(truth, edit)
+    found = joined(results, "camera.cam_from_world")
+    first = truth.cam_from_world[0]
+    scale = truth.worlds[0].scale  # nothing says how large the world is: the first segment's scale stays
+    poses = Sim3(scale, first[:3, :3], scale * first[:3, 3]).apply_to_cameras(truth.cam_from_world)
+    # Centres come as float32 and their distances are short: 1e-5 of the extent.
+    np.testing.assert_allclose(found, poses, atol=1e-5 * np.abs(poses).max() * len(results))
+
+
+def test_metric_depth_keeps_its_scale():
+    truth = make_truth(metric=True)
+    truth.worlds = [Sim3(1.0, world.rotation, world.translation) for world in truth.worlds]
+    results = run(truth)
+    np.testing.assert_allclose(joined(results, "camera.depth"), truth.depth, rtol=4 * HALF)
+    np.testing.assert_allclose(joined(results, "stitch.scale"), 1, rtol=HALF)
+
+
+def test_a_group_that_failed_on_one_segment():
+    truth = make_truth()
+    camera = [name for name in fields_of(truth, truth.segments[0]) if name.startswith("camera.")]
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        if segment.index == 1:
+            for name in camera:
+                del fields[name]
+
+    results = run(truth, edit)
+    valid = np.concatenate([r.get("camera.valid", np.zeros(len(r["frames.index"]), bool)) for r in results])
+    assert valid[: truth.segments[0].stop].all() and not valid[truth.segments[0].stop :].any()
+    depth, mask = joined(results, "geometry.points")[..., 2], joined(results, "geometry.mask")
+    expected = truth.depth * video_world(truth).scale
+    np.testing.assert_allclose(depth[mask], expected[mask], rtol=6 * HALF)  # chained by its own overlap meanwhile
+
+
+def test_segments_out_of_order_are_refused():
+    truth = make_truth()
+    stage = Stitch()
+    stage.process(truth.segments[0], fields_of(truth, truth.segments[0]))
+    with pytest.raises(StageError, match="in order"):
+        stage.process(truth.segments[2], fields_of(truth, truth.segments[2]))
+
+
+def test_state_holds_only_the_overlap():
+    truth = make_truth()
+    stage = Stitch()
+    segment = truth.segments[0]
+    stage.process(segment, fields_of(truth, segment))
+    for name, value in stage.state().items():
+        assert isinstance(value, np.ndarray | bool | int | float), name
+        if isinstance(value, np.ndarray) and name.startswith("held."):
+            assert len(value) == segment.overlap_after and value.base is None
+
+
+def test_depth_ratio_ignores_outliers_and_small_samples():
+    rng = np.random.default_rng(1)
+    depth = rng.uniform(1, 5, (4, HEIGHT, WIDTH))
+    target = 3 * depth
+    target[rng.uniform(size=depth.shape) < 0.3] *= 10
+    assert alignment.depth_ratio(target, depth) == pytest.approx(3, rel=1e-9)
+    assert alignment.depth_ratio(target[0, :2], depth[0, :2]) is None
+
+
+def test_contradicting_cameras_are_not_connected():
+    truth = make_truth()
+    poses = truth.cam_from_world[:8]
+    spun = Sim3(1.0, np.eye(3), np.zeros(3)).apply_to_cameras(poses)
+    spun[::2, :3, :3] = np.diag([-1.0, -1.0, 1.0]) @ spun[::2, :3, :3]
+    assert alignment.connect(poses, poses, 1.0) is not None
+    assert alignment.connect(poses, spun, 1.0) is None
+
+
+def test_blend_maps_never_floats_between_surfaces():
+    before = np.array([[2.0, 2.0, 0.0, 0.0]])
+    after = np.array([[2.2, 4.0, 3.0, 0.0]])
+    np.testing.assert_allclose(alignment.blend_maps(before, after, 0.25), [[2.05, 2.0, 3.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(alignment.blend_maps(before, after, 0.75), [[2.15, 4.0, 3.0, 0.0]], rtol=1e-6)
+
+
+def test_what_leaves_float16_becomes_invalid():
+    depth = np.array([[60000, 2, np.inf]], np.float16)
+    assert alignment.to_half(depth, 2.0).tolist() == [[0, 4, 0]]
+    points = np.array([[[1, 60000, 2], [1, 2, 3]]], np.float16)
+    assert alignment.to_half(points, 2.0).tolist() == [[[0, 0, 0], [2, 4, 6]]]

@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from segment_fields import HEIGHT, WIDTH, Truth, fields_of, make_truth
+
+from geoflow.errors import StageError, StoreError
+from geoflow.segments import Segment
+from geoflow.stage import SegmentRecord
+from geoflow.stages.stitch import Stitch
+from geoflow.stages.write import Write
+from geoflow.store.index import read_rows, write_index, write_segments
+from geoflow.store.info import describe, render
+from geoflow.store.paths import RunPaths, temporary
+from geoflow.store.reader import open_video
+from geoflow.store.run import load_run
+from geoflow.store.verify import verify_store
+from geoflow.store.whole import write_whole
+
+
+def records(truth: Truth) -> list[SegmentRecord]:
+    return [
+        SegmentRecord(s.index, s.start, s.stop, "complete", {"camera": 1.5, "stitch": 0.25}, {"camera": 1}, ("slow",))
+        for s in truth.segments
+    ]
+
+
+def stitched(truth: Truth) -> list[dict[str, np.ndarray]]:
+    stage = Stitch()
+    results = []
+    for segment in truth.segments:
+        fields = fields_of(truth, segment)
+        rgb = np.full((len(segment), HEIGHT, WIDTH, 3), segment.index, np.uint8)
+        results.append({"frames.rgb": rgb, **stage.process(segment, fields)})
+    return results
+
+
+def write(out: Path, truth: Truth, results: list[dict[str, np.ndarray]] | None = None, **params: object) -> dict:
+    """Write a whole video, each segment by a fresh stage."""
+    params = {"out": str(out), "pipeline": '{"seed": 7}', **params}
+    state: dict = {}
+    for segment, fields in zip(truth.segments, results or stitched(truth)):
+        stage = Write(Write.Params(**params))
+        stage.restore(state)
+        assert stage.process(segment, fields) == {}
+        state = stage.state()
+    return Write(Write.Params(**params)).finish(truth.video, records(truth))
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return make_truth()
+
+
+@pytest.fixture(scope="module")
+def stored(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    write(out, truth)
+    return out
+
+
+def test_what_was_written_reads_back(truth: Truth, stored: Path):
+    assert verify_store(RunPaths(stored).video("clip")) == []
+    results = stitched(truth)
+    with open_video(RunPaths(stored).video("clip")) as video:
+        assert len(video) == 40 and video.depth.shape == (40, HEIGHT, WIDTH)
+        points = np.concatenate([r["geometry.points"] for r in results])
+        assert np.array_equal(video.depth[10:20], points[10:20, ..., 2].astype(np.float32))
+        np.testing.assert_allclose(video.points(5), points[5], rtol=2e-3, atol=2e-3)  # unprojected from float16 z
+        assert np.array_equal(video.frame_index, 2 * np.arange(40))
+        expected = np.concatenate([r["camera.cam_from_world"] for r in results])
+        assert np.array_equal(video.cameras.cam_from_world, expected)
+        assert np.array_equal(np.asarray(video.camera_depth), np.concatenate([r["camera.depth"] for r in results]))
+        hands = video.hands
+        assert hands.right is None and np.array_equal(hands.left.valid, np.arange(40) % 3 == 0)
+        assert video.pipeline == {"seed": 7}
+        world = video.points(5, world=True)
+        inside = video.depth[5] > 0
+        assert np.isnan(world[~inside]).all()
+        back = world[inside] @ expected[5, :3, :3].T + expected[5, :3, 3]
+        np.testing.assert_allclose(back[:, 2], video.depth[5][inside], rtol=1e-4)
+        assert "40 frames 16x12" in repr(video)
+
+
+def test_plain_h5py_reads_the_file(stored: Path):
+    with h5py.File(RunPaths(stored).video("clip")) as file:
+        assert file.attrs["geoflow_schema"] == 1 and file.attrs["status"] == "complete"
+        assert file["geometry/depth"].dtype == np.float16 and file["geometry/depth"].chunks == (1, HEIGHT, WIDTH)
+        assert file["geometry/mask"].dtype == bool
+        assert file["geometry/depth"].compression == "gzip" and file["geometry/depth"].shuffle
+        assert "frames/rgb" not in file and "geometry/points" not in file
+        assert json.loads(file["camera/motion"].attrs["codes"])["2"] == "still"
+        table = file["segments"][()]
+        assert table["start"].tolist() == [0, 8, 17, 25] and table["stop"][-1] == 40
+        assert table["seconds_camera"].tolist() == [1.5] * 4
+        assert json.loads(table["ladder"][0]) == {"camera": 1}
+        assert np.isnan(table["seam_residual"][0]) and (table["seam_residual"][1:] < 1e-3).all()
+
+
+def test_tracks_live_in_their_segment_only(truth: Truth, stored: Path):
+    results = stitched(truth)
+    counts = [r["tracks.query"].shape[0] for r in results]
+    with open_video(RunPaths(stored).video("clip")) as video:
+        tracks = video.tracks
+        assert len(tracks) == sum(counts) and tracks.xyz.shape == (40, sum(counts), 3)
+        first = 0
+        for segment, result, count in zip(truth.segments, results, counts):
+            columns = slice(first, first + count)
+            assert np.array_equal(tracks.xyz[segment.start : segment.stop, columns], result["tracks.xyz"])
+            outside = np.ones(40, bool)
+            outside[segment.start : segment.stop] = False
+            assert np.isnan(tracks.xyz[:, columns][outside]).all()
+            assert not tracks.visible[:, columns][outside].any()
+            first += count
+
+
+def test_untouched_track_chunks_take_no_space(tmp_path: Path):
+    truth = make_truth(200, size=40, overlap=8)
+    for segment in truth.segments:
+        truth.tracks[segment.index] = np.zeros((len(segment), 256, 3))
+    write(tmp_path, truth)
+    with h5py.File(RunPaths(tmp_path).video("clip")) as file:
+        xyz = file["tracks/xyz"]
+        tiles = xyz.id.get_num_chunks()
+        everything = -(-200 // 32) * len(truth.segments)
+        assert tiles <= 3 * len(truth.segments) < everything  # a segment of 40 frames touches at most 3 tiles of 32
+
+
+def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth):
+    report = write(tmp_path, truth)
+    coverage = (HEIGHT - 2) / HEIGHT
+    assert report == {
+        "path": str(tmp_path / "videos" / "clip.h5"),
+        "frames": 40,
+        "frames_posed": 40,
+        "geometry_coverage": pytest.approx(coverage),
+        "motion": "moving",
+        "segments": 4,
+    }
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["clip.h5", "videos"]
+    # Asked again after the process died before it could report, it finds the work done.
+    again = Write(Write.Params(out=str(tmp_path), pipeline='{"seed": 7}')).finish(truth.video, records(truth))
+    assert again == report
+    with pytest.raises(StoreError, match="resume"):
+        Write(Write.Params(out=str(tmp_path), pipeline='{"seed": 8}')).finish(truth.video, records(truth))
+
+
+def test_options(tmp_path: Path, truth: Truth):
+    write(tmp_path, truth, rgb=True, points=True, prior=False, compression=0)
+    path = RunPaths(tmp_path).video("clip")
+    assert verify_store(path) == []
+    with open_video(path) as video:
+        assert "prior" not in video.file and video.file["frames/rgb"].compression is None
+        assert video.rgb(0).max() == 0 and video.rgb(39).min() == 3
+        assert np.array_equal(video.points(3), video.file["geometry/points"][3].astype(np.float32))
+        assert video.show(3).shape == (HEIGHT, 3 * WIDTH, 3)
+
+
+def test_a_slot_that_is_missing_on_one_segment(tmp_path: Path, truth: Truth):
+    results = stitched(truth)
+    results[1] = {name: array for name, array in results[1].items() if not name.startswith(("geometry.", "hands."))}
+    write(tmp_path, truth, results)
+    path = RunPaths(tmp_path).video("clip")
+    assert verify_store(path) == []
+    with open_video(path) as video:
+        start, stop = truth.segments[1].start, truth.segments[2].start
+        assert not video.mask[start:stop].any() and video.mask[:start].any()
+        assert not video.hands.left.valid[start:stop].any()
+        assert np.isnan(video.hands.left.joints[start:stop]).all()
+
+
+def test_unstitched_segments_give_up_their_overlap(tmp_path: Path, truth: Truth):
+    write(tmp_path, truth, [fields_of(truth, segment) for segment in truth.segments])
+    with open_video(RunPaths(tmp_path).video("clip")) as video:
+        assert np.array_equal(video.frame_index, 2 * np.arange(40))
+        assert np.isnan(video.segments[1]["seam_residual"])
+
+
+def test_frames_must_grow(tmp_path: Path, truth: Truth):
+    stage = Write(Write.Params(out=str(tmp_path)))
+    results = stitched(truth)
+    stage.process(truth.segments[1], results[1])
+    with pytest.raises(StageError, match="in order"):
+        stage.process(truth.segments[0], results[0])
+    with pytest.raises(StageError, match="expected"):
+        stage.process(truth.segments[2], {name: array[:3] for name, array in results[2].items()})
+
+
+def test_a_missing_segment_is_named(tmp_path: Path, truth: Truth):
+    stage = Write(Write.Params(out=str(tmp_path)))
+    for segment, fields in zip(truth.segments, stitched(truth)):
+        if segment.index != 1:
+            stage.process(segment, fields)
+    with pytest.raises(StoreError, match="lacks frames 8 to 17"):
+        stage.finish(truth.video, records(truth))
+    assert list(RunPaths(tmp_path).finished_parts("clip")) == [0, 2, 3]  # nothing is thrown away
+    assert not RunPaths(tmp_path).videos.exists() or not list(RunPaths(tmp_path).videos.iterdir())
+
+
+def test_reader_refuses_what_is_no_store(tmp_path: Path, stored: Path):
+    with pytest.raises(StoreError, match="does not exist"):
+        open_video(tmp_path / "none.h5")
+    text = tmp_path / "text.h5"
+    text.write_text("not HDF5")
+    with pytest.raises(StoreError, match="not a whole HDF5"):
+        open_video(text)
+    torn = tmp_path / "torn.h5"
+    torn.write_bytes(RunPaths(stored).video("clip").read_bytes()[:-1000])
+    with pytest.raises(StoreError, match="not a whole HDF5"):
+        open_video(torn)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["x"] = 1
+    with pytest.raises(StoreError, match="not a GeoFlow store"):
+        open_video(other)
+    with h5py.File(other, "w") as file:
+        file.attrs["geoflow_schema"] = 2
+    with pytest.raises(StoreError, match="install a newer"):
+        open_video(other)
+
+
+def test_reader_says_what_is_missing(stored: Path):
+    with open_video(RunPaths(stored).video("clip")) as video:
+        with pytest.raises(StoreError, match=r"source .*cannot be read"):
+            video.rgb(0)
+        assert video.show(0).shape == (HEIGHT, 2 * WIDTH, 3)  # depth still shows
+        with pytest.raises(IndexError):
+            video.depth[40]
+        depth = video.depth
+    with pytest.raises(StoreError, match="closed"):
+        depth[0]
+    with pytest.raises(StoreError, match="closed"):
+        _ = video.depth
+
+
+def test_info(stored: Path):
+    from rich.console import Console
+
+    with open_video(RunPaths(stored).video("clip")) as video:
+        summary = describe(video)
+    json.dumps(summary)
+    assert summary["totals"]["frames_posed"] == 40 and summary["totals"]["seconds"] == {"camera": 6.0, "stitch": 1.0}
+    assert summary["datasets"]["geometry/depth"]["shape"] == [40, HEIGHT, WIDTH]
+    assert 0 < summary["totals"]["seam_residual_max"] < 1e-3 or summary["totals"]["seam_residual_max"] == 0
+    console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(render(summary))
+    assert "geometry/depth" in console.export_text()
+
+
+def test_index_and_run(stored: Path, tmp_path: Path):
+    paths = RunPaths(tmp_path)
+    write_whole(paths.video("clip"), RunPaths(stored).video("clip").read_bytes())
+    with open_video(paths.video("clip")) as video:
+        write_segments(paths, {"clip": video.file["segments"][()]})
+    good = {"name": "clip", "source": "/a/clip.mp4", "status": "complete", "reason": "", "num_frames": 40}
+    bad = {"name": "no", "source": "/a/no.mp4", "status": "failed", "reason": "zero bytes", "path": ""}
+    write_index(paths, [{**good, "path": paths.relative(paths.video("clip"))}, bad])
+    run = load_run(tmp_path)
+    assert run.failures == {"no": "zero bytes"} and list(run.videos) == ["clip"]
+    with run.videos["clip"] as video:
+        assert len(video) == 40
+    assert [row["start"] for row in run.segments] == [0, 8, 17, 25]
+    assert run.segments[0]["video"] == "clip" and run.segments[0]["seconds_camera"] == 1.5
+    assert read_rows(paths.index)[1]["num_frames"] is None
+    with pytest.raises(StoreError, match="no columns"):
+        write_index(paths, [{"nmae": "x"}])
+    with pytest.raises(StoreError, match="should hold"):
+        write_index(paths, [{"name": "x", "num_frames": "many"}])
+    with pytest.raises(StoreError, match="not the output of a run"):
+        load_run(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../x", ".hidden", "a\0b"])
+def test_names_never_lead_out_of_the_folder(name: str):
+    with pytest.raises(StoreError, match="plain file name"):
+        RunPaths("out").video(name)
+
+
+def test_odd_but_harmless_names(tmp_path: Path, truth: Truth):
+    odd = 'it\'s; rm -rf "ü" 日本'
+    video = dataclasses.replace(truth.video, name=odd)
+    segments = [dataclasses.replace(s, video=video) for s in truth.segments]
+    results = stitched(truth)
+    stage = Write(Write.Params(out=str(tmp_path)))
+    for segment, fields in zip(segments, results):
+        stage.process(segment, fields)
+    report = stage.finish(video, records(truth))
+    assert Path(report["path"]).name == odd + ".h5" and verify_store(report["path"]) == []
+
+
+# The disk. Each of these runs in a process of its own, since a limit or a kill concerns a whole process.
+
+_PREAMBLE = """
+import os, resource, sys, time
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_store import *
+truth = make_truth()
+"""
+
+
+def run_python(code: str, tmp_path: Path) -> subprocess.Popen:
+    script = _PREAMBLE.format(tests=str(Path(__file__).parent)) + f"out = Path({str(tmp_path)!r})\n"
+    script += textwrap.dedent(code)
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_full_disk_leaves_nothing_torn(tmp_path: Path):
+    """A limit on file size fails a write as a full disk does (EFBIG for ENOSPC), at every stage of a file."""
+    process = run_python(
+        """
+        results = stitched(truth)
+        for limit in (0, 1000, 5000, 9000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                Write(Write.Params(out=str(out))).process(truth.segments[0], results[0])
+                print("written")
+            except StoreError as error:
+                print("refused", error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        stage = Write(Write.Params(out=str(out)))
+        for segment, fields in zip(truth.segments, results):
+            stage.process(segment, fields)
+        largest = max(p.stat().st_size for p in RunPaths(out).finished_parts("clip").values())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        try:
+            stage.finish(truth.video, records(truth))
+        except StoreError as error:
+            print("refused", error)
+        print("parts", len(RunPaths(out).finished_parts("clip")), "left", os.listdir(out / "videos"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print("problems", verify_store(stage.finish(truth.video, records(truth))["path"]))
+        """,
+        tmp_path,
+    )
+    lines = process.communicate(timeout=60)[0].splitlines()
+    assert process.returncode == 0
+    assert [line.split()[0] for line in lines] == ["refused"] * 5 + ["parts", "problems"]
+    assert "segment_00000.h5" in lines[0] and "MiB free" in lines[0] and "free some space" in lines[0]
+    assert "clip.h5" in lines[4]
+    assert lines[5] == "parts 4 left []"
+    assert lines[6] == "problems []"
+
+
+@pytest.mark.parametrize("pause_in", ["part", "assembly"])
+def test_a_kill_leaves_no_torn_file(tmp_path: Path, pause_in: str):
+    process = run_python(
+        f"""
+        import geoflow.store.parts as parts, geoflow.store.writer as writer
+        results = stitched(truth)
+        stage = Write(Write.Params(out=str(out)))
+        for segment, fields in zip(truth.segments, results):
+            if {pause_in!r} == "part" and segment.index == 2:
+                parts._summary = lambda *a: (a[0].flush(), print("now", flush=True), time.sleep(60))
+            stage.process(segment, fields)
+        writer.verify_file = lambda *a, **k: (print("now", flush=True), time.sleep(60))
+        stage.finish(truth.video, records(truth))
+        """,
+        tmp_path,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+    paths = RunPaths(tmp_path)
+    assert not paths.video("clip").exists()
+    drafts = [temporary(paths.part("clip", 2)), temporary(paths.video("clip"))]
+    assert [p.exists() for p in drafts] == [pause_in == "part", pause_in == "assembly"]
+    finished = paths.finished_parts("clip")
+    assert list(finished) == ([0, 1] if pause_in == "part" else [0, 1, 2, 3])
+    # The next process goes on where this one stopped; what is left over does not disturb it.
+    truth = make_truth()
+    stage = Write(Write.Params(out=str(tmp_path)))
+    for segment, fields in zip(truth.segments, stitched(truth)):
+        if segment.index not in finished:
+            stage.process(segment, fields)
+    assert verify_store(stage.finish(truth.video, records(truth))["path"]) == []
+    assert [p.name for p in paths.videos.iterdir()] == ["clip.h5"]
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path, truth: Truth):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    with pytest.raises(StoreError, match="another output folder"):
+        Write(Write.Params(out=str(occupied))).process(truth.segments[0], stitched(truth)[0])
+
+
+def test_first_frame_of_segment_is_its_place(truth: Truth):
+    """The writer relies on it: stitch returns a segment's frames from its first to the next segment's first."""
+    for segment, result in zip(truth.segments, stitched(truth)):
+        following: Segment | None = next((s for s in truth.segments if s.index == segment.index + 1), None)
+        stop = following.start if following else segment.stop
+        assert np.array_equal(result["frames.index"], 2 * np.arange(segment.start, stop))
+
+
+def test_chunks_are_copied_as_they_are(tmp_path: Path, truth: Truth):
+    stage = Write(Write.Params(out=str(tmp_path), compression=9))
+    for segment, fields in zip(truth.segments, stitched(truth)):
+        stage.process(segment, fields)
+    with h5py.File(RunPaths(tmp_path).part("clip", 1)) as part:
+        chunk = part["geometry/depth"].id.read_direct_chunk((2, 0, 0))
+    path = stage.finish(truth.video, records(truth))["path"]
+    with h5py.File(path) as file:
+        assert file["geometry/depth"].id.read_direct_chunk((truth.segments[1].start + 2, 0, 0)) == chunk
