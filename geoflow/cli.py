@@ -228,7 +228,7 @@ def _end(result: RunResult, data: dict[str, Any], as_json: bool) -> NoReturn:
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, ensure_ascii=False, default=str))
+    print(json.dumps(data, default=str))
 
 
 def _console() -> Console:

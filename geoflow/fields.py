@@ -36,6 +36,7 @@ def _hand(side: str) -> list[Field]:
         Field(f"hands.{side}.wrist", "float32", "T 4 4", "scene", "cam_from_wrist, the wrist's pose"),
         Field(f"hands.{side}.uv", "float32", "T 21 2", "px", "the joints in the image"),
         Field(f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score; 0 where not valid"),
+        Field(f"hands.{side}.scale", "float32", "T", "scene/m", "scene units per metre; NaN: this hand is in metres"),
         Field(f"hands.{side}.mano_pose", "float32", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints"),
         Field(f"hands.{side}.betas", "float32", "T 10", "", "MANO shape"),
     ]
@@ -44,7 +45,7 @@ def _hand(side: str) -> list[Field]:
 _ROWS = [
     # Probed once per video, before its first segment; F counts the frames that will be decoded.
     Field("video.index", "int64", "F", "", "source frame number of each frame to decode"),
-    Field("video.pts", "int64", "F", "stream time base", "presentation time stamp; -1 for frame folders"),
+    Field("video.pts", "int64", "F", "stream time base", "presentation time stamp; -1 where the source has none"),
     Field("video.time", "float64", "F", "s", "true time of each frame since the start of the source"),
     Field("frames.rgb", "uint8", "T H W 3", "", "colour, RGB"),
     Field("frames.index", "int64", "T", "", "source frame number"),

@@ -31,7 +31,7 @@ def make_plan(
     sizes = size_pools(needs, cpus=os.cpu_count() or 1, gpus=0)
     items, rejected = expand_inputs(inputs)
     options = ReadOptions(long_side=getattr(stages[0].params, "long_side", None))
-    videos = []
+    videos: list[dict[str, Any]] = []
     for item in items:
         try:
             info, _ = probe(item.source, item.name, options)

@@ -122,7 +122,9 @@ def run(
     _prepare(paths)
     pipe, options, stamp = _bind(pipe, options, paths)
     with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(ConsoleProgress(console or _stderr(), len(items) + len(rejected), len(pipe.stages)))
+        progress = stack.enter_context(
+            ConsoleProgress(console or _stderr(), len(items) + len(rejected), len(pipe.stages))
+        )
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe,)))
         resources = stack.enter_context(ray_cluster(address))
         ledger.emit("run_started", pipeline=pipe.name, inputs=len(items), rejected=len(rejected))

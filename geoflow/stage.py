@@ -61,7 +61,7 @@ class Stage:
 
     slot: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...]] = ()
-    optional: ClassVar[tuple[str, ...]] = ()
+    optional: tuple[str, ...] = ()  # an instance may ask for fewer, as its parameters say
     outputs: ClassVar[tuple[str, ...]] = ()
     optional_outputs: ClassVar[tuple[str, ...]] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """Draws a hand with known joints, so that a hand detector can be tested without a photograph in the repository.
 
-The hand is a smooth union of round cones, sphere-traced (Hart 1996) from a pinhole camera and shaded by one light. It is
-no portrait, but it is solid, lit and in true perspective.
+The hand is a smooth union of round cones, sphere-traced (Hart 1996) from a pinhole camera and shaded by one light. It
+is no portrait, but it is solid, lit and in true perspective.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# A right hand seen from its back: x towards the little finger, y from the wrist to the fingers, z out of the back of the
-# hand; metres, roughly an adult's. Per finger: base joint, spread towards the thumb in degrees, lengths of its bones.
+# A right hand seen from its back: x towards the little finger, y from the wrist to the fingers, z out of the back of
+# the hand; metres, about an adult's. Per finger: base joint, spread towards the thumb in degrees, lengths of its bones.
 _FINGERS = (
     ((-0.030, 0.022, -0.008), 42.0, (0.040, 0.034, 0.028)),  # the thumb starts at the carpus
     ((-0.026, 0.090, 0.000), 9.0, (0.043, 0.026, 0.022)),

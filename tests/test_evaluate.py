@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import pytest
 from rich.console import Console
+from synthetic_store import Flaws, write_store, write_truth
 
 from geoflow.errors import InputError
 from geoflow.evaluate import evaluate_store, metrics, render_table
 from geoflow.evaluate.truth import sample_grid
 from geoflow.synth import render
-from tests.synthetic_store import Flaws, write_store, write_truth
 
 HALF = 2.0**-11  # relative rounding of float16, the store's depth
 SETTINGS = {"width": 64, "height": 48, "num_frames": 8, "fps": 4.0}

@@ -90,15 +90,17 @@ def test_frames_reach_it_without_a_copy(worker: Any) -> None:
 
     @ray.remote(num_cpus=0, runtime_env=load_runtime_env("mediapipe"))
     def look(packed: Any) -> tuple[Any, ...]:
+        from pathlib import Path
+
         import numpy
 
         array = unpack(packed)
-        at = array.ctypes.data
+        place = ""
         # Ray maps its object store into the process as a shared file; memory of the process's own is anonymous.
-        for line in open("/proc/self/maps"):
+        for line in Path("/proc/self/maps").read_text().splitlines():
             low, high = (int(end, 16) for end in line.split()[0].split("-"))
-            if low <= at < high:
-                place = line.split()[-1]
+            if low <= array.ctypes.data < high:
+                place = line
         return numpy.__version__, array.flags.owndata, array.flags.writeable, place, pack(array[::40, ::40])
 
     array = np.random.default_rng(0).integers(0, 255, (96, 480, 640, 3), dtype=np.uint8)
@@ -167,7 +169,7 @@ def test_an_environment_that_cannot_be_built_says_why(ray_session: None) -> None
     broken = load_runtime_env("mediapipe")
     unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0"}
     cleared = dict.fromkeys(("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"), "")
-    broken["env_vars"] = {**broken["env_vars"], **unreachable, **cleared}
+    broken["env_vars"] = {**unreachable, **cleared}
     # Another spec than the one that works: Ray shares environments of the same packages, whatever their variables.
     broken["pip"] = {**broken["pip"], "packages": ["mediapipe==0.10.21"]}
 

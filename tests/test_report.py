@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from synthetic_store import Flaws, write_run, write_truth
 
 from geoflow.errors import StoreError
 from geoflow.evaluate import evaluate_store
@@ -18,7 +19,6 @@ from geoflow.report.score_section import score_section
 from geoflow.report.video_section import stage_seconds
 from geoflow.store.paths import RunPaths
 from geoflow.synth import render
-from tests.synthetic_store import Flaws, write_run, write_truth
 
 HOSTILE = "a'b\"<script>alert(1)<|script>&"
 VOID = {"meta", "img", "br", "image", "line", "rect", "circle", "polyline"}

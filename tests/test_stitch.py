@@ -298,3 +298,19 @@ def test_what_leaves_float16_becomes_invalid():
     assert alignment.to_half(depth, 2.0).tolist() == [[0, 4, 0]]
     points = np.array([[[1, 60000, 2], [1, 2, 3]]], np.float16)
     assert alignment.to_half(points, 2.0).tolist() == [[[0, 0, 0], [2, 4, 6]]]
+
+
+@pytest.mark.parametrize("factor", [3.0, None])
+def test_hands_in_metres_stay_in_metres(factor):
+    """Scene units follow the scene; where its scale is unknown they go back to metres, and `scale` says which it is."""
+    from geoflow.geometry.rigid import Sim3
+    from geoflow.geometry.seams import Join, move
+
+    joints = np.ones((2, 21, 3), np.float32)
+    scale = np.array([2.0, np.nan], np.float32)  # the first frame's hand is in scene units, the second's in metres
+    wrist = np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
+    fields = {"hands.left.joints": joints, "hands.left.wrist": wrist, "hands.left.scale": scale}
+    moved = move(fields, Join(factor, None, Sim3.identity()), known_scale=True)
+    expected = [3.0, 1.0] if factor else [0.5, 1.0]
+    np.testing.assert_allclose(moved["hands.left.joints"][:, 0, 0], expected)
+    np.testing.assert_allclose(moved["hands.left.scale"], [6.0 if factor else np.nan, np.nan])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -55,6 +56,10 @@ def write(out: Path, truth: Truth, results: list[dict[str, np.ndarray]] | None =
         assert stage.process(segment, fields) == {}
         state = stage.state()
     return Write(Write.Params(**params)).finish(truth.video, records(truth))
+
+
+def only(fields: dict[str, np.ndarray], *prefixes: str) -> dict[str, np.ndarray]:
+    return {name: array for name, array in fields.items() if name.startswith(prefixes)}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +133,7 @@ def test_untouched_track_chunks_take_no_space(tmp_path: Path):
     truth = make_truth(200, size=40, overlap=8)
     for segment in truth.segments:
         truth.tracks[segment.index] = np.zeros((len(segment), 256, 3))
-    write(tmp_path, truth)
+    write(tmp_path, truth, [only(fields_of(truth, segment), "frames.", "tracks.") for segment in truth.segments])
     with h5py.File(RunPaths(tmp_path).video("clip")) as file:
         xyz = file["tracks/xyz"]
         tiles = xyz.id.get_num_chunks()
@@ -293,7 +298,7 @@ def test_odd_but_harmless_names(tmp_path: Path, truth: Truth):
     results = stitched(truth)
     stage = Write(Write.Params(out=str(tmp_path)))
     for segment, fields in zip(segments, results):
-        stage.process(segment, fields)
+        stage.process(segment, only(fields, "frames.", "camera."))
     report = stage.finish(video, records(truth))
     assert Path(report["path"]).name == odd + ".h5" and verify_store(report["path"]) == []
 
@@ -301,17 +306,22 @@ def test_odd_but_harmless_names(tmp_path: Path, truth: Truth):
 # The disk. Each of these runs in a process of its own, since a limit or a kill concerns a whole process.
 
 _PREAMBLE = """
-import os, resource, sys, time
-sys.path.insert(0, {tests!r})
+import os, pickle, resource, time
 from pathlib import Path
-from test_store import *
-truth = make_truth()
+from geoflow.errors import StoreError
+from geoflow.stages.write import Write
+from geoflow.store.paths import RunPaths
+from geoflow.store.verify import verify_store
+out = Path({out!r})
+video, segments, results, records = pickle.loads(Path({data!r}).read_bytes())
 """
 
 
 def run_python(code: str, tmp_path: Path) -> subprocess.Popen:
-    script = _PREAMBLE.format(tests=str(Path(__file__).parent)) + f"out = Path({str(tmp_path)!r})\n"
-    script += textwrap.dedent(code)
+    """Start `code` in a new process that has the stitched segments at hand and writes below tmp_path / "out"."""
+    truth, data = make_truth(), tmp_path / "data"
+    data.write_bytes(pickle.dumps((truth.video, truth.segments, stitched(truth), records(truth))))
+    script = _PREAMBLE.format(out=str(tmp_path / "out"), data=str(data)) + textwrap.dedent(code)
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 
 
@@ -319,27 +329,26 @@ def test_a_full_disk_leaves_nothing_torn(tmp_path: Path):
     """A limit on file size fails a write as a full disk does (EFBIG for ENOSPC), at every stage of a file."""
     process = run_python(
         """
-        results = stitched(truth)
         for limit in (0, 1000, 5000, 9000):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             try:
-                Write(Write.Params(out=str(out))).process(truth.segments[0], results[0])
+                Write(Write.Params(out=str(out))).process(segments[0], results[0])
                 print("written")
             except StoreError as error:
                 print("refused", error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         stage = Write(Write.Params(out=str(out)))
-        for segment, fields in zip(truth.segments, results):
+        for segment, fields in zip(segments, results):
             stage.process(segment, fields)
         largest = max(p.stat().st_size for p in RunPaths(out).finished_parts("clip").values())
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
         try:
-            stage.finish(truth.video, records(truth))
+            stage.finish(video, records)
         except StoreError as error:
             print("refused", error)
         print("parts", len(RunPaths(out).finished_parts("clip")), "left", os.listdir(out / "videos"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        print("problems", verify_store(stage.finish(truth.video, records(truth))["path"]))
+        print("problems", verify_store(stage.finish(video, records)["path"]))
         """,
         tmp_path,
     )
@@ -357,21 +366,20 @@ def test_a_kill_leaves_no_torn_file(tmp_path: Path, pause_in: str):
     process = run_python(
         f"""
         import geoflow.store.parts as parts, geoflow.store.writer as writer
-        results = stitched(truth)
         stage = Write(Write.Params(out=str(out)))
-        for segment, fields in zip(truth.segments, results):
+        for segment, fields in zip(segments, results):
             if {pause_in!r} == "part" and segment.index == 2:
                 parts._summary = lambda *a: (a[0].flush(), print("now", flush=True), time.sleep(60))
             stage.process(segment, fields)
         writer.verify_file = lambda *a, **k: (print("now", flush=True), time.sleep(60))
-        stage.finish(truth.video, records(truth))
+        stage.finish(video, records)
         """,
         tmp_path,
     )
     assert process.stdout is not None and process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=10)
-    paths = RunPaths(tmp_path)
+    paths = RunPaths(tmp_path / "out")
     assert not paths.video("clip").exists()
     drafts = [temporary(paths.part("clip", 2)), temporary(paths.video("clip"))]
     assert [p.exists() for p in drafts] == [pause_in == "part", pause_in == "assembly"]
@@ -379,7 +387,7 @@ def test_a_kill_leaves_no_torn_file(tmp_path: Path, pause_in: str):
     assert list(finished) == ([0, 1] if pause_in == "part" else [0, 1, 2, 3])
     # The next process goes on where this one stopped; what is left over does not disturb it.
     truth = make_truth()
-    stage = Write(Write.Params(out=str(tmp_path)))
+    stage = Write(Write.Params(out=str(paths.root)))
     for segment, fields in zip(truth.segments, stitched(truth)):
         if segment.index not in finished:
             stage.process(segment, fields)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import clips
 import cv2
 import numpy as np
@@ -304,6 +306,19 @@ def test_only_the_needed_frames_are_decoded(tmp_path: Path, monkeypatch: pytest.
     assert len(seen) <= 2 * 6 + 2
 
 
+def test_no_decoded_frame_outlives_its_turn(plain: Path) -> None:
+    """Frames that wait for the garbage collector would make memory grow with the video's length."""
+    info, arrays = probe(str(plain), "v")
+    gc.collect()
+    gc.disable()
+    try:
+        for start in range(0, 20, 5):
+            read_frames(info, arrays["video.index"], arrays["video.pts"], start, start + 5)
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) == 0
+    finally:
+        gc.enable()
+
+
 def test_single_frame(plain: Path) -> None:
     assert clips.number_of(read_single(str(plain), 13, (32, 24))) == 13
     with pytest.raises(InputError, match="no frame 20"):
@@ -355,6 +370,10 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "mkv-cut": (clips.cut(clips.write(folder / "a.mkv"), folder / "cut.mkv", 0.7), "cut off"),
         "avi-cut": (clips.cut(clips.write(folder / "a.avi", codec="mpeg4"), folder / "cut.avi", 0.7), "cut off"),
         "flv-cut": (clips.cut(clips.write(folder / "a.flv", 30), folder / "cut.flv", 0.5), "cut off|damaged"),
+        "gif-cut": (
+            clips.cut(clips.write(folder / "a.gif", codec="gif", pixels="pal8"), folder / "cut.gif", 0.7),
+            "cut off",
+        ),
         "raw-cut": (clips.cut(clips.write(folder / "a.h264"), folder / "cut.h264", 0.9), "damaged"),
         "audio-only": (clips.write(folder / "sound.m4a", audio=True, video=False), "no video stream"),
         "one-frame": (clips.write(folder / "one.mp4", 1), "at least 2"),

@@ -32,7 +32,9 @@ class MediaPipeHands(Stage):
     slot = "hands"
     inputs = ("frames.rgb", "camera.intrinsics")
     optional = ("camera.depth",)
-    outputs = tuple(f"hands.{s}.{name}" for s in SIDES for name in ("valid", "joints", "wrist", "uv", "confidence"))
+    outputs = tuple(
+        f"hands.{s}.{name}" for s in SIDES for name in ("valid", "joints", "wrist", "uv", "confidence", "scale")
+    )
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

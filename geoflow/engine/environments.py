@@ -22,7 +22,9 @@ _CULPRITS = (
     re.compile(r"ImportError: (?P<package>[\w.\-]+) requires "),
 )
 # Lines that carry the reason; the tracebacks around them are the installer's own.
-_TELLING = re.compile(r"^\s*(?:ERROR:|error:|fatal:|\w*Error: |WARNING: Retrying|.*\[Errno \d+\]|.*timeout of \d+ sec)")
+_TELLING = re.compile(
+    r"\s*(?:ERROR:|error:|fatal |\w*Error: |WARNING: Retrying|.*\[Errno \d+\]|.* has requirement |.*timeout of \d+ sec)"
+)
 _NOISE = re.compile(r"Ignored the following|SubprocessCalledProcessError|See above for output|subprocess-exited")
 
 

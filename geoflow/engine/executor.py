@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from geoflow.engine import environments, schedule
@@ -25,7 +26,6 @@ from geoflow.errors import EnvironmentBroken
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo, count_segments, plan_segments
-from geoflow.stage import Stage
 
 Emit = Callable[..., None]  # emit(event, **data)
 
@@ -131,7 +131,7 @@ class Executor:
 
     def _start(self, node: int) -> None:
         for worker in self._pools[node].start():
-            self._pending[worker.loading] = lambda ref, w=worker: self._loaded(node, w, ref)
+            self._pending[worker.loading] = partial(self._loaded, node, worker)
 
     def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
         outcome, pool = _get(ref), self._pools[node]
@@ -166,7 +166,7 @@ class Executor:
             video = self._unprobed.popleft()
             outcome, *arrays = submit_probe(self._probe, video.input)
             self._probing += 1
-            self._pending[outcome] = lambda ref, v=video, a=arrays: self._probed(v, a, ref)
+            self._pending[outcome] = partial(self._probed, video, arrays)
 
     def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
         self._probing -= 1
@@ -273,7 +273,7 @@ class Executor:
         call = Call(node, run, worker, refs if isinstance(refs, list) else [refs], level)
         worker.calls.append(call)
         run.attempts[node] = run.attempts.get(node, 0) + 1
-        self._pending[call.refs[0]] = lambda ref: self._returned(call, ref)
+        self._pending[call.refs[0]] = partial(self._returned, call)
 
     def _returned(self, call: Call, ref: Any) -> None:
         outcome, run, node = _get(ref), call.run, call.node
@@ -309,6 +309,8 @@ class Executor:
 
     def _skip(self, node: int, run: SegmentRun) -> None:
         run.absent.add(node)
+        if node in self._disabled:
+            run.notes.append(f"without {self._graph.nodes[node].slot}: it could not start")
         self._settle(node, run)
 
     def _submit_finish(self, video: VideoRun) -> None:
@@ -320,7 +322,7 @@ class Executor:
         self._finishing.remove(video)
         records = sorted(video.records, key=lambda record: record.index)
         ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
-        self._pending[ref] = lambda done: self._finished(video, worker, done)
+        self._pending[ref] = partial(self._finished, video, worker)
 
     def _finished(self, video: VideoRun, worker: Worker, ref: Any) -> None:
         outcome, node = _get(ref), video.to_finish[0]

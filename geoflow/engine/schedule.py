@@ -1,4 +1,4 @@
-"""The engine's decisions, as pure functions: what runs next, what may start, what a failure means, how big pools are."""
+"""The engine's decisions, as pure functions: what runs next, what may start, what a failure means, pool sizes."""
 
 from __future__ import annotations
 

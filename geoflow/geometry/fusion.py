@@ -14,7 +14,9 @@ from geoflow.geometry.registration import register, solve_scales
 
 OFFSETS = (1, 4, 12)  # frames to each side that take part: near ones for detail, far ones for independent errors
 FLOW_ERROR_PX = 1.5
-REPROJECTION_PX = 2.0  # at 320 px width; a neighbour's point that does not land where flow says it is has moved by itself
+REPROJECTION_PX = (
+    2.0  # at 320 px width; a neighbour's point that does not land where flow says it is has moved by itself
+)
 AGREE = 0.08  # relative depth within which views of one point are averaged
 SAMPLE_STEP = 10
 MIN_POINTS = 40
@@ -36,20 +38,11 @@ class Edges:
 class TemporalFusion3D:
     """Fuses the depth maps of a segment.
 
-    `grays` are (H, W) uint8; `depth` (H, W) float32 with 0 where invalid; one pinhole matrix for all. `keep_moving`
-    keeps the depth of things that contradict their neighbour frames because they move by themselves: right for priors
-    that look at single images, wrong for motion stereo, which takes such things for something further or nearer.
+    `grays` are (H, W) uint8; `depth` (H, W) float32 with 0 where invalid; one pinhole matrix for all.
     """
 
-    def __init__(
-        self,
-        grays: Sequence[np.ndarray],
-        depth: Sequence[np.ndarray],
-        intrinsics: np.ndarray,
-        *,
-        keep_moving: bool = False,
-    ) -> None:
-        self.grays, self.intrinsics, self.keep_moving = grays, intrinsics.astype(np.float64), keep_moving
+    def __init__(self, grays: Sequence[np.ndarray], depth: Sequence[np.ndarray], intrinsics: np.ndarray) -> None:
+        self.grays, self.intrinsics = grays, intrinsics.astype(np.float64)
         self.height, self.width = grays[0].shape
         self.count = len(grays)
         self.reprojection_px = REPROJECTION_PX * max(self.height, self.width) / 320
@@ -132,21 +125,12 @@ class TemporalFusion3D:
 
     def _fuse(self, i: int, edges: Edges) -> np.ndarray:
         views = [self.depth[i]]
-        against = np.zeros((self.height, self.width), np.uint8)
         for e in np.flatnonzero((edges.target == i) & (edges.weight > 0)):
-            view, astray = self._warp(i, int(edges.source[e]), edges.rotation[e], edges.translation[e])
-            views.append(view)
-            against += astray
-        stack = np.stack(views)
-        fused = consensus(stack)
-        if not self.keep_moving:
-            fused[against > np.maximum((stack[1:] > 0).sum(0), 1)] = 0
-        return fused
+            views.append(self._warp(i, int(edges.source[e]), edges.rotation[e], edges.translation[e]))
+        return consensus(np.stack(views))
 
-    def _warp(
-        self, i: int, j: int, rotation: np.ndarray, translation: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Frame j's depth as seen from frame i (H, W), 0 where unknown, and where it lands far from where it is seen."""
+    def _warp(self, i: int, j: int, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """Frame j's depth as seen from frame i (H, W), 0 where unknown or where it does not land where it is seen."""
         k = self.intrinsics.astype(np.float32)
         r, t = rotation.astype(np.float32), translation.astype(np.float32)
         landed = self.grid + self._flows[i, j]
@@ -156,9 +140,8 @@ class TemporalFusion3D:
         safe = np.maximum(z, np.float32(1e-3))
         gap_u = x / safe * k[0, 0] + k[0, 2] - self.grid[..., 0]
         gap_v = y / safe * k[1, 1] + k[1, 2] - self.grid[..., 1]
-        gap = gap_u * gap_u + gap_v * gap_v
-        known = (depth > 0) & (z > 1e-3) & self._trusted[i, j]
-        return np.where(known & (gap < self.reprojection_px**2), z, 0), known & (gap > (2 * self.reprojection_px) ** 2)
+        near = gap_u * gap_u + gap_v * gap_v < self.reprojection_px**2
+        return np.where((depth > 0) & (z > 1e-3) & self._trusted[i, j] & near, z, 0)
 
 
 def consensus(views: np.ndarray, agree: float = AGREE) -> np.ndarray:

@@ -81,7 +81,7 @@ def _refine(
         new_points, new_residual = evaluate(trial)
         new_cost = float(new_residual @ new_residual)
         if new_cost < cost:
-            converged = cost - new_cost < 1e-9 * cost + 1e-12
+            converged = cost - new_cost < 1e-6 * cost + 1e-12
             pose, points, residual, cost, damping = trial, new_points, new_residual, new_cost, damping * 0.3
             if converged:
                 break
@@ -209,7 +209,7 @@ def lift_hands(
     A hand's size does not change, so the shapes of a side are first brought to their median palm size; a joint then has
     the depth that `locate` finds and lies on the ray through its pixel, so that it projects onto its `uv` exactly. All
     hands of the segment are scaled from metres to scene units by one factor along their rays (`scene_scale`). Without
-    depth at the hands there is no such factor, and they stay in metres.
+    depth at the hands there is no such factor: they stay in metres, and `scale` is NaN.
     """
     count = len(intrinsics)
     placed: list[tuple[int, np.ndarray, np.ndarray]] = []
@@ -224,8 +224,11 @@ def lift_hands(
     scale = scene_scale(placed, depth) if depth is not None and not metric else None
     for side in SIDES:
         fields[f"hands.{side}.joints"] *= np.float32(scale or 1.0)
-        for i in np.flatnonzero(fields[f"hands.{side}.valid"]):
-            fields[f"hands.{side}.wrist"][i] = wrist_pose(fields[f"hands.{side}.joints"][i].astype(np.float64), side)
+        if scale is not None:
+            fields[f"hands.{side}.scale"][fields[f"hands.{side}.valid"]] = scale
+        for row in np.flatnonzero(fields[f"hands.{side}.valid"]):
+            joints = fields[f"hands.{side}.joints"][row].astype(np.float64)
+            fields[f"hands.{side}.wrist"][row] = wrist_pose(joints, side)
     return fields
 
 
@@ -257,5 +260,6 @@ def _empty(side: str, count: int) -> dict[str, np.ndarray]:
         f"hands.{side}.joints": missing(NUM_JOINTS, 3),
         f"hands.{side}.wrist": missing(4, 4),
         f"hands.{side}.uv": missing(NUM_JOINTS, 2),
+        f"hands.{side}.scale": missing(),
         f"hands.{side}.confidence": np.zeros(count, np.float32),
     }

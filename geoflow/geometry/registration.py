@@ -60,12 +60,14 @@ def solve_scales(
     scales = np.zeros(count)
     frames = np.arange(count)
     base = np.zeros((count, count))
-    # A faint pull between consecutive frames makes the system regular whatever edges there are.
+    # A faint pull between consecutive frames makes the system regular whatever edges there are; the first frame
+    # is pinned, which the median at the end undoes.
     base[frames[1:], frames[1:]] += 1e-6
     base[frames[:-1], frames[:-1]] += 1e-6
     base[frames[1:], frames[:-1]] -= 1e-6
     base[frames[:-1], frames[1:]] -= 1e-6
-    base[0, 0] += 1e-9
+    base[0, 0] += 1.0
+    weight = weight / weight.max() if len(weight) else weight
     for _ in range(15):
         gap = scales[target] - scales[source] - log_ratio
         w = weight / np.maximum(np.abs(gap), 1e-3)

@@ -65,14 +65,24 @@ def move(fields: Fields, join: Join, *, known_scale: bool) -> Fields:
     if "tracks.xyz" in moved:
         moved |= _move_tracks(moved, join.world)
     factor = join.camera_scale
-    if factor is None:
-        factor = float("nan") if known_scale else 1.0  # nothing to be consistent with yet
+    if factor is None and not known_scale:
+        factor = 1.0  # nothing to be consistent with yet
     for side in ("left", "right"):
         if f"hands.{side}.joints" in moved:
-            moved[f"hands.{side}.joints"] = moved[f"hands.{side}.joints"] * np.float32(factor)
-            wrist = moved[f"hands.{side}.wrist"].copy()
-            wrist[:, :3, 3] *= np.float32(factor)
-            moved[f"hands.{side}.wrist"] = wrist
+            moved |= _move_hand(moved, f"hands.{side}.", factor)
+    return moved
+
+
+def _move_hand(fields: Fields, prefix: str, factor: float | None) -> Fields:
+    """Hands in scene units go with the scene, back to metres where its scale is unknown; those in metres stay."""
+    joints, wrist = fields[f"{prefix}joints"], fields[f"{prefix}wrist"].copy()
+    scale = fields.get(f"{prefix}scale", np.ones(len(joints), np.float32))  # without it, all are in scene units
+    by = np.float32(factor) if factor is not None else 1 / scale
+    by = np.where(np.isfinite(scale), by, 1).astype(np.float32)
+    wrist[:, :3, 3] *= by[:, None]
+    moved = {f"{prefix}joints": joints * by[:, None, None], f"{prefix}wrist": wrist}
+    if f"{prefix}scale" in fields:
+        moved[f"{prefix}scale"] = scale * by if factor is not None else np.full_like(scale, np.nan)
     return moved
 
 

@@ -38,8 +38,15 @@ class Survey:
     backward: np.ndarray  # (T,) int
 
     def neighbours(self, i: int) -> list[int]:
-        """Frames to triangulate frame i against; empty where there is no parallax."""
-        return [i + int(gap) for gap in (self.forward[i], -self.backward[i]) if gap]
+        """Frames to triangulate frame i against; empty where there is no parallax.
+
+        At the ends of a segment both lie on one side: two views are needed to find out what moves by itself.
+        """
+        forward, backward = int(self.forward[i]), int(self.backward[i])
+        if forward and backward:
+            return [i + forward, i - backward]
+        step = forward or -backward
+        return [i + step, i + step // 2] if abs(step) >= 4 else [i + step] if step else []
 
 
 @dataclass(frozen=True)

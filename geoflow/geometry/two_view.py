@@ -18,7 +18,8 @@ from geoflow.geometry.flow import flow_error, quick_flow
 from geoflow.geometry.survey import Survey, Surveyor
 
 FLOW_ERROR_PX = 1.0  # forward-backward distance beyond which a match is not believed (occlusion, blur)
-EPIPOLAR_PX = 1.0  # distance from the epipolar line beyond which a pixel moves by itself
+EPIPOLAR_PX = (0.4, 1.0)  # distance from the epipolar line beyond which a pixel moves by itself: least and most
+EPIPOLAR_NOISE = 6.0  # that distance in median distances of the pair, between these bounds
 MIN_PARALLAX_PX = 1.5  # with 0.25 px of flow noise a depth from less is worse than 17%
 AGREE_SIGMA_PX = 0.35  # flow noise assumed when two views of the same pixel are compared
 MAX_PAIR_ERROR_PX = 0.6  # a pair whose median match lies further from its epipolar line is not explained by motion
@@ -43,22 +44,30 @@ class Pair:
     error_ba: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
+    epipolar_px: float
 
     def depth(self, intrinsics: np.ndarray, *, reverse: bool) -> PairDepth:
         """Triangulate in frame a, or in frame b when `reverse`."""
-        if not reverse:
-            return triangulate(self.flow_ab, self.error_ab, self.rotation, self.translation, intrinsics)
-        rotation = self.rotation.T
-        return triangulate(self.flow_ba, self.error_ba, rotation, -rotation @ self.translation, intrinsics)
+        flow, error, rotation, translation = self.flow_ab, self.error_ab, self.rotation, self.translation
+        if reverse:
+            flow, error, rotation = self.flow_ba, self.error_ba, rotation.T
+            translation = -rotation @ translation
+        return triangulate(flow, error, rotation, translation, intrinsics, self.epipolar_px)
 
 
 def triangulate(
-    flow: np.ndarray, error: np.ndarray, rotation: np.ndarray, translation: np.ndarray, intrinsics: np.ndarray
+    flow: np.ndarray,
+    error: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    intrinsics: np.ndarray,
+    epipolar_px: float = EPIPOLAR_PX[1],
 ) -> PairDepth:
     """Least-squares inverse depth along the epipolar line of every pixel, with its gates.
 
     A pixel x of frame a with inverse depth d is seen in b at x' ~ K R K^-1 x + d K t, which is linear in d once
-    multiplied out. `flow` (H, W, 2) px, `error` (H, W) px its forward-backward distance.
+    multiplied out. `flow` (H, W, 2) px, `error` (H, W) px its forward-backward distance,
+    `epipolar_px` how far from its line a match may lie.
     """
     height, width = error.shape
     u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
@@ -66,7 +75,7 @@ def triangulate(
         u, v, flow[..., 0] + u, flow[..., 1] + v, rotation, translation, intrinsics
     )
     safe_z = np.maximum(z_b, 0.05)
-    valid = (error < FLOW_ERROR_PX) & (sideways < EPIPOLAR_PX * safe_z) & (inverse > 0) & (z_b > 0.05)
+    valid = (error < FLOW_ERROR_PX) & (sideways < epipolar_px * safe_z) & (inverse > 0) & (z_b > 0.05)
     information = slope2 / safe_z**2
     valid &= information * inverse**2 > MIN_PARALLAX_PX**2
     return PairDepth(inverse, np.where(valid, information, 0).astype(np.float32))
@@ -175,7 +184,8 @@ class MotionStereoSolver:
         matched = uv_a + flow_ab[grid][good]
         inverse = _solve_depth(*uv_a.T, *matched.T, rotation, translation, self.intrinsics)[0]
         sign = np.sign(np.median(inverse)) or 1.0
-        return Pair(flow_ab, flow_ba, error_ab, error_ba, rotation, sign * translation)
+        gate = float(np.clip(EPIPOLAR_NOISE * motion.error_px[0], *EPIPOLAR_PX))
+        return Pair(flow_ab, flow_ba, error_ab, error_ba, rotation, sign * translation, gate)
 
     def _pose(self, uv_a: np.ndarray, uv_b: np.ndarray, gap: int) -> PairMotion | None:
         """Best of the refined five-point solution and the refined pose of the pair before."""

@@ -22,10 +22,11 @@ class Write(Stage):
 
     slot = "write"
     inputs = ("frames.index", "frames.time")
-    optional = (
+    optional: tuple[str, ...] = (
         "frames.rgb",
         "prior.points",
         "prior.mask",
+        "prior.intrinsics",
         "geometry.points",
         "geometry.mask",
         "geometry.intrinsics",
@@ -41,7 +42,7 @@ class Write(Stage):
         *(
             f"hands.{side}.{name}"
             for side in ("left", "right")
-            for name in ("valid", "joints", "wrist", "uv", "confidence", "mano_pose", "betas")
+            for name in ("valid", "joints", "wrist", "uv", "confidence", "scale", "mano_pose", "betas")
         ),
         "stitch.scale",
         "stitch.seam_residual",
@@ -61,6 +62,9 @@ class Write(Stage):
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
         self._last_index = -1
+        # What is not stored need not come here.
+        unwanted = [group for group in ("rgb", "prior") if not getattr(self.params, group)]
+        self.optional = tuple(name for name in type(self).optional if not _belongs_to(name, unwanted))
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Store one segment as a part file. Raises StoreError when the disk refuses."""
@@ -104,6 +108,10 @@ class Write(Stage):
             version=_version(),
             compression=self.params.compression,
         )
+
+
+def _belongs_to(name: str, groups: list[str]) -> bool:
+    return any(group in name.split(".") for group in groups)
 
 
 def _version() -> str:

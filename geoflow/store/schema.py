@@ -55,6 +55,7 @@ def _hand(side: str) -> list[Dataset]:
         row("wrist", "T 4 4", "scene", "cam_from_wrist; NaN where not valid"),
         row("uv", "T 21 2", "px", "the joints in the image; NaN where not valid"),
         row("confidence", "T", "0..1", "the detector's score; 0 where not valid", fill=0),
+        row("scale", "T", "scene/m", "scene units per metre; NaN where the hand is in metres", extra=True),
         row("mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints", extra=True),
         row("betas", "T 10", "", "MANO shape", extra=True),
     ]
@@ -67,6 +68,10 @@ _ROWS = [
     Dataset(
         "prior/depth", "float16", "T H W", "free scale per frame", "prior.points", FRAME,
         "depth z of the prior; 0 where invalid", take="z", mask="prior.mask", option="prior",
+    ),
+    Dataset(
+        "prior/intrinsics", "float32", "T 3 3", "px", "prior.intrinsics", ROWS,
+        "pinhole matrix of the prior", fill=_NAN, option="prior", extra=True,
     ),
     Dataset("prior/mask", "bool", "T H W", "", "prior.mask", FRAME, "where prior/depth holds", option="prior"),
     Dataset(

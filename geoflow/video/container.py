@@ -103,5 +103,5 @@ def _check_end(container: Any, stream: Any, end: float, path: str) -> None:
             raise InputError(f"{path} is cut off: {beyond} of its {len(entries)} frames lie beyond its end; {DAMAGED}")
     elif container.duration and ("matroska" in name or name == "flv"):
         promised = container.duration / 1e6  # AV_TIME_BASE: microseconds
-        if promised - end > max(1.0, 0.02 * promised):  # headers round, and streams end at different times
+        if promised - end > max(0.25, 0.01 * promised):  # headers round, and streams end at different times
             raise InputError(f"{path} is cut off: it should last {promised:.1f} s but ends at {end:.1f} s; {DAMAGED}")

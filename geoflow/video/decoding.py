@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import av
@@ -32,10 +35,7 @@ def index_file(path: str) -> SourceIndex:
         stamps, damaged = packet_stamps(container, stream, path)
         base = float(stream.time_base)
         rate = float(stream.guessed_rate or stream.average_rate or 25)
-        aspect = _aspect(stream)
     first = _first_frame(path)
-    turn = orient.of_frame(first)
-    size = turn.swap(*_square_pixels(first.height, first.width, aspect))
     if stamps is None or first.pts is None:
         count = _count_frames(path)
         pts, time = np.full(count, -1, np.int64), np.arange(count, dtype=np.float64) / rate
@@ -46,7 +46,8 @@ def index_file(path: str) -> SourceIndex:
         bad = damaged[damaged >= first.pts]
         if len(bad):
             raise InputError(f"{path} is damaged {(bad[0] - pts[0]) * base:.2f} s after its start; {DAMAGED}")
-    return SourceIndex(file_sha256(path), pts, time, *size, rotation=turn.rotation)
+    size = first.turn.swap(*_square_pixels(first.height, first.width, first.aspect))
+    return SourceIndex(file_sha256(path), pts, time, *size, rotation=first.turn.rotation)
 
 
 def read_frames(
@@ -61,10 +62,11 @@ def read_frames(
 
     Both rise. `source_size` is (height, width) as displayed. Raises InputError that names file and frame.
     """
+    first = _first_frame(path)
+    turn = first.turn
     frames = _nth_frames(path, index, threads) if pts is None else _frames_at(path, pts, index, threads)
-    for k, (frame, aspect) in enumerate(frames):
-        turn = orient.of_frame(frame)
-        found = turn.swap(*_square_pixels(frame.height, frame.width, aspect))
+    for k, frame in enumerate(frames):
+        found = turn.swap(*_square_pixels(frame.height, frame.width, first.aspect))
         if found != source_size:
             raise InputError(
                 f"frame {index[k]} of {path} is {found[1]}x{found[0]}, but the first is "
@@ -74,8 +76,8 @@ def read_frames(
         out[k] = turn.apply(images.resize(image, *turn.swap(*out.shape[1:3])))
 
 
-def _frames_at(path: str, pts: np.ndarray, index: np.ndarray, threads: int) -> Iterator[tuple[Any, float]]:
-    """Yield the frames with these time stamps, each with its pixels' aspect ratio.
+def _frames_at(path: str, pts: np.ndarray, index: np.ndarray, threads: int) -> Iterator[Any]:
+    """Yield the frames with these time stamps.
 
     A seek may land on a key frame that does not suffice (open GOPs, containers without an index), so what is missing
     is tried again from further back before it is given up.
@@ -86,7 +88,7 @@ def _frames_at(path: str, pts: np.ndarray, index: np.ndarray, threads: int) -> I
         with container:
             _configure(stream, threads)
             if seconds is not None and pts[done] > 0:
-                offset = int(pts[done] - seconds / stream.time_base)
+                offset = int(pts[done] - seconds / float(stream.time_base))
                 try:
                     container.seek(offset, stream=stream)
                 except av.error.FFmpegError:
@@ -96,14 +98,14 @@ def _frames_at(path: str, pts: np.ndarray, index: np.ndarray, threads: int) -> I
                     continue
                 if frame.pts > pts[done] or not sound:
                     break
-                yield frame, _aspect(stream)
+                yield frame
                 done += 1
                 if done == len(pts):
                     return
     raise InputError(f"frame {index[done]} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
 
 
-def _nth_frames(path: str, index: np.ndarray, threads: int) -> Iterator[tuple[Any, float]]:
+def _nth_frames(path: str, index: np.ndarray, threads: int) -> Iterator[Any]:
     """Yield the frames with these numbers, counting from the start: all there is without time stamps."""
     container, stream = open_video(path)
     done = 0
@@ -114,7 +116,7 @@ def _nth_frames(path: str, index: np.ndarray, threads: int) -> Iterator[tuple[An
                 continue
             if not sound:
                 break
-            yield frame, _aspect(stream)
+            yield frame
             done += 1
             if done == len(index):
                 return
@@ -152,12 +154,36 @@ def _decoded(container: Any, stream: Any) -> Iterator[tuple[Any, bool]]:
             yield frame, not (failed or frame.is_corrupt)
 
 
-def _first_frame(path: str) -> Any:
+@dataclass(frozen=True)
+class _FirstFrame:
+    """What only decoding tells of a file, and holds for all of it. Sizes are as stored."""
+
+    pts: int | None
+    height: int
+    width: int
+    aspect: float  # width over height of a stored pixel
+    turn: orient.Orientation
+
+
+def _first_frame(path: str) -> _FirstFrame:
+    status = os.stat(path)
+    return _decode_first(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _decode_first(path: str, size: int, mtime_ns: int) -> _FirstFrame:
+    """Size and date are part of the key, so that a changed file is read anew.
+
+    Asking a frame for its side data ties it into a reference cycle, which keeps its pixels until the next garbage
+    collection; so one frame per file is asked, not every one.
+    """
     container, stream = open_video(path)
     with container:
         for frame, sound in _decoded(container, stream):
             if sound:
-                return frame
+                aspect = float(stream.sample_aspect_ratio or 1)
+                aspect = aspect if 0.25 <= aspect <= 4 else 1.0  # nonsense in the header
+                return _FirstFrame(frame.pts, frame.height, frame.width, aspect, orient.of_frame(frame))
     raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
 
 
@@ -169,12 +195,6 @@ def _count_frames(path: str) -> int:
             if not sound:
                 raise InputError(f"frame {count - 1} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
     return count
-
-
-def _aspect(stream: Any) -> float:
-    """Width over height of a stored pixel; 1 where the header says nothing, or nonsense."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 0.25 <= aspect <= 4 else 1.0
 
 
 def _square_pixels(height: int, width: int, aspect: float) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Is a container file whole? Its own headers say how long it should be.
 
 FFmpeg reads a file that was cut off as far as it goes and reports nothing, so the promise is checked here: ISO base
-media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: element sizes), AVI (RIFF).
-Transport streams and bare bit streams promise nothing, so their end cannot be checked.
+media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: element sizes), AVI (RIFF
+chunks), GIF (GIF89a, section 27: trailer). Transport streams and bare bit streams promise nothing, so their end cannot
+be checked.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def whats_missing(path: str) -> str | None:
             return _matroska(file, size)
         if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
             return _avi(file, size)
+        if head[:6] in (b"GIF87a", b"GIF89a"):
+            return _gif(file, size)
     return None
 
 
@@ -103,6 +106,12 @@ def _avi(file: BinaryIO, size: int) -> str | None:
             return _cut(position + 8 + length, size)
         position += 8 + length + length % 2
     return None
+
+
+def _gif(file: BinaryIO, size: int) -> str | None:
+    file.seek(max(0, size - 64))
+    closed = file.read().rstrip(b"\0").endswith(b";")  # some writers pad the end
+    return None if closed else "it lacks the byte that closes a GIF"
 
 
 def _cut(promised: int, found: int) -> str:

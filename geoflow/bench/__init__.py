@@ -1,0 +1,1 @@
+"""`geoflow bench`: the figures in the README, each measured by a command."""

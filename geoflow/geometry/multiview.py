@@ -1,0 +1,314 @@
+"""Dense depth of every frame from optical flow to a few other frames with known poses.
+
+Every flow vector is triangulated along its epipolar line; what neither the line, nor the way back, nor the other
+source frames confirm gets depth 0. Things that move by themselves fail these checks and drop out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geoflow.geometry.cameras import pixel_grid
+from geoflow.geometry.flow import flow_error, sample
+from geoflow.geometry.rigid import invert
+
+_BEST_PARALLAX = 0.045  # image widths; less is imprecise, more leaves too little in common
+_PARALLAX_RANGE = (0.008, 0.12)
+_MAX_SHIFT = 0.35  # image widths that the picture as a whole may move between the two frames
+_MAX_EPIPOLAR_PX = 1.0
+_MAX_RETURN_PX = 1.0
+_FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
+_MAX_SIGMA = 0.08  # relative depth error beyond which a pixel is left out
+_COLOUR_SIGMA = 25.0  # 8-bit levels over three channels: about the contrast that marks an edge
+_AGREE = 0.05  # relative depth difference up to which two frames see the same surface
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame at working size."""
+
+    gray: np.ndarray  # (h, w) uint8
+    cam_from_world: np.ndarray  # (4, 4)
+    ignore: np.ndarray | None = None  # (h, w) bool
+
+
+def multiview_depth(
+    rgb: np.ndarray,
+    intrinsics: np.ndarray,
+    cam_from_world: np.ndarray,
+    valid: np.ndarray,
+    xyz: np.ndarray,
+    *,
+    masks: np.ndarray | None = None,
+    width: int = 320,
+    sources: int = 4,
+) -> np.ndarray:
+    """Depth z of every posed frame, in the unit of the poses.
+
+    Args:
+        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
+        xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
+        masks: (T, H, W) bool, True where to give no depth.
+        width: px, working width. sources: how many other frames each frame is compared with.
+
+    Returns (T, H, W) float32; 0 where unknown.
+    """
+    num_frames, full_h, full_w = rgb.shape[:3]
+    scale = min(1.0, width / full_w)
+    size = (round(full_w * scale), round(full_h * scale))
+    k = scaled_intrinsics(intrinsics, (full_w, full_h), size)
+    views = {
+        int(t): _view(rgb[t], cam_from_world[t], size, None if masks is None else masks[t])
+        for t in np.flatnonzero(valid)
+    }
+    points = xyz[np.isfinite(xyz[:, 0])]
+    pairs = choose_pairs({t: v.cam_from_world for t, v in views.items()}, k, size, points, sources)
+    estimates: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {t: [] for t in views}
+    for a, b in pairs:
+        for t, estimate in zip((a, b), _both_ways(views[a], views[b], k, points)):
+            estimates[t].append(estimate)
+    small = {t: fuse(found, views[t].gray.shape) for t, found in estimates.items()}
+    linked: dict[int, list[int]] = {t: [] for t in views}
+    for a, b in pairs:
+        linked[a].append(b)
+        linked[b].append(a)
+    checked = {t: cross_check(t, small, views, linked[t], k) for t in views}
+    depth = np.zeros((num_frames, full_h, full_w), np.float32)
+    for t, values in checked.items():
+        depth[t] = upsample(values, rgb[t])
+        if masks is not None:
+            depth[t][masks[t]] = 0
+    return depth
+
+
+def scaled_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
+    """Pinhole matrix (3, 3) float64 of the image resized from (width, height) `size` to `new_size`."""
+    k = np.array(intrinsics, np.float64)
+    factor = np.array([new_size[0] / size[0], new_size[1] / size[1]])
+    k[:2, :2] *= factor[:, None]
+    k[:2, 2] = (k[:2, 2] + 0.5) * factor - 0.5  # centres sit at integers, so corners scale, not centres
+    return k
+
+
+def _view(rgb: np.ndarray, pose: np.ndarray, size: tuple[int, int], mask: np.ndarray | None) -> View:
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    if gray.shape != size[::-1]:
+        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+    if mask is not None:
+        mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return View(gray, pose.astype(np.float64), mask)
+
+
+def choose_pairs(
+    poses: dict[int, np.ndarray], k: np.ndarray, size: tuple[int, int], points: np.ndarray, sources: int
+) -> list[tuple[int, int]]:
+    """Frame pairs (a < b) so that each frame meets about `sources` others, earlier and later ones, at good parallax.
+
+    `poses` maps frame to (4, 4) cam_from_world. Parallax is the median shift of the scene's `points` (M, 3) world
+    between the two frames beyond what turning the camera would give, in image widths.
+    """
+    chosen: set[tuple[int, int]] = set()
+    frames = sorted(poses)
+    for t in frames:
+        seen = _in_view(poses[t], k, size, points)
+        scored: dict[int, list[tuple[float, int]]] = {-1: [], 1: []}
+        if len(seen) < 8:
+            continue
+        for s in frames:
+            if s == t:
+                continue
+            parallax, shift = _parallax(poses[t], poses[s], k, seen)
+            parallax, shift = parallax / size[0], shift / size[0]
+            if _PARALLAX_RANGE[0] < parallax < _PARALLAX_RANGE[1] and shift < _MAX_SHIFT:
+                score = abs(np.log(parallax / _BEST_PARALLAX)) + 0.01 * abs(s - t)
+                scored[1 if s > t else -1].append((score, s))
+        sides = [sorted(side) for side in scored.values() if side]
+        for side in sides:
+            chosen |= {(min(t, s), max(t, s)) for s in _spread(side, -(-sources // (2 * len(sides))))}
+    return sorted(chosen, key=lambda pair: (pair[1], pair[0]))
+
+
+def _spread(scored: list[tuple[float, int]], count: int) -> list[int]:
+    """The best frame, then good ones that are not its immediate neighbours."""
+    picked: list[int] = []
+    for _, s in scored:
+        if all(abs(s - other) > 2 for other in picked):
+            picked.append(s)
+        if len(picked) == count:
+            break
+    return picked
+
+
+def _in_view(pose: np.ndarray, k: np.ndarray, size: tuple[int, int], points: np.ndarray) -> np.ndarray:
+    """At most 200 of the world points that project into the image, (N, 3)."""
+    image = (points @ pose[:3, :3].T + pose[:3, 3]) @ k.T
+    uv = image[:, :2] / np.maximum(image[:, 2:], 1e-9)
+    inside = (image[:, 2] > 0) & (uv >= 0).all(1) & (uv[:, 0] < size[0]) & (uv[:, 1] < size[1])
+    found = points[inside]
+    return found[:: max(1, len(found) // 200)]
+
+
+def _parallax(pose_t: np.ndarray, pose_s: np.ndarray, k: np.ndarray, points: np.ndarray) -> tuple[float, float]:
+    """Median shift of points from frame t to s due to translation alone, and due to all motion: px."""
+    relative = pose_s @ invert(pose_t)
+    here = points @ pose_t[:3, :3].T + pose_t[:3, 3]
+    turned = here @ relative[:3, :3].T
+    there = turned + relative[:3, 3]
+    uv = [(p @ k.T)[:, :2] / np.maximum(p[:, 2:], 1e-6) for p in (here, turned, there)]
+    in_front = (turned[:, 2] > 0) & (there[:, 2] > 0)
+    if in_front.mean() < 0.5:
+        return 0.0, np.inf
+    parallax = np.linalg.norm(uv[2] - uv[1], axis=1)[in_front]
+    shift = np.linalg.norm(uv[2] - uv[0], axis=1)[in_front]
+    return float(np.median(parallax)), float(np.median(shift))
+
+
+def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inverse depth and its standard deviation, (h, w) float16 each, of view a and of view b; (0, inf) where unknown."""
+    b_from_a = b.cam_from_world @ invert(a.cam_from_world)
+    forth, back = _flow(a, b, k, b_from_a, points), _flow(b, a, k, invert(b_from_a), points)
+    found = []
+    for view, flow, way_back, relative in ((a, forth, back, b_from_a), (b, back, forth, invert(b_from_a))):
+        error = flow_error(flow, way_back)
+        inverse, sigma, epipolar = triangulate(flow, k, relative)
+        sigma = sigma * np.hypot(_FLOW_SIGMA_PX, 0.5 * np.minimum(error, 9))
+        good = (error < _MAX_RETURN_PX) & (epipolar < _MAX_EPIPOLAR_PX) & (inverse > 1e-3)
+        if view.ignore is not None:
+            good &= ~view.ignore
+        found.append((np.where(good, inverse, 0).astype(np.float16), np.where(good, sigma, np.inf).astype(np.float16)))
+    return found
+
+
+def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Flow (h, w, 2) float32 px from a to b, started from the motion of a plane at the scene's median depth."""
+    height, width = a.gray.shape
+    seen = _in_view(a.cam_from_world, k, (width, height), points)
+    depth = np.median(seen @ a.cam_from_world[2, :3] + a.cam_from_world[2, 3]) if len(seen) else np.inf
+    plane = b_from_a[:3, :3] + np.outer(b_from_a[:3, 3], [0, 0, 1 / depth])
+    uv = pixel_grid(height, width)
+    start = cv2.perspectiveTransform(uv.reshape(1, -1, 2), k @ plane @ np.linalg.inv(k)).reshape(uv.shape) - uv
+    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return solver.calc(a.gray, b.gray, np.ascontiguousarray(start, np.float32))
+
+
+def triangulate(
+    flow: np.ndarray, intrinsics: np.ndarray, b_from_a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inverse depth in view a of every flow vector a -> b, nearest to it on its epipolar line.
+
+    With ray r, the match is q ~ K (R r + w t) for inverse depth w; both image equations are linear in w and solved
+    together by least squares (Hartley and Zisserman 2004, section 12.2, with the point held on a's ray).
+
+    Args: flow (H, W, 2) px; intrinsics (3, 3); b_from_a (4, 4).
+    Returns (H, W) float32 each: inverse depth, its standard deviation per px of flow error (inf where the flow tells
+    nothing), and the distance px of the match from the epipolar line. Points behind either camera get (0, inf, inf).
+    """
+    height, width = flow.shape[:2]
+    uv = pixel_grid(height, width)
+    k = np.asarray(intrinsics, np.float64)
+    turned = (k @ b_from_a[:3, :3] @ np.linalg.inv(k)).astype(np.float32)
+    shift = (k @ b_from_a[:3, 3]).astype(np.float32)
+    qx, qy = uv[..., 0] + flow[..., 0], uv[..., 1] + flow[..., 1]
+    ax, ay, az = (row[0] * uv[..., 0] + row[1] * uv[..., 1] + row[2] for row in turned)
+    cx, cy = shift[0] - qx * shift[2], shift[1] - qy * shift[2]
+    ex, ey = qx * az - ax, qy * az - ay
+    power = np.maximum(cx * cx + cy * cy, 1e-12)
+    inverse = (cx * ex + cy * ey) / power
+    z = az + inverse * shift[2]  # depth in b, in units of the depth in a
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sigma = np.abs(z) / np.sqrt(power)
+        epipolar = np.abs(cx * ey - cy * ex) / (np.sqrt(power) * np.abs(z))
+    bad = ~((inverse > 0) & (z > 1e-6) & np.isfinite(epipolar))
+    inverse[bad], sigma[bad], epipolar[bad] = 0, np.inf, np.inf
+    return inverse, sigma, epipolar
+
+
+def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int]) -> np.ndarray:
+    """Combine inverse depths with their standard deviations into one depth map, (H, W) float32; 0 where unsure.
+
+    The estimate that most weight agrees with wins, and the mean of those agreeing is taken. One source alone is
+    believed only where no other source had a say, and then at half the error allowed.
+    """
+    if not estimates:
+        return np.zeros(shape, np.float32)
+    inverse = np.stack([e[0] for e in estimates]).astype(np.float32)
+    sigma = np.stack([e[1] for e in estimates]).astype(np.float32)
+    weight = np.where(np.isfinite(sigma), 1 / np.maximum(sigma, 1e-4) ** 2, 0)
+    count = (weight > 0).sum(0)
+    best_support, mean, number = (np.zeros(shape, np.float32) for _ in range(3))
+    for w, s in zip(inverse, sigma):
+        agree = (np.abs(inverse - w) < 2.5 * np.hypot(sigma, s) + 0.01 * w) & (weight > 0) & (w > 0)
+        support = (weight * agree).sum(0)
+        better = support > best_support
+        best_support = np.where(better, support, best_support)
+        mean = np.where(better, (weight * agree * inverse).sum(0) / np.maximum(support, 1e-9), mean)
+        number = np.where(better, agree.sum(0), number)
+    relative = 1 / np.sqrt(np.maximum(best_support, 1e-9)) / np.maximum(mean, 1e-6)
+    trusted = (number >= 2) & (relative < _MAX_SIGMA) & (number * 2 >= count)
+    alone = (number == 1) & (count == 1) & (relative < 0.5 * _MAX_SIGMA)
+    return np.where(trusted | alone, 1 / np.maximum(mean, 1e-6), 0).astype(np.float32)
+
+
+def cross_check(
+    t: int, depth: dict[int, np.ndarray], views: dict[int, View], others: Sequence[int], k: np.ndarray
+) -> np.ndarray:
+    """Average frame t's depth with what the other frames say of the same surface, and drop what they contradict.
+
+    `depth` maps frames to (h, w) float32. Another frame contradicts a point when it looks through it. Returns
+    (h, w) float32, 0 where unknown.
+    """
+    own = depth[t]
+    rays = np.concatenate([pixel_grid(*own.shape), np.ones((*own.shape, 1), np.float32)], -1) @ np.linalg.inv(
+        k
+    ).T.astype(np.float32)
+    total, weight = own.copy(), (own > 0).astype(np.float32)
+    through = np.zeros(own.shape, np.float32)
+    for s in others:
+        relative = (views[s].cam_from_world @ invert(views[t].cam_from_world)).astype(np.float32)
+        there = (rays * own[..., None]) @ relative[:3, :3].T + relative[:3, 3]
+        z = np.maximum(there[..., 2], 1e-6)
+        uv = (there @ k.T.astype(np.float32))[..., :2] / z[..., None]
+        other = cv2.remap(depth[s], uv, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        ratio = np.where((other > 0) & (own > 0), other / z, 0)
+        same = np.abs(ratio - 1) < _AGREE
+        total += np.where(same, own * ratio, 0)
+        weight += same
+        through += ratio > 1 + 2 * _AGREE
+    mean = total / np.maximum(weight, 1)
+    return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
+
+
+def upsample(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Bring depth (h, w) to the size of its image (H, W, 3) uint8 without smearing it across edges of the picture.
+
+    Joint bilateral upsampling (Kopf et al. 2007) over the four nearest cells; 0 where the nearest cell is unknown.
+    """
+    height, width = rgb.shape[:2]
+    if depth.shape == (height, width):
+        return depth
+    h, w = depth.shape
+    guide = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
+    colour = rgb.astype(np.float32)
+    u = (np.arange(width, dtype=np.float32) + 0.5) * w / width - 0.5
+    v = (np.arange(height, dtype=np.float32) + 0.5) * h / height - 0.5
+    corners = []
+    for dv in (0, 1):
+        row = np.floor(v).astype(int) + dv
+        weight_v = 1 - np.abs(v - row)
+        for du in (0, 1):
+            column = np.floor(u).astype(int) + du
+            cell = np.ix_(np.clip(row, 0, h - 1), np.clip(column, 0, w - 1))
+            difference = ((colour - guide[cell]) ** 2).sum(-1)
+            weight = np.outer(weight_v, 1 - np.abs(u - column)) * np.exp(difference / (-2 * _COLOUR_SIGMA**2)) + 1e-9
+            corners.append((depth[cell], weight))
+    values, weights = np.stack([c[0] for c in corners]), np.stack([c[1] for c in corners])
+    known = weights * (values > 0)
+    lead = np.take_along_axis(values, known.argmax(0)[None], 0)[0]
+    same = known * (np.abs(values - lead) < _AGREE * lead)
+    trusted = (known.sum(0) > 0.5 * weights.sum(0)) & (lead > 0)
+    mean = (same * values).sum(0) / np.maximum(same.sum(0), 1e-12)
+    return np.where(trusted, mean, 0).astype(np.float32)
