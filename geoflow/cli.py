@@ -200,6 +200,33 @@ def plan(
         _stdout().print(render_plan(found))
 
 
+bench = typer.Typer(help="Measure the figures of the README on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("memory")
+def bench_memory(
+    out: Out = Path("bench/memory"),
+    frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "200,2000",
+    size: Annotated[str, typer.Option(metavar="WxH")] = "640x360",
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+) -> None:
+    """Peak private memory of driver and actors on videos of different length; JSON on stdout."""
+    from geoflow.bench.memory import memory
+
+    lengths = tuple(int(count) for count in frames.split(","))
+    found = memory(
+        out.resolve(),
+        frames=lengths,
+        size=_size(size) or (640, 360),
+        pipeline=pipeline,
+        settings=_settings(set_),
+        console=_console(),
+    )
+    _print_json(found)
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

@@ -24,7 +24,7 @@ from geoflow.licences import require_commercial
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
 from geoflow.store.index import read_rows, write_index, write_segments
-from geoflow.store.paths import RunPaths
+from geoflow.store.paths import RunPaths, printable
 from geoflow.store.whole import write_whole
 from geoflow.video.options import ReadOptions
 
@@ -212,13 +212,13 @@ def _result(
     disabled: dict[str, str],
     seconds: float,
 ) -> RunResult:
-    rows = [VideoResult(r.source, r.source, "failed", r.reason) for r in rejected]
+    rows = [VideoResult(printable(r.source), printable(r.source), "failed", r.reason) for r in rejected]
     for video in videos:
         done = video.status in ("complete", "skipped")
         rows.append(
             VideoResult(
                 name=video.name,
-                source=video.input.source,
+                source=printable(video.input.source),
                 status="complete" if done else "failed",
                 reason=video.reason,
                 path=str(paths.video(video.name)) if done else "",

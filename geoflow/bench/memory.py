@@ -53,6 +53,7 @@ def memory(
     frames: tuple[int, ...] = (200, 2000),
     size: tuple[int, int] = (640, 360),
     pipeline: str = "embedded",
+    settings: dict[str, Any] | None = None,
     console: Console,
 ) -> dict[str, Any]:
     """Run the pipeline on videos of several lengths, made of the same pictures, and compare peak memory.
@@ -69,7 +70,7 @@ def memory(
         figures = MemoryFigures(count)
         # The cluster is started here, so that the sampler can ask it for the object store's use.
         with ray_cluster(), _sampling(RunPaths(out / str(count)), figures, ray.cluster_resources, ray):
-            result = run(video, out / str(count), pipeline, resume=False, console=console)
+            result = run(video, out / str(count), pipeline, settings=settings, resume=False, console=console)
         if not result.complete:
             raise RuntimeError(f"the run on {count} frames failed: {result.failed[0].reason}")
         figures.seconds = result.seconds

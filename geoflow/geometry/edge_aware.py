@@ -58,8 +58,8 @@ def enlarge(depth: np.ndarray, guide: np.ndarray, full_guide: np.ndarray) -> np.
     if depth.shape == (height, width):
         return depth
     smooth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
-    zone = cv2.dilate(edges(depth).astype(np.uint8), np.ones((3, 3), np.uint8))
-    row, column = np.nonzero(cv2.resize(zone, (width, height), interpolation=cv2.INTER_NEAREST))
+    zone = edges(depth).astype(np.uint8)  # one pixel around each jump, as far as bilinear weights reach
+    row, column = np.nonzero(cv2.resize(zone, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
     if len(row):
         at_row = np.clip(np.rint((row + 0.5) * depth.shape[0] / height - 0.5).astype(int), 0, depth.shape[0] - 1)
         at_column = np.clip(np.rint((column + 0.5) * depth.shape[1] / width - 0.5).astype(int), 0, depth.shape[1] - 1)
@@ -79,12 +79,14 @@ def _median(
     pad = cv2.copyMakeBorder(depth, radius, radius, radius, radius, cv2.BORDER_CONSTANT, value=0)
     pad_guide = cv2.copyMakeBorder(guide, radius, radius, radius, radius, cv2.BORDER_REPLICATE)
     step_row, step_column = (g.ravel() for g in np.mgrid[0 : 2 * radius + 1, 0 : 2 * radius + 1])
-    index = (row[:, None] + step_row) * pad.shape[1] + (column[:, None] + step_column)
-    values = pad.ravel()[index]
+    index = (row * pad.shape[1] + column)[:, None] + (step_row * pad.shape[1] + step_column)
+    values = pad.ravel().take(index)
     weight = np.zeros(values.shape, np.float32)
     for channel in range(3):
-        plane = np.ascontiguousarray(pad_guide[..., channel]).astype(np.float32).ravel()
-        weight += (plane[index] - color[:, channel, None].astype(np.float32)) ** 2
+        gap = pad_guide[..., channel].astype(np.float32).ravel().take(index)
+        gap -= color[:, channel, None]
+        gap *= gap
+        weight += gap
     distance2 = ((step_row - radius) ** 2 + (step_column - radius) ** 2) / (2 * max(0.6 * radius, 0.8) ** 2)
     weight = np.exp(-weight / (6 * COLOR_SIGMA**2) - distance2.astype(np.float32)) + np.float32(1e-6)
     known = weight * (values > 0)

@@ -12,7 +12,7 @@ from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.flow import flow_error, quick_flow
 from geoflow.geometry.registration import register, solve_scales
 
-OFFSETS = (1, 4, 12)  # frames to each side that take part: near ones for detail, far ones for independent errors
+OFFSETS = (1, 10)  # frames to each side that take part: near ones for detail, far ones for independent errors
 FLOW_ERROR_PX = 1.5
 REPROJECTION_PX = (
     2.0  # at 320 px width; a neighbour's point that does not land where flow says it is has moved by itself
@@ -35,7 +35,7 @@ class Edges:
     weight: np.ndarray  # (E,) how far to trust log_ratio; 0 where the pose itself failed
 
 
-class TemporalFusion3D:
+class DepthFuser:
     """Fuses the depth maps of a segment.
 
     `grays` are (H, W) uint8; `depth` (H, W) float32 with 0 where invalid; one pinhole matrix for all.
@@ -50,6 +50,8 @@ class TemporalFusion3D:
         self.depth = [_unit_median(d) for d in depth]
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._trusted: dict[tuple[int, int], np.ndarray] = {}
+        if not any(d.any() for d in self.depth):
+            return  # nothing to fuse: spare the flows
         for a in range(self.count):
             for b in (a + o for o in OFFSETS if a + o < self.count):
                 self._match(a, b)
@@ -62,7 +64,7 @@ class TemporalFusion3D:
 
     def run(self, passes: int = 2) -> list[np.ndarray]:
         """Fused depth maps (H, W) float32, 0 where unknown, all in one scale with median 1 over the segment."""
-        for _ in range(passes):
+        for _ in range(passes if self._flows else 0):
             edges = self.edges()
             self.depth = self._rescale(edges)
             self.depth = [self._fuse(i, edges) for i in range(self.count)]

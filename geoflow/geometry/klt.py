@@ -1,6 +1,8 @@
-"""Sparse point tracks: pyramidal Lucas-Kanade with a forward-backward check, and their lifting into 3D."""
+"""Sparse point tracks: pyramidal Lucas-Kanade with a forward-backward check."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -54,3 +56,88 @@ def follow(
     inside = (uv_b >= 0).all(1) & (uv_b[:, 0] <= width - 1) & (uv_b[:, 1] <= height - 1)
     near = np.linalg.norm(back - start, axis=1) < max_error
     return uv_b, (found.ravel() > 0) & (found_back.ravel() > 0) & inside & near
+
+
+def snapped_grid(gray: np.ndarray, count: int, ignore: np.ndarray | None = None) -> np.ndarray:
+    """A grid of points, `count` along the longer side, each moved to the most trackable pixel of its cell: (N, 2) float32 px.
+
+    Cells without texture or under `ignore` (H, W) bool give none.
+    """
+    height, width = gray.shape
+    cell = max(height, width) / count
+    strength = cv2.cornerMinEigenVal(gray, 5)
+    border = _PATCH + 1
+    strength[:border], strength[-border:], strength[:, :border], strength[:, -border:] = 0, 0, 0, 0
+    if ignore is not None:
+        strength[cv2.dilate(ignore.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0] = 0
+    least = 0.003 * strength.max()
+    points = []
+    for top in np.arange(0, height - cell / 2, cell):
+        for left in np.arange(0, width - cell / 2, cell):
+            part = strength[int(top) : int(top + cell), int(left) : int(left + cell)]
+            v, u = np.unravel_index(part.argmax(), part.shape)
+            if part[v, u] > least:
+                points.append((int(left) + u, int(top) + v))
+    return np.array(points, np.float32).reshape(-1, 2)
+
+
+def track_both_ways(
+    grays: Sequence[np.ndarray],
+    query: int,
+    points: np.ndarray,
+    *,
+    hints: np.ndarray | None = None,
+    min_likeness: float = 0.6,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Track points of frame `query` to the end and to the beginning of the segment.
+
+    Every frame is compared with the query frame itself, so tracks do not drift; where the look has changed too much
+    the track goes on from the frame before, as long as the patch still resembles the first one. A lost point is
+    looked for again at `hints`.
+
+    Args:
+        grays: T images (H, W) uint8. points: (N, 2) px in frame `query`.
+        hints: (T, N, 2) px where a point is expected once its track is lost; NaN where nowhere.
+        min_likeness: least normalised cross-correlation with the query patch.
+
+    Returns uv (T, N, 2) float32 px, NaN where not seen, and visible (T, N) bool.
+    """
+    uv = np.full((len(grays), len(points), 2), np.nan, np.float32)
+    uv[query] = points
+    template = _patches(grays[query], points)
+    for step in (1, -1):
+        last, stop = query, len(grays) if step > 0 else -1
+        for t in range(query + step, stop, step):
+            guess = uv[last].copy()
+            lost = np.isnan(guess[:, 0])
+            if hints is not None:
+                guess[lost] = hints[t, lost]
+            known = np.flatnonzero(np.isfinite(guess[:, 0]))
+            there, good = follow(grays[query], grays[t], points[known], guess[known])
+            retry = np.flatnonzero(~good & ~lost[known])
+            before = uv[last, known[retry]]
+            again, fine = follow(grays[last], grays[t], before, before)
+            there[retry[fine]], good[retry[fine]] = again[fine], True
+            good &= _likeness(template[known], _patches(grays[t], there)) > min_likeness
+            uv[t, known[good]] = there[good]
+            last = t
+    return uv, np.isfinite(uv[..., 0])
+
+
+def _patches(gray: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Patches around points (N, 2): (N, P) float32 with mean 0 and norm 1."""
+    offset = np.arange(-_PATCH, _PATCH + 1, dtype=np.float32)
+    u = points[:, :1] + np.tile(offset, len(offset))
+    v = points[:, 1:] + np.repeat(offset, len(offset))
+    patches = [
+        cv2.remap(gray, u[i : i + 8192], v[i : i + 8192], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for i in range(0, len(points), 8192)  # remap's maps have at most 32767 rows
+    ]
+    stack = np.concatenate(patches).astype(np.float32) if patches else np.zeros(u.shape, np.float32)
+    stack -= stack.mean(1, keepdims=True)
+    return stack / np.maximum(np.linalg.norm(stack, axis=1, keepdims=True), 1e-6)
+
+
+def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Normalised cross-correlation of patches (N, P)."""
+    return (a * b).sum(1)

@@ -13,6 +13,7 @@ from geoflow.geometry.klt import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
 
 _MIN_SHARED = 25  # points two frames must share before anything is concluded from them
+_SLOW_GAP = 20  # frames (or a quarter of a shorter segment) after which less motion makes a keyframe
 _FOCALS = np.geomspace(0.45, 2.5, 24)  # tried focal lengths in image widths: 96 to 23 degrees of view
 
 
@@ -40,8 +41,9 @@ def chain_points(
     """Follow corners through (H, W) uint8 images; `masks`, (H, W) bool each, mark what to ignore.
 
     Points are tracked from the last keyframe, not from the last frame, so they drift per keyframe only. A frame
-    becomes a keyframe when the median point has moved `keyframe_motion` image widths since the last one or a third
-    of its points is lost; new corners then fill the gaps.
+    becomes a keyframe when the median point has moved `keyframe_motion` image widths since the last one (a quarter
+    of that after 20 frames, so that slow clips get keyframes too) or a third of its points is lost; new corners
+    then fill the gaps.
     """
     height, width = grays[0].shape
     spacing = max(4.0, 0.7 * np.sqrt(height * width / max_points))
@@ -58,7 +60,9 @@ def chain_points(
                 good &= ~masks[t][v, u]
             points, ids, at_keyframe = points[good], ids[good], at_keyframe[good]
         moved = np.median(np.linalg.norm(points - at_keyframe, axis=1)) if len(points) else np.inf
-        if moved > keyframe_motion * width or len(points) < alive_then * 2 / 3 or t in (0, len(grays) - 1):
+        slow = t > 0 and t - keyframes[-1] >= min(_SLOW_GAP, len(grays) // 4)
+        enough = moved > keyframe_motion * width * (0.25 if slow else 1)
+        if enough or len(points) < alive_then * 2 / 3 or t in (0, len(grays) - 1):
             room = max_points - len(points)
             if room > 0:
                 ignore = None if masks is None else masks[t]

@@ -16,14 +16,15 @@ from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.flow import flow_error, sample
 from geoflow.geometry.rigid import invert
 
-_BEST_PARALLAX = 0.045  # image widths; less is imprecise, more leaves too little in common
+_BEST_PARALLAX = 0.035  # image widths; less is imprecise, more leaves too little in common
 _PARALLAX_RANGE = (0.008, 0.12)
 _MAX_SHIFT = 0.35  # image widths that the picture as a whole may move between the two frames
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
-_MAX_SIGMA = 0.08  # relative depth error beyond which a pixel is left out
+_MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
 _COLOUR_SIGMA = 25.0  # 8-bit levels over three channels: about the contrast that marks an edge
+_MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
 _AGREE = 0.05  # relative depth difference up to which two frames see the same surface
 
 
@@ -235,18 +236,25 @@ def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int])
     """
     if not estimates:
         return np.zeros(shape, np.float32)
-    inverse = np.stack([e[0] for e in estimates]).astype(np.float32)
-    sigma = np.stack([e[1] for e in estimates]).astype(np.float32)
-    weight = np.where(np.isfinite(sigma), 1 / np.maximum(sigma, 1e-4) ** 2, 0)
-    count = (weight > 0).sum(0)
-    best_support, mean, number = (np.zeros(shape, np.float32) for _ in range(3))
-    for w, s in zip(inverse, sigma):
-        agree = (np.abs(inverse - w) < 2.5 * np.hypot(sigma, s) + 0.01 * w) & (weight > 0) & (w > 0)
-        support = (weight * agree).sum(0)
-        better = support > best_support
-        best_support = np.where(better, support, best_support)
-        mean = np.where(better, (weight * agree * inverse).sum(0) / np.maximum(support, 1e-9), mean)
-        number = np.where(better, agree.sum(0), number)
+    inverse = [e[0].astype(np.float32) for e in estimates]
+    sigma = [np.maximum(e[1].astype(np.float32), 1e-4) for e in estimates]
+    weight = [1 / (s * s) for s in sigma]  # 0 where sigma is infinite
+    weighted = [q * w for q, w in zip(weight, inverse)]
+    count = sum((w > 0).astype(np.float32) for w in inverse)
+    best_support, best_sum, number = (np.zeros(shape, np.float32) for _ in range(3))
+    for i, (w, s) in enumerate(zip(inverse, sigma)):
+        support, total, agreeing = weight[i].copy(), weighted[i].copy(), (w > 0).astype(np.float32)
+        for j, (other, other_s) in enumerate(zip(inverse, sigma)):
+            if j != i:
+                agree = ((np.abs(other - w) < 1.8 * (s + other_s) + 0.01 * w) & (other > 0)).astype(np.float32)
+                support += agree * weight[j]
+                total += agree * weighted[j]
+                agreeing += agree
+        better = (w > 0) & (support > best_support)
+        np.copyto(best_support, support, where=better)
+        np.copyto(best_sum, total, where=better)
+        np.copyto(number, agreeing, where=better)
+    mean = best_sum / np.maximum(best_support, 1e-9)
     relative = 1 / np.sqrt(np.maximum(best_support, 1e-9)) / np.maximum(mean, 1e-6)
     trusted = (number >= 2) & (relative < _MAX_SIGMA) & (number * 2 >= count)
     alone = (number == 1) & (count == 1) & (relative < 0.5 * _MAX_SIGMA)
@@ -267,7 +275,7 @@ def cross_check(
     ).T.astype(np.float32)
     total, weight = own.copy(), (own > 0).astype(np.float32)
     through = np.zeros(own.shape, np.float32)
-    for s in others:
+    for s in others[:_MAX_CHECKS]:
         relative = (views[s].cam_from_world @ invert(views[t].cam_from_world)).astype(np.float32)
         there = (rays * own[..., None]) @ relative[:3, :3].T + relative[:3, 3]
         z = np.maximum(there[..., 2], 1e-6)
@@ -290,25 +298,32 @@ def upsample(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     height, width = rgb.shape[:2]
     if depth.shape == (height, width):
         return depth
+    lowest = cv2.erode(depth, np.ones((3, 3), np.uint8))
+    even = (lowest > 0) & (cv2.dilate(depth, np.ones((3, 3), np.uint8)) < (1 + _AGREE) * lowest)
+    full = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
+    even = cv2.resize(even.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    edges = np.nonzero(~even)
+    full[edges] = _bilateral(depth, rgb, *edges)
+    return full
+
+
+def _bilateral(depth: np.ndarray, rgb: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Depth (N,) at the image's pixels (rows, columns) from the four cells around, those of like colour first."""
     h, w = depth.shape
     guide = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
-    colour = rgb.astype(np.float32)
-    u = (np.arange(width, dtype=np.float32) + 0.5) * w / width - 0.5
-    v = (np.arange(height, dtype=np.float32) + 0.5) * h / height - 0.5
-    corners = []
-    for dv in (0, 1):
-        row = np.floor(v).astype(int) + dv
-        weight_v = 1 - np.abs(v - row)
-        for du in (0, 1):
-            column = np.floor(u).astype(int) + du
-            cell = np.ix_(np.clip(row, 0, h - 1), np.clip(column, 0, w - 1))
-            difference = ((colour - guide[cell]) ** 2).sum(-1)
-            weight = np.outer(weight_v, 1 - np.abs(u - column)) * np.exp(difference / (-2 * _COLOUR_SIGMA**2)) + 1e-9
-            corners.append((depth[cell], weight))
-    values, weights = np.stack([c[0] for c in corners]), np.stack([c[1] for c in corners])
-    known = weights * (values > 0)
-    lead = np.take_along_axis(values, known.argmax(0)[None], 0)[0]
-    same = known * (np.abs(values - lead) < _AGREE * lead)
-    trusted = (known.sum(0) > 0.5 * weights.sum(0)) & (lead > 0)
-    mean = (same * values).sum(0) / np.maximum(same.sum(0), 1e-12)
-    return np.where(trusted, mean, 0).astype(np.float32)
+    colour = rgb[rows, columns].astype(np.float32)
+    u = (columns + 0.5) * w / rgb.shape[1] - 0.5
+    v = (rows + 0.5) * h / rgb.shape[0] - 0.5
+    value, weight = np.zeros((4, len(rows)), np.float32), np.zeros((4, len(rows)), np.float32)
+    for corner in range(4):
+        row, column = np.floor(v).astype(int) + corner // 2, np.floor(u).astype(int) + corner % 2
+        near = (1 - np.abs(v - row)) * (1 - np.abs(u - column))
+        row, column = np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)
+        difference = ((colour - guide[row, column]) ** 2).sum(1)
+        value[corner] = depth[row, column]
+        weight[corner] = near * np.exp(difference / (-2 * _COLOUR_SIGMA**2)) + 1e-9
+    known = weight * (value > 0)
+    lead = value[known.argmax(0), np.arange(len(rows))]
+    same = known * (np.abs(value - lead) < _AGREE * lead)
+    mean = (same * value).sum(0) / np.maximum(same.sum(0), 1e-12)
+    return np.where((known.sum(0) > 0.5 * weight.sum(0)) & (lead > 0), mean, 0)

@@ -18,7 +18,7 @@ from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.store.layout import create, shape_of
 from geoflow.store.parts import PartInfo, open_part, read_info
-from geoflow.store.paths import RunPaths
+from geoflow.store.paths import RunPaths, printable
 from geoflow.store.schema import (
     DATASETS,
     FRAME,
@@ -98,7 +98,7 @@ def _already_whole(path: Path, video: VideoInfo, pipeline: str) -> dict[str, Any
     if not path.is_file() or verify_store(path, deep=False):
         return None
     with h5py.File(path, "r") as file:
-        expected = (video.source, video.source_sha256, video.num_frames, pipeline)
+        expected = (printable(video.source), video.source_sha256, video.num_frames, pipeline)
         if tuple(file.attrs[n] for n in ("source", "source_sha256", "num_frames", "pipeline")) != expected:
             return None
         mask = file.get("geometry/mask")
@@ -196,7 +196,7 @@ def _write_attributes(
         {
             "geoflow_schema": SCHEMA,
             "geoflow_version": version,
-            "source": video.source,
+            "source": printable(video.source),
             "source_sha256": video.source_sha256,
             "fps": float(video.fps),
             "num_frames": video.num_frames,

@@ -1,0 +1,54 @@
+"""Motion stereo: a point map for every frame from the frames alone, on a CPU and without a network.
+
+The mathematics is in `geoflow/geometry/two_view.py`; here frames are brought to its working size and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+
+class MotionStereo(Stage):
+    """Depth from optical flow to two neighbour frames, in a scale of its own for every frame (median depth 1).
+
+    It sees what a moving camera shows of a scene that stands still. Where the camera stands still or only turns, and
+    on things that move by themselves, the mask is False; the focal length is then only the likeliest one.
+    """
+
+    slot = "prior"
+    inputs = ("frames.rgb",)
+    optional = ("frames.mask",)
+    outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        working_size: int = param(320, "longer side in px of the images that flow is computed on; time grows with its square")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        import cv2
+
+        from geoflow.geometry.two_view import MotionStereoSolver
+        from geoflow.geometry.working_size import PointMaps, WorkingSize
+
+        frames = fields["frames.rgb"]
+        size = WorkingSize.at_most(*frames.shape[1:3], self.params.working_size)
+        pictures = [size.shrink(rgb) for rgb in frames]
+        masks = fields.get("frames.mask")
+        known = segment.video.known_intrinsics
+        solver = MotionStereoSolver(
+            [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures],
+            None if known is None else size.shrink_intrinsics(known),
+            None if masks is None else [size.shrink_map(mask) for mask in masks],
+        )
+        intrinsics = size.enlarge_intrinsics(solver.intrinsics) if known is None else known
+        maps = PointMaps(len(frames), *size.full, intrinsics)
+        for i, (depth, mask) in enumerate(solver.frames()):
+            if mask.any():
+                full = size.enlarge_depth(depth, pictures[i], frames[i])
+                maps.put(i, full if masks is None else np.where(masks[i], np.float32(0), full))
+        return {"prior.points": maps.points, "prior.mask": maps.mask, "prior.intrinsics": maps.intrinsics}

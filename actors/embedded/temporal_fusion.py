@@ -1,0 +1,55 @@
+"""Temporal fusion: a segment's point maps brought to one scale and made steady, whatever prior they come from.
+
+The mathematics is in `geoflow/geometry/fusion.py`; here maps are brought to its working size and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+
+class TemporalFusion(Stage):
+    """Point maps with one focal length and one scale over the segment (median depth 1).
+
+    Takes any prior that is right up to a scale per frame. Depth that no other frame confirms is dropped where others
+    could have seen it; small holes with smooth surroundings are closed; the rest stays unknown.
+    """
+
+    slot = "geometry"
+    inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
+    outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+    ladder = ({"working_size": 240},)
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        working_size: int = param(320, "longer side in px of the maps that are fused; time and memory grow with its square")
+        passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        import cv2
+
+        from geoflow.geometry.edge_aware import fill, sharpen
+        from geoflow.geometry.fusion import DepthFuser
+        from geoflow.geometry.working_size import PointMaps, WorkingSize
+
+        frames, points, masks = fields["frames.rgb"], fields["prior.points"], fields["prior.mask"]
+        known = segment.video.known_intrinsics
+        intrinsics = np.median(fields["prior.intrinsics"], axis=0) if known is None else known
+        size = WorkingSize.at_most(*frames.shape[1:3], self.params.working_size)
+        pictures = [size.shrink(rgb) for rgb in frames]
+        fuser = DepthFuser(
+            [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures],
+            [size.shrink_map(np.where(m, p[..., 2], 0).astype(np.float32)) for p, m in zip(points, masks)],
+            size.shrink_intrinsics(intrinsics),
+        )
+        maps = PointMaps(len(frames), *size.full, intrinsics)
+        for i, depth in enumerate(fuser.run(self.params.passes)):
+            if depth.any():
+                closed = fill(sharpen(depth, pictures[i]), pictures[i])
+                maps.put(i, size.enlarge_depth(closed, pictures[i], frames[i]))
+        return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}

@@ -1,0 +1,83 @@
+"""Computing on smaller images: sizes, pictures and pinhole matrices brought down, depth maps brought back up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geoflow.geometry.cameras import pixel_grid, pixel_rays
+from geoflow.geometry.edge_aware import enlarge
+
+
+def resized_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) -> np.ndarray:
+    """Pinhole matrix (3, 3) float32 after resizing by the half-pixel rule.
+
+    >>> resized_intrinsics(np.array([[100.0, 0, 63.5], [0, 100.0, 47.5], [0, 0, 1]]), 0.5, 0.5)[0]
+    array([50. ,  0. , 31.5], dtype=float32)
+    """
+    out = np.array(intrinsics, np.float64)
+    out[0, :2] *= factor_x
+    out[1, 1] *= factor_y
+    out[0, 2] = (intrinsics[0, 2] + 0.5) * factor_x - 0.5
+    out[1, 2] = (intrinsics[1, 2] + 0.5) * factor_y - 0.5
+    return out.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class WorkingSize:
+    """The size (height, width) of the frames and the size the work is done at."""
+
+    full: tuple[int, int]
+    small: tuple[int, int]
+
+    @classmethod
+    def at_most(cls, height: int, width: int, long_side: int) -> WorkingSize:
+        """Keep the aspect and bring the longer side to `long_side` px; smaller frames stay as they are.
+
+        >>> WorkingSize.at_most(480, 640, 320).small
+        (240, 320)
+        """
+        factor = min(1.0, long_side / max(height, width))
+        return cls((height, width), (max(1, round(height * factor)), max(1, round(width * factor))))
+
+    def shrink(self, rgb: np.ndarray) -> np.ndarray:
+        """Picture (H, W, 3) uint8 to the working size; areas are averaged."""
+        if self.full == self.small:
+            return rgb
+        return cv2.resize(rgb, self.small[::-1], interpolation=cv2.INTER_AREA)
+
+    def shrink_map(self, values: np.ndarray) -> np.ndarray:
+        """Map (H, W) of depth or bool to the working size by its nearest pixels, so that nothing is mixed."""
+        if self.full == self.small:
+            return values
+        numbers = values.astype(np.uint8) if values.dtype == bool else values
+        return cv2.resize(numbers, self.small[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(values.dtype)
+
+    def shrink_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
+        """Pinhole matrix of full frames to that of working ones: (3, 3) float32."""
+        return resized_intrinsics(intrinsics, self.small[1] / self.full[1], self.small[0] / self.full[0])
+
+    def enlarge_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
+        """Pinhole matrix of working frames to that of full ones: (3, 3) float32."""
+        return resized_intrinsics(intrinsics, self.full[1] / self.small[1], self.full[0] / self.small[0])
+
+    def enlarge_depth(self, depth: np.ndarray, rgb_small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+        """Depth (h, w) float32 to full size (H, W), with its jumps on the picture's edges; 0 is unknown."""
+        return enlarge(depth, rgb_small, rgb)
+
+
+class PointMaps:
+    """Collects depth maps of one camera as float16 point maps (T, H, W, 3) with their mask (T, H, W)."""
+
+    def __init__(self, count: int, height: int, width: int, intrinsics: np.ndarray) -> None:
+        self.points = np.zeros((count, height, width, 3), np.float16)
+        self.mask = np.zeros((count, height, width), bool)
+        self.intrinsics = np.tile(np.asarray(intrinsics, np.float32), (count, 1, 1))
+        self._rays = pixel_rays(pixel_grid(height, width), intrinsics)
+
+    def put(self, i: int, depth: np.ndarray) -> None:
+        """Set frame i from depth (H, W) float32 in a unit near the scene's median depth; 0 is unknown."""
+        np.multiply(self._rays, depth[..., None], out=self.points[i], casting="same_kind")
+        self.mask[i] = depth > 0

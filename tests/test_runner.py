@@ -1,0 +1,127 @@
+"""`geoflow.run` on real files: states, records, resuming, and what bad company does to good inputs (nothing)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+import geoflow
+from geoflow.errors import InputError
+from geoflow.runner import RunResult
+from geoflow.store.paths import RunPaths
+from geoflow.store.verify import verify_run
+from geoflow.synth import render_clip
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+PLAIN = """
+name: plain
+segment: {size: 8, overlap: 2}
+stages:
+  - {slot: decode, backend: geoflow.stages.decode, num_cpus: 0.5}
+  - {slot: stitch, backend: geoflow.stages.stitch, num_cpus: 0.5}
+  - {slot: write, backend: geoflow.stages.write, num_cpus: 0.5, params: {rgb: true}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of different size and length (one with a name to be careful with), a broken file, a bare folder."""
+    folder = tmp_path_factory.mktemp("videos")
+    render_clip(folder / "a.mp4", folder / "a.gt.h5", num_frames=20, width=64, height=48)
+    render_clip(folder / "it's ; rm -rf ä.mp4", folder / "b.gt.h5", num_frames=9, width=48, height=64)
+    (folder / "broken.mp4").write_bytes((folder / "a.mp4").read_bytes()[:2000])
+    (folder / "no video here").mkdir()
+    (folder / "plain.yaml").write_text(PLAIN)
+    return folder
+
+
+def run(folder: Path, out: Path, *names: str, **options: Any) -> RunResult:
+    return geoflow.run([folder / name for name in names], out, folder / "plain.yaml", **options)
+
+
+def events(out: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in RunPaths(out).events.read_text().splitlines()]
+
+
+def test_good_inputs_are_unharmed_by_bad_company(folder: Path, tmp_path: Path) -> None:
+    names = ["a.mp4", "it's ; rm -rf ä.mp4", "broken.mp4", "no video here", "absent.mp4"]
+    result = run(folder, tmp_path / "out", *names)
+    assert result.exit_status == 3
+    assert {Path(v.source).name: v.status for v in result.videos} == {
+        "a.mp4": "complete",
+        "it's ; rm -rf ä.mp4": "complete",
+        "broken.mp4": "failed",
+        "no video here": "failed",
+        "absent.mp4": "failed",
+    }
+    reasons = {Path(v.source).name: v.reason for v in result.failed}
+    assert "cut off" in reasons["broken.mp4"] and "copy or record it again" in reasons["broken.mp4"]
+    assert "holds no video" in reasons["no video here"] and "does not exist" in reasons["absent.mp4"]
+    assert verify_run(tmp_path / "out") == []
+    for video, shape in zip(result.complete, [(20, 48, 64, 3), (9, 64, 48, 3)]):
+        assert Path(video.path).parent == tmp_path / "out" / "videos"
+        with h5py.File(video.path) as store:
+            assert store["frames/rgb"].shape == shape
+    loaded = geoflow.load_run(tmp_path / "out")
+    assert len(loaded.videos) == 2 and len(loaded.failures) == 3
+    assert [row["video"] for row in loaded.segments].count("a") == 3
+
+
+def test_a_second_run_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(folder, out, "a.mp4")
+    before = RunPaths(out).video("a").stat().st_mtime_ns
+    again = run(folder, out, "a.mp4", "it's ; rm -rf ä.mp4")
+    assert [v.reused for v in again.videos] == [True, False]
+    assert RunPaths(out).video("a").stat().st_mtime_ns == before
+    assert verify_run(out) == []
+
+
+@pytest.mark.parametrize("change", [{"resume": False}, {"limit": 12}, {"settings": {"segment.size": 10}}])
+def test_what_changes_the_result_is_computed_again(folder: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    out = tmp_path / "out"
+    run(folder, out, "a.mp4")
+    assert not run(folder, out, "a.mp4", **change).videos[0].reused
+    assert verify_run(out) == []
+
+
+def test_videos_of_an_earlier_run_stay_listed(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "out", "a.mp4")
+    run(folder, tmp_path / "out", "it's ; rm -rf ä.mp4")
+    assert len(geoflow.load_run(tmp_path / "out").videos) == 2
+
+
+def test_reading_options_reach_the_store(folder: Path, tmp_path: Path) -> None:
+    result = run(folder, tmp_path / "out", "a.mp4", fps=15.0, size=(32, 24), limit=6)
+    with h5py.File(result.videos[0].path) as store:
+        assert store["frames/rgb"].shape == (6, 24, 32, 3)
+        assert list(store["frames/index"]) == [0, 2, 4, 6, 8, 10]
+        assert store.attrs["fps"] == pytest.approx(15.0)
+
+
+def test_nothing_to_do_is_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no video"):
+        run(folder, tmp_path / "out", "no video here")
+
+
+def test_the_ledger_tells_the_story(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "out", "a.mp4", "broken.mp4")
+    story = events(tmp_path / "out")
+    assert story[0] == "run_started" and story[-1] == "run_finished"
+    assert story.count("video_complete") == 1 and story.count("video_failed") == 1
+    assert story.count("segment_complete") == 3
+
+
+def test_a_disk_that_refuses_costs_the_video_not_the_run(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".work").write_text("a file where the parts should go")
+    result = run(folder, out, "a.mp4")
+    assert result.exit_status == 3
+    assert ".work" in result.videos[0].reason
+    assert not list((out / "videos").iterdir())
