@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoflow.pipeline import Pipeline
 from geoflow.runner import RunResult, run
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
@@ -33,7 +34,7 @@ class DemoResult:
 def demo(
     out: str | Path,
     *,
-    pipeline: str = "embedded",
+    pipeline: str | Pipeline = "embedded",
     num_frames: int = 150,
     size: tuple[int, int] = (320, 240),
     seed: int = 0,

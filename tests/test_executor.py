@@ -67,6 +67,11 @@ def test_every_frame_passes_once_and_in_order(tmp_path: Path) -> None:
     assert len(done) == 3 * 3 * videos[0].num_segments  # videos, stages, segments
 
 
+def test_pools_may_book_every_cpu(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path, decode__num_cpus=1, prior__num_cpus=1, stitch__num_cpus=2))
+    assert videos[0].status == "complete"
+
+
 def test_a_corrupt_input_costs_only_itself(tmp_path: Path) -> None:
     videos, _, _ = execute(pipeline(tmp_path), ("a", "corrupt", "b"))
     assert [v.status for v in videos] == ["complete", "failed", "complete"]

@@ -31,7 +31,7 @@ def test_sigma_says_what_a_pixel_of_flow_error_does() -> None:
 
 def test_what_leaves_the_epipolar_line_is_noticed() -> None:
     a, b = planes.handheld(2)
-    flow = planes.exact_flow(a, b) + np.float32([0, 3])  # the camera moves mostly along x
+    flow = planes.exact_flow(a, b) + np.array([0, 3], np.float32)  # the camera moves mostly along x
     epipolar = triangulate(flow, planes.INTRINSICS, b @ invert(a))[2]
     assert np.median(epipolar) > 2
 

@@ -16,6 +16,7 @@ from geoflow.geometry.rigid import invert, umeyama
 from geoflow.geometry.structure import MEDIAN_DEPTH, reconstruct
 from geoflow.geometry.wide_matches import wide_matches
 from geoflow.segments import Segment, VideoInfo
+from geoflow.synth import Clip, render
 
 SIZE = (planes.HEIGHT, planes.WIDTH)
 
@@ -121,10 +122,8 @@ def test_sift_finds_the_same_pixels_again() -> None:
 
 
 @pytest.fixture(scope="module")
-def clip():  # type: ignore[no-untyped-def]
-    from geoflow.synth import render
-
-    return render(num_frames=12, width=192, height=144, seed=3, motion="orbit")
+def clip() -> Clip:
+    return render(num_frames=12, width=192, height=144, fps=8.0, seed=0)
 
 
 def _segment(rgb: np.ndarray) -> Segment:
@@ -132,7 +131,7 @@ def _segment(rgb: np.ndarray) -> Segment:
     return Segment(VideoInfo("v", "v.mp4", "", len(rgb), 30.0, height, width, height, width), 0, 0, len(rgb))
 
 
-def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(clip) -> None:  # type: ignore[no-untyped-def]
+def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(clip: Clip) -> None:
     before = set(os.listdir(tempfile.gettempdir()))
     stage = Colmap()
     found = stage.process(_segment(clip.frames), {"frames.rgb": clip.frames})
@@ -153,7 +152,7 @@ def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(clip) -> None:  # 
     assert not left
 
 
-def test_the_stage_reports_a_still_camera_and_invents_nothing(clip) -> None:  # type: ignore[no-untyped-def]
+def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> None:
     rgb = np.repeat(clip.frames[:1], 5, axis=0)
     found = Colmap().process(_segment(rgb), {"frames.rgb": rgb})
     assert (found["camera.motion"] == fields.MOTION_STILL).all()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Klt(Stage):
-    """Pyramidal Lucas-Kanade tracks in 3D. Where the camera has no pose or a query point no depth, there is no track."""
+    """Pyramidal Lucas-Kanade tracks in 3D; points whose query frame has no pose or no depth there are left out."""
 
     slot = "tracks"
     inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")

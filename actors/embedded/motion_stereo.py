@@ -27,7 +27,9 @@ class MotionStereo(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        working_size: int = param(320, "longer side in px of the images that flow is computed on; time grows with its square")
+        working_size: int = param(
+            320, "longer side in px of the images that flow is computed on; time grows with its square"
+        )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
@@ -36,7 +38,8 @@ class MotionStereo(Stage):
         from geoflow.geometry.working_size import PointMaps, WorkingSize
 
         frames = fields["frames.rgb"]
-        size = WorkingSize.at_most(*frames.shape[1:3], self.params.working_size)
+        height, width = frames.shape[1:3]
+        size = WorkingSize.at_most(height, width, self.params.working_size)
         pictures = [size.shrink(rgb) for rgb in frames]
         masks = fields.get("frames.mask")
         known = segment.video.known_intrinsics
@@ -46,7 +49,7 @@ class MotionStereo(Stage):
             None if masks is None else [size.shrink_map(mask) for mask in masks],
         )
         intrinsics = size.enlarge_intrinsics(solver.intrinsics) if known is None else known
-        maps = PointMaps(len(frames), *size.full, intrinsics)
+        maps = PointMaps(len(frames), height, width, intrinsics)
         for i, (depth, mask) in enumerate(solver.frames()):
             if mask.any():
                 full = size.enlarge_depth(depth, pictures[i], frames[i])

@@ -27,7 +27,9 @@ class TemporalFusion(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        working_size: int = param(320, "longer side in px of the maps that are fused; time and memory grow with its square")
+        working_size: int = param(
+            320, "longer side in px of the maps that are fused; time and memory grow with its square"
+        )
         passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away")
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
@@ -40,14 +42,15 @@ class TemporalFusion(Stage):
         frames, points, masks = fields["frames.rgb"], fields["prior.points"], fields["prior.mask"]
         known = segment.video.known_intrinsics
         intrinsics = np.median(fields["prior.intrinsics"], axis=0) if known is None else known
-        size = WorkingSize.at_most(*frames.shape[1:3], self.params.working_size)
+        height, width = frames.shape[1:3]
+        size = WorkingSize.at_most(height, width, self.params.working_size)
         pictures = [size.shrink(rgb) for rgb in frames]
         fuser = DepthFuser(
             [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures],
             [size.shrink_map(np.where(m, p[..., 2], 0).astype(np.float32)) for p, m in zip(points, masks)],
             size.shrink_intrinsics(intrinsics),
         )
-        maps = PointMaps(len(frames), *size.full, intrinsics)
+        maps = PointMaps(len(frames), height, width, intrinsics)
         for i, depth in enumerate(fuser.run(self.params.passes)):
             if depth.any():
                 closed = fill(sharpen(depth, pictures[i]), pictures[i])

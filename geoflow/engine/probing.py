@@ -17,7 +17,8 @@ def submit_probe(probe: Probe, item: Input) -> list[Any]:
     """Refs of the outcome ({"info": ...} or {"error": ...}) and of each array of `PROBED`."""
     import ray
 
-    task = ray.remote(_run).options(num_cpus=0.001, num_returns=1 + len(PROBED), max_retries=2)
+    # No CPU is booked: the pools may hold them all, and few probes run at a time.
+    task = ray.remote(_run).options(num_cpus=0, num_returns=1 + len(PROBED), max_retries=2)
     return task.remote(probe, item)
 
 

@@ -87,7 +87,7 @@ def _median(
         gap -= color[:, channel, None]
         gap *= gap
         weight += gap
-    distance2 = ((step_row - radius) ** 2 + (step_column - radius) ** 2) / (2 * max(0.6 * radius, 0.8) ** 2)
+    distance2 = ((step_row - radius) ** 2 + (step_column - radius) ** 2) / (2 * radius**2)
     weight = np.exp(-weight / (6 * COLOR_SIGMA**2) - distance2.astype(np.float32)) + np.float32(1e-6)
     known = weight * (values > 0)
     order = np.argsort(values, axis=1)

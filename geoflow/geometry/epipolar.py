@@ -6,6 +6,7 @@ Everything here is batched over P pairs of views with N correspondences each, so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 
 # Residuals far beyond the noise of dense flow (0.2-0.4 px) stop counting: scale of the Geman-McClure function.
 ROBUST_PX = 0.6
+RANSAC_PX = (0.3, 1.0)  # inlier thresholds tried
 # Focal lengths in units of the longer image side, i.e. horizontal fields of view of 103 to 26 degrees.
 FOCAL_GRID = np.geomspace(0.4, 2.2, 11)
 # Phones, webcams and camcorders lie at 50-75 degrees. The prior only matters where the motion says nothing.
@@ -179,21 +181,46 @@ def fit_rotation(
 
 
 def initial_motion(
-    uv_a: np.ndarray, uv_b: np.ndarray, weight: np.ndarray, intrinsics: np.ndarray
+    uv_a: np.ndarray, uv_b: np.ndarray, weight: np.ndarray, intrinsics: np.ndarray, threshold_px: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Five-point RANSAC (Nister 2004) for one pair: rotation (3, 3), translation (3,) of unknown sign; None if it fails.
+    """Five-point RANSAC (Nister 2004) for one pair: rotation (3, 3) and unit translation (3,) of unknown sign.
 
-    An essential matrix allows two rotations half a turn apart; views of a video differ by the smaller one.
+    An essential matrix allows two rotations half a turn apart; views of a video differ by the smaller one. None if
+    there are too few matches.
     """
     keep = weight > 0
     if keep.sum() < 12:
         return None
     a, b, k = uv_a[keep].astype(np.float64), uv_b[keep].astype(np.float64), intrinsics.astype(np.float64)
-    essential, _ = cv2.findEssentialMat(a, b, k, cv2.RANSAC, 0.99, 1.0, 300)
+    essential, _ = cv2.findEssentialMat(a, b, k, cv2.RANSAC, 0.99, threshold_px, 300)
     if essential is None or essential.shape[0] < 3:
         return None
     first, second, translation = cv2.decomposeEssentialMat(essential[:3])
     return (first if np.trace(first) > np.trace(second) else second), translation[:, 0]
+
+
+def find_motion(
+    uv_a: np.ndarray,
+    uv_b: np.ndarray,
+    weight: np.ndarray,
+    intrinsics: np.ndarray,
+    guesses: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+) -> PairMotion | None:
+    """Motion (P = 1) of one pair, matches (N, 2) and weights (N,): the best of several refined starts.
+
+    The robust error has local minima that trade turning for moving sideways, so RANSAC starts with a strict and with
+    a lenient threshold, and the caller may add guesses (the motion of the frames before). None if nothing starts.
+    """
+    tries = [initial_motion(uv_a, uv_b, weight, intrinsics, threshold) for threshold in RANSAC_PX]
+    starts = [start for start in tries if start is not None] + list(guesses)
+    if not starts:
+        return None
+    count = len(starts)
+    rotation, translation = (np.stack(part) for part in zip(*starts))
+    a, b, w = (np.repeat(values[None], count, axis=0) for values in (uv_a, uv_b, weight))
+    focal, center = np.full(count, float(intrinsics[0, 0])), intrinsics[:2, 2].astype(np.float64)
+    motion = refine_motion(a, b, w, focal, center, rotation, translation)
+    return motion[np.array([motion.cost.argmin()])]
 
 
 def skew(vector: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,8 @@ def follow(
     """
     if len(uv_a) == 0:
         return np.zeros((0, 2), np.float32), np.zeros(0, bool)
-    options = dict(winSize=_WINDOW, maxLevel=_LEVELS, criteria=_CRITERIA, flags=cv2.OPTFLOW_USE_INITIAL_FLOW)
+    options: Any = {"winSize": _WINDOW, "maxLevel": _LEVELS, "criteria": _CRITERIA}
+    options["flags"] = cv2.OPTFLOW_USE_INITIAL_FLOW
     start = np.ascontiguousarray(uv_a, np.float32)
     uv_b, found, _ = cv2.calcOpticalFlowPyrLK(gray_a, gray_b, start, np.array(guess_b, np.float32), **options)
     # The way back starts from the unshifted points plus the guessed motion, not from the answer it should find.
@@ -59,7 +61,7 @@ def follow(
 
 
 def snapped_grid(gray: np.ndarray, count: int, ignore: np.ndarray | None = None) -> np.ndarray:
-    """A grid of points, `count` along the longer side, each moved to the most trackable pixel of its cell: (N, 2) float32 px.
+    """A grid of points (N, 2) float32 px, `count` along the longer side, each at the most trackable pixel of its cell.
 
     Cells without texture or under `ignore` (H, W) bool give none.
     """

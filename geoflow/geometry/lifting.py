@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from geoflow.geometry.rigid import invert
@@ -97,8 +97,6 @@ def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, camera
     Weighted least squares on distances across the rays and, with the weight of a single observation (its error does
     not average out), from the median lifted position; rays far off are weighted down (Cauchy), six rounds.
     """
-    import warnings
-
     world_from_cam = _world_from_cam(cameras)
     centre = world_from_cam[:, None, :3, 3]
     ray = np.einsum("tij,tnj->tni", world_from_cam[:, :3, :3], _rays(uv, cameras))

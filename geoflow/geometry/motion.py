@@ -114,7 +114,7 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
     if not pairs:
         return Motion(MOTION_UNKNOWN, guess, None)
     focals = _FOCALS * chains.width
-    candidates = [known_intrinsics]
+    candidates = [guess]
     if known_intrinsics is None:
         candidates = [pinhole(f, chains.height, chains.width) for f in focals]
     residuals = np.array([[_rotation_residual(chains, i, j, k) for i, j in pairs] for k in candidates])

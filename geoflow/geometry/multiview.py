@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid
-from geoflow.geometry.flow import flow_error, sample
+from geoflow.geometry.flow import flow_error
 from geoflow.geometry.rigid import invert
 
 _BEST_PARALLAX = 0.035  # image widths; less is imprecise, more leaves too little in common
@@ -169,7 +169,7 @@ def _parallax(pose_t: np.ndarray, pose_s: np.ndarray, k: np.ndarray, points: np.
 
 
 def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inverse depth and its standard deviation, (h, w) float16 each, of view a and of view b; (0, inf) where unknown."""
+    """Inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
     b_from_a = b.cam_from_world @ invert(a.cam_from_world)
     forth, back = _flow(a, b, k, b_from_a, points), _flow(b, a, k, invert(b_from_a), points)
     found = []

@@ -57,7 +57,7 @@ def solve_scales(
     Edge e says that frame `target[e]` times its scale equals `source[e]` times its scale where
     scale_target / scale_source = exp(log_ratio[e]). Frames no edge reaches take their neighbours' scale.
     """
-    scales = np.zeros(count)
+    scales: np.ndarray = np.zeros(count)
     frames = np.arange(count)
     base = np.zeros((count, count))
     # A faint pull between consecutive frames makes the system regular whatever edges there are; the first frame

@@ -201,7 +201,7 @@ def _map(path: Path, folder: Path, mapper: str, refine_focal: bool, threads: int
     out.mkdir()
     if mapper == "global":
         if refine_focal:
-            pycolmap.calibrate_view_graph(path)
+            pycolmap.calibrate_view_graph(path, pycolmap.ViewGraphCalibrationOptions(random_seed=_SEED))
         whole = pycolmap.GlobalPipelineOptions(num_threads=threads, random_seed=_SEED)
         whole.mapper.bundle_adjustment.refine_focal_length = refine_focal
         return pycolmap.global_mapping(path, folder, out, whole)

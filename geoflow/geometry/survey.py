@@ -21,6 +21,7 @@ from geoflow.geometry.flow import flow_error, quick_flow
 
 GAPS = (2, 4, 8, 12, 16, 24, 32)  # frames between the views of a pair
 ANCHOR_EVERY = 10  # a pair of every gap starts at each of these frames
+FOCAL_VOTE = 8.0  # what one pair's robust cost (0..1) counts against the prior on the focal length
 GRID_POINTS = 400  # matches per pair the fits are made on
 FLOW_ERROR_PX = 1.0
 # Motion that no rotation explains, in px of a 320-px-wide image (median over the image): below the first it is
@@ -139,7 +140,7 @@ def vote_focal(matches: Matches, center: np.ndarray, long_side: int, unit: float
             left = np.array([median_parallax(matches, focal, center) for focal in focals])
             data = (np.minimum(left / unit, 2) ** 2).sum(1)
         else:
-            data = 20 * _epipolar_costs(matches, focals, center).sum(1)
+            data = FOCAL_VOTE * _epipolar_costs(matches, focals, center).sum(1)
         return data + 0.5 * (np.log(focals / long_side / FOCAL_PRIOR) / FOCAL_PRIOR_SIGMA) ** 2
 
     coarse = FOCAL_GRID * long_side

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pinhole, pixel_grid
-from geoflow.geometry.epipolar import PairMotion, initial_motion, refine_motion
+from geoflow.geometry.epipolar import find_motion
 from geoflow.geometry.flow import flow_error, quick_flow
 from geoflow.geometry.survey import Survey, Surveyor
 
@@ -175,39 +174,20 @@ class MotionStereoSolver:
         if good.sum() < 30:
             return None
         uv_a = pixel_grid(self.height, self.width)[grid][good].astype(np.float64)
-        motion = self._pose(uv_a, uv_a + flow_ab[grid][good], b - a)
+        guesses = [self._last[b - a]] if b - a in self._last else []
+        motion = find_motion(uv_a, uv_a + flow_ab[grid][good], np.ones(len(uv_a)), self.intrinsics, guesses)
         if motion is None or motion.error_px[0] > MAX_PAIR_ERROR_PX:
             return None
         rotation, translation = motion.rotation[0], motion.translation[0]
         self._last[b - a] = rotation, translation
         # The sign of the translation is free until the points are asked to lie in front of the camera.
         matched = uv_a + flow_ab[grid][good]
-        inverse = _solve_depth(*uv_a.T, *matched.T, rotation, translation, self.intrinsics)[0]
+        inverse = _solve_depth(
+            uv_a[:, 0], uv_a[:, 1], matched[:, 0], matched[:, 1], rotation, translation, self.intrinsics
+        )[0]
         sign = np.sign(np.median(inverse)) or 1.0
         gate = float(np.clip(EPIPOLAR_NOISE * motion.error_px[0], *EPIPOLAR_PX))
         return Pair(flow_ab, flow_ba, error_ab, error_ba, rotation, sign * translation, gate)
-
-    def _pose(self, uv_a: np.ndarray, uv_b: np.ndarray, gap: int) -> PairMotion | None:
-        """Best of the refined five-point solution and the refined pose of the pair before."""
-        weight = np.ones(len(uv_a))
-        starts = [start for start in (initial_motion(uv_a, uv_b, weight, self.intrinsics),) if start is not None]
-        if gap in self._last:
-            starts.append(self._last[gap])
-        if not starts:
-            return None
-        rotation, translation = (np.stack(part) for part in zip(*starts))
-        count = len(starts)
-        k = self.intrinsics.astype(np.float64)
-        motion = refine_motion(
-            np.stack([uv_a] * count),
-            np.stack([uv_b] * count),
-            np.stack([weight] * count),
-            np.full(count, k[0, 0]),
-            k[:2, 2],
-            rotation,
-            translation,
-        )
-        return motion[np.array([motion.cost.argmin()])]
 
 
 def _normalise(inverse: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
