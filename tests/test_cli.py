@@ -54,7 +54,7 @@ def test_plan_answers_without_ray(tmp_path: Path) -> None:
     render_clip(tmp_path / "a.mp4", tmp_path / "a.gt.h5", num_frames=6, width=64, height=48)
     done = geoflow("plan", "a.mp4", "--json", cwd=tmp_path)
     plan = json.loads(done.stdout)
-    assert [row["slot"] for row in plan["stages"]][0] == "decode"
+    assert plan["stages"][0]["slot"] == "decode"
     assert plan["videos"][0] | {"segment_bytes": 0} == {
         "name": "a",
         "frames": 6,

@@ -6,7 +6,8 @@ import numpy as np
 import planes
 import pytest
 
-from geoflow.geometry.multiview import choose_pairs, fuse, multiview_depth, scaled_intrinsics, triangulate, upsample
+from geoflow.geometry.cameras import resize_intrinsics
+from geoflow.geometry.multiview import choose_pairs, fuse, multiview_depth, triangulate, upsample
 from geoflow.geometry.rigid import invert
 
 
@@ -81,8 +82,8 @@ def test_cameras_in_one_place_make_no_pairs() -> None:
     assert choose_pairs(dict(enumerate(cameras)), planes.INTRINSICS, (planes.WIDTH, planes.HEIGHT), points, 4) == []
 
 
-def test_scaled_intrinsics_keep_the_rays() -> None:
-    half = scaled_intrinsics(planes.INTRINSICS, (160, 120), (80, 60))
+def test_resized_intrinsics_keep_the_rays() -> None:
+    half = resize_intrinsics(planes.INTRINSICS, 0.5, 0.5)
     # The corner between pixels (0, 0) and (1, 1) is the centre of the small pixel (0, 0).
     assert np.allclose(np.linalg.inv(half) @ [0, 0, 1], np.linalg.inv(planes.INTRINSICS) @ [0.5, 0.5, 1])
 

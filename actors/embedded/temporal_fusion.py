@@ -16,8 +16,8 @@ from geoflow.stage import Fields, Stage, param
 class TemporalFusion(Stage):
     """Point maps with one focal length and one scale over the segment (median depth 1).
 
-    Takes any prior that is right up to a scale per frame. Depth that no other frame confirms is dropped where others
-    could have seen it; small holes with smooth surroundings are closed; the rest stays unknown.
+    Takes any prior that is right up to a scale per frame. Where several frames have a say and no two agree, depth is
+    dropped; small holes with smooth surroundings are closed; the rest stays unknown.
     """
 
     slot = "geometry"

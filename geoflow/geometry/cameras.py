@@ -24,6 +24,22 @@ def pinhole(focal_px: float, height: int, width: int) -> np.ndarray:
     return np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]], np.float32)
 
 
+def resize_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) -> np.ndarray:
+    """Pinhole matrix (3, 3) float32 of the resized image.
+
+    Pixel centres sit at integers, so it is the corners that scale: c' = (c + 0.5) * factor - 0.5.
+
+    >>> resize_intrinsics(np.array([[100.0, 0, 63.5], [0, 100.0, 47.5], [0, 0, 1]]), 0.5, 0.5)[0]
+    array([50. ,  0. , 31.5], dtype=float32)
+    """
+    out = np.array(intrinsics, np.float64)
+    out[0, :2] *= factor_x
+    out[1, 1] *= factor_y
+    out[0, 2] = (out[0, 2] + 0.5) * factor_x - 0.5
+    out[1, 2] = (out[1, 2] + 0.5) * factor_y - 0.5
+    return out.astype(np.float32)
+
+
 def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Depth map to point map in the camera frame: (..., H, W) and (..., 3, 3) to (..., H, W, 3) float32.
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geoflow.geometry.cameras import pixel_grid
+from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
 from geoflow.geometry.flow import flow_error
 from geoflow.geometry.rigid import invert
+from geoflow.geometry.triangulation import inverse_depth_of_matches
 
 _BEST_PARALLAX = 0.035  # image widths; less is imprecise, more leaves too little in common
 _PARALLAX_RANGE = (0.008, 0.12)
@@ -61,7 +62,7 @@ def multiview_depth(
     num_frames, full_h, full_w = rgb.shape[:3]
     scale = min(1.0, width / full_w)
     size = (round(full_w * scale), round(full_h * scale))
-    k = scaled_intrinsics(intrinsics, (full_w, full_h), size)
+    k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
     views = {
         int(t): _view(rgb[t], cam_from_world[t], size, None if masks is None else masks[t])
         for t in np.flatnonzero(valid)
@@ -84,15 +85,6 @@ def multiview_depth(
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
-
-
-def scaled_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
-    """Pinhole matrix (3, 3) float64 of the image resized from (width, height) `size` to `new_size`."""
-    k = np.array(intrinsics, np.float64)
-    factor = np.array([new_size[0] / size[0], new_size[1] / size[1]])
-    k[:2, :2] *= factor[:, None]
-    k[:2, 2] = (k[:2, 2] + 0.5) * factor - 0.5  # centres sit at integers, so corners scale, not centres
-    return k
 
 
 def _view(rgb: np.ndarray, pose: np.ndarray, size: tuple[int, int], mask: np.ndarray | None) -> View:
@@ -201,28 +193,18 @@ def triangulate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inverse depth in view a of every flow vector a -> b, nearest to it on its epipolar line.
 
-    With ray r, the match is q ~ K (R r + w t) for inverse depth w; both image equations are linear in w and solved
-    together by least squares (Hartley and Zisserman 2004, section 12.2, with the point held on a's ray).
-
     Args: flow (H, W, 2) px; intrinsics (3, 3); b_from_a (4, 4).
     Returns (H, W) float32 each: inverse depth, its standard deviation per px of flow error (inf where the flow tells
     nothing), and the distance px of the match from the epipolar line. Points behind either camera get (0, inf, inf).
     """
     height, width = flow.shape[:2]
-    uv = pixel_grid(height, width)
-    k = np.asarray(intrinsics, np.float64)
-    turned = (k @ b_from_a[:3, :3] @ np.linalg.inv(k)).astype(np.float32)
-    shift = (k @ b_from_a[:3, 3]).astype(np.float32)
-    qx, qy = uv[..., 0] + flow[..., 0], uv[..., 1] + flow[..., 1]
-    ax, ay, az = (row[0] * uv[..., 0] + row[1] * uv[..., 1] + row[2] for row in turned)
-    cx, cy = shift[0] - qx * shift[2], shift[1] - qy * shift[2]
-    ex, ey = qx * az - ax, qy * az - ay
-    power = np.maximum(cx * cx + cy * cy, 1e-12)
-    inverse = (cx * ex + cy * ey) / power
-    z = az + inverse * shift[2]  # depth in b, in units of the depth in a
+    u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    inverse, power, sideways, z = inverse_depth_of_matches(
+        u, v, u + flow[..., 0], v + flow[..., 1], b_from_a[:3, :3], b_from_a[:3, 3], intrinsics
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         sigma = np.abs(z) / np.sqrt(power)
-        epipolar = np.abs(cx * ey - cy * ex) / (np.sqrt(power) * np.abs(z))
+        epipolar = sideways / np.abs(z)
     bad = ~((inverse > 0) & (z > 1e-6) & np.isfinite(epipolar))
     inverse[bad], sigma[bad], epipolar[bad] = 0, np.inf, np.inf
     return inverse, sigma, epipolar

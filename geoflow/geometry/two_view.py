@@ -15,6 +15,7 @@ from geoflow.geometry.cameras import pinhole, pixel_grid
 from geoflow.geometry.epipolar import find_motion
 from geoflow.geometry.flow import flow_error, quick_flow
 from geoflow.geometry.survey import Survey, Surveyor
+from geoflow.geometry.triangulation import inverse_depth_of_matches
 
 FLOW_ERROR_PX = 1.0  # forward-backward distance beyond which a match is not believed (occlusion, blur)
 EPIPOLAR_PX = (0.4, 1.0)  # distance from the epipolar line beyond which a pixel moves by itself: least and most
@@ -70,7 +71,7 @@ def triangulate(
     """
     height, width = error.shape
     u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    inverse, slope2, sideways, z_b = _solve_depth(
+    inverse, slope2, sideways, z_b = inverse_depth_of_matches(
         u, v, flow[..., 0] + u, flow[..., 1] + v, rotation, translation, intrinsics
     )
     safe_z = np.maximum(z_b, 0.05)
@@ -78,24 +79,6 @@ def triangulate(
     information = slope2 / safe_z**2
     valid &= information * inverse**2 > MIN_PARALLAX_PX**2
     return PairDepth(inverse, np.where(valid, information, 0).astype(np.float32))
-
-
-def _solve_depth(u, v, u_b, v_b, rotation, translation, intrinsics) -> tuple[np.ndarray, ...]:
-    """Inverse depths of matches (u, v) -> (u_b, v_b), with what says how good they are.
-
-    Component by component: the maps are large and every pass over them counts.
-    """
-    k = intrinsics.astype(np.float64)
-    h = (k @ rotation @ np.linalg.inv(k)).astype(np.float32)
-    shift = (k @ translation).astype(np.float32)
-    turned_z = h[2, 0] * u + (h[2, 1] * v + h[2, 2])
-    slope_u, slope_v = shift[0] - u_b * shift[2], shift[1] - v_b * shift[2]
-    offset_u = u_b * turned_z - (h[0, 0] * u + (h[0, 1] * v + h[0, 2]))
-    offset_v = v_b * turned_z - (h[1, 0] * u + (h[1, 1] * v + h[1, 2]))
-    slope2 = np.maximum(slope_u * slope_u + slope_v * slope_v, 1e-12)
-    inverse = (slope_u * offset_u + slope_v * offset_v) / slope2
-    sideways = np.abs(slope_u * offset_v - slope_v * offset_u) / np.sqrt(slope2)
-    return inverse, slope2, sideways, turned_z + inverse * shift[2]
 
 
 def combine(first: PairDepth, second: PairDepth) -> PairDepth:
@@ -182,7 +165,7 @@ class MotionStereoSolver:
         self._last[b - a] = rotation, translation
         # The sign of the translation is free until the points are asked to lie in front of the camera.
         matched = uv_a + flow_ab[grid][good]
-        inverse = _solve_depth(
+        inverse = inverse_depth_of_matches(
             uv_a[:, 0], uv_a[:, 1], matched[:, 0], matched[:, 1], rotation, translation, self.intrinsics
         )[0]
         sign = np.sign(np.median(inverse)) or 1.0

@@ -7,22 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geoflow.geometry.cameras import pixel_grid, pixel_rays
+from geoflow.geometry.cameras import pixel_grid, pixel_rays, resize_intrinsics
 from geoflow.geometry.edge_aware import enlarge
-
-
-def resized_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) -> np.ndarray:
-    """Pinhole matrix (3, 3) float32 after resizing by the half-pixel rule.
-
-    >>> resized_intrinsics(np.array([[100.0, 0, 63.5], [0, 100.0, 47.5], [0, 0, 1]]), 0.5, 0.5)[0]
-    array([50. ,  0. , 31.5], dtype=float32)
-    """
-    out = np.array(intrinsics, np.float64)
-    out[0, :2] *= factor_x
-    out[1, 1] *= factor_y
-    out[0, 2] = (intrinsics[0, 2] + 0.5) * factor_x - 0.5
-    out[1, 2] = (intrinsics[1, 2] + 0.5) * factor_y - 0.5
-    return out.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -57,11 +43,11 @@ class WorkingSize:
 
     def shrink_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
         """Pinhole matrix of full frames to that of working ones: (3, 3) float32."""
-        return resized_intrinsics(intrinsics, self.small[1] / self.full[1], self.small[0] / self.full[0])
+        return resize_intrinsics(intrinsics, self.small[1] / self.full[1], self.small[0] / self.full[0])
 
     def enlarge_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
         """Pinhole matrix of working frames to that of full ones: (3, 3) float32."""
-        return resized_intrinsics(intrinsics, self.full[1] / self.small[1], self.full[0] / self.small[0])
+        return resize_intrinsics(intrinsics, self.full[1] / self.small[1], self.full[0] / self.small[0])
 
     def enlarge_depth(self, depth: np.ndarray, rgb_small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
         """Depth (h, w) float32 to full size (H, W), with its jumps on the picture's edges; 0 is unknown."""
