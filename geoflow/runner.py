@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.cluster import object_store_bytes, ray_cluster
-from geoflow.engine.executor import Executor, Limits
+from geoflow.engine.executor import Executor
+from geoflow.engine.intake import Limits
 from geoflow.engine.ledger import Ledger
 from geoflow.engine.progress import ConsoleProgress
 from geoflow.engine.state import VideoRun

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geoflow.engine.executor import Executor, Limits
+from geoflow.engine.executor import Executor
+from geoflow.engine.intake import Limits
 from geoflow.engine.state import VideoRun
 from geoflow.errors import EnvironmentBroken, InputError
 from geoflow.inputs import Input

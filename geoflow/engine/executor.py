@@ -10,35 +10,25 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from geoflow.engine import environments, schedule
-from geoflow.engine.graph import PROBED, Graph, expected_bytes
+from geoflow.engine.graph import Graph
+from geoflow.engine.intake import Intake, Limits
+from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
-from geoflow.engine.probing import Probe, submit_probe
+from geoflow.engine.probing import Probe
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.errors import EnvironmentBroken
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
-from geoflow.segments import VideoInfo, count_segments, plan_segments
+from geoflow.segments import VideoInfo
 
 Emit = Callable[..., None]  # emit(event, **data)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How far the engine goes."""
-
-    budget_bytes: int  # of segments in flight
-    max_segments: int = 64  # in flight; the byte budget is normally the tighter bound
-    max_attempts: int = 3  # calls of one stage on one segment
-    probes_ahead: int = 4  # videos probed before their turn
-    fail_fast: bool = False
 
 
 @dataclass(eq=False)
@@ -77,12 +67,7 @@ class Executor:
         self._tick = itertools.count()  # breaks ties in the heaps
         self._pending: dict[Any, Callable[[Any], None]] = {}  # ref -> what to do once it is there
         self._videos: list[VideoRun] = []
-        self._unprobed: deque[VideoRun] = deque()
-        self._active: deque[VideoRun] = deque()  # probed, with segments still to admit; in input order
         self._finishing: list[VideoRun] = []  # all segments done, a stage's `finish` still to be called
-        self._probing = 0
-        self._reserved = 0  # bytes promised to the segments in flight
-        self._in_flight = 0
 
     @property
     def disabled(self) -> dict[str, str]:
@@ -97,14 +82,25 @@ class Executor:
         import ray
 
         self._videos = [VideoRun(order, item) for order, item in enumerate(inputs)]
-        self._unprobed = deque(self._videos)
+        self._intake = Intake(
+            self._videos,
+            self._probe,
+            self._graph,
+            self._pipeline.segment,
+            self._limits,
+            already_done=self._already_done,
+            emit=self._emit,
+            fail=self._fail,
+        )
         unfinished = len(self._videos)
         try:
             for node in range(len(self._pools)):
                 self._start(node)
             while unfinished:
-                self._probe_ahead()
-                self._admit()
+                self._pending.update(self._intake.probe_ahead())
+                for run in self._intake.admit():
+                    for row in self._graph.nodes:
+                        self._offer(row.index, run)
                 self._dispatch()
                 done, _ = ray.wait(list(self._pending), num_returns=1, timeout=1.0, fetch_local=False)
                 if done:  # whatever else has arrived by now is handled in the same turn
@@ -134,7 +130,7 @@ class Executor:
             self._pending[worker.loading] = partial(self._loaded, node, worker)
 
     def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
-        outcome, pool = _get(ref), self._pools[node]
+        outcome, pool = outcome_of(ref), self._pools[node]
         if "error" not in outcome:
             worker.loading = None
             self._emit("actor_ready", slot=pool.spec.slot, seconds=outcome["seconds"], pid=outcome["pid"])
@@ -159,65 +155,11 @@ class Executor:
             self._skip(node, run)
         self._ready[node].clear()
 
-    # Videos
-
-    def _probe_ahead(self) -> None:
-        while self._unprobed and self._probing + len(self._active) < self._limits.probes_ahead:
-            video = self._unprobed.popleft()
-            outcome, *arrays = submit_probe(self._probe, video.input)
-            self._probing += 1
-            self._pending[outcome] = partial(self._probed, video, arrays)
-
-    def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
-        self._probing -= 1
-        outcome = _get(ref)
-        if video.over:
-            return
-        if "error" in outcome:
-            self._fail(video, outcome["error"])
-            return
-        info = video.info = outcome["info"]
-        if (result := self._already_done(info)) is not None:
-            video.status, video.result = "skipped", result
-            self._emit("video_skipped", video=info.name)
-            return
-        size, overlap = self._pipeline.segment.size, self._pipeline.segment.overlap
-        video.probed = dict(zip(PROBED, arrays))
-        video.num_segments = count_segments(info.num_frames, size, overlap)
-        video.plan = plan_segments(info, size, overlap)
-        video.cursor = {node.index: 0 for node in self._graph.nodes if node.ordered}
-        video.status, video.began = "running", time.time()
-        self._active.append(video)
-        self._emit("video_planned", video=info.name, frames=info.num_frames, segments=video.num_segments)
-
-    def _admit(self) -> None:
-        """Start segments, those of the first video first, as long as they fit."""
-        while self._active:
-            video = self._active[0]
-            segment = video.upcoming = video.upcoming or next(video.plan, None)
-            if segment is None or video.over:
-                self._active.popleft()
-                continue
-            expected = expected_bytes(self._graph, segment)
-            if not schedule.may_admit(
-                in_flight_bytes=self._reserved,
-                expected_bytes=expected,
-                budget=self._limits.budget_bytes,
-                segments_in_flight=self._in_flight,
-                limit=self._limits.max_segments,
-            ):
-                return
-            run = SegmentRun(video, segment, reserved=expected)
-            video.upcoming = None
-            video.open[segment.index] = run
-            self._reserved += expected
-            self._in_flight += 1
-            for node in self._graph.nodes:
-                self._offer(node.index, run)
+    # Segments
 
     def _complete_segment(self, run: SegmentRun) -> None:
         video = run.video
-        self._close(run)
+        self._intake.leave(run)
         video.records.append(run.record())
         self._emit(
             "segment_complete",
@@ -231,11 +173,6 @@ class Executor:
         if len(video.records) == video.num_segments:
             video.to_finish = [n.index for n in self._graph.nodes if n.ordered]
             self._finishing.append(video)
-
-    def _close(self, run: SegmentRun) -> None:
-        del run.video.open[run.segment.index]
-        self._reserved -= run.reserved
-        self._in_flight -= 1
 
     # Work
 
@@ -276,7 +213,7 @@ class Executor:
         self._pending[call.refs[0]] = partial(self._returned, call)
 
     def _returned(self, call: Call, ref: Any) -> None:
-        outcome, run, node = _get(ref), call.run, call.node
+        outcome, run, node = outcome_of(ref), call.run, call.node
         call.worker.calls.remove(call)
         if "error" in outcome and outcome["error"]["kind"] == Kind.DIED:
             self._died(node, call.worker)
@@ -325,7 +262,7 @@ class Executor:
         self._pending[ref] = partial(self._finished, video, worker)
 
     def _finished(self, video: VideoRun, worker: Worker, ref: Any) -> None:
-        outcome, node = _get(ref), video.to_finish[0]
+        outcome, node = outcome_of(ref), video.to_finish[0]
         if "error" in outcome:
             error = outcome["error"]
             video.finish_attempts += 1
@@ -397,7 +334,7 @@ class Executor:
         video.status, video.reason, video.ended = "failed", error["message"], time.time()
         self._emit("video_failed", video=video.name, reason=video.reason, traceback=error.get("traceback", ""))
         for run in list(video.open.values()):
-            self._close(run)
+            self._intake.leave(run)
         video.probed, video.state = {}, {}
         if self._limits.fail_fast:
             for other in self._videos:
@@ -407,22 +344,6 @@ class Executor:
     def _fail_quietly(self, video: VideoRun) -> None:
         video.status, video.reason, video.ended = "failed", "not finished: another input failed first", time.time()
         self._emit("video_failed", video=video.name, reason=video.reason, traceback="")
-
-
-def _get(ref: Any) -> dict[str, Any]:
-    """The outcome behind a ref; what Ray raises becomes an outcome with an error, too."""
-    import ray
-
-    try:
-        return ray.get(ref)
-    except (ray.exceptions.OutOfMemoryError, ray.exceptions.OutOfDiskError) as error:
-        return {"error": {"kind": Kind.MEMORY, "message": str(error), "exception": error}}
-    except ray.exceptions.RuntimeEnvSetupError as error:
-        return {"error": {"kind": Kind.ENVIRONMENT, "message": str(error), "exception": error}}
-    except ray.exceptions.RayTaskError as error:  # the call itself could not be made, e.g. its arguments are lost
-        return {"error": {"kind": Kind.STAGE, "message": str(error.cause), "traceback": str(error), "exception": error}}
-    except ray.exceptions.RayError as error:
-        return {"error": {"kind": Kind.DIED, "message": f"{type(error).__name__}: {error}", "exception": error}}
 
 
 def _plain(outcome: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ import numpy as np
 from geoflow.geometry.cameras import pixel_grid
 
 
-def dense_flow(gray_a: np.ndarray, gray_b: np.ndarray) -> np.ndarray:
+def dense_flow(gray_a: np.ndarray, gray_b: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """Optical flow from a to b (DIS, Kroeger et al. 2016): two (H, W) uint8 to (H, W, 2) float32 px.
 
-    `a[v, u]` is seen at `b[v + flow[v, u, 1], u + flow[v, u, 0]]`.
+    `a[v, u]` is seen at `b[v + flow[v, u, 1], u + flow[v, u, 0]]`. `start` is a first guess of the result.
     """
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return solver.calc(gray_a, gray_b, None)
+    return solver.calc(gray_a, gray_b, None if start is None else np.ascontiguousarray(start, np.float32))
 
 
 def quick_flow(gray_a: np.ndarray, gray_b: np.ndarray) -> np.ndarray:

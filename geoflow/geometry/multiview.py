@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
-from geoflow.geometry.flow import flow_error
+from geoflow.geometry.flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
 from geoflow.geometry.triangulation import inverse_depth_of_matches
 
@@ -184,8 +184,7 @@ def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndar
     plane = b_from_a[:3, :3] + np.outer(b_from_a[:3, 3], [0, 0, 1 / depth])
     uv = pixel_grid(height, width)
     start = cv2.perspectiveTransform(uv.reshape(1, -1, 2), k @ plane @ np.linalg.inv(k)).reshape(uv.shape) - uv
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return solver.calc(a.gray, b.gray, np.ascontiguousarray(start, np.float32))
+    return dense_flow(a.gray, b.gray, start)
 
 
 def triangulate(
