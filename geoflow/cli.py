@@ -221,7 +221,7 @@ def bench_memory(
         frames=lengths,
         size=_size(size) or (640, 360),
         pipeline=pipeline,
-        settings=_settings(set_),
+        settings=tuple(set_ or ()),
         console=_console(),
     )
     _print_json(found)

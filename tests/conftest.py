@@ -18,6 +18,7 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A local Ray with 4 logical CPUs and 1 GiB of object store, whose workers see the tests' own stages."""
     import ray
 
+    os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")  # as `ray_cluster` does: a broken environment fails soon
     temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
     ray.init(
         address="local",

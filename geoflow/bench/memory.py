@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.ledger import read_events
-from geoflow.runner import run
 from geoflow.store.paths import RunPaths
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_SAMPLE_EVERY_S = 0.5
+_SAMPLE_EVERY_S = 0.25
 _CLIP_FRAMES = 100  # rendered; longer videos go through it back and forth
 
 
 @dataclass
 class MemoryFigures:
-    """Peaks of one run, MB of private (not shared) memory."""
+    """Peaks of one run, MB of private memory (what a process maps of the object store is not its own)."""
 
     frames: int
     seconds: float = 0.0
     driver_mb: float = 0.0
     actors_mb: float = 0.0  # all actors together, at the worst moment
-    total_mb: float = 0.0
-    object_store_mb: float = 0.0  # the most that was in use, at the worst moment
-    samples: int = field(default=0)
+    total_mb: float = 0.0  # driver and actors together, at the worst moment
+    actor_mb: dict[str, float] = field(default_factory=dict)  # slot -> peak of its largest actor
+    object_store_mb: float = 0.0  # the most that was in use
+    samples: int = 0
 
 
 def private_bytes(pid: int) -> int:
-    """Private memory of a process, which leaves out what it maps of the object store; 0 when it is gone (Linux)."""
+    """Anonymous memory of a process, resident or swapped; 0 when it is gone (Linux).
+
+    This is what the process itself has allocated. Private pages as `smaps` counts them would be wrong here: a page
+    of the object store that only one process has touched so far counts as private there.
+    """
     total = 0
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as rows:
+        with open(f"/proc/{pid}/status") as rows:
             for row in rows:
-                if row.startswith(("Private_Clean:", "Private_Dirty:")):
+                if row.startswith(("RssAnon:", "VmSwap:")):
                     total += int(row.split()[1]) * 1024
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
@@ -53,12 +56,13 @@ def memory(
     frames: tuple[int, ...] = (200, 2000),
     size: tuple[int, int] = (640, 360),
     pipeline: str = "embedded",
-    settings: dict[str, Any] | None = None,
+    settings: tuple[str, ...] = (),
     console: Console,
 ) -> dict[str, Any]:
     """Run the pipeline on videos of several lengths, made of the same pictures, and compare peak memory.
 
-    Returns {"runs": [MemoryFigures as dict, ...], "ratio": last total over first}.
+    `settings` are those of `geoflow run --set`. Returns {"runs": [MemoryFigures as dict, ...], "ratio": last total
+    over first}.
     """
     import ray
 
@@ -68,12 +72,17 @@ def memory(
     for count in frames:
         video = long_clip(out / f"clip_{count}.mp4", count, size)
         figures = MemoryFigures(count)
-        # The cluster is started here, so that the sampler can ask it for the object store's use.
-        with ray_cluster(), _sampling(RunPaths(out / str(count)), figures, ray.cluster_resources, ray):
-            result = run(video, out / str(count), pipeline, settings=settings, resume=False, console=console)
-        if not result.complete:
-            raise RuntimeError(f"the run on {count} frames failed: {result.failed[0].reason}")
-        figures.seconds = result.seconds
+        with ray_cluster():  # started here, so that the sampler can ask it for the object store's use
+            began = time.monotonic()
+            address = ray.get_runtime_context().gcs_address
+            options = [part for setting in settings for part in ("--set", setting)]
+            command = [sys.executable, "-m", "geoflow", "run", str(video), "-o", str(out / str(count)), "--fresh"]
+            command += ["--pipeline", pipeline, "--address", address, *options]
+            driver = subprocess.Popen(command, stdout=sys.stderr)
+            _sample(driver, RunPaths(out / str(count)), figures, ray)
+            figures.seconds = time.monotonic() - began
+        if driver.returncode:
+            raise RuntimeError(f"the run on {count} frames ended with status {driver.returncode}")
         runs.append(asdict(figures))
         console.print(figures)
     return {"runs": runs, "ratio": runs[-1]["total_mb"] / runs[0]["total_mb"]}
@@ -101,28 +110,26 @@ def long_clip(path: Path, num_frames: int, size: tuple[int, int]) -> Path:
     return path
 
 
-@contextmanager
-def _sampling(paths: RunPaths, figures: MemoryFigures, resources: Callable[[], Any], ray: Any) -> Iterator[None]:
-    stop = threading.Event()
-    paths.events.unlink(missing_ok=True)
-    capacity = resources().get("object_store_memory", 0.0)
-
-    def sample() -> None:
-        while not stop.wait(_SAMPLE_EVERY_S):
-            events = read_events(paths.events) if paths.events.is_file() else []
-            actors = sum(private_bytes(row["pid"]) for row in events if row["event"] == "actor_ready")
-            driver = private_bytes(os.getpid())
-            used = capacity - ray.available_resources().get("object_store_memory", capacity)
-            figures.samples += 1
-            figures.driver_mb = max(figures.driver_mb, driver / 1e6)
-            figures.actors_mb = max(figures.actors_mb, actors / 1e6)
-            figures.total_mb = max(figures.total_mb, (driver + actors) / 1e6)
-            figures.object_store_mb = max(figures.object_store_mb, used / 1e6)
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
+def _sample(driver: subprocess.Popen[bytes], paths: RunPaths, figures: MemoryFigures, ray: Any) -> None:
+    """Until the driver ends, raise every peak of `figures` that memory passes."""
+    paths.events.unlink(missing_ok=True)  # else actors of an earlier run would be looked for
+    capacity = ray.cluster_resources().get("object_store_memory", 0.0)
     try:
-        yield
+        while driver.poll() is None:
+            events = read_events(paths.events) if paths.events.is_file() else []
+            slots = {row["pid"]: row["slot"] for row in events if row["event"] == "actor_ready"}
+            actors = {pid: private_bytes(pid) / 1e6 for pid in slots}
+            own = private_bytes(driver.pid) / 1e6
+            used = (capacity - ray.available_resources().get("object_store_memory", capacity)) / 1e6
+            figures.samples += 1
+            figures.driver_mb = max(figures.driver_mb, own)
+            figures.actors_mb = max(figures.actors_mb, sum(actors.values()))
+            figures.total_mb = max(figures.total_mb, own + sum(actors.values()))
+            figures.object_store_mb = max(figures.object_store_mb, used)
+            for pid, slot in slots.items():
+                figures.actor_mb[slot] = max(figures.actor_mb.get(slot, 0.0), actors[pid])
+            time.sleep(_SAMPLE_EVERY_S)
     finally:
-        stop.set()
-        thread.join()
+        if driver.poll() is None:
+            driver.terminate()
+        driver.wait()

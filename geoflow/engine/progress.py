@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -57,7 +58,7 @@ class ConsoleProgress:
         self._work[name] = row["segments"] * self._num_stages
         self._done[name] = 0
         self._tasks[name] = self._bars.add_task(
-            escape(name), total=self._work[name], detail=f"{row['frames']} frames in {row['segments']} segments"
+            escape(name), total=self._work[name], detail=f"{row['frames']} frames, {row['segments']} segment(s)"
         )
 
     def _on_stage_done(self, row: dict[str, Any]) -> None:
@@ -69,7 +70,8 @@ class ConsoleProgress:
             done, work = sum(self._done.values()), sum(self._work.values())
             elapsed = self._last_line - self._began
             left = elapsed * (work - done) / max(done, 1)
-            self._say(f"{100 * done / work:3.0f}% of {len(self._work)} video(s), about {left:.0f} s left for these")
+            names = escape(", ".join(self._work))
+            self._say(f"[dim]{100 * done / work:3.0f}% of {names}, about {timedelta(seconds=round(left))} left[/]")
 
     def _on_video_complete(self, row: dict[str, Any]) -> None:
         rate = self._frames[row["video"]] / max(row["seconds"], 1e-9)

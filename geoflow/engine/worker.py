@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import os
 import time
@@ -86,6 +88,7 @@ class StageWorker:
             returned = [outcome, *packed, *([_pack_state(stage.state())] if stage.ordered else [])]
         except Exception as error:
             returned = [{"error": describe(error), "pid": os.getpid()}] + [None] * (blank - 1)
+        _give_back_freed_memory()
         return tuple(returned) if len(returned) > 1 else returned[0]
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
@@ -122,6 +125,12 @@ class StageWorker:
             cv2.setNumThreads(self._threads)
         except ImportError:  # not every environment has OpenCV
             pass
+
+
+def _give_back_freed_memory() -> None:
+    """Return freed heap to the system: glibc keeps it, so a worker would grow with the number of segments."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _pack_state(state: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def render(summary: dict[str, Any]) -> RenderableType:
         if name == "seconds":
             value = ", ".join(f"{slot} {seconds:.1f}" for slot, seconds in value.items())
         facts.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    table = Table("dataset", "shape", "dtype", "unit", "KiB")
+    table = Table("dataset", "shape", "dtype", "unit", "KiB", box=None, header_style="bold")
+    table.columns[0].no_wrap = True
     for name, entry in summary["datasets"].items():
         shape = " x ".join(map(str, entry["shape"]))
         table.add_row(name, shape, entry["dtype"], entry["unit"], f"{entry['bytes'] / 1024:,.0f}")
