@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import planes
@@ -131,8 +131,10 @@ def _segment(rgb: np.ndarray) -> Segment:
     return Segment(VideoInfo("v", "v.mp4", "", len(rgb), 30.0, height, width, height, width), 0, 0, len(rgb))
 
 
-def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(clip: Clip) -> None:
-    before = set(os.listdir(tempfile.gettempdir()))
+def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     stage = Colmap()
     found = stage.process(_segment(clip.frames), {"frames.rgb": clip.frames})
     fields.check(found, stage.outputs, who="colmap", num_frames=len(clip.frames))
@@ -148,8 +150,7 @@ def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(clip: Clip) -> Non
     ratio = clip.depth[known] / depth[known]
     assert known.mean() > 0.6
     assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.1
-    left = {name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("geoflow-sfm-")}
-    assert not left
+    assert not list(tmp_path.iterdir())  # the reconstruction's scratch files are gone
 
 
 def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> None:
