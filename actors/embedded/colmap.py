@@ -81,7 +81,7 @@ def _fields(
     return {
         "camera.intrinsics": np.repeat(np.asarray(intrinsics, np.float32)[None], num_frames, axis=0),
         "camera.cam_from_world": poses.astype(np.float32),
-        "camera.depth": depth.astype(np.float16),
+        "camera.depth": depth,
         "camera.valid": valid,
         "camera.motion": np.full(num_frames, code, np.uint8),
     }

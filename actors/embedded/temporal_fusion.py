@@ -45,13 +45,14 @@ class TemporalFusion(Stage):
         height, width = frames.shape[1:3]
         size = WorkingSize.at_most(height, width, self.params.working_size)
         pictures = [size.shrink(rgb) for rgb in frames]
-        fuser = DepthFuser(
+        # The fuser and its flows are let go of before the full-size maps are made.
+        fused = DepthFuser(
             [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures],
             [size.shrink_map(np.where(m, p[..., 2], 0).astype(np.float32)) for p, m in zip(points, masks)],
             size.shrink_intrinsics(intrinsics),
-        )
+        ).run(self.params.passes)
         maps = PointMaps(len(frames), height, width, intrinsics)
-        for i, depth in enumerate(fuser.run(self.params.passes)):
+        for i, depth in enumerate(fused):
             if depth.any():
                 closed = fill(sharpen(depth, pictures[i]), pictures[i])
                 maps.put(i, size.enlarge_depth(closed, pictures[i], frames[i]))

@@ -15,7 +15,8 @@ from geoflow.store.paths import RunPaths
 if TYPE_CHECKING:
     from rich.console import Console
 
-_SAMPLE_EVERY_S = 0.25
+_SAMPLE_EVERY_S = 0.02  # a peak can be as short as the cast of an array
+_LOOK_EVERY = 50  # samples between two looks at who is there and at the object store
 _CLIP_FRAMES = 100  # rendered; longer videos go through it back and forth
 
 
@@ -114,18 +115,20 @@ def _sample(driver: subprocess.Popen[bytes], paths: RunPaths, figures: MemoryFig
     """Until the driver ends, raise every peak of `figures` that memory passes."""
     paths.events.unlink(missing_ok=True)  # else actors of an earlier run would be looked for
     capacity = ray.cluster_resources().get("object_store_memory", 0.0)
+    slots: dict[int, str] = {}  # pid -> slot
     try:
         while driver.poll() is None:
-            events = read_events(paths.events) if paths.events.is_file() else []
-            slots = {row["pid"]: row["slot"] for row in events if row["event"] == "actor_ready"}
+            if figures.samples % _LOOK_EVERY == 0:
+                events = read_events(paths.events) if paths.events.is_file() else []
+                slots = {row["pid"]: row["slot"] for row in events if row["event"] == "actor_ready"}
+                used = (capacity - ray.available_resources().get("object_store_memory", capacity)) / 1e6
+                figures.object_store_mb = max(figures.object_store_mb, used)
             actors = {pid: private_bytes(pid) / 1e6 for pid in slots}
             own = private_bytes(driver.pid) / 1e6
-            used = (capacity - ray.available_resources().get("object_store_memory", capacity)) / 1e6
             figures.samples += 1
             figures.driver_mb = max(figures.driver_mb, own)
             figures.actors_mb = max(figures.actors_mb, sum(actors.values()))
             figures.total_mb = max(figures.total_mb, own + sum(actors.values()))
-            figures.object_store_mb = max(figures.object_store_mb, used)
             for pid, slot in slots.items():
                 figures.actor_mb[slot] = max(figures.actor_mb.get(slot, 0.0), actors[pid])
             time.sleep(_SAMPLE_EVERY_S)

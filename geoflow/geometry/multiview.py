@@ -57,7 +57,7 @@ def multiview_depth(
         masks: (T, H, W) bool, True where to give no depth.
         width: px, working width. sources: how many other frames each frame is compared with.
 
-    Returns (T, H, W) float32; 0 where unknown.
+    Returns (T, H, W) float16, a segment of float32 is large; 0 where unknown.
     """
     num_frames, full_h, full_w = rgb.shape[:3]
     scale = min(1.0, width / full_w)
@@ -79,7 +79,7 @@ def multiview_depth(
         linked[a].append(b)
         linked[b].append(a)
     checked = {t: cross_check(t, small, views, linked[t], k) for t in views}
-    depth = np.zeros((num_frames, full_h, full_w), np.float32)
+    depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, values in checked.items():
         depth[t] = upsample(values, rgb[t])
         if masks is not None:

@@ -143,12 +143,10 @@ def fade(held: Fields, moved: Fields, shared: int) -> Fields:
     now = {name: value[:shared] for name, value in moved.items() if name in FADED}
     faded: Fields = {}
     if "geometry.points" in now:
-        pairs = zip(held["geometry.points"], now["geometry.points"], weight)
-        faded["geometry.points"] = np.stack([alignment.blend_maps(*pair).astype(np.float16) for pair in pairs])
+        faded["geometry.points"] = _fade_maps(held["geometry.points"], now["geometry.points"], weight)
         faded["geometry.mask"] = faded["geometry.points"][..., 2] > 0
     if "camera.depth" in now:
-        pairs = zip(held["camera.depth"], now["camera.depth"], weight)
-        faded["camera.depth"] = np.stack([alignment.blend_maps(*pair).astype(np.float16) for pair in pairs])
+        faded["camera.depth"] = _fade_maps(held["camera.depth"], now["camera.depth"], weight)
     for name in ("geometry.intrinsics", "camera.intrinsics"):
         if name in now:
             faded[name] = _fade_intrinsics(held[name], now[name], weight)
@@ -157,6 +155,13 @@ def fade(held: Fields, moved: Fields, shared: int) -> Fields:
     for side in ("left", "right"):
         if f"hands.{side}.valid" in now:
             faded |= _choose_hand(held, now, weight, f"hands.{side}.")
+    return faded
+
+
+def _fade_maps(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    faded = np.empty_like(after)
+    for i, w in enumerate(weight):
+        faded[i] = alignment.blend_maps(before[i], after[i], w)
     return faded
 
 
