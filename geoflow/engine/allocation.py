@@ -1,0 +1,162 @@
+"""Which models live on which GPU. Pure functions: no Ray, no GPU.
+
+Memory decides how many copies of a model may be *resident*; run tokens decide which of them compute at a moment. A GPU
+has one token, and a call takes its stage's share of it for as long as it runs. So copies beyond what the shares alone
+would allow cost memory but no time, and let work flow to wherever it is needed: a share is not tied to a stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+HEADROOM = 1.25  # copies beyond what the work needs on average: without it, a stage that falls behind cannot catch up
+_TINY = 1e-9
+_EXACT_ITEMS = 24  # up to so many copies a packing is searched exhaustively
+
+
+@dataclass(frozen=True)
+class GpuNeed:
+    """What one GPU stage asks for. Shares and memory are fractions of one GPU."""
+
+    slot: str
+    share: float  # of a GPU's run token, while a call runs
+    memory: float  # resident
+    seconds: float | None  # of one call, relative to the other stages; None: not known yet
+    fixed: int | None = None  # copies, where the user set them
+    ordered: bool = False  # one copy is all it can use
+
+
+def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
+    """The slots resident on each GPU, one entry per copy; None when not even one copy of each fits.
+
+    Copies follow the work: as many as let every stage keep up when all GPUs are busy, with some headroom, or the
+    best rate that memory allows. What memory is left takes one copy of each stage on every GPU, so that no GPU
+    is idle for want of a model. Stages whose work is not known yet count as equal.
+
+    >>> allocate([GpuNeed("a", 0.5, 0.1, 3.0), GpuNeed("b", 0.5, 0.1, 1.0)], gpus=1)
+    [['a', 'a', 'b']]
+    """
+    if not needs or gpus < 1:
+        return [[] for _ in range(gpus)]
+    memory = {need.slot: need.memory for need in needs}
+    counts = _best_counts(needs, gpus)
+    placed = None if counts is None else pack(counts, memory, gpus)
+    if placed is None:
+        return None
+    room = [1.0 - sum(memory[slot] for slot in slots) for slots in placed]
+    for need in needs:
+        if need.fixed is not None or need.ordered:
+            continue
+        for slots, gpu in zip(placed, range(gpus)):
+            if need.slot not in slots and need.memory <= room[gpu] + _TINY:
+                slots.append(need.slot)
+                room[gpu] -= need.memory
+    return [sorted(slots) for slots in placed]
+
+
+def rate(counts: dict[str, int], needs: Sequence[GpuNeed]) -> float:
+    """Calls per unit of time that the slowest stage manages with these copies, tokens aside."""
+    return min(counts[need.slot] / (need.seconds or 1.0) for need in needs)
+
+
+def _best_counts(needs: Sequence[GpuNeed], gpus: int) -> dict[str, int] | None:
+    """Copies of each stage at the highest rate that packs, up to `HEADROOM` times what the tokens allow."""
+    seconds = {need.slot: need.seconds or 1.0 for need in needs}
+    ideal = HEADROOM * gpus / max(_TINY, sum(need.share * seconds[need.slot] for need in needs))
+
+    def counts_at(wanted: float) -> dict[str, int]:
+        return {need.slot: _copies(need, wanted * seconds[need.slot]) for need in needs}
+
+    memory = {need.slot: need.memory for need in needs}
+    if _packs(counts_at(ideal), memory, gpus):
+        return counts_at(ideal)
+    # Only rates at which some stage needs one copy more make a difference; packing is monotone in the rate.
+    most = math.ceil(ideal * max(seconds.values())) + 1
+    steps = sorted({k / s for s in seconds.values() for k in range(1, most) if k / s < ideal})
+    low, high = -1, len(steps) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _packs(counts_at(steps[middle]), memory, gpus):
+            low = middle
+        else:
+            high = middle - 1
+    least = counts_at(steps[low]) if low >= 0 else counts_at(0.0)
+    return least if _packs(least, memory, gpus) else None
+
+
+def _copies(need: GpuNeed, wanted: float) -> int:
+    if need.fixed is not None:
+        return need.fixed
+    return 1 if need.ordered else max(1, math.ceil(wanted - 1e-6))
+
+
+def _packs(counts: dict[str, int], memory: dict[str, float], gpus: int) -> bool:
+    return pack(counts, memory, gpus) is not None
+
+
+def pack(counts: dict[str, int], memory: dict[str, float], gpus: int) -> list[list[str]] | None:
+    """Spread copies over GPUs so that no GPU's memory is exceeded; None where that cannot be done.
+
+    Copies of one stage go to different GPUs as far as possible. Where spreading fails, first-fit decreasing is tried
+    (optimal when sizes divide one another, such as 1/2, 1/4), then, for few copies, every way there is.
+    """
+    if sum(memory[slot] * count for slot, count in counts.items()) > gpus + _TINY:
+        return None
+    items = sorted((slot for slot, count in counts.items() for _ in range(count)), key=lambda s: (-memory[s], s))
+
+    def spread(slots: list[list[str]], room: list[float], slot: str) -> list[int]:
+        return sorted(range(gpus), key=lambda g: (slots[g].count(slot), -room[g]))
+
+    def first_fit(slots: list[list[str]], room: list[float], slot: str) -> list[int]:
+        return list(range(gpus))
+
+    for order in (spread, first_fit):
+        slots: list[list[str]] = [[] for _ in range(gpus)]
+        room = [1.0] * gpus
+        for slot in items:
+            gpu = next((g for g in order(slots, room, slot) if memory[slot] <= room[g] + _TINY), None)
+            if gpu is None:
+                break
+            slots[gpu].append(slot)
+            room[gpu] -= memory[slot]
+        else:
+            return slots
+    return _search(items, memory, gpus) if len(items) <= _EXACT_ITEMS else None
+
+
+def _search(items: list[str], memory: dict[str, float], gpus: int) -> list[list[str]] | None:
+    slots: list[list[str]] = [[] for _ in range(gpus)]
+    room = [1.0] * gpus
+
+    def candidates(slot: str) -> Iterator[int]:
+        seen = set()  # GPUs with equal room are the same choice
+        for gpu in range(gpus):
+            free = round(room[gpu], 6)
+            if memory[slot] <= room[gpu] + _TINY and free not in seen:
+                seen.add(free)
+                yield gpu
+
+    def place(i: int) -> bool:
+        if i == len(items):
+            return True
+        for gpu in candidates(items[i]):
+            slots[gpu].append(items[i])
+            room[gpu] -= memory[items[i]]
+            if place(i + 1):
+                return True
+            slots[gpu].pop()
+            room[gpu] += memory[items[i]]
+        return False
+
+    return slots if place(0) else None
+
+
+def worth_resizing(now: float, then: float, *, remaining: float, load_seconds: float) -> bool:
+    """Whether going from rate `now` to rate `then` (calls/s) saves more over `remaining` calls than loading costs.
+
+    >>> worth_resizing(1.0, 2.0, remaining=100, load_seconds=20), worth_resizing(1.0, 1.1, remaining=100, load_seconds=20)
+    (True, False)
+    """
+    return then > now > 0 and remaining / now - remaining / then > load_seconds
