@@ -33,7 +33,10 @@ class StageSpec(BaseModel):
     optional: bool = Field(False, description="go on without it when it cannot run")
     actors: int | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
     num_cpus: float = Field(1.0, gt=0, description="CPU threads one actor may keep busy")
-    num_gpus: float = Field(0.0, ge=0, description="share of a GPU one actor needs")
+    num_gpus: float = Field(0.0, ge=0, le=1, description="share of a GPU's compute that a running call takes")
+    gpu_memory: float | None = Field(
+        None, gt=0, le=1, description="share of a GPU's memory the loaded model takes; None: as `num_gpus`"
+    )
     weight: float = Field(0.0, ge=0, description="relative work per frame; spare CPUs go where it is largest")
 
     def stage_class(self) -> type[Stage]:

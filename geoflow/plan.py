@@ -24,11 +24,8 @@ def make_plan(
     pipe = Pipeline.load(pipeline, settings)
     stages = [spec.make_stage() for spec in pipe.stages]
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
-    needs = [
-        PoolNeed(s.slot, s.num_cpus, s.num_gpus, s.weight, stage.ordered, s.actors)
-        for s, stage in zip(pipe.stages, stages)
-    ]
-    sizes = size_pools(needs, cpus=os.cpu_count() or 1, gpus=0)
+    needs = [PoolNeed(s.slot, s.num_cpus, s.weight, stage.ordered, s.actors) for s, stage in zip(pipe.stages, stages)]
+    sizes = size_pools(needs, cpus=os.cpu_count() or 1)
     items, rejected = expand_inputs(inputs)
     options = ReadOptions(long_side=getattr(stages[0].params, "long_side", None))
     videos: list[dict[str, Any]] = []

@@ -74,20 +74,25 @@ def count_segments(num_frames: int, size: int, overlap: int) -> int:
 
 
 def plan_segments(video: VideoInfo, size: int, overlap: int) -> Iterator[Segment]:
-    """Cut a video into segments of nearly equal length, one at a time.
+    """Cut a video into full segments, one at a time.
 
-    Lengths differ by at most one stride's rounding, so no short tail is left that has too little motion to
-    work with; no segment is longer than `size`, and neighbours share at least `overlap` frames.
+    All have `size` frames and share `overlap`, whatever the video's length: models see one shape, and the first
+    segments stay what they are when a video grows. What is left goes into the last one; where that would be less
+    than half a segment, too short to have much motion, the last two share their frames evenly.
 
     >>> video = VideoInfo("v", "v.mp4", "", 200, 30.0, 1, 1, 1, 1)
     >>> [(s.start, s.stop) for s in plan_segments(video, size=96, overlap=24)]
-    [(0, 82), (58, 141), (117, 200)]
+    [(0, 96), (72, 168), (144, 200)]
     """
-    num_frames = video.num_frames
+    num_frames, stride = video.num_frames, size - overlap
     count = count_segments(num_frames, size, overlap)
+    last = (count - 1) * stride
+    if count > 1 and num_frames - last < size / 2:
+        before = last - stride
+        last = before + (num_frames - before - overlap) // 2
 
     def start(k: int) -> int:
-        return k * (num_frames - overlap) // count
+        return last if k == count - 1 else k * stride
 
     def stop(k: int) -> int:
         return num_frames if k == count - 1 else start(k + 1) + overlap

@@ -7,12 +7,12 @@ import pytest
 from geoflow.engine.schedule import Kind, PoolNeed, Verdict, judge, may_admit, priority, queue_depth, size_pools
 
 EMBEDDED = [
-    PoolNeed("decode", 1, 0, 0.02, False),
-    PoolNeed("prior", 1, 0, 0.2, False),
-    PoolNeed("geometry", 1, 0, 0.2, False),
-    PoolNeed("camera", 2, 0, 0.3, False),
-    PoolNeed("stitch", 1, 0, 0.0, True),
-    PoolNeed("write", 1, 0, 0.0, True),
+    PoolNeed("decode", 1, 0.02, False),
+    PoolNeed("prior", 1, 0.2, False),
+    PoolNeed("geometry", 1, 0.2, False),
+    PoolNeed("camera", 2, 0.3, False),
+    PoolNeed("stitch", 1, 0.0, True),
+    PoolNeed("write", 1, 0.0, True),
 ]
 
 
@@ -33,28 +33,21 @@ def test_bytes_in_flight_never_exceed_the_budget_once_something_runs() -> None:
 
 @pytest.mark.parametrize("cpus", [1, 2, 8, 16, 64])
 def test_pools_always_fit_at_once(cpus: int) -> None:
-    sizes = size_pools(EMBEDDED, cpus=cpus, gpus=0)
+    sizes = size_pools(EMBEDDED, cpus=cpus)
     assert all(size.actors >= 1 for size in sizes.values())
     assert sum(size.actors * size.cpu_share for size in sizes.values()) <= cpus + 1e-6
     assert all(size.threads <= cpus for size in sizes.values())
 
 
 def test_spare_cpus_go_where_the_work_is() -> None:
-    sizes = size_pools(EMBEDDED, cpus=32, gpus=0)
+    sizes = size_pools(EMBEDDED, cpus=32)
     assert sizes["camera"].actors > sizes["prior"].actors / 2 > 1
     assert sizes["prior"].actors > sizes["decode"].actors
     assert sizes["stitch"].actors == sizes["write"].actors == 1
 
 
-def test_a_gpu_is_never_promised_twice() -> None:
-    needs = [PoolNeed("a", 1, 0.5, 1.0, False), PoolNeed("b", 1, 0.25, 1.0, False)]
-    sizes = size_pools(needs, cpus=64, gpus=2)
-    assert 0.5 * sizes["a"].actors + 0.25 * sizes["b"].actors <= 2
-    assert 0.5 * sizes["a"].actors + 0.25 * sizes["b"].actors > 1.5  # and hardly any is left over
-
-
 def test_the_users_number_stands() -> None:
-    sizes = size_pools([PoolNeed("a", 1, 0, 1.0, False, fixed=3), PoolNeed("b", 1, 0, 1.0, False)], cpus=8, gpus=0)
+    sizes = size_pools([PoolNeed("a", 1, 1.0, False, fixed=3), PoolNeed("b", 1, 1.0, False)], cpus=8)
     assert sizes["a"].actors == 3 and sizes["b"].actors == 5
 
 

@@ -33,6 +33,14 @@ def test_no_short_tail() -> None:
     assert min(lengths) > 48
 
 
+def test_all_but_the_last_two_are_full_and_stay_when_the_video_grows() -> None:
+    for num_frames in (300, 500, 777):
+        segments = list(plan_segments(video(num_frames), 96, 24))
+        assert [len(s) for s in segments[:-2]] == [96] * (len(segments) - 2)
+        longer = list(plan_segments(video(num_frames + 1000), 96, 24))
+        assert [(s.start, s.stop) for s in segments[:-2]] == [(s.start, s.stop) for s in longer[: len(segments) - 2]]
+
+
 def test_planning_is_lazy() -> None:
     plan = plan_segments(video(10**9), 96, 24)
     assert next(plan).stop <= 96  # ten million segments are not made to get one

@@ -106,7 +106,7 @@ def test_plain_h5py_reads_the_file(stored: Path):
         assert "frames/rgb" not in file and "geometry/points" not in file
         assert json.loads(file["camera/motion"].attrs["codes"])["2"] == "still"
         table = file["segments"][()]
-        assert table["start"].tolist() == [0, 8, 17, 25] and table["stop"][-1] == 40
+        assert table["start"].tolist() == [0, 10, 20, 30] and table["stop"][-1] == 40
         assert table["seconds_camera"].tolist() == [1.5] * 4
         assert json.loads(table["ladder"][0]) == {"camera": 1}
         assert np.isnan(table["seam_residual"][0]) and (table["seam_residual"][1:] < 1e-3).all()
@@ -206,7 +206,7 @@ def test_a_missing_segment_is_named(tmp_path: Path, truth: Truth):
     for segment, fields in zip(truth.segments, stitched(truth)):
         if segment.index != 1:
             stage.process(segment, fields)
-    with pytest.raises(StoreError, match="lacks frames 8 to 17"):
+    with pytest.raises(StoreError, match="lacks frames 10 to 20"):
         stage.finish(truth.video, records(truth))
     assert list(RunPaths(tmp_path).finished_parts("clip")) == [0, 2, 3]  # nothing is thrown away
     assert not RunPaths(tmp_path).videos.exists() or not list(RunPaths(tmp_path).videos.iterdir())
@@ -274,7 +274,7 @@ def test_index_and_run(stored: Path, tmp_path: Path):
     assert run.failures == {"no": "zero bytes"} and list(run.videos) == ["clip"]
     with run.videos["clip"] as video:
         assert len(video) == 40
-    assert [row["start"] for row in run.segments] == [0, 8, 17, 25]
+    assert [row["start"] for row in run.segments] == [0, 10, 20, 30]
     assert run.segments[0]["video"] == "clip" and run.segments[0]["seconds_camera"] == 1.5
     assert read_rows(paths.index)[1]["num_frames"] is None
     with pytest.raises(StoreError, match="no columns"):

@@ -156,7 +156,7 @@ def _search(items: list[str], memory: dict[str, float], gpus: int) -> list[list[
 def worth_resizing(now: float, then: float, *, remaining: float, load_seconds: float) -> bool:
     """Whether going from rate `now` to rate `then` (calls/s) saves more over `remaining` calls than loading costs.
 
-    >>> worth_resizing(1.0, 2.0, remaining=100, load_seconds=20), worth_resizing(1.0, 1.1, remaining=100, load_seconds=20)
-    (True, False)
+    >>> [worth_resizing(1.0, then, remaining=100, load_seconds=20) for then in (2.0, 1.1)]
+    [True, False]
     """
     return then > now > 0 and remaining / now - remaining / then > load_seconds

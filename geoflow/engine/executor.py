@@ -1,4 +1,4 @@
-"""The loop that talks to Ray. Every decision it takes is a function of `schedule.py`.
+"""The loop that talks to Ray. Every decision it takes is a function of `schedule.py` or `allocation.py`.
 
 The driver waits on the small outcome of each call and passes the field refs on unread. A field is dropped when
 its last consumer is done. Ordered stages are handed each video's segments one by one; what they carry from one
@@ -11,15 +11,16 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from geoflow.engine import environments, schedule
+from geoflow.engine import schedule
+from geoflow.engine.calls import Call, make_jobs
+from geoflow.engine.fleet import Fleet, Handlers
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
-from geoflow.engine.outcome import outcome_of
-from geoflow.engine.pool import Pool, Worker
+from geoflow.engine.outcome import outcome_of, still_there
+from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
@@ -30,16 +31,7 @@ from geoflow.segments import VideoInfo
 
 Emit = Callable[..., None]  # emit(event, **data)
 
-
-@dataclass(eq=False)
-class Call:
-    """One submitted `process`."""
-
-    node: int
-    run: SegmentRun
-    worker: Worker
-    refs: list[Any]
-    level: int
+_MAX_VIDEO_RESTARTS = 2
 
 
 class Executor:
@@ -60,12 +52,20 @@ class Executor:
         self._emit, self._already_done = emit, already_done
         self._stages = [spec.make_stage() for spec in pipeline.stages]
         self._graph = Graph.build([(s.slot, st, s.optional) for s, st in zip(pipeline.stages, self._stages)])
-        self._pools = self._make_pools(cpus, gpus)
-        self._downstream_first = sorted(self._graph.nodes, key=lambda node: -node.depth)
+        self._handlers: Handlers = {}
+        self._fleet = Fleet(
+            pipeline,
+            self._stages,
+            cpus=cpus,
+            gpus=gpus,
+            least_deadline=limits.least_deadline,
+            handlers=self._handlers,
+            emit=emit,
+            disable=self._disable,
+        )
         self._disabled: dict[int, str] = {}  # node -> why it cannot run at all
         self._ready: list[list[tuple[Any, int, SegmentRun]]] = [[] for _ in self._graph.nodes]
         self._tick = itertools.count()  # breaks ties in the heaps
-        self._pending: dict[Any, Callable[[Any], None]] = {}  # ref -> what to do once it is there
         self._videos: list[VideoRun] = []
         self._finishing: list[VideoRun] = []  # all segments done, a stage's `finish` still to be called
 
@@ -79,7 +79,6 @@ class Executor:
 
         Raises EnvironmentBroken when a stage that is not optional cannot be started.
         """
-        import ray
 
         self._videos = [VideoRun(order, item) for order, item in enumerate(inputs)]
         self._intake = Intake(
@@ -92,55 +91,39 @@ class Executor:
             emit=self._emit,
             fail=self._fail,
         )
-        unfinished = len(self._videos)
         try:
-            for node in range(len(self._pools)):
-                self._start(node)
-            while unfinished:
-                self._pending.update(self._intake.probe_ahead())
+            self._fleet.start()
+            while not all(video.over for video in self._videos):
+                self._handlers.update(self._intake.probe_ahead())
                 for run in self._intake.admit():
                     for row in self._graph.nodes:
                         self._offer(row.index, run)
                 self._dispatch()
-                done, _ = ray.wait(list(self._pending), num_returns=1, timeout=1.0, fetch_local=False)
-                if done:  # whatever else has arrived by now is handled in the same turn
-                    done, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
-                for ref in done:
-                    if (handle := self._pending.pop(ref, None)) is not None:
-                        handle(ref)
-                unfinished = sum(not video.over for video in self._videos)
+                self._await()
+                self._fleet.tick(self._has_work_left, self._segments_left)
             return self._videos
         finally:
-            for pool in self._pools:
-                pool.stop()
+            self._fleet.stop()
 
-    # Pools
+    def _await(self) -> None:
+        """Sleep until something has come back, then handle all that has."""
+        import ray
 
-    def _make_pools(self, cpus: float, gpus: float) -> list[Pool]:
-        specs = self._pipeline.stages
-        needs = [
-            schedule.PoolNeed(s.slot, s.num_cpus, s.num_gpus, s.weight, stage.ordered, s.actors)
-            for s, stage in zip(specs, self._stages)
-        ]
-        sizes = schedule.size_pools(needs, cpus=cpus, gpus=gpus)
-        return [Pool(s, sizes[s.slot], environments.load_runtime_env(s.env) if s.env else {}) for s in specs]
+        refs = list(self._handlers)
+        done, _ = ray.wait(refs, num_returns=1, timeout=self._fleet.next_due(), fetch_local=False)
+        if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
+            done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+        for ref in done:
+            if (handle := self._handlers.pop(ref, None)) is not None:
+                handle(ref)
 
-    def _start(self, node: int) -> None:
-        for worker in self._pools[node].start():
-            self._pending[worker.loading] = partial(self._loaded, node, worker)
+    def _has_work_left(self, node: int) -> bool:
+        if not self._intake.exhausted:
+            return True
+        return any(node not in run.settled for video in self._videos for run in video.open.values())
 
-    def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
-        outcome, pool = outcome_of(ref), self._pools[node]
-        if "error" not in outcome:
-            worker.loading = None
-            self._emit("actor_ready", slot=pool.spec.slot, seconds=outcome["seconds"], pid=outcome["pid"])
-        elif isinstance(outcome["error"].get("exception"), Exception) and pool.spec.env:
-            reason = environments.explain_failure(outcome["error"]["exception"], pool.spec.env)
-            self._disable(node, {**outcome["error"], "message": reason})
-        elif outcome["error"]["kind"] == Kind.DIED and pool.bury(worker):
-            self._start(node)
-        else:
-            self._disable(node, outcome["error"])
+    def _segments_left(self) -> int:
+        return sum(video.num_segments - len(video.records) for video in self._videos if not video.over)
 
     def _disable(self, node: int, error: dict[str, Any]) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""
@@ -193,43 +176,87 @@ class Executor:
     def _dispatch(self) -> None:
         for video in [v for v in self._finishing if not v.over]:
             self._submit_finish(video)
-        for row in self._downstream_first:
-            heap, pool = self._ready[row.index], self._pools[row.index]
-            while heap and (worker := pool.choose(backlog=len(heap))) is not None:
-                _, _, run = heapq.heappop(heap)
-                if not run.video.over:
-                    self._submit(row.index, run, worker)
+        full: set[int] = set()  # nodes with work but no worker for it
+        while True:
+            waiting = [row for row in self._graph.nodes if self._ready[row.index]]
+            able = [row for row in waiting if row.index not in full]
+            if not able:
+                return
+            node = min(able, key=lambda row: self._urgency(row.index)).index
+            slots = frozenset(row.slot for row in waiting)
+            heap = self._ready[node]
+            worker = self._fleet.choose(node, len(heap), heap[0][2].home, slots)
+            if worker is None:
+                full.add(node)
+            elif runs := self._take_runs(node):
+                self._submit(node, runs, worker)
 
-    def _submit(self, node: int, run: SegmentRun, worker: Worker) -> None:
-        row, pool = self._graph.nodes[node], self._pools[node]
-        names, arguments = run.arguments(node, self._graph)
-        state = run.video.state.get(node) if row.ordered else None
-        level = run.ladder.get(row.slot, 0)
-        method = worker.handle.process.options(num_returns=pool.num_returns)
-        refs = method.remote(run.segment, names, level, state, *arguments)
-        call = Call(node, run, worker, refs if isinstance(refs, list) else [refs], level)
-        worker.calls.append(call)
-        run.attempts[node] = run.attempts.get(node, 0) + 1
-        self._pending[call.refs[0]] = partial(self._returned, call)
+    def _urgency(self, node: int) -> tuple[float, int]:
+        row = self._graph.nodes[node]
+        below = [len(self._ready[c]) / max(1, len(self._fleet.pools[c].workers)) for c in self._graph.children[node]]
+        return schedule.urgency(row.depth, below)
+
+    def _take_runs(self, node: int) -> list[SegmentRun]:
+        """The next segment for a node, or several tiny ones to go together."""
+        heap, pool = self._ready[node], self._fleet.pools[node]
+        size = 1
+        if pool.coalesces:
+            size = schedule.batch_size(pool.service.mean, len(heap), len(pool.workers))
+        runs: list[SegmentRun] = []
+        while heap and len(runs) < size:
+            run = heap[0][2]
+            if runs and run.attempts.get(node):  # what failed before goes alone
+                break
+            heapq.heappop(heap)
+            if not run.video.over and run.video.open.get(run.segment.index) is run:
+                runs.append(run)
+                if run.attempts.get(node):
+                    break
+        return runs
+
+    def _submit(self, node: int, runs: list[SegmentRun], worker: Worker) -> None:
+        row, pool = self._graph.nodes[node], self._fleet.pools[node]
+        levels = [run.ladder.get(row.slot, 0) for run in runs]
+        jobs, objects = make_jobs([(r.segment, r.arguments(node, self._graph), lv) for r, lv in zip(runs, levels)])
+        state = self._state_for(node, runs[0]) if row.ordered else None
+        refs = worker.handle.process.options(num_returns=pool.num_returns).remote(jobs, state, *objects)
+        call = Call(node, runs, worker, levels, refs if isinstance(refs, list) else [refs], time.time())
+        self._fleet.take(call)
+        for run in runs:
+            run.attempts[node] = run.attempts.get(node, 0) + 1
+        self._handlers[call.refs[0]] = partial(self._returned, call)
+
+    def _state_for(self, node: int, run: SegmentRun) -> Any:
+        if node not in run.again:
+            run.before[node] = run.video.state.get(node)
+        return run.before[node]
 
     def _returned(self, call: Call, ref: Any) -> None:
-        outcome, run, node = outcome_of(ref), call.run, call.node
-        call.worker.calls.remove(call)
-        if "error" in outcome and outcome["error"]["kind"] == Kind.DIED:
-            self._died(node, call.worker)
-        if run.video.over:
-            return
-        if "error" in outcome:
-            self._failed(call, outcome["error"])
-            return
-        row = self._graph.nodes[node]
-        self._pools[node].succeeded()
+        answer = outcome_of(ref)
+        died = isinstance(answer, dict) and answer["error"]["kind"] == Kind.DIED
+        first_of_dead = died and call.worker in self._fleet.pools[call.node].workers
+        if first_of_dead:
+            self._bury(call)
+        self._fleet.give(call)
+        for i, run in enumerate(call.runs):
+            outcome = answer if isinstance(answer, dict) else answer[i]
+            if run.video.over or run.video.open.get(run.segment.index) is not run:
+                continue
+            if "error" in outcome:
+                self._failed(call, i, outcome["error"])
+            else:
+                self._succeeded(call, i, outcome)
+
+    def _succeeded(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
+        run, row = call.runs[i], self._graph.nodes[call.node]
+        self._fleet.finished(call, outcome["seconds"])
         run.seconds[row.slot] = outcome["seconds"]
-        if row.ordered:
-            run.video.state[node] = call.refs[-1]
-        run.keep(node, dict(zip(row.outputs, call.refs[1:])), outcome["bytes"], self._graph)
+        run.home = call.worker.node
+        if row.ordered and row.index not in run.again:
+            run.video.state[row.index] = call.refs[-1]
+        run.keep(row.index, call.outputs(i, row.outputs), outcome["bytes"], self._graph)
         self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **_plain(outcome))
-        self._settle(node, run)
+        self._settle(row.index, run)
 
     def _settle(self, node: int, run: SegmentRun) -> None:
         """`node` is done with the segment, with or without a result: free, pass on, move the order forward."""
@@ -237,7 +264,9 @@ class Executor:
         run.release(node, self._graph)
         for child in self._graph.children[node]:
             self._offer(child, run)
-        if self._graph.nodes[node].ordered and not run.video.over:
+        if node in run.again:
+            run.again.discard(node)
+        elif self._graph.nodes[node].ordered and not run.video.over:
             run.video.cursor[node] += 1
             if (following := run.video.open.get(run.video.cursor[node])) is not None:
                 self._offer(node, following)
@@ -253,21 +282,21 @@ class Executor:
     def _submit_finish(self, video: VideoRun) -> None:
         """Call the next `finish` of the ordered stages; after the last one the video is complete."""
         node = video.to_finish[0]
-        worker = self._pools[node].choose(backlog=1)
+        worker = self._fleet.choose(node, 1, "", frozenset())
         if worker is None:
             return
         self._finishing.remove(video)
         records = sorted(video.records, key=lambda record: record.index)
         ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
-        self._pending[ref] = partial(self._finished, video, worker)
+        self._handlers[ref] = partial(self._finished, video, worker)
 
     def _finished(self, video: VideoRun, worker: Worker, ref: Any) -> None:
         outcome, node = outcome_of(ref), video.to_finish[0]
         if "error" in outcome:
             error = outcome["error"]
             video.finish_attempts += 1
-            if error["kind"] == Kind.DIED:
-                self._died(node, worker)
+            if error["kind"] == Kind.DIED and worker in self._fleet.pools[node].workers:
+                self._fleet.died(node, worker)
             if error["kind"] == Kind.DIED and video.finish_attempts < self._limits.max_attempts:
                 self._finishing.append(video)
             else:
@@ -283,13 +312,13 @@ class Executor:
 
     # Trouble
 
-    def _failed(self, call: Call, error: dict[str, Any]) -> None:
-        run, row = call.run, self._graph.nodes[call.node]
+    def _failed(self, call: Call, i: int, error: dict[str, Any]) -> None:
+        run, row = call.runs[i], self._graph.nodes[call.node]
         verdict = schedule.judge(
             Kind(error["kind"]),
             attempts=run.attempts[call.node],
             max_attempts=self._limits.max_attempts,
-            level=call.level,
+            level=call.levels[i],
             rungs=len(self._stages[call.node].ladder),
             optional=row.optional,
         )
@@ -309,25 +338,44 @@ class Executor:
         elif verdict is Verdict.SKIP:
             run.notes.append(f"without {row.slot}: {error['message']}")
             self._skip(call.node, run)
+        elif verdict is Verdict.RECOVER:
+            self._recover(call.node, run)
         else:
             if verdict is Verdict.CHEAPER:
-                run.ladder[row.slot] = call.level + 1
+                run.ladder[row.slot] = call.levels[i] + 1
                 run.attempts[call.node] = 0
             self._offer(call.node, run)
 
-    def _died(self, node: int, worker: Worker) -> None:
-        """Replace a dead actor, once; the calls that were queued on it come back here one by one."""
-        pool = self._pools[node]
-        if worker not in pool.workers:
+    def _bury(self, call: Call) -> None:
+        """The worker of a call is dead: replace it. The calls queued behind it come back here one by one."""
+        for waiting in list(call.worker.calls):
+            if waiting is not call:  # they never ran, so this attempt does not count against them
+                for run in waiting.runs:
+                    run.attempts[call.node] -= 1
+        self._fleet.died(call.node, call.worker)
+
+    def _recover(self, node: int, run: SegmentRun) -> None:
+        """Fields went down with a node: compute them again from the nearest ones that survive."""
+        again = run.revive(node, self._graph, still_there)
+        slots = [self._graph.nodes[n].slot for n in sorted(again)]
+        self._emit("fields_lost", video=run.video.name, index=run.segment.index, again=slots)
+        if not again:  # what was lost is not this segment's own: the state it carries on from
+            self._restart(run.video)
             return
-        for waiting in list(worker.calls):  # they never ran, so this attempt does not count against them
-            waiting.run.attempts[node] -= 1
-        slot = pool.spec.slot
-        self._emit("actor_died", slot=slot)
-        if pool.bury(worker):
-            self._start(node)
-        elif not pool.workers:
-            self._disable(node, {"message": f"its actors keep dying ({pool.max_replacements + 1} in a row)"})
+        for n in again:
+            run.attempts[n] = 0
+            self._offer(n, run)
+
+    def _restart(self, video: VideoRun) -> None:
+        """Begin a video anew: what one segment hands to the next was lost with its node."""
+        video.restarts += 1
+        if video.restarts > _MAX_VIDEO_RESTARTS:
+            self._fail(
+                video, {"message": f"nodes of the cluster were lost {video.restarts} times while it was processed"}
+            )
+            return
+        self._intake.again(video)
+        self._emit("video_restarted", video=video.name)
 
     def _fail(self, video: VideoRun, error: dict[str, Any]) -> None:
         """The video ends as failed; what still runs for it is ignored when it comes back."""

@@ -23,9 +23,10 @@ class Limits:
     """How far the engine goes."""
 
     budget_bytes: int  # of segments in flight
-    max_segments: int = 64  # in flight; the byte budget is normally the tighter bound
+    max_segments: int = 1024  # in flight; the byte budget is normally the tighter bound
     max_attempts: int = 3  # calls of one stage on one segment
     probes_ahead: int = 4  # videos probed before their turn
+    least_deadline: float = 300.0  # s; no call counts as hung before
     fail_fast: bool = False
 
 
@@ -93,6 +94,23 @@ class Intake:
         del run.video.open[run.segment.index]
         self._reserved -= run.reserved
         self._in_flight -= 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing will enter any more."""
+        return not (self._unprobed or self._probing or self._active)
+
+    def again(self, video: VideoRun) -> None:
+        """Let a video begin anew: whatever of it is in flight is given up."""
+        for run in list(video.open.values()):
+            self.leave(run)
+        assert video.info is not None  # only a video that was probed has anything to lose
+        video.plan = plan_segments(video.info, self._segment.size, self._segment.overlap)
+        video.upcoming = None
+        video.records, video.state, video.to_finish = [], {}, []
+        video.cursor = dict.fromkeys(video.cursor, 0)
+        if video not in self._active:
+            self._active.appendleft(video)
 
     def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
         self._probing -= 1

@@ -1,4 +1,4 @@
-"""A pool: the Ray actors that run one stage."""
+"""A pool: the Ray actors that run one stage, on their GPUs or on CPUs alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from geoflow.engine.gpus import BOOKED, Gpu
 from geoflow.engine.schedule import PoolSize, queue_depth
 
 if TYPE_CHECKING:
     from geoflow.pipeline import StageSpec
+    from geoflow.stage import Stage
 
 # BLAS and OpenMP libraries read these once, when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_SMOOTHING = 0.2  # weight of the newest call in the running mean
 
 
 @dataclass(eq=False)
@@ -22,47 +25,82 @@ class Worker:
 
     handle: Any
     loading: Any  # the ref of `load`, or None once it came up
+    gpu: Gpu | None = None
+    node: str = ""  # Ray's id of the node it runs on
     calls: deque[Any] = field(default_factory=deque)
+    since: float = 0.0  # when the call at the head of the queue could begin, time.monotonic()
+
+
+@dataclass
+class ServiceTime:
+    """Seconds per segment, as the workers measure them."""
+
+    mean: float | None = None
+    longest: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float) -> None:
+        self.mean = seconds if self.mean is None else (1 - _SMOOTHING) * self.mean + _SMOOTHING * seconds
+        self.longest = max(self.longest, seconds)
+        self.count += 1
 
 
 class Pool:
-    """Starts actors, hands out the one with room, replaces those that die."""
+    """Starts actors, hands out the one with room, forgets those that die."""
 
-    max_replacements = 3  # in a row, without one finished call in between: then the stage itself is at fault
-
-    def __init__(self, spec: StageSpec, size: PoolSize, runtime_env: dict[str, Any]) -> None:
+    def __init__(self, spec: StageSpec, stage: Stage, size: PoolSize, runtime_env: dict[str, Any]) -> None:
         self.spec, self.size = spec, size
+        self.share = spec.num_gpus
         self.workers: list[Worker] = []
-        self._deaths_in_a_row = 0
-        stage = spec.make_stage()
+        self.deaths_in_a_row = 0
+        self.service = ServiceTime()
+        self.load_seconds = 0.0
         self.num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
+        self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
         threads = dict.fromkeys(_THREAD_VARIABLES, str(size.threads))
         self._runtime_env = {**runtime_env, "env_vars": {**threads, **runtime_env.get("env_vars", {})}}
 
-    def start(self) -> list[Worker]:
-        """Start every actor that is missing; returns the new ones, whose `loading` is to be waited for."""
-        new = [self._spawn() for _ in range(self.size.actors - len(self.workers))]
-        self.workers += new
-        return new
+    def spawn(self, gpu: Gpu | None = None) -> Worker:
+        """Start one more actor; its `loading` is to be waited for."""
+        import ray
 
-    def choose(self, backlog: int) -> Worker | None:
-        """The worker with the fewest queued calls that has room for one more."""
+        from geoflow.engine.worker import StageWorker
+
+        options: dict[str, Any] = {"runtime_env": self._runtime_env, "max_restarts": 0, "max_task_retries": 0}
+        if gpu is None:
+            options |= {"num_cpus": self.size.cpu_share}
+        else:  # its CPUs are part of the GPU's placement group
+            options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
+        handle = ray.remote(StageWorker).options(**options).remote(self.spec.backend, self._params, self.size.threads)
+        worker = Worker(handle, loading=handle.load.remote(), gpu=gpu)
+        self.workers.append(worker)
+        return worker
+
+    def choose(self, backlog: int, near: str = "", *, contended: frozenset[Gpu] = frozenset()) -> Worker | None:
+        """The worker to give the next call: one that is idle if there is any, on node `near` if possible.
+
+        A GPU worker must also get its share of the run token, and no second call is queued on it while others wait
+        for that GPU (`contended`): the token then goes to whoever needs it most.
+        """
         up = [w for w in self.workers if w.loading is None]
-        room = [w for w in up if len(w.calls) < queue_depth(backlog, len(up), loading=False)]
-        return min(room, key=lambda w: len(w.calls), default=None)
+        depth = queue_depth(backlog, len(up), loading=False)
+        room = [w for w in up if self._has_room(w, depth, contended)]
+        return min(room, key=lambda w: self._preference(w, near), default=None)
 
-    def succeeded(self) -> None:
-        self._deaths_in_a_row = 0
-
-    def bury(self, worker: Worker) -> bool:
-        """Forget a dead worker. False when too many died in a row for another try to make sense."""
+    def end(self, worker: Worker) -> None:
+        """Stop and forget a worker; its share of the run token is free again."""
         import ray
 
         self.workers.remove(worker)
-        ray.kill(worker.handle, no_restart=True)  # it may only have been out of reach
-        self._deaths_in_a_row += 1
-        return self._deaths_in_a_row <= self.max_replacements
+        if worker.gpu is not None and worker.calls:
+            worker.gpu.give(self.share)
+        ray.kill(worker.handle, no_restart=True)
+
+    def bury(self, worker: Worker) -> None:
+        """Forget a dead worker and make sure that it is dead: it may only have been out of reach."""
+        self.end(worker)
+        self.deaths_in_a_row += 1
 
     def stop(self) -> None:
         import ray
@@ -71,17 +109,11 @@ class Pool:
             ray.kill(worker.handle, no_restart=True)
         self.workers.clear()
 
-    def _spawn(self) -> Worker:
-        import ray
+    def _has_room(self, worker: Worker, depth: int, contended: frozenset[Gpu]) -> bool:
+        if worker.gpu is None or not worker.calls:
+            return len(worker.calls) < depth and (worker.gpu is None or worker.gpu.fits(self.share))
+        return len(worker.calls) < depth and worker.gpu not in contended
 
-        from geoflow.engine.worker import StageWorker
-
-        actor = ray.remote(StageWorker).options(
-            num_cpus=self.size.cpu_share,
-            num_gpus=self.spec.num_gpus,
-            runtime_env=self._runtime_env,
-            max_restarts=0,
-            max_task_retries=0,
-        )
-        handle = actor.remote(self.spec.backend, self._params, self.size.threads)
-        return Worker(handle, loading=handle.load.remote())
+    def _preference(self, worker: Worker, near: str) -> tuple[Any, ...]:
+        # Of the GPUs that fit, the fullest: larger shares still find room on the others.
+        return (len(worker.calls), worker.node != near, worker.gpu.free if worker.gpu else 0.0)

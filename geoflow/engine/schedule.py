@@ -6,6 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
+BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
+MAX_BATCH = 64
+HUNG_FACTOR = 20.0  # times the longest call so far
+MIN_MEASURED = 3  # calls before the longest means anything
+MAX_DEATHS_IN_A_ROW = 3  # without one finished call in between: then the stage itself is at fault
+MAX_RECOVERIES = 8  # of one call's arguments: each is a node lost, and none is the segment's fault
+LAST_STAGE_HUNGER = 0.5  # stages that feed nobody come before those whose children have half a call or more each
+
 
 def priority(video_order: int, segment_index: int, depth: int) -> tuple[int, int, int]:
     """Sort key of a ready task: the oldest segment first, then the stage furthest downstream."""
@@ -49,6 +58,7 @@ class Kind(str, Enum):
     STAGE = "stage"  # the backend raised, or broke the field table
     MEMORY = "memory"  # out of memory, on the host or on the GPU
     DIED = "died"  # the actor's process, or its node, is gone
+    LOST = "lost"  # a field it was to read is gone with its node
     ENVIRONMENT = "environment"  # the actor never came up
 
 
@@ -56,6 +66,7 @@ class Verdict(str, Enum):
     """What to do about it."""
 
     RETRY = "retry"
+    RECOVER = "recover"  # compute what was lost again, then retry
     CHEAPER = "cheaper"  # retry one rung further down the stage's ladder
     SKIP = "skip"  # an optional stage: this segment goes on without its fields
     FAIL = "fail"  # the video is failed with a reason; other inputs go on
@@ -74,18 +85,62 @@ def judge(kind: Kind, *, attempts: int, max_attempts: int, level: int, rungs: in
         return Verdict.FAIL
     if kind is Kind.ENVIRONMENT:
         return give_up
+    if kind is Kind.LOST:
+        return Verdict.RECOVER if attempts < MAX_RECOVERIES else give_up
     if kind is Kind.MEMORY and level < rungs:
         return Verdict.CHEAPER
     return Verdict.RETRY if attempts < max_attempts else give_up
 
 
+def batch_size(seconds: float | None, backlog: int, workers: int) -> int:
+    """How many waiting segments go into one call: more than one only where a call is shorter than Ray's own overhead.
+
+    >>> batch_size(0.5, backlog=100, workers=2), batch_size(0.0001, backlog=100, workers=2), batch_size(None, 9, 1)
+    (1, 50, 1)
+    """
+    if seconds is None or seconds >= COALESCE_BELOW_S:
+        return 1
+    fair = max(1, backlog // max(1, workers))
+    return min(fair, MAX_BATCH, max(1, int(BATCH_S / max(seconds, 1e-6))))
+
+
+def deadline(longest: float, count: int, *, least: float, batch: int = 1) -> float:
+    """Seconds after which a call counts as hung: far beyond anything measured, and unlimited before there is any.
+
+    >>> deadline(3.0, 10, least=60.0), deadline(30.0, 10, least=60.0), deadline(0.0, 0, least=60.0)
+    (60.0, 600.0, inf)
+    """
+    return max(least, HUNG_FACTOR * longest * batch) if count >= MIN_MEASURED else float("inf")
+
+
+def backoff(deaths: int) -> float:
+    """Seconds to wait before an actor is replaced, after so many deaths in a row.
+
+    >>> [backoff(n) for n in (1, 2, 3, 9)]
+    [0.0, 1.0, 2.0, 30.0]
+    """
+    return 0.0 if deaths <= 1 else min(30.0, 2.0 ** (deaths - 2))
+
+
+def urgency(depth: int, downstream_queued: Sequence[float]) -> tuple[float, int]:
+    """Sort key of a stage that has work and could run: which helps the pipeline most now.
+
+    First whoever feeds a stage that is about to run dry: `downstream_queued` are the segments waiting at each stage
+    below, per worker of that stage. Else the furthest downstream, so that segments leave and their memory is free.
+
+    >>> urgency(2, [3.0]) > urgency(1, [0.2])
+    True
+    """
+    hunger = min([min(1.0, queued) for queued in downstream_queued], default=LAST_STAGE_HUNGER)
+    return (hunger, -depth)
+
+
 @dataclass(frozen=True)
 class PoolNeed:
-    """What one stage asks for; `fixed` is the number of actors the user set, if any."""
+    """What one stage asks for; `fixed` is the number of actors where it is settled already."""
 
     slot: str
     num_cpus: float
-    num_gpus: float
     weight: float
     ordered: bool
     fixed: int | None = None
@@ -100,34 +155,30 @@ class PoolSize:
     threads: int
 
 
-def size_pools(needs: Sequence[PoolNeed], *, cpus: float, gpus: float) -> dict[str, PoolSize]:
+def size_pools(needs: Sequence[PoolNeed], *, cpus: float) -> dict[str, PoolSize]:
     """Size every pool so that all of them fit at once: a pool that waits for resources would block the pipeline.
 
-    Each pool gets one actor. Further CPUs go, one actor at a time, to the stage with the most weight per
-    actor; further GPU shares likewise, as long as the GPUs hold them. Ordered stages stay at one actor, as
-    do stages without weight. When even one actor each does not fit, the booked shares shrink together
-    (Ray's CPUs are bookkeeping) and the operating system shares the cores out.
+    Each pool gets one actor, GPU stages as many as `fixed` says. Further CPUs go, one actor at a time, to the stage
+    with the most weight per actor. Ordered stages stay at one actor, as do stages without weight. When even one
+    actor each does not fit, the booked shares shrink together (Ray's CPUs are bookkeeping) and the operating system
+    shares the cores out.
     """
     count = {need.slot: need.fixed or 1 for need in needs}
 
-    def booked(attribute: str) -> float:
-        return sum(getattr(need, attribute) * count[need.slot] for need in needs)
+    def booked() -> float:
+        return sum(need.num_cpus * count[need.slot] for need in needs)
 
     while True:
         growable = [
             need
             for need in needs
-            if need.fixed is None
-            and not need.ordered
-            and need.weight > 0
-            and booked("num_cpus") + need.num_cpus <= cpus
-            and (need.num_gpus == 0 or booked("num_gpus") + need.num_gpus <= gpus)
+            if need.fixed is None and not need.ordered and need.weight > 0 and booked() + need.num_cpus <= cpus
         ]
         if not growable:
             break
         neediest = max(growable, key=lambda need: need.weight / count[need.slot])
         count[neediest.slot] += 1
-    shrink = min(1.0, cpus / max(booked("num_cpus"), 1e-9))
+    shrink = min(1.0, cpus / max(booked(), 1e-9))
     return {
         need.slot: PoolSize(
             actors=count[need.slot],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine.calls import Part
 from geoflow.engine.graph import PROBE, Graph
 from geoflow.inputs import Input
 from geoflow.segments import Segment, VideoInfo
@@ -29,6 +30,7 @@ class VideoRun:
     records: list[SegmentRecord] = field(default_factory=list)
     to_finish: list[int] = field(default_factory=list)  # ordered nodes whose `finish` is still to be called
     finish_attempts: int = 0
+    restarts: int = 0  # times it began anew because what it was carrying was lost
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
@@ -51,53 +53,71 @@ class SegmentRun:
     video: VideoRun
     segment: Segment
     reserved: int = 0  # bytes of the budget this segment holds until it is done
-    refs: dict[tuple[int, str], Any] = field(default_factory=dict)
-    uses: dict[tuple[int, str], int] = field(default_factory=dict)
+    fields: dict[tuple[int, str], Part] = field(default_factory=dict)  # alive
+    made: set[tuple[int, str]] = field(default_factory=set)  # that ever were
     settled: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)  # optional nodes that this segment goes on without
+    again: set[int] = field(default_factory=set)  # nodes to run once more because what they made was lost
+    before: dict[int, Any] = field(default_factory=dict)  # ordered node -> ref of the state it began from
     attempts: dict[int, int] = field(default_factory=dict)
     ladder: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    home: str = ""  # the node of the cluster that computed its latest fields
 
     def ready(self, node: int, graph: Graph) -> bool:
         """Every parent is done, and for an ordered node it is this segment's turn."""
         row = graph.nodes[node]
         if node in self.settled or not row.parents <= self.settled:
             return False
-        return not row.ordered or self.video.cursor[node] == self.segment.index
+        return not row.ordered or node in self.again or self.video.cursor[node] == self.segment.index
 
-    def arguments(self, node: int, graph: Graph) -> tuple[list[str], list[Any]]:
-        """Names and refs of the fields that `node` gets; what an absent stage would give is left out."""
-        names, refs = [], []
+    def arguments(self, node: int, graph: Graph) -> dict[str, Part]:
+        """The fields that `node` gets; what an absent stage would give is left out."""
+        found = {}
         for name, source in graph.nodes[node].sources.items():
-            ref = self.video.probed.get(name) if source == PROBE else self.refs.get((source, name))
-            if ref is not None:
-                names.append(name)
-                refs.append(ref)
-        return names, refs
+            if source != PROBE and (part := self.fields.get((source, name))) is not None:
+                found[name] = part
+            elif source == PROBE and name in self.video.probed:
+                found[name] = Part(self.video.probed[name])
+        return found
 
     def lacks(self, node: int, graph: Graph) -> list[str]:
         """Required inputs of `node` that an absent stage should have given."""
         row = graph.nodes[node]
-        return [n for n in row.required if row.sources.get(n, PROBE) != PROBE and (row.sources[n], n) not in self.refs]
+        given = {name for name in row.required if row.sources.get(name, PROBE) != PROBE}
+        return [name for name in given if (row.sources[name], name) not in self.fields]
 
-    def keep(self, node: int, refs: dict[str, Any], sizes: dict[str, int], graph: Graph) -> None:
-        """Take a node's outputs in, those that someone will read; the others are dropped here and now."""
-        for name, ref in refs.items():
-            takers = graph.consumers.get((node, name), ())
-            if takers and name in sizes:
-                self.refs[node, name] = ref
-                self.uses[node, name] = len(takers)
+    def keep(self, node: int, parts: dict[str, Part], sizes: dict[str, int], graph: Graph) -> None:
+        """Take a node's outputs in, those that someone will still read; the others are dropped here and now."""
+        for name, part in parts.items():
+            if name in sizes:
+                self.made.add((node, name))
+                if not self.settled.issuperset(graph.consumers.get((node, name), ())):
+                    self.fields[node, name] = part
 
     def release(self, node: int, graph: Graph) -> None:
         """`node` is done: drop the fields that nobody else will read."""
         for name, source in graph.nodes[node].sources.items():
-            key = (source, name)
-            if key in self.uses:
-                self.uses[key] -= 1
-                if not self.uses[key]:
-                    del self.uses[key], self.refs[key]
+            if self.settled.issuperset(graph.consumers.get((source, name), ())):
+                self.fields.pop((source, name), None)
+
+    def revive(self, node: int, graph: Graph, alive: Callable[[Any], bool]) -> set[int]:
+        """What must run again so that `node` can: from the nearest fields that survive. Unsettles those nodes."""
+        again: set[int] = set()
+        stack = [node]
+        while stack:
+            for name, source in graph.nodes[stack.pop()].sources.items():
+                key = (source, name)
+                if key not in self.made or (key in self.fields and alive(self.fields[key].ref)):
+                    continue
+                self.fields.pop(key, None)
+                if source not in again:
+                    again.add(source)
+                    stack.append(source)
+        self.settled -= again
+        self.again |= again
+        return again
 
     def record(self) -> SegmentRecord:
         return SegmentRecord(

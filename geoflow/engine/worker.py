@@ -11,10 +11,13 @@ import traceback
 from typing import Any
 
 from geoflow import backends, fields
+from geoflow.engine.calls import Job, open_job
 from geoflow.engine.wire import pack, unpack
 from geoflow.errors import InputError, StageError, StoreError
-from geoflow.segments import Segment, VideoInfo
+from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
+
+_TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory, and trimming takes about a millisecond
 
 
 def classify(error: BaseException) -> str:
@@ -54,22 +57,37 @@ class StageWorker:
         try:
             self._limit_threads()
             self._stage = self._make(0)
-            return {"seconds": time.perf_counter() - began, "pid": os.getpid()}
+            return {"seconds": time.perf_counter() - began, "pid": os.getpid(), "node": _node_id()}
         except Exception as error:
             return {"error": describe(error)}
 
-    def process(self, segment: Segment, names: list[str], level: int, state: Any, *arrays: Any) -> Any:
-        """One segment. Returns (outcome, an array or None per output[, the state of an ordered stage])."""
-        began, cpu_began = time.time(), time.process_time()
+    def process(self, jobs: list[Job], state: Any, *objects: Any) -> Any:
+        """Work on segments one after another.
+
+        Returns (an outcome per job, per output an array or None[, the state of an ordered stage]); with several
+        jobs, a list of arrays per output.
+        """
         stage_class = backends.load(self._backend)
         outputs = (*stage_class.outputs, *stage_class.optional_outputs)
-        blank = 1 + len(outputs) + int(stage_class.ordered)
+        began = time.monotonic()
+        outcomes, results = zip(*[self._one(job, state, objects) for job in jobs])
+        columns = [[result.get(name) for result in results] for name in outputs]
+        returned = [list(outcomes), *(column[0] if len(jobs) == 1 else column for column in columns)]
+        if stage_class.ordered:
+            returned.append(None if "error" in outcomes[0] else _pack_state(self._stage.state()))
+        if time.monotonic() - began > _TRIM_ABOVE_S:
+            _give_back_freed_memory()
+        return tuple(returned) if len(returned) > 1 else returned[0]
+
+    def _one(self, job: Job, state: Any, objects: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Outcome and packed outputs of one segment; {"error": ...} and no outputs when the stage failed."""
+        began, cpu_began = time.time(), time.process_time()
         try:
-            self._use_level(level)
-            stage = self._stage
+            self._use_level(job.level)
+            stage, segment = self._stage, job.segment
             if stage.ordered:
                 stage.restore(_unpack_state(state or {}))
-            result = stage.process(segment, {name: unpack(a) for name, a in zip(names, arrays) if a is not None})
+            result = stage.process(segment, {name: unpack(a) for name, a in open_job(job, objects).items()})
             fields.check(
                 result,
                 stage.outputs,
@@ -77,19 +95,16 @@ class StageWorker:
                 who=f"{stage.slot} ({self._backend}) on {segment}",
                 num_frames=None if stage.ordered else len(segment),
             )
-            outcome = {
-                "began": began,
-                "seconds": time.time() - began,
-                "cpu_seconds": time.process_time() - cpu_began,
-                "bytes": {name: array.nbytes for name, array in result.items()},
-                "pid": os.getpid(),
-            }
-            packed = [pack(result[name]) if name in result else None for name in outputs]
-            returned = [outcome, *packed, *([_pack_state(stage.state())] if stage.ordered else [])]
+            packed = {name: pack(array) for name, array in result.items()}
         except Exception as error:
-            returned = [{"error": describe(error), "pid": os.getpid()}] + [None] * (blank - 1)
-        _give_back_freed_memory()
-        return tuple(returned) if len(returned) > 1 else returned[0]
+            return {"error": describe(error), "pid": os.getpid()}, {}
+        return {
+            "began": began,
+            "seconds": time.time() - began,
+            "cpu_seconds": time.process_time() - cpu_began,
+            "bytes": {name: array.nbytes for name, array in result.items()},
+            "pid": os.getpid(),
+        }, packed
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage."""
@@ -131,6 +146,12 @@ def _give_back_freed_memory() -> None:
     """Return freed heap to the system: glibc keeps it, so a worker would grow with the number of segments."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _node_id() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def _pack_state(state: dict[str, Any]) -> dict[str, Any]:

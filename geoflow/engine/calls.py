@@ -1,0 +1,63 @@
+"""What travels between driver and workers in one call: one segment, or several tiny ones together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoflow.segments import Segment
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where one field of one segment lies: a whole object, or one entry of what a coalesced call returned."""
+
+    ref: Any
+    entry: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One segment's share of a call: `places` says for each name which argument, and which entry of it."""
+
+    segment: Segment
+    names: tuple[str, ...]
+    places: tuple[tuple[int, int | None], ...]
+    level: int
+
+
+@dataclass(eq=False)
+class Call:
+    """One submitted `process`: the node, the segments in it, and the refs of what will come back."""
+
+    node: int
+    runs: list[Any]
+    worker: Any
+    levels: list[int]
+    refs: list[Any] = field(default_factory=list)
+    submitted: float = 0.0
+
+    def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:
+        """The fields of the i-th segment."""
+        entry = None if len(self.runs) == 1 else i
+        return {name: Part(ref, entry) for name, ref in zip(names, self.refs[1:])}
+
+
+def make_jobs(wanted: list[tuple[Segment, dict[str, Part], int]]) -> tuple[list[Job], list[Any]]:
+    """From (segment, fields, ladder level) to jobs and the objects to pass, each object once."""
+    position: dict[Any, int] = {}
+    jobs = []
+    for segment, parts, level in wanted:
+        places = tuple((position.setdefault(part.ref, len(position)), part.entry) for part in parts.values())
+        jobs.append(Job(segment, tuple(parts), places, level))
+    return jobs, list(position)
+
+
+def open_job(job: Job, objects: tuple[Any, ...]) -> dict[str, Any]:
+    """In the worker: the job's fields, still packed; those that do not exist are left out."""
+    found = {}
+    for name, (position, entry) in zip(job.names, job.places):
+        value = objects[position] if entry is None else objects[position][entry]
+        if value is not None:
+            found[name] = value
+    return found
