@@ -48,9 +48,9 @@ class Prior(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        mode: str = param("", "raise, raise-once, die-once, input, wrong-dtype, memory, setup, slow")
+        mode: str = param("", "raise, raise-once, die-once, hang-once, input, wrong-dtype, memory, setup, slow, busy")
         video: str = param("", "only on this video; empty means all")
-        segment: int = param(1, "only on this segment")
+        segment: int = param(1, "only on this segment; -1 means all")
         folder: str = param("", "where 'once' is remembered")
 
     def setup(self) -> None:
@@ -58,7 +58,7 @@ class Prior(Stage):
             raise ImportError("libfancy.so.3: cannot open shared object file")
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        if segment.index == self.params.segment and self.params.video in ("", segment.video.name):
+        if self.params.segment in (-1, segment.index) and self.params.video in ("", segment.video.name):
             self._misbehave(segment)
         frames, height, width, _ = fields["frames.rgb"].shape
         dtype = np.float32 if self.params.mode == "wrong-dtype" else np.float16
@@ -78,8 +78,10 @@ class Prior(Stage):
             raise InputError(f"{segment.video.source}: frame 7 cannot be decoded; re-encode the file")
         if mode == "memory":
             raise MemoryError("CUDA out of memory")
-        if mode == "slow":
-            time.sleep(0.2)
+        if mode == "hang-once" and _once(self.params.folder, "hang"):
+            time.sleep(3600)
+        if mode in ("slow", "busy"):
+            time.sleep(0.2 if mode == "slow" else 0.05)
 
 
 class Sum(Stage):

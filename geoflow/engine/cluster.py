@@ -26,6 +26,7 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[dict[str, f
         yield ray.cluster_resources()
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each process warns of a coming change
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the ledger tells of what fails; Ray would tell it twice
     # A broken environment is tried once, not three times: 17 s until the user hears of it instead of 60.
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")
     address = address or os.environ.get("RAY_ADDRESS")
