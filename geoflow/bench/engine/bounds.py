@@ -1,4 +1,4 @@
-"""What no engine can beat: two lower bounds of a workload's time, and the pools that a fixed allocation does best with."""
+"""What engines are held against: two bounds of a workload's time, and the best pools that stay as they are."""
 
 from __future__ import annotations
 

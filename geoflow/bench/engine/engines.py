@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from geoflow.bench.engine.workloads import Workload
@@ -20,6 +20,7 @@ class Engine:
     batched: bool = False  # takes `Workload.batch` items at a time
     phased: bool = False  # runs stage by stage
     dashboard: bool = False  # lists actors through Ray's dashboard
+    env: dict[str, str] = field(default_factory=dict)  # must be there before Ray starts
     needs: tuple[str, ...] = ()  # modules it cannot do without
 
     def options(self, workload: Workload) -> dict[str, Any]:
@@ -33,7 +34,13 @@ class Engine:
 
 _HERE = __name__.rpartition(".")[0]
 _RAY_DATA: dict[str, Any] = {"module": f"{_HERE}.ray_data", "needs": ("pandas", "pyarrow")}
-_XENNA: dict[str, Any] = {"module": f"{_HERE}.xenna", "dashboard": True, "needs": ("cosmos_xenna", "tqdm")}
+_XENNA: dict[str, Any] = {
+    "module": f"{_HERE}.xenna",
+    "dashboard": True,
+    # It asks for this many actors at a time, and sets the limits itself where it starts Ray.
+    "env": {"RAY_MAX_LIMIT_FROM_API_SERVER": "40000", "RAY_MAX_LIMIT_FROM_DATA_SOURCE": "40000"},
+    "needs": ("cosmos_xenna", "tqdm"),
+}
 
 ENGINES = {
     engine.name: engine

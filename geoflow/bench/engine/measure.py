@@ -56,7 +56,8 @@ def measure(
     try:
         with open(log, "wb") as out:
             command = [python, "-m", "geoflow.bench.engine.child", str(folder)]
-            driver = subprocess.Popen(command, stdout=out, stderr=out, env=environment(), start_new_session=True)
+            env = {**environment(), **engine.env}
+            driver = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
             watched = _watch(driver, timeout)
         path = folder / "result.json"
         result = Result(**json.loads(path.read_text())) if path.is_file() else Result(error=f"ended early, see {log}")

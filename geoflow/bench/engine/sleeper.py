@@ -52,7 +52,6 @@ class Sleeper:
         os.write(self._trace, row.encode())
 
 
-
 def read_trace(path: Path) -> list[tuple[str, str, int, float, float]]:
     """Rows (item number, or "up" for a worker that has loaded; stage; pid; began; ended) in the order of writing."""
     rows = []
