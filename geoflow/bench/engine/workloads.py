@@ -124,4 +124,5 @@ def workload(name: str, items: int | None = None) -> Workload:
     """Look a workload up, with another number of items if given. Raises ConfigError for a name it does not know."""
     if name not in WORKLOADS:
         raise ConfigError(f"unknown workload {name!r}; there are: {', '.join(WORKLOADS)}")
-    return dataclasses.replace(WORKLOADS[name], **({} if items is None else {"items": items}))
+    found = WORKLOADS[name]
+    return found if items is None else dataclasses.replace(found, items=items)
