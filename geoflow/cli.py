@@ -227,6 +227,37 @@ def bench_memory(
     _print_json(found)
 
 
+@bench.command("engine")
+def bench_engine(
+    out: Out = Path("bench/engine"),
+    workloads: Annotated[str, typer.Option(help="names, separated by commas")] = "balanced,skewed,dag,tiny,big",
+    engines: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="of each; the figures are medians")] = 3,
+    items: Annotated[int | None, typer.Option(min=2, help="in place of each workload's own number")] = None,
+    xenna_python: Annotated[
+        str | None, typer.Option(help="interpreter that has cosmos-xenna and what GeoFlow needs; default: this one")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="seconds one run may take")] = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """The executor beside Ray Data, cosmos-xenna and a stage-by-stage script, on pretended GPUs."""
+    from geoflow.bench.engine.engines import ENGINES
+    from geoflow.bench.engine.run import bench_engines
+
+    found = bench_engines(
+        out.resolve(),
+        workloads=workloads.split(","),
+        engines=engines.split(",") if engines else tuple(ENGINES),
+        runs=runs,
+        items=items,
+        xenna_python=xenna_python,
+        timeout=timeout,
+        console=_console(),
+    )
+    if as_json:
+        _print_json(found)
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

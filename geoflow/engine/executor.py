@@ -155,7 +155,10 @@ class Executor:
         )
         if len(video.records) == video.num_segments:
             video.to_finish = [n.index for n in self._graph.nodes if n.ordered]
-            self._finishing.append(video)
+            if video.to_finish:
+                self._finishing.append(video)
+            else:
+                self._complete(video)
 
     # Work
 
@@ -307,8 +310,11 @@ class Executor:
         if video.to_finish:
             self._finishing.append(video)
         else:
-            video.status, video.ended, video.state, video.probed = "complete", time.time(), {}, {}
-            self._emit("video_complete", video=video.name, seconds=video.ended - video.began, **video.result)
+            self._complete(video)
+
+    def _complete(self, video: VideoRun) -> None:
+        video.status, video.ended, video.state, video.probed = "complete", time.time(), {}, {}
+        self._emit("video_complete", video=video.name, seconds=video.ended - video.began, **video.result)
 
     # Trouble
 

@@ -1,0 +1,64 @@
+"""The engines that are compared, and how each is set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoflow.bench.engine.workloads import Workload
+from geoflow.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine with one way of setting it; `module` has the function `drive`."""
+
+    name: str
+    module: str
+    how: str  # the settings, in words, for the table
+    fixed: bool = False  # is given the pools that the simulation finds best, else it sizes them itself
+    batched: bool = False  # takes `Workload.batch` items at a time
+    phased: bool = False  # runs stage by stage
+    dashboard: bool = False  # lists actors through Ray's dashboard
+    env: dict[str, str] = field(default_factory=dict)  # must be there before Ray starts
+    needs: tuple[str, ...] = ()  # modules it cannot do without
+
+    def options(self, workload: Workload) -> dict[str, Any]:
+        """Further arguments of `drive`."""
+        return {"batch": workload.batch} if self.batched else {}
+
+    def suits(self, workload: Workload) -> bool:
+        """Whether there is a point in running it."""
+        return workload.batch > 1 or not self.batched
+
+
+_HERE = __name__.rpartition(".")[0]
+_RAY_DATA: dict[str, Any] = {"module": f"{_HERE}.ray_data", "needs": ("pandas", "pyarrow")}
+_XENNA: dict[str, Any] = {
+    "module": f"{_HERE}.xenna",
+    "dashboard": True,
+    # It asks for this many actors at a time, and sets the limits itself where it starts Ray.
+    "env": {"RAY_MAX_LIMIT_FROM_API_SERVER": "40000", "RAY_MAX_LIMIT_FROM_DATA_SOURCE": "40000"},
+    "needs": ("cosmos_xenna", "tqdm"),
+}
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine("geoflow", f"{_HERE}.geoflow_engine", "sizes itself"),
+        Engine("geoflow-fixed", f"{_HERE}.geoflow_engine", "best fixed pools", fixed=True),
+        Engine("ray-data", how="best fixed pools, one item a block", fixed=True, **_RAY_DATA),
+        Engine("ray-data-auto", how="actor pools from 1 to what fits", **_RAY_DATA),
+        Engine("ray-data-batch", how="best fixed pools, blocks of many items", fixed=True, batched=True, **_RAY_DATA),
+        Engine("xenna", how="best fixed pools, work stealing", fixed=True, **_XENNA),
+        Engine("xenna-auto", how="autoscaled every second", **_XENNA),
+        Engine("staged", f"{_HERE}.staged", "stage by stage, all GPUs for each", phased=True),
+    )
+}
+
+
+def engine(name: str) -> Engine:
+    """Look an engine up. Raises ConfigError for a name it does not know."""
+    if name not in ENGINES:
+        raise ConfigError(f"unknown engine {name!r}; there are: {', '.join(ENGINES)}")
+    return ENGINES[name]

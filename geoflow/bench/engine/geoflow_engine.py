@@ -1,0 +1,111 @@
+"""A workload on GeoFlow's own executor."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from geoflow.bench.engine import sleep_stages
+from geoflow.bench.engine.bounds import Pools
+from geoflow.bench.engine.sleep_stages import END, LEFT, RIGHT, TRUNK
+from geoflow.bench.engine.workloads import Workload
+from geoflow.engine.cluster import object_store_bytes
+from geoflow.engine.executor import Executor
+from geoflow.engine.intake import Limits
+from geoflow.errors import ConfigError
+from geoflow.inputs import Input
+from geoflow.pipeline import Pipeline
+from geoflow.segments import VideoInfo
+
+_FRAMES = 2  # of one segment, the fewest there may be
+_BUDGET_SHARE = 0.6  # of the object store, as in `geoflow run`
+_BACKENDS = {
+    (cls.inputs, cls.outputs[0]): cls.__name__
+    for cls in vars(sleep_stages).values()
+    if isinstance(cls, type) and issubclass(cls, sleep_stages.Sleep) and cls.outputs
+}
+
+
+def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> list[int]:
+    """Run it; returns the items that came out.
+
+    One video stands for the workload and each of its segments for an item. With `pools` None the executor sizes
+    its pools itself, knowing the stages' mean times as a pipeline file's `weight` states them.
+    """
+    import ray
+
+    delivered: list[int] = []
+
+    def emit(event: str, **data: Any) -> None:
+        if event == "segment_complete":
+            delivered.append(data["index"])
+
+    resources = ray.cluster_resources()
+    executor = Executor(
+        pipeline_of(workload, pools, trace, cpus_per_worker),
+        partial(_probe, num_frames=_FRAMES * workload.items, height_width=frame_size(workload)),
+        Limits(budget_bytes=int(object_store_bytes() * _BUDGET_SHARE)),
+        cpus=resources["CPU"],
+        gpus=resources["GPU"],
+        emit=emit,
+    )
+    executor.run([Input(workload.name, workload.name)])
+    return delivered
+
+
+def pipeline_of(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> Pipeline:
+    """The pipeline whose graph is the workload's."""
+    backends = backends_of(workload)
+    stages = [
+        {
+            "slot": stage.name,
+            "backend": f"{sleep_stages.__name__}:{backends[stage.name]}",
+            "params": {"workload": workload.to_json(), "stage": stage.name, "trace": trace},
+            "num_cpus": cpus_per_worker,
+            "num_gpus": stage.gpus,
+            "weight": stage.seconds or 1.0,
+            "actors": pools[stage.name] if pools else None,
+        }
+        for stage in workload.stages
+    ]
+    return Pipeline.from_dict({"name": workload.name, "segment": {"size": _FRAMES, "overlap": 0}, "stages": stages})
+
+
+def backends_of(workload: Workload) -> dict[str, str]:
+    """The class of `sleep_stages` for each stage: the trunk's field is handed on until it forks in two.
+
+    Raises ConfigError when a stage forks into more than two or the branches do not meet in the last stage.
+    """
+    field_of: dict[str, str] = {}
+    backends: dict[str, str] = {}
+    for stage in workload.stages:
+        inputs = tuple(field_of[name] for name in stage.after) or ("video.index",)
+        if stage is workload.stages[-1]:
+            output = END
+        elif len(stage.after) == 1:
+            siblings = [other.name for other in workload.stages if stage.after[0] in other.after]
+            branches = (inputs[0],) if len(siblings) == 1 else (LEFT, RIGHT)
+            output = branches[siblings.index(stage.name)] if len(siblings) <= len(branches) else ""
+        else:
+            output = TRUNK
+        if (inputs, output) not in _BACKENDS:
+            raise ConfigError(f"{workload.name}: {stage.name} would need a sleeping stage from {inputs} to {output!r}")
+        field_of[stage.name], backends[stage.name] = output, _BACKENDS[inputs, output]
+    return backends
+
+
+def frame_size(workload: Workload) -> tuple[int, int]:
+    """Height and width at which one segment's mask has the payload's bytes; every stage must make the same."""
+    sizes = {stage.payload_bytes for stage in workload.stages[:-1]}
+    if len(sizes) != 1 or (pixels := sizes.pop()) % _FRAMES:
+        raise ConfigError(f"{workload.name}: all stages but the last should make arrays of one, even size")
+    return 1, pixels // _FRAMES
+
+
+def _probe(item: Input, num_frames: int, height_width: tuple[int, int]) -> tuple[VideoInfo, dict[str, Any]]:
+    height, width = height_width
+    info = VideoInfo(item.name, item.source, "0", num_frames, 30.0, height, width, height, width)
+    index = np.arange(num_frames)
+    return info, {"video.index": index, "video.pts": index, "video.time": index / 30}

@@ -1,0 +1,189 @@
+"""One run in a process of its own, with a Ray of its own, watched from outside through /proc (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geoflow
+from geoflow.bench.engine.bounds import Pools
+from geoflow.bench.engine.child import Request, Result
+from geoflow.bench.engine.engines import Engine
+from geoflow.bench.engine.figures import times_of
+from geoflow.bench.engine.sleeper import read_trace
+from geoflow.bench.engine.workloads import Workload
+from geoflow.bench.memory import private_bytes
+
+_SAMPLE_EVERY_S = 0.2
+_LOOK_EVERY = 5  # samples between two looks at who is there
+_END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
+
+Process = tuple[int, int]  # pid and start time: the pid alone may be given out again
+
+
+@dataclass
+class Watched:
+    """What was seen of one run from outside."""
+
+    private_peak_bytes: int = 0  # anonymous memory of the driver and all workers, at the worst moment
+    cpu: list[tuple[float, float, float]] = field(default_factory=list)  # time, idle and all ticks of the machine
+    seen: set[Process] = field(default_factory=set)
+    timed_out: bool = False
+
+
+def measure(
+    engine: Engine, workload: Workload, pools: Pools, *, python: str, timeout: float, log: Path
+) -> dict[str, Any]:
+    """Run `workload` once on `engine` with the interpreter `python`; what the run prints goes to `log`.
+
+    Returns figures: those of `Times`, in seconds, and private_mb, store_peak_mb, spilled_mb, cpu_idle (share of the
+    machine's CPU time between the clock's start and the last output), delivered, error ("" when all went well).
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))  # Ray's socket paths must stay short
+    own_pools = pools if engine.fixed else None
+    request = Request(engine.module, workload.to_json(), own_pools, engine.dashboard, engine.options(workload))
+    (folder / "request.json").write_text(json.dumps(asdict(request)))
+    try:
+        with open(log, "wb") as out:
+            command = [python, "-m", "geoflow.bench.engine.child", str(folder)]
+            env = {**environment(), **engine.env}
+            driver = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
+            watched = _watch(driver, timeout)
+        path = folder / "result.json"
+        result = Result(**json.loads(path.read_text())) if path.is_file() else Result(error=f"ended early, see {log}")
+        return _figures(engine, workload, result, watched, folder / "trace")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """That of this process; where GeoFlow is a checkout, another interpreter is told where it stands."""
+    root = Path(geoflow.__file__).parents[1]
+    if not (root / "pyproject.toml").is_file():
+        return dict(os.environ)
+    known = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [known])])}
+
+
+def idle_share(cpu: Sequence[tuple[float, float, float]], began: float, ended: float) -> float | None:
+    """Share of the machine's CPU time that was idle from `began` to `ended`, from samples of (time, idle, all) ticks.
+
+    >>> idle_share([(0.0, 0, 0), (1.0, 50, 100), (2.0, 150, 200), (3.0, 150, 300)], 1.0, 2.0)
+    1.0
+    """
+    inside = [sample for sample in cpu if began <= sample[0] <= ended]
+    if len(inside) < 2 or inside[-1][2] == inside[0][2]:
+        return None
+    return (inside[-1][1] - inside[0][1]) / (inside[-1][2] - inside[0][2])
+
+
+def _figures(engine: Engine, workload: Workload, result: Result, watched: Watched, trace: Path) -> dict[str, Any]:
+    times = times_of(workload, read_trace(trace), result.clock, phased=engine.phased)
+    error = result.error
+    if watched.timed_out:
+        error = "took too long"
+    elif not error and sorted(result.delivered) != list(range(workload.items)):
+        error = f"{len(set(result.delivered))} of {workload.items} items were handed over"
+    return {
+        **times.to_dict(),
+        "delivered": len(set(result.delivered)),
+        "private_mb": watched.private_peak_bytes / 1e6,
+        "store_peak_mb": result.store_peak_bytes / 1e6,
+        "spilled_mb": result.spilled_bytes / 1e6,
+        "cpu_idle": idle_share(watched.cpu, result.clock, result.clock + (times.makespan or 0)),
+        "error": error,
+    }
+
+
+def _watch(driver: subprocess.Popen[bytes], timeout: float) -> Watched:
+    """Sample until the driver and all it started have ended; what does not end by itself is killed."""
+    watched, began, samples = Watched(), time.monotonic(), 0
+    counted: list[int] = []
+    try:
+        while driver.poll() is None:
+            if time.monotonic() - began > timeout:
+                watched.timed_out = True
+                driver.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    driver.wait(_END_WITHIN_S)
+                break
+            if samples % _LOOK_EVERY == 0:
+                family = _descendants(driver.pid)
+                watched.seen |= family
+                counted = [driver.pid, *(pid for pid, _ in family if _is_worker(pid))]
+            samples += 1
+            watched.private_peak_bytes = max(watched.private_peak_bytes, sum(map(private_bytes, counted)))
+            watched.cpu.append((time.time(), *_cpu_ticks()))
+            time.sleep(_SAMPLE_EVERY_S)
+    finally:
+        if driver.poll() is None:
+            driver.kill()
+        driver.wait()
+        _end(watched.seen)
+    return watched
+
+
+def _end(processes: Iterable[Process]) -> None:
+    """Wait for processes to end, and kill those that do not."""
+    deadline = time.monotonic() + _END_WITHIN_S
+    left = {process for process in processes if _start_time(process[0]) == process[1]}
+    while left and time.monotonic() < deadline:
+        time.sleep(_SAMPLE_EVERY_S)
+        left = {process for process in left if _start_time(process[0]) == process[1]}
+    for pid, _ in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(root: int) -> set[Process]:
+    """Every process below `root`."""
+    parents: dict[int, list[Process]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (row := _stat(int(entry))) is not None:
+            parents.setdefault(int(row[1]), []).append((int(entry), int(row[19])))
+    found: set[Process] = set()
+    frontier = [root]
+    while frontier:
+        below = parents.get(frontier.pop(), [])
+        found.update(below)
+        frontier += [pid for pid, _ in below]
+    return found
+
+
+def _is_worker(pid: int) -> bool:
+    """Ray's workers are called `ray::` and what they run, or by their script while they start."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return command.startswith(b"ray::") or b"default_worker.py" in command
+
+
+def _start_time(pid: int) -> int | None:
+    row = _stat(pid)
+    return int(row[19]) if row is not None and row[0] != "Z" else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the third on: state, parent, ...; the 20th of these is the start time."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _cpu_ticks() -> tuple[float, float]:
+    """Idle and all ticks of the machine so far."""
+    with open("/proc/stat") as rows:
+        ticks = [int(value) for value in rows.readline().split()[1:9]]
+    return float(ticks[3] + ticks[4]), float(sum(ticks))

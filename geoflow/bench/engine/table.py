@@ -1,0 +1,57 @@
+"""The rows of the engine bench as a table for the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f}%"
+
+
+_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("startup", "start-up s", _seconds),
+    ("first_output", "first output s", _seconds),
+    ("steady", "steady s", _seconds),
+    ("to_sim", "/ sim", _seconds),
+    ("to_fluid", "/ fluid", _seconds),
+    ("items_per_second", "items/s", _whole),
+    ("makespan", "makespan s", _seconds),
+    ("private_mb", "private MB", _whole),
+    ("store_peak_mb", "store MB", _whole),
+    ("spilled_mb", "spilled MB", _whole),
+    ("cpu_idle", "CPU idle", _share),
+)
+
+
+def render(rows: Sequence[dict[str, Any]]) -> Table:
+    """A section for each workload, its bounds in the heading; what was not measured is left empty."""
+    from rich.table import Table
+
+    table = Table(title="Engines: medians", caption="steady: all the work at the pace after start-up")
+    table.add_column("engine")
+    for _, heading, _ in _COLUMNS:
+        table.add_column(heading, justify="right")
+    table.add_column("delivered", justify="right")
+    workload = None
+    for row in rows:
+        if row["workload"] != workload:
+            workload = row["workload"]
+            table.add_section()
+            table.add_row(f"[bold]{workload}[/]: sim {row['sim']:.2f} s, fluid {row['fluid']:.2f} s")
+        cells = [row["engine"], *(show(row[key]) if row[key] is not None else "" for key, _, show in _COLUMNS)]
+        failed = f", {row['failed_runs']} failed" if row["failed_runs"] else ""
+        table.add_row(*cells, f"{row['delivered'] or 0:.0f}/{row['items']}{failed}")
+    return table

@@ -1,0 +1,77 @@
+"""A workload on cosmos-xenna, with the settings that suit it best.
+
+Xenna hands out GPUs by what NVML reports, so it cannot be given pretended ones; a stage's share of a GPU is booked as
+that share of a CPU instead, on as many CPUs as there are GPUs. It thus need not keep a worker within one GPU. Xenna
+knows only chains: where the workload forks the stages stand one after the other, and a task carries the arrays that
+later stages still read, no others.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from geoflow.bench.engine.bounds import Pools
+from geoflow.bench.engine.sleeper import Sleeper
+from geoflow.bench.engine.workloads import Workload
+
+
+def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> list[int]:
+    """Run it; returns the items that came out. With `pools` None Xenna's autoscaler sizes them, every second."""
+    import ray
+    from cosmos_xenna.pipelines import v1
+
+    # Its monitor looks for a Ray on this machine, and gives up when it finds several.
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    quiet = v1.VerbosityLevel.NONE
+    config = v1.PipelineConfig(
+        return_last_stage_outputs=True,  # small: the last stage makes no array
+        enable_work_stealing=True,
+        cpu_allocation_percentage=workload.gpus / ray.cluster_resources()["CPU"],
+        logging_interval_s=3600,
+        actor_pool_verbosity_level=quiet,
+        monitoring_verbosity_level=quiet,
+        mode_specific=v1.StreamingSpecificSpec(
+            # Its defaults, three minutes each, are longer than a whole run here.
+            autoscale_interval_s=3600 if pools else 1,
+            autoscale_speed_estimation_window_duration_s=10,
+            autoscaler_verbosity_level=quiet,
+            executor_verbosity_level=quiet,
+        ),
+    )
+    make = _stage_class()
+    stages = [
+        v1.StageSpec(make(workload, index, trace), num_workers=pools[stage.name] if pools else None)
+        for index, stage in enumerate(workload.stages)
+    ]
+    tasks = [{"item": item} for item in range(workload.items)]
+    done = v1.run_pipeline(v1.PipelineSpec(input_data=tasks, stages=stages, config=config))
+    return [task["item"] for task in done or []]
+
+
+def _stage_class() -> Any:
+    """Made when called: Xenna is installed in few environments."""
+    from cosmos_xenna.pipelines import v1
+
+    class SleepTasks(v1.Stage):
+        def __init__(self, workload: Workload, index: int, trace: str) -> None:
+            self._workload, self._index, self._trace = workload, index, trace
+
+        @property
+        def required_resources(self) -> Any:
+            return v1.Resources(cpus=self._workload.stages[self._index].gpus)
+
+        def setup(self, worker_metadata: Any) -> None:
+            self._sleeper = Sleeper(self._workload, self._workload.stages[self._index].name, self._trace)
+
+        def process_data(self, in_data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            """Tasks {"item": number, stage: (payload_bytes,) uint8 of each stage whose output travels along}."""
+            stage, keep = self._workload.stages[self._index], self._workload.read_later(self._index)
+            out = []
+            for task in in_data:
+                made = self._sleeper.work(task["item"], [task[name] for name in stage.after])
+                known = {**task, stage.name: made}
+                out.append({"item": task["item"], **{name: known[name] for name in keep}})
+            return out
+
+    return SleepTasks
