@@ -65,6 +65,7 @@ def pipeline_of(workload: Workload, pools: Pools | None, trace: str, cpus_per_wo
             "params": {"workload": workload.to_json(), "stage": stage.name, "trace": trace},
             "num_cpus": cpus_per_worker,
             "num_gpus": stage.gpus,
+            "gpu_memory": stage.memory,
             "weight": stage.seconds or 1.0,
             "actors": pools[stage.name] if pools else None,
         }
