@@ -176,8 +176,20 @@ def verify(
 
 
 @app.command()
+def status(out: Annotated[Path, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
+    """Say where a run stands, also while it goes on: videos, stages, time left."""
+    from geoflow.status import read_status, render_status
+
+    found = read_status(out)
+    if as_json:
+        _print_json(found)
+    else:
+        _stdout().print(render_status(found))
+
+
+@app.command()
 def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
-    """Write OUT/report.html."""
+    """Write OUT/report.html, and OUT/trace.json for ui.perfetto.dev."""
     from geoflow.report import write_report
 
     print(write_report(out))

@@ -18,6 +18,7 @@ from typing import Any
 from geoflow.engine import environments, schedule
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
+from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.probing import Probe
@@ -40,6 +41,12 @@ class Call:
     worker: Worker
     refs: list[Any]
     level: int
+    submitted: float  # s since the epoch
+
+    def told(self) -> dict[str, Any]:
+        """What the ledger says of it, whatever came of it."""
+        attempt = self.run.attempts[self.node]
+        return {"actor": self.worker.number, "level": self.level, "attempt": attempt, "submitted": self.submitted}
 
 
 class Executor:
@@ -73,6 +80,17 @@ class Executor:
     def disabled(self) -> dict[str, str]:
         """Slots of optional stages that could not run, with the reason."""
         return {self._graph.nodes[node].slot: reason for node, reason in self._disabled.items()}
+
+    def load(self) -> Load:
+        """What waits and runs at this moment; another thread may ask."""
+        if not hasattr(self, "_intake"):
+            return Load()
+        load = Load(*self._intake.in_flight)
+        for row, ready, pool in zip(self._graph.nodes, self._ready, self._pools):
+            calls = [len(worker.calls) for worker in tuple(pool.workers)]
+            load.running[row.slot] = sum(count > 0 for count in calls)
+            load.queued[row.slot] = len(ready) + sum(calls) - load.running[row.slot]
+        return load
 
     def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
         """Take every input to `complete`, `skipped` or `failed`; returns them in order.
@@ -133,7 +151,7 @@ class Executor:
         outcome, pool = outcome_of(ref), self._pools[node]
         if "error" not in outcome:
             worker.loading = None
-            self._emit("actor_ready", slot=pool.spec.slot, seconds=outcome["seconds"], pid=outcome["pid"])
+            self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
         elif isinstance(outcome["error"].get("exception"), Exception) and pool.spec.env:
             reason = environments.explain_failure(outcome["error"]["exception"], pool.spec.env)
             self._disable(node, {**outcome["error"], "message": reason})
@@ -207,7 +225,7 @@ class Executor:
         level = run.ladder.get(row.slot, 0)
         method = worker.handle.process.options(num_returns=pool.num_returns)
         refs = method.remote(run.segment, names, level, state, *arguments)
-        call = Call(node, run, worker, refs if isinstance(refs, list) else [refs], level)
+        call = Call(node, run, worker, refs if isinstance(refs, list) else [refs], level, time.time())
         worker.calls.append(call)
         run.attempts[node] = run.attempts.get(node, 0) + 1
         self._pending[call.refs[0]] = partial(self._returned, call)
@@ -220,7 +238,7 @@ class Executor:
         if run.video.over:
             return
         if "error" in outcome:
-            self._failed(call, outcome["error"])
+            self._failed(call, outcome)
             return
         row = self._graph.nodes[node]
         self._pools[node].succeeded()
@@ -228,7 +246,8 @@ class Executor:
         if row.ordered:
             run.video.state[node] = call.refs[-1]
         run.keep(node, dict(zip(row.outputs, call.refs[1:])), outcome["bytes"], self._graph)
-        self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **_plain(outcome))
+        facts = _plain(outcome) | call.told()
+        self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **facts)
         self._settle(node, run)
 
     def _settle(self, node: int, run: SegmentRun) -> None:
@@ -259,13 +278,15 @@ class Executor:
         self._finishing.remove(video)
         records = sorted(video.records, key=lambda record: record.index)
         ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
-        self._pending[ref] = partial(self._finished, video, worker)
+        self._pending[ref] = partial(self._finished, video, worker, time.time())
 
-    def _finished(self, video: VideoRun, worker: Worker, ref: Any) -> None:
+    def _finished(self, video: VideoRun, worker: Worker, submitted: float, ref: Any) -> None:
         outcome, node = outcome_of(ref), video.to_finish[0]
+        call = {"video": video.name, "slot": self._graph.nodes[node].slot, "actor": worker.number}
         if "error" in outcome:
             error = outcome["error"]
             video.finish_attempts += 1
+            self._emit("finish_failed", **call, kind=Kind(error["kind"]).value, message=error["message"])
             if error["kind"] == Kind.DIED:
                 self._died(node, worker)
             if error["kind"] == Kind.DIED and video.finish_attempts < self._limits.max_attempts:
@@ -273,6 +294,7 @@ class Executor:
             else:
                 self._fail(video, error)
             return
+        self._emit("finish_done", **call, submitted=submitted, began=outcome["began"], seconds=outcome["seconds"])
         video.result.update(outcome["result"])
         video.to_finish.pop(0)
         if video.to_finish:
@@ -283,8 +305,8 @@ class Executor:
 
     # Trouble
 
-    def _failed(self, call: Call, error: dict[str, Any]) -> None:
-        run, row = call.run, self._graph.nodes[call.node]
+    def _failed(self, call: Call, outcome: dict[str, Any]) -> None:
+        error, run, row = outcome["error"], call.run, self._graph.nodes[call.node]
         verdict = schedule.judge(
             Kind(error["kind"]),
             attempts=run.attempts[call.node],
@@ -299,7 +321,9 @@ class Executor:
             index=run.segment.index,
             slot=row.slot,
             verdict=verdict.value,
-            attempt=run.attempts[call.node],
+            kind=Kind(error["kind"]).value,
+            **call.told(),
+            **{key: outcome[key] for key in ("began", "seconds") if key in outcome},  # absent when the actor died
             message=error["message"],
             traceback=error.get("traceback", ""),
         )
@@ -323,7 +347,7 @@ class Executor:
         for waiting in list(worker.calls):  # they never ran, so this attempt does not count against them
             waiting.run.attempts[node] -= 1
         slot = pool.spec.slot
-        self._emit("actor_died", slot=slot)
+        self._emit("actor_died", slot=slot, actor=worker.number)
         if pool.bury(worker):
             self._start(node)
         elif not pool.workers:
@@ -347,6 +371,6 @@ class Executor:
 
 
 def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
-    return {key: outcome[key] for key in ("began", "seconds", "cpu_seconds", "pid")} | {
+    return {key: outcome[key] for key in ("began", "seconds", "cpu_seconds")} | {
         "bytes": sum(outcome["bytes"].values())
     }

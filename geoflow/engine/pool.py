@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # BLAS and OpenMP libraries read these once, when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_numbers = itertools.count()
 
 
 @dataclass(eq=False)
@@ -23,6 +25,7 @@ class Worker:
     handle: Any
     loading: Any  # the ref of `load`, or None once it came up
     calls: deque[Any] = field(default_factory=deque)
+    number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may come twice
 
 
 class Pool:

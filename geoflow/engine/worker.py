@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import socket
 import time
 import traceback
 from typing import Any
@@ -50,11 +51,11 @@ class StageWorker:
 
     def load(self) -> dict[str, Any]:
         """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
-        began = time.perf_counter()
+        began = time.time()
         try:
             self._limit_threads()
             self._stage = self._make(0)
-            return {"seconds": time.perf_counter() - began, "pid": os.getpid()}
+            return {"began": began, "seconds": time.time() - began, **_whereabouts()}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -82,20 +83,22 @@ class StageWorker:
                 "seconds": time.time() - began,
                 "cpu_seconds": time.process_time() - cpu_began,
                 "bytes": {name: array.nbytes for name, array in result.items()},
-                "pid": os.getpid(),
             }
             packed = [pack(result[name]) if name in result else None for name in outputs]
             returned = [outcome, *packed, *([_pack_state(stage.state())] if stage.ordered else [])]
         except Exception as error:
-            returned = [{"error": describe(error), "pid": os.getpid()}] + [None] * (blank - 1)
+            outcome = {"error": describe(error), "began": began, "seconds": time.time() - began}
+            returned = [outcome] + [None] * (blank - 1)
         _give_back_freed_memory()
         return tuple(returned) if len(returned) > 1 else returned[0]
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage."""
+        began = time.time()
         try:
             self._stage.restore(_unpack_state(state or {}))
-            return {"result": self._stage.finish(video, records)}
+            result = self._stage.finish(video, records)
+            return {"result": result, "began": began, "seconds": time.time() - began}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -125,6 +128,17 @@ class StageWorker:
             cv2.setNumThreads(self._threads)
         except ImportError:  # not every environment has OpenCV
             pass
+
+
+def _whereabouts() -> dict[str, Any]:
+    """Which process this is, in the words of the system and of Ray (the ids that `ray list actors` shows)."""
+    import ray
+
+    found = {"pid": os.getpid(), "host": socket.gethostname()}
+    if ray.is_initialized():
+        context = ray.get_runtime_context()
+        found |= {"node": context.get_node_id(), "actor_id": context.get_actor_id()}
+    return found
 
 
 def _give_back_freed_memory() -> None:
