@@ -239,6 +239,17 @@ def bench_memory(
     _print_json(found)
 
 
+@bench.command("observation")
+def bench_observation(
+    segments: Annotated[int, typer.Option(min=1, help="segments of the made-up run, three stages each")] = 3000,
+    pause: Annotated[float, typer.Option(min=0, help="seconds the driver sleeps after each segment")] = 0.0,
+) -> None:
+    """CPU time per event of the ledger, the metrics and the progress display; JSON on stdout."""
+    from geoflow.bench.observation import observation
+
+    _print_json(observation(segments, pause))
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

@@ -26,16 +26,17 @@ def test_what_matters_is_on_the_disk_at_once_and_in_order(tmp_path: Path, event:
         assert names(path)[:2] == ["stage_done", event]
 
 
-def test_frequent_events_follow_soon_and_none_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("event", ["stage_done", "segment_complete"])
+def test_frequent_events_follow_soon_and_none_is_lost(tmp_path: Path, event: str) -> None:
     path = tmp_path / "events.jsonl"
     with Ledger(path) as ledger:
         for index in range(2000):
-            ledger.emit("stage_done", index=index)
+            ledger.emit(event, index=index)
         until = time.monotonic() + 20
         while time.monotonic() < until and (not path.exists() or len(names(path)) < 2000):
             time.sleep(0.05)
         assert len(names(path)) == 2000  # without another event to push them
-        ledger.emit("stage_done", index=2000)
+        ledger.emit(event, index=2000)
     assert [row["index"] for row in read_events(path)] == list(range(2001))
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# The one event that can come thousands of times a second. It may wait this long for the thread that writes it, so
-# that its encoding happens while the driver sleeps in `ray.wait`; every other event is on its way to the disk, and
-# all before it, when `emit` returns.
-_FREQUENT = "stage_done"
-_WRITE_EVERY_S = 0.2
+# Events that may come thousands of times a second wait this long for the thread that writes them: encoding many at
+# once costs a third of encoding each in its turn (caches), and happens while the driver sleeps in `ray.wait`. A
+# segment's end is written before `emit` returns, unless another write was so recent that the next is due soon anyway.
+# Every other event is handed to the system, with all before it, when `emit` returns.
+_WAITS_S = {"stage_done": 0.2, "segment_complete": 0.05}
 _RUN_STARTED = b'"event": "run_started"'  # cannot stand inside a JSON string, where quotes are escaped
 
 _encode = json.JSONEncoder(default=str).encode
@@ -29,18 +29,21 @@ class Ledger:
         self._file: BinaryIO | None = None
         self._waiting: deque[dict[str, Any]] = deque()
         self._writing = threading.Lock()
-        self._closing = threading.Event()
+        self._wake = threading.Event()
+        self._closed = False
+        self._written = 0.0  # when, by the monotonic clock
 
     def __enter__(self) -> Ledger:
         self._file = self._path.open("a+b")
         _end_torn_line(self._file)
-        self._closing.clear()
+        self._closed = False
         self._writer = threading.Thread(target=self._keep_writing, name="geoflow-ledger", daemon=True)
         self._writer.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._closing.set()
+        self._closed = True
+        self._wake.set()
         self._writer.join()
         self._write()
         if self._file is not None:
@@ -52,13 +55,19 @@ class Ledger:
         """Record one event; its values must not change afterwards. A full disk costs the record, not the run."""
         row = {"time": round(time.time(), 3), "event": event, **data}
         self._waiting.append(row)
-        if event != _FREQUENT:
-            self._write()
+        if event != "stage_done":
+            if time.monotonic() - self._written >= _WAITS_S.get(event, 0.0):
+                self._write()
+            else:
+                self._wake.set()
         for observe in self._observers:
             observe(row)
 
     def _keep_writing(self) -> None:
-        while not self._closing.wait(_WRITE_EVERY_S):
+        while not self._closed:
+            if self._wake.wait(_WAITS_S["stage_done"]):
+                self._wake.clear()
+                time.sleep(_WAITS_S["segment_complete"])  # for more to come
             self._write()
 
     def _write(self) -> None:
@@ -66,6 +75,7 @@ class Ledger:
             lines = []
             while self._waiting:
                 lines.append(_encode(self._waiting.popleft()) + "\n")
+            self._written = time.monotonic()
             if lines and self._file is not None:
                 try:
                     self._file.write("".join(lines).encode("utf-8", "backslashreplace"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,36 +50,33 @@ class Tally:
     """The events since the last `take`, added up by stage. One thread observes, another takes."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self._service: dict[str, list[float]] = defaultdict(list)
+        self._rows: deque[dict[str, Any]] = deque()
         self._levels: dict[str, int] = {}
-
-    def observe(self, row: dict[str, Any]) -> None:
-        event, slot = row["event"], row.get("slot", "")
-        if event not in ("stage_done", "stage_failed", "finish_done", "actor_died"):
-            return
-        with self._lock:
-            sums = self._sums[slot]
-            sums["busy_seconds"] += row.get("seconds", 0.0)
-            if event == "stage_done":
-                sums["calls"] += 1
-                sums["bytes"] += row["bytes"]
-                self._levels[slot] = row["level"]
-                if len(service := self._service[slot]) < _MOST_SERVICE_TIMES:
-                    service.append(row["seconds"])
-            elif event == "stage_failed":
-                sums["retries"] += row["verdict"] in ("retry", "cheaper")
-            elif event == "actor_died":
-                sums["restarts"] += 1
+        self.observe = self._rows.append  # all that the driver's thread pays for
 
     def take(self) -> tuple[dict[str, dict[str, float]], dict[str, list[float]], dict[str, int]]:
         """Sums and service times by slot since the last call, and the latest ladder levels."""
-        with self._lock:
-            sums, service = dict(self._sums), dict(self._service)
-            self._sums.clear()
-            self._service.clear()
-            return sums, service, dict(self._levels)
+        sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        service: dict[str, list[float]] = defaultdict(list)
+        while self._rows:
+            row = self._rows.popleft()
+            if row["event"] in ("stage_done", "stage_failed", "finish_done", "actor_died"):
+                self._add(row, sums[row["slot"]], service[row["slot"]])
+        return dict(sums), dict(service), dict(self._levels)
+
+    def _add(self, row: dict[str, Any], sums: dict[str, float], service: list[float]) -> None:
+        event = row["event"]
+        sums["busy_seconds"] += row.get("seconds", 0.0)
+        if event == "stage_done":
+            sums["calls"] += 1
+            sums["bytes"] += row["bytes"]
+            self._levels[row["slot"]] = row["level"]
+            if len(service) < _MOST_SERVICE_TIMES:
+                service.append(row["seconds"])
+        elif event == "stage_failed":
+            sums["retries"] += row["verdict"] in ("retry", "cheaper")
+        elif event == "actor_died":
+            sums["restarts"] += 1
 
 
 class Metrics:
