@@ -176,8 +176,20 @@ def verify(
 
 
 @app.command()
+def status(out: Annotated[Path, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
+    """Say where a run stands, also while it goes on: videos, stages, time left."""
+    from geoflow.status import read_status, render_status
+
+    found = read_status(out)
+    if as_json:
+        _print_json(found)
+    else:
+        _stdout().print(render_status(found))
+
+
+@app.command()
 def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
-    """Write OUT/report.html."""
+    """Write OUT/report.html, and OUT/trace.json for ui.perfetto.dev."""
     from geoflow.report import write_report
 
     print(write_report(out))
@@ -256,6 +268,17 @@ def bench_engine(
     )
     if as_json:
         _print_json(found)
+
+
+@bench.command("observation")
+def bench_observation(
+    segments: Annotated[int, typer.Option(min=1, help="segments of the made-up run, three stages each")] = 3000,
+    pause: Annotated[float, typer.Option(min=0, help="seconds the driver sleeps after each segment")] = 0.0,
+) -> None:
+    """CPU time per event of the ledger, the metrics and the progress display; JSON on stdout."""
+    from geoflow.bench.observation import observation
+
+    _print_json(observation(segments, pause))
 
 
 def main() -> NoReturn:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,8 +19,10 @@ from geoflow.engine.cluster import object_store_bytes, ray_cluster
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.ledger import Ledger
+from geoflow.engine.metrics import Metrics
 from geoflow.engine.progress import ConsoleProgress
 from geoflow.engine.state import VideoRun
+from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.inputs import Input, Rejected, expand_inputs
 from geoflow.licences import require_commercial
@@ -126,11 +130,11 @@ def run(
         progress = stack.enter_context(
             ConsoleProgress(console or _stderr(), len(items) + len(rejected), len(pipe.stages))
         )
-        ledger = stack.enter_context(Ledger(paths.events, (progress.observe,)))
+        metrics = Metrics()
+        stack.callback(_write_trace, paths)  # last of all, however the run ends
+        ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
+        stack.enter_context(_recorded(ledger, pipe, items, rejected))
         resources = stack.enter_context(ray_cluster(address))
-        ledger.emit("run_started", pipeline=pipe.name, inputs=len(items), rejected=len(rejected))
-        for entry in rejected:
-            ledger.emit("video_failed", video=entry.source, reason=entry.reason)
         executor = Executor(
             pipe,
             partial(_probe, options=options),
@@ -140,11 +144,38 @@ def run(
             emit=ledger.emit,
             already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
         )
+        stack.enter_context(metrics.export(executor.load))
         videos = executor.run(items)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
         _write_records(paths, result, videos, json.loads(stamp))
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
+
+
+@contextlib.contextmanager
+def _recorded(ledger: Ledger, pipe: Pipeline, items: list[Input], rejected: list[Rejected]) -> Iterator[None]:
+    """Write the run's beginning into the ledger, and its end if that is not the normal one."""
+    ledger.emit(
+        "run_started",
+        pipeline=pipe.name,
+        slots=[spec.slot for spec in pipe.stages],
+        videos=[item.name for item in items],
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+    for entry in rejected:
+        ledger.emit("video_failed", video=entry.source, reason=entry.reason)
+    try:
+        yield
+    except BaseException as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        ledger.emit("run_stopped", reason=reason)
+        raise
+
+
+def _write_trace(paths: RunPaths) -> None:
+    with contextlib.suppress(StoreError, OSError):  # a full disk must not cost the run; `geoflow report` tries again
+        write_trace(paths.events, paths.trace)
 
 
 def _stderr() -> Console:

@@ -28,6 +28,7 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=str(temp),
+        _system_config={"metrics_report_interval_ms": 2000},  # 10 s by default: too long to wait for in a test
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
     )
     yield

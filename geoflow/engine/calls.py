@@ -35,7 +35,13 @@ class Call:
     worker: Any
     levels: list[int]
     refs: list[Any] = field(default_factory=list)
-    submitted: float = 0.0
+    submitted: float = 0.0  # s since the epoch
+
+    def told(self, i: int) -> dict[str, Any]:
+        """What the ledger says of its i-th segment, whatever came of it."""
+        attempt = self.runs[i].attempts[self.node]
+        facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "submitted": self.submitted}
+        return facts | ({"together": len(self.runs)} if len(self.runs) > 1 else {})
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:
         """The fields of the i-th segment."""

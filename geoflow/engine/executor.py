@@ -19,6 +19,7 @@ from geoflow.engine.calls import Call, make_jobs
 from geoflow.engine.fleet import Fleet, Handlers
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
+from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of, still_there
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe
@@ -73,6 +74,16 @@ class Executor:
     def disabled(self) -> dict[str, str]:
         """Slots of optional stages that could not run, with the reason."""
         return {self._graph.nodes[node].slot: reason for node, reason in self._disabled.items()}
+
+    def load(self) -> Load:
+        """What waits and runs at this moment; another thread may ask."""
+        if not hasattr(self, "_intake"):
+            return Load()
+        load = Load(*self._intake.in_flight)
+        for row, ready in zip(self._graph.nodes, self._ready):
+            load.running[row.slot], queued = self._fleet.load(row.index)
+            load.queued[row.slot] = len(ready) + queued
+        return load
 
     def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
         """Take every input to `complete`, `skipped` or `failed`; returns them in order.
@@ -246,7 +257,7 @@ class Executor:
             if run.video.over or run.video.open.get(run.segment.index) is not run:
                 continue
             if "error" in outcome:
-                self._failed(call, i, outcome["error"])
+                self._failed(call, i, outcome)
             else:
                 self._succeeded(call, i, outcome)
 
@@ -258,7 +269,8 @@ class Executor:
         if row.ordered and row.index not in run.again:
             run.video.state[row.index] = call.refs[-1]
         run.keep(row.index, call.outputs(i, row.outputs), outcome["bytes"], self._graph)
-        self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **_plain(outcome))
+        facts = _plain(outcome) | call.told(i)
+        self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **facts)
         self._settle(row.index, run)
 
     def _settle(self, node: int, run: SegmentRun) -> None:
@@ -291,13 +303,15 @@ class Executor:
         self._finishing.remove(video)
         records = sorted(video.records, key=lambda record: record.index)
         ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
-        self._handlers[ref] = partial(self._finished, video, worker)
+        self._handlers[ref] = partial(self._finished, video, worker, time.time())
 
-    def _finished(self, video: VideoRun, worker: Worker, ref: Any) -> None:
+    def _finished(self, video: VideoRun, worker: Worker, submitted: float, ref: Any) -> None:
         outcome, node = outcome_of(ref), video.to_finish[0]
+        call = {"video": video.name, "slot": self._graph.nodes[node].slot, "actor": worker.number}
         if "error" in outcome:
             error = outcome["error"]
             video.finish_attempts += 1
+            self._emit("finish_failed", **call, kind=Kind(error["kind"]).value, message=error["message"])
             if error["kind"] == Kind.DIED and worker in self._fleet.pools[node].workers:
                 self._fleet.died(node, worker)
             if error["kind"] == Kind.DIED and video.finish_attempts < self._limits.max_attempts:
@@ -305,6 +319,7 @@ class Executor:
             else:
                 self._fail(video, error)
             return
+        self._emit("finish_done", **call, submitted=submitted, began=outcome["began"], seconds=outcome["seconds"])
         video.result.update(outcome["result"])
         video.to_finish.pop(0)
         if video.to_finish:
@@ -318,8 +333,8 @@ class Executor:
 
     # Trouble
 
-    def _failed(self, call: Call, i: int, error: dict[str, Any]) -> None:
-        run, row = call.runs[i], self._graph.nodes[call.node]
+    def _failed(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
+        error, run, row = outcome["error"], call.runs[i], self._graph.nodes[call.node]
         verdict = schedule.judge(
             Kind(error["kind"]),
             attempts=run.attempts[call.node],
@@ -334,7 +349,9 @@ class Executor:
             index=run.segment.index,
             slot=row.slot,
             verdict=verdict.value,
-            attempt=run.attempts[call.node],
+            kind=Kind(error["kind"]).value,
+            **call.told(i),
+            **{key: outcome[key] for key in ("began", "seconds") if key in outcome},  # absent when the actor died
             message=error["message"],
             traceback=error.get("traceback", ""),
         )
@@ -401,6 +418,6 @@ class Executor:
 
 
 def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
-    return {key: outcome[key] for key in ("began", "seconds", "cpu_seconds", "pid")} | {
+    return {key: outcome[key] for key in ("began", "seconds", "cpu_seconds")} | {
         "bytes": sum(outcome["bytes"].values())
     }

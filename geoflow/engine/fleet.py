@@ -116,11 +116,17 @@ class Fleet:
         """Replace a dead actor; at once the first time, later and later when they keep dying."""
         pool = self.pools[node]
         pool.bury(worker)
-        self._emit("actor_died", slot=pool.spec.slot, in_a_row=pool.deaths_in_a_row)
+        self._emit("actor_died", slot=pool.spec.slot, actor=worker.number, in_a_row=pool.deaths_in_a_row)
         if pool.deaths_in_a_row <= schedule.MAX_DEATHS_IN_A_ROW:
             self._later(schedule.backoff(pool.deaths_in_a_row), partial(self._spawn, node, worker.gpu))
         elif not pool.workers:
             self._disable(node, {"message": f"its actors keep dying ({pool.deaths_in_a_row} in a row)"})
+
+    def load(self, node: int) -> tuple[int, int]:
+        """Calls of a node that run, and that wait behind them; another thread may ask."""
+        calls = [len(worker.calls) for worker in tuple(self.pools[node].workers)]
+        running = sum(count > 0 for count in calls)
+        return running, sum(calls) - running
 
     def next_due(self) -> float:
         """Seconds until `tick` has something to do."""
@@ -182,7 +188,7 @@ class Fleet:
         if "error" not in outcome:
             worker.loading, worker.node = None, outcome["node"]
             pool.load_seconds = max(pool.load_seconds, outcome["seconds"])
-            self._emit("actor_ready", slot=pool.spec.slot, seconds=outcome["seconds"], pid=outcome["pid"])
+            self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
         elif isinstance(outcome["error"].get("exception"), Exception) and pool.spec.env:
             reason = environments.explain_failure(outcome["error"]["exception"], pool.spec.env)
             self._disable(node, {**outcome["error"], "message": reason})
@@ -207,7 +213,7 @@ class Fleet:
                 segments = len(worker.calls[0].runs)
                 limit = schedule.deadline(service.longest, service.count, least=self._least_deadline, batch=segments)
                 if now - worker.since > limit:
-                    self._emit("actor_hung", slot=pool.spec.slot, seconds=now - worker.since, longest=service.longest)
+                    self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=now - worker.since)
                     worker.since = now
                     ray.kill(worker.handle, no_restart=True)  # its calls come back as died
 

@@ -53,6 +53,11 @@ class Intake:
         self._reserved = 0  # bytes promised to the segments in flight
         self._in_flight = 0
 
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """Segments that were admitted and have not left, and the bytes promised to them."""
+        return self._in_flight, self._reserved
+
     def probe_ahead(self) -> dict[Any, Callable[[Any], None]]:
         """Start probes; returns what to wait for and what to do then."""
         started: dict[Any, Callable[[Any], None]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # BLAS and OpenMP libraries read these once, when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_numbers = itertools.count()
 _SMOOTHING = 0.2  # weight of the newest call in the running mean
 
 
@@ -28,6 +30,7 @@ class Worker:
     gpu: Gpu | None = None
     node: str = ""  # Ray's id of the node it runs on
     calls: deque[Any] = field(default_factory=deque)
+    number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may come twice
     since: float = 0.0  # when the call at the head of the queue could begin, time.monotonic()
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _LINE_EVERY_S = 20.0
+_DRAW_EVERY_S = 0.1  # moving a bar costs more than recording the call that moved it
 
 
 class ConsoleProgress:
@@ -35,6 +36,7 @@ class ConsoleProgress:
         self._work: dict[str, float] = {}  # video -> stage calls expected
         self._done: dict[str, int] = {}
         self._over = 0
+        self._drawn = 0.0
         self._began = self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleProgress:
@@ -64,14 +66,20 @@ class ConsoleProgress:
     def _on_stage_done(self, row: dict[str, Any]) -> None:
         name = row["video"]
         self._done[name] += 1
-        self._bars.advance(self._tasks[name])
-        if not self._live and time.monotonic() - self._last_line > _LINE_EVERY_S:
-            self._last_line = time.monotonic()
-            done, work = sum(self._done.values()), sum(self._work.values())
-            elapsed = self._last_line - self._began
-            left = elapsed * (work - done) / max(done, 1)
-            names = escape(", ".join(self._work))
-            self._say(f"[dim]{100 * done / work:3.0f}% of {names}, about {timedelta(seconds=round(left))} left[/]")
+        now = time.monotonic()
+        if self._live and now - self._drawn > _DRAW_EVERY_S:
+            self._drawn = now
+            for video, task in self._tasks.items():
+                self._bars.update(task, completed=self._done[video])
+        elif not self._live and now - self._last_line > _LINE_EVERY_S:
+            self._last_line = now
+            self._say_how_far()
+
+    def _say_how_far(self) -> None:
+        done, work = sum(self._done.values()), sum(self._work.values())
+        left = (self._last_line - self._began) * (work - done) / max(done, 1)
+        names = escape(", ".join(self._work))
+        self._say(f"[dim]{100 * done / work:3.0f}% of {names}, about {timedelta(seconds=round(left))} left[/]")
 
     def _on_video_complete(self, row: dict[str, Any]) -> None:
         rate = self._frames[row["video"]] / max(row["seconds"], 1e-9)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import socket
 import time
 import traceback
 from typing import Any
@@ -53,11 +54,11 @@ class StageWorker:
 
     def load(self) -> dict[str, Any]:
         """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
-        began = time.perf_counter()
+        began = time.time()
         try:
             self._limit_threads()
             self._stage = self._make(0)
-            return {"seconds": time.perf_counter() - began, "pid": os.getpid(), "node": _node_id()}
+            return {"began": began, "seconds": time.time() - began, **_whereabouts()}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -97,20 +98,21 @@ class StageWorker:
             )
             packed = {name: pack(array) for name, array in result.items()}
         except Exception as error:
-            return {"error": describe(error), "pid": os.getpid()}, {}
+            return {"error": describe(error), "began": began, "seconds": time.time() - began}, {}
         return {
             "began": began,
             "seconds": time.time() - began,
             "cpu_seconds": time.process_time() - cpu_began,
             "bytes": {name: array.nbytes for name, array in result.items()},
-            "pid": os.getpid(),
         }, packed
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage."""
+        began = time.time()
         try:
             self._stage.restore(_unpack_state(state or {}))
-            return {"result": self._stage.finish(video, records)}
+            result = self._stage.finish(video, records)
+            return {"result": result, "began": began, "seconds": time.time() - began}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -148,10 +150,13 @@ def _give_back_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _node_id() -> str:
+def _whereabouts() -> dict[str, Any]:
+    """Which process this is, in the words of the system and of Ray (the ids that `ray list actors` shows)."""
     import ray
 
-    return ray.get_runtime_context().get_node_id()
+    context = ray.get_runtime_context()
+    where = {"pid": os.getpid(), "host": socket.gethostname()}
+    return {**where, "node": context.get_node_id(), "actor_id": context.get_actor_id()}
 
 
 def _pack_state(state: dict[str, Any]) -> dict[str, Any]:

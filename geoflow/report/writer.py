@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from geoflow.engine.trace import write_trace
 from geoflow.errors import GeoFlowError
 from geoflow.report import markup
 from geoflow.report.markup import number, text
 from geoflow.report.score_section import read_scores
+from geoflow.report.timeline_section import timeline_section
 from geoflow.report.video_section import stage_seconds, video_section
 from geoflow.store.run import Run, load_run
 from geoflow.store.whole import write_whole
@@ -19,7 +21,7 @@ _MOST_VIDEOS = 20  # shown with pictures; a report of thousands would not open
 
 
 def write_report(out_dir: str | os.PathLike[str]) -> Path:
-    """Write the report of a finished run; returns its path.
+    """Write the report of a finished run, and the trace of its calls beside it; returns the report's path.
 
     Raises StoreError when the folder is not a run's, or the disk refuses.
     """
@@ -33,7 +35,9 @@ def write_report(out_dir: str | os.PathLike[str]) -> Path:
         body.append(
             f'<p class="soft">{len(complete) - _MOST_VIDEOS} more videos are listed above without pictures.</p>'
         )
-    body.append(_work(run))
+    body += [timeline_section(run.paths), _work(run)]
+    if run.paths.events.is_file():
+        write_trace(run.paths.events, run.paths.trace)
     page = markup.page(f"GeoFlow: {run.paths.root.resolve().name}", "".join(body))
     write_whole(run.paths.report, page.encode("utf-8", errors="replace"))
     return run.paths.report

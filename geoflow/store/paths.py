@@ -53,6 +53,10 @@ class RunPaths:
         return self.root / "events.jsonl"
 
     @property
+    def trace(self) -> Path:
+        return self.root / "trace.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,14 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a small file so that `path` appears whole or not at all. Raises StoreError."""
     with _whole(path) as draft, open(draft, "wb") as file:
         file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_whole_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text as it is made, so that `path` appears whole or not at all. Raises StoreError."""
+    with _whole(path) as draft, open(draft, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,0 +1,138 @@
+"""What Prometheus sees of a run: figures per stage through `ray.util.metrics`, on every node's metrics port.
+
+The ledger's events only change plain numbers here; a thread hands them to Ray once a second, so that a run of
+thousands of calls per second pays for a few dozen records per second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_EXPORT_EVERY_S = 1.0
+# Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
+_MOST_SERVICE_TIMES = 50
+_SERVICE_BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+
+COUNTERS = {
+    "calls": "calls that succeeded",
+    "busy_seconds": "seconds that actors worked, failed calls included",
+    "bytes": "bytes of fields given",
+    "retries": "failed calls that were tried again",
+    "restarts": "actors that died",
+}
+STAGE_GAUGES = {
+    "queued": "segments that wait for an actor",
+    "running": "actors at work",
+    "ladder_level": "level of the stage's ladder in its latest call; 0 is the full setting",
+}
+RUN_GAUGES = {
+    "segments_in_flight": "segments between admission and their last stage",
+    "bytes_in_flight": "bytes of the object store promised to them",
+}
+
+
+@dataclass
+class Load:
+    """What waits and runs in an executor at one moment."""
+
+    segments_in_flight: int = 0
+    bytes_in_flight: int = 0
+    queued: dict[str, int] = field(default_factory=dict)  # by slot
+    running: dict[str, int] = field(default_factory=dict)
+
+
+class Tally:
+    """The events since the last `take`, added up by stage. One thread observes, another takes."""
+
+    def __init__(self) -> None:
+        self._rows: deque[dict[str, Any]] = deque()
+        self._levels: dict[str, int] = {}
+        self.observe = self._rows.append  # all that the driver's thread pays for
+
+    def take(self) -> tuple[dict[str, dict[str, float]], dict[str, list[float]], dict[str, int]]:
+        """Sums and service times by slot since the last call, and the latest ladder levels."""
+        sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        service: dict[str, list[float]] = defaultdict(list)
+        while self._rows:
+            row = self._rows.popleft()
+            if row["event"] in ("stage_done", "stage_failed", "finish_done", "actor_died"):
+                self._add(row, sums[row["slot"]], service[row["slot"]])
+        return dict(sums), dict(service), dict(self._levels)
+
+    def _add(self, row: dict[str, Any], sums: dict[str, float], service: list[float]) -> None:
+        event = row["event"]
+        sums["busy_seconds"] += row.get("seconds", 0.0)
+        if event == "stage_done":
+            sums["calls"] += 1
+            sums["bytes"] += row["bytes"]
+            self._levels[row["slot"]] = row["level"]
+            if len(service) < _MOST_SERVICE_TIMES:
+                service.append(row["seconds"])
+        elif event == "stage_failed":
+            sums["retries"] += row["verdict"] in ("retry", "cheaper")
+        elif event == "actor_died":
+            sums["restarts"] += 1
+
+
+class Metrics:
+    """Observes the ledger and exports; `export` needs a running Ray."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self.observe = self._tally.observe
+
+    @contextlib.contextmanager
+    def export(self, load: Callable[[], Load]) -> Iterator[None]:
+        """Hand the figures to Ray every second until the block ends; `load` is asked as often."""
+        records, ended = _Records(), threading.Event()
+
+        def keep_exporting() -> None:
+            while not ended.wait(_EXPORT_EVERY_S):
+                records.update(self._tally, load())
+
+        thread = threading.Thread(target=keep_exporting, name="geoflow-metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            final = load()
+            records.update(
+                self._tally, Load(queued=dict.fromkeys(final.queued, 0), running=dict.fromkeys(final.running, 0))
+            )
+
+
+class _Records:
+    """The metrics as Ray knows them."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge, Histogram
+
+        tags = ("slot",)
+        self._counters = {name: Counter(f"geoflow_stage_{name}", text, tags) for name, text in COUNTERS.items()}
+        self._gauges = {name: Gauge(f"geoflow_stage_{name}", text, tags) for name, text in STAGE_GAUGES.items()}
+        self._run = {name: Gauge(f"geoflow_{name}", text) for name, text in RUN_GAUGES.items()}
+        self._service = Histogram(
+            "geoflow_stage_service_seconds", "seconds of one successful call", _SERVICE_BOUNDS_S, tags
+        )
+
+    def update(self, tally: Tally, load: Load) -> None:
+        sums, service, levels = tally.take()
+        for slot, row in sums.items():
+            for name, value in row.items():
+                if value > 0:
+                    self._counters[name].inc(value, {"slot": slot})
+        for slot, times in service.items():
+            for seconds in times:
+                self._service.observe(seconds, {"slot": slot})
+        for name, by_slot in (("queued", load.queued), ("running", load.running), ("ladder_level", levels)):
+            for slot, value in by_slot.items():
+                self._gauges[name].set(value, {"slot": slot})
+        self._run["segments_in_flight"].set(load.segments_in_flight)
+        self._run["bytes_in_flight"].set(load.bytes_in_flight)

@@ -1,0 +1,180 @@
+"""The timeline of a run, rebuilt from its ledger: who worked on what and when, and what each stage cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+# Times are seconds since the epoch: `time` and `submitted` by the driver's clock, `began` by that of the actor's node.
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One call of an actor. `segment` is -1 for what belongs to no segment."""
+
+    kind: str  # load, process or finish
+    slot: str
+    actor: int
+    video: str
+    segment: int
+    submitted: float
+    began: float
+    seconds: float
+    good: bool = True
+    level: int = 0  # of the stage's ladder
+    attempt: int = 1
+    bytes: int = 0  # of its outputs
+
+    @property
+    def ended(self) -> float:
+        return self.began + self.seconds
+
+    @property
+    def waited(self) -> float:
+        """Seconds between the driver's submitting it and its beginning; clocks that disagree make it no negative."""
+        return max(0.0, self.began - self.submitted)
+
+
+@dataclass(slots=True)
+class ActorRow:
+    """One actor's life: `died` is None for one that saw the run's end."""
+
+    slot: str
+    actor: int
+    where: str  # process and host
+    ready: float
+    died: float | None = None
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def busy_seconds(self) -> float:
+        return sum(span.seconds for span in self.spans if span.kind != "load")
+
+    def busy_share(self, run_ended: float) -> float:
+        """Share of its time between being ready and its death, or the run's end, in which it worked."""
+        there = (self.died or run_ended) - self.ready
+        return min(1.0, self.busy_seconds / there) if there > 0 else 0.0
+
+
+@dataclass(slots=True)
+class StageRow:
+    """What one stage did in the run."""
+
+    slot: str
+    failures: int = 0
+    retries: int = 0  # failures that led to another attempt
+    restarts: int = 0  # actors that died
+    bytes: int = 0
+    level: int = 0  # the lowest rung of its ladder that was used
+    busy_seconds: float = 0.0  # failed calls and `finish` included
+    service: list[float] = field(default_factory=list)  # seconds of each call that succeeded
+    waits: list[float] = field(default_factory=list)  # seconds each of them waited on its actor's queue
+
+    @property
+    def calls(self) -> int:
+        return len(self.service)
+
+    def summary(self) -> dict[str, Any]:
+        """The row as plain numbers."""
+        return {
+            "slot": self.slot,
+            "calls": self.calls,
+            "busy_seconds": self.busy_seconds,
+            "mean_seconds": statistics.fmean(self.service) if self.service else None,
+            "median_seconds": quantile(self.service, 0.5),
+            "p95_seconds": quantile(self.service, 0.95),
+            "median_wait_seconds": quantile(self.waits, 0.5),
+            "bytes": self.bytes,
+            "failures": self.failures,
+            "retries": self.retries,
+            "restarts": self.restarts,
+            "ladder_level": self.level,
+        }
+
+
+@dataclass(slots=True)
+class Timeline:
+    """One run: its actors in the order of the pipeline, its stages by slot."""
+
+    began: float
+    ended: float  # of the last thing known
+    actors: list[ActorRow]
+    stages: dict[str, StageRow]
+
+
+def quantile(values: list[float], share: float) -> float | None:
+    """The nearest-rank quantile; None of nothing.
+
+    >>> quantile([3, 1, 2, 4], 0.5), quantile([3, 1, 2, 4], 0.95)
+    (2, 4)
+    """
+    if not values:
+        return None
+    rank = -(-len(values) * share // 1)  # rounded up
+    return sorted(values)[max(0, int(rank) - 1)]
+
+
+def span_of(row: dict[str, Any]) -> Span | None:
+    """The call that an event tells of; None for other events, and for calls that never came back."""
+    kind = {"actor_ready": "load", "finish_done": "finish", "stage_done": "process", "stage_failed": "process"}.get(
+        row["event"]
+    )
+    if kind is None or "began" not in row or "actor" not in row:
+        return None
+    return Span(
+        kind,
+        row["slot"],
+        row["actor"],
+        row.get("video", ""),
+        row.get("index", -1),
+        row.get("submitted", row["began"]),
+        row["began"],
+        row["seconds"],
+        good=row["event"] != "stage_failed",
+        level=row.get("level", 0),
+        attempt=row.get("attempt", 1),
+        bytes=row.get("bytes", 0),
+    )
+
+
+def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
+    """The timeline of one run's events, as `iter_events(path, last_run(path))` gives them."""
+    actors: dict[int, ActorRow] = {}
+    stages: dict[str, StageRow] = {}
+    began = ended = 0.0
+    for row in events:
+        began, ended = began or row["time"], max(ended, row["time"])
+        if row["event"] == "run_started":
+            stages = {slot: StageRow(slot) for slot in row.get("slots", ())}
+        if row["event"] == "actor_ready" and "actor" in row:
+            where = f"process {row.get('pid', '?')} on {row.get('host', '?')}"
+            actors[row["actor"]] = ActorRow(row["slot"], row["actor"], where, ready=row["time"])
+        if (slot := row.get("slot")) is not None:
+            _count(stages.setdefault(slot, StageRow(slot)), row)
+        if row["event"] == "actor_died" and (dead := actors.get(row.get("actor", -1))) is not None:
+            dead.died = row["time"]
+        if (span := span_of(row)) is not None:
+            actor = actors.setdefault(span.actor, ActorRow(span.slot, span.actor, "", ready=span.began))
+            actor.spans.append(span)
+            began = min(began, span.began)
+    order = {slot: i for i, slot in enumerate(stages)}
+    in_order = sorted(actors.values(), key=lambda actor: (order[actor.slot], actor.actor))
+    return Timeline(began, ended, in_order, stages)
+
+
+def _count(stage: StageRow, row: dict[str, Any]) -> None:
+    event = row["event"]
+    if event in ("stage_done", "stage_failed", "finish_done"):
+        stage.busy_seconds += row.get("seconds", 0.0)
+        stage.level = max(stage.level, row.get("level", 0))
+    if event == "stage_done":
+        stage.service.append(row["seconds"])
+        stage.waits.append(max(0.0, row["began"] - row.get("submitted", row["began"])))
+        stage.bytes += row.get("bytes", 0)
+    elif event in ("stage_failed", "finish_failed"):
+        stage.failures += 1
+        stage.retries += row.get("verdict") in ("retry", "cheaper")
+    elif event == "actor_died":
+        stage.restarts += 1

@@ -1,0 +1,103 @@
+"""The metrics: sums without Ray, and what a real run puts on the node's Prometheus port."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger_events import one_run
+
+from geoflow.engine.executor import Executor
+from geoflow.engine.intake import Limits
+from geoflow.engine.metrics import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Load, Metrics, Tally
+from geoflow.inputs import Input
+from geoflow.pipeline import Pipeline
+
+
+def test_events_add_up_by_stage_and_are_taken_once() -> None:
+    tally = Tally()
+    for row in one_run():
+        tally.observe(row)
+    sums, service, levels = tally.take()
+    assert sums["prior"] == {
+        "busy_seconds": pytest.approx(0.5 + 0.5 + 2.0 + 0.4),
+        "calls": 2,
+        "bytes": 2000,
+        "retries": 2,
+        "restarts": 1,
+    }
+    assert service == {"decode": [0.5, 0.5], "prior": [0.5, 2.0]}
+    assert levels == {"decode": 0, "prior": 0}  # of the latest call
+    assert tally.take() == ({}, {}, levels)
+
+
+def test_a_flood_of_calls_keeps_the_sums_exact_and_samples_the_times() -> None:
+    tally = Tally()
+    for index in range(10_000):
+        tally.observe({"event": "stage_done", "slot": "a", "seconds": 0.5, "bytes": 2, "level": 0, "index": index})
+    sums, service, _ = tally.take()
+    assert sums["a"]["calls"] == 10_000 and sums["a"]["bytes"] == 20_000
+    assert len(service["a"]) <= 50
+
+
+def scrape(wanted: Callable[[str], Any]) -> Any:
+    """What `wanted` finds on the node's metrics port; Ray brings new figures there every few seconds."""
+    import ray
+
+    node = ray.nodes()[0]
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if found := wanted(answer.read().decode()):
+                    return found
+        except OSError:  # the agent is still coming up
+            pass
+        time.sleep(0.5)
+    raise AssertionError(f"not found within 60 s at {url}")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
+    from test_executor import probe
+
+    folder = {"folder": str(tmp_path)}
+    stages = [
+        {"slot": "seen_decode", "backend": "engine_stages:Source", "num_cpus": 0.5},
+        {"slot": "seen_prior", "backend": "engine_stages:Prior", "params": {**folder, "mode": "raise-once"}},
+        {"slot": "seen_stitch", "backend": "engine_stages:Sum", "params": folder, "num_cpus": 0.5},
+    ]
+    pipe = Pipeline.from_dict({"name": "seen", "segment": {"size": 12, "overlap": 4}, "stages": stages})
+    metrics = Metrics()
+    executor = Executor(
+        pipe,
+        probe,
+        Limits(budget_bytes=1 << 28),
+        cpus=2,
+        gpus=0,
+        emit=lambda event, **data: metrics.observe({"event": event, **data}),
+    )
+    assert executor.load() == Load()
+    with metrics.export(executor.load):
+        (video,) = executor.run([Input("a", "/videos/a.mp4")])
+        busy = executor.load()
+    assert video.status == "complete"
+    assert (busy.segments_in_flight, busy.bytes_in_flight) == (0, 0)
+    calls = video.num_segments
+
+    def counted(page: str) -> bool:
+        return bool(re.search(rf'geoflow_stage_calls_total{{[^}}]*slot="seen_prior"[^}}]*}} {calls}\.0', page))
+
+    page = scrape(lambda page: page if counted(page) and "geoflow_stage_retries_total" in page else "")
+    for name in ("calls", "busy_seconds", "bytes", "retries"):
+        assert name in COUNTERS and f"ray_geoflow_stage_{name}_total" in page
+    for name in (*(f"stage_{name}" for name in STAGE_GAUGES), *RUN_GAUGES):
+        assert f"ray_geoflow_{name}{{" in page
+    assert re.search(rf'geoflow_stage_service_seconds_count{{[^}}]*slot="seen_prior"[^}}]*}} {calls}\.0', page)
