@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on s
 PipelineName = Annotated[str, typer.Option("--pipeline", help="name in configs/pipelines/, or a file")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="change a parameter")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to join; default: $RAY_ADDRESS, else a local one")]
-Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="keep what OUT already holds, or compute it again")]
+Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="go on from what OUT already holds, or compute it again")]
 
 
 @app.command()
@@ -236,7 +236,7 @@ def main() -> NoReturn:
     except GeoFlowError as error:
         _complain(error, 3)
     except KeyboardInterrupt:
-        print("stopped; finished videos are kept, run again to go on", file=sys.stderr)
+        print("stopped; what is finished is kept: run the same command again to go on from there", file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(0)
 

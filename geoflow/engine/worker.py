@@ -8,10 +8,14 @@ import dataclasses
 import os
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from geoflow import backends, fields
-from geoflow.engine.wire import pack, unpack
+from geoflow.engine.wire import pack, pack_state, unpack, unpack_state
+from geoflow.engine.workfiles import DamagedWork, SavedState, SaveTo, load_state, save, save_state
 from geoflow.errors import InputError, StageError, StoreError
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import SegmentRecord
@@ -21,6 +25,8 @@ def classify(error: BaseException) -> str:
     """The `schedule.Kind` of an exception, by type and, for frameworks not installed here, by name and text."""
     if isinstance(error, InputError):
         return "input"
+    if isinstance(error, DamagedWork):
+        return "saved"
     if isinstance(error, StoreError):
         return "store"
     text = f"{type(error).__name__}: {error}".lower()
@@ -58,7 +64,9 @@ class StageWorker:
         except Exception as error:
             return {"error": describe(error)}
 
-    def process(self, segment: Segment, names: list[str], level: int, state: Any, *arrays: Any) -> Any:
+    def process(
+        self, segment: Segment, names: list[str], level: int, state: Any, save_to: SaveTo | None, *arrays: Any
+    ) -> Any:
         """One segment. Returns (outcome, an array or None per output[, the state of an ordered stage])."""
         began, cpu_began = time.time(), time.process_time()
         stage_class = backends.load(self._backend)
@@ -68,7 +76,7 @@ class StageWorker:
             self._use_level(level)
             stage = self._stage
             if stage.ordered:
-                stage.restore(_unpack_state(state or {}))
+                stage.restore(_load_state(state))
             result = stage.process(segment, {name: unpack(a) for name, a in zip(names, arrays) if a is not None})
             fields.check(
                 result,
@@ -84,8 +92,11 @@ class StageWorker:
                 "bytes": {name: array.nbytes for name, array in result.items()},
                 "pid": os.getpid(),
             }
+            after = stage.state() if stage.ordered else {}
+            if save_to is not None:
+                outcome |= _save(save_to, result, after, {"level": level, "work_seconds": outcome["seconds"]})
             packed = [pack(result[name]) if name in result else None for name in outputs]
-            returned = [outcome, *packed, *([_pack_state(stage.state())] if stage.ordered else [])]
+            returned = [outcome, *packed, *([pack_state(after)] if stage.ordered else [])]
         except Exception as error:
             returned = [{"error": describe(error), "pid": os.getpid()}] + [None] * (blank - 1)
         _give_back_freed_memory()
@@ -94,7 +105,7 @@ class StageWorker:
     def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage."""
         try:
-            self._stage.restore(_unpack_state(state or {}))
+            self._stage.restore(_load_state(state))
             return {"result": self._stage.finish(video, records)}
         except Exception as error:
             return {"error": describe(error)}
@@ -127,15 +138,24 @@ class StageWorker:
             pass
 
 
+def _save(to: SaveTo, result: Mapping[str, np.ndarray], state: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """Leave what a call made on disk. Whatever hinders that costs only a later run its time."""
+    began, size = time.time(), 0
+    try:
+        if to.fields is not None:
+            size += save(to.fields, result, meta)
+        if to.state is not None:
+            size += save_state(to.state, state)
+    except (OSError, TypeError, ValueError) as error:
+        return {"unsaved": f"{type(error).__name__}: {error}"}
+    return {"saved_bytes": size, "save_seconds": time.time() - began}
+
+
 def _give_back_freed_memory() -> None:
     """Return freed heap to the system: glibc keeps it, so a worker would grow with the number of segments."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _pack_state(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: pack(value) if hasattr(value, "dtype") else value for key, value in state.items()}
-
-
-def _unpack_state(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: unpack(value) for key, value in state.items()}
+def _load_state(state: Any) -> dict[str, Any]:
+    return load_state(state.path) if isinstance(state, SavedState) else unpack_state(state or {})
