@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not RunPaths(tmp_path / "out").work.exists()
 
 
-@pytest.mark.parametrize("number", [1, 3, 5])
+@pytest.mark.parametrize("number", [3, 5])
 def test_finished_segments_are_not_touched_again(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -238,8 +238,6 @@ def test_a_changed_parameter_runs_its_stage_and_those_below(clip: Path, tmp_path
     ran, restored = again(geometry__factor=2.0, stitch__median_depth=3.0, write__compression=1)
     assert ran == Counter({"write": SEGMENTS})
     assert restored["stitch"] == SEGMENTS and not restored["geometry"] and not restored["prior"]
-    ran, _ = again()  # back to the first settings, whose results are still there
-    assert ran == Counter({"write": SEGMENTS})
 
 
 def test_a_parameter_changed_before_resuming(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,10 +259,10 @@ def test_an_optional_stage_that_fails_only_now(clip: Path, tmp_path: Path, monke
     options = {"geometry__optional": True, "geometry__fail_in": "cloud", "keep_fields": True, "geometry__keep": False}
     run(clip, tmp_path, **options)
     (tmp_path / "cloud").touch()
+    next(RunPaths(tmp_path / "out").parts("a").glob("segment_00001.stitch.*.fields.npz")).unlink()
     before = len(events(tmp_path / "out"))
     run(clip, tmp_path, **options, write__compression=1)
-    assert count(events(tmp_path / "out")[before:], "stage_failed") == 0  # nobody asked for it
-    run(clip, tmp_path, **options, stitch__median_depth=3.0)
+    assert count(events(tmp_path / "out")[before:], "video_rewound") >= 1
     with h5py.File(RunPaths(tmp_path / "out").video("a")) as store:
         assert [row["status"].decode() for row in store["segments"][()]] == [
             "complete", "incomplete", "complete", "complete", "complete",
@@ -272,7 +270,7 @@ def test_an_optional_stage_that_fails_only_now(clip: Path, tmp_path: Path, monke
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     (fresh / "cloud").touch()
-    run(clip, fresh, **options, stitch__median_depth=3.0)
+    run(clip, fresh, **options, write__compression=1)
     assert_same(datasets(tmp_path / "out"), datasets(fresh / "out"))
 
 
