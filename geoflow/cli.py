@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -28,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on s
 PipelineName = Annotated[str, typer.Option("--pipeline", help="name in configs/pipelines/, or a file")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="change a parameter")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to join; default: $RAY_ADDRESS, else a local one")]
-Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="keep what OUT already holds, or compute it again")]
+Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="go on from what OUT already holds, or compute it again")]
 
 
 @app.command()
@@ -55,22 +57,23 @@ def run(
     """Process videos into OUT/videos/<name>.h5 and an index."""
     from geoflow.runner import run as run_pipeline
 
-    result = run_pipeline(
-        inputs,
-        out,
-        pipeline,
-        settings=_settings(set_),
-        fps=fps,
-        size=_size(size),
-        limit=limit,
-        intrinsics=_intrinsics(intrinsics),
-        masks=masks,
-        address=address,
-        resume=resume,
-        fail_fast=fail_fast,
-        commercial=commercial,
-        console=_console(),
-    )
+    with _stoppable():
+        result = run_pipeline(
+            inputs,
+            out,
+            pipeline,
+            settings=_settings(set_),
+            fps=fps,
+            size=_size(size),
+            limit=limit,
+            intrinsics=_intrinsics(intrinsics),
+            masks=masks,
+            address=address,
+            resume=resume,
+            fail_fast=fail_fast,
+            commercial=commercial,
+            console=_console(),
+        )
     _end(result, result.to_dict(), as_json)
 
 
@@ -90,17 +93,18 @@ def demo(
     from geoflow.demo import demo as run_demo
     from geoflow.evaluate import render_table
 
-    result = run_demo(
-        out,
-        pipeline=pipeline,
-        num_frames=frames,
-        size=_size(size) or (320, 240),
-        seed=seed,
-        resume=resume,
-        settings=_settings(set_),
-        address=address,
-        console=_console(),
-    )
+    with _stoppable():
+        result = run_demo(
+            out,
+            pipeline=pipeline,
+            num_frames=frames,
+            size=_size(size) or (320, 240),
+            seed=seed,
+            resume=resume,
+            settings=_settings(set_),
+            address=address,
+            console=_console(),
+        )
     if not as_json and result.scores:
         _stdout().print(render_table(result.scores))
         print(f"report: {result.report}")
@@ -289,10 +293,17 @@ def main() -> NoReturn:
         _complain(error, 2)
     except GeoFlowError as error:
         _complain(error, 3)
-    except KeyboardInterrupt:
-        print("stopped; finished videos are kept, run again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
     raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say how to go on after an interrupt; typer would end with a bare status, which one depends on its version."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept: run the same command again to go on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _complain(error: Exception, status: int) -> NoReturn:

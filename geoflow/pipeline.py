@@ -20,6 +20,8 @@ from geoflow import backends, fields, resources
 from geoflow.errors import ConfigError
 from geoflow.stage import Stage
 
+_BOUND_BY_RUN = {"out", "pipeline"}  # parameters of the writer; they say where to, not what
+
 
 class StageSpec(BaseModel):
     """One stage of a pipeline file."""
@@ -38,6 +40,12 @@ class StageSpec(BaseModel):
         None, gt=0, le=1, description="share of a GPU's memory the loaded model takes; None: as `num_gpus`"
     )
     weight: float = Field(0.0, ge=0, description="relative work per frame; spare CPUs go where it is largest")
+    keep: bool | None = Field(None, description="save finished segments for resuming; None: if `weight` is above 0")
+
+    @property
+    def kept(self) -> bool:
+        """Whether a resumed run should find this stage's finished segments: where they cost more than their space."""
+        return self.weight > 0 if self.keep is None else self.keep
 
     def stage_class(self) -> type[Stage]:
         return backends.load(self.backend)
@@ -45,6 +53,19 @@ class StageSpec(BaseModel):
     def make_stage(self) -> Stage:
         stage_class = self.stage_class()
         return stage_class(backends.make_params(stage_class, self.params, slot=self.slot))
+
+    def signature(self) -> dict[str, Any]:
+        """All that shapes this stage's results; not how many actors compute them, or where."""
+        from geoflow.licences import load_models
+
+        params = dataclasses.asdict(self.make_stage().params)
+        model = load_models().get(self.backend)
+        return {
+            "backend": self.backend,
+            "version": self.stage_class().version,
+            "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
+            "weights": [model.weights, model.revision] if model else None,
+        }
 
 
 class SegmentSpec(BaseModel):
@@ -62,6 +83,7 @@ class Pipeline(BaseModel):
     name: str
     description: str = ""
     segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
+    keep_fields: bool = Field(False, description="keep what stages saved when a video is complete, for other settings")
     stages: tuple[StageSpec, ...]
 
     @classmethod
@@ -95,8 +117,10 @@ class Pipeline(BaseModel):
         return pipeline
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
-        """A copy with one setting changed: `slot.parameter`, `slot.actors` and the like, or `segment.size`."""
+        """A copy with one setting changed: `slot.parameter`, `slot.actors`, `segment.size` or `keep_fields`, say."""
         slot, _, name = key.partition(".")
+        if key == "keep_fields":
+            return self._validated({**self.model_dump(), key: value}, key)
         if not name:
             raise ConfigError(f"a setting is written stage.param=value, found {key!r}")
         if slot == "segment":
@@ -116,13 +140,8 @@ class Pipeline(BaseModel):
         return next(spec for spec in self.stages if spec.slot == slot)
 
     def fingerprint(self) -> str:
-        """Hash of everything that shapes the results: segments, backends, their versions and parameters."""
-        bound_by_run = {"out", "pipeline"}  # the writer's; they say where to, not what
-        rows = []
-        for spec in self.stages:
-            params = dataclasses.asdict(spec.make_stage().params)
-            params = {name: value for name, value in params.items() if name not in bound_by_run}
-            rows.append((spec.slot, spec.backend, spec.stage_class().version, params))
+        """Hash of everything that shapes the results: segments, backends, their versions, parameters and weights."""
+        rows = [(spec.slot, spec.signature()) for spec in self.stages]
         text = json.dumps([self.segment.model_dump(), rows], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import sys
 import time
@@ -22,6 +21,7 @@ from geoflow.engine.ledger import Ledger
 from geoflow.engine.metrics import Metrics
 from geoflow.engine.progress import ConsoleProgress
 from geoflow.engine.state import VideoRun
+from geoflow.engine.stopping import stop_on_signals
 from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.inputs import Input, Rejected, expand_inputs
@@ -104,9 +104,12 @@ def run(
 ) -> RunResult:
     """Process videos with a pipeline; the Python form of `geoflow run`.
 
+    Finished work is kept under `out` as the run goes, so that a stopped or killed run goes on where it was. Ctrl-C
+    lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
+
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright
-    source. With `resume`, videos that `out` already holds with the same content and settings are kept.
+    source. With `resume`, what `out` already holds with the same content and settings is kept.
 
     Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
     EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
@@ -135,6 +138,7 @@ def run(
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
         resources = stack.enter_context(ray_cluster(address))
+        stop = stack.enter_context(stop_on_signals())
         executor = Executor(
             pipe,
             partial(_probe, options=options),
@@ -143,6 +147,10 @@ def run(
             gpus=resources.get("GPU", 0),
             emit=ledger.emit,
             already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
+            paths=paths,
+            reading=json.dumps({**asdict(options), "masks": None}),
+            resume=resume,
+            stop=stop,
         )
         stack.enter_context(metrics.export(executor.load))
         videos = executor.run(items)
@@ -274,11 +282,6 @@ def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], s
     record = {**result.to_dict(), "settings": stamp, "inputs": [asdict(video) for video in result.videos]}
     del record["videos"]
     write_whole(paths.run, json.dumps(record, indent=1).encode())
-    for video in videos:
-        if video.status == "failed":  # nothing will read its finished segments
-            shutil.rmtree(paths.parts(video.name), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        paths.work.rmdir()
 
 
 def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class VideoInfo:
     rotation: int = 0  # clockwise quarter turns of the display matrix, in degrees: 0, 90, 180, 270
     intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels
     masks: str | None = None  # folder with the user's masks for this video
+    masks_sha256: str = ""
     metric: bool = False  # True when depths will be in metres
 
     @property

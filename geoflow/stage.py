@@ -66,7 +66,7 @@ class Stage:
     optional_outputs: ClassVar[tuple[str, ...]] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
-    version: ClassVar[str] = "1"  # raise it when results change: cached work is keyed by it
+    version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: ClassVar[tuple[dict[str, Any], ...]] = ()  # cheaper parameters to fall back to, one rung after another
 
     @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Stage:
         """Let go of what `setup` took."""
 
     def state(self) -> dict[str, Any]:
-        """What an ordered stage carries to the next segment: plain values and numpy arrays."""
+        """What an ordered stage carries to the next segment: numpy arrays, and plain values that JSON has, too."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine.workfiles import SaveTo
 from geoflow.segments import Segment
 
 
@@ -24,6 +25,7 @@ class Job:
     names: tuple[str, ...]
     places: tuple[tuple[int, int | None], ...]
     level: int
+    save_to: SaveTo | None = None  # where the worker leaves what it makes
 
 
 @dataclass(eq=False)
@@ -49,13 +51,13 @@ class Call:
         return {name: Part(ref, entry) for name, ref in zip(names, self.refs[1:])}
 
 
-def make_jobs(wanted: list[tuple[Segment, dict[str, Part], int]]) -> tuple[list[Job], list[Any]]:
-    """From (segment, fields, ladder level) to jobs and the objects to pass, each object once."""
+def make_jobs(wanted: list[tuple[Segment, dict[str, Part], int, SaveTo | None]]) -> tuple[list[Job], list[Any]]:
+    """From (segment, fields, ladder level, where to save) to jobs and the objects to pass, each object once."""
     position: dict[Any, int] = {}
     jobs = []
-    for segment, parts, level in wanted:
+    for segment, parts, level, save_to in wanted:
         places = tuple((position.setdefault(part.ref, len(position)), part.entry) for part in parts.values())
-        jobs.append(Job(segment, tuple(parts), places, level))
+        jobs.append(Job(segment, tuple(parts), places, level, save_to))
     return jobs, list(position)
 
 

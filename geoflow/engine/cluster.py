@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,27 +38,9 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[dict[str, f
     except ConnectionError as error:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`") from None
     try:
-        with _terminate_like_interrupt():
-            yield ray.cluster_resources()
+        yield ray.cluster_resources()
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the run as Ctrl-C does, instead of ending in the crash handler that Ray installs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def object_store_bytes() -> int:

@@ -122,6 +122,10 @@ class Fleet:
         elif not pool.workers:
             self._disable(node, {"message": f"its actors keep dying ({pool.deaths_in_a_row} in a row)"})
 
+    def not_up(self) -> set[int]:
+        """Nodes of which no worker has come up yet."""
+        return {node for node, pool in enumerate(self.pools) if all(w.loading is not None for w in pool.workers)}
+
     def load(self, node: int) -> tuple[int, int]:
         """Calls of a node that run, and that wait behind them; another thread may ask."""
         calls = [len(worker.calls) for worker in tuple(self.pools[node].workers)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from geoflow.engine.graph import PROBED, Graph, expected_bytes
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.probing import Probe, submit_probe
 from geoflow.engine.state import SegmentRun, VideoRun
-from geoflow.pipeline import SegmentSpec
-from geoflow.segments import VideoInfo, count_segments, plan_segments
+from geoflow.segments import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,15 @@ class Intake:
         videos: list[VideoRun],
         probe: Probe,
         graph: Graph,
-        segment: SegmentSpec,
         limits: Limits,
         *,
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
+        begin: Callable[[VideoRun], bool],
         emit: Callable[..., None],
         fail: Callable[[VideoRun, dict[str, Any]], None],
     ) -> None:
-        self._probe, self._graph, self._segment, self._limits = probe, graph, segment, limits
-        self._already_done, self._emit, self._fail = already_done, emit, fail
+        self._probe, self._graph, self._limits = probe, graph, limits
+        self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed = deque(videos)
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
         self._probing = 0
@@ -74,6 +72,8 @@ class Intake:
         """The segments that may start now."""
         while self._active:
             video = self._active[0]
+            if not (video.over or video.planned or self._begin(video)):
+                return
             segment = video.upcoming = video.upcoming or next(video.plan, None)
             if segment is None or video.over:
                 self._active.popleft()
@@ -94,6 +94,13 @@ class Intake:
             self._in_flight += 1
             yield run
 
+    def rewind(self, video: VideoRun) -> None:
+        """Give a video's segments out anew, as `begin` will plan them."""
+        for run in list(video.open.values()):
+            self.leave(run)
+        if video not in self._active:
+            self._active.appendleft(video)
+
     def leave(self, run: SegmentRun) -> None:
         """A segment is done, or given up: its bytes are free for the next."""
         del run.video.open[run.segment.index]
@@ -104,18 +111,6 @@ class Intake:
     def exhausted(self) -> bool:
         """Nothing will enter any more."""
         return not (self._unprobed or self._probing or self._active)
-
-    def again(self, video: VideoRun) -> None:
-        """Let a video begin anew: whatever of it is in flight is given up."""
-        for run in list(video.open.values()):
-            self.leave(run)
-        assert video.info is not None  # only a video that was probed has anything to lose
-        video.plan = plan_segments(video.info, self._segment.size, self._segment.overlap)
-        video.upcoming = None
-        video.records, video.state, video.to_finish = [], {}, []
-        video.cursor = dict.fromkeys(video.cursor, 0)
-        if video not in self._active:
-            self._active.appendleft(video)
 
     def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
         self._probing -= 1
@@ -130,11 +125,6 @@ class Intake:
             video.status, video.result = "skipped", result
             self._emit("video_skipped", video=info.name)
             return
-        size, overlap = self._segment.size, self._segment.overlap
         video.probed = dict(zip(PROBED, arrays))
-        video.num_segments = count_segments(info.num_frames, size, overlap)
-        video.plan = plan_segments(info, size, overlap)
-        video.cursor = {node.index: 0 for node in self._graph.nodes if node.ordered}
-        video.status, video.began = "running", time.time()
+        video.status = "running"
         self._active.append(video)
-        self._emit("video_planned", video=info.name, frames=info.num_frames, segments=video.num_segments)

@@ -57,15 +57,24 @@ class ConsoleProgress:
     def _on_video_planned(self, row: dict[str, Any]) -> None:
         name = row["video"]
         self._frames[name] = row["frames"]
-        self._work[name] = row["segments"] * self._num_stages
+        self._work[name] = (row["segments"] - row["finished"]) * self._num_stages
         self._done[name] = 0
-        self._tasks[name] = self._bars.add_task(
-            escape(name), total=self._work[name], detail=f"{row['frames']} frames, {row['segments']} segment(s)"
-        )
+        detail = f"{row['frames']} frames, {row['segments']} segment(s)"
+        if row["finished"]:
+            detail += f", {row['finished']} from an earlier run"
+        self._tasks[name] = self._bars.add_task(escape(name), total=self._work[name], detail=detail)
+
+    def _on_segment_resumed(self, row: dict[str, Any]) -> None:
+        self._advance(row["video"], len(row["unneeded"]))
+
+    def _on_stage_restored(self, row: dict[str, Any]) -> None:
+        self._advance(row["video"], 1)
 
     def _on_stage_done(self, row: dict[str, Any]) -> None:
-        name = row["video"]
-        self._done[name] += 1
+        self._advance(row["video"], 1)
+
+    def _advance(self, name: str, calls: int) -> None:
+        self._done[name] += calls
         now = time.monotonic()
         if self._live and now - self._drawn > _DRAW_EVERY_S:
             self._drawn = now
@@ -100,6 +109,15 @@ class ConsoleProgress:
         if row["verdict"] != "fail":
             text = f"{row['slot']} failed on {row['video']} segment {row['index']} ({row['verdict']}): {row['message']}"
             self._say(f"[yellow]{escape(text)}[/]")
+
+    def _on_work_unsaved(self, row: dict[str, Any]) -> None:
+        self._say(f"[yellow]not saved for resuming[/]: {escape(row['slot'])}: {escape(row['reason'])}")
+
+    def _on_video_rewound(self, row: dict[str, Any]) -> None:
+        self._say(f"[yellow]{escape(row['video'])} goes back to what is whole on disk[/]: {escape(row['reason'])}")
+
+    def _on_run_stopping(self, row: dict[str, Any]) -> None:
+        self._say(f"[yellow]stopping[/]: {row['running']} running call(s) may end; once more stops at once")
 
     def _on_actor_died(self, row: dict[str, Any]) -> None:
         self._say(f"[yellow]an actor of {row['slot']} died; replacing it[/]")

@@ -55,6 +55,7 @@ class Kind(str, Enum):
 
     INPUT = "input"  # the video itself is at fault
     STORE = "store"  # the output cannot be written
+    SAVED = "saved"  # what an earlier run saved is damaged
     STAGE = "stage"  # the backend raised, or broke the field table
     MEMORY = "memory"  # out of memory, on the host or on the GPU
     DIED = "died"  # the actor's process, or its node, is gone

@@ -8,6 +8,7 @@ from typing import Any
 
 from geoflow.engine.calls import Part
 from geoflow.engine.graph import PROBE, Graph
+from geoflow.engine.resume import Action
 from geoflow.inputs import Input
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import SegmentRecord
@@ -22,15 +23,22 @@ class VideoRun:
     info: VideoInfo | None = None
     probed: dict[str, Any] = field(default_factory=dict)  # field name -> ref, alive as long as the video
     plan: Iterator[Segment] = field(default_factory=lambda: iter(()))
+    planned: bool = False  # `plan` is settled: it starts after the segments that an earlier run finished
     num_segments: int = 0
     upcoming: Segment | None = None  # the next of `plan`, waiting for room
     open: dict[int, SegmentRun] = field(default_factory=dict)
     cursor: dict[int, int] = field(default_factory=dict)  # ordered node -> segment whose turn it is
-    state: dict[int, Any] = field(default_factory=dict)  # ordered node -> ref of its state after the last segment
+    state: dict[int, Any] = field(default_factory=dict)  # ordered node -> its state after the last segment, as a ref
+    chain: dict[int, str] = field(default_factory=dict)  # ordered node -> key of the last segment it is done with
+    ahead: dict[int, str] = field(default_factory=dict)  # the same as it is expected of the last admitted segment
+    journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is settled
+    found: dict[int, set[str]] = field(default_factory=dict)  # segment -> names of files saved by an earlier run
+    state_files: list[list[str]] = field(default_factory=list)  # of the last finished segments, newest last
+    given_up: dict[int, dict[int, str]] = field(default_factory=dict)  # segment -> optional node that failed -> note
     records: list[SegmentRecord] = field(default_factory=list)
     to_finish: list[int] = field(default_factory=list)  # ordered nodes whose `finish` is still to be called
     finish_attempts: int = 0
-    restarts: int = 0  # times it began anew because what it was carrying was lost
+    losses: int = 0  # times it was planned anew because what it was carrying was lost
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
@@ -59,16 +67,27 @@ class SegmentRun:
     absent: set[int] = field(default_factory=set)  # optional nodes that this segment goes on without
     again: set[int] = field(default_factory=set)  # nodes to run once more because what they made was lost
     before: dict[int, Any] = field(default_factory=dict)  # ordered node -> ref of the state it began from
+    actions: tuple[Action, ...] = ()
+    keys: dict[int, str] = field(default_factory=dict)  # node -> key of its result; expected until it is submitted
+    given_up: set[int] = field(default_factory=set)  # optional nodes that failed on this segment before
+    restoring: set[int] = field(default_factory=set)
     attempts: dict[int, int] = field(default_factory=dict)
     ladder: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     home: str = ""  # the node of the cluster that computed its latest fields
 
+    @property
+    def live(self) -> bool:
+        """Still wanted: not done, and its video neither failed nor planned anew."""
+        return self.video.open.get(self.segment.index) is self
+
     def ready(self, node: int, graph: Graph) -> bool:
-        """Every parent is done, and for an ordered node it is this segment's turn."""
+        """Every parent is done, or not needed, and for an ordered node it is this segment's turn."""
         row = graph.nodes[node]
-        if node in self.settled or not row.parents <= self.settled:
+        if node in self.settled or node in self.restoring:
+            return False
+        if self.actions[node] is Action.RUN and not row.parents <= self.settled:
             return False
         return not row.ordered or node in self.again or self.video.cursor[node] == self.segment.index
 
@@ -93,14 +112,19 @@ class SegmentRun:
         for name, part in parts.items():
             if name in sizes:
                 self.made.add((node, name))
-                if not self.settled.issuperset(graph.consumers.get((node, name), ())):
+                if self._wanted(node, name, graph):
                     self.fields[node, name] = part
 
     def release(self, node: int, graph: Graph) -> None:
         """`node` is done: drop the fields that nobody else will read."""
         for name, source in graph.nodes[node].sources.items():
-            if self.settled.issuperset(graph.consumers.get((source, name), ())):
+            if not self._wanted(source, name, graph):
                 self.fields.pop((source, name), None)
+
+    def _wanted(self, source: int, name: str, graph: Graph) -> bool:
+        """Somebody will still read the field."""
+        takers = graph.consumers.get((source, name), ())
+        return any(taker not in self.settled and self.actions[taker] is Action.RUN for taker in takers)
 
     def revive(self, node: int, graph: Graph, alive: Callable[[Any], bool]) -> set[int]:
         """What must run again so that `node` can: from the nearest fields that survive. Unsettles those nodes."""
@@ -114,8 +138,10 @@ class SegmentRun:
                 self.fields.pop(key, None)
                 if source not in again:
                     again.add(source)
-                    stack.append(source)
+                    if self.actions[source] is Action.RUN:  # what was restored is restored once more
+                        stack.append(source)
         self.settled -= again
+        self.restoring -= again
         self.again |= again
         return again
 

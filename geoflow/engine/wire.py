@@ -52,6 +52,15 @@ def pack(array: np.ndarray) -> Packed:
     return Packed(array.dtype.str, array.shape, np.require(array, requirements="C").reshape(-1).view(np.uint8))
 
 
+def pack_state(state: dict[str, Any]) -> dict[str, Any]:
+    """What an ordered stage carries: its arrays packed, its plain values as they are."""
+    return {key: pack(value) if hasattr(value, "dtype") else value for key, value in state.items()}
+
+
+def unpack_state(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: unpack(value) for key, value in state.items()}
+
+
 def unpack(packed: Any) -> Any:
     """The array inside: a read-only view of the bytes where they lie. What is not `Packed` is returned as it is."""
     if not isinstance(packed, Packed):

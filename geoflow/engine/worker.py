@@ -9,11 +9,15 @@ import os
 import socket
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from geoflow import backends, fields
 from geoflow.engine.calls import Job, open_job
-from geoflow.engine.wire import pack, unpack
+from geoflow.engine.wire import pack, pack_state, unpack, unpack_state
+from geoflow.engine.workfiles import DamagedWork, SavedState, SaveTo, load_state, save, save_state
 from geoflow.errors import InputError, StageError, StoreError
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
@@ -25,6 +29,8 @@ def classify(error: BaseException) -> str:
     """The `schedule.Kind` of an exception, by type and, for frameworks not installed here, by name and text."""
     if isinstance(error, InputError):
         return "input"
+    if isinstance(error, DamagedWork):
+        return "saved"
     if isinstance(error, StoreError):
         return "store"
     text = f"{type(error).__name__}: {error}".lower()
@@ -75,7 +81,7 @@ class StageWorker:
         columns = [[result.get(name) for result in results] for name in outputs]
         returned = [list(outcomes), *(column[0] if len(jobs) == 1 else column for column in columns)]
         if stage_class.ordered:
-            returned.append(None if "error" in outcomes[0] else _pack_state(self._stage.state()))
+            returned.append(None if "error" in outcomes[0] else pack_state(self._stage.state()))
         if time.monotonic() - began > _TRIM_ABOVE_S:
             _give_back_freed_memory()
         return tuple(returned) if len(returned) > 1 else returned[0]
@@ -87,7 +93,7 @@ class StageWorker:
             self._use_level(job.level)
             stage, segment = self._stage, job.segment
             if stage.ordered:
-                stage.restore(_unpack_state(state or {}))
+                stage.restore(_load_state(state))
             result = stage.process(segment, {name: unpack(a) for name, a in open_job(job, objects).items()})
             fields.check(
                 result,
@@ -97,20 +103,24 @@ class StageWorker:
                 num_frames=None if stage.ordered else len(segment),
             )
             packed = {name: pack(array) for name, array in result.items()}
+            outcome = {
+                "began": began,
+                "seconds": time.time() - began,
+                "cpu_seconds": time.process_time() - cpu_began,
+                "bytes": {name: array.nbytes for name, array in result.items()},
+            }
+            if job.save_to is not None:
+                state = stage.state() if stage.ordered else {}
+                outcome |= _save(job.save_to, result, state, {"level": job.level, "work_seconds": outcome["seconds"]})
+            return outcome, packed
         except Exception as error:
             return {"error": describe(error), "began": began, "seconds": time.time() - began}, {}
-        return {
-            "began": began,
-            "seconds": time.time() - began,
-            "cpu_seconds": time.process_time() - cpu_began,
-            "bytes": {name: array.nbytes for name, array in result.items()},
-        }, packed
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage."""
         began = time.time()
         try:
-            self._stage.restore(_unpack_state(state or {}))
+            self._stage.restore(_load_state(state))
             result = self._stage.finish(video, records)
             return {"result": result, "began": began, "seconds": time.time() - began}
         except Exception as error:
@@ -159,9 +169,18 @@ def _whereabouts() -> dict[str, Any]:
     return {**where, "node": context.get_node_id(), "actor_id": context.get_actor_id()}
 
 
-def _pack_state(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: pack(value) if hasattr(value, "dtype") else value for key, value in state.items()}
+def _save(to: SaveTo, result: Mapping[str, np.ndarray], state: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """Leave what a call made on disk. Whatever hinders that costs only a later run its time."""
+    began, size = time.time(), 0
+    try:
+        if to.fields is not None:
+            size += save(to.fields, result, meta)
+        if to.state is not None:
+            size += save_state(to.state, state)
+    except (OSError, TypeError, ValueError) as error:
+        return {"unsaved": f"{type(error).__name__}: {error}"}
+    return {"saved_bytes": size, "save_seconds": time.time() - began}
 
 
-def _unpack_state(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: unpack(value) for key, value in state.items()}
+def _load_state(state: Any) -> dict[str, Any]:
+    return load_state(state.path) if isinstance(state, SavedState) else unpack_state(state or {})

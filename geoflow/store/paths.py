@@ -85,6 +85,14 @@ class RunPaths:
                     found[int(match[1])] = path
         return dict(sorted(found.items()))
 
+    def finished(self, name: str) -> Path:
+        """The list of a video's finished segments: one JSON object per line."""
+        return self.parts(name) / "finished.jsonl"
+
+    def saved(self, name: str, segment: int, slot: str, key: str, kind: str) -> Path:
+        """What a stage left of a segment; `kind` is fields or state."""
+        return self.parts(name) / f"segment_{segment:05d}.{slot}.{key}.{kind}.npz"
+
     def relative(self, path: Path) -> str:
         """A path below the run's folder as it is written into index.parquet, so that the folder can move."""
         return path.relative_to(self.root).as_posix()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +87,10 @@ def assemble(
 
 
 def _remove_parts(paths: RunPaths, name: str) -> None:
-    shutil.rmtree(paths.parts(name), ignore_errors=True)
+    for path in paths.finished_parts(name).values():
+        path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        paths.parts(name).rmdir()  # what else lies there is the engine's
         paths.work.rmdir()  # only when this was the last unfinished video
 
 

@@ -56,16 +56,23 @@ def _same_size(found: tuple[int, ...], expected: tuple[int, int], path: str, oth
         )
 
 
-def check_masks(folder: str, num_source_frames: int) -> None:
-    """Raise InputError unless `folder` holds one mask per frame of the source."""
+def check_masks(folder: str, num_source_frames: int) -> str:
+    """The SHA-256 of the masks in `folder`. Raises InputError unless it holds one per frame of the source."""
     if not os.path.isdir(folder):
         raise InputError(f"{folder} should hold this video's masks, but is no folder; make it, or leave out --masks")
-    count = len(list_images(folder))
+    paths = list_images(folder)
+    count = len(paths)
     if count != num_source_frames:
         raise InputError(
             f"{folder} holds {count} masks, but the video has {num_source_frames} frames; "
             "one mask per frame of the source is needed, in natural order"
         )
+    digest = hashlib.sha256()
+    for path in paths:
+        data = images.read_bytes(path)
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def read_masks(folder: str, indices: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -26,10 +26,10 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
     found = _index(source, options)
     keep = choose_frames(found.time, options.fps)[: options.limit]
     _check_count(source, len(found.time), len(keep), options)
-    masks = None
+    masks, masks_sha256 = None, ""
     if options.masks is not None:
         masks = os.path.join(os.path.abspath(options.masks), name)
-        folder.check_masks(masks, len(found.time))
+        masks_sha256 = folder.check_masks(masks, len(found.time))
     height, width = processed_size(found.height, found.width, options)
     intrinsics = options.intrinsics
     if intrinsics is not None:
@@ -48,6 +48,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         rotation=found.rotation,
         intrinsics=intrinsics,
         masks=masks,
+        masks_sha256=masks_sha256,
     )
     return info, {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
 

@@ -1,0 +1,60 @@
+"""What identifies a stage's work on a segment: content, configuration and weights; never where or how it ran."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geoflow.engine.graph import PROBE, Graph
+from geoflow.segments import Segment, VideoInfo
+
+_ELSEWHERE = ("name", "source", "masks")  # of a VideoInfo: the same content may have moved, or have another name
+_LENGTH = 20  # hexadecimal digits; 80 bits, and short enough for a file name
+
+
+class Keys:
+    """Keys of the nodes of one graph.
+
+    `signatures` hold each node's backend, version, parameters and weights; `reading` is what the user asked of the
+    decoder. A key depends on nothing else but the video's content, the segment's range and the keys of the stages
+    whose fields are read, so a change reaches exactly the stages downstream of it. An ordered stage also depends on
+    its own key for the segment before, and through it on all earlier segments.
+    """
+
+    def __init__(self, graph: Graph, signatures: Sequence[Mapping[str, Any]], reading: str = "") -> None:
+        self._graph, self._reading = graph, reading
+        self._signatures = [_text(signature) for signature in signatures]
+
+    def of(self, node: int, segment: Segment, given: Mapping[int, str], before: str | None = None) -> str:
+        """The key of `node`. `given` maps the nodes above to their keys and leaves out those that are absent;
+        `before` is the key of an ordered node for the segment before."""
+        row = self._graph.nodes[node]
+        sources = sorted((name, given.get(source)) for name, source in row.sources.items() if source != PROBE)
+        extent = (segment.index, segment.start, segment.stop, segment.overlap_before, segment.overlap_after)
+        parts = (_video_key(segment.video), self._reading, self._signatures[node], extent, sources)
+        return _digest(_text((*parts, before if row.ordered else None)))
+
+    def of_all(self, segment: Segment, absent: frozenset[int] | set[int], before: Mapping[int, str]) -> dict[int, str]:
+        """Keys of every node when those in `absent`, and the optional ones that need them, are left out."""
+        keys: dict[int, str] = {}
+        for row in self._graph.nodes:
+            lacking = any(row.sources.get(n, PROBE) not in (PROBE, *keys) for n in row.required)
+            if row.index not in absent and not (lacking and row.optional):
+                keys[row.index] = self.of(row.index, segment, keys, before.get(row.index))
+        return keys
+
+
+@functools.lru_cache(maxsize=64)
+def _video_key(info: VideoInfo) -> str:
+    return _digest(_text({name: value for name, value in vars(info).items() if name not in _ELSEWHERE}))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

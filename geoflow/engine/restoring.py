@@ -1,0 +1,59 @@
+"""Restoring saved work as Ray tasks: fields go from the disk to the object store, no model is needed for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from geoflow.engine.wire import pack, pack_state
+from geoflow.engine.workfiles import DamagedWork, SaveTo, load, load_state
+
+_AT_ONCE = 4  # each holds a segment's fields in memory, twice for a moment
+
+
+class Restores:
+    """Saved results on their way back; few at a time, the first asked for first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[SaveTo, Sequence[str], Callable[[list[Any], Any], None]]] = deque()
+        self._running = 0
+
+    def add(self, saved: SaveTo, names: Sequence[str], then: Callable[[list[Any], Any], None]) -> None:
+        """Ask for the fields `names` (None where a field was not saved) and, of an ordered stage, the state.
+
+        `then` gets the refs of all of these and the ref of the outcome.
+        """
+        self._waiting.append((saved, names, then))
+
+    def start(self) -> dict[Any, Callable[[Any], None]]:
+        """Start what may start; returns what to wait for and what to do then."""
+        import ray
+
+        started: dict[Any, Callable[[Any], None]] = {}
+        while self._waiting and self._running < _AT_ONCE:
+            saved, names, then = self._waiting.popleft()
+            # No CPU is booked: the pools may hold them all.
+            task = ray.remote(_read).options(num_cpus=0, num_returns=2 + len(names), max_retries=2)
+            outcome, *refs = task.remote(saved, list(names))
+            self._running += 1
+            started[outcome] = self._done(refs, then)
+        return started
+
+    def _done(self, refs: list[Any], then: Callable[[list[Any], Any], None]) -> Callable[[Any], None]:
+        def done(outcome: Any) -> None:
+            self._running -= 1
+            then(refs, outcome)
+
+        return done
+
+
+def _read(saved: SaveTo, names: list[str]) -> tuple[Any, ...]:
+    assert saved.fields is not None
+    try:
+        arrays, meta = load(saved.fields)
+        state = load_state(saved.state) if saved.state else {}
+    except DamagedWork as error:
+        return ({"error": {"kind": "saved", "message": str(error)}}, *([None] * (1 + len(names))))
+    outcome = {**meta, "bytes": {name: array.nbytes for name, array in arrays.items()}}
+    return (outcome, *[pack(arrays[name]) if name in arrays else None for name in names], pack_state(state))

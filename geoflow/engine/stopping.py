@@ -1,0 +1,48 @@
+"""Stopping a run: Ctrl-C once lets running work end, twice stops now; SIGTERM lets it end within a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+_GRACE_S = 20.0  # after SIGTERM; clouds that reclaim a machine give it 30 s or more
+
+
+class Stop:
+    """Whether the run was asked to stop, and until when it may finish what is running."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._until = math.inf
+
+    def ask(self, grace_s: float = math.inf) -> None:
+        """Stop within `grace_s`. Raises KeyboardInterrupt when that was asked before: then stop now."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked, self._until = True, time.monotonic() + grace_s
+
+    @property
+    def overdue(self) -> bool:
+        return time.monotonic() >= self._until
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """A Stop that SIGINT and SIGTERM ask. Only the main thread can hear them; in another one it is never asked."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: stop.ask()),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: stop.ask(_GRACE_S)),
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

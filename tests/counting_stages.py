@@ -1,0 +1,130 @@
+"""Stages that note down every call, for tests of what a resumed run does again; and a driver to be interrupted."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+
+class _Counting(Stage):
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        folder: str = param("", "where calls are noted down")
+        factor: float = param(1.0, "changes the result")
+        seconds: float = param(0.0, "how long a call takes")
+        full: bool = param(False, "pretend that the disk is full")
+        fail_in: str = param("", "fail on segment 1 if there is a file of this name in the folder")
+
+    def setup(self) -> None:
+        from geoflow.engine import workfiles
+
+        if self.params.full:
+            workfiles._RESERVED_BYTES = 1 << 60
+
+    def _note(self, what: str, segment: Segment) -> None:
+        with open(Path(self.params.folder) / "calls", "a") as file:
+            file.write(f"{what} {self.slot} {segment.index}\n")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        self._note("began", segment)
+        if self.params.fail_in and segment.index == 1 and (Path(self.params.folder) / self.params.fail_in).exists():
+            raise RuntimeError("not today")
+        time.sleep(self.params.seconds)
+        result = self.compute(fields)
+        self._note("ended", segment)
+        return result
+
+    def compute(self, fields: Fields) -> Fields:
+        raise NotImplementedError
+
+
+class Prior(_Counting):
+    """Depth from brightness."""
+
+    slot = "prior"
+    inputs = ("frames.rgb",)
+    outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+
+    def compute(self, fields: Fields) -> Fields:
+        rgb = fields["frames.rgb"]
+        depth = (rgb.mean(axis=-1) / 128 + 1) * self.params.factor
+        points = np.stack([np.zeros_like(depth), np.zeros_like(depth), depth], -1).astype(np.float16)
+        eye = np.tile(np.eye(3, dtype=np.float32), (len(rgb), 1, 1))
+        return {"prior.points": points, "prior.mask": np.ones(rgb.shape[:3], bool), "prior.intrinsics": eye}
+
+
+class Geometry(_Counting):
+    """The prior in another scale."""
+
+    slot = "geometry"
+    inputs = ("prior.points", "prior.mask", "prior.intrinsics")
+    outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+
+    def compute(self, fields: Fields) -> Fields:
+        return {
+            "geometry.points": (fields["prior.points"] * np.float16(self.params.factor)).astype(np.float16),
+            "geometry.mask": fields["prior.mask"].copy(),
+            "geometry.intrinsics": fields["prior.intrinsics"].copy(),
+        }
+
+
+def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Two counted stages between the real decode, stitch and write; `settings` such as prior__seconds=1."""
+    counted = {"params": {"folder": str(folder)}, "num_cpus": 0.5, "weight": 1.0, "actors": 1}
+    rows: list[dict[str, Any]] = [
+        {"slot": "decode", "backend": "geoflow.stages.decode", "num_cpus": 0.5},
+        {"slot": "prior", "backend": "counting_stages:Prior", **counted},
+        {"slot": "geometry", "backend": "counting_stages:Geometry", **counted},
+        {"slot": "stitch", "backend": "geoflow.stages.stitch", "num_cpus": 0.5},
+        {"slot": "write", "backend": "geoflow.stages.write", "num_cpus": 0.5},
+    ]
+    raw = {"name": "counted", "segment": {"size": 8, "overlap": 2}, "stages": rows}
+    for key, value in settings.items():
+        slot, _, name = key.partition("__")
+        if not name:
+            raw[key] = value
+        for row in rows:
+            if row["slot"] == slot and name in ("actors", "optional", "keep"):
+                row[name] = value
+            elif row["slot"] == slot:
+                row["params"] = {**row.get("params", {}), name: value}
+    return raw
+
+
+def drive(address: str, *arguments: str) -> None:
+    """`geoflow` in a process of its own, on a cluster whose workers must find this module."""
+    import logging
+
+    import ray
+
+    from geoflow import cli
+
+    env = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+    ray.init(address=address, runtime_env=env, log_to_driver=False, logging_level=logging.ERROR)
+    sys.argv = ["geoflow", *arguments]
+    cli.main()
+
+
+def calls(folder: Path, what: str = "began") -> list[tuple[str, int]]:
+    """(slot, segment) of every call so far, in order."""
+    path = folder / "calls"
+    rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return [(slot, int(index)) for kind, slot, index in rows if kind == what]
+
+
+def events(out: Path) -> list[dict[str, Any]]:
+    path = out / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+if __name__ == "__main__":
+    drive(*sys.argv[1:])
