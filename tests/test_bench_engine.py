@@ -161,7 +161,8 @@ def test_times_of_a_run() -> None:
     ]
     found = times_of(load, rows, clock=9.0)
     assert (found.startup, found.first_output, found.makespan) == (3.0, 4.0, 5.0)
-    assert found.steady == pytest.approx(2 / 0.75)  # a quarter of the work was done before b was up
+    assert found.early == pytest.approx(0.25)  # one call of four was over before b was up
+    assert found.steady == pytest.approx(2 + 0.25 * bounds.fluid(load))
     assert (found.delivered, found.repeated) == (2, 0)
 
 
@@ -174,8 +175,16 @@ def test_workers_that_came_later_do_not_move_the_start() -> None:
 def test_stage_by_stage_the_loading_between_is_not_steady() -> None:
     load = chain(1.0, 1.0, items=1)
     rows = [("up", "a", 1, 0.0, 1.0), ("0", "a", 1, 1.0, 2.0), ("up", "b", 2, 5.0, 7.0), ("0", "b", 2, 7.0, 8.0)]
-    assert times_of(load, rows, clock=0.0, phased=True).steady == pytest.approx(2.0)
-    assert times_of(load, rows, clock=0.0, phased=True).makespan == 8.0
+    found = times_of(load, rows, clock=0.0, phased=True)
+    assert (found.startup, found.steady, found.makespan) == pytest.approx((6.0, 2.0, 8.0))
+
+
+def test_where_nothing_takes_time_early_calls_are_charged_at_the_pace_of_the_others() -> None:
+    load = chain(0.0, items=4)
+    rows = [("0", "a", 1, 0.5, 0.5), ("up", "a", 2, 0.0, 1.0), *((str(i), "a", 1, i + 1.0, i + 1.0) for i in (1, 2, 3))]
+    found = times_of(load, rows, clock=0.0)
+    assert found.early == 0.25
+    assert found.steady == pytest.approx(4.0)  # three calls in 3 s
 
 
 def test_a_run_without_output_has_no_times() -> None:

@@ -7,11 +7,13 @@ already. In seconds on that clock:
   re-sizing, and their cost is part of `steady`.
 - `first_output`: until the last stage is done with its first item.
 - `makespan`: until the last stage is done with the last item.
-- `steady`: what all the work would take at the pace after `startup`: (makespan - startup) / the share of the work
-  that was still to be done at `startup`. Work is GPU time, or calls where the stages take no time. Without the
-  share, work done while some workers were still loading would make an engine look quicker than it is.
+- `steady`: from `startup` to `makespan`, and on top what the work that was done while some workers were still loading
+  takes at the fluid pace, its GPU-seconds / GPUs. No pace is faster, so this may flatter an engine, never wrong it;
+  `early`, the share of the work done before `startup`, says by how much. Where stages take no time there is no such
+  pace: calls are counted, and the early ones take what they would at the pace of the others.
 
-An engine that runs stage by stage has a start-up and a steady time in every phase, and its steady time is their sum.
+An engine that runs stage by stage is steady in every phase, once that stage's workers are up, and `steady` is the sum;
+`startup` is all the rest.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Times:
     first_output: float | None
     makespan: float | None
     steady: float | None
+    early: float | None
     delivered: int  # items the last stage was done with, each counted once
     repeated: int  # calls of the last stage beyond those
 
@@ -42,30 +45,39 @@ class Times:
 
 def times_of(workload: Workload, rows: Sequence[Row], clock: float, *, phased: bool = False) -> Times:
     """The times of a run from the rows of its trace; `clock` is when it started, `phased` is stage by stage."""
-    ends = sorted(ended for what, stage, _, _, ended in rows if stage == workload.stages[-1].name and what != "up")
-    items = {what for what, stage, *_ in rows if stage == workload.stages[-1].name and what != "up"}
-    loads = [(began, ended) for what, _, _, began, ended in rows if what == "up"]
-    if not ends or not loads:
-        return Times(None, None, None, None, 0, 0)
-    up = max(ended for began, ended in loads if began < ends[0])
+    calls = [row for row in rows if row[0] != "up"]
+    outputs = [row for row in calls if row[1] == workload.stages[-1].name]
+    if not outputs:
+        return Times(None, None, None, None, None, 0, 0)
+    first, last = min(row[4] for row in outputs), max(row[4] for row in outputs)
     if phased:
-        steady = sum(_phase(workload, [row for row in rows if row[1] == s.name]) for s in workload.stages)
+        steady, early = _sum_of_phases(workload, rows), 0.0
+        startup = last - clock - steady
     else:
-        steady = _at_pace_after(up, workload, [row for row in rows if row[0] != "up"])
-    return Times(up - clock, ends[0] - clock, ends[-1] - clock, steady, len(items), len(ends) - len(items))
+        up = max(row[4] for row in rows if row[0] == "up" and row[3] < first)
+        steady, early = _steady(workload, calls, up)
+        startup = up - clock
+    items = {row[0] for row in outputs}
+    return Times(startup, first - clock, last - clock, steady, early, len(items), len(outputs) - len(items))
 
 
-def _phase(workload: Workload, rows: list[Row]) -> float:
-    up = max(row[4] for row in rows if row[0] == "up")
-    return _at_pace_after(up, workload, [row for row in rows if row[0] != "up"])
+def _sum_of_phases(workload: Workload, rows: Sequence[Row]) -> float:
+    total = 0.0
+    for stage in workload.stages:
+        calls = [row for row in rows if row[1] == stage.name and row[0] != "up"]
+        up = max(row[4] for row in rows if row[1] == stage.name and row[0] == "up")
+        total += _steady(workload, calls, up)[0]
+    return total
 
 
-def _at_pace_after(up: float, workload: Workload, calls: list[Row]) -> float:
-    """Time from `up` to the end, over the share of the work of `calls` that lies after `up`."""
-    end = max(row[4] for row in calls)
-    all_work = sum(_work(workload, row) for row in calls)
-    after = sum(_work(workload, row) * _part_after(up, row) for row in calls)
-    return (end - up) * all_work / after if after else end - min(row[3] for row in calls)
+def _steady(workload: Workload, calls: list[Row], up: float) -> tuple[float, float]:
+    """Seconds for all of `calls`, those before `up` charged as the module says, and the share of work before `up`."""
+    after = max(row[4] for row in calls) - up
+    work = sum(_work(workload, row) for row in calls)
+    early = sum(_work(workload, row) * (1 - _part_after(up, row)) for row in calls)
+    if any(stage.seconds for stage in workload.stages):
+        return after + early / workload.gpus, early / work
+    return (after * work / (work - early) if work > early else 0.0), early / work
 
 
 def _work(workload: Workload, row: Row) -> float:

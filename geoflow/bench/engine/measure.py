@@ -46,7 +46,7 @@ def measure(
 ) -> dict[str, Any]:
     """Run `workload` once on `engine` with the interpreter `python`; what the run prints goes to `log`.
 
-    Returns figures: those of `Times`, in seconds, and private_mb, store_peak_mb, spilled_mb, cpu_idle (share of the
+    Returns figures: those of `Times`, and private_mb, store_peak_mb, spilled_mb, cpu_idle (share of the
     machine's CPU time between the clock's start and the last output), delivered, error ("" when all went well).
     """
     folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))  # Ray's socket paths must stay short

@@ -25,6 +25,7 @@ FIGURES = (
     "first_output",
     "makespan",
     "steady",
+    "early",
     "private_mb",
     "store_peak_mb",
     "spilled_mb",

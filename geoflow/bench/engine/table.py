@@ -25,6 +25,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("startup", "start-up s", _seconds),
     ("first_output", "first output s", _seconds),
     ("steady", "steady s", _seconds),
+    ("early", "early", _share),
     ("to_sim", "/ sim", _seconds),
     ("to_fluid", "/ fluid", _seconds),
     ("items_per_second", "items/s", _whole),
@@ -40,7 +41,10 @@ def render(rows: Sequence[dict[str, Any]]) -> Table:
     """A section for each workload, its bounds in the heading; what was not measured is left empty."""
     from rich.table import Table
 
-    table = Table(title="Engines: medians", caption="steady: all the work at the pace after start-up")
+    table = Table(
+        title="Engines: medians",
+        caption="steady: from start-up to the end, and the early share of the work at the fluid pace",
+    )
     table.add_column("engine")
     for _, heading, _ in _COLUMNS:
         table.add_column(heading, justify="right")
