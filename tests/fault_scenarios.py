@@ -155,5 +155,6 @@ def a_lost_node_costs_nothing_but_time(folder: str) -> None:
 
 if __name__ == "__main__":
     scenario, where = sys.argv[1], sys.argv[2]
+    Path(where).mkdir(parents=True, exist_ok=True)
     globals()[scenario](where)
     print(f"{scenario}: ok")

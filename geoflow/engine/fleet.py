@@ -215,7 +215,7 @@ class Fleet:
                 if not worker.calls:
                     continue
                 segments = len(worker.calls[0].runs)
-                limit = schedule.deadline(service.longest, service.count, least=self._least_deadline, batch=segments)
+                limit = schedule.deadline(service.longest, least=self._least_deadline, batch=segments)
                 if now - worker.since > limit:
                     self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=now - worker.since)
                     worker.since = now

@@ -10,7 +10,8 @@ COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
 MAX_BATCH = 64
 HUNG_FACTOR = 20.0  # times the longest call so far
-MIN_MEASURED = 3  # calls before the longest means anything
+UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first calls
+MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is held against what was measured
 MAX_DEATHS_IN_A_ROW = 3  # without one finished call in between: then the stage itself is at fault
 MAX_RECOVERIES = 8  # of one call's arguments: each is a node lost, and none is the segment's fault
 LAST_STAGE_HUNGER = 0.5  # stages that feed nobody come before those whose children have half a call or more each
@@ -105,13 +106,13 @@ def batch_size(seconds: float | None, backlog: int, workers: int) -> int:
     return min(fair, MAX_BATCH, max(1, int(BATCH_S / max(seconds, 1e-6))))
 
 
-def deadline(longest: float, count: int, *, least: float, batch: int = 1) -> float:
-    """Seconds after which a call counts as hung: far beyond anything measured, and unlimited before there is any.
+def deadline(longest: float, *, least: float, batch: int = 1) -> float:
+    """Seconds after which a call counts as hung: far beyond the longest so far (0 before there is any).
 
-    >>> deadline(3.0, 10, least=60.0), deadline(30.0, 10, least=60.0), deadline(0.0, 0, least=60.0)
-    (60.0, 600.0, inf)
+    >>> deadline(3.0, least=60.0), deadline(30.0, least=60.0), deadline(0.0, least=60.0)
+    (60.0, 600.0, 720.0)
     """
-    return max(least, HUNG_FACTOR * longest * batch) if count >= MIN_MEASURED else float("inf")
+    return max(least, HUNG_FACTOR * longest * batch) if longest > 0 else UNMEASURED_FACTOR * least
 
 
 def backoff(deaths: int) -> float:
