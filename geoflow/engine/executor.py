@@ -307,6 +307,8 @@ class Executor:
     def _returned(self, call: Call, ref: Any) -> None:
         outcome, run, node = outcome_of(ref), call.run, call.node
         call.worker.calls.remove(call)
+        if "error" in outcome and outcome["error"]["kind"] == Kind.CANCELLED:
+            return
         if "error" in outcome and outcome["error"]["kind"] == Kind.DIED:
             self._died(node, call.worker)
         if not run.live:
@@ -393,23 +395,18 @@ class Executor:
     def _wound_down(self) -> bool:
         """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
         whose result would be kept runs any more, or time is up."""
+        import ray
+
         calls = [call for pool in self._pools for worker in pool.workers for call in worker.calls]
         if not self._stopping:
             self._stopping = True
             self._emit("run_stopping", running=sum(call.worker.calls[0] is call for call in calls))
             for call in calls:
-                if call.worker.calls[0] is not call:  # queued behind another
-                    self._withdraw(call)
+                if call.worker.calls[0] is not call:  # queued behind another; one that has begun is not hurt by this
+                    ray.cancel(call.refs[0])
             return False  # what is ready may still be dispatched
         worth = any(self._checkpoint.save_to(call.node, call.run) for call in calls if call.run.live)
         return self._stop.overdue or not (worth or self._finishes_running)
-
-    def _withdraw(self, call: Call) -> None:
-        import ray
-
-        call.worker.calls.remove(call)
-        self._pending.pop(call.refs[0], None)
-        ray.cancel(call.refs[0])
 
     def _failed(self, call: Call, error: dict[str, Any]) -> None:
         run, row = call.run, self._graph.nodes[call.node]

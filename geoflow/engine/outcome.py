@@ -17,6 +17,8 @@ def outcome_of(ref: Any) -> dict[str, Any]:
         return {"error": {"kind": Kind.MEMORY, "message": str(error), "exception": error}}
     except ray.exceptions.RuntimeEnvSetupError as error:
         return {"error": {"kind": Kind.ENVIRONMENT, "message": str(error), "exception": error}}
+    except ray.exceptions.TaskCancelledError as error:
+        return {"error": {"kind": Kind.CANCELLED, "message": str(error), "exception": error}}
     except ray.exceptions.RayTaskError as error:  # the call itself could not be made, e.g. its arguments are lost
         return {"error": {"kind": Kind.STAGE, "message": str(error.cause), "traceback": str(error), "exception": error}}
     except ray.exceptions.RayError as error:
