@@ -348,6 +348,8 @@ class Executor:
         if first_of_dead:
             self._bury(call)
         self._fleet.give(call)
+        if isinstance(answer, dict) and answer["error"]["kind"] == Kind.CANCELLED:
+            return
         for i, run in enumerate(call.runs):
             outcome = answer if isinstance(answer, dict) else answer[i]
             if not run.live:
@@ -447,24 +449,19 @@ class Executor:
     def _wound_down(self) -> bool:
         """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
         whose result would be kept runs any more, or time is up."""
+        import ray
+
         calls = [call for pool in self._fleet.pools for worker in pool.workers for call in worker.calls]
         if not self._stopping:
             self._stopping = True
             self._emit("run_stopping", running=sum(call.worker.calls[0] is call for call in calls))
             for call in calls:
-                if call.worker.calls[0] is not call:  # queued behind another
-                    self._withdraw(call)
+                if call.worker.calls[0] is not call:  # queued behind another; one that has begun is not hurt by this
+                    ray.cancel(call.refs[0])
             return False  # what is ready may still be dispatched
         runs = [(call.node, run) for call in calls for run in call.runs if run.live]
         worth = any(self._checkpoint.save_to(node, run) for node, run in runs)
         return self._stop.overdue or not (worth or self._finishes_running)
-
-    def _withdraw(self, call: Call) -> None:
-        import ray
-
-        self._fleet.give(call)
-        self._handlers.pop(call.refs[0], None)
-        ray.cancel(call.refs[0])
 
     def _failed(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
         error, run, row = outcome["error"], call.runs[i], self._graph.nodes[call.node]

@@ -20,6 +20,8 @@ def outcome_of(ref: Any) -> Any:
         return {"error": {"kind": Kind.MEMORY, "message": str(error), "exception": error}}
     except ray.exceptions.RuntimeEnvSetupError as error:
         return {"error": {"kind": Kind.ENVIRONMENT, "message": str(error), "exception": error}}
+    except ray.exceptions.TaskCancelledError as error:
+        return {"error": {"kind": Kind.CANCELLED, "message": str(error), "exception": error}}
     except _lost() as error:  # an argument, or the answer itself, went down with its node
         return {"error": {"kind": Kind.LOST, "message": f"{type(error).__name__}: {error}", "exception": error}}
     except ray.exceptions.RayTaskError as error:  # the call itself could not be made

@@ -59,6 +59,7 @@ class Kind(str, Enum):
     SAVED = "saved"  # what an earlier run saved is damaged
     STAGE = "stage"  # the backend raised, or broke the field table
     MEMORY = "memory"  # out of memory, on the host or on the GPU
+    CANCELLED = "cancelled"  # by the engine itself, before it began
     DIED = "died"  # the actor's process, or its node, is gone
     LOST = "lost"  # a field it was to read is gone with its node
     ENVIRONMENT = "environment"  # the actor never came up
