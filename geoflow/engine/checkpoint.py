@@ -250,7 +250,8 @@ class Checkpoint:
                 _delete(self._paths.parts(video.name) / name)
 
     def _is_saved(self, run: SegmentRun, node: int, found: set[str]) -> bool:
-        return all(Path(path).name in found and looks_whole(path) for path in self._files(run, node))
+        files = self._files(run, node)
+        return bool(files) and all(Path(path).name in found and looks_whole(path) for path in files)
 
     def _files(self, run: SegmentRun, node: int) -> list[str]:
         kinds = ("fields", "state") if node in self._ordered else ("fields",)

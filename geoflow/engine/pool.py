@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.gpus import BOOKED, Gpu
+from geoflow.engine.host import actor_class, thread_limits
 from geoflow.engine.schedule import PoolSize, queue_depth
 
 if TYPE_CHECKING:
     from geoflow.pipeline import StageSpec
     from geoflow.stage import Stage
 
-# BLAS and OpenMP libraries read these once, when they are loaded.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _numbers = itertools.count()
 _SMOOTHING = 0.2  # weight of the newest call in the running mean
 
@@ -61,21 +60,21 @@ class Pool:
         self.num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(size.threads))
-        self._runtime_env = {**runtime_env, "env_vars": {**threads, **runtime_env.get("env_vars", {})}}
+        # What the environment itself says about threads stands.
+        self._env_vars = {**thread_limits(size.threads), **runtime_env.get("env_vars", {})}
+        self._runtime_env = runtime_env
 
     def spawn(self, gpu: Gpu | None = None) -> Worker:
         """Start one more actor; its `loading` is to be waited for."""
-        import ray
-
-        from geoflow.engine.worker import StageWorker
-
-        options: dict[str, Any] = {"runtime_env": self._runtime_env, "max_restarts": 0, "max_task_retries": 0}
+        options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+        if self._runtime_env:
+            options["runtime_env"] = self._runtime_env
         if gpu is None:
             options |= {"num_cpus": self.size.cpu_share}
         else:  # its CPUs are part of the GPU's placement group
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
-        handle = ray.remote(StageWorker).options(**options).remote(self.spec.backend, self._params, self.size.threads)
+        arguments = (self._env_vars, self.spec.backend, self._params, self.size.threads)
+        handle = actor_class().options(**options).remote(*arguments)
         worker = Worker(handle, loading=handle.load.remote(), gpu=gpu)
         self.workers.append(worker)
         return worker

@@ -62,7 +62,6 @@ class StageWorker:
         """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
         began = time.time()
         try:
-            self._limit_threads()
             self._stage = self._make(0)
             return {"began": began, "seconds": time.time() - began, **_whereabouts()}
         except Exception as error:
@@ -144,14 +143,6 @@ class StageWorker:
         if level != self._level:
             self._stage.teardown()
             self._stage, self._level = self._make(level), level
-
-    def _limit_threads(self) -> None:
-        try:
-            import cv2
-
-            cv2.setNumThreads(self._threads)
-        except ImportError:  # not every environment has OpenCV
-            pass
 
 
 def _give_back_freed_memory() -> None:
