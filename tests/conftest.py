@@ -15,21 +15,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A local Ray with 4 logical CPUs and 1 GiB of object store, whose workers see the tests' own stages."""
+    """A local Ray: 4 CPUs and 2 GPUs as it counts them, 1 GiB of store, workers that find the tests' own stages."""
     import ray
 
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")  # as `ray_cluster` does: a broken environment fails soon
+    # Where workers find the tests' stages. Not as a `runtime_env`: processes that Ray keeps ready could not be used.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
     ray.init(
         address="local",
         num_cpus=4,
+        num_gpus=2,  # as Ray counts; there is none
         object_store_memory=1 << 30,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=str(temp),
         _system_config={"metrics_report_interval_ms": 2000},  # 10 s by default: too long to wait for in a test
-        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
     )
     yield
     ray.shutdown()

@@ -101,15 +101,14 @@ def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:
 
 
 def drive(address: str, *arguments: str) -> None:
-    """`geoflow` in a process of its own, on a cluster whose workers must find this module."""
+    """`geoflow` in a process of its own, on a cluster whose workers find this module."""
     import logging
 
     import ray
 
     from geoflow import cli
 
-    env = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
-    ray.init(address=address, runtime_env=env, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     sys.argv = ["geoflow", *arguments]
     cli.main()
 

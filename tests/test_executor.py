@@ -3,69 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from engine_runs import count, execute, pipeline, whole
 
-from geoflow.engine.executor import Executor
-from geoflow.engine.intake import Limits
-from geoflow.engine.state import VideoRun
-from geoflow.errors import EnvironmentBroken, InputError
-from geoflow.inputs import Input
-from geoflow.pipeline import Pipeline
-from geoflow.segments import VideoInfo
+from geoflow.errors import EnvironmentBroken
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-FRAMES = 40
-
-
-def probe(item: Input) -> tuple[VideoInfo, dict[str, Any]]:
-    if "corrupt" in item.name:
-        raise InputError(f"{item.source} is not a video; re-encode it")
-    info = VideoInfo(item.name, item.source, "0", FRAMES, 30.0, 8, 8, 8, 8)
-    index = np.arange(FRAMES)
-    return info, {"video.index": index, "video.pts": index, "video.time": index / 30}
-
-
-def pipeline(tmp_path: Path, *, mask: bool = False, **settings: Any) -> Pipeline:
-    stages = [
-        {"slot": "decode", "backend": "engine_stages:Source", "num_cpus": 0.5},
-        {"slot": "prior", "backend": "engine_stages:Prior", "params": {"folder": str(tmp_path)}, "num_cpus": 0.5},
-        {"slot": "stitch", "backend": "engine_stages:Sum", "params": {"folder": str(tmp_path)}, "num_cpus": 0.5},
-    ]
-    if mask:
-        stages.insert(2, {"slot": "geometry", "backend": "engine_stages:Mask", "optional": True, "num_cpus": 0.5})
-    raw = {"name": "test", "segment": {"size": 12, "overlap": 4}, "stages": stages}
-    return Pipeline.from_dict(raw, {key.replace("__", "."): value for key, value in settings.items()})
-
-
-def execute(
-    pipe: Pipeline, names: tuple[str, ...] = ("a",), **limits: Any
-) -> tuple[list[VideoRun], list[dict[str, Any]], Executor]:
-    events: list[dict[str, Any]] = []
-    executor = Executor(
-        pipe,
-        probe,
-        Limits(**{"budget_bytes": 1 << 28, **limits}),
-        cpus=4,
-        gpus=0,
-        emit=lambda event, **data: events.append({"event": event, **data}),
-    )
-    return executor.run([Input(name, f"/videos/{name}.mp4") for name in names]), events, executor
-
-
-def all_frames_once(video: VideoRun) -> bool:
-    return video.result["sum"] == sum(range(FRAMES))
 
 
 def test_every_frame_passes_once_and_in_order(tmp_path: Path) -> None:
     videos, events, _ = execute(pipeline(tmp_path), ("a", "b", "c"))
     assert [v.status for v in videos] == ["complete"] * 3
-    assert all(all_frames_once(v) for v in videos)
-    done = [e for e in events if e["event"] == "stage_done"]
-    assert len(done) == 3 * 3 * videos[0].num_segments  # videos, stages, segments
+    assert all(whole(v) for v in videos)
+    assert count(events, "stage_done") == 3 * 3 * videos[0].num_segments  # videos, stages, segments
 
 
 def test_pools_may_book_every_cpu(tmp_path: Path) -> None:
@@ -83,15 +34,15 @@ def test_a_corrupt_input_costs_only_itself(tmp_path: Path) -> None:
 def test_what_goes_wrong_once_is_tried_again(tmp_path: Path, mode: str) -> None:
     videos, events, _ = execute(pipeline(tmp_path, prior__mode=mode), ("a", "b"))
     assert [v.status for v in videos] == ["complete", "complete"]
-    assert all(all_frames_once(v) for v in videos)
+    assert all(whole(v) for v in videos)
     assert [e["verdict"] for e in events if e["event"] == "stage_failed"].count("retry") >= 1
 
 
 def test_an_ordered_stage_goes_on_after_its_actor_died(tmp_path: Path) -> None:
     videos, events, _ = execute(pipeline(tmp_path, stitch__die_at=2))
     assert videos[0].status == "complete"
-    assert all_frames_once(videos[0])
-    assert any(e["event"] == "actor_died" and e["slot"] == "stitch" for e in events)
+    assert whole(videos[0])
+    assert count(events, "actor_died", "stitch") == 1
 
 
 def test_what_always_fails_is_quarantined_with_its_reason(tmp_path: Path) -> None:

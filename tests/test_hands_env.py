@@ -11,6 +11,7 @@ from hand_drawing import draw, hand_joints, place
 
 from geoflow import fields
 from geoflow.backends import load
+from geoflow.engine.calls import Part, make_jobs
 from geoflow.engine.environments import explain_failure, load_runtime_env
 from geoflow.engine.wire import pack, unpack
 from geoflow.geometry.cameras import project
@@ -58,9 +59,10 @@ def _hands(worker: Any, rgb: np.ndarray, depth: np.ndarray | None = None) -> dic
     given = {"frames.rgb": rgb, "camera.intrinsics": np.tile(K, (len(rgb), 1, 1))}
     if depth is not None:
         given["camera.depth"] = depth
-    refs = [ray.put(pack(array)) for array in given.values()]
-    calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(SEGMENT, list(given), 0, None, *refs)
-    outcome, *arrays = ray.get(calls, timeout=120)
+    parts = {name: Part(ray.put(pack(array))) for name, array in given.items()}
+    jobs, objects = make_jobs([(SEGMENT, parts, 0, None)])
+    calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(jobs, None, *objects)
+    (outcome,), *arrays = ray.get(calls, timeout=120)
     assert "error" not in outcome, outcome["error"]["traceback"]
     found = {name: unpack(array) for name, array in zip(stage.outputs, arrays)}
     fields.check(found, stage.outputs, who=BACKEND, num_frames=len(rgb))

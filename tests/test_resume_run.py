@@ -297,7 +297,7 @@ def test_fresh_starts_from_nothing(clip: Path, tmp_path: Path, monkeypatch: pyte
 def test_one_signal_lets_running_calls_end(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], number: int
 ) -> None:
-    driver = Driver(clip, tmp_path, prior__seconds=1.0)
+    driver = Driver(clip, tmp_path, prior__seconds=0.4)
     driver.when(lambda: len(calls(tmp_path)) >= 3 and calls(tmp_path)[-1][0] == "prior")
     assert driver.end(number) == 130
     assert driver.process.stderr is not None
@@ -306,7 +306,7 @@ def test_one_signal_lets_running_calls_end(
     began, ended = calls(tmp_path), calls(tmp_path, "ended")
     assert sorted(began) == sorted(ended) and len(began) < 2 * SEGMENTS
     assert [row["event"] for row in driver.events()][-1] == "run_stopped"
-    run(clip, tmp_path, prior__seconds=1.0)
+    run(clip, tmp_path, prior__seconds=0.4)
     assert max(Counter(calls(tmp_path)).values()) == 1
     assert_same(datasets(tmp_path / "out"), undisturbed)
 

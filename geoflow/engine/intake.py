@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,7 +33,6 @@ class Intake:
 
     def __init__(
         self,
-        videos: list[VideoRun],
         probe: Probe,
         graph: Graph,
         limits: Limits,
@@ -45,11 +44,14 @@ class Intake:
     ) -> None:
         self._probe, self._graph, self._limits = probe, graph, limits
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
-        self._unprobed = deque(videos)
+        self._unprobed: deque[VideoRun] = deque()
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
         self._probing = 0
         self._reserved = 0  # bytes promised to the segments in flight
         self._in_flight = 0
+
+    def add(self, videos: Iterable[VideoRun]) -> None:
+        self._unprobed.extend(videos)
 
     @property
     def in_flight(self) -> tuple[int, int]:

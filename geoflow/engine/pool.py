@@ -25,6 +25,7 @@ class Worker:
     """One actor and the calls that are queued on it, oldest first."""
 
     handle: Any
+    process: Any  # its method, with the number of results settled: that is slow to do for every call
     loading: Any  # the ref of `load`, or None once it came up
     gpu: Gpu | None = None
     node: str = ""  # Ray's id of the node it runs on
@@ -57,7 +58,7 @@ class Pool:
         self.deaths_in_a_row = 0
         self.service = ServiceTime()
         self.load_seconds = 0.0
-        self.num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
+        self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
         # What the environment itself says about threads stands.
@@ -75,7 +76,8 @@ class Pool:
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
         arguments = (self._env_vars, self.spec.backend, self._params, self.size.threads)
         handle = actor_class().options(**options).remote(*arguments)
-        worker = Worker(handle, loading=handle.load.remote(), gpu=gpu)
+        process = handle.process.options(num_returns=self._num_returns)
+        worker = Worker(handle, process, loading=handle.load.remote(), gpu=gpu)
         self.workers.append(worker)
         return worker
 

@@ -101,6 +101,12 @@ class SegmentRun:
                 found[name] = Part(self.video.probed[name])
         return found
 
+    def state_for(self, node: int) -> Any:
+        """What an ordered node goes on from with this segment, also when it must do it once more."""
+        if node not in self.again:
+            self.before[node] = self.video.state.get(node)
+        return self.before[node]
+
     def lacks(self, node: int, graph: Graph) -> list[str]:
         """Required inputs of `node` that an absent stage should have given."""
         row = graph.nodes[node]
