@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_runs import prober
 from ledger_events import one_run
 
 from geoflow.engine.executor import Executor
@@ -66,8 +67,6 @@ def scrape(wanted: Callable[[str], Any]) -> Any:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
-    from test_executor import probe
-
     folder = {"folder": str(tmp_path)}
     stages = [
         {"slot": "seen_decode", "backend": "engine_stages:Source", "num_cpus": 0.5},
@@ -78,7 +77,7 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
     metrics = Metrics()
     executor = Executor(
         pipe,
-        probe,
+        prober(40),
         Limits(budget_bytes=1 << 28),
         cpus=2,
         gpus=0,
