@@ -28,6 +28,11 @@ class Field:
     def group(self) -> str:
         return self.name.rpartition(".")[0]
 
+    @property
+    def per_frame(self) -> bool:
+        """It has a row for each frame of the segment."""
+        return self.shape.split()[0] == "T"
+
 
 def _hand(side: str) -> list[Field]:
     return [

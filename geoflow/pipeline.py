@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,7 @@ from geoflow import backends, fields, resources
 from geoflow.errors import ConfigError
 from geoflow.stage import Stage
 
+AUTO = "auto"
 _BOUND_BY_RUN = {"out", "pipeline"}  # parameters of the writer; they say where to, not what
 
 
@@ -35,9 +36,11 @@ class StageSpec(BaseModel):
     optional: bool = Field(False, description="go on without it when it cannot run")
     actors: int | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
     num_cpus: float = Field(1.0, gt=0, description="CPU threads one actor may keep busy")
-    num_gpus: float = Field(0.0, ge=0, le=1, description="share of a GPU's compute that a running call takes")
-    gpu_memory: float | None = Field(
-        None, gt=0, le=1, description="share of a GPU's memory the loaded model takes; None: as `num_gpus`"
+    num_gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
+        0.0, description="share of a GPU's compute that a running call takes; auto: as its share of the memory"
+    )
+    gpu_memory: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None = Field(
+        None, description="share of a GPU's memory that it takes at its peak; None: as `num_gpus`; auto: as measured"
     )
     weight: float = Field(0.0, ge=0, description="relative work per frame; spare CPUs go where it is largest")
     keep: bool | None = Field(None, description="save finished segments for resuming; None: if `weight` is above 0")

@@ -55,6 +55,7 @@ def make_plan(
                 "actors": sizes[spec.slot].actors,
                 "threads": sizes[spec.slot].threads,
                 "gpu_share": spec.num_gpus,
+                "gpu_memory": spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory,
                 "optional": spec.optional,
             }
             for spec in pipe.stages

@@ -50,10 +50,9 @@ def _best_rate_by_trying(needs: list[GpuNeed], gpus: int) -> float:
     return best
 
 
-def test_with_memory_to_spare_every_gpu_can_do_everything() -> None:
+def test_with_memory_to_spare_copies_follow_the_work() -> None:
     placed = allocate(FIVE, gpus=4)
     assert placed is not None and _fits(placed, FIVE)
-    assert all({"a", "b", "c", "d", "e"} <= set(slots) for slots in placed)
     counts = _counts(placed)
     ideal = HEADROOM * 4 / sum(n.share * n.seconds for n in FIVE)  # type: ignore[operator]
     assert all(counts[n.slot] >= ideal * n.seconds - 1e-6 for n in FIVE)  # type: ignore[operator]
@@ -95,13 +94,13 @@ def test_what_cannot_fit_is_said_to() -> None:
 def test_the_users_number_and_ordered_stages_stand() -> None:
     needs = [GpuNeed("a", 0.25, 0.1, 1, fixed=3), GpuNeed("b", 0.25, 0.1, 9, ordered=True), GpuNeed("c", 0.5, 0.1, 1)]
     counts = _counts(allocate(needs, gpus=4) or [])
-    assert counts["a"] == 3 and counts["b"] == 1 and counts["c"] >= 4
+    assert counts["a"] == 3 and counts["b"] == 1 and counts["c"] == 2
 
 
 def test_unknown_work_counts_as_equal() -> None:
     needs = [GpuNeed("a", 0.5, 0.1, None), GpuNeed("b", 0.5, 0.1, None)]
     counts = _counts(allocate(needs, gpus=4) or [])
-    assert counts["a"] == counts["b"] >= 4
+    assert counts["a"] == counts["b"] == 5  # HEADROOM over 4
 
 
 def test_thirty_two_gpus_are_planned_at_once() -> None:

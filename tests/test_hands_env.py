@@ -61,7 +61,7 @@ def _hands(worker: Any, rgb: np.ndarray, depth: np.ndarray | None = None) -> dic
         given["camera.depth"] = depth
     parts = {name: Part(ray.put(pack(array))) for name, array in given.items()}
     jobs, objects = make_jobs([(SEGMENT, parts, 0, None)])
-    calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(jobs, None, *objects)
+    calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(jobs, None, None, *objects)
     (outcome,), *arrays = ray.get(calls, timeout=120)
     assert "error" not in outcome, outcome["error"]["traceback"]
     found = {name: unpack(array) for name, array in zip(stage.outputs, arrays)}

@@ -32,8 +32,8 @@ def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
     """The slots resident on each GPU, one entry per copy; None when not even one copy of each fits.
 
     Copies follow the work: as many as let every stage keep up when all GPUs are busy, with some headroom, or the
-    best rate that memory allows. What memory is left takes one copy of each stage on every GPU, so that no GPU
-    is idle for want of a model. Stages whose work is not known yet count as equal.
+    best rate that memory allows. They are spread so that every GPU has as much to do. Stages whose work is not known
+    yet count as equal.
 
     >>> allocate([GpuNeed("a", 0.5, 0.1, 3.0), GpuNeed("b", 0.5, 0.1, 1.0)], gpus=1)
     [['a', 'a', 'b']]
@@ -42,18 +42,11 @@ def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
         return [[] for _ in range(gpus)]
     memory = {need.slot: need.memory for need in needs}
     counts = _best_counts(needs, gpus)
-    placed = None if counts is None else pack(counts, memory, gpus)
-    if placed is None:
+    if counts is None:
         return None
-    room = [1.0 - sum(memory[slot] for slot in slots) for slots in placed]
-    for need in needs:
-        if need.fixed is not None or need.ordered:
-            continue
-        for slots, gpu in zip(placed, range(gpus)):
-            if need.slot not in slots and need.memory <= room[gpu] + _TINY:
-                slots.append(need.slot)
-                room[gpu] -= need.memory
-    return [sorted(slots) for slots in placed]
+    load = {need.slot: need.share * (need.seconds or 1.0) / counts[need.slot] for need in needs}
+    placed = pack(counts, memory, gpus, load)
+    return None if placed is None else [sorted(slots) for slots in placed]
 
 
 def rate(counts: dict[str, int], needs: Sequence[GpuNeed]) -> float:
@@ -96,26 +89,31 @@ def _packs(counts: dict[str, int], memory: dict[str, float], gpus: int) -> bool:
     return pack(counts, memory, gpus) is not None
 
 
-def pack(counts: dict[str, int], memory: dict[str, float], gpus: int) -> list[list[str]] | None:
+def pack(
+    counts: dict[str, int], memory: dict[str, float], gpus: int, load: dict[str, float] | None = None
+) -> list[list[str]] | None:
     """Spread copies over GPUs so that no GPU's memory is exceeded; None where that cannot be done.
 
-    Copies of one stage go to different GPUs as far as possible. Where spreading fails, first-fit decreasing is tried
-    (optimal when sizes divide one another, such as 1/2, 1/4), then, for few copies, every way there is.
+    Copies of one stage go to different GPUs as far as possible, then each to the GPU with the least `load`. Where
+    spreading fails, first-fit decreasing is tried (optimal when sizes divide one another, such as 1/2, 1/4), then,
+    for few copies, every way there is.
     """
     if sum(memory[slot] * count for slot, count in counts.items()) > gpus + _TINY:
         return None
     items = sorted((slot for slot, count in counts.items() for _ in range(count)), key=lambda s: (-memory[s], s))
+    weight = memory if load is None else load
 
     def spread(slots: list[list[str]], room: list[float], slot: str) -> list[int]:
-        return sorted(range(gpus), key=lambda g: (slots[g].count(slot), -room[g]))
+        busy = [sum(weight[other] for other in resident) for resident in slots]
+        return sorted(range(gpus), key=lambda g: (slots[g].count(slot), busy[g], -room[g]))
 
     def first_fit(slots: list[list[str]], room: list[float], slot: str) -> list[int]:
         return list(range(gpus))
 
-    for order in (spread, first_fit):
+    for order, turn in ((spread, sorted(items, key=lambda s: (-weight[s], s))), (first_fit, items)):
         slots: list[list[str]] = [[] for _ in range(gpus)]
         room = [1.0] * gpus
-        for slot in items:
+        for slot in turn:
             gpu = next((g for g in order(slots, room, slot) if memory[slot] <= room[g] + _TINY), None)
             if gpu is None:
                 break

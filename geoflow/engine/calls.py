@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine.tokens import Hold, Lane
 from geoflow.engine.workfiles import SaveTo
 from geoflow.segments import Segment
 
@@ -26,6 +27,8 @@ class Job:
     places: tuple[tuple[int, int | None], ...]
     level: int
     save_to: SaveTo | None = None  # where the worker leaves what it makes
+    measure: bool = False  # watch the GPU memory it takes
+    alone: bool = False  # it may have all of the GPU's
 
 
 @dataclass(eq=False)
@@ -36,6 +39,8 @@ class Call:
     runs: list[Any]
     worker: Any
     levels: list[int]
+    lane: Lane | None = None  # of its GPU's run token
+    hold: Hold | None = None  # its claim to that lane
     refs: list[Any] = field(default_factory=list)
     submitted: float = 0.0  # s since the epoch
 
@@ -51,13 +56,15 @@ class Call:
         return {name: Part(ref, entry) for name, ref in zip(names, self.refs[1:])}
 
 
-def make_jobs(wanted: list[tuple[Segment, dict[str, Part], int, SaveTo | None]]) -> tuple[list[Job], list[Any]]:
+def make_jobs(
+    wanted: list[tuple[Segment, dict[str, Part], int, SaveTo | None]], *, measure: bool = False, alone: bool = False
+) -> tuple[list[Job], list[Any]]:
     """From (segment, fields, ladder level, where to save) to jobs and the objects to pass, each object once."""
     position: dict[Any, int] = {}
     jobs = []
     for segment, parts, level, save_to in wanted:
         places = tuple((position.setdefault(part.ref, len(position)), part.entry) for part in parts.values())
-        jobs.append(Job(segment, tuple(parts), places, level, save_to))
+        jobs.append(Job(segment, tuple(parts), places, level, save_to, measure, alone))
     return jobs, list(position)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from geoflow.engine import schedule
+from geoflow.engine import schedule, splitting
 from geoflow.engine.calls import Call, make_jobs
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.finishing import Finishes
@@ -27,6 +27,7 @@ from geoflow.engine.probing import Probe
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.engine.stopping import Stop
+from geoflow.engine.tokens import Lane
 from geoflow.errors import EnvironmentBroken
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
@@ -126,7 +127,8 @@ class Executor:
 
         if not (refs := list(self._handlers)):
             return
-        done, _ = ray.wait(refs, num_returns=1, timeout=self._fleet.next_due(), fetch_local=False)
+        timeout = self._fleet.next_due(sending_ahead=any(self._flow.ready))
+        done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         for ref in done:
@@ -143,14 +145,15 @@ class Executor:
             waiting = [row for row in self._graph.nodes if ready[row.index] and (row.ordered or not self._stopping)]
             able = [row for row in waiting if row.index not in full]
             if not able:
+                self._fleet.note_starved(full)
                 return
             node = min(able, key=lambda row: self._urgency(row.index)).index
-            slots = frozenset(row.slot for row in waiting)
-            worker = self._fleet.choose(node, len(ready[node]), ready[node][0][2].home, slots)
-            if worker is None:
+            run = ready[node][0][2]
+            found = self._fleet.choose(node, len(ready[node]), run.home, alone=node in run.alone)
+            if found is None:
                 full.add(node)
             elif runs := self._flow.take(node, self._batch_size(node)):
-                self._submit(node, runs, worker)
+                self._submit(node, runs, *found)
 
     def _urgency(self, node: int) -> tuple[float, int]:
         ready, pools = self._flow.ready, self._fleet.pools
@@ -163,22 +166,33 @@ class Executor:
             return 1
         return schedule.batch_size(pool.service.mean, len(self._flow.ready[node]), len(pool.workers))
 
-    def _submit(self, node: int, runs: list[SegmentRun], worker: Worker) -> None:
+    def _submit(self, node: int, runs: list[SegmentRun], worker: Worker, lane: Lane | None) -> None:
         row = self._graph.nodes[node]
-        levels = [run.ladder.get(row.slot, 0) for run in runs]
+        levels = [self._level(node, run) for run in runs]
         jobs, objects = make_jobs(
             [
                 (run.segment, run.arguments(node, self._graph), level, self._checkpoint.save_to(node, run))
                 for run, level in zip(runs, levels)
-            ]
+            ],
+            measure=self._fleet.measures(node),
+            alone=node in runs[0].alone,
         )
         state = runs[0].state_for(node) if row.ordered else None
-        refs = worker.process.remote(jobs, state, *objects)
-        call = Call(node, runs, worker, levels, refs if isinstance(refs, list) else [refs], time.time())
+        call = Call(node, runs, worker, levels, lane, submitted=time.time())
+        refs = worker.process.remote(jobs, lane, state, *objects)
+        call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
         for run in runs:
             run.attempts[node] = run.attempts.get(node, 0) + 1
         self._handlers[call.refs[0]] = partial(self._returned, call)
+
+    def _level(self, node: int, run: SegmentRun) -> int:
+        """Of the stage's ladder: where frames of this size were last known to fit."""
+        slot, video = self._graph.nodes[node].slot, run.segment.video
+        level = max(run.ladder.get(slot, 0), self._fleet.pools[node].worked_at.get((video.height, video.width), 0))
+        if level:
+            run.ladder[slot] = level
+        return level
 
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
@@ -199,7 +213,10 @@ class Executor:
 
     def _succeeded(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
         run, row = call.runs[i], self._graph.nodes[call.node]
-        self._fleet.finished(call, outcome["seconds"])
+        self._fleet.finished(call, outcome)
+        if call.levels[i]:
+            size = (run.segment.video.height, run.segment.video.width)
+            self._fleet.pools[call.node].worked_at[size] = call.levels[i]
         run.seconds[row.slot] = outcome["seconds"]
         run.home = call.worker.node
         if row.ordered and row.index not in run.again:
@@ -223,8 +240,10 @@ class Executor:
             attempts=run.attempts[call.node],
             max_attempts=self._limits.max_attempts,
             level=call.levels[i],
-            rungs=len(self._stages[call.node].ladder),
+            rungs=splitting.rungs(self._stages[call.node]),
             optional=row.optional,
+            can_be_alone=call.lane is not None and call.node not in run.alone,
+            measured=not self._fleet.measures(call.node),
         )
         self._emit(
             "stage_failed",
@@ -248,6 +267,9 @@ class Executor:
         else:
             if verdict is Verdict.CHEAPER:
                 run.ladder[row.slot] = call.levels[i] + 1
+            elif verdict is Verdict.ALONE:
+                run.alone.add(call.node)
+            if verdict is not Verdict.RETRY:
                 run.attempts[call.node] = 0
             self._flow.offer(call.node, run)
 

@@ -36,7 +36,8 @@ class Finishes:
             node = video.to_finish[0]
             if video.over:
                 self._waiting.remove(video)
-            elif (worker := self._fleet.choose(node, 1, "", frozenset())) is not None:
+            elif (found := self._fleet.choose(node, 1)) is not None:
+                worker, _ = found
                 self._waiting.remove(video)
                 self.running += 1
                 records = sorted(video.records, key=lambda record: record.index)

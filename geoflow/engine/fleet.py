@@ -1,4 +1,4 @@
-"""Every pool of a run and the GPUs they share: who is started where, who gets the next call, who is replaced."""
+"""Every pool of a run: who is started where, who gets the next call, who is watched, ended and replaced."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import heapq
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from geoflow.engine import environments, gpus, schedule
-from geoflow.engine.allocation import GpuNeed, allocate, rate, worth_resizing
 from geoflow.engine.calls import Call
 from geoflow.engine.gpus import Gpu
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
+from geoflow.engine.residency import Change, Residency
 from geoflow.engine.schedule import Kind
-from geoflow.errors import EnvironmentBroken
+from geoflow.engine.tokens import Lane
 from geoflow.pipeline import Pipeline
 from geoflow.stage import Stage
 
@@ -26,6 +25,8 @@ Handlers = dict[Any, Callable[[Any], None]]  # ref -> what to do once it is ther
 
 _TICK_S = 1.0
 _REPLAN_S = 5.0
+_ALONE_EXPIRES_S = 5.0
+_EXIT_S = 1.0  # until the GPU memory of a process that was ended is free again
 
 
 class Fleet:
@@ -46,13 +47,8 @@ class Fleet:
         self._handlers, self._emit, self._disable = handlers, emit, disable
         self._least_deadline = least_deadline
         specs = pipeline.stages
-        self._needs = [
-            GpuNeed(s.slot, s.num_gpus, s.gpu_memory or s.num_gpus, s.weight or None, s.actors, stage.ordered)
-            for s, stage in zip(specs, stages)
-            if s.num_gpus > 0
-        ]
-        self._plan = self._first_plan(int(gpus))
-        copies = Counter(slot for slots in self._plan for slot in slots)
+        self._residency = Residency(specs, stages, int(gpus))
+        copies = Counter(slot for slots in self._residency.plan for slot in slots)
         needs = [
             schedule.PoolNeed(s.slot, s.num_cpus, s.weight, stage.ordered, copies.get(s.slot, s.actors))
             for s, stage in zip(specs, stages)
@@ -61,56 +57,78 @@ class Fleet:
         envs = [environments.load_runtime_env(s.env) if s.env else {} for s in specs]
         self.pools = [Pool(s, stage, self._sizes[s.slot], env) for s, stage, env in zip(specs, stages, envs)]
         self._node = {pool.spec.slot: node for node, pool in enumerate(self.pools)}
-        self.gpus: list[Gpu] = []
         self._due: list[tuple[float, int, Callable[[], None]]] = []  # what to do later, soonest first
         self._tie = itertools.count()
         self._ticked = self._replanned = time.monotonic()
 
     def start(self) -> None:
         """Claim every GPU and start every actor, one of each stage before the second of any."""
-        for planned in self._plan:
+        for planned in self._residency.plan:
             cpus = sum(self._sizes[slot].cpu_share for slot in planned)
             gpu = gpus.claim(planned, cpus)
-            self.gpus.append(gpu)
+            self._residency.gpus.append(gpu)
             self._handlers[gpu.ready] = partial(self._claimed, gpu)
-        on_cpus = [(node, pool) for node, pool in enumerate(self.pools) if pool.share == 0]
+        on_cpus = [(node, pool) for node, pool in enumerate(self.pools) if not pool.uses_gpu]
         for turn in range(max((pool.size.actors for _, pool in on_cpus), default=0)):
             for node, pool in on_cpus:
                 if turn < pool.size.actors:
                     self._spawn(node, None)
 
-    def choose(self, node: int, backlog: int, near: str, waiting: frozenset[str]) -> Worker | None:
-        """The worker for the next call of `node`; `waiting` are the slots that have work."""
+    def choose(
+        self, node: int, backlog: int, near: str = "", *, alone: bool = False
+    ) -> tuple[Worker, Lane | None] | None:
+        """The worker for the next call of `node`, and for a GPU worker its lane; None when none has room.
+
+        `alone`: on a GPU that no other model's memory is taken from; others there are ended, and come back after it.
+        """
         pool = self.pools[node]
-        contended: frozenset[Gpu] = frozenset()
-        if pool.share:
-            others = waiting - {pool.spec.slot}
-            contended = frozenset(gpu for gpu in self.gpus if not others.isdisjoint(gpu.planned))
-        return pool.choose(backlog, near, contended=contended)
+        if not pool.uses_gpu:
+            return pool.choose(backlog, near)
+        if alone:
+            return self._choose_alone(pool)
+        return pool.choose_lane(self._residency.share(pool.spec.slot), near)
 
     def take(self, call: Call) -> None:
         """The call was given to its worker."""
-        worker: Worker = call.worker
+        worker, now = call.worker, time.monotonic()
         if not worker.calls:
-            worker.since = time.monotonic()
-            if worker.gpu is not None:
-                worker.gpu.take(self.pools[call.node].share)
+            worker.since = now
+        if call.lane is not None:
+            mean = self.pools[call.node].service.mean
+            call.hold = worker.gpu.token.take(call.lane, None if mean is None else mean * len(call.runs), now)
         worker.calls.append(call)
 
     def give(self, call: Call) -> None:
         """The call came back, whatever came of it."""
-        worker: Worker = call.worker
-        pool = self.pools[call.node]
+        worker, now = call.worker, time.monotonic()
         worker.calls.remove(call)
-        worker.since = time.monotonic()
-        if not worker.calls and worker.gpu is not None and worker in pool.workers:
-            worker.gpu.give(pool.share)
+        worker.since = now
+        if call.hold is not None:
+            worker.gpu.token.give(call.hold, now)
+            if worker.gpu.alone is worker:
+                self._let_others_in(worker.gpu)
 
-    def finished(self, call: Call, seconds: float) -> None:
-        """A call's segment went well and took so long."""
+    def finished(self, call: Call, outcome: dict[str, Any]) -> None:
+        """A call's segment went well: how long it took, and what memory, if that was asked."""
         pool = self.pools[call.node]
         pool.deaths_in_a_row = 0
-        pool.service.add(seconds)
+        pool.service.add(outcome["seconds"])
+        if "gpu_peak" in outcome:
+            facts = {"slot": pool.spec.slot, "peak": outcome["gpu_peak"], "total": outcome["gpu_total"]}
+            self._emit("gpu_measured", **facts)
+            self._carry_out(self._residency.measured(**facts))
+
+    def measures(self, node: int) -> bool:
+        """Whether calls of this stage are to be watched for the GPU memory they take."""
+        return self.pools[node].spec.slot in self._residency.unmeasured
+
+    def note_starved(self, nodes: Iterable[int]) -> None:
+        """These have work, and no worker of theirs could take it."""
+        slots = [self.pools[node].spec.slot for node in nodes if self.pools[node].uses_gpu]
+        loading = [
+            (pool.spec.slot, w.gpu) for pool in self.pools for w in pool.workers if w.loading is not None and w.gpu
+        ]
+        self._residency.note_starved(slots, loading)
 
     def died(self, node: int, worker: Worker) -> None:
         """Replace a dead actor; at once the first time, later and later when they keep dying."""
@@ -128,14 +146,18 @@ class Fleet:
 
     def load(self, node: int) -> tuple[int, int]:
         """Calls of a node that run, and that wait behind them; another thread may ask."""
-        calls = [len(worker.calls) for worker in tuple(self.pools[node].workers)]
-        running = sum(count > 0 for count in calls)
-        return running, sum(calls) - running
+        calls = [tuple(worker.calls) for worker in tuple(self.pools[node].workers)]
+        running = sum(bool(row) and not (row[0].hold and row[0].hold.waiting) for row in calls)
+        return running, sum(map(len, calls)) - running
 
-    def next_due(self) -> float:
-        """Seconds until `tick` has something to do."""
+    def next_due(self, sending_ahead: bool) -> float:
+        """Seconds until `tick` has something to do, or, if there is work to send ahead, until it may be sent."""
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
+        if sending_ahead:  # wake when the next lane comes within reach
+            lead = schedule.LEAD_S
+            ends = (hold.ends - lead for gpu in self._residency.gpus for hold in gpu.token.holds)
+            due += [moment for moment in ends if moment > now]
         return max(0.0, min(due) - now)
 
     def tick(self, has_work_left: Callable[[int], bool], remaining: Callable[[], int]) -> None:
@@ -148,30 +170,19 @@ class Fleet:
         self._ticked = now
         self._end_hung_calls(now)
         self._retire_idle(has_work_left)
-        if now - self._replanned > _REPLAN_S:
-            self._replanned = now
-            self._replan(remaining())
+        for gpu in self._residency.gpus:  # nobody asks any more: the video failed, or its turn went elsewhere
+            if gpu.alone is not None and not gpu.alone.calls and now - gpu.alone_asked > _ALONE_EXPIRES_S:
+                self._let_others_in(gpu)
+        self._resize(now, remaining)
 
     def stop(self) -> None:
         for pool in self.pools:
             pool.stop()
-        for gpu in self.gpus:
+        for gpu in self._residency.gpus:
             gpus.let_go(gpu)
-        self.gpus.clear()
+        self._residency.gpus.clear()
 
     # Starting
-
-    def _first_plan(self, count: int) -> list[list[str]]:
-        if not self._needs:
-            return []
-        plan = allocate(self._needs, max(1, count))
-        if plan is None:
-            sizes = ", ".join(f"{need.slot} {need.memory:g}" for need in self._needs)
-            raise EnvironmentBroken(
-                f"the models do not fit on {max(1, count)} GPU(s) together; of a GPU's memory they ask for {sizes}: "
-                "lower gpu_memory in the pipeline, or add GPUs"
-            )
-        return plan
 
     def _claimed(self, gpu: Gpu, ref: Any) -> None:
         outcome_of(ref)
@@ -180,9 +191,12 @@ class Fleet:
             self._spawn(self._node[slot], gpu)
 
     def _spawn(self, node: int, gpu: Gpu | None) -> None:
-        if gpu is not None and gpu not in self.gpus:
+        if gpu is not None and gpu not in self._residency.gpus:
             return
-        worker = self.pools[node].spawn(gpu)
+        pool = self.pools[node]
+        slot = pool.spec.slot
+        share = self._residency.needs[slot].memory if gpu is not None and not self.measures(node) else None
+        worker = pool.spawn(gpu, share)
         self._handlers[worker.loading] = partial(self._loaded, node, worker)
 
     def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
@@ -191,7 +205,7 @@ class Fleet:
             return
         if "error" not in outcome:
             worker.loading, worker.node = None, outcome["node"]
-            pool.load_seconds = max(pool.load_seconds, outcome["seconds"])
+            pool.load_seconds = max(pool.load_seconds, time.monotonic() - worker.since)
             self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
         elif isinstance(outcome["error"].get("exception"), Exception) and pool.spec.env:
             reason = environments.explain_failure(outcome["error"]["exception"], pool.spec.env)
@@ -214,71 +228,75 @@ class Fleet:
             for worker in pool.workers:
                 if not worker.calls:
                     continue
-                segments = len(worker.calls[0].runs)
-                limit = schedule.deadline(service.longest, least=self._least_deadline, batch=segments)
-                if now - worker.since > limit:
-                    self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=now - worker.since)
+                call = worker.calls[0]
+                if call.hold is not None and call.hold.waiting:
+                    continue
+                seconds = now - max(worker.since, call.hold.since if call.hold is not None else 0.0)
+                if seconds > schedule.deadline(service.longest, least=self._least_deadline, batch=len(call.runs)):
+                    self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=seconds)
                     worker.since = now
                     ray.kill(worker.handle, no_restart=True)  # its calls come back as died
 
     def _retire_idle(self, has_work_left: Callable[[int], bool]) -> None:
         """Let go of GPUs whose stages have nothing left to do, so that their nodes can scale down."""
-        for gpu in list(self.gpus):
-            if not any(has_work_left(self._node[slot]) for slot in set(gpu.planned)):
-                self.gpus.remove(gpu)
-                for pool in self.pools:
-                    for worker in [w for w in pool.workers if w.gpu is gpu]:
-                        pool.workers.remove(worker)
+        for gpu in list(self._residency.gpus):
+            slots = set(gpu.planned) or set(self._residency.needs)  # nothing yet, until the first copies are measured
+            if not any(has_work_left(self._node[slot]) for slot in slots):
+                self._residency.gpus.remove(gpu)
+                for _, pool, worker in self._on(gpu):
+                    pool.workers.remove(worker)
                 gpus.let_go(gpu)  # ends the actors in it
                 self._emit("gpu_released", planned=gpu.planned)
 
-    # Re-planning by what was measured
+    # Who lives on which GPU
 
-    def _replan(self, remaining: int) -> None:
-        """Add the copies that the measured times ask for; take others away for them only where that pays."""
-        measured = self._measured()
-        if measured is None or any(gpu.ready is not None for gpu in self.gpus):
-            return
-        plan = allocate(measured, len(self.gpus))
-        now = Counter(slot for gpu in self.gpus for slot in gpu.planned)
-        then = Counter(slot for slots in plan or () for slot in slots)
-        memory = {need.slot: need.memory for need in measured}
-        for slot in (then - now).elements():
-            load = self.pools[self._node[slot]].load_seconds
-            if not self._add_copy(slot, memory) and worth_resizing(
-                rate(now, measured), rate(then, measured), remaining=remaining, load_seconds=load
-            ):
-                self._make_room(slot, memory, now - then)
+    def _resize(self, now: float, remaining: Callable[[], int]) -> None:
+        pools = {slot: self.pools[self._node[slot]] for slot in self._residency.needs}
+        load_seconds = {slot: pool.load_seconds for slot, pool in pools.items()}
+        self._carry_out(self._residency.additions(load_seconds))
+        if now - self._replanned > _REPLAN_S:
+            self._replanned = now
+            known = {s: p.service.mean if p.service.count >= schedule.MIN_MEASURED else None for s, p in pools.items()}
+            up = [(slot, w) for slot, pool in pools.items() for w in pool.workers if w.loading is None]
+            idle = {(slot, w.gpu) for slot, w in up if w.gpu is not None and not w.calls}
+            self._carry_out(self._residency.exchanges(known, load_seconds, idle, remaining()))
 
-    def _measured(self) -> list[GpuNeed] | None:
-        """The needs with seconds as measured; None before every stage has been."""
-        services = {need.slot: self.pools[self._node[need.slot]].service for need in self._needs}
-        if not services or any(s.count < schedule.MIN_MEASURED or not s.mean for s in services.values()):
+    def _carry_out(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if change.ends is not None:
+                pool = self.pools[self._node[change.ends]]
+                pool.end(next(w for w in pool.workers if w.gpu is change.gpu and not w.calls and w.loading is None))
+                self._emit("copy_ended", slot=change.ends)
+            self._emit("copy_added", slot=change.slot)
+            self._spawn(self._node[change.slot], change.gpu)
+
+    def _on(self, gpu: Gpu) -> list[tuple[int, Pool, Worker]]:
+        return [(node, pool, w) for node, pool in enumerate(self.pools) for w in pool.workers if w.gpu is gpu]
+
+    def _choose_alone(self, pool: Pool) -> tuple[Worker, Lane | None] | None:
+        """Settle on a GPU for a call that must be alone there; None until the calls of the others have ended."""
+        up = [w for w in pool.workers if w.gpu is not None and w.loading is None]
+        chosen = next((w for w in up if w.gpu is not None and w.gpu.alone is w), None)
+        if chosen is None:
+            free = [w for w in up if w.gpu is not None and w.gpu.alone is None]
+            chosen = min(free, key=lambda w: len(w.gpu.token.holds) if w.gpu else 0, default=None)
+        if chosen is None or chosen.gpu is None:
             return None
-        return [replace(need, seconds=services[need.slot].mean) for need in self._needs]
+        gpu = chosen.gpu
+        gpu.alone, gpu.alone_asked = chosen, time.monotonic()  # nobody is given a call there any more
+        if gpu.token.holds:
+            return None
+        for node, other, worker in self._on(gpu):
+            if worker is not chosen:
+                other.end(worker)
+                gpu.evicted.append(node)
+                gpu.empty_from = gpu.alone_asked + _EXIT_S
+        if gpu.alone_asked < gpu.empty_from:
+            return None
+        place = gpu.token.place(1.0, time.monotonic())
+        return None if place is None else (chosen, place[1])
 
-    def _add_copy(self, slot: str, memory: dict[str, float]) -> bool:
-        """Start one copy more on the GPU with most room, if its memory allows."""
-        room = {gpu: 1.0 - sum(memory[other] for other in gpu.planned) for gpu in self.gpus}
-        gpu = max(self.gpus, key=lambda g: room[g])
-        if room[gpu] + 1e-9 < memory[slot]:
-            return False
-        gpu.planned.append(slot)
-        self._emit("copy_added", slot=slot)
-        self._spawn(self._node[slot], gpu)
-        return True
-
-    def _make_room(self, slot: str, memory: dict[str, float], surplus: Counter[str]) -> None:
-        """End an idle copy of a stage that has more than it needs, where `slot` then fits in its place."""
-        for other in surplus:
-            pool = self.pools[self._node[other]]
-            for worker in pool.workers:
-                gpu = worker.gpu
-                if gpu is None or worker.calls or worker.loading is not None:
-                    continue
-                if sum(memory[s] for s in gpu.planned) - memory[other] + memory[slot] <= 1.0 + 1e-9:
-                    pool.end(worker)
-                    gpu.planned.remove(other)
-                    self._emit("copy_ended", slot=other)
-                    self._add_copy(slot, memory)
-                    return
+    def _let_others_in(self, gpu: Gpu) -> None:
+        gpu.alone, evicted, gpu.evicted = None, gpu.evicted, []
+        for node in evicted:
+            self._spawn(node, gpu)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.gpus import BOOKED, Gpu
 from geoflow.engine.host import actor_class, thread_limits
-from geoflow.engine.schedule import PoolSize, queue_depth
+from geoflow.engine.schedule import PoolSize, lead_time, queue_depth
+from geoflow.engine.tokens import Lane
 
 if TYPE_CHECKING:
     from geoflow.pipeline import StageSpec
@@ -31,7 +33,7 @@ class Worker:
     node: str = ""  # Ray's id of the node it runs on
     calls: deque[Any] = field(default_factory=deque)
     number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may come twice
-    since: float = 0.0  # when the call at the head of the queue could begin, time.monotonic()
+    since: float = 0.0  # when it was started, later when the call at the head of the queue could begin (monotonic)
 
 
 @dataclass
@@ -53,7 +55,8 @@ class Pool:
 
     def __init__(self, spec: StageSpec, stage: Stage, size: PoolSize, runtime_env: dict[str, Any]) -> None:
         self.spec, self.size = spec, size
-        self.share = spec.num_gpus
+        self.uses_gpu = bool(spec.num_gpus)
+        self.worked_at: dict[tuple[int, int], int] = {}  # frame size -> ladder level that did, after others did not
         self.workers: list[Worker] = []
         self.deaths_in_a_row = 0
         self.service = ServiceTime()
@@ -65,8 +68,8 @@ class Pool:
         self._env_vars = {**thread_limits(size.threads), **runtime_env.get("env_vars", {})}
         self._runtime_env = runtime_env
 
-    def spawn(self, gpu: Gpu | None = None) -> Worker:
-        """Start one more actor; its `loading` is to be waited for."""
+    def spawn(self, gpu: Gpu | None = None, memory: float | None = None) -> Worker:
+        """Start one more actor; its `loading` is to be waited for. It may take a share `memory` of the GPU's."""
         options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
         if self._runtime_env:
             options["runtime_env"] = self._runtime_env
@@ -74,31 +77,49 @@ class Pool:
             options |= {"num_cpus": self.size.cpu_share}
         else:  # its CPUs are part of the GPU's placement group
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
-        arguments = (self._env_vars, self.spec.backend, self._params, self.size.threads)
+        arguments = (self._env_vars, self.spec.backend, self._params, self.size.threads, memory)
         handle = actor_class().options(**options).remote(*arguments)
         process = handle.process.options(num_returns=self._num_returns)
-        worker = Worker(handle, process, loading=handle.load.remote(), gpu=gpu)
+        worker = Worker(handle, process, loading=handle.load.remote(), gpu=gpu, since=time.monotonic())
         self.workers.append(worker)
         return worker
 
-    def choose(self, backlog: int, near: str = "", *, contended: frozenset[Gpu] = frozenset()) -> Worker | None:
-        """The worker to give the next call: one that is idle if there is any, on node `near` if possible.
-
-        A GPU worker must also get its share of the run token, and no second call is queued on it while others wait
-        for that GPU (`contended`): the token then goes to whoever needs it most.
-        """
+    def choose(self, backlog: int, near: str = "") -> tuple[Worker, None] | None:
+        """The CPU worker to give the next call: one that is idle if there is any, on node `near` if possible."""
         up = [w for w in self.workers if w.loading is None]
         depth = queue_depth(backlog, len(up), loading=False)
-        room = [w for w in up if self._has_room(w, depth, contended)]
-        return min(room, key=lambda w: self._preference(w, near), default=None)
+        room = [w for w in up if len(w.calls) < depth]
+        found = min(room, key=lambda w: (len(w.calls), w.node != near), default=None)
+        return None if found is None else (found, None)
+
+    def choose_lane(self, share: float, near: str = "") -> tuple[Worker, Lane | None] | None:
+        """The GPU worker, and the lane of its GPU's token, where the next call can begin at once, or soon enough for
+        it to be sent ahead."""
+        up = [w for w in self.workers if w.loading is None and w.gpu is not None and w.gpu.alone is None]
+        now = time.monotonic()
+        latest = now + lead_time(self.service.mean)
+        best, found = None, None
+        places = {gpu: gpu.token.place(share, now) for gpu in {w.gpu for w in up if w.gpu is not None}}
+        for worker in up:
+            if worker.gpu is None or len(worker.calls) > 1 or (place := places[worker.gpu]) is None:
+                continue
+            begins, lane = place
+            if worker.calls:
+                hold = worker.calls[0].hold
+                if hold.waiting:
+                    continue
+                begins = max(begins, hold.ends)
+            # Of the GPUs that are free, the fullest: larger shares still find room on the others.
+            key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, worker.gpu.token.free)
+            if begins <= latest and (best is None or key < best):
+                best, found = key, (worker, lane)
+        return found
 
     def end(self, worker: Worker) -> None:
-        """Stop and forget a worker; its share of the run token is free again."""
+        """Stop and forget a worker."""
         import ray
 
         self.workers.remove(worker)
-        if worker.gpu is not None and worker.calls:
-            worker.gpu.give(self.share)
         ray.kill(worker.handle, no_restart=True)
 
     def bury(self, worker: Worker) -> None:
@@ -112,12 +133,3 @@ class Pool:
         for worker in self.workers:
             ray.kill(worker.handle, no_restart=True)
         self.workers.clear()
-
-    def _has_room(self, worker: Worker, depth: int, contended: frozenset[Gpu]) -> bool:
-        if worker.gpu is None or not worker.calls:
-            return len(worker.calls) < depth and (worker.gpu is None or worker.gpu.fits(self.share))
-        return len(worker.calls) < depth and worker.gpu not in contended
-
-    def _preference(self, worker: Worker, near: str) -> tuple[Any, ...]:
-        # Of the GPUs that fit, the fullest: larger shares still find room on the others.
-        return (len(worker.calls), worker.node != near, worker.gpu.free if worker.gpu else 0.0)

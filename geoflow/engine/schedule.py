@@ -9,6 +9,7 @@ from enum import Enum
 COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
 MAX_BATCH = 64
+LEAD_S, LEAD_FRACTION = 0.02, 0.1
 HUNG_FACTOR = 20.0  # times the longest call so far
 UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first calls
 MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is held against what was measured
@@ -51,6 +52,17 @@ def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
     return 2 if backlog > workers else 1
 
 
+def lead_time(seconds: float | None) -> float:
+    """How long before a GPU is free for it a call is sent, so that it and its arguments are there by then.
+
+    Sent any earlier, it might take the place of what by then helps more. Longer calls tend to have more to bring.
+
+    >>> lead_time(0.1), lead_time(30.0), lead_time(None)
+    (0.02, 3.0, 0.02)
+    """
+    return max(LEAD_S, LEAD_FRACTION * (seconds or 0.0))
+
+
 class Kind(str, Enum):
     """Why a call failed."""
 
@@ -71,12 +83,26 @@ class Verdict(str, Enum):
     RETRY = "retry"
     RECOVER = "recover"  # compute what was lost again, then retry
     CHEAPER = "cheaper"  # retry one rung further down the stage's ladder
+    ALONE = "alone"  # retry on a GPU that nothing else is on
     SKIP = "skip"  # an optional stage: this segment goes on without its fields
     FAIL = "fail"  # the video is failed with a reason; other inputs go on
 
 
-def judge(kind: Kind, *, attempts: int, max_attempts: int, level: int, rungs: int, optional: bool) -> Verdict:
+def judge(
+    kind: Kind,
+    *,
+    attempts: int,
+    max_attempts: int,
+    level: int,
+    rungs: int,
+    optional: bool,
+    can_be_alone: bool = False,
+    measured: bool = True,
+) -> Verdict:
     """What follows from a failure after `attempts` calls, `level` rungs down a ladder of `rungs`.
+
+    Out of GPU memory, the results are kept as good as they can be: a stage whose needs are not `measured` yet first
+    gets a GPU to itself, any other goes down its ladder, and gets one when there are no rungs left.
 
     >>> judge(Kind.INPUT, attempts=1, max_attempts=3, level=0, rungs=0, optional=False)
     <Verdict.FAIL: 'fail'>
@@ -90,6 +116,8 @@ def judge(kind: Kind, *, attempts: int, max_attempts: int, level: int, rungs: in
         return give_up
     if kind is Kind.LOST:
         return Verdict.RECOVER if attempts < MAX_RECOVERIES else give_up
+    if kind is Kind.MEMORY and can_be_alone and (level >= rungs or not measured):
+        return Verdict.ALONE
     if kind is Kind.MEMORY and level < rungs:
         return Verdict.CHEAPER
     return Verdict.RETRY if attempts < max_attempts else give_up

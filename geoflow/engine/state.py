@@ -75,6 +75,7 @@ class SegmentRun:
     ladder: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    alone: set[int] = field(default_factory=set)  # nodes that are to have a GPU to themselves for it
     home: str = ""  # the node of the cluster that computed its latest fields
 
     @property

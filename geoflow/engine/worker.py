@@ -9,13 +9,16 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from geoflow import backends, fields
 from geoflow.engine.calls import Job, open_job
+from geoflow.engine.gpu_memory import Meter, find_meter
+from geoflow.engine.splitting import process_in_halves
+from geoflow.engine.tokens import Lane, held
 from geoflow.engine.wire import pack, pack_state, unpack, unpack_state
 from geoflow.engine.workfiles import DamagedWork, SavedState, SaveTo, load_state, save, save_state
 from geoflow.errors import InputError, StageError, StoreError
@@ -53,22 +56,27 @@ def describe(error: BaseException) -> dict[str, str]:
 class StageWorker:
     """Wraps a Stage for Ray: unpacks fields, runs, checks, packs. Never raises for what a stage does wrong."""
 
-    def __init__(self, backend: str, params: dict[str, Any], threads: int) -> None:
+    def __init__(self, backend: str, params: dict[str, Any], threads: int, gpu_memory: float | None = None) -> None:
+        """`gpu_memory` is the share of its GPU's memory that it may have."""
         self._backend, self._raw_params, self._threads = backend, params, threads
+        self._gpu_memory = gpu_memory
         self._level = 0
         self._stage: Any = None
+        self._meter: Meter | None = None
 
     def load(self) -> dict[str, Any]:
         """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
         began = time.time()
         try:
             self._stage = self._make(0)
+            if self._gpu_memory is not None:
+                self._watch().cap(self._gpu_memory)
             return {"began": began, "seconds": time.time() - began, **_whereabouts()}
         except Exception as error:
             return {"error": describe(error)}
 
-    def process(self, jobs: list[Job], state: Any, *objects: Any) -> Any:
-        """Work on segments one after another.
+    def process(self, jobs: list[Job], lane: Lane | None, state: Any, *objects: Any) -> Any:
+        """Work on segments one after another, computing only while `lane` is this worker's.
 
         Returns (an outcome per job, per output an array or None[, the state of an ordered stage]); with several
         jobs, a list of arrays per output.
@@ -76,7 +84,7 @@ class StageWorker:
         stage_class = backends.load(self._backend)
         outputs = (*stage_class.outputs, *stage_class.optional_outputs)
         began = time.monotonic()
-        outcomes, results = zip(*[self._one(job, state, objects) for job in jobs])
+        outcomes, results = zip(*[self._one(job, lane, state, objects) for job in jobs])
         columns = [[result.get(name) for result in results] for name in outputs]
         returned = [list(outcomes), *(column[0] if len(jobs) == 1 else column for column in columns)]
         if stage_class.ordered:
@@ -85,15 +93,23 @@ class StageWorker:
             _give_back_freed_memory()
         return tuple(returned) if len(returned) > 1 else returned[0]
 
-    def _one(self, job: Job, state: Any, objects: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _one(
+        self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Outcome and packed outputs of one segment; {"error": ...} and no outputs when the stage failed."""
-        began, cpu_began = time.time(), time.process_time()
+        began = time.time()
         try:
-            self._use_level(job.level)
-            stage, segment = self._stage, job.segment
-            if stage.ordered:
-                stage.restore(_load_state(state))
-            result = stage.process(segment, {name: unpack(a) for name, a in open_job(job, objects).items()})
+            given = {name: unpack(array) for name, array in open_job(job, objects).items()}
+            with held(lane):
+                began, cpu_began = time.time(), time.process_time()
+                self._use_level(min(job.level, len(self._stage.ladder)))
+                stage, segment = self._stage, job.segment
+                if stage.ordered:
+                    stage.restore(_load_state(state))
+                with self._gpu_memory_of(job) as memory:
+                    halve = job.level > len(stage.ladder)
+                    result = process_in_halves(stage, segment, given) if halve else stage.process(segment, given)
+                seconds = time.time() - began
             fields.check(
                 result,
                 stage.outputs,
@@ -104,9 +120,10 @@ class StageWorker:
             packed = {name: pack(array) for name, array in result.items()}
             outcome = {
                 "began": began,
-                "seconds": time.time() - began,
+                "seconds": seconds,
                 "cpu_seconds": time.process_time() - cpu_began,
                 "bytes": {name: array.nbytes for name, array in result.items()},
+                **memory,
             }
             if job.save_to is not None:
                 state = stage.state() if stage.ordered else {}
@@ -138,6 +155,26 @@ class StageWorker:
         stage.threads = self._threads
         stage.setup()
         return stage
+
+    @contextlib.contextmanager
+    def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, int]]:
+        """What the job takes at its peak, if that is asked for; what it may take, if that is more than usual."""
+        found: dict[str, int] = {}
+        if job.measure:
+            self._watch().start()
+        if job.alone:
+            self._watch().cap(1.0)
+        try:
+            yield found
+        finally:
+            if job.measure:
+                found |= {"gpu_peak": self._watch().stop(), "gpu_total": self._watch().total()}
+            if job.alone and self._gpu_memory is not None:
+                self._watch().cap(self._gpu_memory)
+
+    def _watch(self) -> Meter:
+        self._meter = self._meter or find_meter()
+        return self._meter
 
     def _use_level(self, level: int) -> None:
         if level != self._level:

@@ -1,0 +1,131 @@
+"""GPU memory of a worker: what it took at its peak, and keeping it within its share. Used in the worker's process.
+
+What NVML sees of the process counts, since a framework's own counters leave out what the driver and libraries take;
+those counters are read as well, because NVML is sampled and may miss a short peak.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import threading
+from typing import Any, Protocol
+
+_EVERY_S = 0.02  # samples of NVML while a call is measured
+FILL = 0.9  # of a GPU's memory that copies may take at their peak; the rest is for fragmentation and the system
+
+
+def copies_that_fit(peak: int, total: int) -> int:
+    """Copies of a stage for one GPU: floor(total / peak × 0.9), 0 when one is too large.
+
+    >>> copies_that_fit(peak=20, total=80), copies_that_fit(peak=75, total=80)
+    (3, 0)
+    """
+    return int(total / max(peak, 1) * FILL)
+
+
+def memory_share(peak: int, total: int) -> float:
+    """The share of a GPU that one copy is counted with; one that takes nearly all of it is counted as all.
+
+    >>> memory_share(20, 80), memory_share(75, 80)
+    (0.3333333333333333, 1.0)
+    """
+    return 1.0 / max(1, copies_that_fit(peak, total))
+
+
+class Meter(Protocol):
+    """What a worker asks about its GPU. `$GEOFLOW_GPU_METER` may name another class, as module:Class."""
+
+    def total(self) -> int:
+        """Bytes of memory the GPU has; 0 where there is no telling."""
+
+    def start(self) -> None:
+        """Begin to watch."""
+
+    def stop(self) -> int:
+        """Stop watching; the most bytes that this process had since `start`."""
+
+    def cap(self, share: float) -> None:
+        """Let the framework have no more than this share of the GPU: too much fails here, and not in a neighbour."""
+
+
+def find_meter() -> Meter:
+    module, _, name = os.environ.get("GEOFLOW_GPU_METER", "").partition(":")
+    if module:
+        meter: Meter = getattr(importlib.import_module(module), name)()
+        return meter
+    return NvmlMeter()
+
+
+class NvmlMeter:
+    """The real one. Not run in the project's CI, which has no GPU; `pytest -m gpu` runs it."""
+
+    def __init__(self) -> None:
+        self._peak, self._over = 0, threading.Event()
+        self._thread: threading.Thread | None = None
+        self._nvml: Any = None
+        self._device: Any = None
+        with contextlib.suppress(Exception):  # no driver, no GPU, no bindings
+            self._nvml = _bindings()
+            self._nvml.nvmlInit()
+            self._device = _device(self._nvml)
+
+    def total(self) -> int:
+        if self._device is not None:
+            return int(self._nvml.nvmlDeviceGetMemoryInfo(self._device).total)
+        cuda = _torch_cuda()
+        return int(cuda.get_device_properties(0).total_memory) if cuda else 0
+
+    def start(self) -> None:
+        self._peak = 0
+        self._over.clear()
+        if cuda := _torch_cuda():
+            cuda.reset_peak_memory_stats()
+        if self._device is not None:
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> int:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._peak = max(self._peak, self._used())
+        cuda = _torch_cuda()
+        return max(self._peak, int(cuda.max_memory_reserved()) if cuda else 0)
+
+    def cap(self, share: float) -> None:
+        if cuda := _torch_cuda():
+            cuda.set_per_process_memory_fraction(min(1.0, share))
+
+    def _watch(self) -> None:
+        while not self._over.wait(_EVERY_S):
+            self._peak = max(self._peak, self._used())
+
+    def _used(self) -> int:
+        """Of this process; in a container that hides process ids, of all on this GPU."""
+        processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._device)
+        own = [p.usedGpuMemory for p in processes if p.pid == os.getpid() and p.usedGpuMemory]
+        return int(own[0] if own else self._nvml.nvmlDeviceGetMemoryInfo(self._device).used)
+
+
+def _bindings() -> Any:
+    try:
+        return importlib.import_module("pynvml")
+    except ImportError:
+        return importlib.import_module("ray._private.thirdparty.pynvml")
+
+
+def _device(nvml: Any) -> Any:
+    """The first of the GPUs that this process may see; Ray sets that by number or by UUID."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if first.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(first))
+    return nvml.nvmlDeviceGetHandleByUUID(first.encode())
+
+
+def _torch_cuda() -> Any:
+    """torch.cuda where the stage has loaded torch and it has a GPU; torch is never loaded for this."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None

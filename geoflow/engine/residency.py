@@ -1,0 +1,159 @@
+"""Which models live on which GPU of a run, as it is learnt what they take and what the work needs.
+
+Decides and keeps the books; the fleet starts and ends the actors.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from geoflow.engine.allocation import GpuNeed, allocate, rate, worth_resizing
+from geoflow.engine.gpu_memory import memory_share
+from geoflow.engine.gpus import Gpu
+from geoflow.errors import EnvironmentBroken
+from geoflow.pipeline import AUTO, StageSpec
+from geoflow.stage import Stage
+
+_LEAST_LACK_S = 0.5
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Change:
+    """A copy of `slot` to start on `gpu`; of `ends`, one to end there first."""
+
+    slot: str
+    gpu: Gpu
+    ends: str | None = None
+
+
+class Residency:
+    """The GPUs of a run and the slots planned for each. `needs` holds the GPU stages by slot, as known by now."""
+
+    def __init__(self, specs: Sequence[StageSpec], stages: Sequence[Stage], count: int) -> None:
+        """Raises EnvironmentBroken when the models do not fit on `count` GPUs together."""
+        self._specs = {spec.slot: spec for spec in specs if spec.num_gpus}
+        self.unmeasured = {spec.slot for spec in specs if spec.num_gpus and AUTO in (spec.gpu_memory, spec.num_gpus)}
+        self.needs = {
+            spec.slot: GpuNeed(
+                spec.slot,
+                _number(spec.num_gpus),
+                _number(spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory),
+                spec.weight or None,
+                1 if spec.slot in self.unmeasured else spec.actors,
+                stage.ordered,
+            )
+            for spec, stage in zip(specs, stages)
+            if spec.num_gpus
+        }
+        self.gpus: list[Gpu] = []
+        self._lacking: list[tuple[Gpu, str]] = []
+        self._noted = time.monotonic()
+        self.plan = self._first_plan(max(1, count)) if self.needs else []
+
+    def share(self, slot: str) -> float:
+        """Of a GPU's token that a call of this stage takes: all of it until it is known what the stage needs."""
+        return 1.0 if slot in self.unmeasured else self.needs[slot].share
+
+    def measured(self, slot: str, peak: int, total: int) -> list[Change]:
+        """A stage's first call took `peak` of `total` bytes; returns the copies that can be started now."""
+        if slot not in self.unmeasured or not total:
+            return []
+        self.unmeasured.discard(slot)
+        spec, need = self._specs[slot], self.needs[slot]
+        memory = memory_share(peak, total) if spec.gpu_memory in (AUTO, None) else need.memory
+        share = memory if spec.num_gpus == AUTO else need.share
+        self.needs[slot] = replace(need, memory=memory, share=share, fixed=spec.actors)
+        return [] if self.unmeasured else list(self._grow())
+
+    def note_starved(self, slots: Iterable[str], loading: Iterable[tuple[str, Gpu]]) -> None:
+        """These have work and no worker could take it; where a GPU is idle until the next word, a copy is lacking."""
+        now = time.monotonic()
+        for gpu, slot in self._lacking:
+            gpu.lack[slot] += now - self._noted
+        self._noted = now
+        coming = set(loading)
+        self._lacking = [
+            (gpu, slot)
+            for slot in slots
+            for gpu in self.gpus
+            if gpu.ready is None and gpu.token.free >= self.share(slot) and (slot, gpu) not in coming
+        ]
+
+    def additions(self, load_seconds: dict[str, float]) -> Iterator[Change]:
+        """One copy more wherever a GPU was idle for want of it for as long as it takes to load: then having waited
+        for that costs at most twice what knowing it in advance would have."""
+        for slot, need in self.needs.items():
+            if need.fixed is not None or need.ordered:
+                continue
+            for gpu in self.gpus:
+                if gpu.lack[slot] >= max(_LEAST_LACK_S, load_seconds[slot]) and self._fits(slot, gpu):
+                    yield self._added(slot, gpu)
+
+    def exchanges(
+        self, seconds: dict[str, float | None], load_seconds: dict[str, float], idle: set[tuple[str, Gpu]], left: int
+    ) -> Iterator[Change]:
+        """Where memory is full: copies to put in the place of others, if the measured times say that it pays over the
+        `left` segments. `idle` are copies that do nothing now."""
+        if self.unmeasured or any(not s for s in seconds.values()) or any(gpu.ready is not None for gpu in self.gpus):
+            return
+        needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
+        now = Counter(slot for gpu in self.gpus for slot in gpu.planned)
+        then = Counter(slot for slots in allocate(needs, len(self.gpus)) or () for slot in slots)
+        for slot in (then - now).elements():
+            if any(self._fits(slot, gpu) for gpu in self.gpus):
+                continue  # if it is lacking, it will be added
+            if not worth_resizing(rate(now, needs), rate(then, needs), remaining=left, load_seconds=load_seconds[slot]):
+                continue
+            for other, gpu in sorted(idle, key=lambda pair: pair[0]):
+                gained = self.needs[other].memory
+                if now[other] > then[other] and self._room(gpu) + gained + _TINY >= self.needs[slot].memory:
+                    gpu.planned.remove(other)
+                    idle.discard((other, gpu))
+                    yield replace(self._added(slot, gpu), ends=other)
+                    break
+
+    def _first_plan(self, count: int) -> list[list[str]]:
+        """Of a stage whose memory is not known, one copy; those share out what the others leave."""
+        known = sum(need.memory for slot, need in self.needs.items() if slot not in self.unmeasured)
+        together = math.ceil(len(self.unmeasured) / count)
+        guess = max(0.01, (1.0 - known / count) / max(1, together))
+        needs = [replace(n, memory=guess) if slot in self.unmeasured else n for slot, n in self.needs.items()]
+        plan = allocate(needs, count)
+        if plan is None:
+            sizes = ", ".join(f"{need.slot} {need.memory:g}" for need in self.needs.values())
+            raise EnvironmentBroken(
+                f"the models do not fit on {count} GPU(s) together; of a GPU's memory they ask for {sizes}: "
+                "lower gpu_memory in the pipeline, or add GPUs"
+            )
+        return plan
+
+    def _grow(self) -> Iterator[Change]:
+        """Now that all is measured: what a plan from scratch would have more of."""
+        plan = allocate(list(self.needs.values()), len(self.gpus)) or []
+        now = Counter(slot for gpu in self.gpus for slot in gpu.planned)
+        more = Counter(slot for slots in plan for slot in slots) - now
+        for slot in sorted(more.elements(), key=lambda s: -self.needs[s].memory):
+            places = [gpu for gpu in self.gpus if self._fits(slot, gpu)]
+            if places:
+                yield self._added(slot, min(places, key=lambda g: (g.planned.count(slot), len(g.planned))))
+
+    def _room(self, gpu: Gpu) -> float:
+        return 1.0 - sum(self.needs[slot].memory for slot in gpu.planned)
+
+    def _fits(self, slot: str, gpu: Gpu) -> bool:
+        return not self.unmeasured and self._room(gpu) + _TINY >= self.needs[slot].memory
+
+    def _added(self, slot: str, gpu: Gpu) -> Change:
+        gpu.planned.append(slot)
+        gpu.lack.clear()
+        return Change(slot, gpu)
+
+
+def _number(share: float | str) -> float:
+    """All of a GPU, where it is to be found out."""
+    return 1.0 if isinstance(share, str) else share

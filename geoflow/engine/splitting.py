@@ -1,0 +1,35 @@
+"""The last rung of every ladder: a segment too large for the memory there is, done in two halves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from geoflow import fields
+from geoflow.segments import Segment
+from geoflow.stage import Stage
+
+
+def rungs(stage: type[Stage] | Stage) -> int:
+    """How many times a stage can fall back to something cheaper: its own ladder, then splitting if it can be split."""
+    return len(stage.ladder) + int(can_split(stage))
+
+
+def can_split(stage: type[Stage] | Stage) -> bool:
+    """Its outputs have a row per frame, so that halves can be put together, and no segment follows from another."""
+    outputs = (*stage.outputs, *stage.optional_outputs)
+    return not stage.ordered and bool(outputs) and all(fields.field(name).per_frame for name in outputs)
+
+
+def process_in_halves(stage: Stage, segment: Segment, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `stage.process` gives for the halves of a segment, put together. The halves share no frame."""
+    middle = segment.start + len(segment) // 2
+    parts = []
+    for start, stop in ((segment.start, middle), (middle, segment.stop)):
+        rows = slice(start - segment.start, stop - segment.start)
+        half = {name: array[rows] if fields.field(name).per_frame else array for name, array in given.items()}
+        part = dataclasses.replace(segment, start=start, stop=stop, overlap_before=0, overlap_after=0)
+        parts.append(stage.process(part, half))
+    both = parts[0].keys() & parts[1].keys()
+    return {name: np.concatenate([parts[0][name], parts[1][name]]) for name in parts[0] if name in both}

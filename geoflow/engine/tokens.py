@@ -1,0 +1,126 @@
+"""A GPU's run token: which calls compute on it at a moment, and which wait to go on where those end.
+
+The token is cut into lanes: a call gets a stretch of it as long as its stage's share. Its worker computes only while
+it holds a lock on that stretch, so the driver may send a call ahead, to a worker that takes over the moment its
+predecessor is done. The lock is the operating system's: it is handed over in microseconds, and free when its holder
+dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+UNITS = 1000  # a whole token
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Units `start` to `stop` of the token `key`."""
+
+    key: int
+    start: int
+    stop: int
+
+    def meets(self, other: Lane) -> bool:
+        return self.start < other.stop and other.start < self.stop
+
+
+@dataclass(eq=False)
+class Hold:
+    """A call's claim to a lane, from when it is sent until its answer is there."""
+
+    lane: Lane
+    seconds: float | None  # how long it is expected to compute
+    since: float  # when it could begin; while it waits, when it is expected to
+    waiting: bool  # behind another call
+
+    @property
+    def ends(self) -> float:
+        """When it is expected to be done."""
+        return float("inf") if self.seconds is None else self.since + self.seconds
+
+
+@dataclass(eq=False)
+class Token:
+    """The driver's book of one GPU. Times are those of one clock, in seconds."""
+
+    key: int = field(default_factory=lambda: int.from_bytes(os.urandom(5), "big"))
+    holds: list[Hold] = field(default_factory=list)
+
+    @property
+    def free(self) -> float:
+        """Share of the token that nobody holds or waits for."""
+        taken = sum(h.lane.stop - h.lane.start for h in self.holds if not h.waiting)
+        return 1.0 - taken / UNITS
+
+    def place(self, share: float, now: float) -> tuple[float, Lane] | None:
+        """The lane for a call that takes `share` of the GPU, and when it can begin there; None where all are spoken
+        for.
+
+        Lanes start at multiples of their length, so that they leave no gaps too small for others. At most one call
+        waits behind any.
+
+        >>> token = Token(key=1)
+        >>> hold = token.take(token.place(0.5, now=0.0)[1], seconds=3.0, now=0.0)
+        >>> token.place(1.0, now=1.0)
+        (3.0, Lane(key=1, start=0, stop=1000))
+        """
+        length = max(1, min(UNITS, round(share * UNITS)))
+        best: tuple[float, Lane] | None = None
+        for start in range(0, UNITS - length + 1, length):
+            lane = Lane(self.key, start, start + length)
+            behind = [hold for hold in self.holds if hold.lane.meets(lane)]
+            if any(hold.waiting for hold in behind):
+                continue
+            begins = max([now, *(hold.ends for hold in behind)])
+            if best is None or begins < best[0]:
+                best = begins, lane
+        return best
+
+    def take(self, lane: Lane, seconds: float | None, now: float) -> Hold:
+        behind = [hold for hold in self.holds if hold.lane.meets(lane)]
+        hold = Hold(lane, seconds, max([now, *(h.ends for h in behind)]), waiting=bool(behind))
+        self.holds.append(hold)
+        return hold
+
+    def give(self, hold: Hold, now: float) -> None:
+        """The call is over; who waited for just this lane can begin now."""
+        if hold not in self.holds:
+            return
+        self.holds.remove(hold)
+        for other in self.holds:
+            if other.waiting and not any(h is not other and h.lane.meets(other.lane) for h in self.holds):
+                other.waiting, other.since = False, now
+
+
+@contextlib.contextmanager
+def held(lane: Lane | None) -> Iterator[None]:
+    """In the worker: wait until the lane is free, and hold it.
+
+    All workers of a machine lock stretches of one empty file, a token at a time; where that file cannot be had, the
+    driver's book alone keeps them apart. A process must not hold two lanes.
+    """
+    if lane is None:
+        yield
+        return
+    import fcntl
+
+    try:
+        file = os.open(_lock_file(), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX, lane.stop - lane.start, lane.key * UNITS + lane.start)
+        yield
+    finally:
+        os.close(file)  # which gives the lock back
+
+
+def _lock_file() -> Path:
+    return Path(tempfile.gettempdir()) / f"geoflow-{os.getuid()}.lock"
