@@ -285,6 +285,39 @@ def bench_observation(
     _print_json(observation(segments, pause))
 
 
+@bench.command("scale")
+def bench_scale(
+    gpus: Annotated[str, typer.Option(help="pretended GPUs, one cluster each, separated by commas")] = "1,2,4,8,16,32",
+    items: Annotated[int, typer.Option(min=10, help="segments for each GPU")] = 20,
+    segments: Annotated[int, typer.Option(min=0, help="of one very long run; 0: leave it out")] = 100_000,
+) -> None:
+    """Weak scaling on simulated clusters, and the driver's memory over a very long run; JSON on stdout."""
+    from geoflow.bench.scale import many_segments, weak_scaling
+
+    console = _console()
+    counts = [int(count) for count in gpus.split(",") if count]
+    found: dict[str, Any] = {"weak_scaling": weak_scaling(counts, items, console)}
+    if segments:
+        found["many_segments"] = many_segments(segments, console)
+    _print_json(found)
+
+
+@bench.command("faults")
+def bench_faults(
+    out: Out = Path("bench/faults"),
+    faults: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    moments: Annotated[str, typer.Option(help="shares of the run, separated by commas")] = "0.1,0.5,0.9",
+) -> None:
+    """What goes wrong during a run, what comes out all the same, and the time it costs; JSON on stdout."""
+    from geoflow.bench.faults.run import FAULTS, bench_faults
+
+    wanted = faults.split(",") if faults else list(FAULTS)
+    if unknown := sorted(set(wanted) - set(FAULTS)):
+        raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(FAULTS)}")
+    shares = [float(moment) for moment in moments.split(",")]
+    _print_json(bench_faults(out.resolve(), wanted, shares, _console()))
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

@@ -86,6 +86,7 @@ class Pipeline(BaseModel):
     name: str
     description: str = ""
     segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
+    hung_after: float = Field(300.0, gt=0, description="seconds before which no call is ended as hung")
     keep_fields: bool = Field(False, description="keep what stages saved when a video is complete, for other settings")
     stages: tuple[StageSpec, ...]
 

@@ -142,7 +142,11 @@ def run(
         executor = Executor(
             pipe,
             partial(_probe, options=options),
-            Limits(budget_bytes=int(object_store_bytes() * _BUDGET_SHARE), fail_fast=fail_fast),
+            Limits(
+                budget_bytes=int(object_store_bytes() * _BUDGET_SHARE),
+                least_deadline=pipe.hung_after,
+                fail_fast=fail_fast,
+            ),
             cpus=resources.get("CPU", 1),
             gpus=resources.get("GPU", 0),
             emit=ledger.emit,

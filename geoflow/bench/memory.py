@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.ledger import read_events
+from geoflow.engine.processes import private_bytes
 from geoflow.store.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -32,23 +33,6 @@ class MemoryFigures:
     actor_mb: dict[str, float] = field(default_factory=dict)  # slot -> peak of its largest actor
     object_store_mb: float = 0.0  # the most that was in use
     samples: int = 0
-
-
-def private_bytes(pid: int) -> int:
-    """Anonymous memory of a process, resident or swapped; 0 when it is gone (Linux).
-
-    This is what the process itself has allocated. Private pages as `smaps` counts them would be wrong here: a page
-    of the object store that only one process has touched so far counts as private there.
-    """
-    total = 0
-    try:
-        with open(f"/proc/{pid}/status") as rows:
-            for row in rows:
-                if row.startswith(("RssAnon:", "VmSwap:")):
-                    total += int(row.split()[1]) * 1024
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0
-    return total
 
 
 def memory(

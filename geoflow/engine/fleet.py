@@ -107,16 +107,28 @@ class Fleet:
             worker.gpu.token.give(call.hold, now)
             if worker.gpu.alone is worker:
                 self._let_others_in(worker.gpu)
+        if worker.retiring and not worker.calls and worker in self.pools[call.node].workers:
+            self.pools[call.node].end(worker)
+            self._spawn(call.node, worker.gpu)
 
     def finished(self, call: Call, outcome: dict[str, Any]) -> None:
         """A call's segment went well: how long it took, and what memory, if that was asked."""
         pool = self.pools[call.node]
         pool.deaths_in_a_row = 0
         pool.service.add(outcome["seconds"])
+        self._watch_memory(pool, call.worker, outcome["private_bytes"])
         if "gpu_peak" in outcome:
             facts = {"slot": pool.spec.slot, "peak": outcome["gpu_peak"], "total": outcome["gpu_total"]}
             self._emit("gpu_measured", **facts)
             self._carry_out(self._residency.measured(**facts))
+
+    def _watch_memory(self, pool: Pool, worker: Worker, private_bytes: int) -> None:
+        worker.done += 1
+        if worker.done <= schedule.SETTLED_AFTER:
+            worker.settled = max(worker.settled, private_bytes)
+        elif schedule.leaks(private_bytes, worker.settled) and not worker.retiring:
+            worker.retiring = True
+            self._emit("actor_leaks", slot=pool.spec.slot, actor=worker.number, bytes=private_bytes)
 
     def measures(self, node: int) -> bool:
         """Whether calls of this stage are to be watched for the GPU memory they take."""

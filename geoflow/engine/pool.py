@@ -33,6 +33,9 @@ class Worker:
     node: str = ""  # Ray's id of the node it runs on
     calls: deque[Any] = field(default_factory=deque)
     number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may come twice
+    done: int = 0  # segments
+    settled: int = 0  # bytes of private memory after its first calls
+    retiring: bool = False  # to be replaced once its calls are done
     since: float = 0.0  # when it was started, later when the call at the head of the queue could begin (monotonic)
 
 
@@ -86,7 +89,7 @@ class Pool:
 
     def choose(self, backlog: int, near: str = "") -> tuple[Worker, None] | None:
         """The CPU worker to give the next call: one that is idle if there is any, on node `near` if possible."""
-        up = [w for w in self.workers if w.loading is None]
+        up = [w for w in self.workers if w.loading is None and not w.retiring]
         depth = queue_depth(backlog, len(up), loading=False)
         room = [w for w in up if len(w.calls) < depth]
         found = min(room, key=lambda w: (len(w.calls), w.node != near), default=None)
@@ -95,7 +98,7 @@ class Pool:
     def choose_lane(self, share: float, near: str = "") -> tuple[Worker, Lane | None] | None:
         """The GPU worker, and the lane of its GPU's token, where the next call can begin at once, or soon enough for
         it to be sent ahead."""
-        up = [w for w in self.workers if w.loading is None and w.gpu is not None and w.gpu.alone is None]
+        up = [w for w in self.workers if w.loading is None and not w.retiring and w.gpu and w.gpu.alone is None]
         now = time.monotonic()
         latest = now + lead_time(self.service.mean)
         best, found = None, None

@@ -10,6 +10,8 @@ COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
 MAX_BATCH = 64
 LEAD_S, LEAD_FRACTION = 0.02, 0.1
+SETTLED_AFTER = 5  # calls; what a worker has allocated by then it is taken to need
+LEAK_FACTOR, LEAK_BYTES = 2, 1 << 30
 HUNG_FACTOR = 20.0  # times the longest call so far
 UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first calls
 MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is held against what was measured
@@ -142,6 +144,15 @@ def deadline(longest: float, *, least: float, batch: int = 1) -> float:
     (60.0, 600.0, 720.0)
     """
     return max(least, HUNG_FACTOR * longest * batch) if longest > 0 else UNMEASURED_FACTOR * least
+
+
+def leaks(private_bytes: int, settled: int) -> bool:
+    """Whether a worker has grown far beyond what its first calls took, and should be replaced.
+
+    >>> leaks(3 << 30, settled=1 << 30), leaks(4 << 30, settled=1 << 30)
+    (False, True)
+    """
+    return private_bytes > LEAK_FACTOR * settled + LEAK_BYTES
 
 
 def backoff(deaths: int) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from geoflow import backends, fields
 from geoflow.engine.calls import Job, open_job
 from geoflow.engine.gpu_memory import Meter, find_meter
+from geoflow.engine.processes import private_bytes
 from geoflow.engine.splitting import process_in_halves
 from geoflow.engine.tokens import Lane, held
 from geoflow.engine.wire import pack, pack_state, unpack, unpack_state
@@ -123,6 +124,7 @@ class StageWorker:
                 "seconds": seconds,
                 "cpu_seconds": time.process_time() - cpu_began,
                 "bytes": {name: array.nbytes for name, array in result.items()},
+                "private_bytes": private_bytes(os.getpid()),
                 **memory,
             }
             if job.save_to is not None:

@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from geoflow.bench.engine.engines import Engine
 from geoflow.bench.engine.figures import times_of
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import Workload
-from geoflow.bench.memory import private_bytes
+from geoflow.bench.processes import Process, descendants, end_all
+from geoflow.engine.processes import private_bytes
 
 _SAMPLE_EVERY_S = 0.2
 _LOOK_EVERY = 5  # samples between two looks at who is there
 _END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
-
-Process = tuple[int, int]  # pid and start time: the pid alone may be given out again
 
 
 @dataclass
@@ -118,7 +116,7 @@ def _watch(driver: subprocess.Popen[bytes], timeout: float) -> Watched:
                     driver.wait(_END_WITHIN_S)
                 break
             if samples % _LOOK_EVERY == 0:
-                family = _descendants(driver.pid)
+                family = descendants(driver.pid)
                 watched.seen |= family
                 counted = [driver.pid, *(pid for pid, _ in family if _is_worker(pid))]
             samples += 1
@@ -129,35 +127,8 @@ def _watch(driver: subprocess.Popen[bytes], timeout: float) -> Watched:
         if driver.poll() is None:
             driver.kill()
         driver.wait()
-        _end(watched.seen)
+        end_all(watched.seen)
     return watched
-
-
-def _end(processes: Iterable[Process]) -> None:
-    """Wait for processes to end, and kill those that do not."""
-    deadline = time.monotonic() + _END_WITHIN_S
-    left = {process for process in processes if _start_time(process[0]) == process[1]}
-    while left and time.monotonic() < deadline:
-        time.sleep(_SAMPLE_EVERY_S)
-        left = {process for process in left if _start_time(process[0]) == process[1]}
-    for pid, _ in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _descendants(root: int) -> set[Process]:
-    """Every process below `root`."""
-    parents: dict[int, list[Process]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (row := _stat(int(entry))) is not None:
-            parents.setdefault(int(row[1]), []).append((int(entry), int(row[19])))
-    found: set[Process] = set()
-    frontier = [root]
-    while frontier:
-        below = parents.get(frontier.pop(), [])
-        found.update(below)
-        frontier += [pid for pid, _ in below]
-    return found
 
 
 def _is_worker(pid: int) -> bool:
@@ -167,19 +138,6 @@ def _is_worker(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return command.startswith(b"ray::") or b"default_worker.py" in command
-
-
-def _start_time(pid: int) -> int | None:
-    row = _stat(pid)
-    return int(row[19]) if row is not None and row[0] != "Z" else None
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the third on: state, parent, ...; the 20th of these is the start time."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 def _cpu_ticks() -> tuple[float, float]:

@@ -1,0 +1,119 @@
+"""Does the engine keep up? Weak scaling over simulated clusters, and what a very long run costs the driver."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoflow.bench.engine import geoflow_engine
+from geoflow.bench.engine.bounds import fluid
+from geoflow.bench.engine.measure import environment
+from geoflow.bench.engine.sleeper import read_trace
+from geoflow.bench.engine.workloads import TINY, SleepStage, Workload
+from geoflow.engine.processes import private_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GPUS_PER_NODE = 8
+_CPUS_PER_WORKER = 0.1
+_SECONDS = (
+    1.5  # of a call: as long as those of real models, so that 32 GPUs' worth of them fit on the cores of a laptop
+)
+_MIDDLE = (0.2, 0.8)  # of all outputs: start and end of a run are not its pace
+
+
+def weak_scaling(counts: Sequence[int], items_per_gpu: int, console: Console) -> list[dict[str, Any]]:
+    """The same work per GPU on clusters of 1, 2, ... GPUs, at most 8 to a node; `efficiency` is the pace in the
+    middle of the run over that of GPUs that never wait."""
+    rows = []
+    for count in counts:
+        work = Workload(
+            "scale",
+            (
+                SleepStage("a", 0.5, _SECONDS, (), 200_000),
+                SleepStage("b", 0.5, _SECONDS, ("a",)),
+            ),
+            items=items_per_gpu * count,
+            gpus=count,
+        )
+        with _cluster(count), tempfile.TemporaryDirectory() as folder:
+            trace = Path(folder) / "trace"
+            began, cpu = time.time(), time.process_time()
+            delivered = geoflow_engine.drive(work, None, str(trace), _CPUS_PER_WORKER)
+            cpu = time.process_time() - cpu
+            ended = sorted(row[4] for row in read_trace(trace) if row[0] != "up" and row[1] == "b")
+        low, high = (int(share * len(ended)) for share in _MIDDLE)
+        pace = (high - low) / (ended[high] - ended[low])
+        row = {
+            "gpus": count,
+            "nodes": math.ceil(count / _GPUS_PER_NODE),
+            "items": len(delivered),
+            "items_per_s": pace,
+            "efficiency": pace * fluid(work) / work.items,
+            "driver_cpu_ms_per_call": 1000 * cpu / (2 * work.items),
+            "seconds": time.time() - began,
+        }
+        rows.append(row)
+        console.print(f"{count} GPUs: {pace:.2f} items/s, efficiency {row['efficiency']:.3f}")
+    return rows
+
+
+def many_segments(count: int, console: Console) -> dict[str, Any]:
+    """A run of `count` segments that do next to nothing: private memory of the driver at its worst, and the pace."""
+    work = replace(TINY, items=count)
+    peak, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            peak[0] = max(peak[0], private_bytes(os.getpid()))
+
+    with _cluster(work.gpus), tempfile.TemporaryDirectory() as folder:
+        before = private_bytes(os.getpid())
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        began = time.time()
+        delivered = geoflow_engine.drive(work, None, str(Path(folder) / "trace"), _CPUS_PER_WORKER)
+        seconds = time.time() - began
+        over.set()
+        watcher.join()
+    found = {
+        "segments": len(set(delivered)),
+        "driver_mb": peak[0] / 1e6,
+        "driver_mb_before": before / 1e6,
+        "seconds": seconds,
+        "segments_per_s": count / seconds,
+    }
+    console.print(f"{count} segments: driver {found['driver_mb']:.0f} MB, {found['segments_per_s']:.0f} segments/s")
+    return found
+
+
+@contextmanager
+def _cluster(gpus: int) -> Iterator[None]:
+    """A Ray of several nodes on this machine, each with up to 8 pretended GPUs."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    os.environ["PYTHONPATH"] = environment().get("PYTHONPATH", "")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    store = 256 << 20
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": store})
+    try:
+        for first in range(0, gpus, _GPUS_PER_NODE):
+            here = min(_GPUS_PER_NODE, gpus - first)
+            cluster.add_node(num_cpus=2 * here, num_gpus=here, object_store_memory=store)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        cluster.wait_for_nodes()
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
