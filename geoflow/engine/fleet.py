@@ -116,15 +116,16 @@ class Fleet:
         pool = self.pools[call.node]
         pool.deaths_in_a_row = 0
         pool.service.add(outcome["seconds"])
-        self._watch_memory(pool, call.worker, outcome["private_bytes"])
+        if "private_bytes" in outcome:
+            self._watch_memory(pool, call.worker, outcome["private_bytes"])
         if "gpu_peak" in outcome:
             facts = {"slot": pool.spec.slot, "peak": outcome["gpu_peak"], "total": outcome["gpu_total"]}
             self._emit("gpu_measured", **facts)
             self._carry_out(self._residency.measured(**facts))
 
     def _watch_memory(self, pool: Pool, worker: Worker, private_bytes: int) -> None:
-        worker.done += 1
-        if worker.done <= schedule.SETTLED_AFTER:
+        worker.looks += 1
+        if worker.looks <= schedule.SETTLED_AFTER:
             worker.settled = max(worker.settled, private_bytes)
         elif schedule.leaks(private_bytes, worker.settled) and not worker.retiring:
             worker.retiring = True

@@ -33,7 +33,7 @@ class Worker:
     node: str = ""  # Ray's id of the node it runs on
     calls: deque[Any] = field(default_factory=deque)
     number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may come twice
-    done: int = 0  # segments
+    looks: int = 0  # times it told how much memory it has
     settled: int = 0  # bytes of private memory after its first calls
     retiring: bool = False  # to be replaced once its calls are done
     since: float = 0.0  # when it was started, later when the call at the head of the queue could begin (monotonic)

@@ -9,8 +9,8 @@ from enum import Enum
 COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
 MAX_BATCH = 64
-LEAD_S, LEAD_FRACTION = 0.02, 0.1
-SETTLED_AFTER = 5  # calls; what a worker has allocated by then it is taken to need
+LEAD_S, LEAD_FRACTION = 0.04, 0.1
+SETTLED_AFTER = 5  # looks at a worker's memory; what it has by then it is taken to need
 LEAK_FACTOR, LEAK_BYTES = 2, 1 << 30
 HUNG_FACTOR = 20.0  # times the longest call so far
 UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first calls
@@ -60,7 +60,7 @@ def lead_time(seconds: float | None) -> float:
     Sent any earlier, it might take the place of what by then helps more. Longer calls tend to have more to bring.
 
     >>> lead_time(0.1), lead_time(30.0), lead_time(None)
-    (0.02, 3.0, 0.02)
+    (0.04, 3.0, 0.04)
     """
     return max(LEAD_S, LEAD_FRACTION * (seconds or 0.0))
 

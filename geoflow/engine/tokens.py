@@ -51,12 +51,8 @@ class Token:
 
     key: int = field(default_factory=lambda: int.from_bytes(os.urandom(5), "big"))
     holds: list[Hold] = field(default_factory=list)
-
-    @property
-    def free(self) -> float:
-        """Share of the token that nobody holds or waits for."""
-        taken = sum(h.lane.stop - h.lane.start for h in self.holds if not h.waiting)
-        return 1.0 - taken / UNITS
+    free: float = 1.0  # share of it that no running call holds
+    _places: dict[int, tuple[float, Lane] | None] = field(default_factory=dict)  # length -> best, until holds change
 
     def place(self, share: float, now: float) -> tuple[float, Lane] | None:
         """The lane for a call that takes `share` of the GPU, and when it can begin there; None where all are spoken
@@ -71,21 +67,29 @@ class Token:
         (3.0, Lane(key=1, start=0, stop=1000))
         """
         length = max(1, min(UNITS, round(share * UNITS)))
+        if length not in self._places:
+            self._places[length] = self._best_place(length)
+        found = self._places[length]
+        return None if found is None else (max(now, found[0]), found[1])
+
+    def _best_place(self, length: int) -> tuple[float, Lane] | None:
+        """The lane that is free first, and when; 0 for one that is free."""
         best: tuple[float, Lane] | None = None
         for start in range(0, UNITS - length + 1, length):
             lane = Lane(self.key, start, start + length)
             behind = [hold for hold in self.holds if hold.lane.meets(lane)]
             if any(hold.waiting for hold in behind):
                 continue
-            begins = max([now, *(hold.ends for hold in behind)])
-            if best is None or begins < best[0]:
-                best = begins, lane
+            ends = max((hold.ends for hold in behind), default=0.0)
+            if best is None or ends < best[0]:
+                best = ends, lane
         return best
 
     def take(self, lane: Lane, seconds: float | None, now: float) -> Hold:
         behind = [hold for hold in self.holds if hold.lane.meets(lane)]
         hold = Hold(lane, seconds, max([now, *(h.ends for h in behind)]), waiting=bool(behind))
         self.holds.append(hold)
+        self._changed()
         return hold
 
     def give(self, hold: Hold, now: float) -> None:
@@ -96,6 +100,11 @@ class Token:
         for other in self.holds:
             if other.waiting and not any(h is not other and h.lane.meets(other.lane) for h in self.holds):
                 other.waiting, other.since = False, now
+        self._changed()
+
+    def _changed(self) -> None:
+        self._places.clear()
+        self.free = 1.0 - sum(h.lane.stop - h.lane.start for h in self.holds if not h.waiting) / UNITS
 
 
 @contextlib.contextmanager
