@@ -42,6 +42,15 @@ def test_the_lane_that_is_free_first_is_taken() -> None:
     assert token.place(0.5, 1.0) == (9.0, Lane(1, 0, 500)), "the other half ends nobody knows when"
 
 
+def test_a_workers_next_call_goes_on_in_its_lane() -> None:
+    token = Token(key=1)
+    first = take(token, 0.25, 2.0, 0.0)
+    assert first and token.after(first) == (2.0, Lane(1, 0, 250))
+    token.take(first.lane, 2.0, 0.5)
+    assert token.after(first) is None, "one waits there already"
+    assert token.place(0.5, 0.5) == (0.5, Lane(1, 500, 1000)), "the half with the two calls is not to be waited for"
+
+
 def test_a_call_that_never_ran_frees_its_lane() -> None:
     token = Token(key=1)
     first, second = take(token, 1.0, 1.0, 0.0), take(token, 1.0, 1.0, 0.0)

@@ -145,7 +145,7 @@ class Executor:
             waiting = [row for row in self._graph.nodes if ready[row.index] and (row.ordered or not self._stopping)]
             able = [row for row in waiting if row.index not in full]
             if not able:
-                self._fleet.note_starved(full)
+                self._fleet.note_starved(min(full, key=self._urgency, default=None))
                 return
             node = min(able, key=lambda row: self._urgency(row.index)).index
             run = ready[node][0][2]

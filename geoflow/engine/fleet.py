@@ -86,7 +86,7 @@ class Fleet:
             return pool.choose(backlog, near)
         if alone:
             return self._choose_alone(pool)
-        return pool.choose_lane(self._residency.share(pool.spec.slot), near)
+        return pool.choose_lane(self._residency.share(pool.spec.slot), self._lead(), near)
 
     def take(self, call: Call) -> None:
         """The call was given to its worker."""
@@ -131,17 +131,17 @@ class Fleet:
             worker.retiring = True
             self._emit("actor_leaks", slot=pool.spec.slot, actor=worker.number, bytes=private_bytes)
 
+    def _lead(self) -> float:
+        return schedule.lead_time(max((pool.service.mean or 0.0 for pool in self.pools if pool.uses_gpu), default=0.0))
+
     def measures(self, node: int) -> bool:
         """Whether calls of this stage are to be watched for the GPU memory they take."""
         return self.pools[node].spec.slot in self._residency.unmeasured
 
-    def note_starved(self, nodes: Iterable[int]) -> None:
-        """These have work, and no worker of theirs could take it."""
-        slots = [self.pools[node].spec.slot for node in nodes if self.pools[node].uses_gpu]
-        loading = [
-            (pool.spec.slot, w.gpu) for pool in self.pools for w in pool.workers if w.loading is not None and w.gpu
-        ]
-        self._residency.note_starved(slots, loading)
+    def note_starved(self, node: int | None) -> None:
+        """The most urgent of the stages that have work and no worker that could take it, if there is any."""
+        starved = self.pools[node] if node is not None and self._all_up() else None
+        self._residency.note_starved(starved.spec.slot if starved is not None and starved.uses_gpu else None)
 
     def died(self, node: int, worker: Worker) -> None:
         """Replace a dead actor; at once the first time, later and later when they keep dying."""
@@ -168,7 +168,7 @@ class Fleet:
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
         if sending_ahead:  # wake when the next lane comes within reach
-            lead = schedule.LEAD_S
+            lead = self._lead()
             ends = (hold.ends - lead for gpu in self._residency.gpus for hold in gpu.token.holds)
             due += [moment for moment in ends if moment > now]
         return max(0.0, min(due) - now)
@@ -267,6 +267,9 @@ class Fleet:
         pools = {slot: self.pools[self._node[slot]] for slot in self._residency.needs}
         load_seconds = {slot: pool.load_seconds for slot, pool in pools.items()}
         self._carry_out(self._residency.additions(load_seconds))
+        if self._all_up():
+            seconds = {slot: pool.service.mean for slot, pool in pools.items()}
+            self._carry_out(self._residency.spread(seconds, load_seconds, remaining()))
         if now - self._replanned > _REPLAN_S:
             self._replanned = now
             known = {s: p.service.mean if p.service.count >= schedule.MIN_MEASURED else None for s, p in pools.items()}
@@ -282,6 +285,11 @@ class Fleet:
                 self._emit("copy_ended", slot=change.ends)
             self._emit("copy_added", slot=change.slot)
             self._spawn(self._node[change.slot], change.gpu)
+
+    def _all_up(self) -> bool:
+        """Nobody is loading: while somebody is, who is needed where cannot be told."""
+        waiting = any(gpu.ready is not None for gpu in self._residency.gpus)
+        return not waiting and all(w.loading is None for pool in self.pools for w in pool.workers)
 
     def _on(self, gpu: Gpu) -> list[tuple[int, Pool, Worker]]:
         return [(node, pool, w) for node, pool in enumerate(self.pools) for w in pool.workers if w.gpu is gpu]

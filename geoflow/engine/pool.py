@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.gpus import BOOKED, Gpu
 from geoflow.engine.host import actor_class, thread_limits
-from geoflow.engine.schedule import PoolSize, lead_time, queue_depth
+from geoflow.engine.schedule import PoolSize, queue_depth
 from geoflow.engine.tokens import Lane
 
 if TYPE_CHECKING:
@@ -95,23 +95,23 @@ class Pool:
         found = min(room, key=lambda w: (len(w.calls), w.node != near), default=None)
         return None if found is None else (found, None)
 
-    def choose_lane(self, share: float, near: str = "") -> tuple[Worker, Lane | None] | None:
-        """The GPU worker, and the lane of its GPU's token, where the next call can begin at once, or soon enough for
-        it to be sent ahead."""
+    def choose_lane(self, share: float, lead: float, near: str = "") -> tuple[Worker, Lane | None] | None:
+        """The GPU worker, and the lane of its GPU's token, where the next call can begin within `lead` seconds."""
         up = [w for w in self.workers if w.loading is None and not w.retiring and w.gpu and w.gpu.alone is None]
         now = time.monotonic()
-        latest = now + lead_time(self.service.mean)
+        latest = now + lead
         best, found = None, None
         places = {gpu: gpu.token.place(share, now) for gpu in {w.gpu for w in up if w.gpu is not None}}
         for worker in up:
-            if worker.gpu is None or len(worker.calls) > 1 or (place := places[worker.gpu]) is None:
+            if worker.gpu is None or len(worker.calls) > 1:
+                continue
+            place = places[worker.gpu]
+            if worker.calls:  # it goes on in the lane it has: in another it would hold up whoever waits there
+                hold = worker.calls[0].hold
+                place = worker.gpu.token.after(hold)
+            if place is None:
                 continue
             begins, lane = place
-            if worker.calls:
-                hold = worker.calls[0].hold
-                if hold.waiting:
-                    continue
-                begins = max(begins, hold.ends)
             # Of the GPUs that are free, the fullest: larger shares still find room on the others.
             key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, worker.gpu.token.free)
             if begins <= latest and (best is None or key < best):

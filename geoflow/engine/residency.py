@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geoflow.engine.allocation import GpuNeed, allocate, rate, worth_resizing
@@ -19,6 +19,7 @@ from geoflow.pipeline import AUTO, StageSpec
 from geoflow.stage import Stage
 
 _LEAST_LACK_S = 0.5
+_SPREAD_FACTOR = 10.0
 _TINY = 1e-9
 
 
@@ -70,19 +71,15 @@ class Residency:
         self.needs[slot] = replace(need, memory=memory, share=share, fixed=spec.actors)
         return [] if self.unmeasured else list(self._grow())
 
-    def note_starved(self, slots: Iterable[str], loading: Iterable[tuple[str, Gpu]]) -> None:
-        """These have work and no worker could take it; where a GPU is idle until the next word, a copy is lacking."""
+    def note_starved(self, slot: str | None) -> None:
+        """This one has work and no worker could take it; where a GPU is idle until the next word, a copy is lacking."""
         now = time.monotonic()
-        for gpu, slot in self._lacking:
-            gpu.lack[slot] += now - self._noted
+        for gpu, lacking in self._lacking:
+            gpu.lack[lacking] += now - self._noted
         self._noted = now
-        coming = set(loading)
-        self._lacking = [
-            (gpu, slot)
-            for slot in slots
-            for gpu in self.gpus
-            if gpu.ready is None and gpu.token.free >= self.share(slot) and (slot, gpu) not in coming
-        ]
+        self._lacking = []
+        if slot is not None:
+            self._lacking = [(gpu, slot) for gpu in self.gpus if gpu.token.free >= self.share(slot)]
 
     def additions(self, load_seconds: dict[str, float]) -> Iterator[Change]:
         """One copy more wherever a GPU was idle for want of it for as long as it takes to load: then having waited
@@ -93,6 +90,21 @@ class Residency:
             for gpu in self.gpus:
                 if gpu.lack[slot] >= max(_LEAST_LACK_S, load_seconds[slot]) and self._fits(slot, gpu):
                     yield self._added(slot, gpu)
+
+    def spread(self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int) -> Iterator[Change]:
+        """A copy of each stage on every GPU, as far as memory goes: then work can always go where there is room. One
+        at a time, and only while the `left` segments will take far longer than it takes to load."""
+        known = {slot: s for slot, s in seconds.items() if s is not None}
+        if self.unmeasured or len(known) < len(seconds) or not self.gpus:
+            return
+        ahead = left * sum(self.needs[slot].share * s for slot, s in known.items()) / len(self.gpus)
+        for slot, need in sorted(self.needs.items(), key=lambda item: -known[item[0]] * item[1].share):
+            if need.fixed is not None or need.ordered or ahead < _SPREAD_FACTOR * load_seconds[slot]:
+                continue
+            for gpu in self.gpus:
+                if slot not in gpu.planned and self._fits(slot, gpu):
+                    yield self._added(slot, gpu)
+                    return
 
     def exchanges(
         self, seconds: dict[str, float | None], load_seconds: dict[str, float], idle: set[tuple[str, Gpu]], left: int

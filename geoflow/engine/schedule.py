@@ -54,15 +54,16 @@ def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
     return 2 if backlog > workers else 1
 
 
-def lead_time(seconds: float | None) -> float:
-    """How long before a GPU is free for it a call is sent, so that it and its arguments are there by then.
+def lead_time(longest: float) -> float:
+    """How long before a GPU is free a call for it is sent, so that it and its arguments are there by then.
 
-    Sent any earlier, it might take the place of what by then helps more. Longer calls tend to have more to bring.
+    Sent any earlier, it might take the place of what by then helps more. Longer calls tend to have more to bring;
+    it goes by the stage with the longest, and is the same for all, or that stage would always be the first to ask.
 
-    >>> lead_time(0.1), lead_time(30.0), lead_time(None)
-    (0.04, 3.0, 0.04)
+    >>> lead_time(0.1), lead_time(30.0)
+    (0.04, 3.0)
     """
-    return max(LEAD_S, LEAD_FRACTION * (seconds or 0.0))
+    return max(LEAD_S, LEAD_FRACTION * longest)
 
 
 class Kind(str, Enum):

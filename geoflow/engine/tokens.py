@@ -85,6 +85,12 @@ class Token:
                 best = ends, lane
         return best
 
+    def after(self, hold: Hold) -> tuple[float, Lane] | None:
+        """The same lane once `hold` is over, if nobody waits for any of it."""
+        if any(other.waiting and other.lane.meets(hold.lane) for other in self.holds):
+            return None
+        return hold.ends, hold.lane
+
     def take(self, lane: Lane, seconds: float | None, now: float) -> Hold:
         behind = [hold for hold in self.holds if hold.lane.meets(lane)]
         hold = Hold(lane, seconds, max([now, *(h.ends for h in behind)]), waiting=bool(behind))
