@@ -46,7 +46,15 @@ def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
         return None
     load = {need.slot: need.share * (need.seconds or 1.0) / counts[need.slot] for need in needs}
     placed = pack(counts, memory, gpus, load)
-    return None if placed is None else [sorted(slots) for slots in placed]
+    if placed is None:
+        return None
+    free = [need for need in needs if need.fixed is None and not need.ordered]
+    for slots in placed:
+        if not slots and free:  # no GPU stays empty: it takes a copy of whatever is busiest
+            neediest = max(free, key=lambda need: (need.seconds or 1.0) / counts[need.slot])
+            counts[neediest.slot] += 1
+            slots.append(neediest.slot)
+    return [sorted(slots) for slots in placed]
 
 
 def rate(counts: dict[str, int], needs: Sequence[GpuNeed]) -> float:

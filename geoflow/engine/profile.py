@@ -1,0 +1,85 @@
+"""What stages turned out to need, kept from run to run on a machine, so that the next one starts with the right pools.
+
+A stage is known again by all that shapes its results and by the length of segments. Of several frame sizes the largest
+counts: it needs the most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoflow.engine.gpu_memory import memory_share
+from geoflow.errors import StoreError
+from geoflow.pipeline import AUTO, Pipeline, StageSpec
+from geoflow.store.whole import write_whole
+
+
+@dataclass
+class Measured:
+    """Of one stage: mean seconds per segment, pixels per frame, and where it was measured, bytes of GPU memory."""
+
+    seconds: float
+    pixels: int
+    gpu_peak: int = 0
+    gpu_total: int = 0
+
+
+def profile_path() -> Path:
+    """$XDG_CACHE_HOME/geoflow/stages.json, by default under ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoflow" / "stages.json"
+
+
+def apply_profile(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with weights and GPU memory as measured in earlier runs. Weights are relative, so they are taken
+    over only when all stages that have one were measured; what the user states of GPU memory stands."""
+    profile = _read()
+    known = {spec.slot: profile.get(_key(pipeline, spec)) for spec in pipeline.stages}
+    weighted = [spec.slot for spec in pipeline.stages if spec.weight > 0]
+    complete = all(known[slot] for slot in weighted)
+    stages = []
+    for spec in pipeline.stages:
+        found, changes = known[spec.slot], {}
+        if found is not None and complete and spec.weight > 0:
+            changes["weight"] = found.seconds
+        if found is not None and found.gpu_peak and AUTO in (spec.gpu_memory, spec.num_gpus):
+            share = memory_share(found.gpu_peak, found.gpu_total)
+            changes |= {"gpu_memory": share, "num_gpus": share if spec.num_gpus == AUTO else spec.num_gpus}
+        stages.append(spec.model_copy(update=changes))
+    return pipeline.model_copy(update={"stages": tuple(stages)})
+
+
+def keep_profile(pipeline: Pipeline, measured: dict[str, Measured]) -> None:
+    """Add what a run found to the profile; a cache that cannot be written is gone without."""
+    profile = _read()
+    for spec in pipeline.stages:
+        if (found := measured.get(spec.slot)) is None or found.seconds <= 0:
+            continue
+        key = _key(pipeline, spec)
+        before = profile.get(key)
+        if before is not None and before.pixels > found.pixels:
+            continue
+        if before is not None and not found.gpu_peak:
+            found.gpu_peak, found.gpu_total = before.gpu_peak, before.gpu_total
+        profile[key] = found
+    path = profile_path()
+    with contextlib.suppress(OSError, StoreError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({key: vars(row) for key, row in profile.items()}, indent=1).encode())
+
+
+def _key(pipeline: Pipeline, spec: StageSpec) -> str:
+    what: dict[str, Any] = {**spec.signature(), "segment": pipeline.segment.size, "threads": spec.num_cpus}
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read() -> dict[str, Measured]:
+    try:
+        return {key: Measured(**row) for key, row in json.loads(profile_path().read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

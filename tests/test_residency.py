@@ -1,0 +1,99 @@
+"""Which models live on which GPU, decided without Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geoflow.engine import residency as module
+from geoflow.engine.gpus import Gpu
+from geoflow.engine.residency import Residency
+from geoflow.errors import EnvironmentBroken
+from geoflow.pipeline import StageSpec
+from geoflow.stage import Stage
+
+
+def spec(slot: str, **settings: Any) -> StageSpec:
+    return StageSpec.model_validate({"slot": slot, "backend": "nowhere", "weight": 1.0, **settings})
+
+
+def make(count: int, *specs: StageSpec) -> Residency:
+    found = Residency(specs, [Stage() for _ in specs], count)
+    found.gpus += [Gpu(None, None, list(planned)) for planned in found.plan]
+    return found
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+
+
+def test_stages_that_do_not_fit_together_are_named() -> None:
+    with pytest.raises(EnvironmentBroken, match=r"a 0\.7, b 0\.6.*add GPUs"):
+        make(1, spec("a", num_gpus=0.7), spec("b", num_gpus=0.6))
+
+
+def test_an_unmeasured_stage_has_the_whole_token_and_one_copy() -> None:
+    found = make(2, spec("a", num_gpus="auto", gpu_memory="auto"), spec("b", num_gpus=0.5, gpu_memory=0.2))
+    assert found.share("a") == 1.0 and found.share("b") == 0.5
+    assert sum(slots.count("a") for slots in found.plan) == 1
+
+
+def test_once_all_is_measured_the_rest_is_started() -> None:
+    found = make(2, spec("a", num_gpus="auto", gpu_memory="auto"), spec("b", num_gpus="auto", gpu_memory="auto"))
+    assert found.measured("a", peak=20, total=80) == []
+    added = found.measured("b", peak=8, total=80)
+    assert found.share("a") == pytest.approx(1 / 3) and found.share("b") == pytest.approx(1 / 9)
+    assert {change.slot for change in added} == {"a", "b"}
+    for gpu in found.gpus:
+        assert sum({"a": 1 / 3, "b": 1 / 9}[slot] for slot in gpu.planned) <= 1 + 1e-9
+
+
+def test_a_copy_is_added_where_a_gpu_was_idle_for_want_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    found = make(2, spec("a", num_gpus=0.5, gpu_memory=0.1), spec("b", num_gpus=0.5, gpu_memory=0.1, weight=9.0))
+    (other,) = [gpu for gpu in found.gpus if "a" not in gpu.planned]
+    found.note_starved("a")
+    clock.now = 1.9
+    found.note_starved("a")
+    assert not list(found.additions({"a": 2.0, "b": 2.0})), "loading takes longer than what was lost"
+    clock.now = 2.1
+    found.note_starved(None)
+    assert other in [change.gpu for change in found.additions({"a": 2.0, "b": 2.0}) if change.slot == "a"]
+
+
+def test_a_busy_gpu_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    found = make(1, spec("a", num_gpus=0.5, gpu_memory=0.3))
+    place = found.gpus[0].token.place(1.0, 0.0)
+    assert place is not None
+    found.gpus[0].token.take(place[1], 9.0, 0.0)
+    found.note_starved("a")
+    clock.now = 5.0
+    found.note_starved("a")
+    assert not list(found.additions({"a": 0.0}))
+
+
+def test_models_are_spread_one_at_a_time_while_it_pays() -> None:
+    found = make(4, spec("a", num_gpus=0.25, gpu_memory=0.1), spec("b", num_gpus=0.5, gpu_memory=0.1, weight=20.0))
+    seconds, load = {"a": 1.0, "b": 20.0}, {"a": 10.0, "b": 10.0}
+    before = sum("a" in gpu.planned for gpu in found.gpus)
+    assert before < 4
+    assert not list(found.spread(seconds, load, left=30)), "77 s of work are left"
+    added = list(found.spread(seconds, load, left=300))
+    assert len(added) == 1 and added[0].slot == "a" and added[0].gpu.planned.count("a") == 1
+
+
+def test_where_memory_is_full_the_bottleneck_takes_a_place_if_that_pays() -> None:
+    """Both were taken for equal; b turns out ten times slower."""
+    found = make(3, spec("a", num_gpus=1.0), spec("b", num_gpus=1.0))
+    counts = [slots[0] for slots in found.plan]
+    more = max("ab", key=counts.count)
+    less = "ab"[more == "a"]
+    seconds = {more: 1.0, less: 10.0}
+    load, idle = {"a": 5.0, "b": 5.0}, {(gpu.planned[0], gpu) for gpu in found.gpus}
+    assert not list(found.exchanges(seconds, load, set(idle), left=1))
+    (change,) = found.exchanges(seconds, load, set(idle), left=100)
+    assert (change.slot, change.ends) == (less, more) and change.gpu.planned == [less]
