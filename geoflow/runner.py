@@ -19,6 +19,7 @@ from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.ledger import Ledger
 from geoflow.engine.metrics import Metrics
+from geoflow.engine.profile import apply_profile, keep_profile
 from geoflow.engine.progress import ConsoleProgress
 from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
@@ -140,7 +141,7 @@ def run(
         resources = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
         executor = Executor(
-            pipe,
+            apply_profile(pipe),
             partial(_probe, options=options),
             Limits(
                 budget_bytes=int(object_store_bytes() * _BUDGET_SHARE),
@@ -158,6 +159,7 @@ def run(
         )
         stack.enter_context(metrics.export(executor.load))
         videos = executor.run(items)
+        keep_profile(pipe, executor.measured)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
         _write_records(paths, result, videos, json.loads(stamp))
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)

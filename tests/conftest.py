@@ -13,6 +13,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(autouse=True)
+def no_profile(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of the tests know nothing of each other, nor of those of whoever runs the tests."""
+    monkeypatch.setenv("GEOFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A local Ray: 4 CPUs and 2 GPUs as it counts them, 1 GiB of store, workers that find the tests' own stages."""

@@ -13,7 +13,7 @@ from geoflow.pipeline import Pipeline
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("GEOFLOW_CACHE", str(tmp_path))
 
 
 def pipeline(**settings: Any) -> Pipeline:
@@ -63,6 +63,5 @@ def test_a_run_without_a_measurement_keeps_the_old_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"a": {"bad": 1}}', '{"a": 3}'])
 def test_a_damaged_cache_is_ignored(text: str) -> None:
-    profile_path().parent.mkdir(parents=True)
     profile_path().write_text(text)
     assert apply_profile(pipeline()) == pipeline()

@@ -24,6 +24,7 @@ from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe
+from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.engine.stopping import Stop
@@ -89,6 +90,12 @@ class Executor:
     def disabled(self) -> dict[str, str]:
         """Slots of optional stages that could not run, with the reason."""
         return {self._graph.nodes[node].slot: reason for node, reason in self._flow.disabled.items()}
+
+    @property
+    def measured(self) -> dict[str, Measured]:
+        """What stages turned out to need, by slot; of those with enough calls to tell."""
+        told = [pool for pool in self._fleet.pools if pool.service.count >= schedule.MIN_MEASURED]
+        return {pool.spec.slot: pool.found for pool in told}
 
     def load(self) -> Load:
         """What waits and runs at this moment; another thread may ask."""

@@ -116,11 +116,17 @@ class Fleet:
         pool = self.pools[call.node]
         pool.deaths_in_a_row = 0
         pool.service.add(outcome["seconds"])
+        video = call.runs[0].segment.video
+        pool.found.seconds, pool.found.pixels = (
+            pool.service.mean or 0.0,
+            max(pool.found.pixels, video.height * video.width),
+        )
         if "private_bytes" in outcome:
             self._watch_memory(pool, call.worker, outcome["private_bytes"])
         if "gpu_peak" in outcome:
             facts = {"slot": pool.spec.slot, "peak": outcome["gpu_peak"], "total": outcome["gpu_total"]}
             self._emit("gpu_measured", **facts)
+            pool.found.gpu_peak, pool.found.gpu_total = facts["peak"], facts["total"]
             self._carry_out(self._residency.measured(**facts))
 
     def _watch_memory(self, pool: Pool, worker: Worker, private_bytes: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.engine.gpus import BOOKED, Gpu
 from geoflow.engine.host import actor_class, thread_limits
+from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import PoolSize, queue_depth
 from geoflow.engine.tokens import Lane
 
@@ -64,6 +65,7 @@ class Pool:
         self.deaths_in_a_row = 0
         self.service = ServiceTime()
         self.load_seconds = 0.0
+        self.found = Measured()  # what the next run may start with
         self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)

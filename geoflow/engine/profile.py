@@ -24,15 +24,16 @@ from geoflow.store.whole import write_whole
 class Measured:
     """Of one stage: mean seconds per segment, pixels per frame, and where it was measured, bytes of GPU memory."""
 
-    seconds: float
-    pixels: int
+    seconds: float = 0.0
+    pixels: int = 0
     gpu_peak: int = 0
     gpu_total: int = 0
 
 
 def profile_path() -> Path:
-    """$XDG_CACHE_HOME/geoflow/stages.json, by default under ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoflow" / "stages.json"
+    """stages.json in $GEOFLOW_CACHE, or $XDG_CACHE_HOME/geoflow, by default ~/.cache/geoflow."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoflow"
+    return Path(os.environ.get("GEOFLOW_CACHE") or default) / "stages.json"
 
 
 def apply_profile(pipeline: Pipeline) -> Pipeline:

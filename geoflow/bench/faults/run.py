@@ -52,7 +52,9 @@ class Outcome:
     happened: bool
 
 
-def bench_faults(out: Path, faults: Sequence[str], moments: Sequence[float], console: Console) -> dict[str, Any]:
+def bench_faults(
+    out: Path, faults: Sequence[str], moments: Sequence[float], console: Console, *, calm_runs: int = 3
+) -> dict[str, Any]:
     """Run them all; returns the undisturbed seconds and an Outcome per fault and moment."""
     from geoflow.synth import render_clip
 
@@ -62,7 +64,7 @@ def bench_faults(out: Path, faults: Sequence[str], moments: Sequence[float], con
         if not (clips / f"{name}.mp4").exists():
             truth = clips / f"{name}.gt.h5"
             render_clip(clips / f"{name}.mp4", truth, num_frames=FRAMES, width=SIZE[0], height=SIZE[1], seed=seed)
-    calm = [_one("none", 1.0, clips) for _ in range(3)]
+    calm = [_one("none", 1.0, clips) for _ in range(calm_runs)]
     usual = statistics.median(seconds for seconds, _, _, _ in calm)
     expected = calm[0][2]
     console.print(f"undisturbed: {usual:.1f} s")
@@ -70,7 +72,7 @@ def bench_faults(out: Path, faults: Sequence[str], moments: Sequence[float], con
     for fault in faults:
         for moment in moments:
             seconds, videos, stores, happened = _one(fault, moment, clips)
-            outcome = judge(fault, moment, videos, stores, expected)
+            outcome = judge(fault, videos, stores, expected)
             rows.append(Outcome(fault, moment, outcome, seconds, seconds - usual, happened))
             console.print(f"{FAULTS[fault]}, at {moment:.0%}: {outcome}, {seconds - usual:+.1f} s")
     return {
@@ -80,9 +82,7 @@ def bench_faults(out: Path, faults: Sequence[str], moments: Sequence[float], con
     }
 
 
-def judge(
-    fault: str, moment: float, videos: dict[str, list[str]], stores: dict[str, str], expected: dict[str, str]
-) -> str:
+def judge(fault: str, videos: dict[str, list[str]], stores: dict[str, str], expected: dict[str, str]) -> str:
     """In words: whether every input is complete with the same bits, or failed by name where it should be."""
     statuses = {name: status for name, (status, _) in videos.items()}
     wanted = {name: "failed" if fault == "poison" and name == "b" else "complete" for name in VIDEOS}
