@@ -43,9 +43,9 @@ def main(folder: Path) -> None:
 
     pipe = pipeline(folder, mask=True, prior__mode="busy", prior__segment=-1)
     try:
-        videos, events, _ = execute(pipe, ("a", "b"), frames=480, side=160, observe=observe)
+        videos, events, _ = execute(pipe, ("a", "b"), frames=240, side=160, observe=observe)
         assert lost.is_set()
-        assert all(whole(video, 480) for video in videos)
+        assert all(whole(video, 240) for video in videos)
         assert count(events, "actor_died") >= 1
         print("recovered:", count(events, "fields_lost"), "rewound:", count(events, "video_rewound"))
     finally:

@@ -22,7 +22,7 @@ WITHOUT_HANDS = geoflow.Pipeline.load("embedded").without(["hands"])
 
 def test_a_clip_becomes_a_scored_dataset(tmp_path: Path) -> None:
     """Bounds are those promised for the demo's clip; this one is smaller and shorter, and keeps well within them."""
-    result = demo(tmp_path, pipeline=WITHOUT_HANDS, num_frames=60, size=(240, 180), settings={"segment.size": 36})
+    result = demo(tmp_path, pipeline=WITHOUT_HANDS, num_frames=48, size=(240, 180), settings={"segment.size": 36})
     scores = result.scores
     assert result.run.exit_status == 0 and scores is not None
     assert verify_run(tmp_path) == []
