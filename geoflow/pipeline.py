@@ -58,7 +58,11 @@ class StageSpec(BaseModel):
         return stage_class(backends.make_params(stage_class, self.params, slot=self.slot))
 
     def signature(self) -> dict[str, Any]:
-        """All that shapes this stage's results; not how many actors compute them, or where."""
+        """All that shapes this stage's results; not how many actors compute them, or where.
+
+        Raises ConfigError when there is no such environment.
+        """
+        from geoflow.engine.environments import load_runtime_env
         from geoflow.licences import load_models
 
         params = dataclasses.asdict(self.make_stage().params)
@@ -67,6 +71,7 @@ class StageSpec(BaseModel):
             "backend": self.backend,
             "version": self.stage_class().version,
             "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
+            "env": load_runtime_env(self.env) if self.env else None,
             "weights": [model.weights, model.revision] if model else None,
         }
 

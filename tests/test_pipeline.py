@@ -90,6 +90,14 @@ def test_files_are_checked(tmp_path: Path) -> None:
         Pipeline.load("embeded")
 
 
+def test_another_environment_is_other_work(tmp_path: Path) -> None:
+    def fingerprint(text: str) -> str:
+        (tmp_path / "env.yaml").write_text(text)
+        return Pipeline.load("embedded", {"hands.env": str(tmp_path / "env.yaml")}).fingerprint()
+
+    assert fingerprint("pip: [a==1]") == fingerprint("pip: [a==1]  # the same") != fingerprint("pip: [a==2]")
+
+
 def test_the_fingerprint_follows_what_shapes_results_only() -> None:
     base = Pipeline.load("embedded").fingerprint()
     assert Pipeline.load("embedded", {"camera.actors": 2}).fingerprint() == base
