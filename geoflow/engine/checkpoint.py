@@ -106,6 +106,9 @@ class Checkpoint:
 
     def plan(self, run: SegmentRun, disabled: Set[int]) -> None:
         """Decide what becomes of each stage on a segment that is about to start."""
+        if self._paths is None:
+            run.actions = (Action.RUN,) * len(self._graph.nodes)
+            return
         video, nodes = run.video, self._graph.nodes
         given_up = video.given_up.get(run.segment.index, {})
         absent = disabled | given_up.keys()
@@ -134,6 +137,8 @@ class Checkpoint:
         False when that is not what `plan` expected and the plan restores results that hang on it: a stage failed
         that did not fail before, so they belong to another course of the video.
         """
+        if self._paths is None:
+            return True
         key = self._keys.of(node, run.segment, run.keys, run.video.chain.get(node))
         expected, run.keys[node] = run.keys.get(node), key
         if key == expected or node not in self._ordered:
@@ -142,9 +147,10 @@ class Checkpoint:
 
     def save_to(self, node: int, run: SegmentRun) -> SaveTo | None:
         """Where the worker leaves what it makes of this segment."""
-        fields, state = self._file(run, node, "fields"), self._file(run, node, "state")
-        to = SaveTo(fields if node in self._kept else None, state if node in self._ordered else None)
-        return to if self._paths is not None and (to.fields or to.state) else None
+        if self._paths is None or not (node in self._kept or node in self._ordered):
+            return None
+        fields = self._file(run, node, "fields") if node in self._kept else None
+        return SaveTo(fields, self._file(run, node, "state") if node in self._ordered else None)
 
     def saved(self, node: int, run: SegmentRun) -> SaveTo:
         """Where `node` left this segment in an earlier run."""

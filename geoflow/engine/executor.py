@@ -156,10 +156,11 @@ class Executor:
                 return
             node = min(able, key=lambda row: self._urgency(row.index)).index
             run = ready[node][0][2]
-            found = self._fleet.choose(node, len(ready[node]), run.home, alone=node in run.alone)
+            size = self._batch_size(node)
+            found = self._fleet.choose(node, len(ready[node]), run.home, alone=node in run.alone) if size else None
             if found is None:
                 full.add(node)
-            elif runs := self._flow.take(node, self._batch_size(node)):
+            elif runs := self._flow.take(node, size):
                 self._submit(node, runs, *found)
 
     def _urgency(self, node: int) -> tuple[float, int]:
@@ -171,7 +172,8 @@ class Executor:
         pool = self._fleet.pools[node]
         if not pool.coalesces:
             return 1
-        return schedule.batch_size(pool.service.mean, len(self._flow.ready[node]), len(pool.workers))
+        running = any(worker.calls for worker in pool.workers)
+        return schedule.batch_size(pool.service.mean, len(self._flow.ready[node]), len(pool.workers), running=running)
 
     def _submit(self, node: int, runs: list[SegmentRun], worker: Worker, lane: Lane | None) -> None:
         row = self._graph.nodes[node]
