@@ -32,6 +32,7 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[dict[str, f
     if address:
         options["address"] = address
     else:
+        options["address"] = "local"  # else Ray joins whatever cluster was last started on this machine
         options.setdefault("include_dashboard", False)
     try:
         ray.init(**options)
