@@ -91,6 +91,8 @@ class Pipeline(BaseModel):
     name: str
     description: str = ""
     segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
+    max_gpus: int | None = Field(None, ge=1, description="of the cluster's; None: as many as there is work for")
+    gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which a GPU that may join is asked for")
     hung_after: float = Field(300.0, gt=0, description="seconds before which no call is ended as hung")
     keep_fields: bool = Field(False, description="keep what stages saved when a video is complete, for other settings")
     stages: tuple[StageSpec, ...]

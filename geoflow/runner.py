@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoflow.engine.cluster import object_store_bytes, ray_cluster
+from geoflow.engine.cluster import capacity, ray_cluster
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.ledger import Ledger
@@ -36,10 +36,6 @@ from geoflow.video.options import ReadOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-# Share of the object store that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room
-# for copies of arguments on the way between nodes.
-_BUDGET_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -138,18 +134,14 @@ def run(
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
-        resources = stack.enter_context(ray_cluster(address))
+        look = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
         executor = Executor(
             apply_profile(pipe),
             partial(_probe, options=options),
-            Limits(
-                budget_bytes=int(object_store_bytes() * _BUDGET_SHARE),
-                least_deadline=pipe.hung_after,
-                fail_fast=fail_fast,
-            ),
-            cpus=resources.get("CPU", 1),
-            gpus=resources.get("GPU", 0),
+            Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
+            capacity(),
+            look=look,
             emit=ledger.emit,
             already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
             paths=paths,

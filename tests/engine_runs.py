@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.engine.cluster import Capacity
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.state import VideoRun
@@ -53,8 +54,10 @@ def execute(
     *,
     frames: int = 40,
     side: int = 8,
-    gpus: float = 0,
+    gpus: int = 0,
+    budget_bytes: int = 1 << 28,
     observe: Callable[[dict[str, Any]], None] = lambda event: None,
+    look: Callable[[], Capacity] | None = None,
     **limits: Any,
 ) -> tuple[list[VideoRun], Events, Executor]:
     events: Events = []
@@ -63,9 +66,8 @@ def execute(
         events.append({"event": event, "at": time.time(), **data})
         observe(events[-1])
 
-    executor = Executor(
-        pipe, prober(frames, side), Limits(**{"budget_bytes": 1 << 28, **limits}), cpus=4, gpus=gpus, emit=emit
-    )
+    capacity = look() if look else Capacity(4, gpus, budget_bytes)
+    executor = Executor(pipe, prober(frames, side), Limits(**limits), capacity, emit=emit, look=look)
     return executor.run([Input(name, f"/videos/{name}.mp4") for name in names]), events, executor
 
 

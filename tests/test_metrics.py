@@ -13,6 +13,7 @@ import pytest
 from engine_runs import prober
 from ledger_events import one_run
 
+from geoflow.engine.cluster import Capacity
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.metrics import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metrics, Tally
@@ -78,9 +79,8 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
     executor = Executor(
         pipe,
         prober(40),
-        Limits(budget_bytes=1 << 28),
-        cpus=2,
-        gpus=0,
+        Limits(),
+        Capacity(cpus=2, gpus=0, budget_bytes=1 << 28),
         emit=lambda event, **data: metrics.observe({"event": event, **data}),
     )
     idle = executor.load()

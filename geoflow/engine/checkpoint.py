@@ -120,7 +120,9 @@ class Checkpoint:
         run.settled = {node for node, action in enumerate(run.actions) if action is Action.UNNEEDED}
         run.given_up, run.notes = set(given_up), list(given_up.values())
         if not self._keep_fields:
-            self._prune(video, found - {Path(path).name for node in saved for path in self._files(run, node)})
+            used = {Path(path).name for node in saved for path in self._files(run, node)}
+            for name in found - used:
+                _delete(self._paths.parts(video.name) / name)
         if len(run.settled) or Action.RESTORE in run.actions:
             slots = {action: [nodes[i].slot for i, a in enumerate(run.actions) if a is action] for action in Action}
             self._emit(
@@ -250,22 +252,15 @@ class Checkpoint:
             _delete(self._paths.finished(video.name))
             self.unsaved("the list of finished segments", str(error))
 
-    def _prune(self, video: VideoRun, names: set[str]) -> None:
-        if self._paths is not None:
-            for name in names:
-                _delete(self._paths.parts(video.name) / name)
-
     def _is_saved(self, run: SegmentRun, node: int, found: set[str]) -> bool:
-        files = self._files(run, node)
-        return bool(files) and all(Path(path).name in found and looks_whole(path) for path in files)
+        return all(Path(path).name in found and looks_whole(path) for path in self._files(run, node))
 
     def _files(self, run: SegmentRun, node: int) -> list[str]:
         kinds = ("fields", "state") if node in self._ordered else ("fields",)
-        return [path for kind in kinds if (path := self._file(run, node, kind))]
+        return [self._file(run, node, kind) for kind in kinds]
 
     def _file(self, run: SegmentRun, node: int, kind: str) -> str:
-        if self._paths is None:
-            return ""
+        assert self._paths is not None
         slot, index = self._graph.nodes[node].slot, run.segment.index
         return str(self._paths.saved(run.video.name, index, slot, run.keys[node], kind))
 

@@ -5,23 +5,46 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from geoflow.errors import ConfigError
 
+# Share of the object stores that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room for
+# copies of arguments on the way between nodes.
+_BUDGET_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a run may use of a cluster."""
+
+    cpus: float
+    gpus: int
+    budget_bytes: int  # of the object stores, for segments in flight
+
+
+def capacity() -> Capacity:
+    """What the cluster that was joined has at this moment, all its nodes together."""
+    import ray
+
+    found = ray.cluster_resources()
+    store = found.get("object_store_memory", 1 << 30)
+    return Capacity(found.get("CPU", 1), int(found.get("GPU", 0)), int(_BUDGET_SHARE * store))
+
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None = None, **init: Any) -> Iterator[dict[str, float]]:
-    """Yield the resources of a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a
-    fresh local one, which is shut down at the end.
+def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[], Capacity] | None]:
+    """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is
+    shut down at the end. Yields what tells of nodes that joined or left it; None of a local one, which has one node.
 
     Raises ConfigError when no cluster answers at the address.
     """
     import ray
 
     if ray.is_initialized():
-        yield ray.cluster_resources()
+        yield capacity
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each process warns of a coming change
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the ledger tells of what fails; Ray would tell it twice
@@ -39,13 +62,6 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[dict[str, f
     except ConnectionError as error:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`") from None
     try:
-        yield ray.cluster_resources()
+        yield capacity if address else None
     finally:
         ray.shutdown()
-
-
-def object_store_bytes() -> int:
-    """Memory of all object stores of the cluster together."""
-    import ray
-
-    return int(ray.cluster_resources().get("object_store_memory", 1 << 30))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from geoflow.engine import schedule, splitting
 from geoflow.engine.calls import Call, make_jobs
 from geoflow.engine.checkpoint import Checkpoint
+from geoflow.engine.cluster import Capacity
 from geoflow.engine.finishing import Finishes
 from geoflow.engine.fleet import Fleet, Handlers
 from geoflow.engine.flow import Flow
@@ -35,6 +37,8 @@ from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
 from geoflow.store.paths import RunPaths
 
+_LOOK_S = 3.0
+
 Emit = Callable[..., None]  # emit(event, **data)
 
 
@@ -46,18 +50,19 @@ class Executor:
         pipeline: Pipeline,
         probe: Probe,
         limits: Limits,
+        capacity: Capacity,
         *,
-        cpus: float,
-        gpus: float,
         emit: Emit,
+        look: Callable[[], Capacity] | None = None,
         already_done: Callable[[VideoInfo], dict[str, Any] | None] = lambda info: None,
         paths: RunPaths | None = None,
         reading: str = "",
         resume: bool = True,
         stop: Stop | None = None,
     ) -> None:
-        """`paths`: where finished work is kept, so that a stopped run can be resumed; `reading`: how videos are read,
-        which is part of what identifies that work."""
+        """`look`: tells what the cluster has by now, None where no node can join or leave; `paths`: where finished work
+        is kept, so that a stopped run can be resumed; `reading`: how videos are read, which is part of what identifies
+        that work."""
         self._limits, self._emit = limits, emit
         self._stages = [spec.make_stage() for spec in pipeline.stages]
         self._graph = Graph.build([(s.slot, st, s.optional) for s, st in zip(pipeline.stages, self._stages)])
@@ -66,8 +71,8 @@ class Executor:
         self._fleet = Fleet(
             pipeline,
             self._stages,
-            cpus=cpus,
-            gpus=gpus,
+            capacity,
+            follows=look is not None,
             least_deadline=limits.least_deadline,
             handlers=self._handlers,
             emit=emit,
@@ -78,6 +83,7 @@ class Executor:
             self._checkpoint,
             probe,
             limits,
+            capacity.budget_bytes,
             emit=emit,
             already_done=already_done,
             not_up=self._fleet.not_up,
@@ -85,6 +91,7 @@ class Executor:
         )
         self._finishes = Finishes(self._graph, self._fleet, self._flow, max_attempts=limits.max_attempts, emit=emit)
         self._stop, self._stopping = stop or Stop(), False
+        self._look, self._looked = look, time.monotonic()
 
     @property
     def disabled(self) -> dict[str, str]:
@@ -95,7 +102,7 @@ class Executor:
     def measured(self) -> dict[str, Measured]:
         """What stages turned out to need, by slot; of those with enough calls to tell."""
         told = [pool for pool in self._fleet.pools if pool.service.count >= schedule.MIN_MEASURED]
-        return {pool.spec.slot: pool.found for pool in told}
+        return {pool.spec.slot: replace(pool.found, seconds=pool.service.mean or 0.0) for pool in told}
 
     def load(self) -> Load:
         """What waits and runs at this moment; another thread may ask."""
@@ -124,6 +131,7 @@ class Executor:
                 self._dispatch()
                 self._await()
                 self._fleet.tick(flow.has_work_left, flow.segments_left)
+                self._follow()
             return flow.videos
         finally:
             self._fleet.stop()
@@ -141,6 +149,14 @@ class Executor:
         for ref in done:
             if (handle := self._handlers.pop(ref, None)) is not None:
                 handle(ref)
+
+    def _follow(self) -> None:
+        """Nodes may have joined or left."""
+        if self._look is not None and time.monotonic() - self._looked > _LOOK_S:
+            self._looked = time.monotonic()
+            now = self._look()
+            self._flow.intake.budget_bytes = now.budget_bytes
+            self._fleet.follow(now)
 
     # Work
 

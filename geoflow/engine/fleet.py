@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from geoflow.engine import environments, gpus, schedule
+from geoflow.engine import environments, schedule
 from geoflow.engine.calls import Call
+from geoflow.engine.cluster import Capacity
+from geoflow.engine.gpu_fleet import GpuFleet
 from geoflow.engine.gpus import Gpu
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
-from geoflow.engine.residency import Change, Residency
+from geoflow.engine.residency import Residency
 from geoflow.engine.schedule import Kind
 from geoflow.engine.tokens import Lane
 from geoflow.pipeline import Pipeline
@@ -24,9 +27,6 @@ from geoflow.stage import Stage
 Handlers = dict[Any, Callable[[Any], None]]  # ref -> what to do once it is there
 
 _TICK_S = 1.0
-_REPLAN_S = 5.0
-_ALONE_EXPIRES_S = 5.0
-_EXIT_S = 1.0  # until the GPU memory of a process that was ended is free again
 
 
 class Fleet:
@@ -36,9 +36,9 @@ class Fleet:
         self,
         pipeline: Pipeline,
         stages: Sequence[Stage],
+        capacity: Capacity,
         *,
-        cpus: float,
-        gpus: float,
+        follows: bool,
         least_deadline: float,
         handlers: Handlers,
         emit: Callable[..., None],
@@ -47,27 +47,30 @@ class Fleet:
         self._handlers, self._emit, self._disable = handlers, emit, disable
         self._least_deadline = least_deadline
         specs = pipeline.stages
-        self._residency = Residency(specs, stages, int(gpus))
-        copies = Counter(slot for slots in self._residency.plan for slot in slots)
-        needs = [
-            schedule.PoolNeed(s.slot, s.num_cpus, s.weight, stage.ordered, copies.get(s.slot, s.actors))
-            for s, stage in zip(specs, stages)
-        ]
-        self._sizes = schedule.size_pools(needs, cpus=cpus)
+        self._max_gpus = pipeline.max_gpus or math.inf
+        self._capacity = capacity
+        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)))
+        self._first_plan = residency.plan
+        self._specs = [(spec, stage.ordered) for spec, stage in zip(specs, stages)]
+        sizes = self._size_pools()
         envs = [environments.load_runtime_env(s.env) if s.env else {} for s in specs]
-        self.pools = [Pool(s, stage, self._sizes[s.slot], env) for s, stage, env in zip(specs, stages, envs)]
-        self._node = {pool.spec.slot: node for node, pool in enumerate(self.pools)}
+        self.pools = [Pool(s, stage, sizes[s.slot], env) for s, stage, env in zip(specs, stages, envs)]
+        self._gpus = GpuFleet(
+            residency,
+            self.pools,
+            spawn=self._spawn,
+            most=pipeline.max_gpus,
+            worth=pipeline.gpu_worth if follows else None,
+            handlers=handlers,
+            emit=emit,
+        )
         self._due: list[tuple[float, int, Callable[[], None]]] = []  # what to do later, soonest first
         self._tie = itertools.count()
-        self._ticked = self._replanned = time.monotonic()
+        self._ticked = time.monotonic()
 
     def start(self) -> None:
         """Claim every GPU and start every actor, one of each stage before the second of any."""
-        for planned in self._residency.plan:
-            cpus = sum(self._sizes[slot].cpu_share for slot in planned)
-            gpu = gpus.claim(planned, cpus)
-            self._residency.gpus.append(gpu)
-            self._handlers[gpu.ready] = partial(self._claimed, gpu)
+        self._gpus.start()
         on_cpus = [(node, pool) for node, pool in enumerate(self.pools) if not pool.uses_gpu]
         for turn in range(max((pool.size.actors for _, pool in on_cpus), default=0)):
             for node, pool in on_cpus:
@@ -85,8 +88,8 @@ class Fleet:
         if not pool.uses_gpu:
             return pool.choose(backlog, near)
         if alone:
-            return self._choose_alone(pool)
-        return pool.choose_lane(self._residency.share(pool.spec.slot), self._lead(), near)
+            return self._gpus.choose_alone(pool)
+        return self._gpus.choose(pool, near)
 
     def take(self, call: Call) -> None:
         """The call was given to its worker."""
@@ -105,55 +108,38 @@ class Fleet:
         worker.since = now
         if call.hold is not None:
             worker.gpu.token.give(call.hold, now)
-            if worker.gpu.alone is worker:
-                self._let_others_in(worker.gpu)
+            self._gpus.call_ended(worker)
         if worker.retiring and not worker.calls and worker in self.pools[call.node].workers:
-            self.pools[call.node].end(worker)
-            self._spawn(call.node, worker.gpu)
+            self._replace(call.node, worker)
 
     def finished(self, call: Call, outcome: dict[str, Any]) -> None:
         """A call's segment went well: how long it took, and what memory, if that was asked."""
         pool = self.pools[call.node]
-        pool.deaths_in_a_row = 0
+        pool.deaths_in_a_row, call.worker.proven = 0, True
         pool.service.add(outcome["seconds"])
         video = call.runs[0].segment.video
-        pool.found.seconds, pool.found.pixels = (
-            pool.service.mean or 0.0,
-            max(pool.found.pixels, video.height * video.width),
-        )
+        pool.found.pixels = max(pool.found.pixels, video.height * video.width)
         if "private_bytes" in outcome:
             self._watch_memory(pool, call.worker, outcome["private_bytes"])
         if "gpu_peak" in outcome:
-            facts = {"slot": pool.spec.slot, "peak": outcome["gpu_peak"], "total": outcome["gpu_total"]}
-            self._emit("gpu_measured", **facts)
-            pool.found.gpu_peak, pool.found.gpu_total = facts["peak"], facts["total"]
-            self._carry_out(self._residency.measured(**facts))
-
-    def _watch_memory(self, pool: Pool, worker: Worker, private_bytes: int) -> None:
-        worker.looks += 1
-        if worker.looks <= schedule.SETTLED_AFTER:
-            worker.settled = max(worker.settled, private_bytes)
-        elif schedule.leaks(private_bytes, worker.settled) and not worker.retiring:
-            worker.retiring = True
-            self._emit("actor_leaks", slot=pool.spec.slot, actor=worker.number, bytes=private_bytes)
-
-    def _lead(self) -> float:
-        return schedule.lead_time(max((pool.service.mean or 0.0 for pool in self.pools if pool.uses_gpu), default=0.0))
+            pool.found.gpu_peak, pool.found.gpu_total = outcome["gpu_peak"], outcome["gpu_total"]
+            self._gpus.measured(pool.spec.slot, outcome["gpu_peak"], outcome["gpu_total"])
 
     def measures(self, node: int) -> bool:
         """Whether calls of this stage are to be watched for the GPU memory they take."""
-        return self.pools[node].spec.slot in self._residency.unmeasured
+        return not self._gpus.is_measured(self.pools[node].spec.slot)
 
     def note_starved(self, node: int | None) -> None:
         """The most urgent of the stages that have work and no worker that could take it, if there is any."""
-        starved = self.pools[node] if node is not None and self._all_up() else None
-        self._residency.note_starved(starved.spec.slot if starved is not None and starved.uses_gpu else None)
+        self._gpus.note_starved(self.pools[node] if node is not None else None)
 
     def died(self, node: int, worker: Worker) -> None:
         """Replace a dead actor; at once the first time, later and later when they keep dying."""
         pool = self.pools[node]
         pool.bury(worker)
         self._emit("actor_died", slot=pool.spec.slot, actor=worker.number, in_a_row=pool.deaths_in_a_row)
+        if worker.gpu is not None and self._gpus.is_lost(worker.gpu):
+            return
         if pool.deaths_in_a_row <= schedule.MAX_DEATHS_IN_A_ROW:
             self._later(schedule.backoff(pool.deaths_in_a_row), partial(self._spawn, node, worker.gpu))
         elif not pool.workers:
@@ -174,10 +160,23 @@ class Fleet:
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
         if sending_ahead:  # wake when the next lane comes within reach
-            lead = self._lead()
-            ends = (hold.ends - lead for gpu in self._residency.gpus for hold in gpu.token.holds)
-            due += [moment for moment in ends if moment > now]
+            due += [moment for moment in self._gpus.next_lanes() if moment > now]
         return max(0.0, min(due) - now)
+
+    def follow(self, capacity: Capacity) -> None:
+        """Nodes have joined the cluster or left it: size the pools on CPUs for what it has by now."""
+        if (capacity.cpus, capacity.gpus) == (self._capacity.cpus, self._capacity.gpus):
+            return
+        shrunk, self._capacity = capacity.cpus < self._capacity.cpus, capacity
+        sizes = self._size_pools()
+        for node, pool in enumerate(self.pools):
+            pool.size = sizes[pool.spec.slot]
+            if pool.uses_gpu:
+                continue
+            if shrunk:
+                self._make_room(node, pool)
+            for _ in range(pool.size.actors - sum(not w.leaving for w in pool.workers)):
+                self._spawn(node, None)
 
     def tick(self, has_work_left: Callable[[int], bool], remaining: Callable[[], int]) -> None:
         """What is not an answer to an event: delayed restarts, hung calls, GPUs nobody needs any more, re-planning."""
@@ -188,34 +187,37 @@ class Fleet:
             return
         self._ticked = now
         self._end_hung_calls(now)
-        self._retire_idle(has_work_left)
-        for gpu in self._residency.gpus:  # nobody asks any more: the video failed, or its turn went elsewhere
-            if gpu.alone is not None and not gpu.alone.calls and now - gpu.alone_asked > _ALONE_EXPIRES_S:
-                self._let_others_in(gpu)
-        self._resize(now, remaining)
+        self._gpus.retire_idle(has_work_left)
+        self._gpus.resize(now, remaining)
 
     def stop(self) -> None:
         for pool in self.pools:
             pool.stop()
-        for gpu in self._residency.gpus:
-            gpus.let_go(gpu)
-        self._residency.gpus.clear()
+        self._gpus.stop()
 
     # Starting
 
-    def _claimed(self, gpu: Gpu, ref: Any) -> None:
-        outcome_of(ref)
-        gpu.ready = None
-        for slot in sorted(set(gpu.planned)) + sorted((Counter(gpu.planned) - Counter(set(gpu.planned))).elements()):
-            self._spawn(self._node[slot], gpu)
+    def _size_pools(self) -> dict[str, schedule.PoolSize]:
+        """With CPUs left for the copies of GPU stages, also on GPUs that the run does not have yet."""
+        copies = Counter(slot for slots in self._first_plan for slot in slots)
+        more = max(1.0, min(self._capacity.gpus, self._max_gpus) / max(1, len(self._first_plan)))
+        needs = [
+            schedule.PoolNeed(
+                spec.slot,
+                spec.num_cpus,
+                spec.weight,
+                ordered,
+                round(more * copies[spec.slot]) if spec.slot in copies else spec.actors,
+            )
+            for spec, ordered in self._specs
+        ]
+        return schedule.size_pools(needs, cpus=self._capacity.cpus)
 
     def _spawn(self, node: int, gpu: Gpu | None) -> None:
-        if gpu is not None and gpu not in self._residency.gpus:
+        if gpu is not None and not self._gpus.is_there(gpu):
             return
         pool = self.pools[node]
-        slot = pool.spec.slot
-        share = self._residency.needs[slot].memory if gpu is not None and not self.measures(node) else None
-        worker = pool.spawn(gpu, share)
+        worker = pool.spawn(gpu, self._gpus.memory(pool.spec.slot) if gpu is not None else None)
         self._handlers[worker.loading] = partial(self._loaded, node, worker)
 
     def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
@@ -234,10 +236,34 @@ class Fleet:
         else:
             self._disable(node, outcome["error"])
 
+    def _replace(self, node: int, worker: Worker) -> None:
+        self.pools[node].end(worker)
+        if not worker.leaving:
+            self._spawn(node, worker.gpu)
+
+    def _make_room(self, node: int, pool: Pool) -> None:
+        """On a smaller cluster: actors that found no place are started anew with a smaller share, those that book too
+        much, or are too many, end when their calls have."""
+        surplus = len(pool.workers) - pool.size.actors
+        for worker in sorted(pool.workers, key=lambda w: (w.loading is None, len(w.calls))):
+            if surplus > 0 or worker.cpu_share > pool.size.cpu_share + 1e-6:
+                worker.retiring, worker.leaving = True, surplus > 0
+                surplus -= 1
+                if not worker.calls:
+                    self._replace(node, worker)
+
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._tie), action))
 
     # Watching
+
+    def _watch_memory(self, pool: Pool, worker: Worker, private_bytes: int) -> None:
+        worker.looks += 1
+        if worker.looks <= schedule.SETTLED_AFTER:
+            worker.settled = max(worker.settled, private_bytes)
+        elif schedule.leaks(private_bytes, worker.settled) and not worker.retiring:
+            worker.retiring = True
+            self._emit("actor_leaks", slot=pool.spec.slot, actor=worker.number, bytes=private_bytes)
 
     def _end_hung_calls(self, now: float) -> None:
         import ray
@@ -255,75 +281,3 @@ class Fleet:
                     self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=seconds)
                     worker.since = now
                     ray.kill(worker.handle, no_restart=True)  # its calls come back as died
-
-    def _retire_idle(self, has_work_left: Callable[[int], bool]) -> None:
-        """Let go of GPUs whose stages have nothing left to do, so that their nodes can scale down."""
-        for gpu in list(self._residency.gpus):
-            slots = set(gpu.planned) or set(self._residency.needs)  # nothing yet, until the first copies are measured
-            if not any(has_work_left(self._node[slot]) for slot in slots):
-                self._residency.gpus.remove(gpu)
-                for _, pool, worker in self._on(gpu):
-                    pool.workers.remove(worker)
-                gpus.let_go(gpu)  # ends the actors in it
-                self._emit("gpu_released", planned=gpu.planned)
-
-    # Who lives on which GPU
-
-    def _resize(self, now: float, remaining: Callable[[], int]) -> None:
-        pools = {slot: self.pools[self._node[slot]] for slot in self._residency.needs}
-        load_seconds = {slot: pool.load_seconds for slot, pool in pools.items()}
-        self._carry_out(self._residency.additions(load_seconds))
-        if self._all_up():
-            seconds = {slot: pool.service.mean for slot, pool in pools.items()}
-            self._carry_out(self._residency.spread(seconds, load_seconds, remaining()))
-        if now - self._replanned > _REPLAN_S:
-            self._replanned = now
-            known = {s: p.service.mean if p.service.count >= schedule.MIN_MEASURED else None for s, p in pools.items()}
-            up = [(slot, w) for slot, pool in pools.items() for w in pool.workers if w.loading is None]
-            idle = {(slot, w.gpu) for slot, w in up if w.gpu is not None and not w.calls}
-            self._carry_out(self._residency.exchanges(known, load_seconds, idle, remaining()))
-
-    def _carry_out(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            if change.ends is not None:
-                pool = self.pools[self._node[change.ends]]
-                pool.end(next(w for w in pool.workers if w.gpu is change.gpu and not w.calls and w.loading is None))
-                self._emit("copy_ended", slot=change.ends)
-            self._emit("copy_added", slot=change.slot)
-            self._spawn(self._node[change.slot], change.gpu)
-
-    def _all_up(self) -> bool:
-        """Nobody is loading: while somebody is, who is needed where cannot be told."""
-        waiting = any(gpu.ready is not None for gpu in self._residency.gpus)
-        return not waiting and all(w.loading is None for pool in self.pools for w in pool.workers)
-
-    def _on(self, gpu: Gpu) -> list[tuple[int, Pool, Worker]]:
-        return [(node, pool, w) for node, pool in enumerate(self.pools) for w in pool.workers if w.gpu is gpu]
-
-    def _choose_alone(self, pool: Pool) -> tuple[Worker, Lane | None] | None:
-        """Settle on a GPU for a call that must be alone there; None until the calls of the others have ended."""
-        up = [w for w in pool.workers if w.gpu is not None and w.loading is None]
-        chosen = next((w for w in up if w.gpu is not None and w.gpu.alone is w), None)
-        if chosen is None:
-            free = [w for w in up if w.gpu is not None and w.gpu.alone is None]
-            chosen = min(free, key=lambda w: len(w.gpu.token.holds) if w.gpu else 0, default=None)
-        if chosen is None or chosen.gpu is None:
-            return None
-        gpu = chosen.gpu
-        gpu.alone, gpu.alone_asked = chosen, time.monotonic()  # nobody is given a call there any more
-        if gpu.token.holds:
-            return None
-        for node, other, worker in self._on(gpu):
-            if worker is not chosen:
-                other.end(worker)
-                gpu.evicted.append(node)
-                gpu.empty_from = gpu.alone_asked + _EXIT_S
-        if gpu.alone_asked < gpu.empty_from:
-            return None
-        place = gpu.token.place(1.0, time.monotonic())
-        return None if place is None else (chosen, place[1])
-
-    def _let_others_in(self, gpu: Gpu) -> None:
-        gpu.alone, evicted, gpu.evicted = None, gpu.evicted, []
-        for node in evicted:
-            self._spawn(node, gpu)

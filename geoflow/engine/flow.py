@@ -36,6 +36,7 @@ class Flow:
         checkpoint: Checkpoint,
         probe: Probe,
         limits: Limits,
+        budget_bytes: int,
         *,
         emit: Callable[..., None],
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
@@ -48,7 +49,14 @@ class Flow:
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
         self._restores = Restores()
         self.intake = Intake(
-            probe, graph, limits, already_done=self._done_before, begin=self._begin, emit=emit, fail=self.fail
+            probe,
+            graph,
+            limits,
+            budget_bytes,
+            already_done=self._done_before,
+            begin=self._begin,
+            emit=emit,
+            fail=self.fail,
         )
         self.videos: list[VideoRun] = []
         self.ready: list[list[tuple[Any, int, SegmentRun]]] = [[] for _ in graph.nodes]
@@ -81,8 +89,11 @@ class Flow:
         return any(node not in run.settled for run in open_runs)
 
     def segments_left(self) -> int:
-        """Of the videos that were looked at."""
-        return sum(video.num_segments - len(video.records) for video in self.videos[self._settled :] if not video.over)
+        """Those of videos that nobody has looked at yet are taken to be as many as of the others on the average."""
+        going = [video for video in self.videos[self._settled :] if not video.over]
+        seen = [video for video in going if video.num_segments]
+        unseen = round((len(going) - len(seen)) * sum(v.num_segments for v in seen) / max(1, len(seen)))
+        return unseen + sum(video.num_segments - len(video.records) for video in seen)
 
     def take(self, node: int, size: int) -> list[SegmentRun]:
         """The next segments for a stage, up to `size`; what failed before goes alone."""

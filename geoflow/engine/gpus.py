@@ -18,16 +18,15 @@ class Gpu:
     """One GPU: the placement group that holds it, the slots planned for it, and its run token."""
 
     group: Any
-    ready: Any  # the ref that says the group is placed; None once it is
+    ready: Any = None  # the ref that says the group is placed; None once it is
     planned: list[str] = field(default_factory=list)  # slots, one entry per copy
     token: Token = field(default_factory=Token)
     alone: Any = None  # the worker that is to have it, with all its memory, to itself for a call
     alone_asked: float = 0.0  # when that was last asked for (monotonic)
     empty_from: float = 0.0  # when those that were ended for that are gone (monotonic)
     evicted: list[int] = field(default_factory=list)  # nodes whose workers were ended for that
-    lack: defaultdict[str, float] = field(
-        default_factory=lambda: defaultdict(float)
-    )  # slot -> seconds it was idle for want of that model
+    # By slot: seconds that it was idle for want of that model.
+    lack: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def strategy(self) -> Any:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -41,7 +40,12 @@ def claim(planned: list[str], cpus: float) -> Gpu:
 
     bundle = {"GPU": 1.0, **({"CPU": cpus} if cpus >= 0.001 else {})}
     group = placement_group([bundle], strategy="PACK")
-    return Gpu(group, group.ready(), planned)
+    return Gpu(group, planned=planned)
+
+
+def is_placed(gpu: Gpu) -> bool:
+    """Whether there is a GPU behind it; when its node is lost, Ray looks for another."""
+    return bool(gpu.group.wait(timeout_seconds=0))
 
 
 def let_go(gpu: Gpu) -> None:

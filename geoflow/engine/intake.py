@@ -20,7 +20,6 @@ from geoflow.segments import VideoInfo
 class Limits:
     """How far the engine goes."""
 
-    budget_bytes: int  # of segments in flight
     max_segments: int = 1024  # in flight; the byte budget is normally the tighter bound
     max_attempts: int = 3  # calls of one stage on one segment
     probes_ahead: int = 4  # videos probed before their turn
@@ -36,6 +35,7 @@ class Intake:
         probe: Probe,
         graph: Graph,
         limits: Limits,
+        budget_bytes: int,
         *,
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
         begin: Callable[[VideoRun], bool],
@@ -43,6 +43,7 @@ class Intake:
         fail: Callable[[VideoRun, dict[str, Any]], None],
     ) -> None:
         self._probe, self._graph, self._limits = probe, graph, limits
+        self.budget_bytes = budget_bytes  # of segments in flight
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed: deque[VideoRun] = deque()
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
@@ -84,7 +85,7 @@ class Intake:
             if not schedule.may_admit(
                 in_flight_bytes=self._reserved,
                 expected_bytes=expected,
-                budget=self._limits.budget_bytes,
+                budget=self.budget_bytes,
                 segments_in_flight=self._in_flight,
                 limit=self._limits.max_segments,
             ):

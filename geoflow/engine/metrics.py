@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine.schedule import Verdict
+
 _EXPORT_EVERY_S = 1.0
 # Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
 _MOST_SERVICE_TIMES = 50
@@ -74,7 +76,7 @@ class Tally:
             if len(service) < _MOST_SERVICE_TIMES:
                 service.append(row["seconds"])
         elif event == "stage_failed":
-            sums["retries"] += row["verdict"] in ("retry", "cheaper")
+            sums["retries"] += Verdict(row["verdict"]).tries_again
         elif event == "actor_died":
             sums["restarts"] += 1
 

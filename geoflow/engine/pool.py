@@ -37,6 +37,9 @@ class Worker:
     looks: int = 0  # times it told how much memory it has
     settled: int = 0  # bytes of private memory after its first calls
     retiring: bool = False  # to be replaced once its calls are done
+    leaving: bool = False  # once it has retired, nobody comes in its place
+    cpu_share: float = 0.0  # booked at Ray; 0 where that is part of its GPU's placement group
+    proven: bool = False  # it has finished a call
     since: float = 0.0  # when it was started, later when the call at the head of the queue could begin (monotonic)
 
 
@@ -69,23 +72,25 @@ class Pool:
         self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
-        # What the environment itself says about threads stands.
-        self._env_vars = {**thread_limits(size.threads), **runtime_env.get("env_vars", {})}
         self._runtime_env = runtime_env
 
     def spawn(self, gpu: Gpu | None = None, memory: float | None = None) -> Worker:
         """Start one more actor; its `loading` is to be waited for. It may take a share `memory` of the GPU's."""
         options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
+        # What the environment itself says about threads stands.
+        env_vars = {**thread_limits(self.size.threads), **self._runtime_env.get("env_vars", {})}
+        booked = self.size.cpu_share if gpu is None else 0.0
         if self._runtime_env:
             options["runtime_env"] = self._runtime_env
         if gpu is None:
-            options |= {"num_cpus": self.size.cpu_share}
+            options |= {"num_cpus": booked}
         else:  # its CPUs are part of the GPU's placement group
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
-        arguments = (self._env_vars, self.spec.backend, self._params, self.size.threads, memory)
+        arguments = (env_vars, self.spec.backend, self._params, self.size.threads, memory)
         handle = actor_class().options(**options).remote(*arguments)
         process = handle.process.options(num_returns=self._num_returns)
-        worker = Worker(handle, process, loading=handle.load.remote(), gpu=gpu, since=time.monotonic())
+        loading, now = handle.load.remote(), time.monotonic()
+        worker = Worker(handle, process, loading, gpu, cpu_share=booked, since=now)
         self.workers.append(worker)
         return worker
 
@@ -99,23 +104,24 @@ class Pool:
 
     def choose_lane(self, share: float, lead: float, near: str = "") -> tuple[Worker, Lane | None] | None:
         """The GPU worker, and the lane of its GPU's token, where the next call can begin within `lead` seconds."""
-        up = [w for w in self.workers if w.loading is None and not w.retiring and w.gpu and w.gpu.alone is None]
+        up = [(w, w.gpu) for w in self.workers if w.gpu is not None and w.loading is None and not w.retiring]
+        up = [(worker, gpu) for worker, gpu in up if gpu.alone is None]
         now = time.monotonic()
         latest = now + lead
         best, found = None, None
-        places = {gpu: gpu.token.place(share, now) for gpu in {w.gpu for w in up if w.gpu is not None}}
-        for worker in up:
-            if worker.gpu is None or len(worker.calls) > 1:
+        places = {gpu: gpu.token.place(share, now) for gpu in {gpu for _, gpu in up}}
+        for worker, gpu in up:
+            if len(worker.calls) > 1:
                 continue
-            place = places[worker.gpu]
+            place = places[gpu]
             if worker.calls:  # it goes on in the lane it has: in another it would hold up whoever waits there
                 hold = worker.calls[0].hold
-                place = worker.gpu.token.after(hold)
+                place = gpu.token.after(hold)
             if place is None:
                 continue
             begins, lane = place
             # Of the GPUs that are free, the fullest: larger shares still find room on the others.
-            key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, worker.gpu.token.free)
+            key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, gpu.token.free)
             if begins <= latest and (best is None or key < best):
                 best, found = key, (worker, lane)
         return found
@@ -128,9 +134,12 @@ class Pool:
         ray.kill(worker.handle, no_restart=True)
 
     def bury(self, worker: Worker) -> None:
-        """Forget a dead worker and make sure that it is dead: it may only have been out of reach."""
+        """Forget a dead worker and make sure that it is dead: it may only have been out of reach.
+
+        Several that worked well and die together, as with their node, say no more against the stage than one.
+        """
         self.end(worker)
-        self.deaths_in_a_row += 1
+        self.deaths_in_a_row = max(1, self.deaths_in_a_row) if worker.proven else self.deaths_in_a_row + 1
 
     def stop(self) -> None:
         import ray

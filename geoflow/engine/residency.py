@@ -56,6 +56,11 @@ class Residency:
         self._noted = time.monotonic()
         self.plan = self._first_plan(max(1, count)) if self.needs else []
 
+    @property
+    def up(self) -> list[Gpu]:
+        """Those that are there; the others were asked for."""
+        return [gpu for gpu in self.gpus if gpu.ready is None]
+
     def share(self, slot: str) -> float:
         """Of a GPU's token that a call of this stage takes: all of it until it is known what the stage needs."""
         return 1.0 if slot in self.unmeasured else self.needs[slot].share
@@ -79,7 +84,7 @@ class Residency:
         self._noted = now
         self._lacking = []
         if slot is not None:
-            self._lacking = [(gpu, slot) for gpu in self.gpus if gpu.token.free >= self.share(slot)]
+            self._lacking = [(gpu, slot) for gpu in self.up if gpu.token.free >= self.share(slot)]
 
     def additions(self, load_seconds: dict[str, float]) -> Iterator[Change]:
         """One copy more wherever a GPU was idle for want of it for as long as it takes to load: then having waited
@@ -87,7 +92,7 @@ class Residency:
         for slot, need in self.needs.items():
             if need.fixed is not None or need.ordered:
                 continue
-            for gpu in self.gpus:
+            for gpu in self.up:
                 if gpu.lack[slot] >= max(_LEAST_LACK_S, load_seconds[slot]) and self._fits(slot, gpu):
                     yield self._added(slot, gpu)
 
@@ -95,13 +100,13 @@ class Residency:
         """A copy of each stage on every GPU, as far as memory goes: then work can always go where there is room. One
         at a time, and only while the `left` segments will take far longer than it takes to load."""
         known = {slot: s for slot, s in seconds.items() if s is not None}
-        if self.unmeasured or len(known) < len(seconds) or not self.gpus:
+        if self.unmeasured or len(known) < len(seconds) or not self.up:
             return
-        ahead = left * sum(self.needs[slot].share * s for slot, s in known.items()) / len(self.gpus)
+        ahead = left * self._work(known) / len(self.up)
         for slot, need in sorted(self.needs.items(), key=lambda item: -known[item[0]] * item[1].share):
             if need.fixed is not None or need.ordered or ahead < _SPREAD_FACTOR * load_seconds[slot]:
                 continue
-            for gpu in self.gpus:
+            for gpu in self.up:
                 if slot not in gpu.planned and self._fits(slot, gpu):
                     yield self._added(slot, gpu)
                     return
@@ -111,13 +116,14 @@ class Residency:
     ) -> Iterator[Change]:
         """Where memory is full: copies to put in the place of others, if the measured times say that it pays over the
         `left` segments. `idle` are copies that do nothing now."""
-        if self.unmeasured or any(not s for s in seconds.values()) or any(gpu.ready is not None for gpu in self.gpus):
+        if self.unmeasured or any(not s for s in seconds.values()):
             return
+        up = self.up
         needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
-        now = Counter(slot for gpu in self.gpus for slot in gpu.planned)
-        then = Counter(slot for slots in allocate(needs, len(self.gpus)) or () for slot in slots)
+        now = Counter(slot for gpu in up for slot in gpu.planned)
+        then = Counter(slot for slots in allocate(needs, len(up)) or () for slot in slots)
         for slot in (then - now).elements():
-            if any(self._fits(slot, gpu) for gpu in self.gpus):
+            if any(self._fits(slot, gpu) for gpu in up):
                 continue  # if it is lacking, it will be added
             if not worth_resizing(rate(now, needs), rate(then, needs), remaining=left, load_seconds=load_seconds[slot]):
                 continue
@@ -128,6 +134,54 @@ class Residency:
                     idle.discard((other, gpu))
                     yield replace(self._added(slot, gpu), ends=other)
                     break
+
+    def worth_having(self, seconds: dict[str, float | None], left: int, worth: float) -> int:
+        """How many GPUs the `left` segments keep busy for `worth` seconds each; as many as there are while nobody
+        knows how long a segment takes."""
+        known = {slot: s for slot, s in seconds.items() if s}
+        if self.unmeasured or len(known) < len(self.needs):
+            return len(self.gpus)
+        return int(left * self._work(known) / worth)
+
+    def settle(self, gpu: Gpu, seconds: dict[str, float | None]) -> None:
+        """Plan what lives on a GPU that joined during the run: what all GPUs together should have more of, then one of
+        everything else, as far as memory goes."""
+        if self.unmeasured:
+            return  # what it gets is decided when that is known
+        needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
+        now = Counter(slot for other in self.up for slot in other.planned)
+        plan = Counter(slot for slots in allocate(needs, len(self.up)) or () for slot in slots)
+        for slot in (plan - now).elements():
+            if self._fits(slot, gpu):
+                gpu.planned.append(slot)
+        for need in sorted(needs, key=lambda need: -need.share * (need.seconds or 1.0)):
+            settled = need.ordered or need.fixed is not None
+            if not settled and need.slot not in gpu.planned and self._fits(need.slot, gpu):
+                gpu.planned.append(need.slot)
+
+    def lost(self, gpu: Gpu) -> list[Change]:
+        """A GPU went with its node, and may never be replaced: copies to start elsewhere of what lived only there."""
+        gpu.planned.clear()
+        gpu.lack.clear()
+        changes = []
+        for slot in sorted(self.needs, key=lambda slot: -self.needs[slot].memory):
+            if not any(slot in other.planned for other in self.up) and (place := self._refuge(slot)) is not None:
+                other, ends = place
+                if ends is not None:
+                    other.planned.remove(ends)
+                changes.append(replace(self._added(slot, other), ends=ends))
+        return changes
+
+    def _refuge(self, slot: str) -> tuple[Gpu, str | None] | None:
+        """A GPU with room for a copy, or one that has room when a copy ends there of which there are others."""
+        copies = Counter(other for gpu in self.up for other in gpu.planned)
+        wanted = self.needs[slot].memory
+        places: list[tuple[Gpu, str | None]] = [(gpu, None) for gpu in self.up]
+        places += [(gpu, other) for gpu in self.up for other in sorted(set(gpu.planned)) if copies[other] > 1]
+        for gpu, ends in places:
+            if self._room(gpu) + (self.needs[ends].memory if ends else 0.0) + _TINY >= wanted:
+                return gpu, ends
+        return None
 
     def _first_plan(self, count: int) -> list[list[str]]:
         """Of a stage whose memory is not known, one copy; those share out what the others leave."""
@@ -146,13 +200,17 @@ class Residency:
 
     def _grow(self) -> Iterator[Change]:
         """Now that all is measured: what a plan from scratch would have more of."""
-        plan = allocate(list(self.needs.values()), len(self.gpus)) or []
-        now = Counter(slot for gpu in self.gpus for slot in gpu.planned)
+        plan = allocate(list(self.needs.values()), len(self.up)) or []
+        now = Counter(slot for gpu in self.up for slot in gpu.planned)
         more = Counter(slot for slots in plan for slot in slots) - now
         for slot in sorted(more.elements(), key=lambda s: -self.needs[s].memory):
-            places = [gpu for gpu in self.gpus if self._fits(slot, gpu)]
+            places = [gpu for gpu in self.up if self._fits(slot, gpu)]
             if places:
                 yield self._added(slot, min(places, key=lambda g: (g.planned.count(slot), len(g.planned))))
+
+    def _work(self, seconds: dict[str, float]) -> float:
+        """Seconds of a GPU that one segment takes."""
+        return sum(self.needs[slot].share * s for slot, s in seconds.items())
 
     def _room(self, gpu: Gpu) -> float:
         return 1.0 - sum(self.needs[slot].memory for slot in gpu.planned)

@@ -90,6 +90,10 @@ class Verdict(str, Enum):
     SKIP = "skip"  # an optional stage: this segment goes on without its fields
     FAIL = "fail"  # the video is failed with a reason; other inputs go on
 
+    @property
+    def tries_again(self) -> bool:
+        return self not in (Verdict.SKIP, Verdict.FAIL)
+
 
 def judge(
     kind: Kind,

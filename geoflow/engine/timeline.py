@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine.schedule import Verdict
+
 # Times are seconds since the epoch: `time` and `submitted` by the driver's clock, `began` by that of the actor's node.
 
 
@@ -175,6 +177,6 @@ def _count(stage: StageRow, row: dict[str, Any]) -> None:
         stage.bytes += row.get("bytes", 0)
     elif event in ("stage_failed", "finish_failed"):
         stage.failures += 1
-        stage.retries += row.get("verdict") in ("retry", "cheaper")
+        stage.retries += "verdict" in row and Verdict(row["verdict"]).tries_again
     elif event == "actor_died":
         stage.restarts += 1

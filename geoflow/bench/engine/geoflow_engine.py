@@ -11,7 +11,7 @@ from geoflow.bench.engine import sleep_stages
 from geoflow.bench.engine.bounds import Pools
 from geoflow.bench.engine.sleep_stages import END, LEFT, RIGHT, TRUNK
 from geoflow.bench.engine.workloads import Workload
-from geoflow.engine.cluster import object_store_bytes
+from geoflow.engine.cluster import capacity
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.errors import ConfigError
@@ -20,7 +20,6 @@ from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
 
 _FRAMES = 2  # of one segment, the fewest there may be
-_BUDGET_SHARE = 0.6  # of the object store, as in `geoflow run`
 _BACKENDS = {
     (cls.inputs, cls.outputs[0]): cls.__name__
     for cls in vars(sleep_stages).values()
@@ -34,7 +33,6 @@ def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: 
     One video stands for the workload and each of its segments for an item. With `pools` None the executor sizes
     its pools itself, knowing the stages' mean times as a pipeline file's `weight` states them.
     """
-    import ray
 
     delivered: list[int] = []
 
@@ -42,13 +40,11 @@ def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: 
         if event == "segment_complete":
             delivered.append(data["index"])
 
-    resources = ray.cluster_resources()
     executor = Executor(
         pipeline_of(workload, pools, trace, cpus_per_worker),
         partial(_probe, num_frames=_FRAMES * workload.items, height_width=frame_size(workload)),
-        Limits(budget_bytes=int(object_store_bytes() * _BUDGET_SHARE)),
-        cpus=resources["CPU"],
-        gpus=resources["GPU"],
+        Limits(),
+        capacity(),
         emit=emit,
     )
     executor.run([Input(workload.name, workload.name)])
