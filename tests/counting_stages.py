@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.engine.ledger import read_events
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
+from geoflow.store.paths import RunPaths
 
 
 class _Counting(Stage):
@@ -121,8 +122,7 @@ def calls(folder: Path, what: str = "began") -> list[tuple[str, int]]:
 
 
 def events(out: Path) -> list[dict[str, Any]]:
-    path = out / "events.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return read_events(RunPaths(out).events)
 
 
 if __name__ == "__main__":

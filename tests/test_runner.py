@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import h5py
 import pytest
 
 import geoflow
+from geoflow.engine.ledger import read_events
 from geoflow.errors import InputError
 from geoflow.runner import RunResult
 from geoflow.store.paths import RunPaths
@@ -45,7 +45,7 @@ def run(folder: Path, out: Path, *names: str, **options: Any) -> RunResult:
 
 
 def events(out: Path) -> list[str]:
-    return [json.loads(line)["event"] for line in RunPaths(out).events.read_text().splitlines()]
+    return [row["event"] for row in read_events(RunPaths(out).events)]
 
 
 def test_good_inputs_are_unharmed_by_bad_company(folder: Path, tmp_path: Path) -> None:

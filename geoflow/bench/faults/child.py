@@ -23,6 +23,7 @@ from typing import Any
 import geoflow
 from geoflow.bench.engine.measure import environment
 from geoflow.bench.faults.stages import MISDEEDS, Prior
+from geoflow.engine.ledger import read_events
 from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
 
@@ -100,9 +101,7 @@ class Trouble(threading.Thread):
 
     def _rows(self) -> list[dict[str, Any]]:
         path = RunPaths(self._folder / "out").events
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return read_events(path) if path.exists() else []
 
 
 def _count(rows: list[dict[str, Any]], event: str) -> int:
