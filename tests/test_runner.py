@@ -7,6 +7,7 @@ from typing import Any
 
 import h5py
 import pytest
+from plain_pipeline import PLAIN
 
 import geoflow
 from geoflow.engine.ledger import read_events
@@ -17,15 +18,6 @@ from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-PLAIN = """
-name: plain
-segment: {size: 8, overlap: 2}
-stages:
-  - {slot: decode, backend: geoflow.stages.decode, num_cpus: 0.5}
-  - {slot: stitch, backend: geoflow.stages.stitch, num_cpus: 0.5}
-  - {slot: write, backend: geoflow.stages.write, num_cpus: 0.5, params: {rgb: true}}
-"""
 
 
 @pytest.fixture(scope="module")
