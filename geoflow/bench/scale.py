@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.bench.engine import geoflow_engine
 from geoflow.bench.engine.bounds import fluid
-from geoflow.bench.engine.measure import environment
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import TINY, SleepStage, Workload
+from geoflow.bench.processes import environment
 from geoflow.engine.processes import private_bytes
 
 if TYPE_CHECKING:

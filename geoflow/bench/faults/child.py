@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import geoflow
-from geoflow.bench.engine.measure import environment
 from geoflow.bench.faults.stages import MISDEEDS, Prior
+from geoflow.bench.processes import environment
 from geoflow.engine.ledger import read_events
 from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
