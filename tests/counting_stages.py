@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from geoflow.bench.faults.stages import geometry_from_prior, prior_from_brightness
 from geoflow.engine.ledger import read_events
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
@@ -56,11 +55,7 @@ class Prior(_Counting):
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
 
     def compute(self, fields: Fields) -> Fields:
-        rgb = fields["frames.rgb"]
-        depth = (rgb.mean(axis=-1) / 128 + 1) * self.params.factor
-        points = np.stack([np.zeros_like(depth), np.zeros_like(depth), depth], -1).astype(np.float16)
-        eye = np.tile(np.eye(3, dtype=np.float32), (len(rgb), 1, 1))
-        return {"prior.points": points, "prior.mask": np.ones(rgb.shape[:3], bool), "prior.intrinsics": eye}
+        return prior_from_brightness(fields["frames.rgb"], self.params.factor)
 
 
 class Geometry(_Counting):
@@ -71,11 +66,7 @@ class Geometry(_Counting):
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
 
     def compute(self, fields: Fields) -> Fields:
-        return {
-            "geometry.points": (fields["prior.points"] * np.float16(self.params.factor)).astype(np.float16),
-            "geometry.mask": fields["prior.mask"].copy(),
-            "geometry.intrinsics": fields["prior.intrinsics"].copy(),
-        }
+        return geometry_from_prior(fields, self.params.factor)
 
 
 def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:
