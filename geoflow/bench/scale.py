@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 _GPUS_PER_NODE = 8
 _CPUS_PER_WORKER = 0.1
-_SECONDS = (
-    1.5  # of a call: as long as those of real models, so that 32 GPUs' worth of them fit on the cores of a laptop
-)
+# Of a call: as long as those of real models, so that 32 GPUs' worth of them fit on the cores of a laptop.
+_SECONDS = 1.5
 _MIDDLE = (0.2, 0.8)  # of all outputs: start and end of a run are not its pace
 
 
