@@ -21,6 +21,7 @@ from geoflow.errors import ConfigError
 from geoflow.stage import Stage
 
 AUTO = "auto"
+_NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
 _BOUND_BY_RUN = {"out", "pipeline"}  # parameters of the writer; they say where to, not what
 
 
@@ -128,12 +129,19 @@ class Pipeline(BaseModel):
         return pipeline
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
-        """A copy with one setting changed: `slot.parameter`, `slot.actors`, `segment.size` or `keep_fields`, say."""
+        """A copy with one setting changed: `slot.parameter`, `slot.actors`, `segment.size` or `hung_after`, say.
+
+        Raises ConfigError that names the setting, and what was found or what there is.
+        """
         slot, _, name = key.partition(".")
-        if key == "keep_fields":
+        own = [field for field in type(self).model_fields if field not in _NOT_SETTINGS]
+        if key in own:
             return self._validated({**self.model_dump(), key: value}, key)
         if not name:
-            raise ConfigError(f"a setting is written stage.param=value, found {key!r}")
+            raise ConfigError(
+                f"{key}: no such parameter; pipeline {self.name!r} has: {', '.join(own)}; "
+                "one of a stage is written stage.param=value"
+            )
         if slot == "segment":
             return self._validated({**self.model_dump(), "segment": {**self.segment.model_dump(), name: value}}, key)
         if slot not in {spec.slot for spec in self.stages}:
@@ -177,7 +185,8 @@ class Pipeline(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise ConfigError(f"{key}: {error.errors()[0]['msg']}") from None
+            first = error.errors()[0]
+            raise ConfigError(f"{key}: {first['msg']}, found {first['input']!r}") from None
 
     def _check(self, source: str) -> None:
         if self.segment.overlap * 2 > self.segment.size:

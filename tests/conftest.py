@@ -26,7 +26,8 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")  # as `ray_cluster` does: a broken environment fails soon
     # Where workers find the tests' stages. Not as a `runtime_env`: processes that Ray keeps ready could not be used.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [known])])
     temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
     ray.init(
         address="local",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from geoflow.bench.faults.stages import geometry_from_prior, prior_from_brightness
+from geoflow.engine.ledger import read_events
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
+from geoflow.store.paths import RunPaths
 
 
 class _Counting(Stage):
@@ -55,11 +55,7 @@ class Prior(_Counting):
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
 
     def compute(self, fields: Fields) -> Fields:
-        rgb = fields["frames.rgb"]
-        depth = (rgb.mean(axis=-1) / 128 + 1) * self.params.factor
-        points = np.stack([np.zeros_like(depth), np.zeros_like(depth), depth], -1).astype(np.float16)
-        eye = np.tile(np.eye(3, dtype=np.float32), (len(rgb), 1, 1))
-        return {"prior.points": points, "prior.mask": np.ones(rgb.shape[:3], bool), "prior.intrinsics": eye}
+        return prior_from_brightness(fields["frames.rgb"], self.params.factor)
 
 
 class Geometry(_Counting):
@@ -70,11 +66,7 @@ class Geometry(_Counting):
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
 
     def compute(self, fields: Fields) -> Fields:
-        return {
-            "geometry.points": (fields["prior.points"] * np.float16(self.params.factor)).astype(np.float16),
-            "geometry.mask": fields["prior.mask"].copy(),
-            "geometry.intrinsics": fields["prior.intrinsics"].copy(),
-        }
+        return geometry_from_prior(fields, self.params.factor)
 
 
 def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:
@@ -121,8 +113,7 @@ def calls(folder: Path, what: str = "began") -> list[tuple[str, int]]:
 
 
 def events(out: Path) -> list[dict[str, Any]]:
-    path = out / "events.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return read_events(RunPaths(out).events)
 
 
 if __name__ == "__main__":

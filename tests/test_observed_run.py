@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_pipeline import PLAIN
 
 import geoflow
 from geoflow.engine.ledger import read_events
@@ -18,15 +19,6 @@ from geoflow.store.paths import RunPaths
 from geoflow.synth import render_clip
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-PLAIN = """
-name: plain
-segment: {size: 8, overlap: 2}
-stages:
-  - {slot: decode, backend: geoflow.stages.decode, num_cpus: 0.5}
-  - {slot: stitch, backend: geoflow.stages.stitch, num_cpus: 0.5}
-  - {slot: write, backend: geoflow.stages.write, num_cpus: 0.5, params: {rgb: true}}
-"""
 
 
 def spans(paths: RunPaths) -> list[dict[str, Any]]:

@@ -49,15 +49,25 @@ def test_overrides_reach_parameters_resources_and_segments() -> None:
     assert pipe.segment.size == 60
 
 
+def test_whatever_is_a_pipelines_own_can_be_set() -> None:
+    pipe = Pipeline.load("embedded", {"hung_after": 5, "keep_fields": True})
+    assert (pipe.hung_after, pipe.keep_fields) == (5.0, True)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("camera.windw", 3, "camera.windw: no such parameter; camera has: "),
         ("camra.window", 3, "has no stage 'camra'"),
         ("write.compression", "lots", "write.compression: .*valid integer.*'lots'"),
-        ("camera.actors", 0, "camera.actors: .*greater than or equal to 1"),
+        ("camera.actors", 0, "camera.actors: .*greater than or equal to 1, found 0"),
         ("segment.overlap", 90, "at most half"),
-        ("camera", 1, "stage.param=value"),
+        ("camera", 1, "camera: no such parameter; .*stage.param=value"),
+        ("hung_aftr", 5, "hung_aftr: no such parameter; pipeline 'embedded' has: .*hung_after"),
+        ("hung_after", "soon", "hung_after: .*valid number.*found 'soon'"),
+        ("hung_after", 0, "hung_after: .*greater than 0, found 0"),
+        ("keep_fields", "perhaps", "keep_fields: .*valid boolean.*found 'perhaps'"),
+        ("name", "mine", "name: no such parameter"),
     ],
 )
 def test_wrong_overrides_are_refused_by_name(key: str, value: Any, message: str) -> None:

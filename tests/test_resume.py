@@ -104,6 +104,7 @@ EVERY = {spec.slot for spec in EMBEDDED.stages}
         ("prior.weight", 3, set()),
         ("prior.keep", False, set()),
         ("keep_fields", True, set()),
+        ("hung_after", 60, set()),
         ("write.out", "/elsewhere", set()),
         ("write.pipeline", "{}", set()),
         ("write.compression", 1, {"write"}),

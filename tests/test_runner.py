@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
+from plain_pipeline import PLAIN
 
 import geoflow
+from geoflow.engine.ledger import read_events
 from geoflow.errors import InputError
 from geoflow.runner import RunResult
 from geoflow.store.paths import RunPaths
@@ -17,15 +18,6 @@ from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-PLAIN = """
-name: plain
-segment: {size: 8, overlap: 2}
-stages:
-  - {slot: decode, backend: geoflow.stages.decode, num_cpus: 0.5}
-  - {slot: stitch, backend: geoflow.stages.stitch, num_cpus: 0.5}
-  - {slot: write, backend: geoflow.stages.write, num_cpus: 0.5, params: {rgb: true}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +37,7 @@ def run(folder: Path, out: Path, *names: str, **options: Any) -> RunResult:
 
 
 def events(out: Path) -> list[str]:
-    return [json.loads(line)["event"] for line in RunPaths(out).events.read_text().splitlines()]
+    return [row["event"] for row in read_events(RunPaths(out).events)]
 
 
 def test_good_inputs_are_unharmed_by_bad_company(folder: Path, tmp_path: Path) -> None:

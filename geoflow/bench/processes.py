@@ -1,4 +1,4 @@
-"""Finding and ending what a run has started, as /proc tells (Linux)."""
+"""Processes of a run: what environment they get, and finding and ending what it has started (Linux)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,26 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import geoflow
+
 Process = tuple[int, int]  # pid and start time: the pid alone may be given out again
 
-_END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
+END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
 _LOOK_EVERY_S = 0.2
+
+
+def environment() -> dict[str, str]:
+    """That of this process; where GeoFlow is a checkout, another interpreter is told where it stands."""
+    root = Path(geoflow.__file__).parents[1]
+    if not (root / "pyproject.toml").is_file():
+        return dict(os.environ)
+    known = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [known])])}
 
 
 def end_all(processes: Iterable[Process]) -> None:
     """Wait for processes to end, and kill those that do not."""
-    deadline = time.monotonic() + _END_WITHIN_S
+    deadline = time.monotonic() + END_WITHIN_S
     left = {process for process in processes if _start_time(process[0]) == process[1]}
     while left and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoflow.bench.clusters import simulated_cluster
 from geoflow.bench.engine import geoflow_engine
 from geoflow.bench.engine.bounds import fluid
-from geoflow.bench.engine.measure import environment
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import TINY, SleepStage, Workload
 from geoflow.engine.processes import private_bytes
@@ -26,9 +24,8 @@ if TYPE_CHECKING:
 
 _GPUS_PER_NODE = 8
 _CPUS_PER_WORKER = 0.1
-_SECONDS = (
-    1.5  # of a call: as long as those of real models, so that 32 GPUs' worth of them fit on the cores of a laptop
-)
+# Of a call: as long as those of real models, so that 32 GPUs' worth of them fit on the cores of a laptop.
+_SECONDS = 1.5
 _MIDDLE = (0.2, 0.8)  # of all outputs: start and end of a run are not its pace
 
 
@@ -46,7 +43,7 @@ def weak_scaling(counts: Sequence[int], items_per_gpu: int, console: Console) ->
             items=items_per_gpu * count,
             gpus=count,
         )
-        with _cluster(count), tempfile.TemporaryDirectory() as folder:
+        with simulated_cluster(_nodes(count), head_cpus=2), tempfile.TemporaryDirectory() as folder:
             trace = Path(folder) / "trace"
             began, cpu = time.time(), time.process_time()
             delivered = geoflow_engine.drive(work, None, str(trace), _CPUS_PER_WORKER)
@@ -77,7 +74,7 @@ def many_segments(count: int, console: Console) -> dict[str, Any]:
         while not over.wait(0.05):
             peak[0] = max(peak[0], private_bytes(os.getpid()))
 
-    with _cluster(work.gpus), tempfile.TemporaryDirectory() as folder:
+    with simulated_cluster(_nodes(work.gpus), head_cpus=2), tempfile.TemporaryDirectory() as folder:
         before = private_bytes(os.getpid())
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -97,23 +94,7 @@ def many_segments(count: int, console: Console) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def _cluster(gpus: int) -> Iterator[None]:
-    """A Ray of several nodes on this machine, each with up to 8 pretended GPUs."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    os.environ["PYTHONPATH"] = environment().get("PYTHONPATH", "")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    store = 256 << 20
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": store})
-    try:
-        for first in range(0, gpus, _GPUS_PER_NODE):
-            here = min(_GPUS_PER_NODE, gpus - first)
-            cluster.add_node(num_cpus=2 * here, num_gpus=here, object_store_memory=store)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        cluster.wait_for_nodes()
-        yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+def _nodes(gpus: int) -> list[dict[str, int]]:
+    """What the nodes of a cluster have, each with up to 8 pretended GPUs."""
+    shares = [min(_GPUS_PER_NODE, gpus - first) for first in range(0, gpus, _GPUS_PER_NODE)]
+    return [{"num_cpus": 2 * here, "num_gpus": here} for here in shares]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -14,19 +13,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import geoflow
 from geoflow.bench.engine.bounds import Pools
 from geoflow.bench.engine.child import Request, Result
 from geoflow.bench.engine.engines import Engine
 from geoflow.bench.engine.figures import times_of
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import Workload
-from geoflow.bench.processes import Process, descendants, end_all
+from geoflow.bench.processes import END_WITHIN_S, Process, descendants, end_all, environment
 from geoflow.engine.processes import private_bytes
 
 _SAMPLE_EVERY_S = 0.2
 _LOOK_EVERY = 5  # samples between two looks at who is there
-_END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
 
 
 @dataclass
@@ -62,15 +59,6 @@ def measure(
         return _figures(engine, workload, result, watched, folder / "trace")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def environment() -> dict[str, str]:
-    """That of this process; where GeoFlow is a checkout, another interpreter is told where it stands."""
-    root = Path(geoflow.__file__).parents[1]
-    if not (root / "pyproject.toml").is_file():
-        return dict(os.environ)
-    known = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [known])])}
 
 
 def idle_share(cpu: Sequence[tuple[float, float, float]], began: float, ended: float) -> float | None:
@@ -113,7 +101,7 @@ def _watch(driver: subprocess.Popen[bytes], timeout: float) -> Watched:
                 watched.timed_out = True
                 driver.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    driver.wait(_END_WITHIN_S)
+                    driver.wait(END_WITHIN_S)
                 break
             if samples % _LOOK_EVERY == 0:
                 family = descendants(driver.pid)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.bench.engine import bounds
 from geoflow.bench.engine.engines import ENGINES, Engine, engine
-from geoflow.bench.engine.measure import environment, measure
+from geoflow.bench.engine.measure import measure
 from geoflow.bench.engine.plot import draw
 from geoflow.bench.engine.table import render
 from geoflow.bench.engine.workloads import WORKLOADS, Workload, workload
+from geoflow.bench.processes import environment
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import geoflow
-from geoflow.bench.engine.measure import environment
+from geoflow.bench.clusters import simulated_cluster
 from geoflow.bench.faults.stages import MISDEEDS, Prior
+from geoflow.engine.ledger import read_events
 from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
 
@@ -100,9 +99,7 @@ class Trouble(threading.Thread):
 
     def _rows(self) -> list[dict[str, Any]]:
         path = RunPaths(self._folder / "out").events
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return read_events(path) if path.exists() else []
 
 
 def _count(rows: list[dict[str, Any]], event: str) -> int:
@@ -110,33 +107,21 @@ def _count(rows: list[dict[str, Any]], event: str) -> int:
 
 
 def main(folder: Path, fault: str, moment: float) -> None:
-    os.environ["PYTHONPATH"] = environment().get("PYTHONPATH", "")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    store = {"object_store_memory": 256 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store, "_system_config": _ASK_NODES})
-    nodes = [cluster.add_node(num_cpus=4, **store) for _ in range(2)]
-    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    cluster.wait_for_nodes()
-    trouble = Trouble(fault, moment, folder, cluster, nodes)
-    began = time.time()
-    (folder / "began").write_text(str(began))
-    found: dict[str, Any] = {}
-    try:
-        trouble.start()
-        poison = f"b[{round(moment * 10)}]" if fault == "poison" else ""
-        result = geoflow.run([folder / f"{name}.mp4" for name in VIDEOS], folder / "out", pipeline(folder, poison))
-        found = {"videos": {video.name: [video.status, video.reason] for video in result.videos}}
-    except KeyboardInterrupt:
-        found = {"interrupted": True}
-    finally:
-        trouble.over.set()
-        (folder / "result.json").write_text(json.dumps({"seconds": time.time() - began, **found}))
-        end: Callable[[], None]
-        for end in (ray.shutdown, cluster.shutdown):
-            with contextlib.suppress(Exception, KeyboardInterrupt):
-                end()
+    with simulated_cluster([{"num_cpus": 4}] * 2, health_check=_ASK_NODES) as (cluster, nodes):
+        trouble = Trouble(fault, moment, folder, cluster, nodes)
+        began = time.time()
+        (folder / "began").write_text(str(began))
+        found: dict[str, Any] = {}
+        try:
+            trouble.start()
+            poison = f"b[{round(moment * 10)}]" if fault == "poison" else ""
+            result = geoflow.run([folder / f"{name}.mp4" for name in VIDEOS], folder / "out", pipeline(folder, poison))
+            found = {"videos": {video.name: [video.status, video.reason] for video in result.videos}}
+        except KeyboardInterrupt:
+            found = {"interrupted": True}
+        finally:
+            trouble.over.set()
+            (folder / "result.json").write_text(json.dumps({"seconds": time.time() - began, **found}))
 
 
 if __name__ == "__main__":

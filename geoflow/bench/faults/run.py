@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoflow.bench.engine.measure import environment
 from geoflow.bench.faults.child import FRAMES, SIZE, VIDEOS
-from geoflow.bench.processes import Process, descendants, end_all
+from geoflow.bench.processes import Process, descendants, end_all, environment
 from geoflow.store.paths import RunPaths
 
 if TYPE_CHECKING:

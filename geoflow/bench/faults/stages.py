@@ -64,10 +64,7 @@ class Prior(_Fallible):
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
 
     def compute(self, fields: Fields) -> Fields:
-        depth = fields["frames.rgb"].mean(axis=-1) / 128 + 1
-        points = np.stack([np.zeros_like(depth), np.zeros_like(depth), depth], -1).astype(np.float16)
-        eye = np.tile(np.eye(3, dtype=np.float32), (len(depth), 1, 1))
-        return {"prior.points": points, "prior.mask": np.ones(depth.shape, bool), "prior.intrinsics": eye}
+        return prior_from_brightness(fields["frames.rgb"])
 
 
 class Geometry(_Fallible):
@@ -78,8 +75,21 @@ class Geometry(_Fallible):
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
 
     def compute(self, fields: Fields) -> Fields:
-        return {
-            "geometry.points": (fields["prior.points"] * np.float16(1.5)).astype(np.float16),
-            "geometry.mask": fields["prior.mask"].copy(),
-            "geometry.intrinsics": fields["prior.intrinsics"].copy(),
-        }
+        return geometry_from_prior(fields, 1.5)
+
+
+def prior_from_brightness(rgb: np.ndarray, factor: float = 1.0) -> Fields:
+    """The fields of slot `prior` for frames `rgb` (T,H,W,3): depth `factor` times 1 for black to 3 for white."""
+    depth = (rgb.mean(axis=-1) / 128 + 1) * factor
+    points = np.stack([np.zeros_like(depth), np.zeros_like(depth), depth], -1).astype(np.float16)
+    eye = np.tile(np.eye(3, dtype=np.float32), (len(depth), 1, 1))
+    return {"prior.points": points, "prior.mask": np.ones(depth.shape, bool), "prior.intrinsics": eye}
+
+
+def geometry_from_prior(fields: Fields, factor: float) -> Fields:
+    """The fields of slot `geometry`: those of `prior`, `factor` times as far away."""
+    return {
+        "geometry.points": (fields["prior.points"] * np.float16(factor)).astype(np.float16),
+        "geometry.mask": fields["prior.mask"].copy(),
+        "geometry.intrinsics": fields["prior.intrinsics"].copy(),
+    }
