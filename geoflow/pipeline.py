@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -123,7 +123,12 @@ class Pipeline(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise ConfigError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        for key, value in (overrides or {}).items():
+        return pipeline.with_settings(overrides or {}, source=source)
+
+    def with_settings(self, settings: Mapping[str, Any], *, source: str = "pipeline") -> Pipeline:
+        """A copy with all of them changed, which can run. Raises ConfigError that names what cannot be."""
+        pipeline = self
+        for key, value in settings.items():
             pipeline = pipeline.with_setting(key, value)
         pipeline._check(source)
         return pipeline

@@ -116,8 +116,7 @@ def run(
     paths = RunPaths(Path(out).resolve())
     options = ReadOptions(fps=fps, size=size, limit=limit, intrinsics=intrinsics, masks=str(masks) if masks else None)
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
-    for key, value in (settings or {}).items():
-        pipe = pipe.with_setting(key, value)
+    pipe = pipe.with_settings(settings or {})
     if commercial:
         require_commercial(pipe)
     items, rejected = expand_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))

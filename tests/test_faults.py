@@ -50,8 +50,8 @@ def test_a_hung_call_is_ended_and_done_again(tmp_path: Path) -> None:
     assert count(events, "actor_died", "prior") == 1
 
 
-def test_a_lost_node_costs_nothing_but_time(tmp_path: Path) -> None:
-    """Workers are on two nodes; one goes, with what it held. That must be computed again, on the other."""
-    command = [sys.executable, str(Path(__file__).parent / "lose_a_node.py"), str(tmp_path)]
+def test_nodes_may_join_and_leave(tmp_path: Path) -> None:
+    """A node that joins gets work. The other one goes with what it held: that is computed again."""
+    command = [sys.executable, str(Path(__file__).parent / "changing_cluster.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

@@ -97,3 +97,41 @@ def test_where_memory_is_full_the_bottleneck_takes_a_place_if_that_pays() -> Non
     assert not list(found.exchanges(seconds, load, set(idle), left=1))
     (change,) = found.exchanges(seconds, load, set(idle), left=100)
     assert (change.slot, change.ends) == (less, more) and change.gpu.planned == [less]
+
+
+def test_a_gpu_that_joins_gets_what_lacks_most_and_one_of_the_rest() -> None:
+    found = make(1, spec("a", num_gpus=0.5, gpu_memory=0.2), spec("b", num_gpus=0.5, gpu_memory=0.2))
+    joined = Gpu(None)
+    found.gpus.append(joined)
+    found.settle(joined, {"a": 1.0, "b": 4.0})
+    assert joined.planned.count("b") > joined.planned.count("a") >= 1
+    assert 0.2 * len(joined.planned) <= 1
+
+
+def test_actors_that_are_counted_out_do_not_multiply_with_gpus() -> None:
+    found = make(1, spec("a", num_gpus=0.5, gpu_memory=0.2, actors=1), spec("b", num_gpus=0.5, gpu_memory=0.2))
+    joined = Gpu(None)
+    found.gpus.append(joined)
+    found.settle(joined, {"a": 1.0, "b": 1.0})
+    assert "a" not in joined.planned and "b" in joined.planned
+
+
+def test_what_lived_only_on_a_lost_gpu_goes_elsewhere() -> None:
+    found = make(3, spec("a", num_gpus=1.0, actors=1), spec("b", num_gpus=1.0))
+    (lost,) = [gpu for gpu in found.gpus if gpu.planned == ["a"]]
+    lost.ready = "when Ray has found another"
+    (change,) = found.lost(lost)
+    assert (change.slot, change.ends) == ("a", "b") and change.gpu.planned == ["a"]
+    assert not lost.planned and sorted(slot for gpu in found.up for slot in gpu.planned) == ["a", "b"]
+
+
+def test_a_lost_gpu_whose_models_live_elsewhere_too_changes_nothing() -> None:
+    found = make(2, spec("a", num_gpus=0.5), spec("b", num_gpus=0.5))
+    found.gpus[0].ready = "when Ray has found another"
+    assert found.lost(found.gpus[0]) == []
+
+
+def test_gpus_are_asked_for_by_the_work_that_is_left() -> None:
+    found = make(2, spec("a", num_gpus=0.5), spec("b", num_gpus=0.25))
+    assert found.worth_having({"a": 8.0, "b": 4.0}, left=600, worth=300.0) == 10
+    assert found.worth_having({"a": 8.0, "b": None}, left=600, worth=300.0) == 2, "nobody knows yet"
