@@ -42,7 +42,7 @@ def make_plan(
                 "frames": info.num_frames,
                 "size": f"{info.width}x{info.height}",
                 "segments": count_segments(info.num_frames, pipe.segment.size, pipe.segment.overlap),
-                "segment_bytes": expected_bytes(graph, first),
+                "segment_bytes": expected_bytes(graph, len(first), first.video.height, first.video.width),
             }
         )
     return {

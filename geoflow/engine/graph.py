@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from geoflow.segments import Segment
 from geoflow.stage import Stage
 
 PROBE = -1  # the producer of `video.*`
@@ -54,13 +53,13 @@ class Graph:
         return cls(tuple(nodes), {key: tuple(takers) for key, takers in consumers.items()}, children)
 
 
-def expected_bytes(graph: Graph, segment: Segment) -> int:
-    """Upper estimate of what one segment occupies in the object store when every field of it is alive at once."""
+def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
+    """Upper estimate of what a segment occupies in the object store when every field of it is alive at once."""
     import numpy as np
 
     from geoflow.fields import field as lookup
 
-    known = {"T": len(segment), "H": segment.video.height, "W": segment.video.width}
+    known = {"T": frames, "H": height, "W": width}
     total = 0
     for node in graph.nodes:
         for name in node.outputs:

@@ -13,14 +13,14 @@ from geoflow.engine.graph import PROBED, Graph, expected_bytes
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.probing import Probe, submit_probe
 from geoflow.engine.state import SegmentRun, VideoRun
-from geoflow.segments import VideoInfo
+from geoflow.segments import Segment, VideoInfo
 
 
 @dataclass(frozen=True)
 class Limits:
     """How far the engine goes."""
 
-    max_segments: int = 1024  # in flight; the byte budget is normally the tighter bound
+    max_segments: int = 4096  # in flight; the byte budget is normally the tighter bound
     max_attempts: int = 3  # calls of one stage on one segment
     probes_ahead: int = 4  # videos probed before their turn
     least_deadline: float = 300.0  # s; no call counts as hung before
@@ -48,6 +48,7 @@ class Intake:
         self._unprobed: deque[VideoRun] = deque()
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
         self._probing = 0
+        self._expected: dict[tuple[int, int, int], int] = {}  # of a segment of so many frames, height and width
         self._reserved = 0  # bytes promised to the segments in flight
         self._in_flight = 0
 
@@ -81,7 +82,7 @@ class Intake:
             if segment is None or video.over:
                 self._active.popleft()
                 continue
-            expected = expected_bytes(self._graph, segment)
+            expected = self._expected_bytes(segment)
             if not schedule.may_admit(
                 in_flight_bytes=self._reserved,
                 expected_bytes=expected,
@@ -96,6 +97,12 @@ class Intake:
             self._reserved += expected
             self._in_flight += 1
             yield run
+
+    def _expected_bytes(self, segment: Segment) -> int:
+        size = (len(segment), segment.video.height, segment.video.width)
+        if size not in self._expected:
+            self._expected[size] = expected_bytes(self._graph, *size)
+        return self._expected[size]
 
     def rewind(self, video: VideoRun) -> None:
         """Give a video's segments out anew, as `begin` will plan them."""

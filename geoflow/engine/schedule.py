@@ -8,7 +8,7 @@ from enum import Enum
 
 COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
-MAX_BATCH = 64
+MAX_BATCH = 256
 LEAD_S, LEAD_FRACTION = 0.04, 0.1
 SETTLED_AFTER = 5  # looks at a worker's memory; what it has by then it is taken to need
 LEAK_FACTOR, LEAK_BYTES = 2, 1 << 30

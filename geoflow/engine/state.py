@@ -54,7 +54,7 @@ class VideoRun:
         return self.status in ("complete", "failed", "skipped")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SegmentRun:
     """One admitted segment: the fields that are alive, and which nodes are done with it."""
 

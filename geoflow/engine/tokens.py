@@ -9,6 +9,7 @@ dies.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -126,16 +127,20 @@ def held(lane: Lane | None) -> Iterator[None]:
     import fcntl
 
     try:
-        file = os.open(_lock_file(), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        file = _open_lock_file()
     except OSError:
         yield
         return
+    stretch = lane.stop - lane.start, lane.key * UNITS + lane.start
+    fcntl.lockf(file, fcntl.LOCK_EX, *stretch)
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX, lane.stop - lane.start, lane.key * UNITS + lane.start)
         yield
     finally:
-        os.close(file)  # which gives the lock back
+        fcntl.lockf(file, fcntl.LOCK_UN, *stretch)
 
 
-def _lock_file() -> Path:
-    return Path(tempfile.gettempdir()) / f"geoflow-{os.getuid()}.lock"
+@functools.cache
+def _open_lock_file() -> int:
+    """Once in a process, and open until it ends: closing a file gives all its locks back."""
+    path = Path(tempfile.gettempdir()) / f"geoflow-{os.getuid()}.lock"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
