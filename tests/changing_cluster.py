@@ -1,20 +1,23 @@
-"""`python changing_cluster.py FOLDER`: a run that begins on one node, is joined by a second, and then loses the first.
+"""`python changing_cluster.py FOLDER SCENARIO`: runs on clusters of several nodes that are not all alike.
 
 In a process of its own, since a process can be connected to one cluster only.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from engine_runs import count, execute, pipeline, whole
+from fragile_env import PLUGINS
 
 from geoflow.bench.clusters import simulated_cluster
 from geoflow.engine.cluster import capacity
 
+_HERE = Path(__file__).parent  # where workers find the stages
 _NODE = {"num_cpus": 2, "num_gpus": 1}
 # Ray asks a node every 3 s if it is there, and gives it up after five times: long for a test.
 _ASK_NODES = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
@@ -45,9 +48,9 @@ class Changes:
             self._cluster.remove_node(self._first, allow_graceful=False)
 
 
-def main(folder: Path) -> None:
-    here = Path(__file__).parent  # where workers find the stages
-    with simulated_cluster([_NODE], health_check=_ASK_NODES, folders=[here]) as (cluster, (first,)):
+def nodes_come_and_go(folder: Path) -> None:
+    """A run begins on one node, is joined by a second, and then loses the first."""
+    with simulated_cluster([_NODE], health_check=_ASK_NODES, folders=[_HERE]) as (cluster, (first,)):
         changes = Changes(cluster, first)
         pipe = pipeline(folder, gpu=True, prior__mode="slow", prior__segment=-1, gpu_worth=1.0, max_gpus=3)
         videos, events, _ = execute(pipe, ("a", "b"), frames=480, side=160, observe=changes.observe, look=capacity)
@@ -59,8 +62,22 @@ def main(folder: Path) -> None:
         assert changes.done["geometry", changes.second.node_id], "the whole pipeline runs where GPUs joined"
         assert count(events, "gpu_lost") == 1 and count(events, "actor_died", "prior") >= 1
         assert {changes.done[slot, changes.second.node_id] > 0 for slot in ("decode", "stitch")} == {True}
-        print("recovered:", count(events, "fields_lost"), "rewound:", count(events, "video_rewound"))
+
+
+def one_node_cannot_build(folder: Path) -> None:
+    """On one of two nodes the environment of a stage cannot be built."""
+    (env := folder / "env.yaml").write_text("fragile: six\n")
+    os.environ["RAY_RUNTIME_ENV_PLUGINS"] = PLUGINS
+    with simulated_cluster([{"num_cpus": 2}], folders=[_HERE]) as (cluster, (good,)):
+        cluster.add_node(num_cpus=2, object_store_memory=256 << 20, env_vars={"NODE_CANNOT_BUILD": "1"})
+        pipe = pipeline(folder, prior__actors=3, prior__num_cpus=1.0, prior__env=str(env))
+        videos, events, _ = execute(pipe, ("a", "b"), look=capacity)
+        assert all(whole(video) for video in videos)
+        failed = [event for event in events if event["event"] == "environment_failed"]
+        assert failed and all("six is at fault" in event["reason"] for event in failed)
+        homes = {e["node"] for e in events if e["event"] == "actor_ready" and e["slot"] == "prior"}
+        assert homes == {good.node_id}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    {"go": nodes_come_and_go, "build": one_node_cannot_build}[sys.argv[2]](Path(sys.argv[1]))

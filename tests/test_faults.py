@@ -50,8 +50,9 @@ def test_a_hung_call_is_ended_and_done_again(tmp_path: Path) -> None:
     assert count(events, "actor_died", "prior") == 1
 
 
-def test_nodes_may_join_and_leave(tmp_path: Path) -> None:
-    """A node that joins gets work. The other one goes with what it held: that is computed again."""
-    command = [sys.executable, str(Path(__file__).parent / "changing_cluster.py"), str(tmp_path)]
+@pytest.mark.parametrize("scenario", ["go", "build"])
+def test_nodes_may_join_and_leave_and_be_unlike_each_other(tmp_path: Path, scenario: str) -> None:
+    """A node that joins gets work, what another takes with it is computed again; not each need build every stage."""
+    command = [sys.executable, str(Path(__file__).parent / "changing_cluster.py"), str(tmp_path), scenario]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

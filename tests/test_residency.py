@@ -135,3 +135,11 @@ def test_gpus_are_asked_for_by_the_work_that_is_left() -> None:
     found = make(2, spec("a", num_gpus=0.5), spec("b", num_gpus=0.25))
     assert found.worth_having({"a": 8.0, "b": 4.0}, left=600, worth=300.0) == 10
     assert found.worth_having({"a": 8.0, "b": None}, left=600, worth=300.0) == 2, "nobody knows yet"
+
+
+def test_a_node_that_cannot_build_an_environment_does_not_get_it_again() -> None:
+    found = make(2, spec("a", num_gpus=0.5, gpu_memory=0.1), spec("b", num_gpus=0.5, gpu_memory=0.1))
+    bad = next(gpu for gpu in found.gpus if "a" in gpu.planned)
+    found.refused(bad, "a")
+    assert "a" not in bad.planned and any("a" in gpu.planned for gpu in found.gpus)
+    assert not [change for change in found.spread({"a": 9.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, 99) if change.gpu is bad]

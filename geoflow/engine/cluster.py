@@ -34,6 +34,13 @@ def capacity() -> Capacity:
     return Capacity(found.get("CPU", 1), int(found.get("GPU", 0)), int(_BUDGET_SHARE * store))
 
 
+def number_of_nodes() -> int:
+    """Of those that can hold actors."""
+    import ray
+
+    return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+
+
 @contextlib.contextmanager
 def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[], Capacity] | None]:
     """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from geoflow import resources
+from geoflow.engine.schedule import Kind
 from geoflow.errors import ConfigError
 
 _MAX_LINES, _MAX_WIDTH = 6, 240
@@ -45,6 +46,12 @@ def load_runtime_env(name: str) -> dict[str, Any]:
     return env
 
 
+def is_at_fault(error: dict[str, Any]) -> bool:
+    """Whether an actor did not come up for its environment's sake: it could not be built, or GeoFlow does not start in
+    it. `error` is that of `outcome_of`."""
+    return "exception" in error and (error["kind"] == Kind.ENVIRONMENT or "creation task" in error["message"])
+
+
 def explain_failure(error: BaseException | str, name: str) -> str:
     """Why environment `name` cannot be used: the package at fault, the lines that matter, what to do next.
 
@@ -69,6 +76,7 @@ def _telling_lines(text: str) -> list[str]:
 
 
 def _advice(text: str, package: str | None, name: str) -> str:
+    file = name if name.endswith((".yaml", ".yml")) else f"runtime_envs/{name}.yaml"
     python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
     if "[Errno 28]" in text or "No space left" in text:
         return "free disk space where Ray keeps its sessions (/tmp/ray unless told otherwise), then run again"
@@ -78,12 +86,12 @@ def _advice(text: str, package: str | None, name: str) -> str:
             f"if it is, it has no file of this package for {python} on this platform"
         )
     if "(from versions:" in text:
-        return f"the index has other versions of it than runtime_envs/{name}.yaml asks for, or none for {python}"
+        return f"the index has other versions of it than {file} asks for, or none for {python}"
     if "timeout of" in text:
         return "it took longer than config.setup_timeout_seconds; raise it in the YAML, or warm pip's cache"
     if "No module named" in text:
-        return f"add the package to runtime_envs/{name}.yaml"
-    return f"see runtime_envs/{name}.yaml, and runtime_env_setup-*.log among Ray's logs for everything pip said"
+        return f"add the package to {file}"
+    return f"see {file}, and runtime_env_setup-*.log among Ray's logs for everything pip said"
 
 
 def _without_credentials(text: str) -> str:

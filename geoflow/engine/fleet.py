@@ -13,7 +13,7 @@ from typing import Any
 
 from geoflow.engine import environments, schedule
 from geoflow.engine.calls import Call
-from geoflow.engine.cluster import Capacity
+from geoflow.engine.cluster import Capacity, number_of_nodes
 from geoflow.engine.gpu_fleet import GpuFleet
 from geoflow.engine.gpus import Gpu
 from geoflow.engine.outcome import outcome_of
@@ -27,6 +27,7 @@ from geoflow.stage import Stage
 Handlers = dict[Any, Callable[[Any], None]]  # ref -> what to do once it is there
 
 _TICK_S = 1.0
+_MOST_UNBUILT = 6
 
 
 class Fleet:
@@ -228,13 +229,27 @@ class Fleet:
             worker.loading, worker.node = None, outcome["node"]
             pool.load_seconds = max(pool.load_seconds, time.monotonic() - worker.since)
             self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
-        elif isinstance(outcome["error"].get("exception"), Exception) and pool.spec.env:
-            reason = environments.explain_failure(outcome["error"]["exception"], pool.spec.env)
-            self._disable(node, {**outcome["error"], "message": reason})
+        elif pool.spec.env and environments.is_at_fault(outcome["error"]):
+            self._unbuilt(node, worker, outcome["error"])
         elif outcome["error"]["kind"] == Kind.DIED:
             self.died(node, worker)
         else:
             self._disable(node, outcome["error"])
+
+    def _unbuilt(self, node: int, worker: Worker, error: dict[str, Any]) -> None:
+        """Its environment could not be built where it was to live. Go on with those that come up elsewhere; where there
+        are none, let other nodes try, and only then do without the stage."""
+        pool = self.pools[node]
+        slot, reason = pool.spec.slot, environments.explain_failure(error["exception"], pool.spec.env or "")
+        pool.end(worker)
+        pool.unbuilt += 1
+        self._emit("environment_failed", slot=slot, actor=worker.number, reason=reason)
+        if worker.gpu is not None:
+            self._gpus.refused(worker.gpu, slot)
+        elif not pool.workers and pool.unbuilt < min(_MOST_UNBUILT, 2 * number_of_nodes() - 1):
+            self._spawn(node, None)
+        if not pool.workers:
+            self._disable(node, {**error, "message": reason})
 
     def _replace(self, node: int, worker: Worker) -> None:
         self.pools[node].end(worker)

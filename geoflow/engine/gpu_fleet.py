@@ -128,6 +128,10 @@ class GpuFleet:
             self._carry_out(self._residency.lost(gpu))
         return not self.is_there(gpu)
 
+    def refused(self, gpu: Gpu, slot: str) -> None:
+        """The GPU's node cannot build the stage's environment."""
+        self._carry_out(self._residency.refused(gpu, slot))
+
     def _claim(self, planned: list[str]) -> None:
         """Ask for one GPU more; where nothing is planned for it yet, that is settled when it is there."""
         slots = planned or list(self._residency.needs)

@@ -25,6 +25,7 @@ class Gpu:
     alone_asked: float = 0.0  # when that was last asked for (monotonic)
     empty_from: float = 0.0  # when those that were ended for that are gone (monotonic)
     evicted: list[int] = field(default_factory=list)  # nodes whose workers were ended for that
+    refuses: set[str] = field(default_factory=set)  # slots whose environment its node cannot build
     # By slot: seconds that it was idle for want of that model.
     lack: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 

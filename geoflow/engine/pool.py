@@ -66,6 +66,7 @@ class Pool:
         self.worked_at: dict[tuple[int, int], int] = {}  # frame size -> ladder level that did, after others did not
         self.workers: list[Worker] = []
         self.deaths_in_a_row = 0
+        self.unbuilt = 0  # actors whose environment could not be built
         self.service = ServiceTime()
         self.load_seconds = 0.0
         self.found = Measured()  # what the next run may start with
@@ -75,7 +76,10 @@ class Pool:
         self._runtime_env = runtime_env
 
     def spawn(self, gpu: Gpu | None = None, memory: float | None = None) -> Worker:
-        """Start one more actor; its `loading` is to be waited for. It may take a share `memory` of the GPU's."""
+        """Start one more actor; its `loading` is to be waited for. It may take a share `memory` of the GPU's.
+
+        After some could not be built where Ray put them, they are spread: other nodes may do better.
+        """
         options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
         # What the environment itself says about threads stands.
         env_vars = {**thread_limits(self.size.threads), **self._runtime_env.get("env_vars", {})}
@@ -83,7 +87,7 @@ class Pool:
         if self._runtime_env:
             options["runtime_env"] = self._runtime_env
         if gpu is None:
-            options |= {"num_cpus": booked}
+            options |= {"num_cpus": booked, "scheduling_strategy": "SPREAD" if self.unbuilt else "DEFAULT"}
         else:  # its CPUs are part of the GPU's placement group
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
         arguments = (env_vars, self.spec.backend, self._params, self.size.threads, memory)

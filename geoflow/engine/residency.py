@@ -162,22 +162,37 @@ class Residency:
     def lost(self, gpu: Gpu) -> list[Change]:
         """A GPU went with its node, and may never be replaced: copies to start elsewhere of what lived only there."""
         gpu.planned.clear()
+        gpu.refuses.clear()
         gpu.lack.clear()
-        changes = []
-        for slot in sorted(self.needs, key=lambda slot: -self.needs[slot].memory):
-            if not any(slot in other.planned for other in self.up) and (place := self._refuge(slot)) is not None:
-                other, ends = place
-                if ends is not None:
-                    other.planned.remove(ends)
-                changes.append(replace(self._added(slot, other), ends=ends))
-        return changes
+        return [
+            change
+            for slot in sorted(self.needs, key=lambda slot: -self.needs[slot].memory)
+            if (change := self._rehomed(slot)) is not None
+        ]
+
+    def refused(self, gpu: Gpu, slot: str) -> list[Change]:
+        """The GPU's node cannot build the stage's environment: a copy to start elsewhere if it lived only there."""
+        gpu.refuses.add(slot)
+        gpu.planned = [other for other in gpu.planned if other != slot]
+        change = self._rehomed(slot)
+        return [] if change is None else [change]
+
+    def _rehomed(self, slot: str) -> Change | None:
+        """A copy of what lives nowhere any more, if there is a place for it."""
+        if any(slot in gpu.planned for gpu in self.up) or (place := self._refuge(slot)) is None:
+            return None
+        gpu, ends = place
+        if ends is not None:
+            gpu.planned.remove(ends)
+        return replace(self._added(slot, gpu), ends=ends)
 
     def _refuge(self, slot: str) -> tuple[Gpu, str | None] | None:
         """A GPU with room for a copy, or one that has room when a copy ends there of which there are others."""
         copies = Counter(other for gpu in self.up for other in gpu.planned)
         wanted = self.needs[slot].memory
-        places: list[tuple[Gpu, str | None]] = [(gpu, None) for gpu in self.up]
-        places += [(gpu, other) for gpu in self.up for other in sorted(set(gpu.planned)) if copies[other] > 1]
+        willing = [gpu for gpu in self.up if slot not in gpu.refuses]
+        places: list[tuple[Gpu, str | None]] = [(gpu, None) for gpu in willing]
+        places += [(gpu, other) for gpu in willing for other in sorted(set(gpu.planned)) if copies[other] > 1]
         for gpu, ends in places:
             if self._room(gpu) + (self.needs[ends].memory if ends else 0.0) + _TINY >= wanted:
                 return gpu, ends
@@ -216,7 +231,9 @@ class Residency:
         return 1.0 - sum(self.needs[slot].memory for slot in gpu.planned)
 
     def _fits(self, slot: str, gpu: Gpu) -> bool:
-        return not self.unmeasured and self._room(gpu) + _TINY >= self.needs[slot].memory
+        if self.unmeasured or slot in gpu.refuses:
+            return False
+        return self._room(gpu) + _TINY >= self.needs[slot].memory
 
     def _added(self, slot: str, gpu: Gpu) -> Change:
         gpu.planned.append(slot)
