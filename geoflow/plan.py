@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.engine.graph import Graph, expected_bytes
+from geoflow.engine.profile import apply_profile, known_stages
 from geoflow.engine.schedule import PoolNeed, size_pools
 from geoflow.errors import GeoFlowError
 from geoflow.inputs import expand_inputs
@@ -20,8 +21,13 @@ from geoflow.video.probe import probe
 def make_plan(
     inputs: Sequence[str | Path], pipeline: str = "embedded", *, settings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Inputs with their frames and segments, stages with their pools on this machine's CPUs, memory per segment."""
+    """Inputs with their frames and segments, stages with their pools on this machine's CPUs, memory per segment.
+
+    Pools are sized as a run would size them after the earlier ones on this machine, whose times are told as well.
+    """
     pipe = Pipeline.load(pipeline, settings)
+    known = known_stages(pipe)
+    pipe = apply_profile(pipe)
     stages = [spec.make_stage() for spec in pipe.stages]
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     needs = [PoolNeed(s.slot, s.num_cpus, s.weight, stage.ordered, s.actors) for s, stage in zip(pipe.stages, stages)]
@@ -54,6 +60,7 @@ def make_plan(
                 "environment": spec.env or "geoflow's own",
                 "actors": sizes[spec.slot].actors,
                 "threads": sizes[spec.slot].threads,
+                "seconds_per_segment": known[spec.slot].seconds if spec.slot in known else None,
                 "gpu_share": spec.num_gpus,
                 "gpu_memory": spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory,
                 "optional": spec.optional,
@@ -69,10 +76,12 @@ def render_plan(plan: dict[str, Any]) -> Any:
     from rich.console import Group
     from rich.table import Table
 
-    stages = Table("slot", "backend", "environment", "actors", "threads", title=f"pipeline {plan['pipeline']}")
+    columns = ("slot", "backend", "environment", "actors", "threads", "s/segment")
+    stages = Table(*columns, title=f"pipeline {plan['pipeline']}")
     for row in plan["stages"]:
         name = row["slot"] + (" (optional)" if row["optional"] else "")
-        stages.add_row(name, row["backend"], row["environment"], str(row["actors"]), str(row["threads"]))
+        seconds = "" if row["seconds_per_segment"] is None else f"{row['seconds_per_segment']:.2f}"
+        stages.add_row(name, row["backend"], row["environment"], str(row["actors"]), str(row["threads"]), seconds)
     videos = Table("video", "frames", "size", "segments", "MB per segment", title="inputs")
     for row in plan["videos"]:
         if "problem" in row:

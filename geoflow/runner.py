@@ -135,11 +135,12 @@ def run(
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
         look = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
+        has = capacity()
         executor = Executor(
-            apply_profile(pipe),
+            apply_profile(pipe, has.accelerators),
             partial(_probe, options=options),
             Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
-            capacity(),
+            has,
             look=look,
             emit=ledger.emit,
             already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
@@ -150,7 +151,7 @@ def run(
         )
         stack.enter_context(metrics.export(executor.load))
         videos = executor.run(items)
-        keep_profile(pipe, executor.measured)
+        keep_profile(pipe, executor.measured, has.accelerators)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
         _write_records(paths, result, videos, json.loads(stamp))
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from geoflow.engine.profile import Measured, apply_profile, keep_profile, profile_path
+from geoflow.engine.profile import Measured, apply_profile, keep_profile, known_stages, profile_path
 from geoflow.pipeline import Pipeline
 
 
@@ -65,3 +65,10 @@ def test_a_run_without_a_measurement_keeps_the_old_one() -> None:
 def test_a_damaged_cache_is_ignored(text: str) -> None:
     profile_path().write_text(text)
     assert apply_profile(pipeline()) == pipeline()
+
+
+def test_another_kind_of_gpu_is_measured_anew() -> None:
+    keep_profile(pipeline(), {"prior": Measured(4.0, 100, 20, 80), "geometry": Measured(0.5, 100)}, "A100")
+    assert stage(apply_profile(pipeline(), "A100"), "prior").gpu_memory == pytest.approx(1 / 3)
+    assert stage(apply_profile(pipeline(), "T4"), "prior").gpu_memory == "auto"
+    assert known_stages(pipeline(), "T4") == {"geometry": Measured(0.5, 100)}, "that one does not need a GPU"

@@ -1,7 +1,7 @@
 """What stages turned out to need, kept from run to run on a machine, so that the next one starts with the right pools.
 
-A stage is known again by all that shapes its results and by the length of segments. Of several frame sizes the largest
-counts: it needs the most.
+A stage is known again by all that shapes its results, by the length of segments, and one that uses GPUs by their kind.
+Of several frame sizes the largest counts: it needs the most.
 """
 
 from __future__ import annotations
@@ -36,16 +36,22 @@ def profile_path() -> Path:
     return Path(os.environ.get("GEOFLOW_CACHE") or default) / "stages.json"
 
 
-def apply_profile(pipeline: Pipeline) -> Pipeline:
+def known_stages(pipeline: Pipeline, accelerators: str = "") -> dict[str, Measured]:
+    """What earlier runs found out about the pipeline's stages, by slot; `accelerators` names the kind of GPUs."""
+    profile = _read()
+    found = {spec.slot: profile.get(_key(pipeline, spec, accelerators)) for spec in pipeline.stages}
+    return {slot: row for slot, row in found.items() if row is not None}
+
+
+def apply_profile(pipeline: Pipeline, accelerators: str = "") -> Pipeline:
     """The pipeline with weights and GPU memory as measured in earlier runs. Weights are relative, so they are taken
     over only when all stages that have one were measured; what the user states of GPU memory stands."""
-    profile = _read()
-    known = {spec.slot: profile.get(_key(pipeline, spec)) for spec in pipeline.stages}
+    known = known_stages(pipeline, accelerators)
     weighted = [spec.slot for spec in pipeline.stages if spec.weight > 0]
-    complete = all(known[slot] for slot in weighted)
+    complete = all(slot in known for slot in weighted)
     stages = []
     for spec in pipeline.stages:
-        found, changes = known[spec.slot], {}
+        found, changes = known.get(spec.slot), {}
         if found is not None and complete and spec.weight > 0:
             changes["weight"] = found.seconds
         if found is not None and found.gpu_peak and AUTO in (spec.gpu_memory, spec.num_gpus):
@@ -55,13 +61,13 @@ def apply_profile(pipeline: Pipeline) -> Pipeline:
     return pipeline.model_copy(update={"stages": tuple(stages)})
 
 
-def keep_profile(pipeline: Pipeline, measured: dict[str, Measured]) -> None:
+def keep_profile(pipeline: Pipeline, measured: dict[str, Measured], accelerators: str = "") -> None:
     """Add what a run found to the profile; a cache that cannot be written is gone without."""
     profile = _read()
     for spec in pipeline.stages:
         if (found := measured.get(spec.slot)) is None or found.seconds <= 0:
             continue
-        key = _key(pipeline, spec)
+        key = _key(pipeline, spec, accelerators)
         before = profile.get(key)
         if before is not None and before.pixels > found.pixels:
             continue
@@ -74,8 +80,10 @@ def keep_profile(pipeline: Pipeline, measured: dict[str, Measured]) -> None:
         write_whole(path, json.dumps({key: vars(row) for key, row in profile.items()}, indent=1).encode())
 
 
-def _key(pipeline: Pipeline, spec: StageSpec) -> str:
+def _key(pipeline: Pipeline, spec: StageSpec, accelerators: str) -> str:
     what: dict[str, Any] = {**spec.signature(), "segment": pipeline.segment.size, "threads": spec.num_cpus}
+    if spec.num_gpus:
+        what["accelerators"] = accelerators
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
