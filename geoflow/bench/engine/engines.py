@@ -21,11 +21,13 @@ class Engine:
     phased: bool = False  # runs stage by stage
     dashboard: bool = False  # lists actors through Ray's dashboard
     env: dict[str, str] = field(default_factory=dict)  # must be there before Ray starts
+    resumes: bool = False  # keeps finished work in a folder it is given
     needs: tuple[str, ...] = ()  # modules it cannot do without
 
-    def options(self, workload: Workload) -> dict[str, Any]:
-        """Further arguments of `drive`."""
-        return {"batch": workload.batch} if self.batched else {}
+    def options(self, workload: Workload, folder: str) -> dict[str, Any]:
+        """Further arguments of `drive`; `folder` outlives the run."""
+        batch = {"batch": workload.batch} if self.batched else {}
+        return batch | ({"kept": folder} if self.resumes and workload.killed_at else {})
 
     def suits(self, workload: Workload) -> bool:
         """Whether there is a point in running it."""
@@ -45,8 +47,8 @@ _XENNA: dict[str, Any] = {
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("geoflow", f"{_HERE}.geoflow_engine", "sizes itself"),
-        Engine("geoflow-fixed", f"{_HERE}.geoflow_engine", "best fixed pools", fixed=True),
+        Engine("geoflow", f"{_HERE}.geoflow_engine", "sizes itself", resumes=True),
+        Engine("geoflow-fixed", f"{_HERE}.geoflow_engine", "best fixed pools", fixed=True, resumes=True),
         Engine("ray-data", how="best fixed pools, one item a block", fixed=True, **_RAY_DATA),
         Engine("ray-data-auto", how="actor pools from 1 to what fits", **_RAY_DATA),
         Engine("ray-data-batch", how="best fixed pools, blocks of many items", fixed=True, batched=True, **_RAY_DATA),

@@ -37,7 +37,6 @@ class Times:
     steady: float | None
     early: float | None
     delivered: int  # items the last stage was done with, each counted once
-    repeated: int  # calls of the last stage beyond those
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,7 +47,7 @@ def times_of(workload: Workload, rows: Sequence[Row], clock: float, *, phased: b
     calls = [row for row in rows if row[0] != "up"]
     outputs = [row for row in calls if row[1] == workload.stages[-1].name]
     if not outputs:
-        return Times(None, None, None, None, None, 0, 0)
+        return Times(None, None, None, None, None, 0)
     first, last = min(row[4] for row in outputs), max(row[4] for row in outputs)
     if phased:
         steady, early = _sum_of_phases(workload, rows), 0.0
@@ -57,8 +56,7 @@ def times_of(workload: Workload, rows: Sequence[Row], clock: float, *, phased: b
         up = max(row[4] for row in rows if row[0] == "up" and row[3] < first)
         steady, early = _steady(workload, calls, up)
         startup = up - clock
-    items = {row[0] for row in outputs}
-    return Times(startup, first - clock, last - clock, steady, early, len(items), len(outputs) - len(items))
+    return Times(startup, first - clock, last - clock, steady, early, len({row[0] for row in outputs}))
 
 
 def _sum_of_phases(workload: Workload, rows: Sequence[Row]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from geoflow.errors import ConfigError
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
+from geoflow.store.paths import RunPaths
 
 _FRAMES = 2  # of one segment, the fewest there may be
 _BACKENDS = {
@@ -27,8 +29,10 @@ _BACKENDS = {
 }
 
 
-def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> list[int]:
-    """Run it; returns the items that came out.
+def drive(
+    workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float, kept: str | None = None
+) -> list[int]:
+    """Run it; returns the items that came out. `kept` is where finished work is saved, and found again.
 
     One video stands for the workload and each of its segments for an item. With `pools` None the executor sizes
     its pools itself, knowing the stages' mean times as a pipeline file's `weight` states them.
@@ -46,6 +50,7 @@ def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: 
         Limits(),
         capacity(),
         emit=emit,
+        paths=RunPaths(Path(kept)) if kept else None,
     )
     executor.run([Input(workload.name, workload.name)])
     return delivered

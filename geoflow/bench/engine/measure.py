@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,20 @@ def measure(
     """
     folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))  # Ray's socket paths must stay short
     own_pools = pools if engine.fixed else None
-    request = Request(engine.module, workload.to_json(), own_pools, engine.dashboard, engine.options(workload))
+    options = engine.options(workload, str(folder / "kept"))
+    request = Request(engine.module, workload.to_json(), own_pools, engine.dashboard, options)
     (folder / "request.json").write_text(json.dumps(asdict(request)))
     try:
         with open(log, "wb") as out:
             command = [python, "-m", "geoflow.bench.engine.child", str(folder)]
             env = {**environment(), **engine.env}
-            driver = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
-            watched = _watch(driver, timeout)
+
+            def start() -> subprocess.Popen[bytes]:
+                return subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
+
+            if workload.killed_at:
+                _watch(start(), timeout, killed_when=lambda: _outputs(workload, folder) >= workload.killed_items)
+            watched = _watch(start(), timeout)
         path = folder / "result.json"
         result = Result(**json.loads(path.read_text())) if path.is_file() else Result(error=f"ended early, see {log}")
         return _figures(engine, workload, result, watched, folder / "trace")
@@ -74,15 +80,21 @@ def idle_share(cpu: Sequence[tuple[float, float, float]], began: float, ended: f
 
 
 def _figures(engine: Engine, workload: Workload, result: Result, watched: Watched, trace: Path) -> dict[str, Any]:
-    times = times_of(workload, read_trace(trace), result.clock, phased=engine.phased)
+    rows = read_trace(trace)
+    times = times_of(workload, [row for row in rows if row[3] >= result.clock], result.clock, phased=engine.phased)
+    calls = [(row[0], row[1]) for row in rows if row[0] != "up"]
+    killed = [row for row in rows if row[3] < result.clock and row[0] != "up"]  # what was done by the run before
+    handed_over = {*result.delivered, *(int(row[0]) for row in killed if row[1] == workload.stages[-1].name)}
     error = result.error
     if watched.timed_out:
         error = "took too long"
-    elif not error and sorted(result.delivered) != list(range(workload.items)):
-        error = f"{len(set(result.delivered))} of {workload.items} items were handed over"
+    elif not error and sorted(handed_over) != list(range(workload.items)):
+        error = f"{len(handed_over)} of {workload.items} items were handed over"
     return {
         **times.to_dict(),
-        "delivered": len(set(result.delivered)),
+        **({"steady": None, "early": None} if workload.killed_at else {}),  # it is only the rest of the work
+        "delivered": len(handed_over),
+        "repeated": len(calls) - len(set(calls)),
         "private_mb": watched.private_peak_bytes / 1e6,
         "store_peak_mb": result.store_peak_bytes / 1e6,
         "spilled_mb": result.spilled_bytes / 1e6,
@@ -91,7 +103,13 @@ def _figures(engine: Engine, workload: Workload, result: Result, watched: Watche
     }
 
 
-def _watch(driver: subprocess.Popen[bytes], timeout: float) -> Watched:
+def _outputs(workload: Workload, folder: Path) -> int:
+    return sum(row[1] == workload.stages[-1].name and row[0] != "up" for row in read_trace(folder / "trace"))
+
+
+def _watch(
+    driver: subprocess.Popen[bytes], timeout: float, *, killed_when: Callable[[], bool] = lambda: False
+) -> Watched:
     """Sample until the driver and all it started have ended; what does not end by itself is killed."""
     watched, began, samples = Watched(), time.monotonic(), 0
     counted: list[int] = []
@@ -108,6 +126,8 @@ def _watch(driver: subprocess.Popen[bytes], timeout: float) -> Watched:
                 watched.seen |= family
                 counted = [driver.pid, *(pid for pid, _ in family if _is_worker(pid))]
             samples += 1
+            if killed_when():
+                break
             watched.private_peak_bytes = max(watched.private_peak_bytes, sum(map(private_bytes, counted)))
             watched.cpu.append((time.time(), *_cpu_ticks()))
             time.sleep(_SAMPLE_EVERY_S)

@@ -129,4 +129,5 @@ def _lacks(e: Engine, python: str) -> str:
 def _brief(load: Workload, e: Engine, number: int, run: dict[str, Any]) -> str:
     if run["error"]:
         return f"{load.name} {e.name} run {number + 1}: {run['error'].strip().splitlines()[-1]}"
-    return f"{load.name} {e.name} run {number + 1}: steady {run['steady']:.2f} s, makespan {run['makespan']:.1f} s"
+    steady = "" if run["steady"] is None else f"steady {run['steady']:.2f} s, "
+    return f"{load.name} {e.name} run {number + 1}: {steady}makespan {run['makespan']:.1f} s"

@@ -34,6 +34,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("store_peak_mb", "store MB", _whole),
     ("spilled_mb", "spilled MB", _whole),
     ("cpu_idle", "CPU idle", _share),
+    ("repeated", "calls again", _whole),
 )
 
 

@@ -36,6 +36,7 @@ class Workload:
     store_bytes: int = 4 << 30
     gpus: int = 4
     batch: int = 1  # items that engines working in batches take at a time
+    killed_at: float = 0.0  # share of the items after which the driver is killed, and started again; 0: it is not
 
     def __post_init__(self) -> None:
         """Raises ConfigError when a stage reads what no stage above it makes, or there are several ends."""
@@ -50,6 +51,10 @@ class Workload:
 
     def stage(self, name: str) -> SleepStage:
         return next(stage for stage in self.stages if stage.name == name)
+
+    @property
+    def killed_items(self) -> int:
+        return round(self.killed_at * self.items)
 
     def factor(self, item: int) -> float:
         """How much slower than the mean `item` is, in every stage; the factors of all items average 1."""
@@ -118,7 +123,10 @@ TINY = Workload("tiny", _chain((1, 1, 1), (0, 0, 0), 64), items=3000, load_secon
 # The arrays of all items are several times the object store, so an engine that does not hold back must spill.
 BIG = Workload("big", _chain((0.25, 0.5, 0.25), (60, 160, 60), 64 * _MB), items=40, store_bytes=1 << 30)
 
-WORKLOADS = {workload.name: workload for workload in (BALANCED, SKEWED, DAG, TINY, BIG)}
+# The driver is killed when half of the items have come out, and the same is started again.
+RESUME = dataclasses.replace(BALANCED, name="resume", items=120, killed_at=0.5)
+
+WORKLOADS = {workload.name: workload for workload in (BALANCED, SKEWED, DAG, TINY, BIG, RESUME)}
 
 
 def workload(name: str, items: int | None = None) -> Workload:
