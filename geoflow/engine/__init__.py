@@ -7,7 +7,7 @@
   `profile` (for the next run)
 - the loop: `executor`, with `flow` (segments through the graph), `finishing` (ends of videos), `intake` (what may
   start)
-- actors: `fleet` (all pools), `pool`, `gpus`, `host` and `worker` (in the actor's process), `gpu_memory`, `wire`,
-  `workfiles`
+- actors: `fleet` (all pools), `pool`, `gpu_fleet` (who lives on which GPU), `gpus`, `cluster` (what there is), `host`
+  and `worker` (in the actor's process), `gpu_memory`, `wire`, `workfiles`
 - to be seen: `ledger`, `progress`, `metrics`, `timeline`, `trace`
 """
