@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import clips
 import pytest
+
+from geoflow.cli import main
 
 
 def geoflow(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own; where only what it says matters, call `main` and save the imports."""
     command = [sys.executable, "-m", "geoflow", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
@@ -30,15 +34,25 @@ def geoflow(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedP
         (["run", "clip.mp4"], "Missing option"),
     ],
 )
-def test_wrong_usage_is_status_2_and_one_line(tmp_path: Path, args: list[str], message: str) -> None:
+def test_wrong_usage_is_status_2_and_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    args: list[str],
+    message: str,
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "clip.mp4").write_bytes(b"not yet looked at")
-    done = geoflow(*args, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["geoflow", *args])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    stdout, stderr = capfd.readouterr()
+    assert ended.value.code == 2
+    assert message in " ".join(stderr.split())
+    assert "Traceback" not in stderr
+    assert stdout == ""
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
@@ -49,9 +63,7 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
 
 
 def test_plan_answers_without_ray(tmp_path: Path) -> None:
-    from geoflow.synth import render_clip
-
-    render_clip(tmp_path / "a.mp4", tmp_path / "a.gt.h5", num_frames=6, width=64, height=48)
+    clips.write(tmp_path / "a.mp4", 6)
     done = geoflow("plan", "a.mp4", "--json", cwd=tmp_path)
     plan = json.loads(done.stdout)
     assert plan["stages"][0]["slot"] == "decode"
