@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,7 +30,12 @@ class ModelEntry(BaseModel):
 def load_models() -> dict[str, ModelEntry]:
     """Every entry by backend. Raises ConfigError when the file is broken."""
     path = resources.folder("configs") / "models.yaml"
-    raw: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    return dict(_entries(path, path.read_text()))
+
+
+@functools.cache  # asked for once per stage, and YAML is slow to read
+def _entries(path: Path, text: str) -> dict[str, ModelEntry]:
+    raw: dict[str, Any] = yaml.safe_load(text) or {}
     try:
         return {name: ModelEntry.model_validate(entry) for name, entry in raw.items()}
     except ValidationError as error:
