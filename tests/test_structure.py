@@ -107,7 +107,7 @@ def test_known_intrinsics_and_frames_between_keyframes_are_honoured() -> None:
 
 
 def test_a_turning_camera_has_no_structure() -> None:
-    chains = _chains(_turning(5))
+    chains = _chains(_turning(4))
     assert reconstruct(chains, _blank(chains), known_intrinsics=planes.INTRINSICS) is None
 
 
