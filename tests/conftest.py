@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+_caches = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def no_profile(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of the tests know nothing of each other, nor of those of whoever runs the tests."""
-    monkeypatch.setenv("GEOFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+    folder = tmp_path_factory.getbasetemp() / f"cache-{next(_caches)}"  # made by who needs it; most tests do not
+    monkeypatch.setenv("GEOFLOW_CACHE", str(folder))
 
 
 @pytest.fixture(scope="session")
