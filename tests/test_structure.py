@@ -123,7 +123,7 @@ def test_sift_finds_the_same_pixels_again() -> None:
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    return render(num_frames=12, width=192, height=144, fps=8.0, seed=0)
+    return render(num_frames=10, width=192, height=144, fps=8.0, seed=0)
 
 
 def _segment(rgb: np.ndarray) -> Segment:
