@@ -24,7 +24,7 @@ SIZE = (planes.HEIGHT, planes.WIDTH)
 def _chains(cam_from_world: np.ndarray, noise: float = 0.1, seed: int = 0) -> Chains:
     """Points of a box-shaped cloud as a camera path sees them, every frame a keyframe; `noise` in px."""
     rng = np.random.default_rng(seed)
-    xyz = rng.uniform([-2, -1.5, 2], [2, 1.5, 6], (500, 3))
+    xyz = rng.uniform([-2, -1.5, 2], [2, 1.5, 6], (300, 3))
     here = np.einsum("tij,nj->tni", cam_from_world[:, :3, :3], xyz) + cam_from_world[:, None, :3, 3]
     uv = here @ planes.INTRINSICS.T
     uv = uv[..., :2] / uv[..., 2:] + rng.normal(0, noise, (*uv.shape[:2], 2))
