@@ -7,6 +7,7 @@ Each such module defines exactly one Stage. `package.module:Class` names a Stage
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import typing
@@ -59,17 +60,11 @@ def make_params(stage: type[Stage], values: dict[str, Any], *, slot: str) -> Any
 
     Raises ConfigError that names the slot, the parameter, what was expected and what was found.
     """
-    from pydantic import ConfigDict, ValidationError, create_model
+    from pydantic import ValidationError
 
     declared = dataclasses.fields(stage.Params)
-    hints = typing.get_type_hints(stage.Params)
-    model: Any = create_model(
-        stage.Params.__qualname__,
-        __config__=ConfigDict(extra="forbid", protected_namespaces=()),
-        **{row.name: (hints[row.name], row.default) for row in declared},  # type: ignore[call-overload]
-    )
     try:
-        valid = model(**values)
+        valid = _params_model(stage.Params)(**values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([slot, *map(str, first["loc"])])
@@ -78,3 +73,16 @@ def make_params(stage: type[Stage], values: dict[str, Any], *, slot: str) -> Any
             raise ConfigError(f"{where}: no such parameter; {slot} has: {known}") from None
         raise ConfigError(f"{where}: {first['msg']}, found {first['input']!r}") from None
     return stage.Params(**{row.name: getattr(valid, row.name) for row in declared})
+
+
+@functools.cache  # building a model takes milliseconds, and stages are made anew for every fingerprint and graph
+def _params_model(params: type) -> Any:
+    """A pydantic model with the fields of a Params dataclass, which knows no others."""
+    from pydantic import ConfigDict, create_model
+
+    hints = typing.get_type_hints(params)
+    return create_model(
+        params.__qualname__,
+        __config__=ConfigDict(extra="forbid", protected_namespaces=()),
+        **{row.name: (hints[row.name], row.default) for row in dataclasses.fields(params)},  # type: ignore[call-overload]
+    )

@@ -169,8 +169,9 @@ def _parquet_entries(manifest: str) -> list[str]:
     import pyarrow.parquet
 
     try:
-        column = _manifest_column(pyarrow.parquet.read_schema(manifest).names)
-        values = pyarrow.parquet.read_table(manifest, columns=[column]).column(column).to_pylist()
+        with pyarrow.parquet.ParquetFile(manifest) as file:
+            column = _manifest_column(file.schema_arrow.names)
+            values = file.read(columns=[column]).column(column).to_pylist()
     except pyarrow.lib.ArrowException as error:
         raise InputError(f"is no Parquet table ({error})") from None
     return [str(value) for value in values if value]

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from geoflow.synth import Clip
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+_caches = itertools.count()
 
 
 @pytest.fixture(autouse=True)
 def no_profile(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of the tests know nothing of each other, nor of those of whoever runs the tests."""
-    monkeypatch.setenv("GEOFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+    folder = tmp_path_factory.getbasetemp() / f"cache-{next(_caches)}"  # made by who needs it; most tests do not
+    monkeypatch.setenv("GEOFLOW_CACHE", str(folder))
+
+
+@pytest.fixture(scope="session")
+def small_clip() -> Clip:
+    """Eight frames of 64x48 at 4 per second: so low a rate that they hold real parallax. Not to be written to."""
+    from geoflow.synth import render
+
+    return render(num_frames=8, width=64, height=48, fps=4.0)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -49,6 +50,7 @@ def walk(count: int, step: tuple[float, float, float] = (0.03, 0.004, 0.012), tu
     return poses
 
 
+@functools.cache
 def _texture(seed: int, size: int = 512) -> np.ndarray:
     rng = np.random.default_rng(seed)
     image = np.zeros((size, size, 3), np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -37,10 +39,14 @@ def look(cam_from_world: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 def _texture(xyz: np.ndarray, seed: int) -> np.ndarray:
     """Smooth noise over x and y, 40 cells to the unit: grey levels (H, W)."""
-    noise = np.random.default_rng(seed).integers(0, 256, (512, 512)).astype(np.float32)
-    noise = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 255, cv2.NORM_MINMAX)
     uv = (xyz[..., :2] * 40 + 256).astype(np.float32)
-    return cv2.remap(noise, uv, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return cv2.remap(_noise(seed), uv, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+
+@functools.cache
+def _noise(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (512, 512)).astype(np.float32)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 255, cv2.NORM_MINMAX)
 
 
 def exact_flow(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -17,15 +17,13 @@ from geoflow.evaluate.truth import sample_grid
 from geoflow.synth import render
 
 HALF = 2.0**-11  # relative rounding of float16, the store's depth
-SETTINGS = {"width": 64, "height": 48, "num_frames": 8, "fps": 4.0}
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scene")
-    clip = render(**SETTINGS)
-    write_truth(folder / "gt.h5", clip)
-    return clip, folder / "gt.h5"
+def scene(small_clip, tmp_path_factory):
+    truth = tmp_path_factory.mktemp("scene") / "gt.h5"
+    write_truth(truth, small_clip)
+    return small_clip, truth
 
 
 @pytest.fixture

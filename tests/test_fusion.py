@@ -97,9 +97,15 @@ def error_and_flicker(depth: np.ndarray, mask: np.ndarray, truth: np.ndarray, pe
     return float(np.nanmean(np.abs(np.expm1(log)))), float(np.nanmean(np.abs(np.diff(log, axis=0))))
 
 
+@pytest.fixture(scope="module")
+def clip() -> plane_scene.Clip:
+    return plane_scene.render(plane_scene.walk(16, turn=0.006), 120, 160)
+
+
 @pytest.mark.parametrize("shift", [0.0, 1.0], ids=["scale", "scale and shift"])
-def test_fusion_is_steadier_and_truer_than_a_poor_prior_even_at_one_scale_per_frame(shift: float) -> None:
-    clip = plane_scene.render(plane_scene.walk(24, turn=0.006), 120, 160)
+def test_fusion_is_steadier_and_truer_than_a_poor_prior_even_at_one_scale_per_frame(
+    clip: plane_scene.Clip, shift: float
+) -> None:
     depth, mask = spoil(clip, shift)
     out = fuse(clip, depth, mask)
     fused, fused_mask = out["geometry.points"][..., 2].astype(np.float32), out["geometry.mask"]
@@ -114,8 +120,7 @@ def test_fusion_is_steadier_and_truer_than_a_poor_prior_even_at_one_scale_per_fr
     assert np.median(fused[fused_mask]) == pytest.approx(1, rel=0.1)
 
 
-def test_frames_without_a_prior_borrow_from_their_neighbours() -> None:
-    clip = plane_scene.render(plane_scene.walk(16))
+def test_frames_without_a_prior_borrow_from_their_neighbours(clip: plane_scene.Clip) -> None:
     depth, mask = clip.depth.copy(), np.ones(clip.depth.shape, bool)
     depth[7], mask[7] = 0, False
     out = fuse(clip, depth / np.median(depth), mask)

@@ -18,7 +18,6 @@ from geoflow.report.pictures import GREY, colour_depth, data_uri, inverse_range
 from geoflow.report.score_section import score_section
 from geoflow.report.video_section import stage_seconds
 from geoflow.store.paths import RunPaths
-from geoflow.synth import render
 
 HOSTILE = "a'b\"<script>alert(1)<|script>&"
 VOID = {"meta", "img", "br", "image", "line", "rect", "circle", "polyline"}
@@ -52,15 +51,15 @@ def tags_of(page: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clip():
-    return render(width=64, height=48, num_frames=6, fps=4.0)
+def clip(small_clip):
+    return small_clip
 
 
 @pytest.fixture
 def report(clip, tmp_path):
     def write(failures=None, scores=None, **flaws):
         out = tmp_path / "out"
-        write_run(out, {HOSTILE: (clip, Flaws(segments=((0, 4), (2, 6)), **flaws))}, failures or {})
+        write_run(out, {HOSTILE: (clip, Flaws(segments=((0, 5), (3, 8)), **flaws))}, failures or {})
         if scores is not None:
             RunPaths(out).scores.write_text(json.dumps(scores))
         return write_report(out).read_text(encoding="utf-8")

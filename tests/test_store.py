@@ -28,6 +28,8 @@ from geoflow.store.run import load_run
 from geoflow.store.verify import verify_store
 from geoflow.store.whole import write_whole
 
+Results = list[dict[str, np.ndarray]]
+
 
 def records(truth: Truth) -> list[SegmentRecord]:
     return [
@@ -36,21 +38,11 @@ def records(truth: Truth) -> list[SegmentRecord]:
     ]
 
 
-def stitched(truth: Truth) -> list[dict[str, np.ndarray]]:
-    stage = Stitch()
-    results = []
-    for segment in truth.segments:
-        fields = fields_of(truth, segment)
-        rgb = np.full((len(segment), HEIGHT, WIDTH, 3), segment.index, np.uint8)
-        results.append({"frames.rgb": rgb, **stage.process(segment, fields)})
-    return results
-
-
-def write(out: Path, truth: Truth, results: list[dict[str, np.ndarray]] | None = None, **params: object) -> dict:
+def write(out: Path, truth: Truth, results: Results, **params: object) -> dict:
     """Write a whole video, each segment by a fresh stage."""
     params = {"out": str(out), "pipeline": '{"seed": 7}', **params}
     state: dict = {}
-    for segment, fields in zip(truth.segments, results or stitched(truth)):
+    for segment, fields in zip(truth.segments, results):
         stage = Write(Write.Params(**params))
         stage.restore(state)
         assert stage.process(segment, fields) == {}
@@ -68,15 +60,28 @@ def truth() -> Truth:
 
 
 @pytest.fixture(scope="module")
-def stored(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(truth: Truth) -> Results:
+    """What stitch gives for each segment, and its frames; read-only, since the tests share it."""
+    stage = Stitch()
+    found = []
+    for segment in truth.segments:
+        rgb = np.full((len(segment), HEIGHT, WIDTH, 3), segment.index, np.uint8)
+        fields = {"frames.rgb": rgb, **stage.process(segment, fields_of(truth, segment))}
+        for array in fields.values():
+            array.flags.writeable = False
+        found.append(fields)
+    return found
+
+
+@pytest.fixture(scope="module")
+def stored(truth: Truth, results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    write(out, truth)
+    write(out, truth, results)
     return out
 
 
-def test_what_was_written_reads_back(truth: Truth, stored: Path):
+def test_what_was_written_reads_back(truth: Truth, results: Results, stored: Path):
     assert verify_store(RunPaths(stored).video("clip")) == []
-    results = stitched(truth)
     with open_video(RunPaths(stored).video("clip")) as video:
         assert len(video) == 40 and video.depth.shape == (40, HEIGHT, WIDTH)
         points = np.concatenate([r["geometry.points"] for r in results])
@@ -112,8 +117,7 @@ def test_plain_h5py_reads_the_file(stored: Path):
         assert np.isnan(table["seam_residual"][0]) and (table["seam_residual"][1:] < 1e-3).all()
 
 
-def test_tracks_live_in_their_segment_only(truth: Truth, stored: Path):
-    results = stitched(truth)
+def test_tracks_live_in_their_segment_only(truth: Truth, results: Results, stored: Path):
     counts = [r["tracks.query"].shape[0] for r in results]
     with open_video(RunPaths(stored).video("clip")) as video:
         tracks = video.tracks
@@ -141,8 +145,8 @@ def test_untouched_track_chunks_take_no_space(tmp_path: Path):
         assert tiles <= 3 * len(truth.segments) < everything  # a segment of 40 frames touches at most 3 tiles of 32
 
 
-def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth):
-    report = write(tmp_path, truth)
+def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth, results: Results):
+    report = write(tmp_path, truth, results)
     coverage = (HEIGHT - 2) / HEIGHT
     assert report == {
         "path": str(tmp_path / "videos" / "clip.h5"),
@@ -160,8 +164,8 @@ def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth):
         Write(Write.Params(out=str(tmp_path), pipeline='{"seed": 8}')).finish(truth.video, records(truth))
 
 
-def test_options(tmp_path: Path, truth: Truth):
-    write(tmp_path, truth, rgb=True, points=True, prior=False, compression=0)
+def test_options(tmp_path: Path, truth: Truth, results: Results):
+    write(tmp_path, truth, results, rgb=True, points=True, prior=False, compression=0)
     path = RunPaths(tmp_path).video("clip")
     assert verify_store(path) == []
     with open_video(path) as video:
@@ -171,10 +175,9 @@ def test_options(tmp_path: Path, truth: Truth):
         assert video.show(3).shape == (HEIGHT, 3 * WIDTH, 3)
 
 
-def test_a_slot_that_is_missing_on_one_segment(tmp_path: Path, truth: Truth):
-    results = stitched(truth)
-    results[1] = {name: array for name, array in results[1].items() if not name.startswith(("geometry.", "hands."))}
-    write(tmp_path, truth, results)
+def test_a_slot_that_is_missing_on_one_segment(tmp_path: Path, truth: Truth, results: Results):
+    less = {name: array for name, array in results[1].items() if not name.startswith(("geometry.", "hands."))}
+    write(tmp_path, truth, [results[0], less, *results[2:]])
     path = RunPaths(tmp_path).video("clip")
     assert verify_store(path) == []
     with open_video(path) as video:
@@ -191,9 +194,8 @@ def test_unstitched_segments_give_up_their_overlap(tmp_path: Path, truth: Truth)
         assert np.isnan(video.segments[1]["seam_residual"])
 
 
-def test_frames_must_grow(tmp_path: Path, truth: Truth):
+def test_frames_must_grow(tmp_path: Path, truth: Truth, results: Results):
     stage = Write(Write.Params(out=str(tmp_path)))
-    results = stitched(truth)
     stage.process(truth.segments[1], results[1])
     with pytest.raises(StageError, match="in order"):
         stage.process(truth.segments[0], results[0])
@@ -201,9 +203,9 @@ def test_frames_must_grow(tmp_path: Path, truth: Truth):
         stage.process(truth.segments[2], {name: array[:3] for name, array in results[2].items()})
 
 
-def test_a_missing_segment_is_named(tmp_path: Path, truth: Truth):
+def test_a_missing_segment_is_named(tmp_path: Path, truth: Truth, results: Results):
     stage = Write(Write.Params(out=str(tmp_path)))
-    for segment, fields in zip(truth.segments, stitched(truth)):
+    for segment, fields in zip(truth.segments, results):
         if segment.index != 1:
             stage.process(segment, fields)
     with pytest.raises(StoreError, match="lacks frames 10 to 20"):
@@ -291,11 +293,10 @@ def test_names_never_lead_out_of_the_folder(name: str):
         RunPaths("out").video(name)
 
 
-def test_odd_but_harmless_names(tmp_path: Path, truth: Truth):
+def test_odd_but_harmless_names(tmp_path: Path, truth: Truth, results: Results):
     odd = 'it\'s; rm -rf "ü" 日本'
     video = dataclasses.replace(truth.video, name=odd)
     segments = [dataclasses.replace(s, video=video) for s in truth.segments]
-    results = stitched(truth)
     stage = Write(Write.Params(out=str(tmp_path)))
     for segment, fields in zip(segments, results):
         stage.process(segment, only(fields, "frames.", "camera."))
@@ -317,15 +318,15 @@ video, segments, results, records = pickle.loads(Path({data!r}).read_bytes())
 """
 
 
-def run_python(code: str, tmp_path: Path) -> subprocess.Popen:
+def run_python(code: str, tmp_path: Path, truth: Truth, results: Results) -> subprocess.Popen:
     """Start `code` in a new process that has the stitched segments at hand and writes below tmp_path / "out"."""
-    truth, data = make_truth(), tmp_path / "data"
-    data.write_bytes(pickle.dumps((truth.video, truth.segments, stitched(truth), records(truth))))
+    data = tmp_path / "data"
+    data.write_bytes(pickle.dumps((truth.video, truth.segments, results, records(truth))))
     script = _PREAMBLE.format(out=str(tmp_path / "out"), data=str(data)) + textwrap.dedent(code)
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 
 
-def test_a_full_disk_leaves_nothing_torn(tmp_path: Path):
+def test_a_full_disk_leaves_nothing_torn(tmp_path: Path, truth: Truth, results: Results):
     """A limit on file size fails a write as a full disk does (EFBIG for ENOSPC), at every stage of a file."""
     process = run_python(
         """
@@ -351,6 +352,8 @@ def test_a_full_disk_leaves_nothing_torn(tmp_path: Path):
         print("problems", verify_store(stage.finish(video, records)["path"]))
         """,
         tmp_path,
+        truth,
+        results,
     )
     lines = process.communicate(timeout=60)[0].splitlines()
     assert process.returncode == 0
@@ -362,7 +365,7 @@ def test_a_full_disk_leaves_nothing_torn(tmp_path: Path):
 
 
 @pytest.mark.parametrize("pause_in", ["part", "assembly"])
-def test_a_kill_leaves_no_torn_file(tmp_path: Path, pause_in: str):
+def test_a_kill_leaves_no_torn_file(tmp_path: Path, truth: Truth, results: Results, pause_in: str):
     process = run_python(
         f"""
         import geoflow.store.parts as parts, geoflow.store.writer as writer
@@ -375,6 +378,8 @@ def test_a_kill_leaves_no_torn_file(tmp_path: Path, pause_in: str):
         stage.finish(video, records)
         """,
         tmp_path,
+        truth,
+        results,
     )
     assert process.stdout is not None and process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
@@ -386,33 +391,32 @@ def test_a_kill_leaves_no_torn_file(tmp_path: Path, pause_in: str):
     finished = paths.finished_parts("clip")
     assert list(finished) == ([0, 1] if pause_in == "part" else [0, 1, 2, 3])
     # The next process goes on where this one stopped; what is left over does not disturb it.
-    truth = make_truth()
     stage = Write(Write.Params(out=str(paths.root)))
-    for segment, fields in zip(truth.segments, stitched(truth)):
+    for segment, fields in zip(truth.segments, results):
         if segment.index not in finished:
             stage.process(segment, fields)
     assert verify_store(stage.finish(truth.video, records(truth))["path"]) == []
     assert [p.name for p in paths.videos.iterdir()] == ["clip.h5"]
 
 
-def test_an_output_that_cannot_be_written(tmp_path: Path, truth: Truth):
+def test_an_output_that_cannot_be_written(tmp_path: Path, truth: Truth, results: Results):
     occupied = tmp_path / "file"
     occupied.write_text("")
     with pytest.raises(StoreError, match="another output folder"):
-        Write(Write.Params(out=str(occupied))).process(truth.segments[0], stitched(truth)[0])
+        Write(Write.Params(out=str(occupied))).process(truth.segments[0], results[0])
 
 
-def test_first_frame_of_segment_is_its_place(truth: Truth):
+def test_first_frame_of_segment_is_its_place(truth: Truth, results: Results):
     """The writer relies on it: stitch returns a segment's frames from its first to the next segment's first."""
-    for segment, result in zip(truth.segments, stitched(truth)):
+    for segment, result in zip(truth.segments, results):
         following: Segment | None = next((s for s in truth.segments if s.index == segment.index + 1), None)
         stop = following.start if following else segment.stop
         assert np.array_equal(result["frames.index"], 2 * np.arange(segment.start, stop))
 
 
-def test_chunks_are_copied_as_they_are(tmp_path: Path, truth: Truth):
+def test_chunks_are_copied_as_they_are(tmp_path: Path, truth: Truth, results: Results):
     stage = Write(Write.Params(out=str(tmp_path), compression=9))
-    for segment, fields in zip(truth.segments, stitched(truth)):
+    for segment, fields in zip(truth.segments, results):
         stage.process(segment, fields)
     with h5py.File(RunPaths(tmp_path).part("clip", 1)) as part:
         chunk = part["geometry/depth"].id.read_direct_chunk((2, 0, 0))

@@ -24,7 +24,7 @@ SIZE = (planes.HEIGHT, planes.WIDTH)
 def _chains(cam_from_world: np.ndarray, noise: float = 0.1, seed: int = 0) -> Chains:
     """Points of a box-shaped cloud as a camera path sees them, every frame a keyframe; `noise` in px."""
     rng = np.random.default_rng(seed)
-    xyz = rng.uniform([-2, -1.5, 2], [2, 1.5, 6], (500, 3))
+    xyz = rng.uniform([-2, -1.5, 2], [2, 1.5, 6], (300, 3))
     here = np.einsum("tij,nj->tni", cam_from_world[:, :3, :3], xyz) + cam_from_world[:, None, :3, 3]
     uv = here @ planes.INTRINSICS.T
     uv = uv[..., :2] / uv[..., 2:] + rng.normal(0, noise, (*uv.shape[:2], 2))
@@ -107,7 +107,7 @@ def test_known_intrinsics_and_frames_between_keyframes_are_honoured() -> None:
 
 
 def test_a_turning_camera_has_no_structure() -> None:
-    chains = _chains(_turning(5))
+    chains = _chains(_turning(4))
     assert reconstruct(chains, _blank(chains), known_intrinsics=planes.INTRINSICS) is None
 
 
@@ -123,7 +123,7 @@ def test_sift_finds_the_same_pixels_again() -> None:
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    return render(num_frames=12, width=192, height=144, fps=8.0, seed=0)
+    return render(num_frames=10, width=192, height=144, fps=8.0, seed=0)
 
 
 def _segment(rgb: np.ndarray) -> Segment:

@@ -12,24 +12,24 @@ from geoflow.synth import load_ground_truth, render, render_clip
 from geoflow.synth.camera_path import cam_from_world_at
 from geoflow.synth.scene import build_scene
 
-SMALL = {"width": 64, "height": 48, "num_frames": 6}
+SMALL = {"width": 64, "height": 48, "num_frames": 8, "fps": 4.0}  # as `small_clip` is rendered
 
 
 @pytest.fixture(scope="module")
-def clip():
-    return render(**SMALL, fps=3.0)  # a low rate, so that six frames hold real parallax
+def clip(small_clip):
+    return small_clip
 
 
 def test_shapes_and_types(clip):
-    assert clip.frames.shape == (6, 48, 64, 3) and clip.frames.dtype == np.uint8
-    assert clip.depth.shape == (6, 48, 64) and clip.depth.dtype == np.float32
+    assert clip.frames.shape == (8, 48, 64, 3) and clip.frames.dtype == np.uint8
+    assert clip.depth.shape == (8, 48, 64) and clip.depth.dtype == np.float32
     assert clip.moving.dtype == bool and 0 < clip.moving.mean() < 0.5
     assert np.isfinite(clip.depth).all() and clip.depth.min() > 0.2
     assert clip.frames.std() > 20  # textured, not flat
 
 
 def test_same_seed_same_clip_other_seed_other_clip(clip):
-    again, other = render(**SMALL, fps=3.0), render(**SMALL | {"num_frames": 1}, fps=3.0, seed=1)
+    again, other = render(**SMALL), render(**SMALL | {"num_frames": 1}, seed=1)
     assert np.array_equal(again.frames, clip.frames) and np.array_equal(again.depth, clip.depth)
     assert not np.allclose(other.depth[0], clip.depth[0], rtol=0.01)
 
@@ -57,7 +57,7 @@ def test_depth_poses_and_picture_agree(clip):
 def test_tracks_agree_with_depth(clip):
     tracks = clip.tracks
     assert (~tracks.static).any() and tracks.static.any()
-    for i in range(6):
+    for i in range(8):
         seen = tracks.visible[i]
         in_camera = apply(clip.cam_from_world[i], tracks.xyz[i, seen])
         uv = project(in_camera, clip.intrinsics[i])
@@ -106,15 +106,15 @@ def test_files_hold_the_clip(tmp_path, clip):
     import av
 
     video, truth = tmp_path / "clip.mp4", tmp_path / "clip.h5"
-    render_clip(video, truth, **SMALL, fps=3.0)
+    render_clip(video, truth, **SMALL)
     with av.open(str(video)) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-        assert float(container.streams.video[0].average_rate) == 3.0
+        assert float(container.streams.video[0].average_rate) == 4.0
     assert frames.shape == clip.frames.shape
     # 4:2:0 chroma on pictures this small and coloured costs most of this; brightness is far closer.
     assert np.abs(frames.mean(-1) - clip.frames.mean(-1)).mean() < 8
     with load_ground_truth(truth) as gt:
-        assert gt.fps == 3.0 and gt.num_frames == 6 and gt.size == (48, 64)
+        assert gt.fps == 4.0 and gt.num_frames == 8 and gt.size == (48, 64)
         assert np.array_equal(gt.depth[2], clip.depth[2]) and np.array_equal(gt.moving[2], clip.moving[2])
         assert np.array_equal(gt.cam_from_world, clip.cam_from_world)
         assert gt.tracks is not None and np.array_equal(gt.tracks.static, clip.tracks.static)

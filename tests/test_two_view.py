@@ -131,9 +131,9 @@ def run_stage(clip: plane_scene.Clip, known: bool = False, ignored: np.ndarray |
 
 
 def test_clip_of_planes_gives_their_depth_up_to_a_scale_per_frame() -> None:
-    clip = plane_scene.render(plane_scene.walk(14, turn=0.008), 240, 320)
+    clip = plane_scene.render(plane_scene.walk(14, turn=0.008), 180, 240)
     ignored = np.zeros(clip.depth.shape, bool)
-    ignored[:, 100:140, 100:160] = True
+    ignored[:, 75:105, 75:120] = True
     out = run_stage(clip, ignored=ignored)
     mask, depth = out["prior.mask"], out["prior.points"][..., 2].astype(np.float32)
     assert not mask[ignored].any()
@@ -141,7 +141,7 @@ def test_clip_of_planes_gives_their_depth_up_to_a_scale_per_frame() -> None:
     assert not out["prior.points"][~mask].any()
     for z, true, m in zip(depth, clip.depth, mask):
         ratio = z[m] / true[m]
-        # 0.25 px of flow noise on about 5 px of parallax.
+        # 0.25 px of flow noise on about 4 px of parallax are 6%; the median of a normal error is two thirds of that.
         assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.05
         assert np.median(z[m]) == pytest.approx(1, rel=0.03)
     assert out["prior.intrinsics"][0, 0, 0] == pytest.approx(clip.intrinsics[0, 0], rel=0.08)

@@ -52,7 +52,8 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(Path(path)).to_pylist()
+        with pq.ParquetFile(Path(path)) as file:  # read_table would import what reads tables of many files
+            return file.read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"cannot read {path}: {error}; expected a Parquet file that a run wrote") from error
 

@@ -162,10 +162,10 @@ def _dense(file: h5py.File) -> Iterator[str]:
     for name, row in DATASETS.items():
         if row.layout != FRAME or name not in file:
             continue
-        mask = file.get(f"{row.group}/mask")
-        for i in range(file.attrs["num_frames"]):
+        values, mask = file[name], file.get(f"{row.group}/mask")
+        for i in range(len(values)):
             try:
-                problem = _dense_frame(file[name][i], None if mask is None else mask[i])
+                problem = _dense_frame(values[i], None if mask is None else mask[i])
             except (OSError, RuntimeError) as error:
                 problem = f"cannot be read: {error}"
             if problem:
@@ -188,7 +188,7 @@ def _dense_frame(value: np.ndarray, mask: np.ndarray | None) -> str:
 
 def _cameras(file: h5py.File) -> Iterator[str]:
     if "geometry" in file:
-        used = np.array([file["geometry/mask"][i].any() for i in range(file.attrs["num_frames"])], bool)
+        used = np.array([mask.any() for mask in file["geometry/mask"]], bool)
         yield from _intrinsics("geometry/intrinsics", file["geometry/intrinsics"][()], used)
     if "camera" not in file:
         return
