@@ -232,21 +232,22 @@ def bench_memory(
     from geoflow.bench.memory import memory
 
     lengths = tuple(int(count) for count in frames.split(","))
-    found = memory(
-        out.resolve(),
-        frames=lengths,
-        size=_size(size) or (640, 360),
-        pipeline=pipeline,
-        settings=tuple(set_ or ()),
-        console=_console(),
-    )
+    with _result_alone():
+        found = memory(
+            out.resolve(),
+            frames=lengths,
+            size=_size(size) or (640, 360),
+            pipeline=pipeline,
+            settings=tuple(set_ or ()),
+            console=_console(),
+        )
     _print_json(found)
 
 
 @bench.command("engine")
 def bench_engine(
     out: Out = Path("bench/engine"),
-    workloads: Annotated[str, typer.Option(help="names, separated by commas")] = "balanced,skewed,dag,tiny,big",
+    workloads: Annotated[str, typer.Option(help="names, separated by commas")] = "balanced,skewed,dag,tiny,big,resume",
     engines: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
     runs: Annotated[int, typer.Option(min=1, help="of each; the figures are medians")] = 3,
     items: Annotated[int | None, typer.Option(min=2, help="in place of each workload's own number")] = None,
@@ -260,16 +261,17 @@ def bench_engine(
     from geoflow.bench.engine.engines import ENGINES
     from geoflow.bench.engine.run import bench_engines
 
-    found = bench_engines(
-        out.resolve(),
-        workloads=workloads.split(","),
-        engines=engines.split(",") if engines else tuple(ENGINES),
-        runs=runs,
-        items=items,
-        xenna_python=xenna_python,
-        timeout=timeout,
-        console=_console(),
-    )
+    with _result_alone():
+        found = bench_engines(
+            out.resolve(),
+            workloads=workloads.split(","),
+            engines=engines.split(",") if engines else tuple(ENGINES),
+            runs=runs,
+            items=items,
+            xenna_python=xenna_python,
+            timeout=timeout,
+            console=_console(),
+        )
     if as_json:
         _print_json(found)
 
@@ -296,9 +298,10 @@ def bench_scale(
 
     console = _console()
     counts = [int(count) for count in gpus.split(",") if count]
-    found: dict[str, Any] = {"weak_scaling": weak_scaling(counts, items, console)}
-    if segments:
-        found["many_segments"] = many_segments(segments, console)
+    with _result_alone():
+        found: dict[str, Any] = {"weak_scaling": weak_scaling(counts, items, console)}
+        if segments:
+            found["many_segments"] = many_segments(segments, console)
     _print_json(found)
 
 
@@ -315,7 +318,9 @@ def bench_faults(
     if unknown := sorted(set(wanted) - set(FAULTS)):
         raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(FAULTS)}")
     shares = [float(moment) for moment in moments.split(",")]
-    _print_json(bench_faults(out.resolve(), wanted, shares, _console()))
+    with _result_alone():
+        found = bench_faults(out.resolve(), wanted, shares, _console())
+    _print_json(found)
 
 
 def main() -> NoReturn:
@@ -333,10 +338,16 @@ def main() -> NoReturn:
 def _stoppable() -> Iterator[None]:
     """Say how to go on after an interrupt; typer would end with a bare status, which one depends on its version."""
     try:
-        yield
+        with _result_alone():
+            yield
     except KeyboardInterrupt:
         print("stopped; what is finished is kept: run the same command again to go on from there", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _result_alone() -> contextlib.AbstractContextManager[Any]:
+    """Whatever prints meanwhile, such as Ray's own notices, goes to stderr: stdout is for the result."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _complain(error: Exception, status: int) -> NoReturn:

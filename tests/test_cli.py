@@ -90,3 +90,18 @@ def test_plan_answers_without_ray(
         "segments": 1,
         "segment_bytes": 0,
     }
+
+
+def test_what_others_print_during_a_run_stays_out_of_its_json(
+    tmp_path: Path, geoflow: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray prints some of its notices to stdout, whatever it is told."""
+    from geoflow import runner
+
+    def run(*_: object, **__: object) -> runner.RunResult:
+        print("(raylet) WARNING: 8 PYTHON worker processes have been started")
+        return runner.RunResult(str(tmp_path), "embedded", ())
+
+    monkeypatch.setattr(runner, "run", run)
+    ended = geoflow("run", "clip.mp4", "-o", "out", "--json")
+    assert json.loads(ended.stdout)["videos"] == [] and "(raylet)" in ended.stderr
