@@ -43,7 +43,7 @@ class Changes:
             self.done[event["slot"], self._homes[event["actor"]]] += 1
         elif event["event"] == "gpus_claimed" and self.second is None:
             self.second = self._cluster.add_node(**_NODE, object_store_memory=256 << 20)
-        if self.second is not None and not self.lost and self.done["prior", self.second.node_id] >= 20:
+        if self.second is not None and not self.lost and self.done["prior", self.second.node_id] >= 10:
             self.lost = True
             self._cluster.remove_node(self._first, allow_graceful=False)
 
@@ -53,9 +53,9 @@ def nodes_come_and_go(folder: Path) -> None:
     with simulated_cluster([_NODE], health_check=_ASK_NODES, folders=[_HERE]) as (cluster, (first,)):
         changes = Changes(cluster, first)
         pipe = pipeline(folder, gpu=True, prior__mode="slow", prior__segment=-1, gpu_worth=1.0, max_gpus=3)
-        videos, events, _ = execute(pipe, ("a", "b"), frames=480, side=160, observe=changes.observe, look=capacity)
+        videos, events, _ = execute(pipe, ("a", "b"), frames=320, side=160, observe=changes.observe, look=capacity)
         assert changes.lost
-        assert all(whole(video, 480) for video in videos)
+        assert all(whole(video, 320) for video in videos)
         assert sum(event["count"] for event in events if event["event"] == "gpus_claimed") == 2, "to make three of one"
         joined = next(event for event in events if event["event"] == "gpu_joined")
         assert {"prior", "geometry"} <= set(joined["planned"])

@@ -224,15 +224,14 @@ def test_table_and_picture_show_runs_that_failed() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("killed_at", [0.0, 0.5])
-def test_geoflow_delivers_every_item(tmp_path: Path, killed_at: float) -> None:
-    load = dataclasses.replace(chain(0.05, 0.1, items=12), killed_at=killed_at)
+def test_geoflow_delivers_every_item_also_when_killed_half_way(tmp_path: Path) -> None:
+    load = dataclasses.replace(chain(0.05, 0.1, items=12), killed_at=0.5)
     found = measure(
         engine("geoflow-fixed"), load, {"a": 1, "b": 1}, python=sys.executable, timeout=240, log=tmp_path / "log"
     )
     assert found["error"] == "", (tmp_path / "log").read_text()[-2000:]
     assert found["delivered"] == 12
-    assert found["repeated"] <= (2 if killed_at else 0), "beyond what had just ended when it was killed"
+    assert found["repeated"] <= 2, "beyond what had just ended when it was killed"
     assert found["makespan"] >= found["first_output"] > 0
     assert found["private_mb"] > 10
     assert found["spilled_mb"] == 0
