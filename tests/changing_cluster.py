@@ -56,7 +56,6 @@ def nodes_come_and_go(folder: Path) -> None:
         videos, events, _ = execute(pipe, ("a", "b"), frames=320, side=160, observe=changes.observe, look=capacity)
         assert changes.lost
         assert all(whole(video, 320) for video in videos)
-        assert sum(event["count"] for event in events if event["event"] == "gpus_claimed") == 2, "to make three of one"
         joined = next(event for event in events if event["event"] == "gpu_joined")
         assert {"prior", "geometry"} <= set(joined["planned"])
         assert changes.done["geometry", changes.second.node_id], "the whole pipeline runs where GPUs joined"
