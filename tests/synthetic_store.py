@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,12 +28,29 @@ class Flaws:
     source: str = "clip.mp4"
 
 
-def write_truth(path: Path, clip: Clip) -> None:
-    """The clip's ground-truth file, without rendering it a second time."""
+def write_truth(
+    path: Path,
+    clip: Clip,
+    *,
+    posed: Collection[int] | None = None,
+    deep: Collection[int] | None = None,
+    intrinsics: bool = True,
+    metric: bool = True,
+) -> None:
+    """The clip's ground-truth file, without rendering it a second time.
+
+    `posed` and `deep` are the frames whose pose and depth are known, by default all.
+    """
     num, height, width = clip.depth.shape
-    writer = GroundTruthWriter(path, num_frames=num, height=height, width=width, fps=clip.fps)
+    writer = GroundTruthWriter(path, num_frames=num, height=height, width=width, fps=clip.fps, metric=metric)
     for i in range(num):
-        writer.frame(i, clip.intrinsics[i], clip.cam_from_world[i], clip.depth[i], clip.moving[i])
+        writer.frame(
+            i,
+            clip.intrinsics[i] if intrinsics else None,
+            clip.cam_from_world[i] if posed is None or i in posed else None,
+            clip.depth[i] if deep is None or i in deep else None,
+            clip.moving[i],
+        )
     writer.tracks(clip.tracks)
     writer.close()
 

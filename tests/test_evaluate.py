@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -14,6 +15,7 @@ from synthetic_store import Flaws, write_store, write_truth
 from geoflow.errors import InputError
 from geoflow.evaluate import evaluate_store, metrics, render_table
 from geoflow.evaluate.truth import sample_grid
+from geoflow.geometry.rigid import invert
 from geoflow.synth import render
 
 HALF = 2.0**-11  # relative rounding of float16, the store's depth
@@ -132,6 +134,89 @@ def test_a_still_camera_has_no_path_to_measure_by(tmp_path):
     assert np.isnan(scores.poses.ate_percent) and np.isnan(scores.tracks.error_m)
     assert scores.tracks.uv_error_px < 0.1
     assert any("does not travel" in note for note in scores.notes)
+
+
+@pytest.fixture
+def score_by(scene, tmp_path):
+    """Scores of a store with flaws by a truth that does not know everything."""
+    clip, _ = scene
+
+    def run(flaws=None, **known):
+        write_truth(tmp_path / "gt.h5", clip, **known)
+        write_store(tmp_path / "store.h5", clip, flaws)
+        return evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5")
+
+    return run
+
+
+@pytest.mark.filterwarnings("error")
+class TestTruthThatDoesNotKnowEverything:
+    def test_frames_without_true_depth_are_left_out(self, score_by):
+        scores = score_by(Flaws(depth_gain={0: 3.0, 1: 1.2}), deep=range(1, 8))
+        assert scores.geometry.abs_rel == pytest.approx(0.2 / 7, abs=2 * HALF)
+        assert scores.geometry.coverage == 1 and scores.geometry.delta1 == 1
+        assert scores.constant_plane.coverage == 1
+
+    def test_frames_without_true_pose_are_left_out(self, scene, score_by, tmp_path):
+        score_by(posed=(0, 1, 2, 5, 6, 7))
+        with h5py.File(tmp_path / "store.h5", "a") as file:
+            file["camera/cam_from_world"][3, :3, 3] += 10
+            file["camera/depth"][4] = 2 * file["camera/depth"][4]  # next to no other frame with a pose
+        scores = evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5")
+        assert scores.poses.frames_posed == 1 and scores.poses.ate_percent < 1e-3
+        assert scores.camera.flicker < 2 * HALF
+        assert scores.camera.abs_rel == pytest.approx(1 / 8, abs=2 * HALF)
+        centers = invert(scene[0].cam_from_world)[[0, 1, 2, 5, 6, 7], :3, 3]
+        steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
+        assert scores.poses.path_length_m == pytest.approx(steps.sum(), rel=1e-5)
+        assert any("the pose of 6 of 8 frames" in note for note in scores.notes)
+
+    def test_without_depth_the_camera_is_scored_all_the_same(self, score_by):
+        scores = score_by(deep=(), metric=False)
+        plain = scores.to_dict()
+        assert scores.poses.ate_percent < 1e-3 and scores.poses.focal_error < 1e-6
+        assert scores.identity_pose.ate_percent > 5
+        assert plain["poses"]["ate_m"] is None and plain["poses"]["path_length_m"] is None
+        assert plain["tracks"] is None
+        for branch in ("geometry", "camera", "constant_plane"):
+            assert all(plain[branch][name] is None for name in ("coverage", "scale", "abs_rel", "delta1", "flicker"))
+        assert plain["geometry"]["focal_error"] < 1e-6
+
+    def test_without_poses_each_frame_is_scored_all_the_same(self, score_by):
+        scores = score_by(Flaws(depth_gain={0: 1.2}), posed=())
+        plain = scores.to_dict()
+        assert scores.geometry.abs_rel == pytest.approx(0.2 / 8, abs=2 * HALF)
+        assert scores.geometry.point_rel == pytest.approx(0.2 / 8, abs=2 * HALF)
+        assert plain["geometry"]["flicker"] is None and plain["tracks"] is None
+        for row in ("poses", "identity_pose"):
+            assert plain[row]["ate_percent"] is None and plain[row]["rpe_rotation_deg"] is None
+        assert scores.poses.frames_posed == 1 and scores.poses.focal_error < 1e-6
+        assert not any("travel" in note for note in scores.notes)
+
+    def test_unknown_intrinsics_leave_focal_and_points_open(self, score_by):
+        plain = score_by(intrinsics=False).to_dict()
+        assert plain["geometry"]["abs_rel"] < 2 * HALF and plain["poses"]["ate_percent"] < 1e-3
+        assert plain["poses"]["focal_error"] is None and plain["geometry"]["point_rel"] is None
+        assert plain["tracks"] is None
+
+    def test_a_truth_of_nothing_scores_nothing(self, score_by):
+        scores = score_by(posed=(), deep=(), intrinsics=False)
+        plain = scores.to_dict()
+        kept = {key for key, value in plain["poses"].items() if value is not None}
+        assert kept == {"frames_posed"}
+        assert all(value is None for value in plain["geometry"].values())
+        console = Console(width=120, file=io.StringIO())
+        console.print(render_table(scores))
+
+    def test_a_trembling_truth_does_not_travel(self, scene, tmp_path):
+        """Motion capture of a camera at rest: its tremble adds up to a path, but stays in one place."""
+        clip = dataclasses.replace(scene[0], cam_from_world=scene[0].cam_from_world.copy())
+        clip.cam_from_world[:] = np.eye(4)
+        clip.cam_from_world[::2, 0, 3] = 0.003  # 7 steps of 3 mm are 2.1 cm
+        write_truth(tmp_path / "gt.h5", clip)
+        write_store(tmp_path / "store.h5", clip)
+        poses = evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5").poses
+        assert poses.path_length_m == pytest.approx(0.021) and np.isnan(poses.ate_percent)
 
 
 def test_a_smaller_store_of_every_other_frame(scene, tmp_path):

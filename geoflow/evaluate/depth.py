@@ -101,15 +101,16 @@ def _estimate_scales(
     grid, true_depths = sample_grid(*truth.size, most), []
     for i in range(num_frames):
         frame = truth.frame(i)
-        true, true_points = frame.depth.ravel()[grid], frame.points().reshape(-1, 3)[grid]
+        true, true_points = frame.depth.ravel()[grid], frame.points()
         true_depths.append(true[true > 0])
         for name, branch in everyone.items():
             full = branch.depth_at(i)
             depth, points = full.ravel()[grid], branch.points_at(i, full)
             both = (depth > 0) & (true > 0)
             tallies[name].ratios.append(true[both] / depth[both])
-            if points is not None:
-                tallies[name].points.append((points.reshape(-1, 3)[grid][both], true_points[both]))
+            if points is not None and true_points is not None:
+                pair = (p.reshape(-1, 3)[grid][both] for p in (points, true_points))
+                tallies[name].points.append((next(pair), next(pair)))
     for tally in tallies.values():
         tally.scale = metrics.median(np.concatenate(tally.ratios))
         if tally.points:
@@ -129,8 +130,9 @@ def _add_frame(tally: _Tally, frame: TrueFrame, depth: np.ndarray, points: np.nd
     own = metrics.median_ratio(predicted, true)
     tally.abs_rel_per_frame.add(metrics.absolute_relative_errors(own * predicted, true))
     tally.delta1_per_frame.add(metrics.within_delta(own * predicted, true))
-    if points is not None:
-        errors = metrics.relative_point_errors(tally.point_scale * points[both], frame.points()[both])
+    true_points = None if points is None else frame.points()
+    if points is not None and true_points is not None:
+        errors = metrics.relative_point_errors(tally.point_scale * points[both], true_points[both])
         tally.point_rel.add(errors)
         tally.point_inliers.add(errors < metrics.INLIER_THRESHOLD)
 
@@ -173,7 +175,6 @@ def _summary(
     edges = {edge - 1 for seam in seams for edge in seam if 0 < edge < num_frames}
     at_seams = [step for a, step in tally.steps.items() if a in edges]
     elsewhere = [step for a, step in tally.steps.items() if a not in edges]
-    known = None if intrinsics is None else np.isfinite(intrinsics).all((1, 2))
     return DepthScores(
         coverage=tally.coverage.value,
         scale=tally.scale,
@@ -187,7 +188,5 @@ def _summary(
         seam_jump=metrics.median(np.array(at_seams)),
         seam_jump_worst=max(at_seams, default=float("nan")),
         seam_drift=metrics.median(np.array(tally.drifts)),
-        focal_error=float("nan")
-        if intrinsics is None or known is None
-        else metrics.median(metrics.focal_errors(intrinsics[known], truth.intrinsics[known])),
+        focal_error=metrics.focal_error(intrinsics, truth.intrinsics),
     )

@@ -19,8 +19,8 @@ from geoflow.synth.groundtruth import load_ground_truth
 def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
     """Score a `videos/*.h5` against a ground-truth file, reading both frame by frame.
 
-    What the store lacks scores None. A store made at another size or frame rate than the truth is compared at
-    its own frames and pixels.
+    What the store lacks scores None, and so does what the truth does not know. A store made at another size or
+    frame rate than the truth is compared at its own frames and pixels.
 
     Raises InputError when a file is missing, is of another kind, or the two do not belong together.
     """
@@ -40,22 +40,19 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
             poses=poses,
             identity_pose=identity,
             tracks=_track_scores(prediction, truth, scene_depth),
-            notes=tuple(_notes(prediction, seams, identity)),
+            notes=tuple(_notes(prediction, seams, truth, scene_depth)),
         )
 
 
 def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores]:
     everyone = np.ones(prediction.num_frames, bool)
     standing = np.broadcast_to(np.eye(4), truth.cam_from_world.shape).copy()
-    identity = score_poses(standing, everyone, truth.cam_from_world)
+    identity = score_poses(standing, everyone, truth)
     found = prediction.poses()
     if found is None:
         return None, identity
-    intrinsics, focal = prediction.array("camera/intrinsics"), float("nan")
-    if intrinsics is not None:
-        known = np.isfinite(intrinsics).all((1, 2))
-        focal = metrics.median(metrics.focal_errors(intrinsics[known], truth.intrinsics[known]))
-    return score_poses(*found, truth.cam_from_world, focal), identity
+    focal = metrics.focal_error(prediction.array("camera/intrinsics"), truth.intrinsics)
+    return score_poses(*found, truth, focal), identity
 
 
 def _track_scores(prediction: Prediction, truth: Truth, scene_depth: float) -> TrackScores | None:
@@ -63,17 +60,31 @@ def _track_scores(prediction: Prediction, truth: Truth, scene_depth: float) -> T
     uv, xyz, visible = (prediction.dataset(f"tracks/{name}") for name in ("uv", "xyz", "visible"))
     if query is None or uv is None or xyz is None or visible is None or not len(query):
         return None
+    if not truth.located.any() or not np.isfinite(scene_depth):
+        return None
     poses = prediction.poses()
-    world = None if poses is None else align_worlds(*poses, truth.cam_from_world)
+    world = None if poses is None else align_worlds(*poses, truth)
     return score_tracks(query, uv, xyz, visible, truth, world, scene_depth)
 
 
-def _notes(prediction: Prediction, seams: list[tuple[int, int]], identity: PoseScores) -> list[str]:
+def _notes(prediction: Prediction, seams: list[tuple[int, int]], truth: Truth, scene_depth: float) -> list[str]:
     notes = []
     if not seams:
         notes.append("one segment: no seams to measure")
-    if not np.isfinite(identity.ate_percent):
+    if not truth.posed.any():
+        notes.append("the truth knows no camera poses: the path, tracks and changes over time are left open")
+    elif not truth.posed.all():
+        notes.append(
+            f"the truth knows the pose of {truth.posed.sum()} of {len(truth.posed)} frames; the others are left out"
+        )
+    if truth.posed.any() and not truth.travels:
         notes.append("the true camera does not travel: errors in percent of its path are left open")
+    if not truth.metric:
+        notes.append("the truth is not in metres: figures in metres are left open")
+    if not np.isfinite(truth.intrinsics).any():
+        notes.append("the truth knows no intrinsics: focal lengths, points and tracks are left open")
+    if not np.isfinite(scene_depth):
+        notes.append("the truth knows no depth: only the camera is scored")
     branch = prediction.branches.get("prior")
     if branch is not None and branch.points is None and branch.intrinsics is None:
         notes.append("the store keeps no intrinsics of the prior: its point rows are left open")

@@ -44,6 +44,8 @@ def l1_point_scale(predicted: np.ndarray, true: np.ndarray) -> float:
         return float("nan")
     weight = np.abs(predicted) / true[:, 2:]
     usable = weight > 1e-9
+    if not usable.any():
+        return float("nan")
     ratio, weight = (true / np.where(usable, predicted, 1))[usable], weight[usable]
     order = np.argsort(ratio)
     cumulative = np.cumsum(weight[order])
@@ -68,6 +70,10 @@ def relative_step(
     return np.abs(np.log(predicted_b / predicted_a) - np.log(true_b / true_a))
 
 
-def focal_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """|f / f* - 1| per frame, (T,), f being the mean of fx and fy of intrinsics (T, 3, 3)."""
-    return np.abs(np.mean(predicted[:, [0, 1], [0, 1]], 1) / np.mean(true[:, [0, 1], [0, 1]], 1) - 1)
+def focal_error(predicted: np.ndarray | None, true: np.ndarray) -> float:
+    """Median over frames of |f / f* - 1|, f being the mean of fx and fy of intrinsics (T, 3, 3), NaN where unknown."""
+    if predicted is None:
+        return float("nan")
+    f, f_true = (k[:, [0, 1], [0, 1]].mean(1, dtype=np.float64) for k in (predicted, true))
+    both = np.isfinite(f) & np.isfinite(f_true)
+    return median(np.abs(f[both] / f_true[both] - 1))

@@ -21,7 +21,8 @@ def score_tracks(
 
     query (N, 4) frame, x, y, z; uv (T, N, 2), xyz (T, N, 3), visible (T, N) arrays or datasets; `world` takes the
     store's world to the true one. The true position of a static point never changes, so the truth's depth and
-    pose at the query pixel give it for all frames. Without `world` only the 2D error is known.
+    pose at the query pixel give it for all frames; where these are unknown, a track counts as not static. Without
+    `world` only the 2D error is known.
     """
     start = query[:, 0].astype(int)
     target = np.full((len(query), 3), np.nan)
@@ -49,7 +50,7 @@ def score_tracks(
         tracks=int(static.sum()),
         visible_frames=float(np.concatenate(seen).mean()) if seen else float("nan"),
         error_percent=100 * median(error_3d) / scene_depth_m,
-        error_m=median(error_3d),
+        error_m=median(error_3d) if truth.metric else float("nan"),
         uv_error_px=median(error_2d),
     )
 
@@ -62,7 +63,7 @@ def _finite(parts: list[np.ndarray]) -> np.ndarray:
 def _pixel_errors(uv: np.ndarray, shown: np.ndarray, goal: np.ndarray, truth: Truth) -> np.ndarray:
     """Distances in the image between visible tracks (T, M, 2) and the true points (M, 3): (K,) px."""
     errors = []
-    for i in np.flatnonzero(shown.any(1)):
+    for i in np.flatnonzero(shown.any(1) & truth.located):
         which = shown[i]
         pose, k = truth.cam_from_world[i], truth.intrinsics[i]
         pixel = (goal[which] @ pose[:3, :3].T + pose[:3, 3]) @ k.T

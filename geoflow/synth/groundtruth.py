@@ -1,10 +1,10 @@
 """The ground-truth file: its layout, written frame by frame and read lazily.
 
-attributes   geoflow_gt = 1, fps
-intrinsics       (T, 3, 3) float32   pixels
-cam_from_world   (T, 4, 4) float32   metres, OpenCV axes
-depth            (T, H, W) float32   z in metres at the pixel's centre
-moving           (T, H, W) bool      True on moving bodies
+attributes   geoflow_gt = 1, fps, metric (True where it is absent)
+intrinsics       (T, 3, 3) float32   pixels; NaN where unknown
+cam_from_world   (T, 4, 4) float32   metres (any unit where not metric), OpenCV axes; NaN where unknown
+depth            (T, H, W) float32   z in the same unit at the pixel's centre; 0 where unknown
+moving           (T, H, W) bool      True on moving bodies; False also where nobody knows
 tracks/xyz       (T, N, 3) float32   world, metres
 tracks/uv        (T, N, 2) float32   pixels; NaN where the point is behind the camera
 tracks/visible   (T, N) bool         inside the image and not occluded
@@ -48,6 +48,7 @@ class GroundTruth:
     depth: Any  # h5py.Dataset
     moving: Any  # h5py.Dataset
     tracks: Tracks | None
+    metric: bool  # lengths are metres; else the truth is up to one scale
     _file: Any
 
     @property
@@ -70,31 +71,42 @@ class GroundTruth:
 
 
 class GroundTruthWriter:
-    """Writes depth and masks frame by frame, so that a long clip never sits in memory."""
+    """Writes depth and masks frame by frame, so that a long clip never sits in memory.
 
-    def __init__(self, path: str | Path, *, num_frames: int, height: int, width: int, fps: float) -> None:
+    What is never written is unknown: NaN poses and intrinsics, depth 0, nothing that moves.
+    """
+
+    def __init__(
+        self, path: str | Path, *, num_frames: int, height: int, width: int, fps: float, metric: bool = True
+    ) -> None:
         import h5py
 
         self._file = h5py.File(path, "w")
         self._file.attrs["geoflow_gt"] = SCHEMA
         self._file.attrs["fps"] = fps
+        self._file.attrs["metric"] = metric
         maps = (num_frames, height, width)
         for name, dtype, shape in (
             ("intrinsics", "f4", (num_frames, 3, 3)),
             ("cam_from_world", "f4", (num_frames, 4, 4)),
         ):
-            self._file.create_dataset(name, shape, dtype)
+            self._file.create_dataset(name, shape, dtype, fillvalue=np.nan)
         self._file.create_dataset("depth", maps, "f4", chunks=(1, height, width), **_PACKED)
         self._file.create_dataset("moving", maps, bool, chunks=(1, height, width), **_PACKED)
 
     def frame(
-        self, i: int, intrinsics: np.ndarray, cam_from_world: np.ndarray, depth: np.ndarray, moving: np.ndarray
+        self,
+        i: int,
+        intrinsics: np.ndarray | None,
+        cam_from_world: np.ndarray | None,
+        depth: np.ndarray | None,
+        moving: np.ndarray | None = None,
     ) -> None:
-        """Write frame i."""
-        self._file["intrinsics"][i] = intrinsics
-        self._file["cam_from_world"][i] = cam_from_world
-        self._file["depth"][i] = depth
-        self._file["moving"][i] = moving
+        """Write what is known of frame i: (3, 3), (4, 4), (H, W) and (H, W) bool; None is unknown."""
+        known = {"intrinsics": intrinsics, "cam_from_world": cam_from_world, "depth": depth, "moving": moving}
+        for name, value in known.items():
+            if value is not None:
+                self._file[name][i] = value
 
     def tracks(self, tracks: Tracks) -> None:
         """Write the tracks of the whole clip."""
@@ -138,5 +150,6 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
         depth=file["depth"],
         moving=file["moving"],
         tracks=tracks,
+        metric=bool(file.attrs.get("metric", True)),
         _file=file,
     )
