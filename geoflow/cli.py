@@ -323,6 +323,48 @@ def bench_faults(
     _print_json(found)
 
 
+@bench.command("footage")
+def bench_footage(
+    folder: Annotated[Path, typer.Argument(help="of clips: folders with frames/, depth/ and gt.npz")],
+    out: Out = Path("bench/footage"),
+    clips: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="of each clip; default: all")] = None,
+    max_size: Annotated[int | None, typer.Option(min=16, help="px; clips with a longer side are scaled first")] = None,
+    known_camera: Annotated[bool, typer.Option("--known-camera", help="give the true intrinsics to the run")] = False,
+    without: Annotated[str | None, typer.Option(help="stages to leave out, separated by commas")] = None,
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Real clips with ground truth through a pipeline, each scored; benchmarks/footage says where to get some."""
+    from geoflow.bench.footage.run import bench_footage
+    from geoflow.bench.footage.table import render_rows
+    from geoflow.pipeline import Pipeline
+
+    pipe, left_out = Pipeline.load(pipeline), without.split(",") if without else []
+    if unknown := sorted(set(left_out) - {spec.slot for spec in pipe.stages}):
+        raise ConfigError(f"--without {', '.join(unknown)}: {pipe.name} has no such stage")
+    with _result_alone():
+        found = bench_footage(
+            folder,
+            out.resolve(),
+            names=clips.split(",") if clips else [],
+            frames=frames,
+            max_size=max_size,
+            known_camera=known_camera,
+            pipeline=pipe.without(left_out),
+            settings=_settings(set_),
+            address=address,
+            console=_console(),
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        console = _stdout()
+        console.print(render_rows(found["clips"]), width=console.width if console.is_terminal else 140)
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

@@ -18,18 +18,18 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _fixed(unit: str, digits: int = 3) -> _Format:
+def fixed(unit: str, digits: int = 3) -> _Format:
     return lambda value: f"{value:.{digits}f}{unit}"
 
 
 # Attribute, heading, how to print it, and which way is better.
 DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("coverage", "coverage", percent, "↑"),
-    ("abs_rel", "AbsRel", _fixed(""), "↓"),
-    ("delta1", "δ < 1.25", _fixed(""), "↑"),
-    ("abs_rel_per_frame", "AbsRel, scale per frame", _fixed(""), "↓"),
-    ("delta1_per_frame", "δ < 1.25, scale per frame", _fixed(""), "↑"),
-    ("point_rel", "point error", _fixed(""), "↓"),
+    ("abs_rel", "AbsRel", fixed(""), "↓"),
+    ("delta1", "δ < 1.25", fixed(""), "↑"),
+    ("abs_rel_per_frame", "AbsRel, scale per frame", fixed(""), "↓"),
+    ("delta1_per_frame", "δ < 1.25, scale per frame", fixed(""), "↑"),
+    ("point_rel", "point error", fixed(""), "↓"),
     ("point_inliers", "point inliers", percent, "↑"),
     ("flicker", "flicker", lambda v: f"{100 * v:.2f} %", "↓"),
     ("seam_jump", "seam jump", lambda v: f"{100 * v:.2f} %", "↓"),
@@ -38,17 +38,17 @@ DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
 )
 POSE_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("frames_posed", "frames posed", percent, "↑"),
-    ("ate_percent", "ATE, of path", _fixed(" %", 2), "↓"),
-    ("ate_m", "ATE", _fixed(" m"), "↓"),
-    ("rpe_translation_m", "RPE", _fixed(" m", 4), "↓"),
-    ("rpe_rotation_deg", "RPE, rotation", _fixed("°"), "↓"),
+    ("ate_percent", "ATE, of path", fixed(" %", 2), "↓"),
+    ("ate_m", "ATE", fixed(" m"), "↓"),
+    ("rpe_translation_m", "RPE", fixed(" m", 4), "↓"),
+    ("rpe_rotation_deg", "RPE, rotation", fixed("°"), "↓"),
     ("focal_error", "focal error", percent, "↓"),
 )
 TRACK_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("tracks", "tracks on static surfaces", lambda v: f"{v:.0f}", ""),
-    ("visible_frames", "frames visible", _fixed("", 1), ""),
-    ("error_percent", "3D error, of scene depth", _fixed(" %", 2), "↓"),
-    ("uv_error_px", "2D error", _fixed(" px", 2), "↓"),
+    ("visible_frames", "frames visible", fixed("", 1), ""),
+    ("error_percent", "3D error, of scene depth", fixed(" %", 2), "↓"),
+    ("uv_error_px", "2D error", fixed(" px", 2), "↓"),
 )
 
 

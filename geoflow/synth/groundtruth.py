@@ -116,6 +116,12 @@ class GroundTruthWriter:
     def close(self) -> None:
         self._file.close()
 
+    def __enter__(self) -> GroundTruthWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
 
 def load_ground_truth(path: str | Path) -> GroundTruth:
     """Open a ground-truth file; use it in a `with` block.

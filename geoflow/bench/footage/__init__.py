@@ -1,0 +1,1 @@
+"""Real clips with ground truth through a pipeline, scored one after the other."""
