@@ -361,8 +361,7 @@ def bench_footage(
     if as_json:
         _print_json(found)
     else:
-        console = _stdout()
-        console.print(render_rows(found["clips"]), width=console.width if console.is_terminal else 140)
+        _stdout(width=180).print(render_rows(found["clips"]))
 
 
 def main() -> NoReturn:
@@ -415,10 +414,11 @@ def _console() -> Console:
     return Console(file=sys.stderr)
 
 
-def _stdout() -> Console:
+def _stdout(width: int | None = None) -> Console:
+    """Where results go; `width` is for a file or a pipe, which has none of its own."""
     from rich.console import Console
 
-    return Console()
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -36,13 +36,16 @@ def write_truth(
     deep: Collection[int] | None = None,
     intrinsics: bool = True,
     metric: bool = True,
+    motion: str | None = None,
 ) -> None:
     """The clip's ground-truth file, without rendering it a second time.
 
     `posed` and `deep` are the frames whose pose and depth are known, by default all.
     """
     num, height, width = clip.depth.shape
-    writer = GroundTruthWriter(path, num_frames=num, height=height, width=width, fps=clip.fps, metric=metric)
+    writer = GroundTruthWriter(
+        path, num_frames=num, height=height, width=width, fps=clip.fps, metric=metric, motion=motion
+    )
     for i in range(num):
         writer.frame(
             i,

@@ -126,25 +126,41 @@ def test_cpu_seconds_are_those_of_the_latest_run(tmp_path: Path) -> None:
 
 def test_the_table_has_a_row_for_each_branch_and_the_trivial_answer() -> None:
     scores = {
-        "geometry": {"coverage": 0.9, "abs_rel": 0.0512, "delta1": 0.97, "flicker": 0.0034, "seam_jump": None},
-        "camera": {"coverage": 0.8, "abs_rel": 0.0634, "delta1": 0.95, "flicker": 0.0045, "seam_jump": 0.0123},
+        "geometry": {
+            "coverage": 0.9,
+            "abs_rel": 0.0512,
+            "delta1": 0.97,
+            "flicker": 0.0034,
+            "seam_jump": None,
+            "scale_drift": 0.021,
+        },
+        "camera": {
+            "coverage": 0.8,
+            "abs_rel": 0.0634,
+            "delta1": 0.95,
+            "flicker": 0.0045,
+            "seam_jump": 0.0123,
+            "invented": 0.1,
+        },
         "constant_plane": {"coverage": 1.0, "abs_rel": 0.4, "delta1": 0.2},
         "poses": {"frames_posed": 1.0, "ate_percent": 0.81, "focal_error": 0.021},
         "identity_pose": {"frames_posed": 1.0, "ate_percent": 21.5},
         "tracks": {"error_percent": 1.57},
+        "motion": {"unknown": 0.0, "moving": 0.75, "still": 0.25, "rotating": 0.0, "truth": "moving"},
     }
     cpu = {"driver": 0.1, "camera": 0.35}
     rows = [
         {"clip": "desk", "status": "complete", "frames": 60, "scores": scores, "cpu_seconds_per_frame": cpu},
         {"clip": "torn", "status": "failed", "reason": "InputError: [bold]no[/bold] pictures"},
     ]
-    console = Console(width=140, file=io.StringIO())
+    console = Console(width=180, file=io.StringIO())
     console.print(render_rows(rows))
     assert isinstance(console.file, io.StringIO)
     lines = [line.split() for line in console.file.getvalue().splitlines()]
-    assert ["desk", "geometry", "60", "90", "0.051", "0.970", "0.34", "—", "0.45"] in lines
-    assert ["camera", "80", "0.063", "0.950", "0.45", "1.23", "100", "0.81", "2.1", "1.57"] in lines
-    assert ["trivial", "100", "0.400", "0.200", "—", "—", "100", "21.50", "—"] in lines
+    said = ["moving", "75%,", "still", "25%", "(moving)"]
+    assert ["desk", "geometry", "60", "90", "0.051", "0.970", "0.34", "—", "2.1", "—", "0.45", *said] in lines
+    assert ["camera", "80", "0.063", "0.950", "0.45", "1.23", "—", "10", "100", "0.81", "2.1", "1.57"] in lines
+    assert ["trivial", "100", "0.400", "0.200", "—", "—", "—", "—", "100", "21.50", "—"] in lines
     assert ["torn", "failed"] in lines and ["torn:", "InputError:", "[bold]no[/bold]", "pictures"] in lines
 
 

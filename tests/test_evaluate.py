@@ -14,8 +14,8 @@ from synthetic_store import Flaws, write_store, write_truth
 
 from geoflow.errors import InputError
 from geoflow.evaluate import evaluate_store, metrics, render_table
-from geoflow.evaluate.truth import sample_grid
-from geoflow.geometry.rigid import invert
+from geoflow.evaluate.pixels import depth_between, sample_grid
+from geoflow.evaluate.trajectory import path_drift
 from geoflow.synth import render
 
 HALF = 2.0**-11  # relative rounding of float16, the store's depth
@@ -136,87 +136,65 @@ def test_a_still_camera_has_no_path_to_measure_by(tmp_path):
     assert any("does not travel" in note for note in scores.notes)
 
 
-@pytest.fixture
-def score_by(scene, tmp_path):
-    """Scores of a store with flaws by a truth that does not know everything."""
-    clip, _ = scene
-
-    def run(flaws=None, **known):
-        write_truth(tmp_path / "gt.h5", clip, **known)
-        write_store(tmp_path / "store.h5", clip, flaws)
-        return evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5")
-
-    return run
+def test_a_scale_that_drifts_shows_between_the_ends_only(score):
+    """Eight frames: a tenth is one frame."""
+    drifting = score(depth_gain={i: 1.02**i for i in range(8)}).geometry
+    assert drifting.scale_drift == pytest.approx(np.log(1.02**7), abs=3 * HALF)
+    assert drifting.flicker == pytest.approx(np.log(1.02), abs=2 * HALF)
+    assert score(depth_gain={3: 1.5}).geometry.scale_drift < 2 * HALF
 
 
-@pytest.mark.filterwarnings("error")
-class TestTruthThatDoesNotKnowEverything:
-    def test_frames_without_true_depth_are_left_out(self, score_by):
-        scores = score_by(Flaws(depth_gain={0: 3.0, 1: 1.2}), deep=range(1, 8))
-        assert scores.geometry.abs_rel == pytest.approx(0.2 / 7, abs=2 * HALF)
-        assert scores.geometry.coverage == 1 and scores.geometry.delta1 == 1
-        assert scores.constant_plane.coverage == 1
+def test_noise_of_measured_depth_is_no_flicker(scene, tmp_path):
+    """Depth cameras tremble by some tenths of a percent from frame to frame; a flawless store does not."""
+    clip, noise = scene[0], np.random.default_rng(1).normal(1, 0.003, scene[0].depth.shape)
+    write_truth(tmp_path / "gt.h5", dataclasses.replace(clip, depth=(clip.depth * noise).astype(np.float32)))
+    write_store(tmp_path / "store.h5", clip)
+    geometry = evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5").geometry
+    assert geometry.abs_rel == pytest.approx(0.003 * np.sqrt(2 / np.pi), rel=0.1)
+    assert geometry.flicker < 3 * HALF  # the noise's own change would be 0.003 * sqrt(2) * 0.67 = 5.8 HALF
 
-    def test_frames_without_true_pose_are_left_out(self, scene, score_by, tmp_path):
-        score_by(posed=(0, 1, 2, 5, 6, 7))
-        with h5py.File(tmp_path / "store.h5", "a") as file:
-            file["camera/cam_from_world"][3, :3, 3] += 10
-            file["camera/depth"][4] = 2 * file["camera/depth"][4]  # next to no other frame with a pose
-        scores = evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5")
-        assert scores.poses.frames_posed == 1 and scores.poses.ate_percent < 1e-3
-        assert scores.camera.flicker < 2 * HALF
-        assert scores.camera.abs_rel == pytest.approx(1 / 8, abs=2 * HALF)
-        centers = invert(scene[0].cam_from_world)[[0, 1, 2, 5, 6, 7], :3, 3]
-        steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
-        assert scores.poses.path_length_m == pytest.approx(steps.sum(), rel=1e-5)
-        assert any("the pose of 6 of 8 frames" in note for note in scores.notes)
 
-    def test_without_depth_the_camera_is_scored_all_the_same(self, score_by):
-        scores = score_by(deep=(), metric=False)
-        plain = scores.to_dict()
-        assert scores.poses.ate_percent < 1e-3 and scores.poses.focal_error < 1e-6
-        assert scores.identity_pose.ate_percent > 5
-        assert plain["poses"]["ate_m"] is None and plain["poses"]["path_length_m"] is None
-        assert plain["tracks"] is None
-        for branch in ("geometry", "camera", "constant_plane"):
-            assert all(plain[branch][name] is None for name in ("coverage", "scale", "abs_rel", "delta1", "flicker"))
-        assert plain["geometry"]["focal_error"] < 1e-6
+def test_curves_say_in_which_frame(scene, score):
+    scores = score(depth_gain={3: 1.2}, drop=16, segments=((0, 5), (3, 8)))
+    curves = scores.to_dict()["curves"]
+    geometry = curves["depth"]["geometry"]
+    assert curves["frame"] == list(range(8)) and curves["seams"] == [[3, 5]]
+    assert set(curves["depth"]) == {"prior", "geometry", "camera"}
+    assert geometry["abs_rel"] == pytest.approx([0, 0, 0, 0.2, 0, 0, 0, 0], abs=2 * HALF)
+    assert geometry["coverage"] == pytest.approx([0.75] * 8) == geometry["filled"]
+    assert geometry["scale"][3] / geometry["scale"][2] == pytest.approx(1 / 1.2, rel=2 * HALF)
+    assert geometry["flicker"][0] is None
+    steps = [0, 0, np.log(1.2), np.log(1.2), 0, 0, 0]
+    assert geometry["flicker"][1:] == pytest.approx(steps, abs=3 * HALF)
+    assert max(curves["poses"]["position_percent"]) < 1e-2 and max(curves["poses"]["rotation_deg"]) < 1e-2
+    assert scores.geometry.filled == pytest.approx(0.75)
 
-    def test_without_poses_each_frame_is_scored_all_the_same(self, score_by):
-        scores = score_by(Flaws(depth_gain={0: 1.2}), posed=())
-        plain = scores.to_dict()
-        assert scores.geometry.abs_rel == pytest.approx(0.2 / 8, abs=2 * HALF)
-        assert scores.geometry.point_rel == pytest.approx(0.2 / 8, abs=2 * HALF)
-        assert plain["geometry"]["flicker"] is None and plain["tracks"] is None
-        for row in ("poses", "identity_pose"):
-            assert plain[row]["ate_percent"] is None and plain[row]["rpe_rotation_deg"] is None
-        assert scores.poses.frames_posed == 1 and scores.poses.focal_error < 1e-6
-        assert not any("travel" in note for note in scores.notes)
 
-    def test_unknown_intrinsics_leave_focal_and_points_open(self, score_by):
-        plain = score_by(intrinsics=False).to_dict()
-        assert plain["geometry"]["abs_rel"] < 2 * HALF and plain["poses"]["ate_percent"] < 1e-3
-        assert plain["poses"]["focal_error"] is None and plain["geometry"]["point_rel"] is None
-        assert plain["tracks"] is None
+class TestDrift:
+    def poses(self, x):
+        """Cameras at x (T,) on a line, turned by 90 degrees in the world."""
+        world_from_cam = np.tile(np.array([[0, 0, 1.0, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]]), (len(x), 1, 1))
+        world_from_cam[:, 0, 3] = x
+        return world_from_cam
 
-    def test_a_truth_of_nothing_scores_nothing(self, score_by):
-        scores = score_by(posed=(), deep=(), intrinsics=False)
-        plain = scores.to_dict()
-        kept = {key for key, value in plain["poses"].items() if value is not None}
-        assert kept == {"frames_posed"}
-        assert all(value is None for value in plain["geometry"].values())
-        console = Console(width=120, file=io.StringIO())
-        console.print(render_table(scores))
+    def test_a_step_that_is_too_long_is_an_error_of_the_stretches_over_it(self):
+        """Ten steps of 1 m; the sixth is 1.5 m long. A tenth of the path is one step, a half is five."""
+        true, found = np.arange(11.0), np.arange(11.0)
+        found[6:] += 0.5
+        assert path_drift(self.poses(found), self.poses(true), 0.1) == pytest.approx(100 * 0.5 / 10)
+        # Of the stretches 0-5, 1-6, ... 5-10 all but the first go over it.
+        assert path_drift(self.poses(found), self.poses(true), 0.5) == pytest.approx(100 * (0.5 / 5) * 5 / 6)
 
-    def test_a_trembling_truth_does_not_travel(self, scene, tmp_path):
-        """Motion capture of a camera at rest: its tremble adds up to a path, but stays in one place."""
-        clip = dataclasses.replace(scene[0], cam_from_world=scene[0].cam_from_world.copy())
-        clip.cam_from_world[:] = np.eye(4)
-        clip.cam_from_world[::2, 0, 3] = 0.003  # 7 steps of 3 mm are 2.1 cm
-        write_truth(tmp_path / "gt.h5", clip)
-        write_store(tmp_path / "store.h5", clip)
-        poses = evaluate_store(tmp_path / "store.h5", tmp_path / "gt.h5").poses
-        assert poses.path_length_m == pytest.approx(0.021) and np.isnan(poses.ate_percent)
+    def test_where_the_world_lies_does_not_matter(self):
+        true = self.poses(np.cumsum(np.arange(12.0)))
+        moved = np.array([[0, -1.0, 0, 5], [1, 0, 0, -2], [0, 0, 1, 7], [0, 0, 0, 1]]) @ true
+        assert path_drift(moved, true, 0.1) < 1e-9
+        still = np.tile(np.eye(4), (12, 1, 1))
+        assert path_drift(still, true, 0.5) == pytest.approx(100)
+
+    def test_of_a_store(self, score):
+        assert score().poses.drift_10_percent < 0.1 and score().poses.drift_50_percent < 0.1
+        assert score().identity_pose.drift_50_percent > 50
 
 
 def test_a_smaller_store_of_every_other_frame(scene, tmp_path):
@@ -254,9 +232,9 @@ def test_table_names_every_branch(score):
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(render_table(score()))
     text = console.export_text()
-    for word in ("prior", "geometry", "camera", "constant plane", "identity pose", "AbsRel", "3D error"):
+    for word in ("prior", "geometry", "camera", "constant plane", "identity pose", "AbsRel", "3D error", "drift"):
         assert word in text
-    assert "nan" not in text
+    assert "nan" not in text and "curves" not in text
 
 
 def test_weighted_median_scale_is_the_minimum():
@@ -269,6 +247,16 @@ def test_weighted_median_scale_is_the_minimum():
 
     best = metrics.l1_point_scale(predicted, true)
     assert all(loss(best) <= loss(best * f) for f in (0.95, 0.99, 0.999, 1.001, 1.01, 1.05))
+
+
+def test_depth_between_pixels_is_exact_on_planes_and_nearest_at_silhouettes():
+    u, v = np.meshgrid(np.arange(8.0), np.arange(6.0))
+    depth = 1 / (0.5 + 0.002 * u - 0.003 * v)  # a plane: its inverse depth is linear in the picture
+    depth[:, 5:] = 9.0
+    depth[5, 0] = 0
+    places = np.array([[2.25, 1.75], [4.4, 1.0], [4.6, 1.0], [0.4, 4.6], [0.6, 4.4], [7.0, 5.0], [-0.4, 0.0]])
+    nearby = [1 / (0.5 + 0.002 * 2.25 - 0.003 * 1.75), depth[1, 4], 9.0, 0.0, depth[4, 1], 9.0, depth[0, 0]]
+    assert depth_between(depth, places) == pytest.approx(nearby, rel=1e-6)
 
 
 def test_sample_grid_is_spread_and_bounded():

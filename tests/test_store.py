@@ -22,9 +22,11 @@ from geoflow.stages.stitch import Stitch
 from geoflow.stages.write import Write
 from geoflow.store.index import read_rows, write_index, write_segments
 from geoflow.store.info import describe, render
+from geoflow.store.layout import blocks
 from geoflow.store.paths import RunPaths, temporary
 from geoflow.store.reader import open_video
 from geoflow.store.run import load_run
+from geoflow.store.schema import DATASETS
 from geoflow.store.verify import verify_store
 from geoflow.store.whole import write_whole
 
@@ -100,6 +102,16 @@ def test_what_was_written_reads_back(truth: Truth, results: Results, stored: Pat
         back = world[inside] @ expected[5, :3, :3].T + expected[5, :3, 3]
         np.testing.assert_allclose(back[:, 2], video.depth[5][inside], rtol=1e-4)
         assert "40 frames 16x12" in repr(video)
+
+
+def test_of_unposed_frames_only_a_rotation_without_a_position_is_kept():
+    poses = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
+    poses[1, :3, 3] = np.nan  # frame 0 is a whole pose that is not valid, 1 turns, 2 is broken, 3 is valid
+    poses[2, 0, 0] = poses[2, 0, 3] = np.nan
+    fields = {"camera.cam_from_world": poses, "camera.valid": np.array([False, False, False, True])}
+    ((_, written),) = blocks(DATASETS["camera/cam_from_world"], fields, 4)
+    assert np.isnan(written[[0, 2]]).all()
+    assert np.array_equal(written[[1, 3]], poses[[1, 3]], equal_nan=True)
 
 
 def test_plain_h5py_reads_the_file(stored: Path):

@@ -103,6 +103,21 @@ DAMAGE = {
 }
 
 
+def only_turns(file: h5py.File) -> None:
+    file["camera/valid"][4] = False
+    file["camera/cam_from_world"][4, :3, 3] = np.nan
+
+
+def test_a_rotation_without_a_position_is_in_order(good: Path, tmp_path: Path):
+    shutil.copy(good, tmp_path / "clip.h5")
+    with h5py.File(tmp_path / "clip.h5", "r+") as file:
+        only_turns(file)
+    assert verify_store(tmp_path / "clip.h5") == []
+    with h5py.File(tmp_path / "clip.h5", "r+") as file:
+        shear(file)
+    assert any("no rotation" in problem for problem in verify_store(tmp_path / "clip.h5"))
+
+
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_found_and_named(name: str, good: Path, tmp_path: Path):
     damage, expected = DAMAGE[name]

@@ -8,13 +8,28 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoflow.evaluate import metrics
+from geoflow.evaluate.correspondence import matches
+from geoflow.evaluate.pixels import depth_between, sample_grid
 from geoflow.evaluate.prediction import Branch
-from geoflow.evaluate.scores import DepthScores
-from geoflow.evaluate.truth import TrueFrame, Truth, matches, sample_grid
+from geoflow.evaluate.scores import NAN, DepthScores
+from geoflow.evaluate.truth import TrueFrame, Truth
 
 # Pixels that the one scale per video is estimated from: per frame, and in all, which bounds memory for long videos.
 _SAMPLES_PER_FRAME = 4096
 _SAMPLES = 2_000_000
+_ERRORS_PER_FRAME = 80_000  # pixels whose errors count; of a larger frame an even sample says the same
+_STATIC_PER_FRAME = 20_000  # points followed into the next frame
+
+Curves = dict[str, np.ndarray]  # (T,) each, NaN where there is nothing to measure
+
+
+@dataclass(frozen=True)
+class DepthFindings:
+    """Scores and curves by branch, the baseline under "constant_plane"."""
+
+    scores: dict[str, DepthScores]
+    curves: dict[str, Curves]
+    scene_depth: float  # the scene's median true depth; NaN when the truth knows none
 
 
 @dataclass
@@ -30,17 +45,19 @@ class _Mean:
 
     @property
     def value(self) -> float:
-        return self.total / self.count if self.count else float("nan")
+        return self.total / self.count if self.count else NAN
 
 
 @dataclass
 class _Tally:
     """What one branch has collected so far."""
 
+    num_frames: int
     ratios: list[np.ndarray] = field(default_factory=list)
     points: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    scale: float = float("nan")
-    point_scale: float = float("nan")
+    scale: float = NAN
+    point_scale: float = NAN
+    filled: _Mean = field(default_factory=_Mean)
     coverage: _Mean = field(default_factory=_Mean)
     abs_rel: _Mean = field(default_factory=_Mean)
     delta1: _Mean = field(default_factory=_Mean)
@@ -48,21 +65,26 @@ class _Tally:
     delta1_per_frame: _Mean = field(default_factory=_Mean)
     point_rel: _Mean = field(default_factory=_Mean)
     point_inliers: _Mean = field(default_factory=_Mean)
-    steps: dict[int, float] = field(default_factory=dict)  # frame a of a pair (a, a + 1) -> median step
-    drifts: list[float] = field(default_factory=list)
+    across_seams: list[float] = field(default_factory=list)
+    curves: Curves = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = ("filled", "coverage", "abs_rel", "scale", "flicker")
+        self.curves = {name: np.full(self.num_frames, np.nan) for name in names}
 
 
 class _ConstantPlane:
     """The baseline that knows nothing: depth 1 everywhere, seen through the true camera."""
 
+    intrinsics = None
+
     def __init__(self, truth: Truth) -> None:
         self._size = truth.size
-        self.intrinsics = None
 
     def depth_at(self, i: int) -> np.ndarray:
         return np.ones(self._size, np.float32)
 
-    def points_at(self, i: int, depth: np.ndarray) -> None:
+    def points_at(self, i: int, depth: np.ndarray, pixels: np.ndarray) -> None:
         return None
 
 
@@ -71,26 +93,29 @@ AnyBranch = Branch | _ConstantPlane
 
 def score_depths(
     branches: Mapping[str, Branch], truth: Truth, num_frames: int, seams: list[tuple[int, int]]
-) -> tuple[dict[str, DepthScores], float]:
-    """Scores per branch, the baseline under "constant_plane"; and the scene's median depth in metres."""
+) -> DepthFindings:
+    """Score every branch; `seams` are the frames [start, stop) that neighbouring segments share."""
     everyone: dict[str, AnyBranch] = {**branches, "constant_plane": _ConstantPlane(truth)}
-    tallies = {name: _Tally() for name in everyone}
+    tallies = {name: _Tally(num_frames) for name in everyone}
     scene_depth = _estimate_scales(everyone, tallies, truth, num_frames)
+    judged, static = (sample_grid(*truth.size, most) for most in (_ERRORS_PER_FRAME, _STATIC_PER_FRAME))
     previous: tuple[TrueFrame, dict[str, np.ndarray]] | None = None
     for i in range(num_frames):
         frame = truth.frame(i)
         depths = {name: branch.depth_at(i) for name, branch in everyone.items()}
         for name, branch in everyone.items():
-            _add_frame(tallies[name], frame, depths[name], branch.points_at(i, depths[name]))
+            points = branch.points_at(i, depths[name], judged)
+            _add_frame(tallies[name], i, frame, depths[name], points, judged)
         if previous is not None:
-            for name, step in _steps(*previous, frame, depths).items():
-                tallies[name].steps[i - 1] = step
+            for name, step in _steps(*previous, frame, depths, static).items():
+                tallies[name].curves["flicker"][i] = step
         previous = frame, depths
-    _add_drifts(everyone, tallies, truth, seams, num_frames)
-    scores = {
-        name: _summary(tally, everyone[name].intrinsics, truth, seams, num_frames) for name, tally in tallies.items()
-    }
-    return scores, scene_depth
+    _cross_seams(everyone, tallies, truth, seams, static)
+    return DepthFindings(
+        {name: _summary(tally, everyone[name].intrinsics, truth, seams) for name, tally in tallies.items()},
+        {name: tally.curves for name, tally in tallies.items()},
+        scene_depth,
+    )
 
 
 def _estimate_scales(
@@ -101,16 +126,15 @@ def _estimate_scales(
     grid, true_depths = sample_grid(*truth.size, most), []
     for i in range(num_frames):
         frame = truth.frame(i)
-        true, true_points = frame.depth.ravel()[grid], frame.points()
+        true, true_points = frame.depth.ravel()[grid], frame.points(grid)
         true_depths.append(true[true > 0])
         for name, branch in everyone.items():
             full = branch.depth_at(i)
-            depth, points = full.ravel()[grid], branch.points_at(i, full)
+            depth, points = full.ravel()[grid], branch.points_at(i, full, grid)
             both = (depth > 0) & (true > 0)
             tallies[name].ratios.append(true[both] / depth[both])
             if points is not None and true_points is not None:
-                pair = (p.reshape(-1, 3)[grid][both] for p in (points, true_points))
-                tallies[name].points.append((next(pair), next(pair)))
+                tallies[name].points.append((points[both], true_points[both]))
     for tally in tallies.values():
         tally.scale = metrics.median(np.concatenate(tally.ratios))
         if tally.points:
@@ -119,18 +143,31 @@ def _estimate_scales(
     return metrics.median(np.concatenate(true_depths))
 
 
-def _add_frame(tally: _Tally, frame: TrueFrame, depth: np.ndarray, points: np.ndarray | None) -> None:
-    both = frame.valid & (depth > 0)
-    tally.coverage.add(both[frame.valid])
-    true, predicted = frame.depth[both], depth[both]
+def _add_frame(
+    tally: _Tally, i: int, frame: TrueFrame, depth: np.ndarray, points: np.ndarray | None, pixels: np.ndarray
+) -> None:
+    """Judge frame i at `pixels` (N,); `points` (N, 3) are its points there."""
+    found = depth > 0
+    tally.filled.add(found)
+    tally.curves["filled"][i] = found.mean()
+    true, predicted = frame.depth.ravel()[pixels], depth.ravel()[pixels]
+    valid = true > 0
+    if not valid.any():
+        return
+    both = valid & (predicted > 0)
+    tally.coverage.add(both[valid])
+    tally.curves["coverage"][i] = both[valid].mean()
+    true, predicted = true[both], predicted[both]
     if not len(true):
         return
-    tally.abs_rel.add(metrics.absolute_relative_errors(tally.scale * predicted, true))
-    tally.delta1.add(metrics.within_delta(tally.scale * predicted, true))
+    errors = metrics.absolute_relative_errors(tally.scale * predicted, true)
     own = metrics.median_ratio(predicted, true)
+    tally.curves["abs_rel"][i], tally.curves["scale"][i] = errors.mean(), own
+    tally.abs_rel.add(errors)
+    tally.delta1.add(metrics.within_delta(tally.scale * predicted, true))
     tally.abs_rel_per_frame.add(metrics.absolute_relative_errors(own * predicted, true))
     tally.delta1_per_frame.add(metrics.within_delta(own * predicted, true))
-    true_points = None if points is None else frame.points()
+    true_points = None if points is None else frame.points(pixels)
     if points is not None and true_points is not None:
         errors = metrics.relative_point_errors(tally.point_scale * points[both], true_points[both])
         tally.point_rel.add(errors)
@@ -138,44 +175,54 @@ def _add_frame(tally: _Tally, frame: TrueFrame, depth: np.ndarray, points: np.nd
 
 
 def _steps(
-    a: TrueFrame, depths_a: Mapping[str, np.ndarray], b: TrueFrame, depths_b: Mapping[str, np.ndarray]
+    a: TrueFrame,
+    depths_a: Mapping[str, np.ndarray],
+    b: TrueFrame,
+    depths_b: Mapping[str, np.ndarray],
+    pixels: np.ndarray,
 ) -> dict[str, float]:
-    """Per branch, the median relative step of static depth from frame a to frame b; branches without any left out."""
-    source, target = matches(a, b)
+    """Per branch, the median relative step of static depth from frame a to frame b; branches without any left out.
+
+    By how much a point's depth should change follows from its place and the poses, and hardly from its true depth: so
+    the noise of measured depth stays out.
+    """
+    source, place, z = matches(a, b, pixels)
     found = {}
     for name, depth_a in depths_a.items():
-        before, after = depth_a.ravel()[source], depths_b[name].ravel()[target]
+        before, after = depth_a.ravel()[source], depth_between(depths_b[name], place)
         both = (before > 0) & (after > 0)
         if both.any():
-            true_before, true_after = a.depth.ravel()[source[both]], b.depth.ravel()[target[both]]
-            found[name] = metrics.median(metrics.relative_step(before[both], after[both], true_before, true_after))
+            true_before = a.depth.ravel()[source[both]]
+            found[name] = metrics.median(metrics.relative_step(before[both], after[both], true_before, z[both]))
     return found
 
 
-def _add_drifts(
+def _cross_seams(
     everyone: Mapping[str, AnyBranch],
     tallies: Mapping[str, _Tally],
     truth: Truth,
     seams: list[tuple[int, int]],
-    num_frames: int,
+    pixels: np.ndarray,
 ) -> None:
+    """Steps from the last frame before each overlap to the first one after it."""
+    last = len(truth.posed) - 1
     for start, stop in seams:
-        a, b = start - 1, min(stop, num_frames - 1)
+        a, b = start - 1, min(stop, last)
         if a < 0 or b <= a:
             continue
         depths = [{name: branch.depth_at(i) for name, branch in everyone.items()} for i in (a, b)]
-        for name, step in _steps(truth.frame(a), depths[0], truth.frame(b), depths[1]).items():
-            tallies[name].drifts.append(step)
+        for name, step in _steps(truth.frame(a), depths[0], truth.frame(b), depths[1], pixels).items():
+            tallies[name].across_seams.append(step)
 
 
-def _summary(
-    tally: _Tally, intrinsics: np.ndarray | None, truth: Truth, seams: list[tuple[int, int]], num_frames: int
-) -> DepthScores:
+def _summary(tally: _Tally, intrinsics: np.ndarray | None, truth: Truth, seams: list[tuple[int, int]]) -> DepthScores:
     # A seam has two edges: where the next segment's frames set in and where the earlier segment's end.
-    edges = {edge - 1 for seam in seams for edge in seam if 0 < edge < num_frames}
-    at_seams = [step for a, step in tally.steps.items() if a in edges]
-    elsewhere = [step for a, step in tally.steps.items() if a not in edges]
+    at_edge = np.isin(np.arange(tally.num_frames), [edge for seam in seams for edge in seam])
+    flicker = tally.curves["flicker"]
+    known = np.isfinite(flicker)
+    at_seams = flicker[known & at_edge]
     return DepthScores(
+        filled=tally.filled.value,
         coverage=tally.coverage.value,
         scale=tally.scale,
         abs_rel=tally.abs_rel.value,
@@ -184,9 +231,10 @@ def _summary(
         delta1_per_frame=tally.delta1_per_frame.value,
         point_rel=tally.point_rel.value,
         point_inliers=tally.point_inliers.value,
-        flicker=metrics.median(np.array(elsewhere)),
-        seam_jump=metrics.median(np.array(at_seams)),
-        seam_jump_worst=max(at_seams, default=float("nan")),
-        seam_drift=metrics.median(np.array(tally.drifts)),
+        flicker=metrics.median(flicker[known & ~at_edge]),
+        seam_jump=metrics.median(at_seams),
+        seam_jump_worst=float(at_seams.max()) if len(at_seams) else NAN,
+        seam_drift=metrics.median(np.array(tally.across_seams)),
+        scale_drift=metrics.scale_drift(tally.curves["scale"]),
         focal_error=metrics.focal_error(intrinsics, truth.intrinsics),
     )

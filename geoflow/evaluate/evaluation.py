@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from geoflow.evaluate import metrics
 from geoflow.evaluate.depth import score_depths
+from geoflow.evaluate.motion import score_motion, true_motion
 from geoflow.evaluate.prediction import Prediction
-from geoflow.evaluate.scores import PoseScores, Scores, TrackScores
+from geoflow.evaluate.scores import Curves, PoseScores, Scores, TrackScores
 from geoflow.evaluate.tracks import score_tracks
 from geoflow.evaluate.trajectory import align_worlds, score_poses
 from geoflow.evaluate.truth import Truth
@@ -28,8 +30,13 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
     with Prediction(store_path) as prediction, load_ground_truth(gt_path) as gt:
         truth = Truth(gt, prediction)
         seams = prediction.seams()
-        depths, scene_depth = score_depths(prediction.branches, truth, prediction.num_frames, seams)
-        poses, identity = _pose_scores(prediction, truth)
+        found = score_depths(prediction.branches, truth, prediction.num_frames, seams)
+        motion = true_motion(truth, found.scene_depth)
+        depths = found.scores
+        if motion in ("still", "rotating"):
+            depths = {name: replace(scores, invented=scores.filled) for name, scores in depths.items()}
+        poses, identity, pose_curves = _pose_scores(prediction, truth)
+        depth_curves = {name: curves for name, curves in found.curves.items() if name != "constant_plane"}
         return Scores(
             video=store_path.stem,
             num_frames=prediction.num_frames,
@@ -39,20 +46,24 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
             constant_plane=depths["constant_plane"],
             poses=poses,
             identity_pose=identity,
-            tracks=_track_scores(prediction, truth, scene_depth),
-            notes=tuple(_notes(prediction, seams, truth, scene_depth)),
+            tracks=_track_scores(prediction, truth, found.scene_depth),
+            motion=score_motion(prediction.array("camera/motion"), motion),
+            curves=Curves(prediction.frame_index, tuple(seams), depth_curves, pose_curves),
+            notes=tuple(_notes(prediction, seams, truth, found.scene_depth)),
         )
 
 
-def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores]:
+def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores, dict[str, np.ndarray]]:
+    """Scores of the camera branch, those of a camera that never moves, and the branch's curves."""
     everyone = np.ones(prediction.num_frames, bool)
     standing = np.broadcast_to(np.eye(4), truth.cam_from_world.shape).copy()
-    identity = score_poses(standing, everyone, truth)
+    identity, _ = score_poses(standing, everyone, truth)
     found = prediction.poses()
     if found is None:
-        return None, identity
+        return None, identity, {}
     focal = metrics.focal_error(prediction.array("camera/intrinsics"), truth.intrinsics)
-    return score_poses(*found, truth, focal), identity
+    scores, curves = score_poses(*found, truth, focal)
+    return scores, identity, curves
 
 
 def _track_scores(prediction: Prediction, truth: Truth, scene_depth: float) -> TrackScores | None:

@@ -70,6 +70,19 @@ def relative_step(
     return np.abs(np.log(predicted_b / predicted_a) - np.log(true_b / true_a))
 
 
+def scale_drift(scales: np.ndarray) -> float:
+    """|log(last / first)| of the medians over the last and the first tenth of the frames' scales (T,), NaN left out.
+
+    >>> round(scale_drift(np.geomspace(1.0, 1.5, 20)), 2)
+    0.38
+    """
+    known = scales[np.isfinite(scales)]
+    if len(known) < 2:
+        return float("nan")
+    tenth = max(1, len(known) // 10)
+    return abs(float(np.log(np.median(known[-tenth:]) / np.median(known[:tenth]))))
+
+
 def focal_error(predicted: np.ndarray | None, true: np.ndarray) -> float:
     """Median over frames of |f / f* - 1|, f being the mean of fx and fy of intrinsics (T, 3, 3), NaN where unknown."""
     if predicted is None:

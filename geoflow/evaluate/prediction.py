@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.geometry.cameras import unproject
+from geoflow.evaluate.pixels import lift
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,16 @@ class Branch:
             keep &= self.mask[i]
         return np.where(keep, depth, np.float32(0))
 
-    def points_at(self, i: int, depth: np.ndarray) -> np.ndarray | None:
-        """Point map of frame i: (H, W, 3) float32 in the camera frame; None when the store cannot tell."""
+    def points_at(self, i: int, depth: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+        """Points (N, 3) float32, camera frame, of pixels with flat numbers (N,) in frame i, whose depth (H, W) it is.
+
+        None when the store cannot tell.
+        """
         if self.points is not None:
-            return self.points[i].astype(np.float32)
+            return self.points[i].reshape(-1, 3)[pixels].astype(np.float32)
         if self.intrinsics is None or not np.isfinite(self.intrinsics[i]).all():
             return None
-        return unproject(depth, self.intrinsics[i])
+        return lift(depth.ravel()[pixels], pixels, depth.shape[1], self.intrinsics[i])
 
 
 class Prediction:
@@ -93,7 +96,10 @@ class Prediction:
         return [(int(starts[b]), int(stops[a])) for a, b in pairwise(order)]
 
     def poses(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """cam_from_world (T, 4, 4) float64 and which frames have one (T,) bool; None without a camera branch."""
+        """cam_from_world (T, 4, 4) float64 and which frames have one (T,) bool; None without a camera branch.
+
+        Other frames hold NaN, but may have a rotation.
+        """
         cam_from_world, valid = self.array("camera/cam_from_world"), self.array("camera/valid")
         if cam_from_world is None:
             return None

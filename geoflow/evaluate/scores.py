@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 NAN = float("nan")
 
 
@@ -14,7 +16,8 @@ NAN = float("nan")
 class DepthScores:
     """One branch's depth. Shares are 0..1; everything not said otherwise is at one scale per video."""
 
-    coverage: float  # share of the truth's pixels with depth
+    filled: float  # share of all pixels with depth
+    coverage: float  # the same of the pixels whose true depth is known
     scale: float  # true / predicted
     abs_rel: float = NAN
     delta1: float = NAN  # share within a factor of 1.25
@@ -26,6 +29,8 @@ class DepthScores:
     seam_jump: float = NAN  # the same at the edges of each seam; equal to the flicker when a seam is invisible
     seam_jump_worst: float = NAN
     seam_drift: float = NAN  # from the last frame before an overlap to the first after it
+    scale_drift: float = NAN  # relative change of the frames' scale from the first tenth of the video to the last
+    invented: float = NAN  # share of pixels with depth where none can be had: the camera never changes its place
     focal_error: float = NAN  # relative
 
 
@@ -34,12 +39,40 @@ class PoseScores:
     """The camera path, after one Sim(3) alignment."""
 
     frames_posed: float  # share of frames
+    frames_oriented: float = NAN  # share of frames with a rotation, be it without a position
     ate_percent: float = NAN  # RMSE in percent of the path's length
     ate_m: float = NAN
     rpe_translation_m: float = NAN  # RMSE over neighbouring frames
     rpe_rotation_deg: float = NAN
+    drift_10_percent: float = NAN  # error over stretches of a tenth of the path, in percent of their length
+    drift_50_percent: float = NAN  # over half of the path
+    rotation_deg: float = NAN  # mean error of the orientations, after one rotation of the world
     path_length_m: float = NAN
     focal_error: float = NAN
+
+
+@dataclass(frozen=True)
+class MotionScores:
+    """What the store says the camera does: shares of frames."""
+
+    unknown: float
+    moving: float
+    still: float
+    rotating: float
+    truth: str | None  # moving, still or rotating; None when the truth does not tell
+    right: float = NAN  # share of frames that agree with the truth
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Figures per frame, (T,) each; NaN where there is nothing to measure."""
+
+    frame: np.ndarray  # the source's number
+    seams: tuple[tuple[int, int], ...]  # frames [start, stop) of the store that neighbouring segments share
+    depth: dict[
+        str, dict[str, np.ndarray]
+    ]  # by branch: filled, coverage, abs_rel, scale, flicker (from the last frame)
+    poses: dict[str, np.ndarray]  # position_percent (of the path), rotation_deg
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,8 @@ class Scores:
     poses: PoseScores | None
     identity_pose: PoseScores  # baseline: the camera never moves
     tracks: TrackScores | None
+    motion: MotionScores | None  # None when the store says nothing
+    curves: Curves
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +111,8 @@ class Scores:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return [_plain(float(f"{x:.5g}")) if value.dtype.kind == "f" else int(x) for x in value]
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -24,6 +24,7 @@ def fixed(unit: str, digits: int = 3) -> _Format:
 
 # Attribute, heading, how to print it, and which way is better.
 DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+    ("filled", "pixels with depth", percent, ""),
     ("coverage", "coverage", percent, "↑"),
     ("abs_rel", "AbsRel", fixed(""), "↓"),
     ("delta1", "δ < 1.25", fixed(""), "↑"),
@@ -34,15 +35,28 @@ DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("flicker", "flicker", lambda v: f"{100 * v:.2f} %", "↓"),
     ("seam_jump", "seam jump", lambda v: f"{100 * v:.2f} %", "↓"),
     ("seam_drift", "seam drift", lambda v: f"{100 * v:.2f} %", "↓"),
+    ("scale_drift", "scale drift", lambda v: f"{100 * v:.2f} %", "↓"),
+    ("invented", "invented depth", percent, "↓"),
     ("focal_error", "focal error", percent, "↓"),
 )
 POSE_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("frames_posed", "frames posed", percent, "↑"),
+    ("frames_oriented", "frames with a rotation", percent, "↑"),
     ("ate_percent", "ATE, of path", fixed(" %", 2), "↓"),
     ("ate_m", "ATE", fixed(" m"), "↓"),
     ("rpe_translation_m", "RPE", fixed(" m", 4), "↓"),
     ("rpe_rotation_deg", "RPE, rotation", fixed("°"), "↓"),
+    ("drift_10_percent", "drift over 1/10 of the path", fixed(" %", 2), "↓"),
+    ("drift_50_percent", "drift over 1/2 of the path", fixed(" %", 2), "↓"),
+    ("rotation_deg", "rotation", fixed("°"), "↓"),
     ("focal_error", "focal error", percent, "↓"),
+)
+MOTION_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+    ("moving", "moving", percent, ""),
+    ("still", "still", percent, ""),
+    ("rotating", "rotating in place", percent, ""),
+    ("unknown", "unknown", percent, ""),
+    ("right", "agrees with the truth", percent, "↑"),
 )
 TRACK_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("tracks", "tracks on static surfaces", lambda v: f"{v:.0f}", ""),
@@ -78,6 +92,10 @@ def render_table(scores: Scores) -> RenderableType:
         tracks = Table(title="tracks", title_justify="left")
         _fill(tracks, TRACK_ROWS, {"tracks": scores.tracks})
         parts.append(tracks)
+    if scores.motion is not None:
+        motion = Table(title=f"what the camera does ({scores.motion.truth or 'unknown'})", title_justify="left")
+        _fill(motion, MOTION_ROWS, {"claimed": scores.motion})
+        parts.append(motion)
     return Group(*parts, *(Text(f"note: {note}", style="dim") for note in scores.notes))
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.evaluate.correspondence import true_world_points
 from geoflow.evaluate.metrics import median
 from geoflow.evaluate.scores import TrackScores
-from geoflow.evaluate.truth import Truth, true_world_points
+from geoflow.evaluate.truth import Truth
 from geoflow.geometry.rigid import Sim3
 
 _BLOCK = 256  # tracks read at a time; bounds memory for long videos

@@ -1,4 +1,4 @@
-"""Camera paths against the truth, through the evo library (Grupp, 2017)."""
+"""Camera paths against the truth, aligned and measured by the evo library (Grupp, 2017)."""
 
 from __future__ import annotations
 
@@ -6,37 +6,50 @@ from dataclasses import replace
 
 import numpy as np
 
+from geoflow.evaluate.motion import rotation_angles
 from geoflow.evaluate.scores import NAN, PoseScores
 from geoflow.evaluate.truth import Truth
 from geoflow.geometry.rigid import Sim3, invert, nearest_rotation
 
+_STRETCHES = (0.1, 0.5)  # of the path, over which drift is measured
+
 
 def score_poses(
-    cam_from_world: np.ndarray, valid: np.ndarray, truth: Truth, focal_error: float = float("nan")
-) -> PoseScores:
-    """ATE and RPE over the frames whose pose is predicted, (T, 4, 4) with (T,) bool, and known to the truth.
+    cam_from_world: np.ndarray, valid: np.ndarray, truth: Truth, focal_error: float = NAN
+) -> tuple[PoseScores, dict[str, np.ndarray]]:
+    """Scores and curves over the frames whose pose is predicted, (T, 4, 4) with (T,) bool, and known to the truth.
 
     ATE is the RMSE of camera centres after the Sim(3) alignment of Umeyama (1991), RPE the RMSE of relative
     motion between neighbouring posed frames at that scale (Sturm et al., IROS 2012). A path whose centres are all
     the same cannot be aligned: it is placed at the mean of the true centres, which is its least-squares fit.
     The path's length is that of the true path from known frame to known frame. ATE in percent of it is left open
-    when the true camera stands still, figures in metres when the truth is not in metres.
+    when the true camera stands still, figures in metres when the truth is not in metres. Where `valid` is False a
+    rotation may stand all the same, as of a camera that only turns: it counts among the orientations.
     """
-    share = float(valid.mean()) if len(valid) else 0.0
     length = _path_length(truth)
     metre = 1.0 if truth.metric else NAN
-    found = PoseScores(frames_posed=share, path_length_m=metre * length, focal_error=focal_error)
+    turned, rotation = _orientations(cam_from_world, truth)
+    found = PoseScores(
+        frames_posed=float(valid.mean()) if len(valid) else 0.0,
+        frames_oriented=float(turned.mean()) if len(turned) else 0.0,
+        rotation_deg=float(np.nanmean(rotation)) if np.isfinite(rotation).any() else NAN,
+        path_length_m=metre * length,
+        focal_error=focal_error,
+    )
+    position = np.full(len(valid), np.nan)
+    curves = {"position_percent": position, "rotation_deg": rotation}
     both = valid & truth.posed
     if both.sum() < 3:
-        return found
-    ate, rpe_translation, rpe_rotation = _evo_errors(invert(cam_from_world[both]), invert(truth.cam_from_world[both]))
-    return replace(
-        found,
-        ate_percent=100 * ate / length if truth.travels else NAN,
-        ate_m=metre * ate,
-        rpe_translation_m=metre * rpe_translation,
-        rpe_rotation_deg=rpe_rotation,
-    )
+        return found, curves
+    true = invert(truth.cam_from_world[both])
+    aligned, errors, rpe_translation, rpe_rotation = _evo_errors(invert(cam_from_world[both]), true)
+    ate = float(np.sqrt(np.mean(errors**2)))
+    found = replace(found, ate_m=metre * ate, rpe_translation_m=metre * rpe_translation, rpe_rotation_deg=rpe_rotation)
+    if not truth.travels:
+        return found, curves
+    position[both] = 100 * errors / length
+    drift = [path_drift(aligned, true, share) for share in _STRETCHES]
+    return replace(found, ate_percent=100 * ate / length, drift_10_percent=drift[0], drift_50_percent=drift[1]), curves
 
 
 def _path_length(truth: Truth) -> float:
@@ -45,7 +58,46 @@ def _path_length(truth: Truth) -> float:
     return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()) if len(centers) > 1 else NAN
 
 
-def _evo_errors(world_from_cam: np.ndarray, true_world_from_cam: np.ndarray) -> tuple[float, float, float]:
+def path_drift(world_from_cam: np.ndarray, true_world_from_cam: np.ndarray, share: float) -> float:
+    """Mean translation error over stretches of the path, in percent of their length; poses (T, 4, 4), at one scale.
+
+    A stretch begins at every frame and is the first that is `share` of the whole path long. This is KITTI's drift
+    (Geiger et al., CVPR 2012) with lengths that suit any path; the errors of its first and last pose add to it.
+    """
+    steps = np.linalg.norm(np.diff(true_world_from_cam[:, :3, 3], axis=0), axis=1)
+    travelled = np.concatenate([[0.0], np.cumsum(steps)])
+    ends = np.searchsorted(travelled, travelled + share * travelled[-1] * (1 - 1e-9))
+    (starts,) = np.nonzero(ends < len(travelled))
+    ends = ends[starts]
+    moved, true = (invert(pose[starts]) @ pose[ends] for pose in (world_from_cam, true_world_from_cam))
+    errors = np.linalg.norm((invert(moved) @ true)[:, :3, 3], axis=1)
+    return float(100 * np.mean(errors / (travelled[ends] - travelled[starts])))
+
+
+def _orientations(cam_from_world: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+    """Which frames have a rotation (T,) bool, and by how many degrees it is wrong (T,), NaN where nobody knows.
+
+    The worlds are brought together by one rotation, the chordal mean of the relative orientations.
+    """
+    rotations = cam_from_world[:, :3, :3]
+    turned, errors = np.isfinite(rotations).all((1, 2)), np.full(len(rotations), np.nan)
+    both = turned & truth.posed
+    if both.any():
+        true_rotations = truth.cam_from_world[both, :3, :3]
+        between = _world_rotation(rotations[both], true_rotations)
+        errors[both] = rotation_angles(true_rotations @ between @ rotations[both].transpose(0, 2, 1))
+    return turned, errors
+
+
+def _world_rotation(cam_from_world: np.ndarray, cam_from_true_world: np.ndarray) -> np.ndarray:
+    """true_world_from_world (3, 3) of rotations (T, 3, 3): the chordal mean (Hartley et al., IJCV 2013)."""
+    return nearest_rotation(np.einsum("tki,tkj->ij", cam_from_true_world, cam_from_world))
+
+
+def _evo_errors(
+    world_from_cam: np.ndarray, true_world_from_cam: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """The aligned poses (T, 4, 4), their distances from the truth (T,), and RPE as translation and degrees."""
     from evo.core import metrics, trajectory
     from evo.core.geometry import GeometryException
 
@@ -61,14 +113,14 @@ def _evo_errors(world_from_cam: np.ndarray, true_world_from_cam: np.ndarray) -> 
         standing[:, :3, 3] = true_world_from_cam[:, :3, 3].mean(0)
         estimate = trajectory.PosePath3D(poses_se3=list(_orthonormal(standing)))
     ape = metrics.APE(metrics.PoseRelation.translation_part)
-    steps = metrics.RPE(metrics.PoseRelation.translation_part, delta=1, delta_unit=metrics.Unit.frames, all_pairs=True)
-    turns = metrics.RPE(
-        metrics.PoseRelation.rotation_angle_deg, delta=1, delta_unit=metrics.Unit.frames, all_pairs=True
+    steps, turns = (
+        metrics.RPE(relation, delta=1, delta_unit=metrics.Unit.frames, all_pairs=True)
+        for relation in (metrics.PoseRelation.translation_part, metrics.PoseRelation.rotation_angle_deg)
     )
     for metric in (ape, steps, turns):
         metric.process_data((truth, estimate))
-    rmse = metrics.StatisticsType.rmse
-    return tuple(float(metric.get_statistic(rmse)) for metric in (ape, steps, turns))  # type: ignore[return-value]
+    rpe = [float(metric.get_statistic(metrics.StatisticsType.rmse)) for metric in (steps, turns)]
+    return np.array(estimate.poses_se3), np.asarray(ape.error), rpe[0], rpe[1]
 
 
 def _orthonormal(poses: np.ndarray) -> np.ndarray:
@@ -82,15 +134,15 @@ def _orthonormal(poses: np.ndarray) -> np.ndarray:
 def align_worlds(cam_from_world: np.ndarray, valid: np.ndarray, truth: Truth) -> Sim3 | None:
     """The similarity true_world_from_world of two camera paths; None when the path cannot fix it.
 
-    The rotation is the chordal mean of the relative orientations (Hartley et al., IJCV 2013); scale and
-    translation then fit the centres by least squares. Orientations fix the rotation far better than the centres
-    of a short hand-held path do: there, a centimetre of noise would tilt a room by degrees.
+    The orientations fix the rotation; scale and translation then fit the centres by least squares. Orientations fix
+    the rotation far better than the centres of a short hand-held path do: there, a centimetre of noise would tilt a
+    room by degrees.
     """
     both = valid & truth.posed
     if both.sum() < 3:
         return None
     pose, true = invert(cam_from_world[both]), invert(truth.cam_from_world[both])
-    rotation = nearest_rotation(np.einsum("tij,tkj->ik", true[:, :3, :3], pose[:, :3, :3]))
+    rotation = _world_rotation(cam_from_world[both, :3, :3], truth.cam_from_world[both, :3, :3])
     centers, true_centers = pose[:, :3, 3] @ rotation.T, true[:, :3, 3]
     a, b = centers - centers.mean(0), true_centers - true_centers.mean(0)
     energy = float((a * a).sum())

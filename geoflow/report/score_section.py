@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from geoflow.errors import StoreError
-from geoflow.evaluate.table import DEPTH_ROWS, POSE_ROWS, TRACK_ROWS, cell
+from geoflow.evaluate.table import DEPTH_ROWS, MOTION_ROWS, POSE_ROWS, TRACK_ROWS, cell
+from geoflow.report.curve_section import curve_section
 from geoflow.report.markup import text
 from geoflow.store.paths import RunPaths
 
@@ -33,7 +34,10 @@ def read_scores(paths: RunPaths) -> dict[str, dict[str, Any]]:
 
 
 def score_section(scores: Mapping[str, Any]) -> str:
-    """Tables of depth, poses and tracks; the best branch of each row stands out, baselines compete with nobody."""
+    """Tables of depth, poses and tracks, and curves over the frames.
+
+    The best branch of each row stands out; baselines compete with nobody.
+    """
     depth = {shown: scores[name] for name, shown in _COLUMNS.items() if scores.get(name)}
     poses = {
         shown: scores[name]
@@ -45,6 +49,10 @@ def score_section(scores: Mapping[str, Any]) -> str:
     parts.append(_table(POSE_ROWS, poses, baseline="identity pose") if poses else "")
     if scores.get("tracks"):
         parts.append(_table(TRACK_ROWS, {"tracks": scores["tracks"]}))
+    if scores.get("motion"):
+        true = scores["motion"].get("truth") or "unknown"
+        parts.append(_table(MOTION_ROWS, {f"camera says it is; in truth {true}": scores["motion"]}))
+    parts.append(curve_section(scores))
     parts += [f'<p class="soft">{text(note)}</p>' for note in scores.get("notes") or ()]
     return "".join(parts)
 

@@ -49,7 +49,8 @@ def wanted(fields: Mapping[str, np.ndarray], options: Mapping[str, bool]) -> lis
 def blocks(row: Dataset, fields: Mapping[str, np.ndarray], count: int) -> Iterator[tuple[Any, np.ndarray]]:
     """What to write where: (selection, array) pairs; dense maps come frame by frame to keep memory low.
 
-    Invalid values are brought to the form that the schema promises: depth 0 with mask False, NaN poses and hands.
+    Invalid values are brought to the form that the schema promises: depth 0 with mask False, NaN poses and hands. Of a
+    camera that only turns, the rotation is kept beside a NaN translation.
     """
     array = fields[row.field]
     if row.layout == FRAME:
@@ -86,5 +87,13 @@ def _rows(row: Dataset, fields: Mapping[str, np.ndarray], array: np.ndarray) -> 
     valid = fields.get(f"{group}.valid")
     if valid is None:
         return array
-    keep = valid[: len(array)].reshape(-1, *[1] * (array.ndim - 1))
-    return np.where(keep, array, np.float32(row.fill))
+    keep = valid[: len(array)]
+    if leaf == "cam_from_world":
+        keep = keep | only_turns(array)
+    return np.where(keep.reshape(-1, *[1] * (array.ndim - 1)), array, np.float32(row.fill))
+
+
+def only_turns(cam_from_world: np.ndarray) -> np.ndarray:
+    """Which poses (T, 4, 4) are a rotation beside a NaN translation: (T,) bool."""
+    turned = np.isfinite(cam_from_world[:, :3, :3]).all((1, 2)) & (cam_from_world[:, 3] == (0, 0, 0, 1)).all(1)
+    return turned & np.isnan(cam_from_world[:, :3, 3]).all(1)

@@ -90,7 +90,8 @@ _ROWS = [
     Dataset("camera/intrinsics", "float32", "T 3 3", "px", "camera.intrinsics", ROWS, "pinhole matrix", fill=_NAN),
     Dataset(
         "camera/cam_from_world", "float32", "T 4 4", "scene", "camera.cam_from_world", ROWS,
-        "maps world points into the camera; NaN where not valid", fill=_NAN,
+        "maps world points into the camera; NaN where not valid, but for the rotation of a camera that only turns",
+        fill=_NAN,
     ),
     Dataset("camera/depth", "float16", "T H W", "scene", "camera.depth", FRAME, "multi-view depth z; 0 where unknown"),
     Dataset("camera/valid", "bool", "T", "", "camera.valid", ROWS, "the frame has a full pose"),

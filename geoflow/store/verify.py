@@ -12,7 +12,7 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.store.index import read_rows
-from geoflow.store.layout import shape_of
+from geoflow.store.layout import only_turns, shape_of
 from geoflow.store.paths import TEMPORARY, RunPaths
 from geoflow.store.run import read_run_json
 from geoflow.store.schema import (
@@ -197,9 +197,10 @@ def _cameras(file: h5py.File) -> Iterator[str]:
     if not np.isfinite(pose[valid]).all():
         yield f"camera/cam_from_world is not finite at a valid frame ({_first(valid & ~np.isfinite(pose).all((1, 2)))})"
         return
-    if not np.isnan(pose[~valid]).all():
-        yield "camera/cam_from_world should be NaN where camera/valid is False"
-    rotation = pose[valid][:, :3, :3].astype(np.float64)
+    turned = ~valid & only_turns(pose)
+    if not np.isnan(pose[~valid & ~turned]).all():
+        yield "camera/cam_from_world should be NaN where camera/valid is False, but for a rotation"
+    rotation = pose[valid | turned][:, :3, :3].astype(np.float64)
     error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2), initial=0)
     if (error > _ORTHONORMAL).any() or (np.linalg.det(rotation) < 0).any():
         yield f"camera/cam_from_world has a matrix that is no rotation (error {error.max():.2g})"

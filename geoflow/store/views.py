@@ -52,7 +52,7 @@ class Lazy:
 
 @dataclass(frozen=True)
 class Cameras:
-    """Cameras of all frames; rows where `valid` is False hold NaN poses."""
+    """Cameras of all frames; where `valid` is False a pose is NaN, but for the rotation of a camera that only turns."""
 
     intrinsics: np.ndarray  # (T, 3, 3) float32 px
     cam_from_world: np.ndarray  # (T, 4, 4) float32, scene units

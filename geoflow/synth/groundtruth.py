@@ -1,6 +1,7 @@
 """The ground-truth file: its layout, written frame by frame and read lazily.
 
-attributes   geoflow_gt = 1, fps, metric (True where it is absent)
+attributes   geoflow_gt = 1, fps, metric (True where it is absent), motion (moving, still or rotating, where it is
+             known though no poses are)
 intrinsics       (T, 3, 3) float32   pixels; NaN where unknown
 cam_from_world   (T, 4, 4) float32   metres (any unit where not metric), OpenCV axes; NaN where unknown
 depth            (T, H, W) float32   z in the same unit at the pixel's centre; 0 where unknown
@@ -49,6 +50,7 @@ class GroundTruth:
     moving: Any  # h5py.Dataset
     tracks: Tracks | None
     metric: bool  # lengths are metres; else the truth is up to one scale
+    motion: str | None  # what the camera does, where that is said; else the poses tell
     _file: Any
 
     @property
@@ -77,7 +79,15 @@ class GroundTruthWriter:
     """
 
     def __init__(
-        self, path: str | Path, *, num_frames: int, height: int, width: int, fps: float, metric: bool = True
+        self,
+        path: str | Path,
+        *,
+        num_frames: int,
+        height: int,
+        width: int,
+        fps: float,
+        metric: bool = True,
+        motion: str | None = None,
     ) -> None:
         import h5py
 
@@ -85,6 +95,8 @@ class GroundTruthWriter:
         self._file.attrs["geoflow_gt"] = SCHEMA
         self._file.attrs["fps"] = fps
         self._file.attrs["metric"] = metric
+        if motion is not None:
+            self._file.attrs["motion"] = motion
         maps = (num_frames, height, width)
         for name, dtype, shape in (
             ("intrinsics", "f4", (num_frames, 3, 3)),
@@ -157,5 +169,6 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
         moving=file["moving"],
         tracks=tracks,
         metric=bool(file.attrs.get("metric", True)),
+        motion=file.attrs.get("motion"),
         _file=file,
     )

@@ -6,7 +6,8 @@ A clip is a folder with
     depth/00000.png ...              16 bit, millimetres, 0 where unknown, seen from the colour camera; may be missing
     gt.npz                           cam_from_world (T, 4, 4) and intrinsics ((T,) 3, 3) in our conventions, time (T) in
                                      seconds; each NaN where unknown. May hold distortion (4, 5, 8 ... numbers in
-                                     OpenCV's order; the frames are then as the camera took them), metric (bool), and
+                                     OpenCV's order; the frames are then as the camera took them), metric (bool; else
+                                     clips with depth are), motion (moving, still or rotating, where no poses tell), and
                                      photos, which marks a collection of pictures that are no video
 """
 
@@ -78,6 +79,7 @@ class Known:
     fps: float | None
     distortion: np.ndarray | None
     metric: bool | None  # None: it is not said
+    motion: str | None  # moving, still or rotating, where that is known though no poses are
     photos: bool
 
     @classmethod
@@ -92,6 +94,7 @@ class Known:
             _rate(time),
             arrays.get("distortion"),
             bool(arrays["metric"]) if "metric" in arrays else None,
+            str(arrays["motion"]) if "motion" in arrays else None,
             bool(arrays.get("photos", False)),
         )
 
@@ -153,8 +156,15 @@ def prepare(clip: Clip, out: Path, *, frames: int | None = None, max_size: int |
     else:
         source.symlink_to((clip.folder / "frames").resolve(), target_is_directory=True)
     metric = clip.has_depth if known.metric is None else known.metric
-    shape = {"num_frames": len(paths), "width": lens.size[0], "height": lens.size[1]}
-    with GroundTruthWriter(truth, **shape, fps=known.fps or FOLDER_FPS, metric=metric) as writer:
+    with GroundTruthWriter(
+        truth,
+        num_frames=len(paths),
+        width=lens.size[0],
+        height=lens.size[1],
+        fps=known.fps or FOLDER_FPS,
+        metric=metric,
+        motion=known.motion,
+    ) as writer:
         for i, path in enumerate(paths):
             if lens.changes:
                 _write(source / f"{i:05d}.png", lens.picture(_read(path)))

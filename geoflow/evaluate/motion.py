@@ -1,0 +1,43 @@
+"""What the camera does, by the truth and by the store: still and merely turning cameras show no depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoflow.evaluate.scores import NAN, MotionScores
+from geoflow.evaluate.truth import Truth
+from geoflow.geometry.rigid import invert
+from geoflow.store.schema import MOTION_NAMES
+
+_STILL_DEG = 1.0  # a camera at rest trembles by less, and so does motion capture
+_NO_PARALLAX = 0.01  # a camera that stays within this share of the scene's depth sees nothing from two sides
+
+
+def true_motion(truth: Truth, scene_depth: float) -> str | None:
+    """moving, still or rotating, over the whole video; None when the truth knows fewer than two poses and says nothing.
+
+    `scene_depth` is the median true depth, NaN where unknown.
+    """
+    if truth.motion is not None:
+        return truth.motion
+    pose = invert(truth.cam_from_world[truth.posed])
+    if len(pose) < 2:
+        return None
+    extent = float(np.linalg.norm(np.ptp(pose[:, :3, 3], axis=0)))
+    if extent > (max(truth.standing, _NO_PARALLAX * scene_depth) if np.isfinite(scene_depth) else truth.standing):
+        return "moving"
+    return "still" if rotation_angles(pose[0, :3, :3].T @ pose[:, :3, :3]).max() < _STILL_DEG else "rotating"
+
+
+def score_motion(claimed: np.ndarray | None, true: str | None) -> MotionScores | None:
+    """Shares of the codes `claimed` (T,) of `camera/motion`; None when the store makes no claim."""
+    if claimed is None or not len(claimed):
+        return None
+    shares = {name: float((claimed == code).mean()) for code, name in enumerate(MOTION_NAMES)}
+    return MotionScores(**shares, truth=true, right=NAN if true is None else shares[true])
+
+
+def rotation_angles(rotation: np.ndarray) -> np.ndarray:
+    """Angles in degrees of rotations (T, 3, 3), exact also where they are tiny."""
+    sine = np.stack([rotation[:, i, j] - rotation[:, j, i] for i, j in ((2, 1), (0, 2), (1, 0))], axis=1)
+    return np.degrees(np.arctan2(np.linalg.norm(sine, axis=1), np.trace(rotation, axis1=1, axis2=2) - 1))
