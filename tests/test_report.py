@@ -13,6 +13,7 @@ from synthetic_store import Flaws, write_run, write_truth
 from geoflow.errors import StoreError
 from geoflow.evaluate import evaluate_store
 from geoflow.report import write_report
+from geoflow.report.curve_figure import curve_figure
 from geoflow.report.figures import path_figure, tracks_figure
 from geoflow.report.pictures import GREY, colour_depth, data_uri, inverse_range
 from geoflow.report.score_section import score_section
@@ -103,6 +104,45 @@ def test_scores_are_shown_and_what_is_missing_is_a_dash(report, clip, tmp_path):
     assert f"{scores['geometry']['abs_rel']:.3f}" in page and f"{scores['tracks']['error_percent']:.2f} %" in page
     assert "—" in page and "nan" not in re.sub(r'"data:[^"]*"|[\w]+name', "", page).lower()
     tags_of(page)
+
+
+def test_scores_of_every_frame_are_drawn(report, clip, tmp_path):
+    write_truth(tmp_path / "gt.h5", clip)
+    write_run(tmp_path / "first", {"clip": (clip, Flaws(depth_gain={0: 1.2}, segments=((0, 5), (3, 8))))}, {})
+    scores = evaluate_store(RunPaths(tmp_path / "first").video("clip"), tmp_path / "gt.h5").to_dict()
+    page = report(scores={HOSTILE: scores})
+    tags_of(page)
+    # AbsRel, coverage, scale and change of three branches; position and rotation of the camera.
+    assert page.count('class="curve curve-') == 4 * 3 + 2
+    assert page.count('class="lane" x=') == 6 and "two segments share" in page
+    assert "pixels with depth</text>" not in page  # coverage says it
+    write_truth(tmp_path / "gt.h5", clip, deep=(), posed=())
+    scores = evaluate_store(RunPaths(tmp_path / "first").video("clip"), tmp_path / "gt.h5").to_dict()
+    page = score_section(scores)
+    assert page.count('class="curve curve-') == 3 and "pixels with depth</text>" in page
+    assert "curve" not in score_section({key: value for key, value in scores.items() if key != "curves"})
+
+
+def test_a_curve_has_gaps_where_nothing_was_measured():
+    """Frames 10 to 14 are 52 to 510 px; values 0 to 2 are 158 px up to 44."""
+    frames, line = np.arange(10, 15), np.array([0, 1, np.nan, 2.0, np.nan])
+    figure = curve_figure("AbsRel", frames, {"camera": line}, unit=" %")
+    assert re.findall(r'points="([^"]*)"', figure) == ["52.0,158.0 166.5,101.0", "395.5,44.0 395.5,44.0"]
+    assert "2 %" in figure and "frame 10" in figure and "frame 14" in figure and "nan" not in figure
+    clipped = curve_figure("AbsRel", frames, {"camera": line}, top=1.0)
+    assert "395.5,44.0" in clipped and "166.5,44.0" in clipped
+    assert curve_figure("AbsRel", frames, {"camera": np.full(5, np.nan)}) == ""
+    assert curve_figure("AbsRel", frames, {}) == ""
+
+
+def test_a_long_curve_is_thinned_by_means():
+    line = np.zeros(4000)
+    line[1000:1010] = np.nan
+    line[2000:2005] = 1.0
+    (first, second) = re.findall(r'points="([^"]*)"', curve_figure("x", np.arange(4000), {"camera": line}))
+    assert len(first.split()) == 100 and len(second.split()) == 299
+    heights = [float(point.split(",")[1]) for point in second.split()]
+    assert min(heights) == 44 and heights.count(158.0) == 298  # the mean of that bin, 0.5, is the highest
 
 
 def test_only_a_visible_winner_stands_out():

@@ -46,7 +46,8 @@ def curve_figure(
     frames (T,) are numbers of the source; lines (T,) are values by branch, NaN where there is none. `seams`, frames
     [start, stop) of the T, are drawn as bands, and what is further than `top` from 0 at the edge.
     """
-    known = [line[np.isfinite(line)] for line in lines.values()]
+    drawn = {name: _thinned(line) for name, line in lines.items()}
+    known = [line[np.isfinite(line)] for line in drawn.values()]
     values = np.concatenate([np.zeros(0), *known])
     if not len(values):
         return ""
@@ -57,9 +58,9 @@ def curve_figure(
     axes = _Axes(first, float(max(frames[-1], first + 1)), low, high if high > low else 1.0)
     parts = [_band(axes, frames, *seam) for seam in seams] + [_scale(axes, unit)]
     x = float(_LEFT)
-    for name, line in lines.items():
+    for name, line in drawn.items():
         k = _COLOURS.get(name, len(_COLOURS))
-        parts.append(_line(axes, *_thinned(frames, line), k))
+        parts.append(_line(axes, frames[:: _stride(len(frames))], line, k))
         if len(lines) > 1:
             parts.append(f'<text class="curve-name curve-name-{k}" x="{x:.0f}" y="36">{text(name)}</text>')
         x += 14 + 7.2 * len(name)
@@ -89,14 +90,17 @@ def _scale(axes: _Axes, unit: str) -> str:
     return "".join(parts)
 
 
-def _thinned(frames: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stride(count: int) -> int:
+    return max(1, -(-count // _MOST_POINTS))
+
+
+def _thinned(line: np.ndarray) -> np.ndarray:
     """At most 400 points: means of neighbours, NaN where all of them are."""
-    size = -(-len(line) // _MOST_POINTS)
-    starts = np.arange(0, len(line), size)
+    starts = np.arange(0, len(line), _stride(len(line)))
     known = np.isfinite(line)
     count = np.add.reduceat(known, starts, dtype=int)
     total = np.add.reduceat(np.where(known, line, 0.0), starts)
-    return frames[starts], np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _line(axes: _Axes, frames: np.ndarray, line: np.ndarray, k: int) -> str:
