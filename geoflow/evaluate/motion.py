@@ -10,7 +10,7 @@ from geoflow.geometry.rigid import invert
 from geoflow.store.schema import MOTION_NAMES
 
 _STILL_DEG = 1.0  # a camera at rest trembles by less, and so does motion capture
-_NO_PARALLAX = 0.01  # a camera that stays within this share of the scene's depth sees nothing from two sides
+_NO_PARALLAX = 0.01  # a camera that stays within this share of the scene's median depth sees nothing from two sides
 
 
 def true_motion(truth: Truth, scene_depth: float) -> str | None:
@@ -24,7 +24,7 @@ def true_motion(truth: Truth, scene_depth: float) -> str | None:
     if len(pose) < 2:
         return None
     extent = float(np.linalg.norm(np.ptp(pose[:, :3, 3], axis=0)))
-    if extent > (max(truth.standing, _NO_PARALLAX * scene_depth) if np.isfinite(scene_depth) else truth.standing):
+    if extent > (_NO_PARALLAX * scene_depth if np.isfinite(scene_depth) else truth.standing):
         return "moving"
     return "still" if rotation_angles(pose[0, :3, :3].T @ pose[:, :3, :3]).max() < _STILL_DEG else "rotating"
 
