@@ -26,6 +26,13 @@ class Chains:
     height: int
     width: int
 
+    def part(self, start: int, stop: int) -> Chains:
+        """The points seen in frames [start, stop) there, with their keyframes, the first and the last frame."""
+        uv = self.uv[start:stop]
+        seen = np.isfinite(uv[..., 0]).any(0)
+        keyframes = {0, len(uv) - 1, *(t - start for t in self.keyframes if start <= t < stop)}
+        return Chains(uv[:, seen], sorted(keyframes), self.height, self.width)
+
     def shared(self, i: int, j: int) -> np.ndarray:
         """Indices of the points seen in both frames."""
         return np.flatnonzero(np.isfinite(self.uv[i, :, 0]) & np.isfinite(self.uv[j, :, 0]))

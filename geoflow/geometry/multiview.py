@@ -45,6 +45,7 @@ def multiview_depth(
     valid: np.ndarray,
     xyz: np.ndarray,
     *,
+    radial: float = 0.0,
     masks: np.ndarray | None = None,
     width: int = 320,
     sources: int = 4,
@@ -54,6 +55,7 @@ def multiview_depth(
     Args:
         rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
         xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
+        radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
         masks: (T, H, W) bool, True where to give no depth.
         width: px, working width. sources: how many other frames each frame is compared with.
 
@@ -63,8 +65,9 @@ def multiview_depth(
     scale = min(1.0, width / full_w)
     size = (round(full_w * scale), round(full_h * scale))
     k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
+    lens = Lens(k, radial, size)
     views = {
-        int(t): _view(rgb[t], cam_from_world[t], size, None if masks is None else masks[t])
+        int(t): _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t])
         for t in np.flatnonzero(valid)
     }
     points = xyz[np.isfinite(xyz[:, 0])]
@@ -81,19 +84,43 @@ def multiview_depth(
     checked = {t: cross_check(t, small, views, linked[t], k) for t in views}
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, values in checked.items():
-        depth[t] = upsample(values, rgb[t])
+        depth[t] = upsample(lens.distort(values), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
 
 
-def _view(rgb: np.ndarray, pose: np.ndarray, size: tuple[int, int], mask: np.ndarray | None) -> View:
+class Lens:
+    """One coefficient of radial distortion, at working size; with 0 pictures pass unchanged."""
+
+    def __init__(self, intrinsics: np.ndarray, radial: float, size: tuple[int, int]) -> None:
+        self.size = size
+        self._straight = self._bent = None
+        if radial:
+            bend = np.array([radial, 0, 0, 0, 0])
+            k = np.asarray(intrinsics, np.float64)
+            self._bent = cv2.initUndistortRectifyMap(k, bend, None, k, size, cv2.CV_32FC1)
+            uv = pixel_grid(size[1], size[0]).reshape(-1, 1, 2)
+            straight = cv2.undistortPoints(uv, k, bend, P=k).reshape(size[1], size[0], 2)
+            self._straight = straight[..., 0], straight[..., 1]
+
+    def undistort(self, picture: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+        """A picture (h, w) as a pinhole camera would have seen it."""
+        return picture if self._bent is None else cv2.remap(picture, *self._bent, interpolation)
+
+    def distort(self, depth: np.ndarray) -> np.ndarray:
+        """A depth map (h, w) of the pinhole camera at the pixels of the real one."""
+        return depth if self._straight is None else cv2.remap(depth, *self._straight, cv2.INTER_NEAREST)
+
+
+def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> View:
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    if gray.shape != size[::-1]:
-        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+    if gray.shape != lens.size[::-1]:
+        gray = cv2.resize(gray, lens.size, interpolation=cv2.INTER_AREA)
     if mask is not None:
-        mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return View(gray, pose.astype(np.float64), mask)
+        mask = cv2.resize(mask.astype(np.uint8), lens.size, interpolation=cv2.INTER_NEAREST)
+        mask = lens.undistort(mask, cv2.INTER_NEAREST) > 0
+    return View(lens.undistort(gray), pose.astype(np.float64), mask)
 
 
 def choose_pairs(

@@ -1,4 +1,4 @@
-"""Structure from motion of one segment: keyframes through COLMAP, the frames between them by their tracked points.
+"""Structure from motion: keyframes through COLMAP, the frames between them by their tracked points.
 
 COLMAP puts the centre of the top-left pixel at (0.5, 0.5), we at (0, 0): half a pixel is added on the way in and
 taken off on the way out, here and nowhere else.
@@ -16,22 +16,28 @@ import numpy as np
 
 from geoflow.geometry.motion import Chains
 from geoflow.geometry.rigid import Sim3, invert
-from geoflow.geometry.wide_matches import wide_matches
+from geoflow.geometry.wide_matches import choose_pairs, wide_matches
 
 _SEED = 7
 _MIN_MATCHES = 30
 _MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are a few tenths of a pixel off
-_FOCAL_RANGE = (0.3, 4.0)  # image widths; beyond it the self-calibration has run away
-MEDIAN_DEPTH = 2.0  # a segment's world is scaled to this median depth, well inside float16's range
+_MIN_ANGLE_DEG = 1.0  # between the rays of a point
+_MANY = 40  # keyframes
+_FOCAL_START = 0.8  # of the longer side: 64 degrees of view, about a phone's video
+_FOCAL_RANGE = (0.3, 3.0)  # of the longer side; beyond it the self-calibration has run away
+_MAX_RADIAL = 0.3  # |k1|; lenses of cameras that take video bend less
+_LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise, and left out
+MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Cameras and sparse points of a segment; the world is the first posed camera's frame."""
+    """Cameras and sparse points in one world: the first posed camera's frame."""
 
-    intrinsics: np.ndarray  # (3, 3) float32
+    intrinsics: np.ndarray  # (3, 3) float32, of the camera without its distortion
+    radial: float  # k1: a point at distance r from the axis (z = 1) is seen at r (1 + k1 r^2)
     cam_from_world: np.ndarray  # (T, 4, 4) float64; NaN where unknown
     valid: np.ndarray  # (T,) bool
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
@@ -46,39 +52,45 @@ def reconstruct(
     known_intrinsics: np.ndarray | None = None,
     masks: Sequence[np.ndarray] | None = None,
     threads: int = 1,
-) -> Structure | None:
-    """Recover cameras and sparse points of a segment, or None when no trustworthy structure comes out.
+) -> list[Structure]:
+    """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
 
-    Tracked points alone and global mapping (Pan et al. 2024) come first; where frames are missing or the fit is
-    poor, SIFT matches are added and incremental mapping is tried too, and the better of the two is taken.
+    Tracked points hold neighbouring frames together, SIFT matches those further apart and places seen again. Returns
+    the structures that can be trusted, the one of most frames first: more than one where the pictures fall into
+    parts that share no view (a cut), none where nothing came out.
 
     Args:
         chains: followed points; grays: the same T frames, (H, W) uint8 each.
-        known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length be found.
+        known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length, and one coefficient of
+            radial distortion where the pictures show it, be found.
         masks: (H, W) bool per frame, True where to take no features from.
-        threads: CPU threads COLMAP may use.
+        threads: CPU threads COLMAP may use; with one, the same input gives the same bits.
     """
+    import pycolmap
+
+    pycolmap.logging.minloglevel = 3
+    pycolmap.set_random_seed(_SEED)
+    keys = chains.keyframes
     keypoints, matches = _tracked_matches(chains)
-    best = _attempt(chains, keypoints, matches, known_intrinsics, "global", threads)
-    if best is None or not best.valid.all() or best.error_px > 0.4 + chains.width / 4000:
-        keys = chains.keyframes
-        masks_there = None if masks is None else [masks[t] for t in keys]
-        _append(keypoints, matches, *wide_matches([grays[t] for t in keys], masks_there))
-        second = _attempt(chains, keypoints, matches, known_intrinsics, "incremental", threads)
-        best = max((s for s in (best, second) if s is not None), key=_quality, default=None)
-    if best is None or best.valid.mean() < 0.5 or best.angle_deg < 1.0 or _explained(best, chains) < 0.3:
-        return None
-    return _normalised(best, chains)
+    _append(
+        keypoints, matches, *wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
+    )
+    free = known_intrinsics is None
+    with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
+        database = Path(folder) / "database.db"
+        _write_database(database, chains, keypoints, matches, known_intrinsics)
+        _verify(database, chains, threads)
+        models = _map(database, Path(folder), free, len(keys) > _MANY, threads)
+        found = [_read_model(_polished(model, free, threads), chains) for model in models]
+    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
+    return [_normalised(s, chains) for s in sorted(trusted, key=lambda s: -int(s.valid.sum()))]
 
 
 def _explained(structure: Structure, chains: Chains) -> float:
-    """Share of the points seen in three keyframes or more that were triangulated."""
-    often = np.isfinite(chains.uv[chains.keyframes, :, 0]).sum(0) >= 3
+    """Share of the points seen in three posed keyframes or more that were triangulated."""
+    posed = [t for t in chains.keyframes if structure.valid[t]]
+    often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
     return float(np.isfinite(structure.xyz[often, 0]).mean()) if often.any() else 0.0
-
-
-def _quality(structure: Structure) -> tuple[float, float]:
-    return round(float(structure.valid.mean()), 1), -structure.error_px
 
 
 def _ids(chains: Chains, t: int) -> np.ndarray:
@@ -89,11 +101,10 @@ def _tracked_matches(chains: Chains) -> tuple[list[np.ndarray], Matches]:
     """Keypoints (N, 2) of every keyframe, row by row its chained points, and matches by shared identity."""
     ids = [_ids(chains, t) for t in chains.keyframes]
     matches: Matches = {}
-    for a in range(len(ids)):
-        for b in range(a + 1, len(ids)):
-            _, rows_a, rows_b = np.intersect1d(ids[a], ids[b], assume_unique=True, return_indices=True)
-            if len(rows_a) >= _MIN_MATCHES:
-                matches[a, b] = np.stack([rows_a, rows_b], 1)
+    for a, b in choose_pairs(len(ids)):
+        _, rows_a, rows_b = np.intersect1d(ids[a], ids[b], assume_unique=True, return_indices=True)
+        if len(rows_a) >= _MIN_MATCHES:
+            matches[a, b] = np.stack([rows_a, rows_b], 1)
     return [chains.uv[t, who] for t, who in zip(chains.keyframes, ids)], matches
 
 
@@ -107,35 +118,13 @@ def _append(keypoints: list[np.ndarray], matches: Matches, uv: list[np.ndarray],
         matches[a, b] = np.concatenate([matches[a, b], rows]) if (a, b) in matches else rows
 
 
-def _attempt(
-    chains: Chains,
-    keypoints: list[np.ndarray],
-    matches: Matches,
-    known_intrinsics: np.ndarray | None,
-    mapper: str,
-    threads: int,
-) -> Structure | None:
-    import pycolmap
-
-    pycolmap.logging.minloglevel = 3
-    pycolmap.set_random_seed(_SEED)
-    with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
-        database = Path(folder) / "database.db"
-        _write_database(database, chains, keypoints, matches, known_intrinsics)
-        _verify(database, chains, threads)
-        models = _map(database, Path(folder), mapper, known_intrinsics is None, threads)
-        if not models:
-            return None
-        return _read_model(max(models.values(), key=lambda m: m.num_reg_images()), chains)
-
-
 def _camera(chains: Chains, known_intrinsics: np.ndarray | None) -> Any:
     import pycolmap
 
     size = {"width": chains.width, "height": chains.height}
-    if known_intrinsics is None:  # 58 degrees of view to start from, about a phone's video
-        params = [0.9 * chains.width, chains.width / 2, chains.height / 2]
-        return pycolmap.Camera(model="SIMPLE_PINHOLE", params=params, **size)
+    if known_intrinsics is None:
+        params = [_FOCAL_START * max(chains.width, chains.height), chains.width / 2, chains.height / 2, 0.0]
+        return pycolmap.Camera(model="SIMPLE_RADIAL", params=params, **size)
     k = np.asarray(known_intrinsics, float)
     params = [k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5]
     return pycolmap.Camera(model="PINHOLE", params=params, has_prior_focal_length=True, **size)
@@ -194,24 +183,61 @@ def _verify(path: Path, chains: Chains, threads: int) -> None:
                 database.update_two_view_geometry(a + 1, b + 1, geometry)
 
 
-def _map(path: Path, folder: Path, mapper: str, refine_focal: bool, threads: int) -> dict[int, Any]:
+def _map(path: Path, folder: Path, free: bool, many: bool, threads: int) -> list[Any]:
+    """COLMAP's models, the largest first. Long ones are refined shortly on the way: `_polished` does it thoroughly."""
     import pycolmap
 
-    out = folder / mapper
+    out = folder / "models"
     out.mkdir()
-    if mapper == "global":
-        if refine_focal:
-            pycolmap.calibrate_view_graph(path, pycolmap.ViewGraphCalibrationOptions(random_seed=_SEED))
-        whole = pycolmap.GlobalPipelineOptions(num_threads=threads, random_seed=_SEED)
-        whole.mapper.bundle_adjustment.refine_focal_length = refine_focal
-        return pycolmap.global_mapping(path, folder, out, whole)
     step = pycolmap.IncrementalPipelineOptions(num_threads=threads, random_seed=_SEED, extract_colors=False)
-    step.multiple_models = False
     step.min_model_size = 3
-    step.mapper.init_min_tri_angle = 4.0  # hand-held clips rarely give the 16 degrees asked of photo collections
+    step.max_num_models = 4
+    if many:
+        step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.5
+        step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
+        step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3
+    step.ba_refine_focal_length = step.mapper.abs_pose_refine_focal_length = free
+    step.ba_refine_extra_params = step.mapper.abs_pose_refine_extra_params = False  # few frames do not tell it
+    step.mapper.min_focal_length_ratio, step.mapper.max_focal_length_ratio = _FOCAL_RANGE
+    # Hand-held clips rarely give the angles and the numbers of matches asked of photo collections.
+    step.mapper.init_min_tri_angle = 4.0
+    step.mapper.init_min_num_inliers = 50
+    step.mapper.abs_pose_min_num_inliers, step.mapper.abs_pose_min_inlier_ratio = 15, 0.15
+    step.mapper.filter_min_tri_angle = step.triangulation.min_angle = _MIN_ANGLE_DEG
     step.mapper.filter_max_reproj_error = _MAX_ERROR_PX
-    step.ba_refine_focal_length = step.mapper.abs_pose_refine_focal_length = refine_focal
-    return pycolmap.incremental_mapping(path, folder, out, step)
+    models = pycolmap.incremental_mapping(path, folder, out, step)
+    return sorted(models.values(), key=lambda model: -model.num_reg_images())
+
+
+def _polished(model: Any, free: bool, threads: int) -> Any:
+    """Bundle adjustment until it settles: first of a camera without distortion, then with it where there is any."""
+    _adjust(model, focal=free, radial=False, threads=threads)
+    camera = next(iter(model.cameras.values()))
+    if not free:
+        return model
+    straight = camera.focal_length
+    _adjust(model, focal=True, radial=True, threads=threads)
+    camera = next(iter(model.cameras.values()))
+    radius = 0.5 * np.hypot(camera.width, camera.height) / camera.focal_length
+    bend = abs(camera.params[3]) * radius**2
+    if bend < _LEAST_BEND or abs(camera.params[3]) > _MAX_RADIAL:
+        camera.params = [straight, camera.params[1], camera.params[2], 0.0]
+        _adjust(model, focal=True, radial=False, threads=threads)
+    return model
+
+
+def _adjust(model: Any, *, focal: bool, radial: bool, threads: int) -> None:
+    import pycolmap
+
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_focal_length, options.refine_extra_params, options.refine_principal_point = focal, radial, False
+    options.print_summary = False
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
+    options.ceres.solver_options.num_threads = threads
+    options.ceres.solver_options.max_num_iterations = 100
+    options.ceres.solver_options.function_tolerance = 1e-5
+    pycolmap.bundle_adjustment(model, options)
+    pycolmap.ObservationManager(model).filter_all_points3D(_MAX_ERROR_PX, _MIN_ANGLE_DEG)
 
 
 def _read_model(model: Any, chains: Chains) -> Structure | None:
@@ -219,7 +245,8 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     camera = next(iter(model.cameras.values()))
     intrinsics = np.array(camera.calibration_matrix())
     intrinsics[:2, 2] -= 0.5
-    if not _FOCAL_RANGE[0] * chains.width < intrinsics[0, 0] < _FOCAL_RANGE[1] * chains.width:
+    low, high = (ratio * max(chains.height, chains.width) for ratio in _FOCAL_RANGE)
+    if not low < intrinsics[0, 0] < high:
         return None
     poses = np.full((len(chains.uv), 4, 4), np.nan)
     for image in model.images.values():
@@ -237,8 +264,16 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
         pose = _resect(chains.uv[t], xyz, camera)
         if pose is not None:
             poses[t] = pose
-    valid = np.isfinite(poses[:, 0, 0])
-    return Structure(intrinsics.astype(np.float32), poses, valid, xyz, model.compute_mean_reprojection_error(), angle)
+    radial = float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
+    return Structure(
+        intrinsics.astype(np.float32),
+        radial,
+        poses,
+        np.isfinite(poses[:, 0, 0]),
+        xyz,
+        model.compute_mean_reprojection_error(),
+        angle,
+    )
 
 
 def _matrix(rigid: Any) -> np.ndarray:
@@ -281,7 +316,7 @@ def _normalised(structure: Structure, chains: Chains) -> Structure:
     """Put the world into the first posed camera's frame and scale it to a median point depth of MEDIAN_DEPTH."""
     poses, xyz = structure.cam_from_world, structure.xyz
     depths = []
-    for t in chains.keyframes:
+    for t in (t for t in chains.keyframes if structure.valid[t]):
         seen = np.isfinite(chains.uv[t, :, 0]) & np.isfinite(xyz[:, 0])
         depths.append(xyz[seen] @ poses[t, 2, :3] + poses[t, 2, 3])
     together = np.concatenate(depths)
