@@ -14,8 +14,10 @@ from synthetic_store import Flaws, write_store, write_truth
 
 from geoflow.errors import InputError
 from geoflow.evaluate import evaluate_store, metrics, render_table
+from geoflow.evaluate.correspondence import matches
 from geoflow.evaluate.pixels import depth_between, sample_grid
 from geoflow.evaluate.trajectory import path_drift
+from geoflow.evaluate.truth import TrueFrame
 from geoflow.synth import render
 
 HALF = 2.0**-11  # relative rounding of float16, the store's depth
@@ -136,6 +138,13 @@ def test_a_still_camera_has_no_path_to_measure_by(tmp_path):
     assert any("does not travel" in note for note in scores.notes)
 
 
+def test_steps_at_seams_are_no_flicker(score):
+    """Four of the seven steps are at seams, and 10 percent high."""
+    segments = ((0, 3), (2, 5), (4, 8))
+    found = score(segments=segments, depth_gain={2: 1.1, 4: 1.1}).geometry
+    assert found.flicker < 2 * HALF and found.seam_jump == pytest.approx(np.log(1.1), abs=3 * HALF)
+
+
 def test_a_scale_that_drifts_shows_between_the_ends_only(score):
     """Eight frames: a tenth is one frame."""
     drifting = score(depth_gain={i: 1.02**i for i in range(8)}).geometry
@@ -247,6 +256,22 @@ def test_weighted_median_scale_is_the_minimum():
 
     best = metrics.l1_point_scale(predicted, true)
     assert all(loss(best) <= loss(best * f) for f in (0.95, 0.99, 0.999, 1.001, 1.01, 1.05))
+
+
+def test_only_static_surfaces_seen_in_both_frames_match():
+    """A wall at 2 m, seen by a camera that then stands one pixel further right."""
+    k, moved = np.array([[10, 0, 3.5], [0, 10, 2.5], [0, 0, 1.0]]), np.eye(4)
+    moved[0, 3] = -0.2
+    depth, still = np.full((6, 8), 2.0, np.float32), np.zeros((6, 8), bool)
+    hidden, moves_here, moves_there = depth.copy(), still.copy(), still.copy()
+    hidden[1, 1] = 1.0  # an occluder, where the point of (1, 2) should be
+    moves_here[2, 2] = moves_there[3, 1] = True
+    a, b = TrueFrame(depth, moves_here, k, np.eye(4)), TrueFrame(hidden, moves_there, k, moved)
+    source, uv, z = matches(a, b, np.array([8 * 1 + 2, 8 * 2 + 2, 8 * 3 + 2, 8 * 4 + 2, 8 * 4 + 0]))
+    assert source.tolist() == [8 * 4 + 2]  # the last one has left the picture
+    assert uv == pytest.approx(np.array([[1.0, 4.0]])) and z == pytest.approx([2.0])
+    for unknown in (TrueFrame(depth, still, k, np.full((4, 4), np.nan)), TrueFrame(depth, still, np.nan * k, moved)):
+        assert not len(matches(a, unknown, source)[0]) and not len(matches(unknown, b, source)[0])
 
 
 def test_depth_between_pixels_is_exact_on_planes_and_nearest_at_silhouettes():

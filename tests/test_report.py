@@ -116,6 +116,7 @@ def test_scores_of_every_frame_are_drawn(report, clip, tmp_path):
     assert page.count('class="curve curve-') == 4 * 3 + 2
     assert page.count('class="lane" x=') == 6 and "two segments share" in page
     assert "pixels with depth</text>" not in page  # coverage says it
+    assert ">-15 %<" in page  # the scale of the frame that is 20 percent long
     write_truth(tmp_path / "gt.h5", clip, deep=(), posed=())
     scores = evaluate_store(RunPaths(tmp_path / "first").video("clip"), tmp_path / "gt.h5").to_dict()
     page = score_section(scores)
