@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.geometry.motion import Chains
-from geoflow.geometry.rigid import Sim3, invert
+from geoflow.geometry.rigid import Sim3, invert, umeyama
 from geoflow.geometry.wide_matches import choose_pairs, wide_matches
 
 _SEED = 7
@@ -27,6 +27,7 @@ _FOCAL_START = 0.8  # of the longer side: 64 degrees of view, about a phone's vi
 _FOCAL_RANGE = (0.3, 3.0)  # of the longer side; beyond it the self-calibration has run away
 _MAX_RADIAL = 0.3  # |k1|; lenses of cameras that take video bend less
 _LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise, and left out
+_MAX_JOIN_GAP = 0.05  # median distance of points that two structures share, relative to their spread
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
@@ -83,7 +84,40 @@ def reconstruct(
         models = _map(database, Path(folder), free, len(keys) > _MANY, threads)
         found = [_read_model(_polished(model, free, threads), chains) for model in models]
     trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
-    return [_normalised(s, chains) for s in sorted(trusted, key=lambda s: -int(s.valid.sum()))]
+    return [_normalised(s, chains) for s in _joined(trusted)]
+
+
+def _joined(structures: list[Structure]) -> list[Structure]:
+    """Put structures that share points into one world, the larger one's; the one of most frames first."""
+    whole: list[Structure] = []
+    for part in sorted(structures, key=lambda s: -int(s.valid.sum())):
+        for k, other in enumerate(whole):
+            if (world := _shared_world(part.xyz, other.xyz)) is not None:
+                poses, xyz = world.apply_to_cameras(part.cam_from_world), world.apply(part.xyz)
+                whole[k] = replace(
+                    other,
+                    cam_from_world=np.where(other.valid[:, None, None], other.cam_from_world, poses),
+                    valid=other.valid | part.valid,
+                    xyz=np.where(np.isfinite(other.xyz), other.xyz, xyz),
+                )
+                break
+        else:
+            whole.append(part)
+    return sorted(whole, key=lambda s: -int(s.valid.sum()))
+
+
+def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
+    """The similarity that takes points to where another structure has them, (M, 3) each with NaN where unknown; None
+    when too few are in both, or they do not agree."""
+    rows = np.flatnonzero(np.isfinite(source[:, 0]) & np.isfinite(target[:, 0]))
+    for _ in range(5):
+        if len(rows) < _MIN_MATCHES:
+            return None
+        world = umeyama(source[rows], target[rows])
+        off = np.linalg.norm(world.apply(source[rows]) - target[rows], axis=1)
+        rows = rows[off <= 2.5 * np.median(off)]
+    spread = np.linalg.norm(target[rows] - np.median(target[rows], axis=0), axis=1)
+    return world if np.median(off) < _MAX_JOIN_GAP * np.median(spread) else None
 
 
 def _explained(structure: Structure, chains: Chains) -> float:
@@ -193,6 +227,7 @@ def _map(path: Path, folder: Path, free: bool, many: bool, threads: int) -> list
     step.min_model_size = 3
     step.max_num_models = 4
     if many:
+        step.mapper.filter_min_tri_angle = step.triangulation.min_angle = _MIN_ANGLE_DEG
         step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.5
         step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
         step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3
@@ -203,7 +238,6 @@ def _map(path: Path, folder: Path, free: bool, many: bool, threads: int) -> list
     step.mapper.init_min_tri_angle = 4.0
     step.mapper.init_min_num_inliers = 50
     step.mapper.abs_pose_min_num_inliers, step.mapper.abs_pose_min_inlier_ratio = 15, 0.15
-    step.mapper.filter_min_tri_angle = step.triangulation.min_angle = _MIN_ANGLE_DEG
     step.mapper.filter_max_reproj_error = _MAX_ERROR_PX
     models = pycolmap.incremental_mapping(path, folder, out, step)
     return sorted(models.values(), key=lambda model: -model.num_reg_images())
