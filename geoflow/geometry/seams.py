@@ -19,7 +19,8 @@ GEOMETRY = ("geometry.points", "geometry.mask", "geometry.intrinsics")
 CAMERA = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
 TRACKS = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")
 HANDS = tuple(name for name in FIELDS if name.startswith("hands."))
-FADED = (*GEOMETRY, *CAMERA, *HANDS)  # everything with a row per frame that depends on the segment
+VIEW = "frames.view"
+FADED = (VIEW, *GEOMETRY, *CAMERA, *HANDS)  # everything with a row per frame that depends on the segment
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def fade(held: Fields, moved: Fields, shared: int) -> Fields:
     for name in ("geometry.intrinsics", "camera.intrinsics"):
         if name in now:
             faded[name] = _fade_intrinsics(held[name], now[name], weight)
+    if VIEW in now:  # a segment's first frame knows no frame before it, its last one none after
+        faded[VIEW] = np.where(weight >= 0.5, now[VIEW], held[VIEW])
     if "camera.valid" in now:
         faded |= _fade_cameras(held, now, weight)
     for side in ("left", "right"):

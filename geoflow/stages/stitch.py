@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _HELD = "held."  # prefix of the fields kept back, in the state
 _PASSED = ("prior.points", "prior.mask", "prior.intrinsics")
-_JOINED = tuple(name for name in FIELDS if name.startswith(("geometry.", "camera.", "tracks.", "hands.")))
+_JOINED = tuple(
+    name for name in FIELDS if name.startswith(("frames.view", "geometry.", "camera.", "tracks.", "hands."))
+)
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
