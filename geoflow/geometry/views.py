@@ -29,7 +29,7 @@ def classify_views(frames: Sequence[np.ndarray]) -> np.ndarray:
     >>> classify_views(np.full((2, 24, 32, 3), 90, np.uint8)).tolist()
     [2, 2]
     """
-    grays = [_small(frame) for frame in frames]
+    grays = [_small(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in frames]
     points = [_corners(gray) for gray in grays]
     bare = np.array([len(p) < _LEAST_POINTS for p in points])
     thumbs = [_thumbnail(gray) for gray in grays]
@@ -43,10 +43,15 @@ def classify_views(frames: Sequence[np.ndarray]) -> np.ndarray:
     return code
 
 
-def _small(frame: np.ndarray) -> np.ndarray:
-    scale = min(1.0, _WIDTH / max(frame.shape[:2]))
-    size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
-    return cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+def is_bare(gray: np.ndarray) -> bool:
+    """Whether an image (H, W) uint8 holds too little texture for anything in it to be followed."""
+    return len(_corners(_small(gray))) < _LEAST_POINTS
+
+
+def _small(gray: np.ndarray) -> np.ndarray:
+    scale = min(1.0, _WIDTH / max(gray.shape))
+    size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
 
 def _thumbnail(gray: np.ndarray) -> np.ndarray:
