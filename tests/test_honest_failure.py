@@ -179,8 +179,8 @@ def test_few_frames_claim_what_is_true_or_nothing(count: int, known: bool, tmp_p
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="a picture nearly filled by people who each go their own way is taken for a scene: structure.py trusts a "
-    "model of a fifth of the picture, two_view.py pairs whose matches happen to lie along the epipolar lines",
+    reason="two_view.py: in a picture nearly filled by people going their own ways, it believes pairs whose matches "
+    "happen to lie along the epipolar lines, and geometry follows it",
 )
 def test_a_crowd_is_not_taken_for_the_scene(tmp_path: Path) -> None:
     film = hard_clips.crowd(8)
