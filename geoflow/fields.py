@@ -55,6 +55,9 @@ _ROWS = [
     Field("frames.rgb", "uint8", "T H W 3", "", "colour, RGB"),
     Field("frames.index", "int64", "T", "", "source frame number"),
     Field("frames.time", "float64", "T", "s", "true time since the start of the source"),
+    Field(
+        "frames.view", "uint8", "T", "code", "0 as usual, 1 first frame of another view (a cut), 2 too bare to follow"
+    ),
     Field("frames.mask", "bool", "T H W", "", "True where the user's mask marks things that move or must be ignored"),
     Field("prior.points", "float16", "T H W 3", "free scale per frame", "point map, camera frame; 0 where invalid"),
     Field("prior.mask", "bool", "T H W", "", "where prior.points holds"),
@@ -79,6 +82,7 @@ _ROWS = [
 
 FIELDS: dict[str, Field] = {row.name: row for row in _ROWS}
 
+VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 
 

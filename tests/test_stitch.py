@@ -8,9 +8,9 @@ from segment_fields import HEIGHT, WIDTH, Truth, fields_of, make_truth, video_wo
 
 from geoflow import fields as field_table
 from geoflow.errors import StageError
-from geoflow.fields import MOTION_STILL
+from geoflow.fields import MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
 from geoflow.geometry import alignment
-from geoflow.geometry.rigid import Sim3
+from geoflow.geometry.rigid import Sim3, only_turns
 from geoflow.segments import Segment
 from geoflow.stages.stitch import Stitch
 
@@ -185,6 +185,137 @@ def test_a_gap_in_which_the_camera_moved_is_not_bridged():
     assert np.isnan(results[3]["stitch.scale"]).all()
     assert not joined(results, "camera.depth")[after:].any()  # its scale cannot be known
     assert not joined(results, "geometry.mask")[after:].any()
+
+
+def uneven_depth(segment: Segment, fields: Fields) -> None:
+    """Depth that is 4 % too long or too short in the frames a segment shares: its ratio misleads, as noise does."""
+    depth = fields["camera.depth"].astype(np.float32)
+    if segment.overlap_before:
+        depth[: segment.overlap_before] *= 1.04
+    if segment.overlap_after:
+        depth[-segment.overlap_after :] *= 0.96
+    fields["camera.depth"] = depth.astype(np.float16)
+
+
+def test_segments_of_one_world_are_joined_by_their_cameras_alone():
+    truth = make_truth()
+    results = run(truth, uneven_depth)
+    scales = joined(results, "stitch.scale") * [world.scale for world in truth.worlds]
+    np.testing.assert_allclose(scales, scales[0], rtol=1e-5)  # float32; by depth it would be 8 % a seam
+    first = truth.cam_from_world[0]
+    world = Sim3(scales[0], first[:3, :3], scales[0] * first[:3, 3])
+    poses = world.apply_to_cameras(truth.cam_from_world)
+    found = joined(results, "camera.cam_from_world")
+    np.testing.assert_allclose(found, poses, atol=1e-5 * np.ptp(poses[:, :3, 3], axis=0).max())
+
+
+def test_cameras_estimated_twice_are_joined_by_depth():
+    truth, rng = make_truth(), np.random.default_rng(5)
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        poses = fields["camera.cam_from_world"].copy()
+        step = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1).mean()
+        poses[:, :3, 3] += rng.normal(0, 0.03 * step, (len(poses), 3))
+        fields["camera.cam_from_world"] = poses
+
+    scales = joined(run(truth, edit), "stitch.scale") * [world.scale for world in truth.worlds]
+    np.testing.assert_allclose(scales, scales[0], rtol=4 * HALF)  # as exact as depth, not as the centres
+
+
+def test_what_makes_two_worlds_one():
+    truth = make_truth()
+    poses, world = truth.cam_from_world[:8], Sim3(0.4, truth.cam_from_world[3, :3, :3], np.array([5.0, -2, 1]))
+    source = world.apply_to_cameras(poses).astype(np.float32)
+    found = alignment.same_world(poses, source)
+    assert found is not None
+    assert found.scale == pytest.approx(1 / 0.4, rel=1e-5)
+    np.testing.assert_allclose(found.apply_to_cameras(source.astype(float)), poses, atol=1e-5)
+    straight = poses.copy()  # centres on a line leave a turn about it open: the orientations tell it
+    straight[:, :3, 3] = -np.einsum("nij,j->ni", straight[:, :3, :3], [1.0, 0, 0]) * np.arange(8)[:, None]
+    line = alignment.same_world(straight, world.apply_to_cameras(straight))
+    assert line is not None and line.scale == pytest.approx(1 / 0.4)
+    assert alignment.same_world(poses[:2], source[:2]) is None
+    still = np.repeat(poses[:1], 8, axis=0)
+    assert alignment.same_world(still, world.apply_to_cameras(still)) is None
+    other = source.copy()
+    other[4, :3, 3] += 0.01 * np.linalg.norm(np.ptp(source[:, :3, 3], axis=0))
+    assert alignment.same_world(poses, other) is None
+
+
+def turning_edit(truth: Truth, kinds: str) -> Edit:
+    """Per segment `m`: it moves, as made; `r`: only its turns are known, from its first frame; `-`: nothing is."""
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        kind = kinds[segment.index]
+        if kind == "m":
+            return
+        poses = np.full((len(segment), 4, 4), np.nan, np.float32)
+        if kind == "r":
+            turns = truth.cam_from_world[segment.start : segment.stop, :3, :3]
+            poses[:, :3, :3] = turns @ turns[0].T
+            poses[:, 3] = 0, 0, 0, 1
+        fields["camera.cam_from_world"] = poses
+        fields["camera.valid"] = np.zeros(len(segment), bool)
+        fields["camera.depth"] = np.zeros_like(fields["camera.depth"])
+        fields["geometry.mask"] = np.zeros_like(fields["geometry.mask"])
+        code = MOTION_ROTATING if kind == "r" else MOTION_UNKNOWN
+        fields["camera.motion"] = np.full(len(segment), code, np.uint8)
+
+    return edit
+
+
+def orientations(truth: Truth, results: list[Fields]) -> np.ndarray:
+    """Frames (T,) bool with a rotation, all of which must be the true one, counted from the first frame's."""
+    poses = joined(results, "camera.cam_from_world")
+    known = np.isfinite(poses[:, :3, :3]).all((1, 2))
+    true = truth.cam_from_world[:, :3, :3] @ truth.cam_from_world[known.argmax(), :3, :3].T
+    np.testing.assert_allclose(poses[known, :3, :3], true[known], atol=1e-5)
+    valid = joined(results, "camera.valid")
+    assert np.array_equal(known & ~valid, only_turns(poses))
+    assert np.isfinite(poses[valid]).all()
+    return known
+
+
+@pytest.mark.parametrize("kinds", ["rrrr", "rrmm", "mmrr", "rmrm", "mrrm"])
+def test_turns_are_told_in_one_frame_throughout(kinds):
+    truth = make_truth()
+    results = run(truth, turning_edit(truth, kinds))
+    assert orientations(truth, results).all()
+    valid = joined(results, "camera.valid")
+    posed = {frame for s in truth.segments if kinds[s.index] == "m" for frame in range(s.start, s.stop)}
+    if kinds in ("rrmm", "mmrr"):
+        assert set(np.flatnonzero(valid)) == posed
+    elif "m" in kinds:  # where it has turned in between, nothing tells how far it is from where it was
+        first = next(s for s in truth.segments if kinds[s.index] == "m")
+        assert np.array_equal(np.flatnonzero(valid), range(first.start, first.stop))
+    else:
+        assert not valid.any()
+
+
+def test_the_world_has_its_origin_at_the_first_pose_and_its_axes_from_the_first_turn():
+    truth = make_truth()
+    found = joined(run(truth, turning_edit(truth, "rrmm")), "camera.cam_from_world")
+    origin = truth.segments[2].start
+    np.testing.assert_allclose(found[0, :3, :3], np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(found[origin, :3, 3], 0, atol=1e-5)
+    scale = 2.0 / np.median(truth.depth[origin : truth.segments[2].stop])
+    true = truth.cam_from_world
+    center = -true[origin, :3, :3].T @ true[origin, :3, 3]
+    world = Sim3(scale, true[0, :3, :3], -scale * true[0, :3, :3] @ center)
+    moved = world.apply_to_cameras(true[origin:])
+    np.testing.assert_allclose(found[origin:], moved, atol=4 * HALF * np.abs(moved[:, :3, 3]).max())
+
+
+def test_turns_after_a_gap_are_left_out_and_poses_are_not():
+    truth = make_truth()
+    known = orientations(truth, run(truth, turning_edit(truth, "mr-r")))
+    after = truth.segments[1].stop
+    assert known[:after].all() and not known[after:].any()
+    results = run(truth, turning_edit(truth, "r-mm"))
+    valid = joined(results, "camera.valid")
+    origin = truth.segments[2].start
+    assert valid[origin:].all()  # poses are worth more than turns: they found the world
+    np.testing.assert_allclose(joined(results, "camera.cam_from_world")[origin], np.eye(4), atol=1e-6)
 
 
 def test_the_first_posed_segment_founds_the_world():

@@ -10,6 +10,8 @@ from geoflow.geometry.rigid import Sim3, invert, nearest_rotation
 MIN_PIXELS = 50  # a median ratio of fewer pixels is too easily one object's
 _MAX_SAMPLES = 200_000  # enough for a median; more only costs time
 _MAX_SPREAD_DEG = 10.0  # relative rotations of frames of one rigid move agree far better than this
+_SAME_WORLD = 1e-3  # of the spread of the centres: cameras of one reconstruction, told twice, differ by rounding only
+_LEAST_SPREAD = 1e-4  # of the distance from the origin: float32 keeps 1e-7 of that, which is then 1e-3 of the spread
 _SAME_SURFACE = 0.2  # relative gap above which two depths of a pixel are different surfaces
 
 
@@ -81,6 +83,44 @@ def center_scale(target: np.ndarray, source: np.ndarray) -> float | None:
     return scale if np.median(np.abs(ratio - scale)) <= 0.25 * scale else None
 
 
+def same_world(target: np.ndarray, source: np.ndarray) -> Sim3 | None:
+    """The similarity between two worlds that hold the same cameras almost exactly; None where they do not.
+
+    target, source: (N, 4, 4) cam_from_world of the same frames. Rotation: chordal mean of the relative rotations, so
+    that a straight path will do; scale and translation: least squares over the centres. None with fewer than three
+    frames, when the centres move by no more than rounding, or fit each other worse than to a thousandth of their
+    spread: they are then two estimates of the cameras, not one.
+    """
+    if len(target) < 3:
+        return None
+    target, source = target.astype(np.float64), source.astype(np.float64)
+    rotation = common_turn(target[:, :3, :3], source[:, :3, :3])
+    if rotation is None:
+        return None
+    centers = invert(target)[:, :3, 3]
+    turned = invert(source)[:, :3, 3] @ rotation.T
+    a, b = centers - centers.mean(0), turned - turned.mean(0)
+    spread_a, spread_b = (float(np.sqrt((x * x).sum(1).mean())) for x in (a, b))
+    for spread, where in ((spread_a, centers), (spread_b, turned)):
+        if not spread > _LEAST_SPREAD * np.linalg.norm(where, axis=1).max():
+            return None
+    scale = float((a * b).sum() / (b * b).sum())
+    if scale <= 0 or not np.sqrt(((a - scale * b) ** 2).sum(1).max()) <= _SAME_WORLD * spread_a:
+        return None
+    return Sim3(scale, rotation, centers.mean(0) - scale * turned.mean(0))
+
+
+def common_turn(target: np.ndarray, source: np.ndarray) -> np.ndarray | None:
+    """The rotation (3, 3) target_world_from_source_world that orientations of the same frames share.
+
+    target, source: (N, 3, 3) cam_from_world. None without a frame, or when the frames contradict each other.
+    """
+    if len(target) == 0:
+        return None
+    rotation, spread_deg = mean_rotation(np.swapaxes(target, -1, -2).astype(np.float64) @ source.astype(np.float64))
+    return rotation if spread_deg <= _MAX_SPREAD_DEG else None
+
+
 def connect(target: np.ndarray, source: np.ndarray, scale: float) -> Sim3 | None:
     """The similarity of known scale that takes the source world to the target world.
 
@@ -88,13 +128,10 @@ def connect(target: np.ndarray, source: np.ndarray, scale: float) -> Sim3 | None
     are `scale` times larger in the target. Rotation: chordal mean of the relative rotations; translation:
     median over the camera centres. None when the frames contradict each other.
     """
-    if len(target) == 0:
+    rotation = common_turn(target[:, :3, :3], source[:, :3, :3])
+    if rotation is None:
         return None
     target, source = target.astype(np.float64), source.astype(np.float64)
-    relative = np.swapaxes(target[:, :3, :3], -1, -2) @ source[:, :3, :3]
-    rotation, spread_deg = mean_rotation(relative)
-    if spread_deg > _MAX_SPREAD_DEG:
-        return None
     centers_target, centers_source = invert(target)[:, :3, 3], invert(source)[:, :3, 3]
     translation = np.median(centers_target - scale * centers_source @ rotation.T, axis=0)
     return Sim3(scale, rotation, translation)
@@ -112,7 +149,7 @@ def fade_weights(count: int) -> np.ndarray:
 def blend_poses(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Between two sets of rigid poses (N, 4, 4) cam_from_world: slerp of rotation, straight line of the centre.
 
-    weight (N,) is that of `after`.
+    weight (N,) is that of `after`. A translation that is NaN on either side stays NaN.
     """
     w = weight.astype(np.float64)[:, None]
     start, end = (Rotation.from_matrix(poses[:, :3, :3].astype(np.float64)) for poses in (before, after))

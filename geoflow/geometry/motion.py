@@ -11,9 +11,11 @@ from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_
 from geoflow.geometry.cameras import pinhole
 from geoflow.geometry.klt import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
+from geoflow.geometry.views import is_bare
 
 _MIN_SHARED = 25  # points two frames must share before anything is concluded from them
 _SLOW_GAP = 20  # frames (or a quarter of a shorter segment) after which less motion makes a keyframe
+_LEAST_TO_TURN = 3  # frames: with a focal length to its liking, a turn explains most pairs of views
 _FOCALS = np.geomspace(0.45, 2.5, 24)  # tried focal lengths in image widths: 96 to 23 degrees of view
 
 
@@ -71,7 +73,7 @@ def chain_points(
         enough = moved > keyframe_motion * width * (0.25 if slow else 1)
         if enough or len(points) < alive_then * 2 / 3 or t in (0, len(grays) - 1):
             room = max_points - len(points)
-            if room > 0:
+            if room > 0 and not is_bare(gray):  # its corners would be the sensor's noise
                 ignore = None if masks is None else masks[t]
                 new = corners(gray, room, spacing, keep_off=points, ignore=ignore)
                 ids = np.concatenate([ids, count + np.arange(len(new))])
@@ -110,7 +112,7 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
 
     Still: in every frame half of the points lie within a pixel of where they first were. Rotating: one rotation per
     frame pair (and one shared focal length) explains the displacements of widely separated frames to about the
-    precision of the tracks, so no depth can be had from them. Unknown: too few points survive to say.
+    precision of the tracks, so no depth can be had from them. Unknown: too few points or frames to say.
     """
     guess = pinhole(0.9 * chains.width, chains.height, chains.width) if known_intrinsics is None else known_intrinsics
     if len(chains.uv) < 2 or chains.uv.shape[1] < _MIN_SHARED:
@@ -118,7 +120,7 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
     if _is_still(chains):
         return Motion(MOTION_STILL, guess, None)
     pairs = _wide_pairs(chains)
-    if not pairs:
+    if not pairs or (known_intrinsics is None and len(chains.uv) < _LEAST_TO_TURN):
         return Motion(MOTION_UNKNOWN, guess, None)
     focals = _FOCALS * chains.width
     candidates = [guess]

@@ -22,6 +22,12 @@ def apply(transform: np.ndarray, xyz: np.ndarray) -> np.ndarray:
     return xyz @ transform[:3, :3].T + transform[:3, 3]
 
 
+def only_turns(cam_from_world: np.ndarray) -> np.ndarray:
+    """Which poses (T, 4, 4) are a rotation beside a NaN translation: (T,) bool."""
+    turned = np.isfinite(cam_from_world[:, :3, :3]).all((1, 2)) & (cam_from_world[:, 3] == (0, 0, 0, 1)).all(1)
+    return turned & np.isnan(cam_from_world[:, :3, 3]).all(1)
+
+
 def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
     """The rotation closest to a (3, 3) matrix in the Frobenius norm (Arun et al. 1987)."""
     u, _, vt = np.linalg.svd(matrix)

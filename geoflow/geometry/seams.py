@@ -11,7 +11,7 @@ import numpy as np
 
 from geoflow.fields import FIELDS
 from geoflow.geometry import alignment
-from geoflow.geometry.rigid import Sim3
+from geoflow.geometry.rigid import Sim3, only_turns
 
 Fields = dict[str, np.ndarray]
 
@@ -19,7 +19,8 @@ GEOMETRY = ("geometry.points", "geometry.mask", "geometry.intrinsics")
 CAMERA = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
 TRACKS = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")
 HANDS = tuple(name for name in FIELDS if name.startswith("hands."))
-FADED = (*GEOMETRY, *CAMERA, *HANDS)  # everything with a row per frame that depends on the segment
+VIEW = "frames.view"
+FADED = (VIEW, *GEOMETRY, *CAMERA, *HANDS)  # everything with a row per frame that depends on the segment
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Join:
     camera_scale: float | None
     geometry_scale: float | None
     world: Sim3 | None  # the segment's camera world to the video's world
+    turn: np.ndarray | None = None  # (3, 3) the rotation of `world`; also known where that is not
 
 
 def depth_of(fields: Fields) -> np.ndarray | None:
@@ -36,6 +38,11 @@ def depth_of(fields: Fields) -> np.ndarray | None:
     if "geometry.points" not in fields or "geometry.mask" not in fields:
         return None
     return np.where(fields["geometry.mask"], fields["geometry.points"][..., 2], np.float16(0))
+
+
+def oriented(fields: Fields) -> np.ndarray:
+    """Frames (T,) bool of which at least the orientation is known: posed, or a rotation beside a NaN translation."""
+    return fields["camera.valid"] | only_turns(fields["camera.cam_from_world"])
 
 
 def complete(held: Fields, shared: int, fields: Fields, num_frames: int) -> tuple[Fields, Fields]:
@@ -61,7 +68,7 @@ def move(fields: Fields, join: Join, *, known_scale: bool) -> Fields:
     moved = {name: fields[name] for name in (*FADED, *TRACKS) if name in fields}
     moved |= _move_maps(moved, join)
     if "camera.cam_from_world" in moved:
-        moved |= _move_cameras(moved, join.world)
+        moved |= _move_cameras(moved, join)
     if "tracks.xyz" in moved:
         moved |= _move_tracks(moved, join.world)
     factor = join.camera_scale
@@ -105,12 +112,17 @@ def _move_maps(fields: Fields, join: Join) -> Fields:
     return moved
 
 
-def _move_cameras(fields: Fields, world: Sim3 | None) -> Fields:
-    valid = fields["camera.valid"]
-    poses = np.full(fields["camera.cam_from_world"].shape, np.nan, np.float32)
-    if world is None:
+def _move_cameras(fields: Fields, join: Join) -> Fields:
+    """Full poses where the world is known; of the others their orientations, where those are known."""
+    valid, before = fields["camera.valid"], fields["camera.cam_from_world"]
+    poses = np.full(before.shape, np.nan, np.float32)
+    if join.turn is not None:
+        turned = oriented(fields)
+        poses[turned, :3, :3] = before[turned, :3, :3].astype(np.float64) @ join.turn.T
+        poses[turned, 3] = 0, 0, 0, 1
+    if join.world is None:
         return {"camera.cam_from_world": poses, "camera.valid": np.zeros_like(valid)}
-    poses[valid] = world.apply_to_cameras(fields["camera.cam_from_world"][valid].astype(np.float64))
+    poses[valid] = join.world.apply_to_cameras(before[valid].astype(np.float64))
     return {"camera.cam_from_world": poses}
 
 
@@ -150,6 +162,8 @@ def fade(held: Fields, moved: Fields, shared: int) -> Fields:
     for name in ("geometry.intrinsics", "camera.intrinsics"):
         if name in now:
             faded[name] = _fade_intrinsics(held[name], now[name], weight)
+    if VIEW in now:  # a segment's first frame knows no frame before it, its last one none after
+        faded[VIEW] = np.where(weight >= 0.5, now[VIEW], held[VIEW])
     if "camera.valid" in now:
         faded |= _fade_cameras(held, now, weight)
     for side in ("left", "right"):
@@ -173,13 +187,15 @@ def _fade_intrinsics(before: np.ndarray, after: np.ndarray, weight: np.ndarray) 
 
 
 def _fade_cameras(held: Fields, now: Fields, weight: np.ndarray) -> Fields:
-    first, second = held["camera.valid"], now["camera.valid"]
-    both = first & second
+    """A full pose wins over an orientation alone; two of a kind are mixed."""
     before, after = held["camera.cam_from_world"], now["camera.cam_from_world"]
-    poses = np.where(first[:, None, None], before, after)
-    if both.any():
-        poses[both] = alignment.blend_poses(before[both], after[both], weight[both])
-    faded: Fields = {"camera.cam_from_world": poses, "camera.valid": first | second}
+    kind_before, kind_after = (f["camera.valid"] * 1 + oriented(f) for f in (held, now))  # 2, 1, or 0 for neither
+    poses = np.where((kind_before > kind_after)[:, None, None], before, after)
+    alike = (kind_before == kind_after) & (kind_before > 0)
+    if alike.any():
+        poses[alike] = alignment.blend_poses(before[alike], after[alike], weight[alike])
+    valid = held["camera.valid"] | now["camera.valid"]
+    faded: Fields = {"camera.cam_from_world": poses, "camera.valid": valid}
     if "camera.motion" in now:
         code, next_code = held["camera.motion"], now["camera.motion"]
         faded["camera.motion"] = np.where((code == 0) | ((next_code != 0) & (weight >= 0.5)), next_code, code)

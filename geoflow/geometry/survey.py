@@ -18,9 +18,11 @@ from geoflow.geometry.epipolar import (
     refine_motion,
 )
 from geoflow.geometry.flow import flow_error, quick_flow
+from geoflow.geometry.views import is_bare
 
 GAPS = (2, 4, 8, 12, 16, 24, 32)  # frames between the views of a pair
 ANCHOR_EVERY = 10  # a pair of every gap starts at each of these frames
+LEAST_TO_VOTE = 6  # frames: so few views fit a wrong focal length with a wrong relief as well
 FOCAL_VOTE = 8.0  # what one pair's robust cost (0..1) counts against the prior on the focal length
 GRID_POINTS = 400  # matches per pair the fits are made on
 FLOW_ERROR_PX = 1.0
@@ -84,7 +86,7 @@ class Surveyor:
         matches = self._match()
         if not len(matches.first):
             return Survey(focal, nothing, nothing)
-        if intrinsics is None:
+        if intrinsics is None and count >= LEAST_TO_VOTE:
             focal = vote_focal(matches, center, self.long_side, self.unit)
         share = matches.weight.mean(1)
         parallax = median_parallax(matches, focal, center) / self.unit
@@ -96,9 +98,13 @@ class Surveyor:
         uv = pixel_grid(self.height, self.width)[grid].reshape(-1, 2).astype(np.float64)
         rows = []
         count = len(self.grays)
+        bare = [is_bare(gray) for gray in self.grays]  # flow would follow the noise
         for gap in (gap for gap in GAPS if gap < count):
             anchors = np.unique(np.linspace(0, count - 1 - gap, 1 + -(-(count - gap) // ANCHOR_EVERY)).astype(int))
             for a in anchors:
+                if bare[a] or bare[a + gap]:
+                    rows.append((a, gap, uv, uv, np.zeros(len(uv))))
+                    continue
                 forward = quick_flow(self.grays[a], self.grays[a + gap])
                 error = flow_error(forward, quick_flow(self.grays[a + gap], self.grays[a]))[grid].ravel()
                 good = error < FLOW_ERROR_PX

@@ -52,7 +52,8 @@ def _facts(video: Video, row: Mapping[str, Any]) -> str:
         if segment.get("status") == "incomplete"
     ]
     warning = "".join(f'<p class="warn">Incomplete, {text(line)}</p>' for line in incomplete)
-    return f'<p class="soft">{text(video.source)}</p><p class="soft">{text(" · ".join(facts))}</p>{warning}'
+    remarks = "".join(f'<p class="warn">{text(line)}</p>' for line in video.remarks)
+    return f'<p class="soft">{text(video.source)}</p><p class="soft">{text(" · ".join(facts))}</p>{warning}{remarks}'
 
 
 def _rgb(video: Video, i: int) -> np.ndarray | None:

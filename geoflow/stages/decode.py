@@ -10,12 +10,13 @@ from geoflow.stage import Fields, Stage, param
 
 
 class Decode(Stage):
-    """Reads a segment's frames from the source, upright and at the processed size."""
+    """Reads a segment's frames from the source, upright and at the processed size, and marks cuts and bare views."""
 
     slot = "decode"
     inputs = ("video.index", "video.pts", "video.time")
-    outputs = ("frames.rgb", "frames.index", "frames.time")
+    outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
     optional_outputs = ("frames.mask",)  # where the user gave masks
+    version = "2"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -32,14 +33,18 @@ class Decode(Stage):
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Fields of frames [segment.start, segment.stop). Raises InputError that names file and frame."""
+        from geoflow.geometry.views import classify_views
+
         part = slice(segment.start, segment.stop)
         index = fields["video.index"]
+        rgb = self._reader.read_frames(
+            segment.video, index, fields["video.pts"], segment.start, segment.stop, threads=self.threads
+        )
         out: Fields = {
-            "frames.rgb": self._reader.read_frames(
-                segment.video, index, fields["video.pts"], segment.start, segment.stop, threads=self.threads
-            ),
+            "frames.rgb": rgb,
             "frames.index": index[part].copy(),
             "frames.time": fields["video.time"][part].copy(),
+            "frames.view": classify_views(rgb),
         }
         if segment.video.masks is not None:
             out["frames.mask"] = self._reader.read_masks(segment.video, index, segment.start, segment.stop)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _HELD = "held."  # prefix of the fields kept back, in the state
 _PASSED = ("prior.points", "prior.mask", "prior.intrinsics")
-_JOINED = tuple(name for name in FIELDS if name.startswith(("geometry.", "camera.", "tracks.", "hands.")))
+_JOINED = tuple(
+    name for name in FIELDS if name.startswith(("frames.view", "geometry.", "camera.", "tracks.", "hands."))
+)
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
@@ -27,11 +29,13 @@ class Stitch(Stage):
 
     The frames that a segment shares with the next one are kept back until that one has come, so what is
     returned are the frames up to where the next segment starts. Tracks stay whole. The prior passes unchanged:
-    it has a scale of its own in every frame.
+    it has a scale of its own in every frame. Segments whose cameras come in one and the same world are joined by
+    them, exactly; others by what they say of the depth of the frames they share.
 
     What cannot be known is not made up. A segment whose camera has no valid frame in common with what came
-    before gets `camera.valid` False, unless the camera stood still in between; one whose depth shares no pixel
-    with what came before is masked out, and its `stitch.scale` is NaN.
+    before gets `camera.valid` False, unless the camera stood still in between; of orientations, which a camera that
+    only turns has, too, those are kept that the frames in common tell. A segment whose depth shares no pixel with what
+    came before is masked out, and its `stitch.scale` is NaN.
     """
 
     slot = "stitch"
@@ -40,6 +44,7 @@ class Stitch(Stage):
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
     optional_outputs = optional
     ordered = True
+    version = "2"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -95,58 +100,89 @@ class Stitch(Stage):
         geometry = depth_of(fields)
         own = _ratio(fields.get("camera.depth"), geometry)  # brings geometry to the camera branch's scale
         now = {name: fields[name][:shared] for name in FADED if name in fields}
+        turn = self._turn(held, fields, now)
         if not self._state.get("scaled"):
-            return self._found(segment, held, fields, shared, own)
-        camera_scale = _camera_scale(held, now, own)
+            return self._found(segment, held, fields, now, own, turn)
+        world = self._same_world(held, now)
+        camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
         if camera_scale is None and not self._state.get("world") and fields.get("camera.valid", np.zeros(1)).any():
             camera_scale = self._first_scale(segment, fields)  # the first poses of the video found its world
-        world = self._world(held, fields, shared, camera_scale)
+        world = world or self._world(held, fields, now, camera_scale, turn)
         if world is None and (bridge := self._bridge(fields)) is not None:
             world, camera_scale = bridge, bridge.scale
         if camera_scale is not None and own is not None:
             geometry_scale: float | None = camera_scale * own
         else:
             geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
-        return Join(camera_scale, geometry_scale, world)
+        return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
 
-    def _found(self, segment: Segment, held: Fields, fields: Fields, shared: int, own: float | None) -> Join:
+    def _found(
+        self, segment: Segment, held: Fields, fields: Fields, now: Fields, own: float | None, turn: np.ndarray | None
+    ) -> Join:
         """Choose the video's scale: metres where depth is metric, else a median depth that is handy in float16.
 
         Also for cameras without any depth, whose scale then follows from their centres alone.
         """
-        from geoflow.geometry.seams import FADED, Join, depth_of
+        from geoflow.geometry.seams import Join, depth_of
 
         geometry = _median(depth_of(fields))
         camera_scale: float | None = self._first_scale(segment, fields)
+        world = self._same_world(held, now)
         if self._state.get("world"):
-            now = {name: fields[name][:shared] for name in FADED if name in fields}
-            camera_scale = _camera_scale(held, now, own)
+            camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
         if own is not None and camera_scale is not None:
             geometry_scale: float | None = camera_scale * own
         elif segment.video.metric:
             geometry_scale = 1.0
         else:
             geometry_scale = self.params.median_depth / geometry if geometry else None
-        return Join(camera_scale, geometry_scale, self._world(held, fields, shared, camera_scale))
+        world = world or self._world(held, fields, now, camera_scale, turn)
+        return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
 
     def _first_scale(self, segment: Segment, fields: Fields) -> float:
         camera = _median(fields.get("camera.depth"))
         return self.params.median_depth / camera if camera and not segment.video.metric else 1.0
 
-    def _world(self, held: Fields, fields: Fields, shared: int, scale: float | None) -> Sim3 | None:
+    def _same_world(self, held: Fields, now: Fields) -> Sim3 | None:
+        """Exactly how the segment's world lies in the video's, where the shared frames' cameras are the same ones."""
+        from geoflow.geometry.alignment import same_world
+
+        if not self._state.get("world") or "camera.valid" not in now or "camera.valid" not in held:
+            return None
+        both = held["camera.valid"] & now["camera.valid"]
+        return same_world(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both])
+
+    def _turn(self, held: Fields, fields: Fields, now: Fields) -> np.ndarray | None:
+        """The rotation from the segment's world to the video's; the first orientation of the video founds it."""
+        from geoflow.geometry.alignment import common_turn
+        from geoflow.geometry.seams import oriented
+
+        if "camera.valid" not in fields or not (known := oriented(fields)).any():
+            return None
+        if not self._state.get("turned"):
+            return fields["camera.cam_from_world"][known.argmax(), :3, :3].astype(np.float64)
+        if not held:
+            return None
+        both = oriented(held) & oriented(now)
+        return common_turn(*(f["camera.cam_from_world"][both, :3, :3] for f in (held, now)))
+
+    def _world(
+        self, held: Fields, fields: Fields, now: Fields, scale: float | None, turn: np.ndarray | None
+    ) -> Sim3 | None:
         from geoflow.geometry.alignment import connect
-        from geoflow.geometry.rigid import Sim3
+        from geoflow.geometry.rigid import Sim3, invert
 
         if scale is None or "camera.valid" not in fields or not fields["camera.valid"].any():
             return None
         poses, valid = fields["camera.cam_from_world"], fields["camera.valid"]
         if not self._state.get("world"):
-            first = poses[np.flatnonzero(valid)[0]].astype(np.float64)
-            return Sim3(scale, first[:3, :3], scale * first[:3, 3])  # the first camera is the world's origin
-        if not shared:
+            first = poses[valid.argmax()].astype(np.float64)  # its centre is the world's origin
+            turn = first[:3, :3] if turn is None else turn
+            return Sim3(scale, turn, -scale * turn @ invert(first)[:3, 3])
+        if not held:
             return None
-        both = held["camera.valid"] & valid[:shared]
-        return connect(held["camera.cam_from_world"][both], poses[:shared][both], scale)
+        both = held["camera.valid"] & now["camera.valid"]
+        return connect(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both], scale)
 
     def _bridge(self, fields: Fields) -> Sim3 | None:
         """Connect over a stretch without poses in which the camera stood still throughout.
@@ -174,6 +210,7 @@ class Stitch(Stage):
         state: dict[str, Any] = {
             "kept.index": index[count:].copy(),
             "world": bool(self._state.get("world")) or join.world is not None,
+            "turned": bool(self._state.get("turned")) or join.turn is not None,
             "scaled": bool(self._state.get("scaled")) or scaled,
             **self._anchor(moved),
         }

@@ -24,6 +24,7 @@ class Write(Stage):
     inputs = ("frames.index", "frames.time")
     optional: tuple[str, ...] = (
         "frames.rgb",
+        "frames.view",
         "prior.points",
         "prior.mask",
         "prior.intrinsics",

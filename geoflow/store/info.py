@@ -18,7 +18,8 @@ def describe(video: Video) -> dict[str, Any]:
     """Attributes, datasets with their sizes, and totals over the video; JSON can hold it.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it.
+    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it. `remarks`
+    are sentences: what could not be known, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -39,6 +40,7 @@ def describe(video: Video) -> dict[str, Any]:
         "datasets": datasets,
         "segments": len(video.segments),
         "totals": _totals(video),
+        "remarks": video.remarks,
     }
 
 
@@ -72,6 +74,7 @@ def render(summary: dict[str, Any]) -> RenderableType:
     """The dictionary of `describe` as a table for the terminal."""
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     facts = Table(box=None, show_header=False)
     for name in ("path", "source", "status", "num_frames", "width", "height", "fps", "metric", "segments"):
@@ -86,4 +89,4 @@ def render(summary: dict[str, Any]) -> RenderableType:
         shape = " x ".join(map(str, entry["shape"]))
         table.add_row(name, shape, entry["dtype"], entry["unit"], f"{entry['bytes'] / 1024:,.0f}")
     table.add_row(SEGMENTS, str(summary["segments"]), "table", "", "")
-    return Group(facts, table)
+    return Group(facts, table, *(Text(line, style="yellow") for line in summary["remarks"]))

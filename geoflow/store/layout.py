@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from geoflow.geometry.rigid import only_turns
 from geoflow.store.schema import DATASETS, FRAME, QUERY, ROWS, TRACKS, Dataset
 
 # A track lives in one segment, so its rows elsewhere are never touched; small tiles are then never allocated.
@@ -91,9 +92,3 @@ def _rows(row: Dataset, fields: Mapping[str, np.ndarray], array: np.ndarray) -> 
     if leaf == "cam_from_world":
         keep = keep | only_turns(array)
     return np.where(keep.reshape(-1, *[1] * (array.ndim - 1)), array, np.float32(row.fill))
-
-
-def only_turns(cam_from_world: np.ndarray) -> np.ndarray:
-    """Which poses (T, 4, 4) are a rotation beside a NaN translation: (T,) bool."""
-    turned = np.isfinite(cam_from_world[:, :3, :3]).all((1, 2)) & (cam_from_world[:, 3] == (0, 0, 0, 1)).all(1)
-    return turned & np.isnan(cam_from_world[:, :3, 3]).all(1)

@@ -85,6 +85,18 @@ class Video:
         """(T,) float64: seconds since the start of the source."""
         return self._array("frames/time")
 
+    @cached_property
+    def views(self) -> np.ndarray:
+        """(T,) uint8: geoflow.fields.VIEW_* of each frame; 0 throughout where the file does not tell."""
+        return self._array("frames/view") if "frames/view" in self.file else np.zeros(len(self), np.uint8)
+
+    @cached_property
+    def remarks(self) -> list[str]:
+        """What could not be known of this video, and why: sentences, none where every frame has a pose."""
+        from geoflow.store.remarks import remarks
+
+        return remarks(self)
+
     @property
     def depth(self) -> Lazy:
         """Depth z, (T, H, W) float32 scene units, 0 where invalid. Raises StoreError without geometry."""

@@ -64,6 +64,11 @@ def _hand(side: str) -> list[Dataset]:
 _ROWS = [
     Dataset("frames/index", "int64", "T", "", "frames.index", ROWS, "source frame number", fill=-1),
     Dataset("frames/time", "float64", "T", "s", "frames.time", ROWS, "time since the start of the source", fill=_NAN),
+    Dataset(
+        "frames/view", "uint8", "T", "code", "frames.view", ROWS,
+        "where the view changes completely, or is too bare to follow; the attribute `codes` names the numbers",
+        extra=True,
+    ),
     Dataset("frames/rgb", "uint8", "T H W 3", "", "frames.rgb", FRAME, "colour, RGB", option="rgb", extra=True),
     Dataset(
         "prior/depth", "float16", "T H W", "free scale per frame", "prior.points", FRAME,
@@ -137,6 +142,7 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
 
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
+VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2
 
 SECONDS_PREFIX = "seconds_"  # one column per slot
 

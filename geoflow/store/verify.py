@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.geometry.rigid import only_turns
 from geoflow.store.index import read_rows
-from geoflow.store.layout import only_turns, shape_of
+from geoflow.store.layout import shape_of
 from geoflow.store.paths import TEMPORARY, RunPaths
 from geoflow.store.run import read_run_json
 from geoflow.store.schema import (

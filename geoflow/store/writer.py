@@ -29,6 +29,7 @@ from geoflow.store.schema import (
     SEGMENT_COLUMNS,
     SEGMENTS,
     TRACKS,
+    VIEW_NAMES,
 )
 from geoflow.store.verify import verify_file, verify_store
 from geoflow.store.whole import WholeH5, whole_h5
@@ -74,8 +75,9 @@ def assemble(
         for path, info in plan.parts:
             with open_part(path) as part:
                 first_track += _copy_part(part, info, whole, first_track)
-        if "camera/motion" in whole.file:
-            whole.file["camera/motion"].attrs["codes"] = json.dumps(dict(enumerate(MOTION_NAMES)))
+        for name, codes in (("camera/motion", MOTION_NAMES), ("frames/view", VIEW_NAMES)):
+            if name in whole.file:
+                whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
         whole.file[SEGMENTS] = segment_table([info for _, info in plan.parts], records)
         whole.check()
         whole.file.flush()

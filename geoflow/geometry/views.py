@@ -1,0 +1,80 @@
+"""What the frames alone say of a view: where it changes completely, and where it holds too little to be followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from geoflow.fields import VIEW_BARE, VIEW_CUT, VIEW_PLAIN
+from geoflow.geometry.klt import follow
+
+_WIDTH = 160  # px, of the longer side: enough to tell one view from another
+_THUMB = (16, 12)
+_ALIKE = 0.9  # correlation of thumbnails above which nobody need look closer
+_POINTS, _SPACING = 80, 7.0
+_LOST, _KEPT = 0.12, 0.4  # share of points found again over a cut, and on either side of it
+_LEAST_POINTS = 20
+_CONTRAST = 0.8  # grey levels per px in the weakest direction: noise is below it after smoothing, a third of it
+
+
+def classify_views(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """One of geoflow.fields.VIEW_* for each of T frames (H, W, 3) uint8: (T,) uint8.
+
+    A cut: hardly a point of the frame before is found again, though on either side points are followed well. Where
+    the picture is blurred or shakes on either side, that is no cut. Bare: too few places are textured in two
+    directions for anything to be followed.
+
+    >>> classify_views(np.full((2, 24, 32, 3), 90, np.uint8)).tolist()
+    [2, 2]
+    """
+    grays = [_small(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in frames]
+    points = [_corners(gray) for gray in grays]
+    bare = np.array([len(p) < _LEAST_POINTS for p in points])
+    thumbs = [_thumbnail(gray) for gray in grays]
+    code = np.where(bare, VIEW_BARE, VIEW_PLAIN).astype(np.uint8)
+    for t in range(1, len(grays)):
+        if bare[t - 1 : t + 1].any() or float((thumbs[t - 1] * thumbs[t]).sum()) > _ALIKE:
+            continue
+        beside = [_found_again(grays, points, s) for s in (t - 1, t + 1) if 0 < s < len(grays)]
+        if beside and min(beside) >= _KEPT and _found_again(grays, points, t) <= _LOST:
+            code[t] = VIEW_CUT
+    return code
+
+
+def is_bare(gray: np.ndarray) -> bool:
+    """Whether an image (H, W) uint8 holds too little texture for anything in it to be followed."""
+    return len(_corners(_small(gray))) < _LEAST_POINTS
+
+
+def _small(gray: np.ndarray) -> np.ndarray:
+    scale = min(1.0, _WIDTH / max(gray.shape))
+    size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _thumbnail(gray: np.ndarray) -> np.ndarray:
+    thumb = cv2.resize(gray, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
+    thumb -= thumb.mean()
+    return thumb / max(float(np.linalg.norm(thumb)), 1e-6)
+
+
+def _corners(gray: np.ndarray) -> np.ndarray:
+    """Places (N, 2) float32 px that are textured in every direction beyond noise."""
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    found = cv2.goodFeaturesToTrack(smooth, _POINTS, 1e-4, _SPACING, blockSize=5)
+    if found is None:
+        return np.zeros((0, 2), np.float32)
+    points = found.reshape(-1, 2)
+    # The root of OpenCV's value for a slope of g per px in 8 bits: Sobel 8 g, over 4 * 5 * 255, summed over 25 px.
+    slope = np.sqrt(np.maximum(cv2.cornerMinEigenVal(smooth, 5), 0)) * 127.5
+    u, v = points.astype(int).T
+    return points[slope[v, u] > _CONTRAST]
+
+
+def _found_again(grays: list[np.ndarray], points: list[np.ndarray], t: int) -> float:
+    """Share of the points of frame t - 1 that are found in frame t."""
+    if not len(points[t - 1]):
+        return 0.0
+    return float(follow(grays[t - 1], grays[t], points[t - 1], points[t - 1])[1].mean())

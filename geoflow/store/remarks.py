@@ -1,0 +1,82 @@
+"""What could not be known of a video, and why, in sentences: for the report and for `geoflow info`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, VIEW_BARE, VIEW_CUT
+
+if TYPE_CHECKING:
+    from geoflow.store.reader import Video
+
+_FEW = 5  # frames: no camera is asked to be found in so few
+_MOST = 12  # remarks; a film of many cuts would bury the rest
+_HARDLY = 0.01  # of the pixels
+
+
+def remarks(video: Video) -> list[str]:
+    """One sentence for every stretch of frames that lacks poses, and for every cut; frames count from 0."""
+    said = list(_cuts(video.views))
+    cameras = video.cameras
+    if cameras is not None:
+        oriented = np.isfinite(cameras.cam_from_world[:, :3, :3]).all((1, 2))
+        reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, video.views)], object)
+        reason[cameras.valid] = ""
+        said += _stretches(reason, len(video) <= _FEW, _depth_share(video))
+    if len(said) > _MOST:
+        said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
+    return said
+
+
+def _cuts(views: np.ndarray) -> Iterator[str]:
+    for t in np.flatnonzero(views == VIEW_CUT):
+        yield (
+            f"The view changes completely at frame {t} (a cut): places and scales before and after it have nothing "
+            "in common."
+        )
+
+
+def _reason(motion: int, oriented: bool, view: int) -> str:
+    """Why a frame has no full pose."""
+    if motion == MOTION_STILL:
+        return "the camera stood still"
+    if motion == MOTION_ROTATING:
+        known = "how is known, where it is, is not" if oriented else "how far cannot be told without its focal length"
+        return f"the camera only turned ({known})"
+    if motion == MOTION_MOVING:
+        known = " (only which way it looked)" if oriented else ""
+        return f"the camera moved, but where it was cannot be joined to the rest of the video{known}"
+    if view == VIEW_BARE:
+        return "there is too little texture to follow (bare surfaces, darkness or blur)"
+    return (
+        "how the camera moved cannot be told: too little that stands still can be followed (blur, fast motion, crowds)"
+    )
+
+
+def _stretches(reason: np.ndarray, few: bool, depth: Callable[[int, int], float]) -> Iterator[str]:
+    starts = [0, *(np.flatnonzero(reason[1:] != reason[:-1]) + 1), len(reason)]
+    for start, stop in pairwise(starts):
+        if stop > start and (why := reason[start]):
+            where = f"Frame {start}" if stop == start + 1 else f"Frames {start} to {stop - 1}"
+            bare = "" if depth(start, stop) > _HARDLY else "; no depth can be had there"
+            many = f" The video has only {len(reason)} frame{'s' * (len(reason) > 1)}." if few else ""
+            yield f"{where}: {why}{bare}.{many}"
+
+
+def _depth_share(video: Video) -> Callable[[int, int], float]:
+    """The share of pixels with depth in frames [start, stop), of the branch that has more; some frames tell."""
+
+    def share(start: int, stop: int) -> float:
+        frames = np.unique(np.linspace(start, stop - 1, 16).astype(int)).tolist()
+        shares = [0.0]
+        if "geometry/mask" in video.file:
+            shares.append(float(np.mean([video.mask[i].mean() for i in frames])))
+        if "camera/depth" in video.file:
+            shares.append(float(np.mean([(video.camera_depth[i] > 0).mean() for i in frames])))
+        return max(shares)
+
+    return share
