@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from hand_drawing import hand_joints, place
+from rich.console import Console
 
+from geoflow.bench import hands as bench
 from geoflow.bench.hand_truth import read_sources
 from geoflow.evaluate.hands import (
     FoundHand,
@@ -132,3 +137,41 @@ def test_footage_is_read_with_its_joints_in_order(tmp_path: Path) -> None:
     assert hands is not None and hands[0].uv is not None and rgb.shape == (50, 100, 3)
     np.testing.assert_allclose(hands[0].uv[0], (keypoints[0, :2] + 0.5) / 2 - 0.5)
     assert np.isnan(hands[0].uv[3]).all()
+
+
+def test_the_bench_counts_what_a_backend_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that finds one right hand in its place in the first picture of every segment, and nothing later."""
+    truth = place(hand_joints("right", 20), (0, 0, 0.5))
+    uv = truth[:, :2] * 500 + 100
+    for name, photos, hands in (("clip", False, True), ("crops", True, True), ("empty", True, False)):
+        (tmp_path / name / "frames").mkdir(parents=True)
+        for i in range(4):
+            cv2.imwrite(str(tmp_path / name / "frames" / f"{i}.png"), np.zeros((200, 200, 3), np.uint8))
+        joints = {"hand_pixels": np.tile(uv, (4, 1, 1)), "hand_joints": np.tile(truth, (4, 1, 1))} if hands else {}
+        np.savez(tmp_path / name / "gt.npz", photos=photos, intrinsics=np.eye(3), time=np.arange(4) / 10, **joints)
+    (tmp_path / "boxes.json").write_text(json.dumps({"empty": 2}))
+
+    @contextmanager
+    def runner(settings: dict[str, Any], here: bool) -> Iterator[bench.Run]:
+        def run(segment: Any, given: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
+            count = len(segment)
+            valid = np.arange(count) == 0
+            hand = {"valid": valid, "uv": np.tile(uv, (count, 1, 1)), "joints": np.tile(truth, (count, 1, 1))}
+            missing = {**hand, "valid": np.zeros(count, bool)}
+            sides = {"right": hand, "left": missing}
+            return {f"hands.{side}.{name}": a for side, rows in sides.items() for name, a in rows.items()}, 0.5 * count
+
+        yield run
+
+    monkeypatch.setattr(bench, "_runner", runner)
+    found = bench.bench_hands(
+        tmp_path, boxes=tmp_path / "boxes.json", settings={}, here=True, most_photos=10, longest=200, console=Console()
+    )
+    assert (found["sources"]["clip"]["all"]["found"], found["sources"]["clip"]["second_half"]["found"]) == (0.25, 0)
+    crops = found["sources"]["crops"]["all"]
+    assert (crops["found"], crops["pck"], crops["sides"], crops["error_mm"], crops["extra"]) == (1, 1, 1, 0, 0)
+    assert (found["sources"]["empty"]["all"]["hands"], found["all"]["extra"]) == (0, 2)
+    assert (found["all"]["hands"], found["all"]["found"], found["mean of the sources"]["found"]) == (8, 0.625, 0.625)
+    assert (found["frames"], found["cpu_s_per_frame"]) == (10, 0.5)
+    assert found["baselines"]["nothing found"]["found"] == 0
+    json.dumps(found)

@@ -7,7 +7,8 @@ A folder of the footage has `frames/*` and one of
     gt.npz       `hand_pixels` (T, 21, 2) px, `hand_joints` (T, 21, 3) metres, `hand_names` where the order is not
                  MediaPipe's, `photos` True where the frames are no video
     boxes        a file of its own: {clip: {frame number: {"left" or "right": [left, top, right, bottom]}}}, as shares
-                 of the picture; for videos that somebody only looked through
+                 of the picture; for videos that somebody only looked through. {clip: N}: no hand is in it, and N of its
+                 pictures, evenly spread, are looked at one by one
 """
 
 from __future__ import annotations
@@ -120,9 +121,13 @@ def _order(names: list[str]) -> list[int]:
     return [names.index(name) for name in _NAMES]
 
 
-def _by_eye(folder: Path, known: dict[str, dict[str, list[float]]]) -> Source:
+def _by_eye(folder: Path, known: dict[str, dict[str, list[float]]] | int) -> Source:
     pictures = []
-    for i, path in enumerate(sorted((folder / "frames").iterdir())):
+    frames = sorted((folder / "frames").iterdir())
+    if isinstance(known, int):
+        empty = tuple(Picture(path, ()) for path in frames)
+        return _spread(Source(folder.name, empty, photos=True, complete=True), known)
+    for i, path in enumerate(frames):
         hands = None
         if str(i) in known:
             height, width = _size(path)

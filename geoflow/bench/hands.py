@@ -62,57 +62,72 @@ def bench_hands(
     The second half of each source is scored by itself: parameters were chosen on the first halves alone. `here` runs
     the backend in this process, where its packages must be importable; else Ray builds its environment.
 
-    Returns {"sources": {name: scores}, "first_half", "second_half", "large": scores, "baselines": {...},
-    "cpu_s_per_frame"}. Raises InputError when the folder holds no annotated hands.
+    Returns {"sources": {name: scores of all, first_half, second_half}, the same of all sources, means of the sources'
+    scores, those of "baselines", and "cpu_s_per_frame"}. Raises InputError when the folder holds no annotated hands.
     """
     sources = read_sources(folder, boxes, most_photos=most_photos)
     if not sources:
         raise InputError(f"{folder} holds no clip with annotated hands; see geoflow/bench/hand_truth.py for the layout")
-    halves = (_Counts(), _Counts())
-    by_source: dict[str, dict[str, HandScores]] = {}
+    halves: dict[str, tuple[_Counts, _Counts]] = {}
     frames, cpu_s, began = 0, 0.0, time.monotonic()
     with _runner(settings, here) as run:
         for source in sources:
-            counts = [_Counts(), _Counts()]
+            halves[source.name] = (_Counts(), _Counts())
             for i, found, true, cpu in _found_hands(source, run, longest):
                 frames, cpu_s = frames + 1, cpu_s + cpu
                 if true is not None:
-                    for counted in (counts[2 * i >= len(source.pictures)], halves[2 * i >= len(source.pictures)]):
-                        counted.add(found, true, source.complete)
-            both = summarise(counts[0].rows + counts[1].rows, counts[0].extra + counts[1].extra)
-            first, second = (summarise(c.rows, c.extra) for c in counts)
-            by_source[source.name] = {"all": both, "first_half": first, "second_half": second}
-            console.print(f"{source.name}: {_line(both)}")
-    everything = [row for half in halves for row in half.rows]
-    true = [hand for half in halves for hand in half.true]
-    result: dict[str, Any] = {
+                    halves[source.name][2 * i >= len(source.pictures)].add(found, true, source.complete)
+            console.print(_line(source.name, _summary(*halves[source.name])))
+    result = _scores(halves)
+    for name in ("all", "first_half", "second_half"):
+        console.print(_line(name, result[name]))
+    result |= {"frames": frames, "cpu_s_per_frame": cpu_s / frames, "seconds": time.monotonic() - began}
+    console.print(f"{frames} frames, {result['cpu_s_per_frame']:.3f} CPU s each")
+    return plain(result | {"settings": settings})
+
+
+def _scores(halves: dict[str, tuple[_Counts, _Counts]]) -> dict[str, Any]:
+    by_source = {
+        name: {"all": _summary(*both), "first_half": _summary(both[0]), "second_half": _summary(both[1])}
+        for name, both in halves.items()
+    }
+    rows_of_all = [row for both in halves.values() for counts in both for row in counts.rows]
+    true = [hand for both in halves.values() for counts in both for hand in counts.true]
+    return {
         "sources": by_source,
-        "all": summarise(everything),
-        "first_half": summarise(halves[0].rows),
-        "second_half": summarise(halves[1].rows),
-        f"hands of {SMALL_PX} px and more": summarise([row for row in everything if row.size_px >= SMALL_PX]),
+        "all": _summary(*(counts for both in halves.values() for counts in both)),
+        "first_half": _summary(*(both[0] for both in halves.values())),
+        "second_half": _summary(*(both[1] for both in halves.values())),
+        f"hands of {SMALL_PX} px and more": summarise([row for row in rows_of_all if row.size_px >= SMALL_PX]),
+        "mean of the sources": _means([scores["all"] for scores in by_source.values()]),
+        "mean of the sources, second halves": _means([scores["second_half"] for scores in by_source.values()]),
         "baselines": {
             "nothing found": summarise([HandRow(hand.size, False) for hand in true]),
             "mean hand in the true box": summarise(_mean_rows(true)),
         },
-        "frames": frames,
-        "cpu_s_per_frame": cpu_s / frames,
-        "seconds": time.monotonic() - began,
-        "settings": settings,
     }
-    for name in ("all", "first_half", "second_half", f"hands of {SMALL_PX} px and more"):
-        console.print(f"{name}: {_line(result[name])}")
-    console.print(f"{frames} frames, {result['cpu_s_per_frame']:.3f} CPU s each")
-    return plain(result)
+
+
+def _summary(*counted: _Counts) -> HandScores:
+    return summarise([row for counts in counted for row in counts.rows], sum(counts.extra for counts in counted))
+
+
+def _means(scores: list[HandScores]) -> dict[str, float]:
+    """Of the sources where there was something to measure: a large source says no more than a small one."""
+    columns = {name: [getattr(row, name) for row in scores if row.hands] for name in ("found", "pck", "sides")}
+    known = {name: [value for value in column if math.isfinite(value)] for name, column in columns.items()}
+    return {name: float(np.mean(column)) if column else math.nan for name, column in known.items()}
 
 
 def _mean_rows(true: list[TrueHand]) -> list[HandRow]:
     return [row for hand, placed in zip(true, mean_hands(true)) for row in rows([placed], [hand])]
 
 
-def _line(scores: HandScores) -> str:
+def _line(name: str, scores: HandScores) -> str:
+    if not scores.hands:
+        return f"{name}: no hands; {scores.extra} found"
     return (
-        f"{scores.hands} hands, found {scores.found:.1%}, PCK@0.2 {scores.pck:.3f}, side {scores.sides:.1%} of "
+        f"{name}: {scores.hands} hands, found {scores.found:.1%}, PCK@0.2 {scores.pck:.3f}, side {scores.sides:.1%} of "
         f"{scores.sides_told}, 3D {scores.error_mm:.1f} mm (shape {scores.aligned_mm:.1f}), {scores.extra} too many"
     )
 
