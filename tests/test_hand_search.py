@@ -51,7 +51,7 @@ def test_a_hand_proposed_once_is_followed_both_ways() -> None:
 
 def test_a_new_place_is_looked_at_until_it_is_centred_and_its_side_is_the_mean() -> None:
     eye = PretendedEye([[(100, 0.9, 0.95, 0.7)]])
-    (frame,) = find_hands(eye.frames(), eye, Search())
+    (frame,) = find_hands(eye.frames(), eye, Search(search_every=0))
     assert eye.looks == 3 and abs(float(frame[0].uv[:, 0].mean()) - 100) < 3 and abs(frame[0].right - 0.7) < 1e-9
 
 
@@ -80,7 +80,7 @@ def test_a_place_gone_astray_is_not_looked_at() -> None:
             return Sight(Detection(JOINTS, hand_joints(), 0.9, 0.9), Place(100, 100, 1e6, 0.0))
 
     eye = Astray([[(100, 0.9, 0.9, 0.9)]])
-    assert find_hands(eye.frames(), eye, Search()) == [[]] and eye.looks == 1
+    assert find_hands(eye.frames(), eye, Search(search_every=0)) == [[]] and eye.looks == 1
 
 
 def test_parts_of_the_picture_are_searched_only_when_asked() -> None:
@@ -98,3 +98,22 @@ def test_parts_of_the_picture_are_searched_only_when_asked() -> None:
         eye.sizes = []
         assert [len(f) for f in find_hands(eye.frames(), eye, Search(max_hands=1, search_every=every))] == expected
     assert (200, 240) in eye.sizes
+
+
+def test_what_a_part_of_the_picture_shows_does_not_displace_a_known_hand() -> None:
+    class Twice(PretendedEye):
+        """The same hand again, a little off and with a higher score, when it is proposed in a part of the picture."""
+
+        def propose(self, rgb: np.ndarray) -> list[Place]:
+            return super().propose(rgb) if rgb.shape[1] == 400 else [Place(130, 100, SIDE, 0.0, 0.95)]
+
+        def look(self, rgb: np.ndarray, place: Place) -> Sight | None:
+            sight = super().look(rgb, place)
+            if sight is None or place.x < 115:
+                return sight
+            better = Detection(JOINTS - JOINTS.mean(0) + [112, 100], hand_joints(), 0.9, 0.99)
+            return Sight(better, Place(130, 100, SIDE, 0.0))
+
+    eye = Twice([[(92, 0.9, 0.9, 0.9)]])
+    ((column,),) = _columns(find_hands(eye.frames(), eye, Search(search_every=1)))
+    assert column < 100

@@ -95,3 +95,9 @@ def test_hands_that_are_surely_of_different_sides_are_not_joined() -> None:
     sides = assign_sides([*[[_at(100, 0.98)]] * 6, [], [], [], [], [], *[[_at(110, 0.02)]] * 6])
     assert _columns(sides["right"]) == [100] * 6 + [None] * 11
     assert _columns(sides["left"]) == [None] * 11 + [110] * 6
+
+
+def test_of_two_that_are_surely_right_the_nearer_hand_is_taken() -> None:
+    near, far = _at(100, 0.97), _at(300, 0.99)
+    small = Detection(far.uv.mean(0) + 0.4 * (far.uv - far.uv.mean(0)), far.shape_m, far.right, far.score)
+    assert _columns(assign_sides([[small, near]])["right"]) == [100]

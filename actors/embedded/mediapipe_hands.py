@@ -83,7 +83,7 @@ class MediaPipeHands(Stage):
         min_detection_confidence: float = param(0.1, "palm detector's score (0..1) from which a place is looked at")
         min_presence: float = param(0.5, "landmark network's score (0..1) from which there is a hand at a new place")
         min_tracking_confidence: float = param(0.5, "the same for a hand that is followed from a neighbouring frame")
-        search_every: int = param(0, "frames between two searches for small hands in parts of the picture; 0: none")
+        search_every: int = param(10, "frames between two searches in enlarged parts of the picture; 0: none")
         max_gap: int = param(3, "frames that a hand may be lost and is still looked for near where it was")
         max_hand_velocity: float = param(1.0, "m/s; a wrist that would have to be faster is taken for wrong; 0: any")
         max_interpolation_gap: int = param(20, "frames; shorter gaps between two sights of a hand are filled; 0: none")

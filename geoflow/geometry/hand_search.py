@@ -22,6 +22,7 @@ _MOST_NEW = 4  # places looked at in a frame, of all that the palm detector prop
 _TILE = 0.6  # of the longer side; a hand of 25 px in a picture of 640 is then as large for the detector as one of 42
 _GOOD_PROPOSAL = 0.2  # palm detector's score; of what it likes less, and of what is in a part of the picture only,
 _SURE = 0.8  # the landmark network must say so: chosen on photos with hands, and on 84 pictures without any
+_LEAST_PX = 32.0  # what parts of a picture show that is smaller, is mostly no hand
 _MIN_RATIO = 0.3  # of a hand's size to a larger one's
 _SAME_PLACE = 0.25  # of the larger square's side, between centres: one hand
 
@@ -62,7 +63,7 @@ class Search:
     max_hands: int = 2
     min_presence: float = 0.5  # for a hand that is new
     min_following: float = 0.5  # for one that was there in the frame before or after
-    search_every: int = 0  # frames between two searches in parts of the picture; 0: none
+    search_every: int = 10  # frames between two searches in parts of the picture; 0: none
 
 
 def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: Search) -> list[list[Detection]]:
@@ -73,7 +74,7 @@ def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: Search) -> list[list
         if len(sights) < how.max_hands:
             sights = _with_new(eye, rgb, sights, eye.propose(rgb), how, how.min_presence)
         if len(sights) < how.max_hands and how.search_every and i % how.search_every == 0:
-            sights = _with_new(eye, rgb, sights, list(_in_tiles(eye, rgb)), how, _SURE)
+            sights = _with_new(eye, rgb, sights, list(_in_tiles(eye, rgb)), how, _SURE, _LEAST_PX)
         found.append(sights)
     for i in range(len(frames) - 2, -1, -1):
         if len(found[i]) < how.max_hands:
@@ -93,14 +94,21 @@ def _followed(eye: Eye, rgb: np.ndarray, before: Sequence[Sight], known: Sequenc
 
 
 def _with_new(
-    eye: Eye, rgb: np.ndarray, sights: list[Sight], places: Sequence[Place], how: Search, needed: float
+    eye: Eye,
+    rgb: np.ndarray,
+    sights: list[Sight],
+    places: Sequence[Place],
+    how: Search,
+    needed: float,
+    least_px: float = 0.0,
 ) -> list[Sight]:
     """Add the surest hands at proposed places: those that both networks like best together."""
     new: list[tuple[float, Sight]] = []
     for place in sorted(places, key=lambda p: -p.score)[:_MOST_NEW]:
         if _taken(place, [*sights, *(s for _, s in new)]) or (sight := _settled(eye, rgb, place, how)) is None:
             continue
-        if sight.detection.score >= (needed if place.score >= _GOOD_PROPOSAL else max(needed, _SURE)):
+        enough = needed if place.score >= _GOOD_PROPOSAL else max(needed, _SURE)
+        if sight.detection.score >= enough and sight.detection.size_px >= least_px:
             new.append((place.score * sight.detection.score, sight))
     for _, sight in sorted(new, key=lambda pair: -pair[0]):
         if len(sights) < how.max_hands and not _part_of_one(sight, sights):
@@ -159,5 +167,9 @@ def _taken(place: Place, sights: Sequence[Sight]) -> bool:
 
 
 def _distinct(sights: Sequence[Sight]) -> list[Sight]:
-    kept = {id(detection) for detection in drop_duplicates([s.detection for s in sights])}
-    return [s for s in sights if id(s.detection) in kept]
+    """Without those that lie on a hand that comes before them."""
+    kept: list[Sight] = []
+    for sight in sights:
+        if len(drop_duplicates([s.detection for s in (*kept, sight)])) > len(kept):
+            kept.append(sight)
+    return kept

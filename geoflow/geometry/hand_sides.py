@@ -48,6 +48,9 @@ class _Track:
         """Summed votes: positive for a right hand, negative for a left one."""
         return float(sum(2 * d.right - 1 for d in self.detections))
 
+    def size_px(self) -> float:
+        return float(np.median([d.size_px for d in self.detections]))
+
     def certainty(self) -> float:
         """0.5..1: the mean probability of the side that it takes."""
         return 0.5 + 0.5 * abs(self.evidence()) / len(self.frames)
@@ -67,16 +70,16 @@ def assign_sides(
     `frames` holds the detections of each frame. A detection continues a track when its joints moved, on average, by
     less than `max_jump` of the hand's size since the track's last frame, at most `max_gap` frames ago. A track that
     ends goes on in one that begins at most `max_loss` frames later, no further away than a hand comes at `reach_m`
-    metres a frame, unless both are `sure` of different sides. A track whose
-    side is taken by a stronger one goes to the free side if its own votes are not `sure` (mean probability) of the
-    taken one; a detector often calls both hands of a person the same. Otherwise it is left out in those frames: a
+    metres a frame, unless both are `sure` of different sides. A track whose side is taken by a stronger one (it has
+    more votes, and is larger, thus nearer) goes to the free side if its own votes are not `sure` (mean probability) of
+    the taken one; a detector often calls both hands of a person the same. Otherwise it is left out in those frames: a
     second person's hand.
 
     Returns "left" and "right", each with one Detection or None per frame.
     """
     given: dict[str, list[Detection | None]] = {side: [None] * len(frames) for side in SIDES}
     tracks = _join(_link(frames, max_gap, max_jump), max_loss, max_jump, reach_m, sure)
-    for track in sorted(tracks, key=lambda t: -abs(t.evidence())):
+    for track in sorted(tracks, key=lambda t: -abs(t.evidence()) * t.size_px()):
         right = track.evidence() > 0
         wanted, other = ("right", "left") if right else ("left", "right")
         taken = sum(given[wanted][i] is not None for i in track.frames)
