@@ -364,6 +364,41 @@ def bench_footage(
         _stdout(width=180).print(render_rows(found["clips"]))
 
 
+@bench.command("hands")
+def bench_hands_command(
+    folder: Annotated[Path, typer.Argument(help="annotated photos and clips, each in a folder of its own")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="JSON file with boxes of clips that were only looked through")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the hands backend")] = None,
+    here: Annotated[bool, typer.Option("--here", help="in this process, which must have mediapipe; no Ray")] = False,
+    photos: Annotated[int, typer.Option(min=1, help="at most of one set, evenly spread")] = 150,
+    longest: Annotated[
+        int, typer.Option(min=32, help="longer side of the pictures, px, as `geoflow run` has it")
+    ] = 640,
+) -> None:
+    """Hands found, how well they lie, which side, 3D error and CPU time; JSON on stdout."""
+    from geoflow.bench.hands import bench_hands
+
+    settings = {}
+    for setting in set_ or ():
+        name, given, value = setting.partition("=")
+        if not given:
+            raise ConfigError(f"--set {setting!r} should be PARAM=VALUE")
+        settings[name] = value
+    with _result_alone():
+        found = bench_hands(
+            folder,
+            boxes=boxes,
+            settings=settings,
+            here=here,
+            most_photos=photos,
+            longest=longest,
+            console=_console(),
+        )
+    _print_json(found)
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

@@ -37,10 +37,11 @@ class Field:
 def _hand(side: str) -> list[Field]:
     return [
         Field(f"hands.{side}.valid", "bool", "T", "", f"a {side} hand was found; all else is NaN where False"),
+        Field(f"hands.{side}.filled", "bool", "T", "", "valid, but not seen: put between two sights of the hand"),
         Field(f"hands.{side}.joints", "float32", "T 21 3", "scene", "21 joints, camera frame, MediaPipe order"),
         Field(f"hands.{side}.wrist", "float32", "T 4 4", "scene", "cam_from_wrist, the wrist's pose"),
         Field(f"hands.{side}.uv", "float32", "T 21 2", "px", "the joints in the image"),
-        Field(f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score; 0 where not valid"),
+        Field(f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score; 0 where not seen"),
         Field(f"hands.{side}.scale", "float32", "T", "scene/m", "scene units per metre; NaN: this hand is in metres"),
         Field(f"hands.{side}.mano_pose", "float32", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints"),
         Field(f"hands.{side}.betas", "float32", "T 10", "", "MANO shape"),

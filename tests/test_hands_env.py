@@ -81,9 +81,11 @@ def test_the_environment_has_what_the_core_cannot_have(worker: Any) -> None:
 
         return {"numpy": numpy.__version__, "protobuf": google.protobuf.__version__, "geoflow": geoflow.__file__}
 
+    import google.protobuf
+
     there = ray.get(versions.remote(), timeout=300)
-    assert there["numpy"].startswith("1.") and there["protobuf"].startswith("4.")
-    assert int(np.__version__.split(".")[0]) >= 2
+    assert there["protobuf"].startswith("4.") and not google.protobuf.__version__.startswith("4.")
+    assert there["numpy"] == np.__version__
     assert there["geoflow"]
 
 
@@ -94,8 +96,6 @@ def test_frames_reach_it_without_a_copy(worker: Any) -> None:
     def look(packed: Any) -> tuple[Any, ...]:
         from pathlib import Path
 
-        import numpy
-
         array = unpack(packed)
         place = ""
         # Ray maps its object store into the process as a shared file; memory of the process's own is anonymous.
@@ -103,11 +103,11 @@ def test_frames_reach_it_without_a_copy(worker: Any) -> None:
             low, high = (int(end, 16) for end in line.split()[0].split("-"))
             if low <= array.ctypes.data < high:
                 place = line
-        return numpy.__version__, array.flags.owndata, array.flags.writeable, place, pack(array[::40, ::40])
+        return array.flags.owndata, array.flags.writeable, place, pack(array[::40, ::40])
 
     array = np.random.default_rng(0).integers(0, 255, (96, 480, 640, 3), dtype=np.uint8)
-    version, owns, writeable, place, sample = ray.get(look.remote(ray.put(pack(array))), timeout=300)
-    assert version.startswith("1.") and not owns and not writeable
+    owns, writeable, place, sample = ray.get(look.remote(ray.put(pack(array))), timeout=300)
+    assert not owns and not writeable
     assert "plasma" in place
     np.testing.assert_array_equal(unpack(sample), array[::40, ::40])
 

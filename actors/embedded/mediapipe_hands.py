@@ -16,63 +16,157 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import EnvironmentBroken
+from geoflow.geometry.hand_motion import Limits, steady_frames
 from geoflow.geometry.hand_pose import lift_hands
+from geoflow.geometry.hand_search import Place, Search, Sight, find_hands
 from geoflow.geometry.hand_sides import SIDES, Detection, assign_sides
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
+
+# The two halves of MediaPipe's own hand graph, which ties them together in a way of its own.
+_PALMS = """
+input_stream: "image"
+input_side_packet: "model_complexity"
+output_stream: "palms"
+output_stream: "places"
+node { calculator: "PalmDetectionCpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:palms"
+       input_side_packet: "MODEL_COMPLEXITY:model_complexity" }
+node { calculator: "ImagePropertiesCalculator" input_stream: "IMAGE:image" output_stream: "SIZE:size" }
+node { calculator: "BeginLoopDetectionCalculator" input_stream: "ITERABLE:palms" input_stream: "CLONE:size"
+       output_stream: "ITEM:palm" output_stream: "CLONE:palm_size" output_stream: "BATCH_END:end" }
+node { calculator: "PalmDetectionDetectionToRoi" input_stream: "DETECTION:palm" input_stream: "IMAGE_SIZE:palm_size"
+       output_stream: "ROI:place" }
+node { calculator: "EndLoopNormalizedRectCalculator" input_stream: "ITEM:place" input_stream: "BATCH_END:end"
+       output_stream: "ITERABLE:places" }
+"""
+_LANDMARKS = """
+input_stream: "image"
+input_stream: "place"
+input_side_packet: "model_complexity"
+output_stream: "joints"
+output_stream: "shape"
+output_stream: "handedness"
+output_stream: "next_place"
+output_stream: "handlandmarkcpu__hand_presence_score"
+node { calculator: "HandLandmarkCpu" input_stream: "IMAGE:image" input_stream: "ROI:place"
+       output_stream: "LANDMARKS:joints" output_stream: "WORLD_LANDMARKS:shape" output_stream: "HANDEDNESS:handedness"
+       input_side_packet: "MODEL_COMPLEXITY:model_complexity" }
+node { calculator: "ImagePropertiesCalculator" input_stream: "IMAGE_CPU:image" output_stream: "SIZE:size" }
+node { calculator: "HandLandmarkLandmarksToRoi" input_stream: "IMAGE_SIZE:size" input_stream: "LANDMARKS:joints"
+       output_stream: "ROI:next_place" }
+"""
+_SHARE_OF_PRESENCE = 0.1  # what scores less is no hand at any look
 
 
 class MediaPipeHands(Stage):
     """21 joints per hand and side, at most one left and one right hand per frame.
 
     Joints and wrists are in the scene's unit where `camera.depth` is known at the hands (one factor per segment), or
-    where the video is metric; elsewhere they are in metres as the network's hand of average size says.
+    where the video is metric; elsewhere they are in metres as the network's hand of average size says. Speeds and the
+    depth offset are in the metres of that hand.
     """
 
     slot = "hands"
     inputs = ("frames.rgb", "camera.intrinsics")
-    optional = ("camera.depth",)
+    optional = ("frames.time", "camera.depth", "camera.cam_from_world", "camera.valid")
     outputs = tuple(
-        f"hands.{s}.{name}" for s in SIDES for name in ("valid", "joints", "wrist", "uv", "confidence", "scale")
+        f"hands.{s}.{name}"
+        for s in SIDES
+        for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale")
     )
+    version = "2"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
         max_hands: int = param(2, "hands to look for in a frame; more than two where several people are in view")
-        model_complexity: int = param(1, "landmark network: 0 is lighter, 1 is more accurate")
-        min_detection_confidence: float = param(0.5, "palm detector's score (0..1) from which a hand is looked at")
-        min_tracking_confidence: float = param(0.5, "score (0..1) below which a hand counts as lost between frames")
-        static_image_mode: bool = param(False, "detect anew in every frame instead of following hands; slower")
-        max_gap: int = param(3, "frames that a hand may be lost and still be the same hand")
+        model_complexity: int = param(1, "networks: 0 is lighter, 1 is more accurate")
+        min_detection_confidence: float = param(0.1, "palm detector's score (0..1) from which a place is looked at")
+        min_presence: float = param(0.5, "landmark network's score (0..1) from which there is a hand at a new place")
+        min_tracking_confidence: float = param(0.5, "the same for a hand that is followed from a neighbouring frame")
+        search_every: int = param(10, "frames between two searches in enlarged parts of the picture; 0: none")
+        max_gap: int = param(3, "frames that a hand may be lost and is still looked for near where it was")
+        max_hand_velocity: float = param(1.0, "m/s; a wrist that would have to be faster is taken for wrong; 0: any")
+        max_interpolation_gap: int = param(20, "frames; shorter gaps between two sights of a hand are filled; 0: none")
+        wrist_depth_offset: float = param(0.02, "m that joints lie behind the skin, which is what scene depth shows")
 
     def setup(self) -> None:
-        hands = _import_hands()
-        self._graph: Any = hands.Hands(
-            static_image_mode=self.params.static_image_mode,
-            max_num_hands=self.params.max_hands,
-            model_complexity=self.params.model_complexity,
-            min_detection_confidence=self.params.min_detection_confidence,
-            min_tracking_confidence=self.params.min_tracking_confidence,
-        )
+        self._eye = _Eye(self.params.model_complexity, self.params.min_detection_confidence)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        self._graph.reset()  # hands followed in another segment's last frame must not be looked for in this one's first
-        frames = [_detections(self._graph.process(np.ascontiguousarray(rgb))) for rgb in fields["frames.rgb"]]
-        size = fields["frames.rgb"].shape[2:0:-1]
-        found = [[_in_pixels(detection, size) for detection in frame] for frame in frames]
-        sides = assign_sides(found, max_gap=self.params.max_gap)
-        return lift_hands(sides, fields["camera.intrinsics"], fields.get("camera.depth"), metric=segment.video.metric)
+        p, k = self.params, fields["camera.intrinsics"]
+        how = Search(p.max_hands, p.min_presence, p.min_tracking_confidence, p.search_every)
+        found = find_hands(list(fields["frames.rgb"]), self._eye, how)
+        fps = segment.video.fps
+        reach = p.max_hand_velocity / fps if p.max_hand_velocity else np.inf
+        sides = assign_sides(found, max_gap=p.max_gap, max_loss=p.max_interpolation_gap, reach_m=reach)
+        return lift_hands(
+            sides,
+            k,
+            fields.get("camera.depth"),
+            metric=segment.video.metric,
+            time_s=fields.get("frames.time", np.arange(len(k)) / fps),
+            world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
+            limits=Limits(p.max_hand_velocity, p.max_interpolation_gap, p.wrist_depth_offset),
+        )
 
     def teardown(self) -> None:
-        self._graph.close()
+        self._eye.close()
 
 
-def _import_hands() -> Any:
-    """Import MediaPipe's hand graph alone.
+class _Eye:
+    """MediaPipe's palm detector and landmark network, each by itself. Neither carries anything from call to call."""
 
-    `import mediapipe` pulls in every other solution and the newer task interface, and with them jax, matplotlib,
-    OpenCV's GUI build and sounddevice, none of which the hand graph uses. Bare packages in their place let its
-    module be imported without running their `__init__`.
+    def __init__(self, complexity: int, min_score: float) -> None:
+        base, self._rect = _import_mediapipe()
+        side = {"model_complexity": complexity}
+        score = {"palmdetectioncpu__TensorsToDetectionsCalculator.min_score_thresh": min_score}
+        presence = {"handlandmarkcpu__ThresholdingCalculator.threshold": _SHARE_OF_PRESENCE}
+        self._palms = base.SolutionBase(graph_config=_PALMS, side_inputs=side, calculator_params=score)
+        self._landmarks = base.SolutionBase(graph_config=_LANDMARKS, side_inputs=side, calculator_params=presence)
+
+    def propose(self, rgb: np.ndarray) -> list[Place]:
+        result = self._palms.process(np.ascontiguousarray(rgb))
+        return [_place(rect, rgb.shape, palm.score[0]) for rect, palm in zip(result.places or (), result.palms or ())]
+
+    def look(self, rgb: np.ndarray, place: Place) -> Sight | None:
+        height, width = rgb.shape[:2]
+        rect = self._rect(
+            x_center=(place.x + 0.5) / width,
+            y_center=(place.y + 0.5) / height,
+            width=place.side / width,
+            height=place.side / height,
+            rotation=place.turn,
+        )
+        seen = self._landmarks.process({"image": np.ascontiguousarray(rgb), "place": rect})
+        if seen.joints is None or seen.next_place is None:
+            return None
+        best = seen.handedness.classification[0]
+        # MediaPipe takes its input for a mirrored selfie: in plain video its "Left" is the person's right hand.
+        right = best.score if best.label == "Left" else 1 - best.score
+        # MediaPipe counts from the image's edge, GeoFlow from the first pixel's centre.
+        uv = np.array([(p.x * width, p.y * height) for p in seen.joints.landmark]) - 0.5
+        shape = np.array([(p.x, p.y, p.z) for p in seen.shape.landmark])
+        presence = float(np.clip(seen.handlandmarkcpu__hand_presence_score, 0, 1))
+        return Sight(Detection(uv, shape, right=right, score=presence), _place(seen.next_place, rgb.shape))
+
+    def close(self) -> None:
+        self._palms.close()
+        self._landmarks.close()
+
+
+def _place(rect: Any, shape: tuple[int, ...], score: float = 1.0) -> Place:
+    """MediaPipe's rectangles are square, as shares of width and height, and count from the image's edge."""
+    height, width = shape[:2]
+    x, y = rect.x_center * width - 0.5, rect.y_center * height - 0.5
+    return Place(x, y, rect.width * width, rect.rotation, score)
+
+
+def _import_mediapipe() -> tuple[Any, Any]:
+    """What runs a graph, and the class of its rectangles; nothing else of MediaPipe.
+
+    `import mediapipe` pulls in every solution and the newer task interface, and with them jax, matplotlib, OpenCV's GUI
+    build and sounddevice, none of which a graph uses. Bare packages in their place let modules be imported without
+    running their `__init__`.
     """
     spec = importlib.machinery.PathFinder.find_spec("mediapipe")
     if spec is None or not spec.submodule_search_locations:
@@ -85,27 +179,8 @@ def _import_hands() -> Any:
             package.__path__ = [folder]
             sys.modules[name] = package
     try:
-        return importlib.import_module("mediapipe.python.solutions.hands")
-    except ImportError as error:
-        raise EnvironmentBroken(f"mediapipe cannot be imported: {error}; 0.10.21 needs numpy<2, protobuf<5") from error
-
-
-def _detections(result: Any) -> list[Detection]:
-    """What MediaPipe found in a frame, `uv` still as shares of the image's width and height."""
-    found = zip(
-        result.multi_hand_landmarks or (), result.multi_hand_world_landmarks or (), result.multi_handedness or ()
-    )
-    rows = []
-    for image, world, handedness in found:
-        best = handedness.classification[0]
-        # MediaPipe takes its input for a mirrored selfie: in plain video its "Left" is the person's right hand.
-        right = best.score if best.label == "Left" else 1 - best.score
-        uv = np.array([(p.x, p.y) for p in image.landmark])
-        shape = np.array([(p.x, p.y, p.z) for p in world.landmark])
-        rows.append(Detection(uv, shape, right=right, score=best.score))
-    return rows
-
-
-def _in_pixels(detection: Detection, size: tuple[int, ...]) -> Detection:
-    # MediaPipe counts from the image's edge, GeoFlow from the first pixel's centre.
-    return Detection(detection.uv * size - 0.5, detection.shape_m, detection.right, detection.score)
+        importlib.import_module("mediapipe.python.solutions.hands")  # registers the options of the graphs' calculators
+        base = importlib.import_module("mediapipe.python.solution_base")
+        return base, importlib.import_module("mediapipe.framework.formats.rect_pb2").NormalizedRect
+    except (ImportError, AttributeError) as error:
+        raise EnvironmentBroken(f"mediapipe cannot be imported: {error}; 0.10.21 needs protobuf 4") from error

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from geoflow.geometry.cameras import project
+from geoflow.geometry.hand_motion import NO_LIMITS, Limits, between, gaps, in_unit, slow_enough
 from geoflow.geometry.hand_sides import SIDES, Detection
+from geoflow.geometry.rigid import apply, invert
 
 NUM_JOINTS = 21
 _WRIST, _INDEX_MCP, _MIDDLE_MCP, _LITTLE_MCP = 0, 5, 9, 17
@@ -153,6 +156,7 @@ def scene_scale(
     placed: Sequence[tuple[int, np.ndarray, np.ndarray]],
     depth: np.ndarray,
     *,
+    depth_offset_m: float = 0.0,
     min_samples: int = 40,
     max_spread: float = 0.25,
 ) -> float | None:
@@ -160,6 +164,7 @@ def scene_scale(
 
     placed: (frame, joints (21, 3) metres, uv (21, 2) px) of every hand found
     depth:  (T, H, W), 0 where unknown
+    depth_offset_m: how far the joints lie behind the skin that the depth is of
 
     Each hand gives one ratio, the median over samples along the palm and the lower finger bones; the segment's is the
     median over the hands. None when fewer than `min_samples` pixels have a depth, or when the middle half of the hands'
@@ -177,7 +182,8 @@ def scene_scale(
         known = np.isfinite(scene) & (scene > 0)
         total += int(known.sum())
         if known.sum() >= 0.25 * len(points):
-            ratios.append(float(np.median(scene[known] / metres[inside][known])))
+            skin = np.maximum(metres[inside][known] - depth_offset_m, MIN_DEPTH_M)
+            ratios.append(float(np.median(scene[known] / skin)))
     if total < min_samples or not ratios:
         return None
     low, middle, high = np.percentile(ratios, [25, 50, 75])
@@ -198,38 +204,82 @@ def lift_hands(
     depth: np.ndarray | None = None,
     *,
     metric: bool = False,
+    time_s: np.ndarray | None = None,
+    world_from_cam: np.ndarray | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> dict[str, np.ndarray]:
     """The `hands.*` fields from one detection or None per side and frame.
 
-    sides      "left" and "right", T entries each
-    intrinsics (T, 3, 3) px
-    depth      (T, H, W) scene depth, 0 where unknown, or None
-    metric     the scene is in metres already, so no scale is looked for
+    sides          "left" and "right", T entries each
+    intrinsics     (T, 3, 3) px
+    depth          (T, H, W) scene depth, 0 where unknown, or None
+    metric         the scene is in metres already, so no scale is looked for
+    time_s         (T,), needed where `limits` has a velocity
+    world_from_cam (T, 4, 4) scene units, or None
 
     A hand's size does not change, so the shapes of a side are first brought to their median palm size; a joint then has
     the depth that `locate` finds and lies on the ray through its pixel, so that it projects onto its `uv` exactly. All
     hands of the segment are scaled from metres to scene units by one factor along their rays (`scene_scale`). Without
     depth at the hands there is no such factor: they stay in metres, and `scale` is NaN.
+
+    What is too fast is then left out, and short gaps are filled: there `valid` and `filled` are True, `confidence` 0.
     """
     count = len(intrinsics)
-    placed: list[tuple[int, np.ndarray, np.ndarray]] = []
-    fields = {name: array for side in SIDES for name, array in _empty(side, count).items()}
+    placed = {side: _place_side(sides[side], intrinsics) for side in SIDES}
+    rows = [(i, joints, detection.uv) for side in SIDES for i, joints, detection in placed[side]]
+    known = scene_scale(rows, depth, depth_offset_m=limits.depth_offset) if depth is not None and not metric else None
+    per_metre = 1.0 if metric else known
+    fields: dict[str, np.ndarray] = {}
     for side in SIDES:
-        for i, joints, detection in _place_side(sides[side], intrinsics):
-            fields[f"hands.{side}.valid"][i] = True
-            fields[f"hands.{side}.joints"][i] = joints
-            fields[f"hands.{side}.uv"][i] = detection.uv
-            fields[f"hands.{side}.confidence"][i] = detection.score
-            placed.append((i, joints, detection.uv))
-    scale = scene_scale(placed, depth) if depth is not None and not metric else None
-    for side in SIDES:
-        fields[f"hands.{side}.joints"] *= np.float32(scale or 1.0)
-        if scale is not None:
-            fields[f"hands.{side}.scale"][fields[f"hands.{side}.valid"]] = scale
-        for row in np.flatnonzero(fields[f"hands.{side}.valid"]):
-            joints = fields[f"hands.{side}.joints"][row].astype(np.float64)
-            fields[f"hands.{side}.wrist"][row] = wrist_pose(joints, side)
+        hand = _empty(count)
+        believed = _slow(placed[side], time_s, in_unit(world_from_cam, count, per_metre), limits)
+        _write(hand, believed, known or 1.0, side)
+        steady = in_unit(world_from_cam, count, None if per_metre is None else 1.0)
+        _fill(hand, gaps([i for i, _, _ in believed], limits), intrinsics, steady, side)
+        hand["scale"][hand["valid"]] = np.nan if known is None else known
+        fields |= {f"hands.{side}.{name}": array for name, array in hand.items()}
     return fields
+
+
+def _slow(
+    placed: list[tuple[int, np.ndarray, Detection]], time_s: np.ndarray | None, steady: np.ndarray, limits: Limits
+) -> list[tuple[int, np.ndarray, Detection]]:
+    if time_s is None or not placed:
+        return placed
+    wrists = np.array([joints[_WRIST] for _, joints, _ in placed])
+    frames = np.array([i for i, _, _ in placed])
+    weight = np.array([detection.score for _, _, detection in placed])
+    keep = slow_enough(wrists, frames, time_s, weight, steady, limits)
+    return [row for row, good in zip(placed, keep) if good]
+
+
+def _write(
+    hand: dict[str, np.ndarray], placed: list[tuple[int, np.ndarray, Detection]], scale: float, side: str
+) -> None:
+    for i, joints, detection in placed:
+        hand["valid"][i] = True
+        hand["joints"][i] = joints * scale
+        hand["wrist"][i] = wrist_pose(hand["joints"][i].astype(np.float64), side)
+        hand["uv"][i] = detection.uv
+        hand["confidence"][i] = detection.score
+
+
+def _fill(
+    hand: dict[str, np.ndarray], pairs: list[tuple[int, int]], intrinsics: np.ndarray, steady: np.ndarray, side: str
+) -> None:
+    """Put the hand where it was between two sights of it, in a frame that does not move with the camera."""
+    for a, b in pairs:
+        joints_a, joints_b = (apply(steady[i], hand["joints"][i].astype(np.float64)) for i in (a, b))
+        wrist_a, wrist_b = (steady[i] @ hand["wrist"][i].astype(np.float64) for i in (a, b))
+        if not np.isfinite([wrist_a, wrist_b]).all():
+            continue
+        for i in range(a + 1, b):
+            here = apply(invert(steady[i]), between(joints_a, joints_b, wrist_a, wrist_b, (i - a) / (b - a)))
+            uv = project(here, intrinsics[i].astype(np.float64))
+            if np.isfinite(uv).all():
+                hand["valid"][i] = hand["filled"][i] = True
+                hand["joints"][i], hand["uv"][i] = here, uv
+                hand["wrist"][i] = wrist_pose(here, side)
 
 
 def _place_side(
@@ -251,15 +301,16 @@ def _place_side(
     return placed
 
 
-def _empty(side: str, count: int) -> dict[str, np.ndarray]:
+def _empty(count: int) -> dict[str, np.ndarray]:
     def missing(*shape: int) -> np.ndarray:
         return np.full((count, *shape), np.nan, np.float32)
 
     return {
-        f"hands.{side}.valid": np.zeros(count, bool),
-        f"hands.{side}.joints": missing(NUM_JOINTS, 3),
-        f"hands.{side}.wrist": missing(4, 4),
-        f"hands.{side}.uv": missing(NUM_JOINTS, 2),
-        f"hands.{side}.scale": missing(),
-        f"hands.{side}.confidence": np.zeros(count, np.float32),
+        "valid": np.zeros(count, bool),
+        "filled": np.zeros(count, bool),
+        "joints": missing(NUM_JOINTS, 3),
+        "wrist": missing(4, 4),
+        "uv": missing(NUM_JOINTS, 2),
+        "scale": missing(),
+        "confidence": np.zeros(count, np.float32),
     }

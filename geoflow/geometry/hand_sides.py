@@ -1,8 +1,8 @@
 """Which hand is whose: detections of single frames become one left and one right hand through a segment.
 
 A detector judges handedness frame by frame and errs on single ones. Here detections are first linked over time into
-tracks by where they are in the image, each track then takes the side that its frames say together, and where two
-tracks claim one side at the same time, the one with more evidence has it.
+tracks by where they are in the image, tracks of a hand that was out of sight for a while are joined, each then takes
+the side that its frames say together, and where two claim one side at the same time, the one with more evidence has it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDES = ("left", "right")
+_PALM_BONES = ((0, 5), (0, 17), (5, 17))
+_SEVERAL = 5  # frames
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,19 @@ class Detection:
     uv: np.ndarray  # (21, 2) px, MediaPipe/OpenPose order: wrist, then thumb to little finger, base to tip
     shape_m: np.ndarray  # (21, 3) metres about the hand's centre, axes parallel to the camera's
     right: float  # 0..1, how surely it is the person's right hand
-    score: float  # 0..1, the detector's confidence in the side it named
+    score: float  # 0..1, how surely it is a hand
 
     @property
     def size_px(self) -> float:
         """Diagonal of the box around the joints."""
         return float(np.linalg.norm(np.ptp(self.uv, axis=0)))
+
+    @property
+    def px_per_m(self) -> float:
+        """Pixels per metre at the hand, by its palm: seen and in metres as the camera would see it from far away."""
+        seen = sum(float(np.linalg.norm(self.uv[a] - self.uv[b])) for a, b in _PALM_BONES)
+        flat = sum(float(np.linalg.norm(self.shape_m[a, :2] - self.shape_m[b, :2])) for a, b in _PALM_BONES)
+        return seen / max(flat, 1e-6)
 
 
 @dataclass
@@ -39,28 +48,43 @@ class _Track:
         """Summed votes: positive for a right hand, negative for a left one."""
         return float(sum(2 * d.right - 1 for d in self.detections))
 
+    def size_px(self) -> float:
+        return float(np.median([d.size_px for d in self.detections]))
+
+    def certainty(self) -> float:
+        """0.5..1: the mean probability of the side that it takes."""
+        return 0.5 + 0.5 * abs(self.evidence()) / len(self.frames)
+
 
 def assign_sides(
-    frames: Sequence[Sequence[Detection]], *, max_gap: int = 3, max_jump: float = 0.6, sure: float = 0.9
+    frames: Sequence[Sequence[Detection]],
+    *,
+    max_gap: int = 3,
+    max_jump: float = 0.6,
+    max_loss: int = 20,
+    reach_m: float = 1 / 30,
+    sure: float = 0.9,
 ) -> dict[str, list[Detection | None]]:
     """Give each side at most one hand per frame.
 
     `frames` holds the detections of each frame. A detection continues a track when its joints moved, on average, by
-    less than `max_jump` of the hand's size since the track's last frame, at most `max_gap` frames ago. A track whose
-    side is taken by a stronger one goes to the free side if its own votes are not `sure` (mean probability) of the
-    taken one; a detector often calls both hands of a person the same. Otherwise it is left out in those frames: a
+    less than `max_jump` of the hand's size since the track's last frame, at most `max_gap` frames ago. A track that
+    ends goes on in one that begins at most `max_loss` frames later, no further away than a hand comes at `reach_m`
+    metres a frame, unless both are `sure` of different sides. A track whose side is taken by a stronger one (it has
+    more votes, and is larger, thus nearer) goes to the free side if its own votes are not `sure` (mean probability) of
+    the taken one; a detector often calls both hands of a person the same. Otherwise it is left out in those frames: a
     second person's hand.
 
     Returns "left" and "right", each with one Detection or None per frame.
     """
     given: dict[str, list[Detection | None]] = {side: [None] * len(frames) for side in SIDES}
-    for track in sorted(_link(frames, max_gap, max_jump), key=lambda t: -abs(t.evidence())):
+    tracks = _join(_link(frames, max_gap, max_jump), max_loss, max_jump, reach_m, sure)
+    for track in sorted(tracks, key=lambda t: -abs(t.evidence()) * t.size_px()):
         right = track.evidence() > 0
         wanted, other = ("right", "left") if right else ("left", "right")
         taken = sum(given[wanted][i] is not None for i in track.frames)
         free = sum(given[other][i] is None for i in track.frames)
-        certainty = 0.5 + 0.5 * abs(track.evidence()) / len(track.frames)
-        if 2 * taken > len(track.frames) and free > len(track.frames) - taken and certainty < sure:
+        if 2 * taken > len(track.frames) and free > len(track.frames) - taken and track.certainty() < sure:
             wanted = other
         for i, detection in zip(track.frames, track.detections):
             if given[wanted][i] is None:
@@ -101,3 +125,36 @@ def _link(frames: Sequence[Sequence[Detection]], max_gap: int, max_jump: float) 
                 used.add(j)
         tracks += [_Track([i], [d]) for j, d in enumerate(detections) if j not in used]
     return tracks
+
+
+def _join(tracks: list[_Track], max_loss: int, max_jump: float, reach_m: float, sure: float) -> list[_Track]:
+    """Put tracks of one hand that was lost in between together, the nearest ends first."""
+    pairs = []
+    for a, earlier in enumerate(tracks):
+        for b, later in enumerate(tracks):
+            lost = later.frames[0] - earlier.frames[-1] - 1
+            if 0 <= lost <= max_loss and not _contradict(earlier, later, sure):
+                end, start = earlier.detections[-1], later.detections[0]
+                scale = min(end.px_per_m, start.px_per_m)
+                allowed = max_jump * start.size_px + reach_m * (lost + 1) * scale
+                if (distance := _distance(end, start)) <= allowed and 0.5 < end.px_per_m / start.px_per_m < 2:
+                    pairs.append((distance / max(start.size_px, 1e-6), a, b))
+    follower: dict[int, int] = {}
+    for _, a, b in sorted(pairs):
+        if a not in follower and b not in follower.values():
+            follower[a] = b
+    joined = []
+    for a in sorted(set(range(len(tracks))) - set(follower.values())):
+        whole = _Track(list(tracks[a].frames), list(tracks[a].detections))
+        while a in follower:
+            a = follower[a]
+            whole.frames += tracks[a].frames
+            whole.detections += tracks[a].detections
+        joined.append(whole)
+    return joined
+
+
+def _contradict(a: _Track, b: _Track, sure: float) -> bool:
+    """Both are sure of their side over several frames, and of different ones: a single frame proves nothing."""
+    long = min(len(a.frames), len(b.frames)) >= _SEVERAL
+    return long and a.certainty() >= sure and b.certainty() >= sure and a.evidence() * b.evidence() < 0

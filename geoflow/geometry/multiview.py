@@ -23,6 +23,8 @@ _MAX_SHIFT = 0.35  # image widths that the picture as a whole may move between t
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
+_FLOW_WINDOW = (9, 9)
+_TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
 _COLOUR_SIGMA = 25.0  # 8-bit levels over three channels: about the contrast that marks an edge
 _MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
@@ -195,12 +197,31 @@ def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tupl
     for view, flow, way_back, relative in ((a, forth, back, b_from_a), (b, back, forth, invert(b_from_a))):
         error = flow_error(flow, way_back)
         inverse, sigma, epipolar = triangulate(flow, k, relative)
-        sigma = sigma * np.hypot(_FLOW_SIGMA_PX, 0.5 * np.minimum(error, 9))
+        blur = _TEXTURE_PX / np.maximum(texture(view.gray, epipolar_direction(k, relative, view.gray.shape)), 1e-3)
+        sigma = sigma * np.hypot(np.hypot(_FLOW_SIGMA_PX, blur), 0.5 * np.minimum(error, 9))
         good = (error < _MAX_RETURN_PX) & (epipolar < _MAX_EPIPOLAR_PX) & (inverse > 1e-3)
         if view.ignore is not None:
             good &= ~view.ignore
         found.append((np.where(good, inverse, 0).astype(np.float16), np.where(good, sigma, np.inf).astype(np.float16)))
     return found
+
+
+def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Unit vectors (h, w, 2) float32 along which the pixels of view a move in view b as their depth changes."""
+    epipole = (k @ b_from_a[:3, 3]).astype(np.float32)
+    along = epipole[:2] - epipole[2] * pixel_grid(*shape)
+    return along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
+
+
+def texture(gray: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
+
+    The root mean square over the window that flow is fitted to: what there is to tell one place on an epipolar line
+    from the next.
+    """
+    change = cv2.Sobel(gray, cv2.CV_32F, 1, 0, ksize=3, scale=0.125) * direction[..., 0]
+    change += cv2.Sobel(gray, cv2.CV_32F, 0, 1, ksize=3, scale=0.125) * direction[..., 1]
+    return cv2.sqrt(cv2.boxFilter(change * change, -1, _FLOW_WINDOW))
 
 
 def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:

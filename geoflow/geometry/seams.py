@@ -203,9 +203,13 @@ def _fade_cameras(held: Fields, now: Fields, weight: np.ndarray) -> Fields:
 
 
 def _choose_hand(held: Fields, now: Fields, weight: np.ndarray, prefix: str) -> Fields:
-    """One side's hand: from the nearer segment where both found it. Two detections are never mixed into a third."""
+    """One side's hand: from the segment that saw it, the nearer where both did. Two are never mixed into a third."""
     first, second = held[f"{prefix}valid"], now[f"{prefix}valid"]
-    use_second = second & (~first | (weight >= 0.5))
+    nearer = weight >= 0.5
+    if f"{prefix}filled" in now:
+        seen, seen_next = first & ~held[f"{prefix}filled"], second & ~now[f"{prefix}filled"]
+        nearer = np.where(seen == seen_next, nearer, seen_next)
+    use_second = second & (~first | nearer)
     chosen = {}
     for name in now:
         if name.startswith(prefix):

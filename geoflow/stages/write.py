@@ -43,7 +43,7 @@ class Write(Stage):
         *(
             f"hands.{side}.{name}"
             for side in ("left", "right")
-            for name in ("valid", "joints", "wrist", "uv", "confidence", "scale", "mano_pose", "betas")
+            for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale", "mano_pose", "betas")
         ),
         "stitch.scale",
         "stitch.seam_residual",

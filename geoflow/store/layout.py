@@ -83,7 +83,11 @@ def _frame(row: Dataset, fields: Mapping[str, np.ndarray], i: int) -> np.ndarray
 
 def _rows(row: Dataset, fields: Mapping[str, np.ndarray], array: np.ndarray) -> np.ndarray:
     group, _, leaf = row.field.rpartition(".")
-    if leaf == "valid" or row.name == "camera/motion" or not (row.name == "camera/cam_from_world" or "hands" in group):
+    if (
+        leaf in ("valid", "filled")
+        or row.name == "camera/motion"
+        or not (row.name == "camera/cam_from_world" or "hands" in group)
+    ):
         return array
     valid = fields.get(f"{group}.valid")
     if valid is None:

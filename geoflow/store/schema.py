@@ -44,17 +44,18 @@ _NAN = float("nan")
 
 def _hand(side: str) -> list[Dataset]:
     def row(name: str, shape: str, unit: str, meaning: str, fill: float = _NAN, extra: bool = False) -> Dataset:
-        dtype = "bool" if name == "valid" else "float32"
+        dtype = "bool" if name in ("valid", "filled") else "float32"
         return Dataset(
             f"hands/{side}/{name}", dtype, shape, unit, f"hands.{side}.{name}", ROWS, meaning, fill=fill, extra=extra
         )
 
     return [
         row("valid", "T", "", f"a {side} hand was found", fill=0),
+        row("filled", "T", "", "valid, but not seen: put between two sights of the hand", fill=0, extra=True),
         row("joints", "T 21 3", "scene", "21 joints, camera frame; NaN where not valid"),
         row("wrist", "T 4 4", "scene", "cam_from_wrist; NaN where not valid"),
         row("uv", "T 21 2", "px", "the joints in the image; NaN where not valid"),
-        row("confidence", "T", "0..1", "the detector's score; 0 where not valid", fill=0),
+        row("confidence", "T", "0..1", "the detector's score; 0 where not seen", fill=0),
         row("scale", "T", "scene/m", "scene units per metre; NaN where the hand is in metres", extra=True),
         row("mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints", extra=True),
         row("betas", "T 10", "", "MANO shape", extra=True),

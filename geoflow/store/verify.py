@@ -242,10 +242,13 @@ def _hands(file: h5py.File) -> Iterator[str]:
         for name in ("joints", "wrist", "uv", "mano_pose", "betas"):
             if name in group and not np.isnan(group[name][()][~valid]).all():
                 yield f"hands/{side}/{name} should be NaN where valid is False"
+        seen = valid & ~group["filled"][()] if "filled" in group else valid
+        if "filled" in group and group["filled"][()][~valid].any():
+            yield f"hands/{side}/filled should be False where valid is False"
         if not np.isfinite(group["uv"][()][valid]).all():
             yield f"hands/{side}/uv is not finite where valid"
-        if not ((confidence >= 0) & (confidence <= 1)).all() or confidence[~valid].any():
-            yield f"hands/{side}/confidence should lie in 0..1 and be 0 where valid is False"
+        if not ((confidence >= 0) & (confidence <= 1)).all() or confidence[~seen].any():
+            yield f"hands/{side}/confidence should lie in 0..1 and be 0 where the hand was not seen"
 
 
 def _first(condition: np.ndarray) -> int:

@@ -87,6 +87,7 @@ class Hand:
     wrist: np.ndarray  # (T, 4, 4) float32: cam_from_wrist
     uv: np.ndarray  # (T, 21, 2) float32 px
     confidence: np.ndarray  # (T,) float32
+    filled: np.ndarray | None = None  # (T,) bool: valid, but put between two sights of the hand
     mano_pose: np.ndarray | None = None  # (T, 16, 3) float32 rad
     betas: np.ndarray | None = None  # (T, 10) float32
 

@@ -1,0 +1,130 @@
+"""A hand's motion: what is too fast to be true is dropped, short gaps are filled.
+
+A hand alone tells where it is in metres, by its known size: so speeds here are those of a hand of average size,
+whatever the scene's unit is. Where the camera's poses are known, its own motion is taken out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.geometry.rigid import apply, invert
+
+# How well a wrist is placed: what moves less than this need not have moved. Across the ray a share of a finger's width;
+# along it as well as a hand's size in the image tells its distance.
+_ACROSS_M = 0.02
+_ALONG = 0.15
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Options of a hand's motion; 0 turns each off."""
+
+    max_velocity: float = 1.0  # m/s
+    max_gap: int = 20  # frames
+    depth_offset: float = 0.02  # m from the skin, which depth shows, to the joints
+
+
+NO_LIMITS = Limits(0, 0, 0)
+
+
+def steady_frames(cam_from_world: np.ndarray | None, valid: np.ndarray | None) -> np.ndarray | None:
+    """world_from_cam (T, 4, 4) float64, scene units; None unless every frame has a pose."""
+    if cam_from_world is None or valid is None or not len(valid) or not valid.all():
+        return None
+    return invert(cam_from_world.astype(np.float64))
+
+
+def in_unit(world_from_cam: np.ndarray | None, count: int, scene_per_unit: float | None) -> np.ndarray:
+    """(T, 4, 4) with its translations in another unit than the scene's: without turns only, where that is not known."""
+    if world_from_cam is None:
+        return np.tile(np.eye(4), (count, 1, 1))
+    frames = world_from_cam.copy()
+    frames[:, :3, 3] *= 0.0 if scene_per_unit is None else 1 / scene_per_unit
+    return frames
+
+
+def slow_enough(
+    wrists: np.ndarray,
+    frames: np.ndarray,
+    time_s: np.ndarray,
+    weight: np.ndarray,
+    world_from_cam: np.ndarray,
+    limits: Limits,
+) -> np.ndarray:
+    """Which observations of one hand to believe: (N,) bool, the weightiest series whose steps are slow enough.
+
+    wrists         (N, 3) camera frame, metres
+    frames         (N,) row of each, increasing
+    time_s         (T,)
+    weight         (N,) how much each counts
+    world_from_cam (T, 4, 4), metres
+
+    Two observations next to each other in the series are no further apart than the limit allows in the time between
+    them, beyond how well they are placed; over more than `max_gap` frames anything is allowed. Found by dynamic
+    programming; of equal series the one that ends earlier.
+    """
+    count = len(wrists)
+    if not limits.max_velocity or count < 2:
+        return np.ones(count, bool)
+    world = np.einsum("nij,nj->ni", world_from_cam[frames][:, :3, :3], wrists) + world_from_cam[frames][:, :3, 3]
+    rays = world - world_from_cam[frames][:, :3, 3]
+    best, before = weight.astype(np.float64).copy(), np.full(count, -1)
+    for b in range(1, count):
+        step = world[b] - world[:b]
+        ray = rays[b] / np.linalg.norm(rays[b])
+        along = step @ ray
+        across = np.linalg.norm(step - along[:, None] * ray, axis=1)
+        sure = np.hypot(np.maximum(across - _ACROSS_M, 0), np.maximum(np.abs(along) - _ALONG * wrists[b, 2], 0))
+        fits = sure <= limits.max_velocity * (time_s[frames[b]] - time_s[frames[:b]]) + 1e-9
+        fits |= frames[b] - frames[:b] > limits.max_gap + 1
+        if fits.any():
+            candidates = np.where(fits, best[:b], -np.inf)
+            before[b] = int(candidates.argmax())
+            best[b] += candidates[before[b]]
+    kept = np.zeros(count, bool)
+    at = int(best.argmax())
+    while at >= 0:
+        kept[at] = True
+        at = int(before[at])
+    return kept
+
+
+def gaps(frames: Sequence[int], limits: Limits) -> list[tuple[int, int]]:
+    """Pairs of neighbouring observations between which frames are missing, at most `max_gap` of them.
+
+    >>> gaps([0, 1, 4, 30], Limits(max_gap=5))
+    [(1, 4)]
+    """
+    return [(a, b) for a, b in itertools.pairwise(frames) if 1 < b - a <= limits.max_gap + 1]
+
+
+def between(
+    joints_a: np.ndarray, joints_b: np.ndarray, wrist_a: np.ndarray, wrist_b: np.ndarray, share: float
+) -> np.ndarray:
+    """Joints (21, 3) of a hand at `share` (0..1) of the way between two sights of it.
+
+    The wrist goes straight, its rotation by the shortest turn at constant speed (slerp, Shoemake 1985), and the fingers
+    linearly in the wrist's frame. joints (21, 3) and wrists (4, 4) in one frame that does not move.
+    """
+    local = (1 - share) * apply(invert(wrist_a), joints_a) + share * apply(invert(wrist_b), joints_b)
+    pose = np.eye(4)
+    pose[:3, :3] = wrist_a[:3, :3] @ _part_of(wrist_a[:3, :3].T @ wrist_b[:3, :3], share)
+    pose[:3, 3] = (1 - share) * wrist_a[:3, 3] + share * wrist_b[:3, 3]
+    return apply(pose, local)
+
+
+def _part_of(rotation: np.ndarray, share: float) -> np.ndarray:
+    """A share of a turn (3, 3) about its own axis, by Rodrigues' formula; also of half a circle."""
+    off = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    angle = float(np.arctan2(np.linalg.norm(off) / 2, (np.trace(rotation) - 1) / 2))
+    if angle < 1e-9:
+        return np.eye(3)
+    axis = np.linalg.eigh(rotation + rotation.T)[1][:, 2]  # the skew part alone vanishes towards half a circle
+    x, y, z = axis if axis @ off >= 0 else -axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(share * angle) * cross + (1 - np.cos(share * angle)) * cross @ cross
