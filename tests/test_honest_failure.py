@@ -124,15 +124,7 @@ def test_the_turns_of_a_turning_camera_are_kept(tmp_path: Path) -> None:
     "known",
     [
         True,
-        pytest.param(
-            False,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="structure.py: over eight frames of two facing planes the free focal length runs to 2.6 widths "
-                "(0.94 in truth) and is believed",
-            ),
-        ),
+        False,
     ],
 )
 def test_a_cut_parts_the_video(known: bool, tmp_path: Path) -> None:
@@ -154,15 +146,7 @@ def test_a_cut_parts_the_video(known: bool, tmp_path: Path) -> None:
         (3, True),
         (4, True),
         (5, True),
-        pytest.param(
-            3,
-            False,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="structure.py: the focal length is left free over three frames and runs to 2.0 widths",
-            ),
-        ),
+        (3, False),
         (4, False),
         (5, False),
     ],

@@ -39,6 +39,8 @@ class _Chapter:
 class Colmap(Stage):
     """Poses, one shared pinhole matrix and depth, up to the video's own scale, of a camera moving through a scene.
 
+    Unknown intrinsics that the motion does not tell are NaN.
+
     A still or purely rotating camera gives no depth: it is reported in `camera.motion`, with `camera.valid` False
     unless the chapter around it has a structure. Of a rotating camera with a known or well-determined focal length
     the rotations are given, the translations NaN.
@@ -78,7 +80,9 @@ class Colmap(Stage):
         found = max(chapter.structures, key=lambda s: int(s.valid[part].sum()), default=None)
         if found is None or found.valid[part].sum() < _LEAST_FRAMES:
             code = MOTION_UNKNOWN if motion.code == MOTION_MOVING else motion.code
-            return _unposed(rgb, code, motion.intrinsics, motion.rotations)
+            told = known is not None or motion.rotations is not None
+            intrinsics = motion.intrinsics if told else np.full((3, 3), np.nan)
+            return _unposed(rgb, code, intrinsics, motion.rotations)
         poses, valid = found.cam_from_world[part], found.valid[part]
         depth = multiview_depth(
             rgb,

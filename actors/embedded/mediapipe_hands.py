@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import EnvironmentBroken
+from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.geometry.hand_motion import Limits, steady_frames
 from geoflow.geometry.hand_pose import lift_hands
 from geoflow.geometry.hand_search import Place, Search, Sight, find_hands
@@ -94,6 +95,7 @@ class MediaPipeHands(Stage):
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         p, k = self.params, fields["camera.intrinsics"]
+        k = np.where(np.isfinite(k), k, assumed_intrinsics(*fields["frames.rgb"].shape[1:3]))
         how = Search(p.max_hands, p.min_presence, p.min_tracking_confidence, p.search_every)
         found = find_hands(list(fields["frames.rgb"]), self._eye, how)
         fps = segment.video.fps

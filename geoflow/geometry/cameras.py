@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+USUAL_FOCAL = 0.8  # of the longer side
+
 
 def pixel_grid(height: int, width: int) -> np.ndarray:
     """Pixel coordinates u, v: (H, W, 2) float32.
@@ -22,6 +24,11 @@ def pinhole(focal_px: float, height: int, width: int) -> np.ndarray:
     array([100. ,   0. ,  31.5], dtype=float32)
     """
     return np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]], np.float32)
+
+
+def assumed_intrinsics(height: int, width: int) -> np.ndarray:
+    """Of a camera of which nothing is known: 64 degrees of view along the longer side, about a phone's video."""
+    return pinhole(USUAL_FOCAL * max(height, width), height, width)
 
 
 def resize_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) -> np.ndarray:

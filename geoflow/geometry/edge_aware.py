@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.linalg import solveh_banded
 
 COLOR_SIGMA = 12.0  # grey levels per channel at which another colour loses its say
 STEP = 1.06  # ratio of the largest to the smallest depth in a 3x3 window that makes it an edge
 FILL_SUPPORT = 0.4  # share of a hole's (weighted) window that must be known
+_SPREAD_LEVELS = 8.0  # grey levels from one pixel to the next at which values carry over to a third
+_SPREAD_ROUNDS = 3
 FILL_SPREAD = 0.08  # relative spread of that window's depths above which a hole is left alone
 
 
@@ -47,6 +50,42 @@ def fill(depth: np.ndarray, guide: np.ndarray, radius: int = 3, rounds: int = 2)
         out = out.copy()
         out[row[good], column[good]] = value[good]
     return out
+
+
+def spread(
+    values: np.ndarray, known: np.ndarray, guide: np.ndarray, reach: float = 30.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Carry values (h, w) from where they are `known` over even surfaces, up to edges of `guide` (h, w, 3) uint8.
+
+    Two edge-aware least-squares smoothings (Min et al. 2014: rows and columns in turn, three rounds), of the values and
+    of what is known. `reach` is how far they carry on an even surface, px. Returns the carried values and their support
+    (0..1), the share of the weight around a pixel that is known.
+    """
+    picture = guide.astype(np.float32)
+    across = np.exp(-np.abs(np.diff(picture, axis=1)).max(-1) / _SPREAD_LEVELS)
+    down = np.exp(-np.abs(np.diff(picture, axis=0)).max(-1) / _SPREAD_LEVELS)
+    carried = np.stack([np.where(known, values, 0), known], -1).astype(np.float64)
+    for turn in range(_SPREAD_ROUNDS):
+        strength = 1.5 * reach**2 * 4.0 ** (_SPREAD_ROUNDS - 1 - turn) / (4.0**_SPREAD_ROUNDS - 1)
+        carried = _smooth_rows(carried, strength * across)
+        carried = np.swapaxes(_smooth_rows(np.swapaxes(carried, 0, 1), strength * down.T), 0, 1)
+    support = carried[..., 1]
+    return (carried[..., 0] / np.maximum(support, 1e-9)).astype(np.float32), support.astype(np.float32)
+
+
+def _smooth_rows(values: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """Minimise |x - values|^2 + sum ties |x_i - x_(i+1)|^2 along every row of (h, w, C); ties is (h, w - 1).
+
+    All rows are one tridiagonal system, with no tie from the end of one row to the next.
+    """
+    height, width, channels = values.shape
+    tie = np.concatenate([ties, np.zeros((height, 1))], 1).ravel()
+    bands = np.zeros((2, height * width))
+    bands[0, 1:] = -tie[:-1]
+    bands[1] = 1 + tie
+    bands[1, 1:] += tie[:-1]
+    solved = solveh_banded(bands, values.reshape(-1, channels), check_finite=False)
+    return solved.reshape(height, width, channels)
 
 
 def enlarge(depth: np.ndarray, guide: np.ndarray, full_guide: np.ndarray) -> np.ndarray:

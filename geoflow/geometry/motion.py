@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
-from geoflow.geometry.cameras import pinhole
+from geoflow.geometry.cameras import assumed_intrinsics, pinhole
 from geoflow.geometry.klt import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
 from geoflow.geometry.views import is_bare
@@ -114,7 +114,7 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
     frame pair (and one shared focal length) explains the displacements of widely separated frames to about the
     precision of the tracks, so no depth can be had from them. Unknown: too few points or frames to say.
     """
-    guess = pinhole(0.9 * chains.width, chains.height, chains.width) if known_intrinsics is None else known_intrinsics
+    guess = assumed_intrinsics(chains.height, chains.width) if known_intrinsics is None else known_intrinsics
     if len(chains.uv) < 2 or chains.uv.shape[1] < _MIN_SHARED:
         return Motion(MOTION_UNKNOWN, guess, None)
     if _is_still(chains):

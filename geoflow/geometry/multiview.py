@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
+from geoflow.geometry.edge_aware import spread
 from geoflow.geometry.flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
 from geoflow.geometry.triangulation import inverse_depth_of_matches
@@ -25,6 +26,8 @@ _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
 _FLOW_WINDOW = (9, 9)
 _TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
+_BLANK = 4.0  # levels per px; a surface with less is even, and flow on it tells little
+_LEAST_SUPPORT = 0.2  # share of known depth around a pixel that is given some
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
 _COLOUR_SIGMA = 25.0  # 8-bit levels over three channels: about the contrast that marks an edge
 _MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
@@ -35,6 +38,7 @@ _AGREE = 0.05  # relative depth difference up to which two frames see the same s
 class View:
     """One frame at working size."""
 
+    rgb: np.ndarray  # (h, w, 3) uint8
     gray: np.ndarray  # (h, w) uint8
     cam_from_world: np.ndarray  # (4, 4)
     ignore: np.ndarray | None = None  # (h, w) bool
@@ -86,7 +90,7 @@ def multiview_depth(
     checked = {t: cross_check(t, small, views, linked[t], k) for t in views}
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, values in checked.items():
-        depth[t] = upsample(lens.distort(values), rgb[t])
+        depth[t] = upsample(lens.distort(complete(values, views[t])), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
@@ -116,13 +120,13 @@ class Lens:
 
 
 def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> View:
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    if gray.shape != lens.size[::-1]:
-        gray = cv2.resize(gray, lens.size, interpolation=cv2.INTER_AREA)
+    if rgb.shape[:2] != lens.size[::-1]:
+        rgb = cv2.resize(rgb, lens.size, interpolation=cv2.INTER_AREA)
+    rgb = lens.undistort(rgb)
     if mask is not None:
         mask = cv2.resize(mask.astype(np.uint8), lens.size, interpolation=cv2.INTER_NEAREST)
         mask = lens.undistort(mask, cv2.INTER_NEAREST) > 0
-    return View(lens.undistort(gray), pose.astype(np.float64), mask)
+    return View(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
 
 
 def choose_pairs(
@@ -219,9 +223,15 @@ def texture(gray: np.ndarray, direction: np.ndarray) -> np.ndarray:
     The root mean square over the window that flow is fitted to: what there is to tell one place on an epipolar line
     from the next.
     """
-    change = cv2.Sobel(gray, cv2.CV_32F, 1, 0, ksize=3, scale=0.125) * direction[..., 0]
-    change += cv2.Sobel(gray, cv2.CV_32F, 0, 1, ksize=3, scale=0.125) * direction[..., 1]
-    return cv2.sqrt(cv2.boxFilter(change * change, -1, _FLOW_WINDOW))
+    across, down = _gradient(gray)
+    change = across * direction[..., 0] + down * direction[..., 1]
+    return cv2.sqrt(cv2.blur(change * change, _FLOW_WINDOW))
+
+
+def _gradient(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives (h, w) float32 across and down, 8-bit levels per px."""
+    across, down = (cv2.Sobel(gray, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=0.125) for dx in (1, 0))
+    return across, down
 
 
 def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -317,6 +327,24 @@ def cross_check(
         through += ratio > 1 + 2 * _AGREE
     mean = total / np.maximum(weight, 1)
     return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
+
+
+def complete(depth: np.ndarray, view: View) -> np.ndarray:
+    """Steady depth (h, w) by what lies around it, and carry it over even surfaces that tell nothing by themselves.
+
+    Inverse depth is what is carried: it is linear on planes. Where the picture does tell and the views contradict each
+    other, at occlusions and on what moves, depth stays unknown.
+    """
+    known = depth > 0
+    if not known.any():
+        return depth
+    inverse = np.where(known, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
+    carried, support = spread(inverse, known, view.rgb)
+    blank = cv2.blur(cv2.magnitude(*_gradient(view.gray)), _FLOW_WINDOW) < _BLANK
+    if view.ignore is not None:
+        blank &= ~view.ignore
+    value = np.where(known, 0.5 * (inverse + carried), carried)
+    return np.where(known | (blank & (support > _LEAST_SUPPORT)), 1 / np.maximum(value, 1e-6), 0).astype(np.float32)
 
 
 def upsample(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:

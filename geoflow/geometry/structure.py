@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.geometry.cameras import USUAL_FOCAL
 from geoflow.geometry.motion import Chains
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 from geoflow.geometry.wide_matches import choose_pairs, wide_matches
@@ -23,8 +24,8 @@ _MIN_MATCHES = 30
 _MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are a few tenths of a pixel off
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MANY = 40  # keyframes
-_FOCAL_START = 0.8  # of the longer side: 64 degrees of view, about a phone's video
 _FOCAL_RANGE = (0.3, 3.0)  # of the longer side; beyond it the self-calibration has run away
+_FOCAL_RANGE_OF_FEW = (0.4, 1.6)  # and with few keyframes, which hardly tell it, already beyond this
 _MAX_RADIAL = 0.3  # |k1|; lenses of cameras that take video bend less
 _LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise, and left out
 _MAX_JOIN_GAP = 0.05  # median distance of points that two structures share, relative to their spread
@@ -157,7 +158,7 @@ def _camera(chains: Chains, known_intrinsics: np.ndarray | None) -> Any:
 
     size = {"width": chains.width, "height": chains.height}
     if known_intrinsics is None:
-        params = [_FOCAL_START * max(chains.width, chains.height), chains.width / 2, chains.height / 2, 0.0]
+        params = [USUAL_FOCAL * max(chains.width, chains.height), chains.width / 2, chains.height / 2, 0.0]
         return pycolmap.Camera(model="SIMPLE_RADIAL", params=params, **size)
     k = np.asarray(known_intrinsics, float)
     params = [k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5]
@@ -279,8 +280,9 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     camera = next(iter(model.cameras.values()))
     intrinsics = np.array(camera.calibration_matrix())
     intrinsics[:2, 2] -= 0.5
-    low, high = (ratio * max(chains.height, chains.width) for ratio in _FOCAL_RANGE)
-    if not low < intrinsics[0, 0] < high:
+    posed = sum(image.has_pose for image in model.images.values())
+    low, high = _FOCAL_RANGE if posed > _MANY / 2 else _FOCAL_RANGE_OF_FEW
+    if camera.model_name == "SIMPLE_RADIAL" and not low < intrinsics[0, 0] / max(chains.height, chains.width) < high:
         return None
     poses = np.full((len(chains.uv), 4, 4), np.nan)
     for image in model.images.values():
