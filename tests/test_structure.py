@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 from actors.embedded.colmap import Colmap
 from geoflow import fields
 from geoflow.geometry.motion import Chains, chain_points, classify_motion
-from geoflow.geometry.rigid import invert, umeyama
-from geoflow.geometry.structure import MEDIAN_DEPTH, reconstruct
+from geoflow.geometry.rigid import Sim3, invert, umeyama
+from geoflow.geometry.structure import MEDIAN_DEPTH, join_structures, reconstruct
 from geoflow.geometry.wide_matches import wide_matches
 from geoflow.segments import Segment, VideoInfo
 from geoflow.synth import Clip, render
@@ -103,6 +104,50 @@ def test_known_intrinsics_and_frames_between_keyframes_are_honoured() -> None:
     assert error.max() < 0.01 * np.linalg.norm(truth[-1])  # 1% of the path, at 0.1 px of noise
     z = found.xyz[np.isfinite(found.xyz[:, 0])][:, 2]
     assert np.median(z) == pytest.approx(MEDIAN_DEPTH, rel=0.3)  # the median is over all keyframes, this is the first
+
+
+def _bent(uv: np.ndarray, radial: float) -> np.ndarray:
+    """Where a lens with that distortion shows what a pinhole camera sees at uv."""
+    centre, focal = planes.INTRINSICS[:2, 2], planes.INTRINSICS[0, 0]
+    offset = (uv - centre) / focal
+    return centre + focal * offset * (1 + radial * (offset**2).sum(-1, keepdims=True))
+
+
+def test_radial_distortion_is_found_and_the_nearest_pinhole_given() -> None:
+    rng = np.random.default_rng(3)
+    poses = planes.poses(rng.uniform(-1, 1, (14, 3)) * [0.8, 0.5, 0.5], rng.uniform(-0.2, 0.2, (14, 3)))
+    straight = _chains(poses, noise=0.05)
+    chains = Chains(_bent(straight.uv, -0.1).astype(np.float32), straight.keyframes, *SIZE)
+    found = reconstruct(chains, _blank(chains))[0]
+    assert found.radial == pytest.approx(-0.1, abs=0.02)
+    assert found.intrinsics[0, 0] == pytest.approx(planes.INTRINSICS[0, 0], rel=0.02)
+    uv = np.array([[10.0, 10.0], [150.0, 60.0], [40.0, 100.0]])
+    rays = (uv - planes.INTRINSICS[:2, 2]) / planes.INTRINSICS[0, 0]
+    pinhole = found.pinhole(*SIZE)
+    off = [np.abs(rays * k[0, 0] + k[:2, 2] - _bent(uv, -0.1)).max() for k in (pinhole, planes.INTRINSICS)]
+    assert off[0] < 0.6 * off[1]
+
+
+def test_structures_that_share_points_are_brought_together() -> None:
+    poses = planes.handheld(10)
+    chains = _chains(poses)
+    (whole,) = reconstruct(chains, _blank(chains), known_intrinsics=planes.INTRINSICS)
+    moved = Sim3(1.7, poses[5, :3, :3], np.array([1.0, -2.0, 0.5]))
+    first, rest = np.arange(10) < 6, np.arange(10) >= 6
+    parts = [
+        replace(
+            whole,
+            cam_from_world=np.where(keep[:, None, None], world.apply_to_cameras(whole.cam_from_world), np.nan),
+            valid=keep,
+            xyz=world.apply(whole.xyz),
+        )
+        for keep, world in ((first, Sim3.identity()), (rest, moved))
+    ]
+    (joined,) = join_structures(parts)
+    assert joined.valid.all()
+    assert np.allclose(joined.cam_from_world, whole.cam_from_world, atol=1e-6)
+    apart = replace(parts[1], xyz=np.where(np.arange(len(whole.xyz))[:, None] < 20, parts[1].xyz, np.nan))
+    assert len(join_structures([parts[0], apart])) == 2  # twenty points are no proof
 
 
 def test_a_turning_camera_has_no_structure() -> None:

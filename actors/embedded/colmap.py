@@ -95,7 +95,7 @@ class Colmap(Stage):
             width=self.params.depth_width,
             sources=self.params.sources,
         )
-        return _fields(rgb, motion.code, found.intrinsics, poses, depth, valid)
+        return _fields(rgb, motion.code, found.pinhole(*rgb.shape[1:3]), poses, depth, valid)
 
     def _chapter(self, segment: Segment, fields: Fields) -> _Chapter:
         start, stop = chapter_of(segment, self.params.chapter)

@@ -24,6 +24,7 @@ class MotionStereo(Stage):
     inputs = ("frames.rgb",)
     optional = ("frames.mask",)
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+    version = "2"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

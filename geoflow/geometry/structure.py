@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.geometry.cameras import USUAL_FOCAL
+from geoflow.geometry.cameras import USUAL_FOCAL, pixel_grid
 from geoflow.geometry.motion import Chains
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 from geoflow.geometry.wide_matches import choose_pairs, wide_matches
@@ -45,6 +45,16 @@ class Structure:
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
     error_px: float  # mean reprojection error in the keyframes
     angle_deg: float  # median over points of the widest angle under which cameras see them
+
+    def pinhole(self, height: int, width: int) -> np.ndarray:
+        """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image."""
+        if not self.radial:
+            return self.intrinsics
+        offset = pixel_grid(height, width) - self.intrinsics[:2, 2]
+        r2 = ((offset / np.diag(self.intrinsics)[:2]) ** 2).sum(-1)
+        nearest = self.intrinsics.copy()
+        nearest[:2, :2] *= 1 + self.radial * (r2 * r2).sum() / r2.sum()
+        return nearest
 
 
 def reconstruct(
@@ -85,10 +95,10 @@ def reconstruct(
         models = _map(database, Path(folder), free, len(keys) > _MANY, threads)
         found = [_read_model(_polished(model, free, threads), chains) for model in models]
     trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
-    return [_normalised(s, chains) for s in _joined(trusted)]
+    return [_normalised(s, chains) for s in join_structures(trusted)]
 
 
-def _joined(structures: list[Structure]) -> list[Structure]:
+def join_structures(structures: list[Structure]) -> list[Structure]:
     """Put structures that share points into one world, the larger one's; the one of most frames first."""
     whole: list[Structure] = []
     for part in sorted(structures, key=lambda s: -int(s.valid.sum())):
