@@ -49,7 +49,8 @@ def _process(film: Film, known: bool, out: Path) -> Video:
         "frames.view": classify_views(film.rgb),
     }
     write = Write(Write.Params(out=str(out)))
-    for stage in (MotionStereo(), TemporalFusion(), Colmap(), Klt(), Stitch(), write):
+    fusion = TemporalFusion(TemporalFusion.Params(from_camera=True))
+    for stage in (MotionStereo(), Colmap(), fusion, Klt(), Stitch(), write):
         stage.setup()
         given = {name: fields[name] for name in (*stage.inputs, *stage.optional) if name in fields}
         found = stage.process(segment, given)
