@@ -12,8 +12,10 @@ import pytest
 from actors.embedded.colmap import Colmap, chapter_of
 from actors.embedded.temporal_fusion import TemporalFusion
 from geoflow import fields
+from geoflow.engine.graph import Graph
 from geoflow.geometry import structure
 from geoflow.geometry.edge_aware import spread
+from geoflow.pipeline import Pipeline
 from geoflow.segments import Segment, VideoInfo, plan_segments
 from geoflow.video.probe import probe
 
@@ -79,41 +81,38 @@ def test_every_segment_lies_in_one_chapter(count: int) -> None:
     assert max(stop - start for start, stop in chapters) <= 1.5 * 288 + 96
 
 
-def _given(motion: int, valid: np.ndarray) -> tuple[Segment, dict[str, np.ndarray]]:
-    """A segment of which the camera has depth 3 where valid, and the prior depth 1 everywhere."""
-    height, width, count = 48, 64, len(valid)
+def test_geometry_takes_the_cameras_depth_and_believes_no_prior_where_there_is_none() -> None:
+    count, height, width = 6, 48, 64
+    valid = np.arange(count) < 4
     k = np.tile(np.array([[60, 0, 31.5], [0, 60, 23.5], [0, 0, 1]], np.float32), (count, 1, 1))
-    rgb = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
-    depth = np.where(valid[:, None, None], np.float16(3), np.float16(0)) * np.ones((height, width), np.float16)
-    return Segment(VideoInfo("v", "v", "", count, 30.0, height, width, height, width), 0, 0, count), {
-        "frames.rgb": np.repeat(rgb[None], count, 0),
+    given = {
+        "frames.rgb": np.zeros((count, height, width, 3), np.uint8),
         "prior.points": np.ones((count, height, width, 3), np.float16),
         "prior.mask": np.ones((count, height, width), bool),
         "prior.intrinsics": k,
         "camera.intrinsics": 1.1 * k,
-        "camera.depth": depth,
-        "camera.valid": valid,
-        "camera.motion": np.where(valid, fields.MOTION_MOVING, motion).astype(np.uint8),
+        "camera.depth": np.where(valid[:, None, None], np.float16(3), np.float16(0))
+        * np.ones((height, width), np.float16),
     }
-
-
-def test_geometry_takes_the_cameras_depth_where_it_has_any() -> None:
+    segment = Segment(VideoInfo("v", "v", "", count, 30.0, height, width, height, width), 0, 0, count)
     fusion = TemporalFusion(TemporalFusion.Params(from_camera=True))
-    valid = np.arange(6) < 4
-    segment, given = _given(fields.MOTION_UNKNOWN, valid)
     out = fusion.process(segment, given)
-    fields.check(out, fusion.outputs, who="geometry", num_frames=6)
-    assert np.allclose(out["geometry.points"][valid][..., 2], 1)  # one scale: the camera's median is 1
+    fields.check(out, fusion.outputs, who="geometry", num_frames=count)
+    assert np.array_equal(out["geometry.mask"].all((1, 2)), valid)
+    assert np.array_equal(out["geometry.mask"].any((1, 2)), valid)
+    assert np.allclose(out["geometry.points"][valid][..., 2], 1)
     assert out["geometry.intrinsics"][0, 0, 0] == pytest.approx(66)
-    assert out["geometry.mask"][valid].all()
+    given["camera.intrinsics"] = np.full_like(k, np.nan)
+    given["camera.depth"] = np.zeros_like(given["camera.depth"])
+    unknown = fusion.process(segment, given)
+    assert not unknown["geometry.mask"].any() and np.isnan(unknown["geometry.intrinsics"]).all()
 
 
-@pytest.mark.parametrize("motion", [fields.MOTION_STILL, fields.MOTION_ROTATING])
-def test_geometry_believes_no_prior_of_a_camera_that_does_not_move(motion: int) -> None:
-    fusion = TemporalFusion(TemporalFusion.Params(from_camera=True))
-    for valid in (np.zeros(4, bool), np.arange(4) < 2):
-        out = fusion.process(*_given(motion, valid))
-        assert np.array_equal(out["geometry.mask"].any((1, 2)), valid)
+def test_the_embedded_pipeline_gives_geometry_the_cameras() -> None:
+    stages = Pipeline.load("embedded").stages
+    graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in stages])
+    geometry = next(node for node in graph.nodes if node.slot == "geometry")
+    assert {graph.nodes[parent].slot for parent in geometry.parents} == {"decode", "prior", "camera"}
 
 
 def test_what_is_known_is_carried_over_even_surfaces_and_not_over_edges() -> None:

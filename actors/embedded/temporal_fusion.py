@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.fields import MOTION_ROTATING, MOTION_STILL
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
@@ -20,9 +19,8 @@ class TemporalFusion(Stage):
     Takes any prior that is right up to a scale per frame. Where several frames have a say and no two agree, depth is
     dropped; small holes with smooth surroundings are closed; the rest stays unknown.
 
-    With `from_camera` the camera stage's depth is taken as it is for the frames that have one: known poses and many
-    views tell more than a prior of two. The others are left unknown where the camera stood still or only turned, and
-    fused from the prior where its poses could not be found.
+    With `from_camera` the camera stage's depth is taken instead: known poses and many views tell more than a prior of
+    two, and where they tell nothing such a prior should not be believed. It is fused where the camera stage failed.
     """
 
     slot = "geometry"
@@ -42,43 +40,18 @@ class TemporalFusion(Stage):
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
         if self.params.from_camera:
-            self.optional = ("camera.depth", "camera.intrinsics", "camera.valid", "camera.motion")
+            self.optional = ("camera.depth", "camera.intrinsics")
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        from geoflow.geometry.alignment import depth_ratio
-        from geoflow.geometry.working_size import PointMaps
-
-        masks = fields["prior.mask"]
-        if "camera.depth" not in fields:
-            return self._fused(segment, fields, masks)
-        motion, depth = fields["camera.motion"], fields["camera.depth"]
-        seen = fields["camera.valid"] & depth.any(axis=(1, 2))
-        posed_without = np.isin(motion, (MOTION_STILL, MOTION_ROTATING))[:, None, None]
-        if not seen.any():
-            return self._fused(segment, fields, masks & ~posed_without)
-        intrinsics = fields["camera.intrinsics"][seen.argmax()]
-        median = np.float32(np.median([np.median(d[d > 0]) for d in depth[seen]]))
-        height, width = depth.shape[1:]
-        maps = PointMaps(len(depth), height, width, intrinsics)
-        for i in np.flatnonzero(seen):
-            maps.put(int(i), depth[i].astype(np.float32) / median)
-        if not (seen | posed_without.ravel()).all():
-            fused = self._fused(segment, fields, masks & ~posed_without)
-            theirs = np.where(fused["geometry.mask"], fused["geometry.points"][..., 2], np.float16(0))
-            scale = depth_ratio(maps.points[seen][..., 2], theirs[seen])
-            for i in np.flatnonzero(~seen) if scale else ():
-                maps.put(int(i), theirs[i].astype(np.float32) * np.float32(scale))
-        return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}
-
-    def _fused(self, segment: Segment, fields: Fields, masks: np.ndarray) -> Fields:
-        """The prior's maps under `masks` (T, H, W), fused."""
+        if "camera.depth" in fields:
+            return _of_camera(fields)
         import cv2
 
         from geoflow.geometry.edge_aware import fill, sharpen
         from geoflow.geometry.fusion import DepthFuser
         from geoflow.geometry.working_size import PointMaps, WorkingSize
 
-        frames, points = fields["frames.rgb"], fields["prior.points"]
+        frames, points, masks = fields["frames.rgb"], fields["prior.points"], fields["prior.mask"]
         known = segment.video.known_intrinsics
         intrinsics = np.median(fields["prior.intrinsics"], axis=0) if known is None else known
         height, width = frames.shape[1:3]
@@ -96,3 +69,19 @@ class TemporalFusion(Stage):
                 closed = fill(sharpen(depth, pictures[i]), pictures[i])
                 maps.put(i, size.enlarge_depth(closed, pictures[i], frames[i]))
         return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}
+
+
+def _of_camera(fields: Fields) -> Fields:
+    """The camera stage's depth as point maps, in their median depth."""
+    from geoflow.geometry.cameras import assumed_intrinsics
+    from geoflow.geometry.working_size import PointMaps
+
+    depth, intrinsics = fields["camera.depth"], fields["camera.intrinsics"][0]
+    count, height, width = depth.shape
+    medians = [np.median(d[d > 0]) for d in depth if d.any()]
+    told = np.isfinite(intrinsics).all()
+    maps = PointMaps(count, height, width, intrinsics if told else assumed_intrinsics(height, width))
+    for i in np.flatnonzero(depth.any(axis=(1, 2))):
+        maps.put(int(i), depth[i].astype(np.float32) / np.float32(np.median(medians)))
+    known = maps.intrinsics if told else np.full_like(maps.intrinsics, np.nan)
+    return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": known}
