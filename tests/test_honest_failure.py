@@ -161,12 +161,6 @@ def test_few_frames_claim_what_is_true_or_nothing(count: int, known: bool, tmp_p
             _assert_true_or_nothing(_claims(video, branch), film.depth)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="two_view.py: in a picture nearly filled by people going their own ways, it believes pairs whose matches "
-    "happen to lie along the epipolar lines, and geometry follows it",
-)
 def test_a_crowd_is_not_taken_for_the_scene(tmp_path: Path) -> None:
     film = hard_clips.crowd(8)
     with _process(film, False, tmp_path) as video:
