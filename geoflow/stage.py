@@ -51,8 +51,8 @@ class Stage:
 
     `process` gets every field of `inputs`, and of `optional` those that exist, as read-only arrays whose
     dtypes and shapes the field table states; it returns `outputs`, all of them, and any of `optional_outputs`.
-    It must not keep arrays of one
-    segment for the next unless it is `ordered`.
+    Unless it is `ordered`, it must keep nothing of one segment for the next but what another actor, which has not
+    seen the first, would work out the same.
 
     Ordered stages see the segments of a video one by one, from the first to the last. What they carry over
     they hand out through `state()` after each segment and get back through `restore()` before the next, so
