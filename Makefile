@@ -13,8 +13,8 @@ demo: $(STAMP)  ## render a clip with ground truth, run the pipeline, score it, 
 test: $(STAMP)  ## every test that can run here; `gpu` tests skip themselves
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(STAMP)  ## the default tier: no Ray, no environments, under 30 s
-	$(BIN)/python -m pytest -m "not ray and not env and not gpu" $(ARGS)
+test-fast: $(STAMP)  ## the default tier: no Ray, no environments, nothing long
+	$(BIN)/python -m pytest -m "not long and not ray and not env and not gpu" $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -45,6 +45,7 @@ def _process(stage: Colmap, segment: Segment, found: dict[str, np.ndarray]) -> d
     return out
 
 
+@pytest.mark.long
 def test_the_segments_of_a_chapter_share_one_world_worked_out_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_segments_of_a_chapter_share_one_world_worked_out_once(
         assert np.array_equal(value, again[name], equal_nan=value.dtype.kind == "f"), f"{name} has other bits"
 
 
+@pytest.mark.long
 def test_a_frame_that_cannot_be_read_costs_other_segments_nothing(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

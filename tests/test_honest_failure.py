@@ -27,6 +27,8 @@ from geoflow.store.paths import RunPaths
 from geoflow.store.reader import Video
 from geoflow.store.verify import verify_store
 
+pytestmark = pytest.mark.long
+
 FPS = 10.0
 KNOWN = tuple(float(planes.INTRINSICS[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
 BRANCHES = ("geometry", "camera")

@@ -127,7 +127,7 @@ class Colmap(Stage):
         )
         structures = []
         if classify_motion(chains, known).code == MOTION_MOVING:
-            structures = reconstruct(chains, grays, known_intrinsics=known, masks=masks or None, threads=self.threads)
+            structures = reconstruct(chains, grays, known_intrinsics=known, masks=masks or None)
         return _Chapter(start, chains, structures)
 
     def _pieces(

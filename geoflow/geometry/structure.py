@@ -63,20 +63,19 @@ def reconstruct(
     *,
     known_intrinsics: np.ndarray | None = None,
     masks: Sequence[np.ndarray] | None = None,
-    threads: int = 1,
 ) -> list[Structure]:
     """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
 
     Tracked points hold neighbouring frames together, SIFT matches those further apart and places seen again. Returns
     the structures that can be trusted, the one of most frames first: more than one where the pictures fall into
-    parts that share no view (a cut), none where nothing came out.
+    parts that share no view (a cut), none where nothing came out. COLMAP has one thread, so that the same input
+    gives the same bits.
 
     Args:
         chains: followed points; grays: the same T frames, (H, W) uint8 each.
         known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length, and one coefficient of
             radial distortion where the pictures show it, be found.
         masks: (H, W) bool per frame, True where to take no features from.
-        threads: CPU threads COLMAP may use; with one, the same input gives the same bits.
     """
     import pycolmap
 
@@ -91,9 +90,9 @@ def reconstruct(
     with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
         database = Path(folder) / "database.db"
         _write_database(database, chains, keypoints, matches, known_intrinsics)
-        _verify(database, chains, threads)
-        models = _map(database, Path(folder), free, len(keys) > _MANY, threads)
-        found = [_read_model(_polished(model, free, threads), chains) for model in models]
+        _verify(database, chains)
+        models = _map(database, Path(folder), free, len(keys) > _MANY)
+        found = [_read_model(_polished(model, free), chains) for model in models]
     trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
     return [_normalised(s, chains) for s in join_structures(trusted)]
 
@@ -197,7 +196,7 @@ def _write_database(
             database.write_matches(a + 1, b + 1, rows.astype(np.uint32))
 
 
-def _verify(path: Path, chains: Chains, threads: int) -> None:
+def _verify(path: Path, chains: Chains) -> None:
     """Two-view geometry of every matched pair; then points that mostly contradict it, such as on moving things, go."""
     import pycolmap
 
@@ -205,7 +204,7 @@ def _verify(path: Path, chains: Chains, threads: int) -> None:
     options.ransac.random_seed = _SEED
     options.ransac.max_error = _MAX_ERROR_PX
     options.ransac.max_num_trials = 1000
-    verifier = pycolmap.GeometricVerifierOptions(num_threads=threads)
+    verifier = pycolmap.GeometricVerifierOptions(num_threads=1)
     pycolmap.geometric_verification(path, verifier, pycolmap.ExistingMatchedPairingOptions(), options)
     ids = [_ids(chains, t) for t in chains.keyframes]
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
@@ -228,13 +227,13 @@ def _verify(path: Path, chains: Chains, threads: int) -> None:
                 database.update_two_view_geometry(a + 1, b + 1, geometry)
 
 
-def _map(path: Path, folder: Path, free: bool, many: bool, threads: int) -> list[Any]:
+def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
     """COLMAP's models, the largest first. Long ones are refined shortly on the way: `_polished` does it thoroughly."""
     import pycolmap
 
     out = folder / "models"
     out.mkdir()
-    step = pycolmap.IncrementalPipelineOptions(num_threads=threads, random_seed=_SEED, extract_colors=False)
+    step = pycolmap.IncrementalPipelineOptions(num_threads=1, random_seed=_SEED, extract_colors=False)
     step.min_model_size = 3
     step.max_num_models = 4
     if many:
@@ -254,31 +253,31 @@ def _map(path: Path, folder: Path, free: bool, many: bool, threads: int) -> list
     return sorted(models.values(), key=lambda model: -model.num_reg_images())
 
 
-def _polished(model: Any, free: bool, threads: int) -> Any:
+def _polished(model: Any, free: bool) -> Any:
     """Bundle adjustment until it settles: first of a camera without distortion, then with it where there is any."""
-    _adjust(model, focal=free, radial=False, threads=threads)
+    _adjust(model, focal=free, radial=False)
     camera = next(iter(model.cameras.values()))
     if not free:
         return model
     straight = camera.focal_length
-    _adjust(model, focal=True, radial=True, threads=threads)
+    _adjust(model, focal=True, radial=True)
     camera = next(iter(model.cameras.values()))
     radius = 0.5 * np.hypot(camera.width, camera.height) / camera.focal_length
     bend = abs(camera.params[3]) * radius**2
     if bend < _LEAST_BEND or abs(camera.params[3]) > _MAX_RADIAL:
         camera.params = [straight, camera.params[1], camera.params[2], 0.0]
-        _adjust(model, focal=True, radial=False, threads=threads)
+        _adjust(model, focal=True, radial=False)
     return model
 
 
-def _adjust(model: Any, *, focal: bool, radial: bool, threads: int) -> None:
+def _adjust(model: Any, *, focal: bool, radial: bool) -> None:
     import pycolmap
 
     options = pycolmap.BundleAdjustmentOptions()
     options.refine_focal_length, options.refine_extra_params, options.refine_principal_point = focal, radial, False
     options.print_summary = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-    options.ceres.solver_options.num_threads = threads
+    options.ceres.solver_options.num_threads = 1
     options.ceres.solver_options.max_num_iterations = 100
     options.ceres.solver_options.function_tolerance = 1e-5
     pycolmap.bundle_adjustment(model, options)
