@@ -330,7 +330,7 @@ def cross_check(
 
 
 def complete(depth: np.ndarray, view: View) -> np.ndarray:
-    """Steady depth (h, w) by what lies around it, and carry it over even surfaces that tell nothing by themselves.
+    """Carry depth (h, w) over even surfaces that tell nothing by themselves.
 
     Inverse depth is what is carried: it is linear on planes. Where the picture does tell and the views contradict each
     other, at occlusions and on what moves, depth stays unknown.
@@ -343,8 +343,8 @@ def complete(depth: np.ndarray, view: View) -> np.ndarray:
     blank = cv2.blur(cv2.magnitude(*_gradient(view.gray)), _FLOW_WINDOW) < _BLANK
     if view.ignore is not None:
         blank &= ~view.ignore
-    value = np.where(known, 0.5 * (inverse + carried), carried)
-    return np.where(known | (blank & (support > _LEAST_SUPPORT)), 1 / np.maximum(value, 1e-6), 0).astype(np.float32)
+    filled = ~known & blank & (support > _LEAST_SUPPORT)
+    return np.where(filled, 1 / np.maximum(carried, 1e-6), depth).astype(np.float32)
 
 
 def upsample(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
