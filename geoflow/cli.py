@@ -380,12 +380,7 @@ def bench_hands_command(
     """Hands found, how well they lie, which side, 3D error and CPU time; JSON on stdout."""
     from geoflow.bench.hands import bench_hands
 
-    settings = {}
-    for setting in set_ or ():
-        name, given, value = setting.partition("=")
-        if not given:
-            raise ConfigError(f"--set {setting!r} should be PARAM=VALUE")
-        settings[name] = value
+    settings = _settings(set_, "PARAM=VALUE")
     with _result_alone():
         found = bench_hands(
             folder,
@@ -456,14 +451,14 @@ def _stdout(width: int | None = None) -> Console:
     return Console(width=None if sys.stdout.isatty() else width)
 
 
-def _settings(pairs: list[str] | None) -> dict[str, Any]:
+def _settings(pairs: list[str] | None, form: str = "STAGE.PARAM=VALUE") -> dict[str, Any]:
     import yaml
 
     settings = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--set {pair}: write it as STAGE.PARAM=VALUE")
+            raise ConfigError(f"--set {pair}: write it as {form}")
         settings[key.strip()] = yaml.safe_load(value)
     return settings
 

@@ -154,6 +154,7 @@ def chapter_of(segment: Segment, length: int) -> tuple[int, int]:
     Chapters of about `length` frames divide the video evenly; each goes on for the first frames of the next one, so
     that every segment lies in one as a whole.
 
+    >>> from geoflow.segments import VideoInfo
     >>> video = VideoInfo("v", "v.mp4", "", 700, 30.0, 1, 1, 1, 1)
     >>> [chapter_of(Segment(video, 0, start, start + 96), 288) for start in (0, 288, 360, 604)]
     [(0, 398), (0, 398), (302, 700), (302, 700)]

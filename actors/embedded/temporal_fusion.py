@@ -73,15 +73,13 @@ class TemporalFusion(Stage):
 
 def _of_camera(fields: Fields) -> Fields:
     """The camera stage's depth as point maps, in their median depth."""
-    from geoflow.geometry.cameras import assumed_intrinsics
     from geoflow.geometry.working_size import PointMaps
 
-    depth, intrinsics = fields["camera.depth"], fields["camera.intrinsics"][0]
+    depth = fields["camera.depth"]
     count, height, width = depth.shape
-    medians = [np.median(d[d > 0]) for d in depth if d.any()]
-    told = np.isfinite(intrinsics).all()
-    maps = PointMaps(count, height, width, intrinsics if told else assumed_intrinsics(height, width))
-    for i in np.flatnonzero(depth.any(axis=(1, 2))):
-        maps.put(int(i), depth[i].astype(np.float32) / np.float32(np.median(medians)))
-    known = maps.intrinsics if told else np.full_like(maps.intrinsics, np.nan)
-    return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": known}
+    maps = PointMaps(count, height, width, fields["camera.intrinsics"][0])
+    medians = {i: np.median(d[d > 0]) for i, d in enumerate(depth) if d.any()}
+    unit = np.float32(np.median([*medians.values()])) if medians else np.float32(1)
+    for i in medians:
+        maps.put(i, depth[i].astype(np.float32) / unit)
+    return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}

@@ -6,6 +6,7 @@ import numpy as np
 
 from geoflow.evaluate.scores import NAN, MotionScores
 from geoflow.evaluate.truth import Truth
+from geoflow.geometry.alignment import rotation_angles
 from geoflow.geometry.rigid import invert
 from geoflow.store.schema import MOTION_NAMES
 
@@ -35,9 +36,3 @@ def score_motion(claimed: np.ndarray | None, true: str | None) -> MotionScores |
         return None
     shares = {name: float((claimed == code).mean()) for code, name in enumerate(MOTION_NAMES)}
     return MotionScores(**shares, truth=true, right=NAN if true is None else shares[true])
-
-
-def rotation_angles(rotation: np.ndarray) -> np.ndarray:
-    """Angles in degrees of rotations (T, 3, 3), exact also where they are tiny."""
-    sine = np.stack([rotation[:, i, j] - rotation[:, j, i] for i, j in ((2, 1), (0, 2), (1, 0))], axis=1)
-    return np.degrees(np.arctan2(np.linalg.norm(sine, axis=1), np.trace(rotation, axis1=1, axis2=2) - 1))

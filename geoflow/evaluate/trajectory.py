@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from geoflow.evaluate.motion import rotation_angles
 from geoflow.evaluate.scores import NAN, PoseScores
 from geoflow.evaluate.truth import Truth
+from geoflow.geometry.alignment import rotation_angles
 from geoflow.geometry.rigid import Sim3, invert, nearest_rotation
 
 _STRETCHES = (0.1, 0.5)  # of the path, over which drift is measured

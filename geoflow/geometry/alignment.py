@@ -52,14 +52,15 @@ def mean_rotation(rotations: np.ndarray) -> tuple[np.ndarray, float]:
     rotations further off than 2.5 medians are left out of a second pass.
     """
     mean = nearest_rotation(rotations.sum(0))
-    angles = _angles_deg(rotations, mean)
+    angles = rotation_angles(rotations @ mean.T)
     keep = angles <= 2.5 * np.median(angles) + 1e-6
     mean = nearest_rotation(rotations[keep].sum(0))
-    return mean, float(np.median(_angles_deg(rotations, mean)))
+    return mean, float(np.median(rotation_angles(rotations @ mean.T)))
 
 
-def _angles_deg(rotations: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return np.degrees(Rotation.from_matrix(rotations @ reference.T).magnitude())
+def rotation_angles(rotations: np.ndarray) -> np.ndarray:
+    """Angles (N,) in degrees of rotations (N, 3, 3), exact also where they are tiny."""
+    return np.degrees(Rotation.from_matrix(rotations).magnitude())
 
 
 def center_scale(target: np.ndarray, source: np.ndarray) -> float | None:

@@ -13,9 +13,9 @@ from scipy.linalg import solveh_banded
 COLOR_SIGMA = 12.0  # grey levels per channel at which another colour loses its say
 STEP = 1.06  # ratio of the largest to the smallest depth in a 3x3 window that makes it an edge
 FILL_SUPPORT = 0.4  # share of a hole's (weighted) window that must be known
+FILL_SPREAD = 0.08  # relative spread of that window's depths above which a hole is left alone
 _SPREAD_LEVELS = 8.0  # grey levels from one pixel to the next at which values carry over to a third
 _SPREAD_ROUNDS = 3
-FILL_SPREAD = 0.08  # relative spread of that window's depths above which a hole is left alone
 
 
 def edges(depth: np.ndarray) -> np.ndarray:

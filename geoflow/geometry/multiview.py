@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -42,6 +43,12 @@ class View:
     gray: np.ndarray  # (h, w) uint8
     cam_from_world: np.ndarray  # (4, 4)
     ignore: np.ndarray | None = None  # (h, w) bool
+
+    @cached_property
+    def gradient(self) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives (h, w) float32 of `gray` across and down, 8-bit levels per px."""
+        across, down = (cv2.Sobel(self.gray, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=0.125) for dx in (1, 0))
+        return across, down
 
 
 def multiview_depth(
@@ -201,7 +208,7 @@ def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tupl
     for view, flow, way_back, relative in ((a, forth, back, b_from_a), (b, back, forth, invert(b_from_a))):
         error = flow_error(flow, way_back)
         inverse, sigma, epipolar = triangulate(flow, k, relative)
-        blur = _TEXTURE_PX / np.maximum(texture(view.gray, epipolar_direction(k, relative, view.gray.shape)), 1e-3)
+        blur = _TEXTURE_PX / np.maximum(texture(view, epipolar_direction(k, relative, view.gray.shape)), 1e-3)
         sigma = sigma * np.hypot(np.hypot(_FLOW_SIGMA_PX, blur), 0.5 * np.minimum(error, 9))
         good = (error < _MAX_RETURN_PX) & (epipolar < _MAX_EPIPOLAR_PX) & (inverse > 1e-3)
         if view.ignore is not None:
@@ -217,21 +224,15 @@ def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, in
     return along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
 
 
-def texture(gray: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def texture(view: View, direction: np.ndarray) -> np.ndarray:
     """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
 
     The root mean square over the window that flow is fitted to: what there is to tell one place on an epipolar line
     from the next.
     """
-    across, down = _gradient(gray)
+    across, down = view.gradient
     change = across * direction[..., 0] + down * direction[..., 1]
     return cv2.sqrt(cv2.blur(change * change, _FLOW_WINDOW))
-
-
-def _gradient(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives (h, w) float32 across and down, 8-bit levels per px."""
-    across, down = (cv2.Sobel(gray, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=0.125) for dx in (1, 0))
-    return across, down
 
 
 def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -340,7 +341,7 @@ def complete(depth: np.ndarray, view: View) -> np.ndarray:
         return depth
     inverse = np.where(known, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
     carried, support = spread(inverse, known, view.rgb)
-    blank = cv2.blur(cv2.magnitude(*_gradient(view.gray)), _FLOW_WINDOW) < _BLANK
+    blank = cv2.blur(cv2.magnitude(*view.gradient), _FLOW_WINDOW) < _BLANK
     if view.ignore is not None:
         blank &= ~view.ignore
     filled = ~known & blank & (support > _LEAST_SUPPORT)

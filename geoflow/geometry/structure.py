@@ -43,7 +43,6 @@ class Structure:
     cam_from_world: np.ndarray  # (T, 4, 4) float64; NaN where unknown
     valid: np.ndarray  # (T,) bool
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
-    error_px: float  # mean reprojection error in the keyframes
     angle_deg: float  # median over points of the widest angle under which cameras see them
 
     def pinhole(self, height: int, width: int) -> np.ndarray:
@@ -256,15 +255,14 @@ def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
 def _polished(model: Any, free: bool) -> Any:
     """Bundle adjustment until it settles: first of a camera without distortion, then with it where there is any."""
     _adjust(model, focal=free, radial=False)
-    camera = next(iter(model.cameras.values()))
     if not free:
         return model
-    straight = camera.focal_length
+    straight = next(iter(model.cameras.values())).focal_length
     _adjust(model, focal=True, radial=True)
     camera = next(iter(model.cameras.values()))
     radius = 0.5 * np.hypot(camera.width, camera.height) / camera.focal_length
-    bend = abs(camera.params[3]) * radius**2
-    if bend < _LEAST_BEND or abs(camera.params[3]) > _MAX_RADIAL:
+    radial = abs(camera.params[3])
+    if radial * radius**2 < _LEAST_BEND or radial > _MAX_RADIAL:
         camera.params = [straight, camera.params[1], camera.params[2], 0.0]
         _adjust(model, focal=True, radial=False)
     return model
@@ -310,15 +308,7 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
         if pose is not None:
             poses[t] = pose
     radial = float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
-    return Structure(
-        intrinsics.astype(np.float32),
-        radial,
-        poses,
-        np.isfinite(poses[:, 0, 0]),
-        xyz,
-        model.compute_mean_reprojection_error(),
-        angle,
-    )
+    return Structure(intrinsics.astype(np.float32), radial, poses, np.isfinite(poses[:, 0, 0]), xyz, angle)
 
 
 def _matrix(rigid: Any) -> np.ndarray:
