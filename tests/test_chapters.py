@@ -123,8 +123,8 @@ def test_what_is_known_is_carried_over_even_surfaces_and_not_over_edges() -> Non
     known = np.zeros((40, 60), bool)
     known[:, :10] = known[:, 50:] = True
     values = np.where(np.arange(60) < 30, 2.0, 5.0) * np.ones((40, 1))
-    carried, support = spread(values, known, guide)
+    carried, support = spread(values * known, known, guide, reach=30)
     assert np.allclose(carried[:, 20], 2.0, atol=0.01) and np.allclose(carried[:, 40], 5.0, atol=0.01)
     assert (support[:, 20] > 0.1).all() and (support[:, :5] > support[:, 25:30]).all()
-    nowhere, support = spread(values, np.zeros_like(known), guide)
+    nowhere, support = spread(0 * values, np.zeros_like(known), guide, reach=30)
     assert not support.any() and np.isfinite(nowhere).all()

@@ -173,11 +173,22 @@ def test_depth_edges_move_onto_colour_edges() -> None:
 def test_enlarging_keeps_edges_and_invents_no_depth_between() -> None:
     depth, guide = step_scene()
     full_guide = np.repeat(np.repeat(guide, 3, axis=0), 3, axis=1)
-    full = enlarge(depth, guide, full_guide)
+    full = enlarge(depth, full_guide)
     assert full.shape == (120, 180)
     assert set(np.unique(full)) == {2.0, 4.0}
     assert np.allclose(full[:, :90], 2)
     assert np.allclose(full[:, 90:], 4)
+
+
+def test_enlarging_keeps_the_edge_of_the_picture_and_the_holes() -> None:
+    rgb = np.zeros((40, 80, 3), np.uint8)
+    rgb[:, 43:] = 255
+    depth = np.where(np.arange(20) < 11, 1.0, 3.0).astype(np.float32) * np.ones((10, 1), np.float32)
+    depth[:3] = 0
+    full = enlarge(depth, rgb)
+    assert set(np.unique(full.round(3))) == {0.0, 1.0, 3.0}  # no value between the two sides
+    assert (full[:10] == 0).all()
+    assert (full[20, :43] == 1).all() and (full[20, 44:] == 3).all()
 
 
 def test_intrinsics_follow_the_working_size() -> None:

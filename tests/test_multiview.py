@@ -7,7 +7,7 @@ import planes
 import pytest
 
 from geoflow.geometry.cameras import resize_intrinsics
-from geoflow.geometry.multiview import choose_pairs, fuse, multiview_depth, triangulate, upsample
+from geoflow.geometry.multiview import choose_pairs, fuse, multiview_depth, triangulate
 from geoflow.geometry.rigid import invert
 
 
@@ -86,14 +86,3 @@ def test_resized_intrinsics_keep_the_rays() -> None:
     half = resize_intrinsics(planes.INTRINSICS, 0.5, 0.5)
     # The corner between pixels (0, 0) and (1, 1) is the centre of the small pixel (0, 0).
     assert np.allclose(np.linalg.inv(half) @ [0, 0, 1], np.linalg.inv(planes.INTRINSICS) @ [0.5, 0.5, 1])
-
-
-def test_upsampling_keeps_the_edge_of_the_picture_and_the_holes() -> None:
-    rgb = np.zeros((40, 80, 3), np.uint8)
-    rgb[:, 43:] = 255
-    depth = np.where(np.arange(20) < 11, 1.0, 3.0).astype(np.float32) * np.ones((10, 1), np.float32)
-    depth[:3] = 0
-    full = upsample(depth, rgb)
-    assert set(np.unique(full.round(3))) == {0.0, 1.0, 3.0}  # no value between the two sides
-    assert (full[:10] == 0).all()
-    assert (full[20, :43] == 1).all() and (full[20, 44:] == 3).all()

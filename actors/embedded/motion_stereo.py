@@ -35,6 +35,7 @@ class MotionStereo(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
+        from geoflow.geometry.edge_aware import enlarge
         from geoflow.geometry.two_view import MotionStereoSolver
         from geoflow.geometry.working_size import PointMaps, WorkingSize
 
@@ -53,6 +54,6 @@ class MotionStereo(Stage):
         maps = PointMaps(len(frames), height, width, intrinsics)
         for i, (depth, mask) in enumerate(solver.frames()):
             if mask.any():
-                full = size.enlarge_depth(depth, pictures[i], frames[i])
+                full = enlarge(depth, frames[i])
                 maps.put(i, full if masks is None else np.where(masks[i], np.float32(0), full))
         return {"prior.points": maps.points, "prior.mask": maps.mask, "prior.intrinsics": maps.intrinsics}

@@ -47,7 +47,7 @@ class TemporalFusion(Stage):
             return _of_camera(fields)
         import cv2
 
-        from geoflow.geometry.edge_aware import fill, sharpen
+        from geoflow.geometry.edge_aware import enlarge, fill, sharpen
         from geoflow.geometry.fusion import DepthFuser
         from geoflow.geometry.working_size import PointMaps, WorkingSize
 
@@ -67,7 +67,7 @@ class TemporalFusion(Stage):
         for i, depth in enumerate(fused):
             if depth.any():
                 closed = fill(sharpen(depth, pictures[i]), pictures[i])
-                maps.put(i, size.enlarge_depth(closed, pictures[i], frames[i]))
+                maps.put(i, enlarge(closed, frames[i]))
         return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}
 
 

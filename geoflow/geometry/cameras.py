@@ -13,8 +13,9 @@ def pixel_grid(height: int, width: int) -> np.ndarray:
     >>> pixel_grid(2, 3)[1, 2]
     array([2., 1.], dtype=float32)
     """
-    v, u = np.mgrid[:height, :width].astype(np.float32)
-    return np.stack([u, v], axis=-1)
+    grid = np.empty((height, width, 2), np.float32)
+    grid[..., 0], grid[..., 1] = np.arange(width), np.arange(height)[:, None]
+    return grid
 
 
 def pinhole(focal_px: float, height: int, width: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Depth maps and image edges: sharpen, fill small holes, enlarge, all by one colour-weighted median.
+"""Depth maps and image edges: sharpen, fill small holes, carry over even surfaces, enlarge.
 
-A weighted median (Ma et al., ICCV 2013) returns a depth that some pixel near by really has, where a mean would
-invent surfaces between foreground and background.
+Where surfaces meet, depth is taken from pixels of like colour: a mean would invent surfaces between foreground and
+background.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ FILL_SUPPORT = 0.4  # share of a hole's (weighted) window that must be known
 FILL_SPREAD = 0.08  # relative spread of that window's depths above which a hole is left alone
 _SPREAD_LEVELS = 8.0  # grey levels from one pixel to the next at which values carry over to a third
 _SPREAD_ROUNDS = 3
+_EDGE_LEVELS = 25.0  # grey levels over three channels: about the contrast that marks an edge
+_SAME = 0.05  # relative difference up to which depths belong to one surface
 
 
 def edges(depth: np.ndarray) -> np.ndarray:
@@ -52,19 +54,17 @@ def fill(depth: np.ndarray, guide: np.ndarray, radius: int = 3, rounds: int = 2)
     return out
 
 
-def spread(
-    values: np.ndarray, known: np.ndarray, guide: np.ndarray, reach: float = 30.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Carry values (h, w) from where they are `known` over even surfaces, up to edges of `guide` (h, w, 3) uint8.
+def spread(sums: np.ndarray, weight: np.ndarray, guide: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Carry values over even surfaces, up to edges of `guide` (h, w, 3) uint8.
 
-    Two edge-aware least-squares smoothings (Min et al. 2014: rows and columns in turn, three rounds), of the values and
-    of what is known. `reach` is how far they carry on an even surface, px. Returns the carried values and their support
-    (0..1), the share of the weight around a pixel that is known.
+    Two edge-aware least-squares smoothings (Min et al. 2014: rows and columns in turn, three rounds), of weighted
+    values `sums` (h, w) and of their weights (h, w), 0 where nothing is known. `reach` is how far they carry on an even
+    surface, px. Returns the carried values and their support (0..1), the mean weight around a pixel.
     """
     picture = guide.astype(np.float32)
     across = np.exp(-np.abs(np.diff(picture, axis=1)).max(-1) / _SPREAD_LEVELS)
     down = np.exp(-np.abs(np.diff(picture, axis=0)).max(-1) / _SPREAD_LEVELS)
-    carried = np.stack([np.where(known, values, 0), known], -1).astype(np.float64)
+    carried = np.stack([sums, weight], -1).astype(np.float64)
     for turn in range(_SPREAD_ROUNDS):
         strength = 1.5 * reach**2 * 4.0 ** (_SPREAD_ROUNDS - 1 - turn) / (4.0**_SPREAD_ROUNDS - 1)
         carried = _smooth_rows(carried, strength * across)
@@ -88,23 +88,45 @@ def _smooth_rows(values: np.ndarray, ties: np.ndarray) -> np.ndarray:
     return solved.reshape(height, width, channels)
 
 
-def enlarge(depth: np.ndarray, guide: np.ndarray, full_guide: np.ndarray) -> np.ndarray:
-    """Bring (h, w) float32 depth to the size of `full_guide` (H, W, 3) uint8; `guide` is the colour at depth's size.
+def enlarge(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Bring depth (h, w) to the size of its image (H, W, 3) uint8 without smearing it across edges of the picture.
 
-    Bilinear on smooth surfaces; at jumps and mask borders each pixel takes a depth from those of like colour.
+    Joint bilateral upsampling (Kopf et al. 2007) over the four nearest cells; 0 where the nearest cell is unknown.
     """
-    height, width = full_guide.shape[:2]
+    height, width = rgb.shape[:2]
     if depth.shape == (height, width):
         return depth
-    smooth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
-    zone = edges(depth).astype(np.uint8)  # one pixel around each jump, as far as bilinear weights reach
-    row, column = np.nonzero(cv2.resize(zone, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
-    if len(row):
-        at_row = np.clip(np.rint((row + 0.5) * depth.shape[0] / height - 0.5).astype(int), 0, depth.shape[0] - 1)
-        at_column = np.clip(np.rint((column + 0.5) * depth.shape[1] / width - 0.5).astype(int), 0, depth.shape[1] - 1)
-        value, support, _ = _median(depth, guide, full_guide[row, column], at_row, at_column, radius=1)
-        smooth[row, column] = np.where((support > 0.5) & (depth[at_row, at_column] > 0), value, 0)
-    return smooth
+    lowest, highest = (grow(depth, np.ones((3, 3), np.uint8)) for grow in (cv2.erode, cv2.dilate))
+    uneven = (highest > 0) & ((lowest == 0) | (highest >= (1 + _SAME) * lowest))
+    full = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
+    edges = np.flatnonzero(cv2.resize(uneven.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST))
+    full.ravel()[edges] = _bilateral(depth, rgb, edges)
+    return full
+
+
+def _bilateral(depth: np.ndarray, rgb: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Depth (N,) at pixels of the image (flat indices) from the four cells around, those of like colour first."""
+    h, w = depth.shape
+    guide = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(-1, 3)
+    colour = rgb.reshape(-1, 3).take(pixels, axis=0).astype(np.float32)
+    rows, columns = np.divmod(pixels.astype(np.int32), np.int32(rgb.shape[1]))
+    u = (columns + np.float32(0.5)) * np.float32(w / rgb.shape[1]) - np.float32(0.5)
+    v = (rows + np.float32(0.5)) * np.float32(h / rgb.shape[0]) - np.float32(0.5)
+    left, top = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
+    value, weight = np.empty((4, len(pixels)), np.float32), np.empty((4, len(pixels)), np.float32)
+    for corner in range(4):
+        row, column = top + corner // 2, left + corner % 2
+        near = (1 - np.abs(v - row)) * (1 - np.abs(u - column))
+        cell = row.clip(0, h - 1) * w + column.clip(0, w - 1)
+        difference = colour - guide.take(cell, axis=0)
+        like = np.einsum("ij,ij->i", difference, difference) / np.float32(-2 * _EDGE_LEVELS**2)
+        value[corner] = depth.ravel().take(cell)
+        weight[corner] = near * np.exp(like) + np.float32(1e-9)
+    known = weight * (value > 0)
+    lead = value[known.argmax(0), np.arange(len(pixels))]
+    same = known * (np.abs(value - lead) < _SAME * lead)
+    mean = (same * value).sum(0) / np.maximum(same.sum(0), 1e-12)
+    return np.where((known.sum(0) > 0.5 * weight.sum(0)) & (lead > 0), mean, 0)
 
 
 def _median(

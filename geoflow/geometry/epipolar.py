@@ -137,8 +137,11 @@ def _choose(better: np.ndarray, trial: _Fit, best: _Fit) -> _Fit:
 
 def masked_median(values: np.ndarray, weight: np.ndarray, least: int = 12) -> np.ndarray:
     """Median of each row of (P, N) over weights above 0; 0 for rows with fewer than `least` of them."""
-    rows = [row[w > 0] for row, w in zip(values, weight)]
-    return np.array([np.median(row) if len(row) >= least else 0.0 for row in rows])
+    counted = weight > 0
+    ordered = np.sort(np.where(counted, values, np.inf), axis=1)
+    number = counted.sum(1)
+    middle = np.stack([np.maximum(number - 1, 0) // 2, np.minimum(number // 2, values.shape[1] - 1)], 1)
+    return np.where(number >= least, np.take_along_axis(ordered, middle, axis=1).mean(1), 0.0)
 
 
 def _tangent(direction: np.ndarray) -> np.ndarray:
@@ -192,7 +195,7 @@ def initial_motion(
     if keep.sum() < 12:
         return None
     a, b, k = uv_a[keep].astype(np.float64), uv_b[keep].astype(np.float64), intrinsics.astype(np.float64)
-    essential, _ = cv2.findEssentialMat(a, b, k, cv2.RANSAC, 0.99, threshold_px, 300)
+    essential, _ = cv2.findEssentialMat(a, b, k, cv2.USAC_DEFAULT, 0.99, threshold_px, 300)
     if essential is None or essential.shape[0] < 3:
         return None
     first, second, translation = cv2.decomposeEssentialMat(essential[:3])

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
-from geoflow.geometry.edge_aware import spread
+from geoflow.geometry.edge_aware import enlarge, spread
+from geoflow.geometry.epipolar import masked_median
 from geoflow.geometry.flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
 from geoflow.geometry.triangulation import inverse_depth_of_matches
@@ -28,9 +29,9 @@ _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
 _FLOW_WINDOW = (9, 9)
 _TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
 _BLANK = 4.0  # levels per px; a surface with less is even, and flow on it tells little
+_REACH = 30.0  # px that depth is carried on an even surface
 _LEAST_SUPPORT = 0.2  # share of known depth around a pixel that is given some
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
-_COLOUR_SIGMA = 25.0  # 8-bit levels over three channels: about the contrast that marks an edge
 _MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
 _AGREE = 0.05  # relative depth difference up to which two frames see the same surface
 
@@ -97,7 +98,7 @@ def multiview_depth(
     checked = {t: cross_check(t, small, views, linked[t], k) for t in views}
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, values in checked.items():
-        depth[t] = upsample(lens.distort(complete(values, views[t])), rgb[t])
+        depth[t] = enlarge(lens.distort(complete(values, views[t])), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
@@ -146,19 +147,18 @@ def choose_pairs(
     """
     chosen: set[tuple[int, int]] = set()
     frames = sorted(poses)
+    stacked = np.stack([poses[t] for t in frames]) if frames else np.zeros((0, 4, 4))
     for t in frames:
         seen = _in_view(poses[t], k, size, points)
-        scored: dict[int, list[tuple[float, int]]] = {-1: [], 1: []}
         if len(seen) < 8:
             continue
-        for s in frames:
-            if s == t:
-                continue
-            parallax, shift = _parallax(poses[t], poses[s], k, seen)
-            parallax, shift = parallax / size[0], shift / size[0]
-            if _PARALLAX_RANGE[0] < parallax < _PARALLAX_RANGE[1] and shift < _MAX_SHIFT:
-                score = abs(np.log(parallax / _BEST_PARALLAX)) + 0.01 * abs(s - t)
-                scored[1 if s > t else -1].append((score, s))
+        parallax, shift = (px / size[0] for px in _parallax(poses[t], stacked, k, seen))
+        fit = (parallax > _PARALLAX_RANGE[0]) & (parallax < _PARALLAX_RANGE[1]) & (shift < _MAX_SHIFT)
+        scored: dict[int, list[tuple[float, int]]] = {-1: [], 1: []}
+        for i in np.flatnonzero(fit):
+            s = frames[i]
+            score = abs(np.log(parallax[i] / _BEST_PARALLAX)) + 0.01 * abs(s - t)
+            scored[1 if s > t else -1].append((score, s))
         sides = [sorted(side) for side in scored.values() if side]
         for side in sides:
             chosen |= {(min(t, s), max(t, s)) for s in _spread(side, -(-sources // (2 * len(sides))))}
@@ -185,19 +185,20 @@ def _in_view(pose: np.ndarray, k: np.ndarray, size: tuple[int, int], points: np.
     return found[:: max(1, len(found) // 200)]
 
 
-def _parallax(pose_t: np.ndarray, pose_s: np.ndarray, k: np.ndarray, points: np.ndarray) -> tuple[float, float]:
-    """Median shift of points from frame t to s due to translation alone, and due to all motion: px."""
-    relative = pose_s @ invert(pose_t)
-    here = points @ pose_t[:3, :3].T + pose_t[:3, 3]
-    turned = here @ relative[:3, :3].T
-    there = turned + relative[:3, 3]
-    uv = [(p @ k.T)[:, :2] / np.maximum(p[:, 2:], 1e-6) for p in (here, turned, there)]
-    in_front = (turned[:, 2] > 0) & (there[:, 2] > 0)
-    if in_front.mean() < 0.5:
-        return 0.0, np.inf
-    parallax = np.linalg.norm(uv[2] - uv[1], axis=1)[in_front]
-    shift = np.linalg.norm(uv[2] - uv[0], axis=1)[in_front]
-    return float(np.median(parallax)), float(np.median(shift))
+def _parallax(pose: np.ndarray, poses: np.ndarray, k: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median shift (S,) px of points from a frame to each of `poses` (S, 4, 4): beyond turning, and in all.
+
+    (0, inf) for frames that look away.
+    """
+    relative = poses @ invert(pose)
+    here = points @ pose[:3, :3].T + pose[:3, 3]
+    turned = here @ np.swapaxes(relative[:, :3, :3], 1, 2)
+    there = turned + relative[:, None, :3, 3]
+    start, after_turn, end = ((p @ k.T)[..., :2] / np.maximum(p[..., 2:], 1e-6) for p in (here, turned, there))
+    in_front = (turned[..., 2] > 0) & (there[..., 2] > 0)
+    seen = in_front.mean(1) >= 0.5
+    parallax, shift = (masked_median(np.linalg.norm(end - other, axis=-1), in_front) for other in (after_turn, start))
+    return np.where(seen, parallax, 0), np.where(seen, shift, np.inf)
 
 
 def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -221,7 +222,8 @@ def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, in
     """Unit vectors (h, w, 2) float32 along which the pixels of view a move in view b as their depth changes."""
     epipole = (k @ b_from_a[:3, 3]).astype(np.float32)
     along = epipole[:2] - epipole[2] * pixel_grid(*shape)
-    return along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
+    length = cv2.magnitude(along[..., 0], along[..., 1])
+    return along / np.maximum(length, 1e-9)[..., None]
 
 
 def texture(view: View, direction: np.ndarray) -> np.ndarray:
@@ -310,17 +312,16 @@ def cross_check(
     (h, w) float32, 0 where unknown.
     """
     own = depth[t]
-    rays = np.concatenate([pixel_grid(*own.shape), np.ones((*own.shape, 1), np.float32)], -1) @ np.linalg.inv(
-        k
-    ).T.astype(np.float32)
+    u, v = np.arange(own.shape[1], dtype=np.float32), np.arange(own.shape[0], dtype=np.float32)[:, None]
     total, weight = own.copy(), (own > 0).astype(np.float32)
     through = np.zeros(own.shape, np.float32)
     for s in others[:_MAX_CHECKS]:
-        relative = (views[s].cam_from_world @ invert(views[t].cam_from_world)).astype(np.float32)
-        there = (rays * own[..., None]) @ relative[:3, :3].T + relative[:3, 3]
-        z = np.maximum(there[..., 2], 1e-6)
-        uv = (there @ k.T.astype(np.float32))[..., :2] / z[..., None]
-        other = cv2.remap(depth[s], uv, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        relative = views[s].cam_from_world @ invert(views[t].cam_from_world)
+        turn = (k @ relative[:3, :3] @ np.linalg.inv(k)).astype(np.float32)
+        shift = (k @ relative[:3, 3]).astype(np.float32)
+        x, y, z = (own * (turn[n, 0] * u + (turn[n, 1] * v + turn[n, 2])) + shift[n] for n in range(3))
+        z = np.maximum(z, 1e-6)
+        other = cv2.remap(depth[s], x / z, y / z, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
         ratio = np.where((other > 0) & (own > 0), other / z, 0)
         same = np.abs(ratio - 1) < _AGREE
         total += np.where(same, own * ratio, 0)
@@ -340,48 +341,11 @@ def complete(depth: np.ndarray, view: View) -> np.ndarray:
     if not known.any():
         return depth
     inverse = np.where(known, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
-    carried, support = spread(inverse, known, view.rgb)
+    half = max(1, depth.shape[1] // 2), max(1, depth.shape[0] // 2)
+    sums, weight, guide = (cv2.resize(m, half, interpolation=cv2.INTER_AREA) for m in (inverse, known * 1.0, view.rgb))
+    carried, support = (cv2.resize(m, depth.shape[::-1]) for m in spread(sums, weight, guide, _REACH / 2))
     blank = cv2.blur(cv2.magnitude(*view.gradient), _FLOW_WINDOW) < _BLANK
     if view.ignore is not None:
         blank &= ~view.ignore
     filled = ~known & blank & (support > _LEAST_SUPPORT)
     return np.where(filled, 1 / np.maximum(carried, 1e-6), depth).astype(np.float32)
-
-
-def upsample(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Bring depth (h, w) to the size of its image (H, W, 3) uint8 without smearing it across edges of the picture.
-
-    Joint bilateral upsampling (Kopf et al. 2007) over the four nearest cells; 0 where the nearest cell is unknown.
-    """
-    height, width = rgb.shape[:2]
-    if depth.shape == (height, width):
-        return depth
-    lowest = cv2.erode(depth, np.ones((3, 3), np.uint8))
-    even = (lowest > 0) & (cv2.dilate(depth, np.ones((3, 3), np.uint8)) < (1 + _AGREE) * lowest)
-    full = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
-    even = cv2.resize(even.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-    edges = np.nonzero(~even)
-    full[edges] = _bilateral(depth, rgb, *edges)
-    return full
-
-
-def _bilateral(depth: np.ndarray, rgb: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Depth (N,) at the image's pixels (rows, columns) from the four cells around, those of like colour first."""
-    h, w = depth.shape
-    guide = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
-    colour = rgb[rows, columns].astype(np.float32)
-    u = (columns + 0.5) * w / rgb.shape[1] - 0.5
-    v = (rows + 0.5) * h / rgb.shape[0] - 0.5
-    value, weight = np.zeros((4, len(rows)), np.float32), np.zeros((4, len(rows)), np.float32)
-    for corner in range(4):
-        row, column = np.floor(v).astype(int) + corner // 2, np.floor(u).astype(int) + corner % 2
-        near = (1 - np.abs(v - row)) * (1 - np.abs(u - column))
-        row, column = np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)
-        difference = ((colour - guide[row, column]) ** 2).sum(1)
-        value[corner] = depth[row, column]
-        weight[corner] = near * np.exp(difference / (-2 * _COLOUR_SIGMA**2)) + 1e-9
-    known = weight * (value > 0)
-    lead = value[known.argmax(0), np.arange(len(rows))]
-    same = known * (np.abs(value - lead) < _AGREE * lead)
-    mean = (same * value).sum(0) / np.maximum(same.sum(0), 1e-12)
-    return np.where((known.sum(0) > 0.5 * weight.sum(0)) & (lead > 0), mean, 0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import USUAL_FOCAL, pixel_grid
@@ -21,6 +22,7 @@ from geoflow.geometry.wide_matches import choose_pairs, wide_matches
 
 _SEED = 7
 _MIN_MATCHES = 30
+_MIN_INLIERS = 15
 _MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are a few tenths of a pixel off
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MANY = 40  # keyframes
@@ -196,34 +198,49 @@ def _write_database(
 
 
 def _verify(path: Path, chains: Chains) -> None:
-    """Two-view geometry of every matched pair; then points that mostly contradict it, such as on moving things, go."""
+    """Keep what two views agree on in every matched pair; then points that mostly contradict it, such as on moving
+    things, go."""
     import pycolmap
 
-    options = pycolmap.TwoViewGeometryOptions()
-    options.ransac.random_seed = _SEED
-    options.ransac.max_error = _MAX_ERROR_PX
-    options.ransac.max_num_trials = 1000
-    verifier = pycolmap.GeometricVerifierOptions(num_threads=1)
-    pycolmap.geometric_verification(path, verifier, pycolmap.ExistingMatchedPairingOptions(), options)
     ids = [_ids(chains, t) for t in chains.keyframes]
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
+    found: list[tuple[int, int, np.ndarray, np.ndarray]] = []
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
-        pair_ids, geometries = database.read_two_view_geometries()
-        pairs = [tuple(i - 1 for i in pycolmap.pair_id_to_image_pair(p)) for p in pair_ids]
-        for (a, b), geometry in zip(pairs, geometries):
-            if len(geometry.inlier_matches):
+        uv = [np.asarray(database.read_keypoints(k + 1), np.float64)[:, :2] for k in range(len(ids))]
+        for pair, matches in zip(*database.read_all_matches()):
+            a, b = (i - 1 for i in pycolmap.pair_id_to_image_pair(pair))
+            rows = np.asarray(matches)
+            fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
+            if inlier.sum() >= _MIN_INLIERS:
+                found.append((a, b, fundamental, rows[inlier]))
                 tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
-                rows = geometry.inlier_matches[:, 0]
-                agreed[ids[a][rows[rows < len(ids[a])]]] += 1
+                first = rows[inlier, 0]
+                agreed[ids[a][first[first < len(ids[a])]]] += 1
         suspect = agreed < 0.6 * tried
-        for (a, b), geometry in zip(pairs, geometries):
-            rows = geometry.inlier_matches
+        for a, b, fundamental, rows in found:
             tracked = rows[:, 0] < len(ids[a])
             drop = np.zeros(len(rows), bool)
             drop[tracked] = suspect[ids[a][rows[tracked, 0]]]
-            if drop.any():
-                geometry.inlier_matches = rows[~drop]
-                database.update_two_view_geometry(a + 1, b + 1, geometry)
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config, geometry.F = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED, fundamental
+            geometry.inlier_matches = rows[~drop].astype(np.uint32)
+            database.write_two_view_geometry(a + 1, b + 1, geometry)
+
+
+def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fundamental matrix (3, 3) of matches (N, 2) px, and which of them (N,) it explains; none if there is no such.
+
+    By OpenCV's USAC, in a quarter of the time of COLMAP's verification and as good here: mapping estimates the motion
+    of the pairs it starts from once more.
+    """
+    nothing = np.zeros((3, 3)), np.zeros(len(uv_a), bool)
+    if len(uv_a) < _MIN_INLIERS:
+        return nothing
+    try:
+        found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, _MAX_ERROR_PX, 0.999, 1000)
+    except cv2.error:  # OpenCV 5.0 asserts where its refinement leaves no model
+        return nothing
+    return nothing if found is None or inlier is None else (found[:3], inlier.ravel() > 0)
 
 
 def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
@@ -236,8 +253,7 @@ def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
     step.min_model_size = 3
     step.max_num_models = 4
     if many:
-        step.mapper.filter_min_tri_angle = step.triangulation.min_angle = _MIN_ANGLE_DEG
-        step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.5
+        step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.3
         step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
         step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3
     step.ba_refine_focal_length = step.mapper.abs_pose_refine_focal_length = free

@@ -1,4 +1,4 @@
-"""Computing on smaller images: sizes, pictures and pinhole matrices brought down, depth maps brought back up."""
+"""Computing on smaller images: sizes, pictures and pinhole matrices brought down, point maps brought together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid, pixel_rays, resize_intrinsics
-from geoflow.geometry.edge_aware import enlarge
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,6 @@ class WorkingSize:
     def enlarge_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
         """Pinhole matrix of working frames to that of full ones: (3, 3) float32."""
         return resize_intrinsics(intrinsics, self.full[1] / self.small[1], self.full[0] / self.small[0])
-
-    def enlarge_depth(self, depth: np.ndarray, rgb_small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-        """Depth (h, w) float32 to full size (H, W), with its jumps on the picture's edges; 0 is unknown."""
-        return enlarge(depth, rgb_small, rgb)
 
 
 class PointMaps:
