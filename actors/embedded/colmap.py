@@ -50,7 +50,7 @@ class Colmap(Stage):
     inputs = ("frames.rgb", "video.index", "video.pts")
     optional = ("frames.mask",)
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
-    ladder = ({"depth_width": 240, "sources": 2},)
+    ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
     version = "2"
 
     @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Colmap(Stage):
         chapter: int = param(288, "frames whose cameras are recovered together, beside the next chapter's first ones")
         max_points: int = param(1000, "points followed through the chapter at a time")
         keyframe_motion: float = param(0.04, "median motion of points, in image widths, that makes a new keyframe")
-        depth_width: int = param(320, "working width, px, of the multi-view depth; 400 is finer and half as fast again")
-        sources: int = param(4, "other frames that each frame's depth is computed against")
+        depth_width: int = param(
+            480, "working width, px, of the multi-view depth of a 4:3 picture; others: as many pixels"
+        )
+        sources: int = param(6, "other frames that a frame's depth is computed against")
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
@@ -90,6 +92,7 @@ class Colmap(Stage):
             poses,
             valid,
             found.xyz,
+            seen=np.isfinite(chapter.chains.uv[part, :, 0]),
             radial=found.radial,
             masks=mask,
             width=self.params.depth_width,

@@ -6,6 +6,7 @@ source frames confirm gets depth 0. Things that move by themselves fail these ch
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,16 +24,25 @@ from geoflow.geometry.triangulation import inverse_depth_of_matches
 _BEST_PARALLAX = 0.035  # image widths; less is imprecise, more leaves too little in common
 _PARALLAX_RANGE = (0.008, 0.12)
 _MAX_SHIFT = 0.35  # image widths that the picture as a whole may move between the two frames
-_MAX_EPIPOLAR_PX = 1.0
-_MAX_RETURN_PX = 1.0
+_MAX_EPIPOLAR_PX = 1.5
+_MAX_RETURN_PX = 1.5
 _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
 _FLOW_WINDOW = (9, 9)
 _TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
-_BLANK = 4.0  # levels per px; a surface with less is even, and flow on it tells little
-_REACH = 30.0  # px that depth is carried on an even surface
+_BLANK = 6.0  # levels per px; a surface with less is even, and flow on it tells little
+_REACH = 45.0  # px that depth is carried on an even surface
 _LEAST_SUPPORT = 0.2  # share of known depth around a pixel that is given some
+_ALONE = 0.5  # of it
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
 _MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
+_LEAST_KNOWN = 0.03  # share of the picture
+_LEAST_POINTS = 10
+_FAR_OFF = 0.2  # relative distance of a depth from a point of the structure seen there
+_KEY_SHIFT = 0.08  # image widths that the picture may move from a key to the frames its depth is carried to
+_MAX_CARRIED = 4  # frames from one key to the next at most
+_CARRY_STEPS = 3
+_LANDED_PX = 1.5  # from the pixel looked from; half of it is rounding
+_LIKE = 20.0  # 8-bit levels by which the two pictures may differ there
 _AGREE = 0.05  # relative depth difference up to which two frames see the same surface
 
 
@@ -59,24 +69,27 @@ def multiview_depth(
     valid: np.ndarray,
     xyz: np.ndarray,
     *,
+    seen: np.ndarray | None = None,
     radial: float = 0.0,
     masks: np.ndarray | None = None,
-    width: int = 320,
-    sources: int = 4,
+    width: int = 480,
+    sources: int = 6,
 ) -> np.ndarray:
     """Depth z of every posed frame, in the unit of the poses.
 
     Args:
         rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
         xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
+        seen: (T, M) bool, which points each frame shows; depth that contradicts most of them is dropped.
         radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
         masks: (T, H, W) bool, True where to give no depth.
-        width: px, working width. sources: how many other frames each frame is compared with.
+        width: px, working width of a 4:3 picture; others get as many pixels. sources: how many other frames each key is
+            compared with.
 
     Returns (T, H, W) float16, a segment of float32 is large; 0 where unknown.
     """
     num_frames, full_h, full_w = rgb.shape[:3]
-    scale = min(1.0, width / full_w)
+    scale = min(1.0, width * np.sqrt(0.75 / (full_h * full_w)))
     size = (round(full_w * scale), round(full_h * scale))
     k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
     lens = Lens(k, radial, size)
@@ -85,20 +98,27 @@ def multiview_depth(
         for t in np.flatnonzero(valid)
     }
     points = xyz[np.isfinite(xyz[:, 0])]
-    pairs = choose_pairs({t: v.cam_from_world for t, v in views.items()}, k, size, points, sources)
-    estimates: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {t: [] for t in views}
+    shown = np.zeros((num_frames, len(points)), bool) if seen is None else seen[:, np.isfinite(xyz[:, 0])]
+    poses = {t: view.cam_from_world for t, view in views.items()}
+    keys = choose_keys(poses, k, size, points)
+    pairs = choose_pairs({t: poses[t] for t in keys}, k, size, points, sources)
+    estimates: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {t: [] for t in keys}
     for a, b in pairs:
         for t, estimate in zip((a, b), _both_ways(views[a], views[b], k, points)):
             estimates[t].append(estimate)
     small = {t: fuse(found, views[t].gray.shape) for t, found in estimates.items()}
-    linked: dict[int, list[int]] = {t: [] for t in views}
+    linked: dict[int, list[int]] = {t: [] for t in keys}
     for a, b in pairs:
         linked[a].append(b)
         linked[b].append(a)
-    checked = {t: cross_check(t, small, views, linked[t], k) for t in views}
+    whole = {}
+    for t in keys:
+        sure = cross_check(t, small, views, linked[t], k)
+        whole[t] = complete(sure, views[t]) if agrees_with(sure, views[t], k, points[shown[t]]) else np.zeros_like(sure)
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
-    for t, values in checked.items():
-        depth[t] = enlarge(lens.distort(complete(values, views[t])), rgb[t])
+    for t, view in views.items():
+        found = whole[t] if t in whole else carry(view, [(views[s], whole[s]) for s in _around(t, keys)], k)
+        depth[t] = enlarge(lens.distort(found), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
@@ -135,6 +155,28 @@ def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None
         mask = cv2.resize(mask.astype(np.uint8), lens.size, interpolation=cv2.INTER_NEAREST)
         mask = lens.undistort(mask, cv2.INTER_NEAREST) > 0
     return View(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
+
+
+def choose_keys(poses: dict[int, np.ndarray], k: np.ndarray, size: tuple[int, int], points: np.ndarray) -> list[int]:
+    """Frames, ascending, whose depth is computed; that of the frames between them, hardly moved, is carried over."""
+    frames = sorted(poses)
+    keys = frames[:1]
+    for t, following in zip(frames[1:], [*frames[2:], None]):
+        last = keys[-1]
+        ahead = following is not None and following - last <= _MAX_CARRIED
+        if ahead and following is not None:
+            seen = _in_view(poses[last], k, size, points)
+            shift = _parallax(poses[last], poses[following][None], k, seen)[1][0] if len(seen) >= 8 else np.inf
+            ahead = shift < _KEY_SHIFT * size[0]
+        if not ahead:
+            keys.append(t)
+    return keys
+
+
+def _around(t: int, keys: list[int]) -> list[int]:
+    """The keys before and after frame t, the nearer one first."""
+    at = bisect(keys, t)
+    return sorted(keys[max(0, at - 1) : at + 1], key=lambda s: abs(s - t))
 
 
 def choose_pairs(
@@ -299,7 +341,7 @@ def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int])
     mean = best_sum / np.maximum(best_support, 1e-9)
     relative = 1 / np.sqrt(np.maximum(best_support, 1e-9)) / np.maximum(mean, 1e-6)
     trusted = (number >= 2) & (relative < _MAX_SIGMA) & (number * 2 >= count)
-    alone = (number == 1) & (count == 1) & (relative < 0.5 * _MAX_SIGMA)
+    alone = (number == 1) & (count == 1) & (relative < _ALONE * _MAX_SIGMA)
     return np.where(trusted | alone, 1 / np.maximum(mean, 1e-6), 0).astype(np.float32)
 
 
@@ -316,12 +358,8 @@ def cross_check(
     total, weight = own.copy(), (own > 0).astype(np.float32)
     through = np.zeros(own.shape, np.float32)
     for s in others[:_MAX_CHECKS]:
-        relative = views[s].cam_from_world @ invert(views[t].cam_from_world)
-        turn = (k @ relative[:3, :3] @ np.linalg.inv(k)).astype(np.float32)
-        shift = (k @ relative[:3, 3]).astype(np.float32)
-        x, y, z = (own * (turn[n, 0] * u + (turn[n, 1] * v + turn[n, 2])) + shift[n] for n in range(3))
-        z = np.maximum(z, 1e-6)
-        other = cv2.remap(depth[s], x / z, y / z, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        x, y, z = _project(u, v, own, views[s].cam_from_world @ invert(views[t].cam_from_world), k)
+        other = cv2.remap(depth[s], x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
         ratio = np.where((other > 0) & (own > 0), other / z, 0)
         same = np.abs(ratio - 1) < _AGREE
         total += np.where(same, own * ratio, 0)
@@ -329,6 +367,72 @@ def cross_check(
         through += ratio > 1 + 2 * _AGREE
     mean = total / np.maximum(weight, 1)
     return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
+
+
+def carry(view: View, known: Sequence[tuple[View, np.ndarray]], k: np.ndarray) -> np.ndarray:
+    """Depth (h, w) of a view from other views' depth (h, w) each, the nearest first; 0 where it does not show there.
+
+    What looks different in the two pictures is left out: something passes in front. Where the others disagree, the
+    nearer surface hides the further one.
+    """
+    result = np.zeros(view.gray.shape, np.float32)
+    for other, depth in known:
+        found = _seen_from(view, other, depth, k)
+        ratio = np.where((found > 0) & (result > 0), found / np.maximum(result, 1e-6), 0)
+        same = np.abs(ratio - 1) < _AGREE
+        hides = (ratio > 0) & (ratio <= 1 - _AGREE)
+        result = np.where(same, 0.5 * (found + result), np.where((result == 0) | hides, found, result))
+    if view.ignore is not None:
+        result[view.ignore] = 0
+    return result.astype(np.float32)
+
+
+def _seen_from(view: View, other: View, depth: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Another view's depth as seen from a view: what each of its pixels shows is searched for along its ray."""
+    if not (depth > 0).any():
+        return np.zeros_like(depth)
+    there, back = (a.cam_from_world @ invert(b.cam_from_world) for a, b in ((other, view), (view, other)))
+    u, v = np.arange(depth.shape[1], dtype=np.float32), np.arange(depth.shape[0], dtype=np.float32)[:, None]
+    guess = np.where(depth > 0, depth, np.float32(np.median(depth[depth > 0])))
+    for _ in range(_CARRY_STEPS):
+        x, y, _ = _project(u, v, guess, there, k)
+        x, y = np.rint(x), np.rint(y)
+        found = cv2.remap(depth, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        landed_x, landed_y, z = _project(x, y, found, back, k)
+        guess = np.where(found > 0, z, guess)
+    near = (landed_x - u) ** 2 + (landed_y - v) ** 2 < _LANDED_PX**2
+    picture = cv2.remap(other.gray, x, y, cv2.INTER_NEAREST)
+    change = cv2.blur(cv2.subtract(picture, view.gray, dtype=cv2.CV_32F), _FLOW_WINDOW)
+    good = near & (found > 0)
+    if good.any():
+        good &= np.abs(change - np.median(change[good])) < _LIKE
+    return np.where(good, z, 0)
+
+
+def _project(
+    u: np.ndarray, v: np.ndarray, depth: np.ndarray, b_from_a: np.ndarray, k: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where view b has the pixels u, v of view a at depth (h, w): its pixels x, y and depth z there, float32 each."""
+    turn = (k @ b_from_a[:3, :3] @ np.linalg.inv(k)).astype(np.float32)
+    shift = (k @ b_from_a[:3, 3]).astype(np.float32)
+    x, y, z = (depth * (turn[n, 0] * u + (turn[n, 1] * v + turn[n, 2])) + shift[n] for n in range(3))
+    z = np.maximum(z, np.float32(1e-6))
+    return x / z, y / z, z
+
+
+def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray) -> bool:
+    """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
+
+    A map that says next to nothing is not believed either: what is
+    left where nearly all was refused, as in fast forward motion, are its errors.
+    """
+    if (depth > 0).mean() < _LEAST_KNOWN:
+        return False
+    here = points @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
+    u, v = np.rint((here @ k.T)[:, :2] / here[:, 2:]).clip(0, (depth.shape[1] - 1, depth.shape[0] - 1)).astype(int).T
+    found = depth[v, u]
+    ratio = found[found > 0] / here[found > 0, 2]
+    return len(ratio) < _LEAST_POINTS or float((np.abs(ratio - 1) < _FAR_OFF).mean()) >= 0.5
 
 
 def complete(depth: np.ndarray, view: View) -> np.ndarray:
