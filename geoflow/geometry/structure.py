@@ -30,7 +30,7 @@ _FOCAL_RANGE = (0.3, 3.0)  # of the longer side; beyond it the self-calibration 
 _FOCAL_RANGE_OF_FEW = (0.4, 1.6)  # and with few keyframes, which hardly tell it, already beyond this
 _MAX_RADIAL = 0.3  # |k1|; lenses of cameras that take video bend less
 _LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise, and left out
-_MAX_JOIN_GAP = 0.05  # median distance of points that two structures share, relative to their spread
+_MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
