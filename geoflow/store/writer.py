@@ -52,7 +52,7 @@ def assemble(
     *,
     pipeline: str = "{}",
     version: str = "",
-    compression: int = 4,
+    compression: int = 2,
 ) -> dict[str, Any]:
     """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
 
