@@ -7,7 +7,9 @@ import planes
 import pytest
 
 from geoflow.geometry.cameras import resize_intrinsics
-from geoflow.geometry.multiview import choose_pairs, fuse, multiview_depth, triangulate
+from geoflow.geometry.frame_pairs import choose_keys, choose_pairs
+from geoflow.geometry.multiview import agrees_with, fuse, multiview_depth, triangulate
+from geoflow.geometry.posed_views import View, carry
 from geoflow.geometry.rigid import invert
 
 
@@ -86,3 +88,52 @@ def test_resized_intrinsics_keep_the_rays() -> None:
     half = resize_intrinsics(planes.INTRINSICS, 0.5, 0.5)
     # The corner between pixels (0, 0) and (1, 1) is the centre of the small pixel (0, 0).
     assert np.allclose(np.linalg.inv(half) @ [0, 0, 1], np.linalg.inv(planes.INTRINSICS) @ [0.5, 0.5, 1])
+
+
+def views_of(cameras: np.ndarray) -> tuple[list[View], list[np.ndarray]]:
+    looks = [planes.look(pose) for pose in cameras]
+    return [View(rgb, rgb[..., 0], pose) for (_, _, rgb), pose in zip(looks, cameras)], [d for d, _, _ in looks]
+
+
+def test_keys_are_close_where_the_camera_is_fast() -> None:
+    points = planes.look(np.eye(4))[1][::10, ::10].reshape(-1, 3)
+    size = planes.WIDTH, planes.HEIGHT
+    slow, fast = (
+        choose_keys(dict(enumerate(planes.handheld(9, reach=reach))), planes.INTRINSICS, size, points)
+        for reach in (0.1, 2.0)
+    )
+    assert slow == [0, 4, 8]
+    assert fast == list(range(9))  # 9 px a frame on the wall, 19 on the board, of 160
+    assert choose_keys({}, planes.INTRINSICS, size, points) == []
+
+
+def test_carried_depth_is_that_of_the_frame_it_is_carried_to() -> None:
+    (before, between, after), truth = views_of(planes.handheld(3, reach=0.1))
+    depth = [d.astype(np.float32) for d in truth]
+    carried = carry(between, [(before, depth[0]), (after, depth[2])], planes.INTRINSICS)
+    known = carried > 0
+    assert known.mean() > 0.9
+    error = np.abs(carried - truth[1])[known] / truth[1][known]
+    assert np.quantile(error, 0.95) < 1e-3  # but for the pixel beside the edge of the board
+    assert not carry(between, [(before, 0 * depth[0])], planes.INTRINSICS).any()
+
+
+def test_no_depth_is_carried_to_what_passes_in_front() -> None:
+    (before, between, _), truth = views_of(planes.handheld(3, reach=0.1))
+    painted = between.rgb.copy()
+    painted[40:80, 100:140] = 255 - painted[40:80, 100:140] // 4
+    passing = View(painted, painted[..., 0], between.cam_from_world)
+    carried = carry(passing, [(before, truth[0].astype(np.float32))], planes.INTRINSICS)
+    assert (carried[45:75, 105:135] > 0).mean() < 0.1
+    assert (carried[:, 10:90] > 0).mean() > 0.9
+
+
+def test_depth_is_held_against_the_points_of_the_structure() -> None:
+    (view, *_), truth = views_of(planes.handheld(2))
+    points = planes.look(view.cam_from_world)[1][::10, ::10].reshape(-1, 3)
+    depth = truth[0].astype(np.float32)
+    assert agrees_with(depth, view, planes.INTRINSICS, points)
+    assert not agrees_with(1.5 * depth, view, planes.INTRINSICS, points)
+    assert agrees_with(1.5 * depth, view, planes.INTRINSICS, points[:5])  # too few to judge by
+    crumbs = np.where(np.arange(depth.size).reshape(depth.shape) % 50 == 0, depth, 0)
+    assert not agrees_with(crumbs, view, planes.INTRINSICS, points)

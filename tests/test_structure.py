@@ -14,7 +14,7 @@ from actors.embedded.colmap import Colmap
 from geoflow import fields
 from geoflow.geometry.motion import Chains, chain_points, classify_motion
 from geoflow.geometry.rigid import Sim3, invert, umeyama
-from geoflow.geometry.structure import MEDIAN_DEPTH, join_structures, reconstruct
+from geoflow.geometry.structure import MEDIAN_DEPTH, _two_view, join_structures, reconstruct
 from geoflow.geometry.wide_matches import wide_matches
 from geoflow.segments import Segment, VideoInfo
 from geoflow.synth import Clip, render
@@ -211,3 +211,26 @@ def test_the_stage_survives_one_frame_and_no_texture() -> None:
         found = Colmap().process(_segment(rgb), {"frames.rgb": rgb})
         assert (found["camera.motion"] == fields.MOTION_UNKNOWN).all()
         assert not found["camera.valid"].any()
+
+
+def test_two_views_agree_on_what_stands_still_only() -> None:
+    rng = np.random.default_rng(3)
+    cameras = planes.handheld(2)
+    xyz = planes.look(cameras[0])[1].reshape(-1, 3)[rng.choice(planes.WIDTH * planes.HEIGHT, 200, replace=False)]
+    xyz = xyz * rng.uniform(0.5, 1.5, (200, 1))  # off the planes, which allow many motions
+    uv = [(xyz @ pose[:3, :3].T + pose[:3, 3]) @ planes.INTRINSICS.T for pose in cameras]
+    a, b = (p[:, :2] / p[:, 2:] for p in uv)
+    b[:60] += rng.uniform(10, 40, (60, 2))
+    fundamental, inlier = _two_view(a, b)
+    assert inlier[60:].all()
+    assert inlier[:60].mean() < 0.3  # some happen to move along their epipolar line
+    one = np.concatenate([a, np.ones((200, 1))], 1), np.concatenate([b, np.ones((200, 1))], 1)
+    line = one[0] @ fundamental.T
+    distance = np.abs((line * one[1]).sum(1)) / np.linalg.norm(line[:, :2], axis=1)
+    assert distance[60:].max() < 0.1
+
+
+@pytest.mark.parametrize("count", [0, 7, 14])
+def test_too_few_matches_agree_on_nothing(count: int) -> None:
+    uv = np.random.default_rng(0).uniform(0, 100, (count, 2))
+    assert not _two_view(uv, uv + 5)[1].any()

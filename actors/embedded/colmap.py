@@ -51,7 +51,7 @@ class Colmap(Stage):
     optional = ("frames.mask",)
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

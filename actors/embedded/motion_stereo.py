@@ -24,7 +24,7 @@ class MotionStereo(Stage):
     inputs = ("frames.rgb",)
     optional = ("frames.mask",)
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

@@ -27,7 +27,7 @@ class TemporalFusion(Stage):
     inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
     ladder = ({"working_size": 240},)
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
