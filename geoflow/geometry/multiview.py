@@ -21,13 +21,14 @@ from geoflow.geometry.posed_views import Lens, View, carry, project
 from geoflow.geometry.rigid import invert
 from geoflow.geometry.triangulation import inverse_depth_of_matches
 
-_MAX_EPIPOLAR_PX = 1.5
-_MAX_RETURN_PX = 1.5
+# Lengths in px hold at 320x240, and grow with the working size: see View.unit.
+_MAX_EPIPOLAR_PX = 1.0
+_MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
 _FLOW_WINDOW = (9, 9)
 _TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
-_BLANK = 6.0  # levels per px; a surface with less is even, and flow on it tells little
-_REACH = 45.0  # px that depth is carried on an even surface
+_BLANK = 4.0  # levels per px; a surface with less is even, and flow on it tells little
+_REACH = 30.0  # px that depth is carried on an even surface
 _LEAST_SUPPORT = 0.2  # share of known depth around a pixel that is given some
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
 _MAX_SIGMA_ALONE = 0.075  # the same where one source only had a say
@@ -136,7 +137,7 @@ def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tupl
         inverse, sigma, epipolar = triangulate(flow, k, relative)
         blur = _TEXTURE_PX / np.maximum(texture(view, epipolar_direction(k, relative, view.gray.shape)), 1e-3)
         sigma = sigma * np.hypot(np.hypot(_FLOW_SIGMA_PX, blur), 0.5 * np.minimum(error, 9))
-        good = (error < _MAX_RETURN_PX) & (epipolar < _MAX_EPIPOLAR_PX) & (inverse > 1e-3)
+        good = (error < _MAX_RETURN_PX * view.unit) & (epipolar < _MAX_EPIPOLAR_PX * view.unit) & (inverse > 1e-3)
         if view.ignore is not None:
             good &= ~view.ignore
         found.append((np.where(good, inverse, 0).astype(np.float16), np.where(good, sigma, np.inf).astype(np.float16)))
@@ -279,7 +280,7 @@ def complete(depth: np.ndarray, view: View) -> np.ndarray:
     inverse = np.where(known, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
     half = max(1, depth.shape[1] // 2), max(1, depth.shape[0] // 2)
     sums, weight, guide = (cv2.resize(m, half, interpolation=cv2.INTER_AREA) for m in (inverse, known * 1.0, view.rgb))
-    carried, support = (cv2.resize(m, depth.shape[::-1]) for m in spread(sums, weight, guide, _REACH / 2))
+    carried, support = (cv2.resize(m, depth.shape[::-1]) for m in spread(sums, weight, guide, _REACH * view.unit / 2))
     blank = cv2.blur(cv2.magnitude(*view.gradient), _FLOW_WINDOW) < _BLANK
     if view.ignore is not None:
         blank &= ~view.ignore

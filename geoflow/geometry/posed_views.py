@@ -28,6 +28,11 @@ class View:
     cam_from_world: np.ndarray  # (4, 4)
     ignore: np.ndarray | None = None  # (h, w) bool
 
+    @property
+    def unit(self) -> float:
+        """Side length of the picture in that of 320x240."""
+        return float(np.sqrt(self.gray.size / (320 * 240)))
+
     @cached_property
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives (h, w) float32 of `gray` across and down, 8-bit levels per px."""
