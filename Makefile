@@ -2,33 +2,38 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+CORE := $(VENV)/.core
+DEV := $(VENV)/.dev
 ARGS ?=
 
 .PHONY: demo test test-fast lint bench clean
 
-demo: $(STAMP)  ## render a clip with ground truth, run the pipeline, score it, write demo/report.html
+demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, write demo/report.html
 	$(BIN)/geoflow demo -o demo $(ARGS)
 
-test: $(STAMP)  ## every test that can run here; `gpu` tests skip themselves
+test: $(DEV)  ## every test that can run here; `gpu` tests skip themselves
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(STAMP)  ## the default tier: no Ray, no environments, nothing long
+test-fast: $(DEV)  ## the default tier: no Ray, no environments, nothing long
 	$(BIN)/python -m pytest -m "not long and not ray and not env and not gpu" $(ARGS)
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(CORE)
 	$(BIN)/geoflow bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache
 
-$(STAMP): pyproject.toml
+$(CORE): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(DEV): $(CORE)  # with torch, for the tests of geoflow/models
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@

@@ -394,6 +394,21 @@ def bench_hands_command(
     _print_json(found)
 
 
+@bench.command("geometry")
+def bench_geometry_command(
+    frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "110,440",
+    model_type: Annotated[str, typer.Option(help="diff or determ; a GPU does both")] = "determ",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it: then at full size")] = "cpu",
+) -> None:
+    """GeometryCrafter in a stream beside the whole video at once: time per frame, peak memory; JSON on stdout."""
+    from geoflow.bench.geometry.run import bench_geometry
+
+    lengths = tuple(int(count) for count in frames.split(","))
+    with _result_alone():
+        found = bench_geometry(frames=lengths, model_type=model_type, device=device, console=_console())
+    _print_json(found)
+
+
 def main() -> NoReturn:
     """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
     try:

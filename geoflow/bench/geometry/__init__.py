@@ -1,0 +1,1 @@
+"""`geoflow bench geometry`: the geometry networks' pipeline beside one that is written straight down."""

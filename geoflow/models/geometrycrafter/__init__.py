@@ -1,0 +1,54 @@
+"""GeometryCrafter (Xu et al., ICCV 2025, arXiv:2504.01016): point maps of a video that are consistent over time.
+
+    networks = from_pretrained(crafter_folder, diffusion_folder, "determ")
+    crafter = GeometryCrafter(networks, Options(model_type="determ", height=384, width=640), device="cuda")
+    found = crafter.reconstruct(frames, prior_points, prior_mask)  # (T, H, W, 3) u8, (T, H, W, 3), (T, H, W)
+    for chunk in found:
+        chunk.depth, chunk.mask  # (N, H, W)
+    found.diagonal  # the focal length, for make_intrinsics and make_points
+
+Options and sizes need no torch; the rest imports it when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from geoflow.models.geometrycrafter.config import ModelConfig
+from geoflow.models.geometrycrafter.options import LADDER, Options
+
+if TYPE_CHECKING:
+    from geoflow.models.geometrycrafter.loading import from_pretrained
+    from geoflow.models.geometrycrafter.maps import make_intrinsics, make_points
+    from geoflow.models.geometrycrafter.networks import Networks
+    from geoflow.models.geometrycrafter.pipeline import GeometryCrafter, MapChunk, Reconstruction
+
+__all__ = [
+    "LADDER",
+    "GeometryCrafter",
+    "MapChunk",
+    "ModelConfig",
+    "Networks",
+    "Options",
+    "Reconstruction",
+    "from_pretrained",
+    "make_intrinsics",
+    "make_points",
+]
+
+_MODULES = {
+    "GeometryCrafter": "pipeline",
+    "MapChunk": "pipeline",
+    "Networks": "networks",
+    "Reconstruction": "pipeline",
+    "from_pretrained": "loading",
+    "make_intrinsics": "maps",
+    "make_points": "maps",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

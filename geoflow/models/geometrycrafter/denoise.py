@@ -1,0 +1,104 @@
+"""From what is known of a window's frames to its latents: in one step (determ), or out of noise (diff)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geoflow.models.geometrycrafter.config import LATENT_STRIDE
+from geoflow.models.geometrycrafter.options import Options
+from geoflow.models.geometrycrafter.scheduler import EulerSchedule
+from geoflow.models.geometrycrafter.unet import UNet
+
+_ADDED_IDS = (7.0, 127.0, 0.02)  # frame rate, motion bucket, noise strength
+_DETERM_TIMESTEP = 1.6378  # about that of the highest noise level
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What is known of some frames, float32."""
+
+    embeddings: Tensor  # (N, D), CLIP's
+    video: Tensor  # (N, 4, h, w), latents of the frames
+    prior: Tensor  # (N, 4, h, w), latents of the prior
+
+    def __getitem__(self, part: slice) -> Conditioning:
+        return Conditioning(self.embeddings[part], self.video[part], self.prior[part])
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    @staticmethod
+    def join(parts: list[Conditioning]) -> Conditioning:
+        rows = ((part.embeddings, part.video, part.prior) for part in parts)
+        return Conditioning(*(torch.cat(row) for row in zip(*rows)))
+
+
+class Regression:
+    """The deterministic variant: one call, whose output is minus the latents."""
+
+    def __init__(self, unet: UNet) -> None:
+        self._unet = unet
+
+    def window(self, k: int, known: Conditioning, before: Tensor | None) -> Tensor:
+        """Latents (N, 4, h, w) float32 of window k; it starts from nothing, not from `before`."""
+        sample = torch.cat([known.prior, known.video], dim=1)
+        return -_predict(self._unet, sample[None], known.embeddings[None], _DETERM_TIMESTEP)[0]
+
+
+class Diffusion:
+    """The diffusion variant: Euler steps out of noise, which frames common to two windows share.
+
+    Latents stay in float32 between steps, whatever the network computes in.
+    """
+
+    def __init__(self, unet: UNet, schedule: EulerSchedule, noise: Tensor, options: Options) -> None:
+        self._unet = unet
+        self.schedule = schedule
+        self._noise = noise  # (window_size, 4, h, w), unit variance
+        self._overlap = options.overlap
+        self._guidance = options.guidance_scale
+        self._one_by_one = options.low_memory_usage
+
+    def window(self, k: int, known: Conditioning, before: Tensor | None) -> Tensor:
+        """Latents (N, 4, h, w) float32 of window k; `before` (M, 4, h, w) are those of the frames it shares."""
+        frames = torch.arange(len(known), device=self._noise.device)
+        noise = self._noise[(frames - k * self._overlap) % len(self._noise)]
+        x = noise * self.schedule.initial_sigma
+        if before is not None:
+            x[: len(before)] = before + noise[: len(before)] * self.schedule.sigmas[0]
+        for i in range(self.schedule.steps):
+            v = self._v(self.schedule.scale_input(x, i), known, self.schedule.timestep(i))
+            x = self.schedule.step(v, x, i)
+        return x
+
+    def _v(self, x: Tensor, known: Conditioning, timestep: float) -> Tensor:
+        sample = torch.cat([x, known.video, known.prior], dim=1)[None]
+        embeddings = known.embeddings[None]
+        if self._guidance <= 1:
+            return _predict(self._unet, sample, embeddings, timestep)[0]
+        blind = torch.cat([sample[:, :, :4], torch.zeros_like(sample[:, :, 4:])], dim=2)
+        samples, contexts = (blind, sample), (torch.zeros_like(embeddings), embeddings)
+        if self._one_by_one:
+            without, with_ = (
+                _predict(self._unet, one, context, timestep)[0] for one, context in zip(samples, contexts)
+            )
+        else:
+            without, with_ = _predict(self._unet, torch.cat(samples), torch.cat(contexts), timestep)
+        return without + self._guidance * (with_ - without)
+
+
+def start_noise(options: Options, num_frames: int) -> Tensor:
+    """Unit noise (N, 4, h, w) float32 for one window, decided by the seed alone: made on the CPU for every device."""
+    count = min(options.window_size, num_frames)
+    generator = torch.Generator().manual_seed(options.seed)
+    return torch.randn(count, 4, options.height // LATENT_STRIDE, options.width // LATENT_STRIDE, generator=generator)
+
+
+def _predict(unet: UNet, sample: Tensor, context: Tensor, timestep: float) -> Tensor:
+    """The network's answer in float32, (B, T, 4, h, w), whatever it computes in."""
+    dtype = unet.conv_in.weight.dtype
+    ids = torch.tensor([_ADDED_IDS] * len(sample), device=sample.device)
+    return unet(sample.to(dtype), timestep, context.to(dtype), ids).float()

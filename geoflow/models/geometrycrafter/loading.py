@@ -1,0 +1,120 @@
+"""Published weights from local folders in the hub's layout; nothing is downloaded here.
+
+`crafter` is TencentARC/GeometryCrafter (unet_diff, unet_determ, point_map_vae), `diffusion` is
+stabilityai/stable-video-diffusion-img2vid-xt (image_encoder, vae, scheduler). Only safetensors are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from geoflow.errors import ConfigError
+from geoflow.models.geometrycrafter.config import (
+    CLIPVisionConfig,
+    ComponentConfig,
+    ImageVAEConfig,
+    ModelConfig,
+    PointMapVAEConfig,
+    SchedulerConfig,
+    UNetConfig,
+)
+from geoflow.models.geometrycrafter.networks import Networks
+
+Config = TypeVar("Config", bound=ComponentConfig)
+Network = TypeVar("Network", bound=nn.Module)
+
+_WEIGHTS = ("diffusion_pytorch_model", "model")  # of diffusers and of transformers
+_NAMED = 4  # keys named in a message
+
+
+def from_pretrained(crafter: Path | str, diffusion: Path | str, model_type: str = "diff") -> Networks:
+    """The networks of `diff` or `determ` on the CPU, in the precision of their files.
+
+    Raises ConfigError naming the file, when one is absent, or its keys and shapes are not those of the networks.
+    """
+    crafter, diffusion = Path(crafter), Path(diffusion)
+    unet_folder = crafter / f"unet_{model_type}"
+    config = ModelConfig(
+        read_config(unet_folder, UNetConfig),
+        read_config(crafter / "point_map_vae", PointMapVAEConfig),
+        read_config(diffusion / "vae", ImageVAEConfig),
+        read_config(diffusion / "image_encoder", CLIPVisionConfig),
+        read_config(diffusion / "scheduler", SchedulerConfig, "scheduler_config.json"),
+    )
+    with torch.device("meta"):
+        empty = Networks.build(config)
+    return Networks(
+        load_weights(empty.unet, unet_folder),
+        load_weights(empty.point_map_vae, crafter / "point_map_vae"),
+        load_weights(empty.vae, diffusion / "vae", unused=("decoder.",)),
+        load_weights(
+            empty.image_encoder, diffusion / "image_encoder", unused=("vision_model.embeddings.position_ids",)
+        ),
+        config,
+    )
+
+
+def read_config(folder: Path, config_class: type[Config], name: str = "config.json") -> Config:
+    """The sizes that a component's folder states."""
+    path = folder / name
+    try:
+        values = json.loads(path.read_text())
+        return config_class.from_dict(values)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); {folder} should hold the component") from error
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def load_weights(network: Network, folder: Path, unused: Iterable[str] = ()) -> Network:
+    """Give a network, made on the meta device, the weights of a folder.
+
+    Keys that begin with one of `unused` are passed over; all others have to be exactly the network's.
+    """
+    path = find_weights(folder)
+    state = _read(path, tuple(unused))
+    wanted = network.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or unexpected:
+        raise ConfigError(
+            f"{path} is not of a {type(network).__name__}: missing {_some(missing)}, unexpected {_some(unexpected)}"
+        )
+    shapes = [f"{key} {tuple(state[key].shape)}, expected {tuple(wanted[key].shape)}" for key in sorted(wanted)]
+    wrong = [text for key, text in zip(sorted(wanted), shapes) if state[key].shape != wanted[key].shape]
+    if wrong:
+        raise ConfigError(f"{path} does not fit the sizes in {folder / 'config.json'}: {_some(wrong)}")
+    network.load_state_dict(state, assign=True)
+    return network
+
+
+def find_weights(folder: Path) -> Path:
+    """The weights in a component's folder: those in half precision where there are both, which is what is used."""
+    names = [f"{name}{variant}.safetensors" for variant in (".fp16", "") for name in _WEIGHTS]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"{folder} holds no weights; there should be one of {', '.join(names)}")
+
+
+def _read(path: Path, unused: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys: list[Any] = [key for key in file.keys() if not key.startswith(unused)]  # noqa: SIM118 - no mapping
+            return {key: file.get_tensor(key) for key in keys}
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path} cannot be read as safetensors: {error}; fetch it again") from error
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

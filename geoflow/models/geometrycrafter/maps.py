@@ -1,0 +1,106 @@
+"""From decoded maps to depth, mask and cameras, and from those to points.
+
+A field of view is carried as the tangent of half the diagonal one, measured to the centres of the corner pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoflow.models.geometrycrafter.options import Options
+from geoflow.models.geometrycrafter.resizing import Size, bilinear, exp_depth, log_bilinear, nearest
+
+_FOCAL_EPS = 1e-4
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Some frames, restored to the size of the video."""
+
+    diagonal: Tensor  # (N, H, W), tangent of half the diagonal field of view, per pixel
+    depth: Tensor  # (N, H, W), z, of every pixel
+    mask: Tensor  # (N, H, W) bool
+
+    def frame_diagonal(self) -> Tensor:
+        """One tangent per frame, (N,): the mean of the valid pixels, pulled to 0 where hardly any is valid."""
+        return self.masked_diagonal().mean((1, 2)) / (self.mask.float().mean((1, 2)) + _FOCAL_EPS)
+
+    def masked_diagonal(self) -> Tensor:
+        return torch.where(self.mask, self.diagonal, 0)
+
+
+class FocalSum:
+    """The one field of view of a video, from its frames, some at a time; nothing leaves the device before the end."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []  # (2,) float64 each: sum over valid pixels, and their number
+        self._pixels = 0
+
+    def add(self, maps: Maps) -> None:
+        sums = (maps.masked_diagonal().sum(dtype=torch.float64), maps.mask.sum().double())
+        self._sums.append(torch.stack(sums))
+        self._pixels += maps.mask.numel()
+
+    def diagonal(self) -> float:
+        """Tangent of half the diagonal field of view."""
+        total, valid = torch.stack(self._sums).sum(0).tolist()
+        return total / self._pixels / (valid / self._pixels + _FOCAL_EPS)
+
+
+def restore(decoded: tuple[Tensor, Tensor, Tensor], size: Size, options: Options) -> Maps:
+    """Decoded intrinsics, log depth and mask logit, (N, 1, H', W') each, at the size of the video."""
+    diagonal, log_depth, logit = decoded
+    if options.use_extract_interp:
+        log_depth, logit = nearest(log_depth, size), nearest(logit, size)
+    else:
+        log_depth, logit = log_bilinear(log_depth, size), bilinear(logit, size)
+    return Maps(bilinear(diagonal, size)[:, 0], exp_depth(log_depth)[:, 0], (logit > 0)[:, 0])
+
+
+def enlarge(maps: Maps, size: Size) -> Maps:
+    """Maps of a video that was made smaller first, at the size it had."""
+    if maps.mask.shape[1:] == size:
+        return maps
+    diagonal, depth, mask = (bilinear(m[:, None].float(), size)[:, 0] for m in (maps.diagonal, maps.depth, maps.mask))
+    return Maps(diagonal, depth, mask > 0.5)
+
+
+def make_points(depth: np.ndarray, diagonal: np.ndarray | float) -> np.ndarray:
+    """Depth (N, H, W) to points (N, H, W, 3) float32 in the camera frame; `diagonal` is one, (N,) or (N, H, W).
+
+    >>> make_points(np.full((1, 3, 5), 2.0), 0.5)[0, 1, 2]
+    array([0., 0., 2.], dtype=float32)
+    """
+    height, width = depth.shape[1:]
+    tangents = np.asarray(diagonal, np.float32)
+    tangents = tangents.reshape(tangents.shape + (1,) * (3 - tangents.ndim) if tangents.ndim else (1, 1, 1))
+    out = np.empty((*depth.shape, 3), np.float32)
+    out[..., 2] = depth
+    reach = math.hypot(width, height)
+    out[..., 0] = tangents * np.float32(width / reach) * np.linspace(-1, 1, width, dtype=np.float32) * out[..., 2]
+    rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    out[..., 1] = tangents * np.float32(height / reach) * rows * out[..., 2]
+    return out
+
+
+def make_intrinsics(diagonal: np.ndarray | float, height: int, width: int) -> np.ndarray:
+    """Pinhole matrices (N, 3, 3) float32 in pixels of a frame, principal point in the middle; `diagonal` is (N,).
+
+    >>> make_intrinsics(0.5, 90, 120).round(1)[0]
+    array([[148.8,   0. ,  59.5],
+           [  0. , 148.3,  44.5],
+           [  0. ,   0. ,   1. ]], dtype=float32)
+    """
+    tangents = np.atleast_1d(np.asarray(diagonal, np.float64))
+    reach = math.hypot(width, height)
+    out = np.zeros((len(tangents), 3, 3), np.float32)
+    for axis, side in enumerate((width, height)):
+        out[:, axis, axis] = (side - 1) / (2 * np.maximum(tangents, 1e-6) * side / reach)
+        out[:, axis, 2] = (side - 1) / 2
+    out[:, 2, 2] = 1
+    return out

@@ -1,0 +1,92 @@
+"""The four networks together, and where they are while they wait."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from geoflow.models.geometrycrafter.clip import CLIPVision
+from geoflow.models.geometrycrafter.config import ModelConfig
+from geoflow.models.geometrycrafter.image_vae import ImageVAE
+from geoflow.models.geometrycrafter.point_map_vae import PointMapVAE
+from geoflow.models.geometrycrafter.unet import UNet
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What one variant of GeometryCrafter computes with."""
+
+    unet: UNet
+    point_map_vae: PointMapVAE
+    vae: ImageVAE
+    image_encoder: CLIPVision
+    config: ModelConfig
+
+    @classmethod
+    def build(cls, config: ModelConfig) -> Networks:
+        """Networks of these sizes, with whatever weights torch starts from."""
+        return cls(
+            UNet(config.unet),
+            PointMapVAE(config.point_map_vae),
+            ImageVAE(config.vae),
+            CLIPVision(config.image_encoder),
+            config,
+        )
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks by the names of their components."""
+        return {
+            "unet": self.unet,
+            "point_map_vae": self.point_map_vae,
+            "vae": self.vae,
+            "image_encoder": self.image_encoder,
+        }
+
+    def prepare(self, dtype: torch.dtype, channels_last: bool = False) -> None:
+        """For inference: UNet and CLIP in `dtype`, both autoencoders in float32, which they need.
+
+        `channels_last` has feature maps in that order in memory, as they come out of a convolution whose weights are.
+        """
+        for network in self.modules().values():
+            network.eval().requires_grad_(False)
+        self.unet.to(dtype)
+        self.image_encoder.to(dtype)
+        self.vae.float()
+        self.point_map_vae.float()
+        if channels_last:
+            for layer in (layer for network in self.modules().values() for layer in network.modules()):
+                if isinstance(layer, nn.Conv2d):
+                    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class Residency:
+    """Has networks on the device while they are used: always, or with `offload` only then.
+
+    Idle ones keep their weights in host memory; nothing is copied back, since inference does not change them.
+    """
+
+    def __init__(self, networks: Networks, device: torch.device, offload: bool) -> None:
+        self._device = device
+        self._offload = offload and device.type != "cpu"
+        for network in networks.modules().values():
+            network.to("cpu" if self._offload else device)
+
+    @contextlib.contextmanager
+    def using(self, *networks: nn.Module) -> Iterator[None]:
+        """Have these networks on the device within the block."""
+        if not self._offload:
+            yield
+            return
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        at_home = [parameter.data for parameter in parameters]
+        try:
+            for parameter in parameters:
+                parameter.data = parameter.data.to(self._device)
+            yield
+        finally:
+            for parameter, home in zip(parameters, at_home):
+                parameter.data = home

@@ -1,0 +1,89 @@
+"""What a user may choose: names and defaults are those of the published tool."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from geoflow.errors import ConfigError
+
+SIZE_STEP = 64  # px; the UNet halves the latents, an eighth of a frame, three times
+
+# Cheaper settings, one after another, for a stage's `ladder`; each adds to those before it. The first changes only
+# where networks wait and how much is done at once, the others change the result a little.
+LADDER: tuple[dict[str, Any], ...] = (
+    {"low_memory_usage": True},
+    {"decode_chunk_size": 4},
+    {"window_size": 64, "overlap": 16},
+    {"decode_chunk_size": 2, "window_size": 32, "overlap": 8},
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one reconstruction.
+
+    `decode_chunk_size` changes the result (frames of a group see each other in the decoder), `low_memory_usage` does
+    not, beyond rounding. `force_fixed_focal` matters with `force_projection` only, `num_inference_steps`,
+    `guidance_scale` and `seed` with `diff` only.
+    """
+
+    model_type: Literal["diff", "determ"] = "diff"
+    height: int = 576  # px at which the networks work, whatever the video's size
+    width: int = 1024  # px
+    window_size: int = 110  # frames the UNet sees at once
+    overlap: int = 25  # frames that neighbouring windows share
+    decode_chunk_size: int = 8  # frames decoded together
+    num_inference_steps: int = 5  # of the scheduler
+    guidance_scale: float = 1.0  # of classifier-free guidance; 1: none
+    downsample_ratio: float = 1.0  # frames and priors are made smaller by this first, results larger again
+    force_projection: bool = True  # one focal length per frame, not per pixel
+    force_fixed_focal: bool = True  # one focal length per video
+    use_extract_interp: bool = False  # nearest neighbours, no blending, where results are resized
+    low_memory_usage: bool = False  # idle networks wait in host memory, frames are encoded one by one
+    seed: int = 42  # of the start noise
+
+    def __post_init__(self) -> None:
+        if self.model_type not in ("diff", "determ"):
+            raise ConfigError(f"model_type should be diff or determ, found {self.model_type!r}")
+        if self.height % SIZE_STEP or self.width % SIZE_STEP or min(self.height, self.width) < SIZE_STEP:
+            remedy = " x ".join(str(nearest_size(side)) for side in (self.height, self.width))
+            raise ConfigError(
+                f"height and width should be multiples of {SIZE_STEP}, found {self.height} x {self.width}; "
+                f"choose {remedy}, frames are resized to it and results back"
+            )
+        for name in ("window_size", "decode_chunk_size", "num_inference_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} should be at least 1, found {getattr(self, name)}")
+        if not 0 <= self.overlap < self.window_size:
+            raise ConfigError(
+                f"overlap should be at least 0 and below window_size ({self.window_size}), found {self.overlap}"
+            )
+        if not math.isfinite(self.guidance_scale) or self.guidance_scale < 1:
+            raise ConfigError(f"guidance_scale should be at least 1 (no guidance), found {self.guidance_scale}")
+        if not math.isfinite(self.downsample_ratio) or self.downsample_ratio < 1:
+            raise ConfigError(f"downsample_ratio should be at least 1 (full size), found {self.downsample_ratio}")
+
+    @property
+    def encode_chunk_size(self) -> int:
+        """Frames encoded at once. Encoders see frames one by one, so this changes memory only."""
+        return 1 if self.low_memory_usage else 4
+
+    @property
+    def fixed_focal(self) -> bool:
+        return self.force_projection and self.force_fixed_focal
+
+    def replace(self, **changes: Any) -> Options:
+        """The same with changes, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+def nearest_size(pixels: int) -> int:
+    """The nearest side that the networks can work at.
+
+    >>> nearest_size(540)
+    512
+    """
+    return max(SIZE_STEP, round(pixels / SIZE_STEP) * SIZE_STEP)

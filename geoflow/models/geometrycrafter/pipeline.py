@@ -1,0 +1,169 @@
+"""GeometryCrafter (Xu et al. 2025): consistent point maps of a video from a per-frame prior.
+
+A video goes through in a stream, and what is held at once does not grow with its length:
+
+1. A survey of the priors yields the video's scale and range of disparity, from five numbers per frame.
+2. Window by window, frames that no window had yet are encoded, the window is denoised and joined to those before.
+   Frames that no later window shares are final.
+3. Final frames are decoded in groups of `decode_chunk_size`, restored to the video's size and handed out.
+
+Frames are read once and priors twice. The fixed focal length is a mean over all frames; depth and mask do not depend on
+it, so they are handed out as they come, and it is known at the end: nothing is decoded twice or kept for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoflow.errors import ConfigError, GeoFlowError
+from geoflow.models.geometrycrafter.config import LATENT_SCALE
+from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression, start_noise
+from geoflow.models.geometrycrafter.encoding import Encoder, survey
+from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, make_points, restore
+from geoflow.models.geometrycrafter.networks import Networks, Residency
+from geoflow.models.geometrycrafter.options import Options
+from geoflow.models.geometrycrafter.scheduler import EulerSchedule
+from geoflow.models.geometrycrafter.source import Frames, Source
+from geoflow.models.geometrycrafter.windows import blend_in, regroup, split_into_windows
+
+
+@dataclass(frozen=True)
+class MapChunk:
+    """Consecutive frames of a result, on the host."""
+
+    start: int  # index of the first frame
+    depth: np.ndarray  # (N, H, W) float32, z at the video's mean depth as unit, of every pixel
+    mask: np.ndarray  # (N, H, W) bool, where depth can be trusted
+    diagonal: np.ndarray | None  # tangent of half the diagonal field of view, (N,) or (N, H, W); None: at the end
+
+
+class Reconstruction:
+    """Chunks of one video, computed as they are asked for; it can be gone through once."""
+
+    def __init__(self, chunks: Iterator[MapChunk], focal: FocalSum | None) -> None:
+        self._chunks = chunks
+        self._focal = focal
+        self._done = False
+
+    def __iter__(self) -> Iterator[MapChunk]:
+        while True:
+            with torch.inference_mode():  # not across a yield: the mode would be the consumer's, too
+                chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            yield chunk
+        self._done = True
+
+    @property
+    def diagonal(self) -> float:
+        """Tangent of half the diagonal field of view of the whole video, once all chunks have been taken."""
+        if self._focal is None or not self._done:
+            raise GeoFlowError("a video's focal length is known with force_fixed_focal, after its last chunk")
+        return self._focal.diagonal()
+
+    def collect(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points (T, H, W, 3) float32 and mask (T, H, W) bool of the whole video, for those that are short."""
+        chunks = list(self)
+        parts = [make_points(c.depth, self.diagonal if c.diagonal is None else c.diagonal) for c in chunks]
+        return np.concatenate(parts), np.concatenate([chunk.mask for chunk in chunks])
+
+
+class GeometryCrafter:
+    """The networks on a device, ready for videos of any length.
+
+    UNet and CLIP compute in `dtype`, by default float16 on a GPU and float32 elsewhere; both autoencoders, latents
+    between steps and results are float32. The same video and seed give the same noise on every device.
+
+    `channels_last` has feature maps in that order in memory. On a CPU this takes a quarter less time, but PyTorch's
+    norms then err by up to 5e-4 where they otherwise do by 1e-6 (torch 2.13), so that it is not the default.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        options: Options | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        self.options = options or Options()
+        self.networks = networks
+        self._device = torch.device(device)
+        channels = {"diff": 12, "determ": 8}[self.options.model_type]
+        if networks.config.unet.in_channels != channels:
+            found = networks.config.unet.in_channels
+            raise ConfigError(f"{self.options.model_type} needs a UNet of {channels} input channels, found {found}")
+        networks.prepare(dtype or (torch.float16 if self._device.type == "cuda" else torch.float32), channels_last)
+        self._residency = Residency(networks, self._device, self.options.low_memory_usage)
+
+    def reconstruct(self, frames: Frames, points: Frames, mask: Frames, noise: Tensor | None = None) -> Reconstruction:
+        """Begin with a video.
+
+        frames (T, H, W, 3) u8 · points (T, H, W, 3) float16 or float32, the prior's in its camera frame, at one scale ·
+        mask (T, H, W) bool, where the prior is valid. Each may be anything that slices like an array. `noise`
+        (window, 4, height / 8, width / 8) stands in for what `seed` makes.
+
+        Raises InputError when shapes do not fit, and, with the first chunk, when a valid point is not finite.
+        """
+        source = Source(frames, points, mask, self._device, self.options.downsample_ratio)
+        focal = FocalSum() if self.options.fixed_focal else None
+        return Reconstruction(self._chunks(source, focal, noise), focal)
+
+    def _chunks(self, source: Source, focal: FocalSum | None, noise: Tensor | None) -> Iterator[MapChunk]:
+        start = 0
+        for latents in regroup(self._latents(source, noise), self.options.decode_chunk_size):
+            maps = self.decode(latents, source)
+            if focal is not None:
+                focal.add(maps)
+            yield self._chunk(start, enlarge(maps, source.full_size))
+            start += len(latents)
+
+    def _latents(self, source: Source, noise: Tensor | None) -> Iterator[Tensor]:
+        """Latents (N, 4, h, w) of consecutive frames, ready for the decoder."""
+        options, networks = self.options, self.networks
+        encoder = Encoder(networks, source, survey(source), options)
+        sampler = self.sampler(source.num_frames, noise)
+        encoded = (networks.vae, networks.image_encoder, networks.point_map_vae.encoder)
+        known: Conditioning | None = None
+        before: Tensor | None = None
+        windows = split_into_windows(source.num_frames, options.window_size, options.overlap)
+        for k, (start, stop) in enumerate(windows):
+            common = 0 if before is None else len(before)
+            with self._residency.using(*encoded):
+                new = encoder.encode(start + common, stop)
+            known = new if known is None or not common else Conditioning.join([known[-common:], new])
+            with self._residency.using(networks.unet):
+                latents = sampler.window(k, known, before if common else None)
+            if before is not None and common:
+                latents = blend_in(before, latents)
+            final = len(latents) if stop == source.num_frames else len(latents) - options.overlap
+            before = latents[final:]
+            yield latents[:final] / LATENT_SCALE
+
+    def sampler(self, num_frames: int, noise: Tensor | None = None) -> Regression | Diffusion:
+        """What turns windows of a video of so many frames into latents."""
+        if self.options.model_type == "determ":
+            return Regression(self.networks.unet)
+        schedule = EulerSchedule.of(self.options.num_inference_steps, self.networks.config.scheduler)
+        noise = start_noise(self.options, num_frames) if noise is None else noise
+        return Diffusion(self.networks.unet, schedule, noise.to(self._device), self.options)
+
+    def decode(self, latents: Tensor, source: Source) -> Maps:
+        """Maps of a group of latents (N, 4, h, w), decoded together, at the source's size."""
+        vae = self.networks.point_map_vae
+        with self._residency.using(vae.decoder):
+            return restore(vae.decode(latents, len(latents)), source.size, self.options)
+
+    def _chunk(self, start: int, maps: Maps) -> MapChunk:
+        diagonal: Tensor | None = None
+        if not self.options.force_projection:
+            diagonal = maps.diagonal
+        elif not self.options.force_fixed_focal:
+            diagonal = maps.frame_diagonal()
+        depth, mask = maps.depth.cpu().numpy(), maps.mask.cpu().numpy()
+        return MapChunk(start, depth, mask, None if diagonal is None else diagonal.cpu().numpy())

@@ -1,0 +1,75 @@
+"""Reading a video and its prior, some frames at a time, to the device."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoflow.errors import InputError
+from geoflow.models.geometrycrafter.resizing import Size, bicubic
+
+
+class Frames(Protocol):
+    """Rows of frames, of which a few are read at a time: an array, an HDF5 dataset, whatever slices like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, part: slice, /) -> Any: ...
+
+
+class Source:
+    """Frames (T, H, W, 3) u8 with the points (T, H, W, 3) and the mask (T, H, W) of their prior.
+
+    Nothing is kept: every frame is read once, every prior twice. `downsample_ratio` makes both smaller on the way.
+    """
+
+    def __init__(
+        self, frames: Frames, points: Frames, mask: Frames, device: torch.device, downsample_ratio: float = 1.0
+    ) -> None:
+        _check(frames, points, mask)
+        self._frames, self._points, self._mask = frames, points, mask
+        self._device = device
+        self.num_frames: int = frames.shape[0]
+        self.full_size: Size = (frames.shape[1], frames.shape[2])
+        height, width = (max(1, round(side / downsample_ratio)) for side in self.full_size)
+        self.size: Size = (height, width)
+
+    def frames(self, start: int, stop: int) -> Tensor:
+        """Frames (N, 3, H, W) float32 in 0..1."""
+        part = self._read(self._frames, start, stop).permute(0, 3, 1, 2).float() / 255
+        return bicubic(part, self.size)
+
+    def prior(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Points (N, H, W, 3) float32 and mask (N, H, W) bool."""
+        points, mask = (self._read(rows, start, stop) for rows in (self._points, self._mask))
+        if self.size != self.full_size:
+            rows, columns = (_nearest(full, small) for full, small in zip(self.full_size, self.size))
+            points, mask = (part[:, rows][:, :, columns] for part in (points, mask))
+        return points.float(), mask.bool()
+
+    def _read(self, rows: Frames, start: int, stop: int) -> Tensor:
+        # Copied: what is handed in may be read-only memory that others share.
+        return torch.from_numpy(np.array(rows[start:stop])).to(self._device)
+
+
+def _nearest(full: int, small: int) -> Tensor:
+    """For each of `small` pixels, which of `full` holds its centre."""
+    return ((torch.arange(small) + 0.5) * (full / small)).long()
+
+
+def _check(frames: Frames, points: Frames, mask: Frames) -> None:
+    shape = tuple(frames.shape)
+    if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
+        raise InputError(f"frames should be (T, H, W, 3) and hold something, found {shape}")
+    for name, rows, wanted in (("prior points", points, shape), ("prior mask", mask, shape[:3])):
+        if tuple(rows.shape) != wanted:
+            raise InputError(f"{name} should be {wanted}, as the frames are, found {tuple(rows.shape)}")
+    for name, rows, kinds in (("frames", frames, "u"), ("prior points", points, "f"), ("prior mask", mask, "bu")):
+        dtype = np.asarray(rows[0:1]).dtype
+        if dtype.kind not in kinds or (kinds == "u" and dtype != np.uint8):
+            wanted_type = {"u": "uint8", "f": "float16 or float32", "bu": "bool"}[kinds]
+            raise InputError(f"{name} should be {wanted_type}, found {dtype}")

@@ -1,0 +1,48 @@
+"""Windows of a long video that overlap, and how their latents are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+
+def split_into_windows(num_frames: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Ranges [start, stop) of the windows; a video no longer than one window has one.
+
+    >>> list(split_into_windows(11, 4, 2))
+    [(0, 4), (2, 6), (4, 8), (6, 10), (8, 11)]
+    """
+    if num_frames <= window:
+        yield 0, num_frames
+        return
+    for start in range(0, num_frames - overlap, window - overlap):
+        yield start, min(start + window, num_frames)
+
+
+def blend_in(before: Tensor, latents: Tensor) -> Tensor:
+    """Latents of a window (N, …) whose first frames also belong to the windows before, which left `before` (M, …).
+
+    The new window's weight runs from 0 at the first common frame to 1 at the last; a single one stays as it was.
+    """
+    count = len(before)
+    weight = torch.linspace(0, 1, count, device=latents.device).view(-1, 1, 1, 1)
+    common = before + (latents[:count] - before) * weight
+    return torch.cat([common, latents[count:]])
+
+
+def regroup(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """The same rows in groups of `size`, of which the last may be shorter.
+
+    >>> [len(group) for group in regroup([torch.zeros(5), torch.zeros(2)], 3)]
+    [3, 3, 1]
+    """
+    waiting: Tensor | None = None
+    for part in parts:
+        waiting = part if waiting is None else torch.cat([waiting, part])
+        while len(waiting) >= size:
+            group, waiting = waiting[:size], waiting[size:]
+            yield group
+    if waiting is not None and len(waiting):
+        yield waiting

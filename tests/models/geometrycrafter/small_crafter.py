@@ -1,0 +1,63 @@
+"""GeometryCrafter with the smallest networks there can be, weights from a seed, and made-up videos with priors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from geoflow.geometry.cameras import pinhole, unproject
+from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
+from geoflow.models.geometrycrafter.config import CLIPVisionConfig, ImageVAEConfig, PointMapVAEConfig, UNetConfig
+
+Video = tuple[np.ndarray, np.ndarray, np.ndarray]  # frames, points, mask
+
+
+def small_config(model_type: str) -> ModelConfig:
+    return ModelConfig(
+        UNetConfig(
+            in_channels={"diff": 12, "determ": 8}[model_type],
+            block_out_channels=(32, 32, 64, 64),  # 64: a norm of one value is refused, latents end up 1 x 1
+            num_attention_heads=(2, 2, 2, 2),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=24,
+        ),
+        PointMapVAEConfig(
+            enc_block_out_channels=(32, 32, 32, 32),
+            enc_layers_per_block=1,
+            dec_block_out_channels=(64, 32, 32, 32),
+            dec_layers_per_block=1,
+        ),
+        ImageVAEConfig(block_out_channels=(32, 32, 32, 32), layers_per_block=1),
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            patch_size=56,
+            projection_dim=16,
+        ),
+    )
+
+
+def small_networks(model_type: str = "determ") -> Networks:
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return Networks.build(small_config(model_type))
+
+
+def small_crafter(model_type: str = "determ", dtype: torch.dtype | None = None, **options: object) -> GeometryCrafter:
+    given = {"height": 64, "width": 64, "window_size": 4, "overlap": 2, "decode_chunk_size": 3} | options
+    return GeometryCrafter(small_networks(model_type), Options(model_type=model_type, **given), dtype=dtype)  # type: ignore[arg-type]
+
+
+def make_video(num_frames: int, height: int = 64, width: int = 64, seed: int = 0) -> Video:
+    """Noise before a slanted plane with a hole in the mask."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (num_frames, height, width, 3), np.uint8)
+    depth = 2 + np.linspace(0, 1, height)[:, None] + rng.uniform(0, 0.1, (num_frames, height, width))
+    points = unproject(depth, pinhole(0.9 * width, height, width)).astype(np.float32)
+    mask = np.ones(depth.shape, bool)
+    mask[:, : height // 4, : width // 3] = False
+    return frames, points, mask
