@@ -60,12 +60,12 @@ def test_a_still_camera_is_reported_and_nothing_is_made_up(tmp_path: Path) -> No
 def test_without_the_hands_environment_the_rest_goes_on(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text('pip: {packages: [no-such-package-geoflow==1.0], pip_install_options: ["--no-index"]}')
-    render_clip(tmp_path / "clip.mp4", tmp_path / "clip.gt.h5", num_frames=24, width=160, height=120)
+    render_clip(tmp_path / "clip.mp4", tmp_path / "clip.gt.h5", num_frames=40, width=160, height=120)
     result = geoflow.run(tmp_path / "clip.mp4", tmp_path / "out", settings={"hands.env": str(broken)})
     assert result.exit_status == 0
     assert "no-such-package-geoflow" in result.disabled["hands"]
     assert verify_run(tmp_path / "out") == []
     with geoflow.open(result.videos[0].path) as video:
         assert (video.depth[12] > 0).mean() > 0.3
-        assert len(video.cameras.valid) == 24  # whether so short a clip can be posed is not what is asked here
+        assert video.cameras.valid.all()
         assert video.hands is None
