@@ -22,7 +22,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(CORE)
+bench: $(DEV)  # with torch, for `bench geometry`
 	$(BIN)/geoflow bench $(ARGS)
 
 clean:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine_runs import count, execute, pipeline, whole
+from engine_stages import hurry_file
 from fragile_env import PLUGINS
 
 from geoflow.bench.clusters import simulated_cluster
@@ -26,11 +27,12 @@ _ASK_NODES = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 30
 class Changes:
     """Adds a node when the run asks for GPUs, and takes the first one away once the second has done some work.
 
-    All of it in the run's own thread, between two of its events: Ray adds nodes in the main thread only.
+    All of it in the run's own thread, between two of its events: Ray adds nodes in the main thread only. Calls are
+    slow until then, so that the run lasts however long the machine takes for it.
     """
 
-    def __init__(self, cluster: Any, first: Any) -> None:
-        self._cluster, self._first = cluster, first
+    def __init__(self, cluster: Any, first: Any, folder: Path) -> None:
+        self._cluster, self._first, self._folder = cluster, first, folder
         self.second: Any = None
         self.lost = False
         self._homes: dict[int, str] = {}
@@ -43,15 +45,16 @@ class Changes:
             self.done[event["slot"], self._homes[event["actor"]]] += 1
         elif event["event"] == "gpus_claimed" and self.second is None:
             self.second = self._cluster.add_node(**_NODE, object_store_memory=256 << 20)
-        if self.second is not None and not self.lost and self.done["prior", self.second.node_id] >= 10:
+        if self.second is not None and not self.lost and self.done["prior", self.second.node_id] >= 4:
             self.lost = True
+            hurry_file(self._folder).touch()
             self._cluster.remove_node(self._first, allow_graceful=False)
 
 
 def nodes_come_and_go(folder: Path) -> None:
     """A run begins on one node, is joined by a second, and then loses the first."""
     with simulated_cluster([_NODE], health_check=_ASK_NODES, folders=[_HERE]) as (cluster, (first,)):
-        changes = Changes(cluster, first)
+        changes = Changes(cluster, first, folder)
         pipe = pipeline(folder, gpu=True, prior__mode="slow", prior__segment=-1, gpu_worth=1.0, max_gpus=3)
         videos, events, _ = execute(pipe, ("a", "b"), frames=320, side=160, observe=changes.observe, look=capacity)
         assert changes.lost

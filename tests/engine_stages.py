@@ -38,6 +38,11 @@ def _once(folder: str, name: str) -> bool:
         return False
 
 
+def hurry_file(folder: str | Path) -> Path:
+    """While it is not there, 'slow' calls are."""
+    return Path(folder) / "hurry"
+
+
 class Prior(Stage):
     """Depth 1 everywhere; misbehaves on request, on one segment, once or always."""
 
@@ -51,7 +56,7 @@ class Prior(Stage):
         mode: str = param("", "raise, raise-once, die-once, hang-once, input, wrong-dtype, memory, setup, slow, busy")
         video: str = param("", "only on this video; empty means all")
         segment: int = param(1, "only on this segment; -1 means all")
-        folder: str = param("", "where 'once' is remembered")
+        folder: str = param("", "where 'once' is remembered, and whether 'slow' is over")
 
     def setup(self) -> None:
         if self.params.mode == "setup":
@@ -80,8 +85,10 @@ class Prior(Stage):
             raise MemoryError("CUDA out of memory")
         if mode == "hang-once" and _once(self.params.folder, "hang"):
             time.sleep(3600)
-        if mode in ("slow", "busy"):
-            time.sleep(0.2 if mode == "slow" else 0.05)
+        if mode == "busy":
+            time.sleep(0.05)
+        if mode == "slow" and not hurry_file(self.params.folder).exists():
+            time.sleep(2.0)
 
 
 class Sum(Stage):

@@ -12,21 +12,21 @@ _PARALLAX_RANGE = (0.008, 0.12)
 _MAX_SHIFT = 0.35  # image widths that the picture as a whole may move between the two frames
 _KEY_SHIFT = 0.08  # image widths that the picture may move from a key to the frames its depth is carried to
 _MAX_CARRIED = 4  # frames from one key to the next at most
+_LEAST_SEEN = 8  # points that a frame must see for its parallax to be told
 
 
 def choose_keys(poses: dict[int, np.ndarray], k: np.ndarray, size: tuple[int, int], points: np.ndarray) -> list[int]:
     """Frames, ascending, whose depth is computed; that of the frames between them, hardly moved, is carried over."""
     frames = sorted(poses)
-    keys = frames[:1]
-    for t, following in zip(frames[1:], [*frames[2:], None]):
-        last = keys[-1]
-        ahead = following is not None and following - last <= _MAX_CARRIED
-        if ahead and following is not None:
-            seen = in_view(poses[last], k, size, points)
-            shift = _parallax(poses[last], poses[following][None], k, seen)[1][0] if len(seen) >= 8 else np.inf
-            ahead = shift < _KEY_SHIFT * size[0]
-        if not ahead:
-            keys.append(t)
+    keys: list[int] = []
+    seen = points[:0]
+    for t, following in zip(frames, [*frames[1:], None]):
+        if keys and following is not None and following - keys[-1] <= _MAX_CARRIED and len(seen) >= _LEAST_SEEN:
+            _, shift = _parallax(poses[keys[-1]], poses[following][None], k, seen)
+            if shift[0] < _KEY_SHIFT * size[0]:
+                continue
+        keys.append(t)
+        seen = in_view(poses[t], k, size, points)
     return keys
 
 
@@ -43,7 +43,7 @@ def choose_pairs(
     stacked = np.stack([poses[t] for t in frames]) if frames else np.zeros((0, 4, 4))
     for t in frames:
         seen = in_view(poses[t], k, size, points)
-        if len(seen) < 8:
+        if len(seen) < _LEAST_SEEN:
             continue
         parallax, shift = (px / size[0] for px in _parallax(poses[t], stacked, k, seen))
         fit = (parallax > _PARALLAX_RANGE[0]) & (parallax < _PARALLAX_RANGE[1]) & (shift < _MAX_SHIFT)

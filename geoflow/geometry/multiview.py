@@ -256,8 +256,8 @@ def cross_check(
 def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray) -> bool:
     """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
 
-    A map that says next to nothing is not believed either: what is
-    left where nearly all was refused, as in fast forward motion, are its errors.
+    A map that says next to nothing is not believed either: what is left where nearly all was refused, as in fast
+    forward motion, are its errors.
     """
     if (depth > 0).mean() < _LEAST_KNOWN:
         return False

@@ -37,6 +37,16 @@ Matches = dict[tuple[int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
+class _Pair:
+    """Two keyframes whose matches agree with one motion."""
+
+    a: int
+    b: int
+    fundamental: np.ndarray  # (3, 3)
+    rows: np.ndarray  # (N, 2) keypoints of either
+
+
+@dataclass(frozen=True)
 class Structure:
     """Cameras and sparse points in one world: the first posed camera's frame."""
 
@@ -88,10 +98,11 @@ def reconstruct(
         keypoints, matches, *wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
     )
     free = known_intrinsics is None
+    in_colmap = [np.ascontiguousarray(uv + 0.5, np.float32) for uv in keypoints]
+    pairs = _verify(in_colmap, matches, chains)
     with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
         database = Path(folder) / "database.db"
-        _write_database(database, chains, keypoints, matches, known_intrinsics)
-        _verify(database, chains)
+        _write_database(database, _camera(chains, known_intrinsics), in_colmap, pairs)
         models = _map(database, Path(folder), free, len(keys) > _MANY)
         found = [_read_model(_polished(model, free), chains) for model in models]
     trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
@@ -175,13 +186,11 @@ def _camera(chains: Chains, known_intrinsics: np.ndarray | None) -> Any:
     return pycolmap.Camera(model="PINHOLE", params=params, has_prior_focal_length=True, **size)
 
 
-def _write_database(
-    path: Path, chains: Chains, keypoints: list[np.ndarray], matches: Matches, known_intrinsics: np.ndarray | None
-) -> None:
+def _write_database(path: Path, camera: Any, keypoints: list[np.ndarray], pairs: list[_Pair]) -> None:
+    """Keypoints (N, 2) float32 per image, with pixel centres as COLMAP has them."""
     import pycolmap
 
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
-        camera = _camera(chains, known_intrinsics)
         camera.camera_id = database.write_camera(camera)
         rig = pycolmap.Rig(rig_id=1)
         rig.add_ref_sensor(camera.sensor_id)
@@ -192,39 +201,38 @@ def _write_database(
             frame = pycolmap.Frame(frame_id=k + 1, rig_id=1)
             frame.add_data_id(image.data_id)
             database.write_frame(frame, use_frame_id=True)
-            database.write_keypoints(k + 1, np.ascontiguousarray(uv + 0.5, np.float32))
-        for (a, b), rows in matches.items():
-            database.write_matches(a + 1, b + 1, rows.astype(np.uint32))
+            database.write_keypoints(k + 1, uv)
+        for pair in pairs:
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config, geometry.F = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED, pair.fundamental
+            geometry.inlier_matches = pair.rows.astype(np.uint32)
+            database.write_matches(pair.a + 1, pair.b + 1, geometry.inlier_matches)
+            database.write_two_view_geometry(pair.a + 1, pair.b + 1, geometry)
 
 
-def _verify(path: Path, chains: Chains) -> None:
+def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> list[_Pair]:
     """Keep what two views agree on in every matched pair; then points that mostly contradict it, such as on moving
     things, go."""
-    import pycolmap
-
     ids = [_ids(chains, t) for t in chains.keyframes]
+    uv = [points.astype(np.float64) for points in keypoints]
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
-    found: list[tuple[int, int, np.ndarray, np.ndarray]] = []
-    with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
-        uv = [np.asarray(database.read_keypoints(k + 1), np.float64)[:, :2] for k in range(len(ids))]
-        for pair, matches in zip(*database.read_all_matches()):
-            a, b = (i - 1 for i in pycolmap.pair_id_to_image_pair(pair))
-            rows = np.asarray(matches)
-            fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
-            if inlier.sum() >= _MIN_INLIERS:
-                found.append((a, b, fundamental, rows[inlier]))
-                tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
-                first = rows[inlier, 0]
-                agreed[ids[a][first[first < len(ids[a])]]] += 1
-        suspect = agreed < 0.6 * tried
-        for a, b, fundamental, rows in found:
-            tracked = rows[:, 0] < len(ids[a])
-            drop = np.zeros(len(rows), bool)
-            drop[tracked] = suspect[ids[a][rows[tracked, 0]]]
-            geometry = pycolmap.TwoViewGeometry()
-            geometry.config, geometry.F = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED, fundamental
-            geometry.inlier_matches = rows[~drop].astype(np.uint32)
-            database.write_two_view_geometry(a + 1, b + 1, geometry)
+    found: list[_Pair] = []
+    for (a, b), rows in matches.items():
+        fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
+        if inlier.sum() >= _MIN_INLIERS:
+            found.append(_Pair(a, b, fundamental, rows[inlier]))
+            tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
+            first = rows[inlier, 0]
+            agreed[ids[a][first[first < len(ids[a])]]] += 1
+    suspect = agreed < 0.6 * tried
+    return [replace(pair, rows=pair.rows[~_tracked(pair.rows[:, 0], ids[pair.a], suspect)]) for pair in found]
+
+
+def _tracked(keypoints: np.ndarray, ids: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Whether keypoints (N,) of an image are tracked ones `which` (M,) bool of all points holds for; (N,) bool."""
+    tracked = keypoints < len(ids)
+    tracked[tracked] = which[ids[keypoints[tracked]]]
+    return tracked
 
 
 def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

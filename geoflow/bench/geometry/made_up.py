@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 
+from geoflow.geometry.cameras import pinhole, unproject
 from geoflow.models.geometrycrafter import ModelConfig, Networks
 from geoflow.models.geometrycrafter.config import CLIPVisionConfig, ImageVAEConfig, PointMapVAEConfig, UNetConfig
 
@@ -23,16 +26,21 @@ class Repeated:
 
 
 def video(num_frames: int, height: int, width: int) -> tuple[Repeated, Repeated, Repeated]:
-    """Frames u8, points float16 and mask bool of noise before a slanted plane with a hole."""
-    rng = np.random.default_rng(0)
-    shape = (_DIFFERENT_FRAMES, height, width)
-    v, u = np.mgrid[:height, :width].astype(np.float32)
-    z = 2 + v / height + rng.uniform(0, 0.1, shape).astype(np.float32)
-    points = np.stack([(u - width / 2) / width * z, (v - height / 2) / width * z, z], axis=-1)
-    mask = np.ones(shape, bool)
+    """Frames u8, points float16 and mask bool, some pictures over and over."""
+    frames, points, mask = pictures(_DIFFERENT_FRAMES, height, width)
+    return Repeated(frames, num_frames), Repeated(points, num_frames), Repeated(mask, num_frames)
+
+
+@functools.cache
+def pictures(num_frames: int, height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Noise (T, H, W, 3) uint8 before a slanted plane (T, H, W, 3) float16 with a hole in its mask (T, H, W) bool."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (num_frames, height, width, 3), np.uint8)
+    depth = 2 + np.linspace(0, 1, height)[:, None] + rng.uniform(0, 0.1, (num_frames, height, width))
+    points = unproject(depth, pinhole(0.9 * width, height, width)).astype(np.float16)
+    mask = np.ones(depth.shape, bool)
     mask[:, : height // 4, : width // 3] = False
-    frames = rng.integers(0, 256, (*shape, 3), np.uint8)
-    return Repeated(frames, num_frames), Repeated(points.astype(np.float16), num_frames), Repeated(mask, num_frames)
+    return frames, points, mask
 
 
 def middle_config(model_type: str) -> ModelConfig:

@@ -11,7 +11,7 @@ from geoflow.models.geometrycrafter.clip import normalise, resize_for_clip
 from geoflow.models.geometrycrafter.config import LATENT_SCALE
 from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression, start_noise
 from geoflow.models.geometrycrafter.encoding import encode_prior
-from geoflow.models.geometrycrafter.maps import Maps, restore
+from geoflow.models.geometrycrafter.maps import FocalSum, Maps, restore
 from geoflow.models.geometrycrafter.priors import PriorMaps, PriorSurvey, grids, prior_maps
 from geoflow.models.geometrycrafter.resizing import Size, bicubic
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
@@ -81,7 +81,9 @@ class PlainCrafter:
 def _points(maps: Maps) -> Tensor:
     """Points (T, H, W, 3) with one focal length for all frames."""
     height, width = maps.depth.shape[1:]
-    diagonal = maps.masked_diagonal().mean() / (maps.mask.float().mean() + 1e-4)
+    focal = FocalSum()
+    focal.add(maps)
+    diagonal = focal.diagonal()
     reach = (height**2 + width**2) ** 0.5
     columns, rows = grids(height, width, maps.depth.device)
     x, y = (diagonal * side / reach * grid * maps.depth for side, grid in ((width, columns), (height, rows)))

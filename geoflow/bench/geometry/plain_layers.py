@@ -27,11 +27,8 @@ def without_shortcuts(network: nn.Module) -> nn.Module:
 
 
 def _attention(layer: attention.Attention, x: Tensor, context: Tensor) -> Tensor:
-    q, k, v = (
-        projection(rows).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
-        for projection, rows in ((layer.to_q, x), (layer.to_k, context), (layer.to_v, context))
-    )
-    found: Tensor = layer.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    q, k, v = layer.to_q(x), layer.to_k(context), layer.to_v(context)
+    found: Tensor = layer.to_out(attention.attend(q, k, v, layer.heads))
     return found
 
 

@@ -14,6 +14,12 @@ from geoflow.models.geometrycrafter.embedding import EmbeddingMLP, sinusoidal
 from geoflow.models.geometrycrafter.residual import Blend, by_frames, frames_per_call, group_norm
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Multi-head attention of projected tokens, (N, L, C) each, to (N, L, C)."""
+    q, k, v = (rows.unflatten(-1, (heads, -1)).transpose(1, 2) for rows in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
 class Attention(nn.Module):
     """Parameters of one multi-head attention; `bias` is that of the three projections in."""
 
@@ -30,10 +36,7 @@ class SelfAttention(Attention):
     """Every token of (N, L, C) attends to all L."""
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.to_q, self.to_k, self.to_v)
-        )
-        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.to_out(attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
 
 
 class SingleKeyAttention(Attention):
@@ -81,32 +84,22 @@ class SpatialTransformerBlock(nn.Module):
         self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x (N, P, C), context (N, D); frame by frame."""
+        """x (N, L, C) and context (N, D) or (1, D), an embedding for each row or for all; row by row."""
         x = x + self.attn1(self.norm1(x))
         x += self.attn2(context)
         return x.add_(self.ff(self.norm3(x)))
 
 
-class TemporalTransformerBlock(nn.Module):
-    """Feed-forward, self attention over a pixel's frames, cross attention to the window's first frame, feed-forward."""
+class TemporalTransformerBlock(SpatialTransformerBlock):
+    """The same over a pixel's frames, x (P, T, C), after one more feed-forward; `context` is of the first frame."""
 
     def __init__(self, channels: int, heads: int, context_channels: int) -> None:
-        super().__init__()
+        super().__init__(channels, heads, context_channels)
         self.norm_in = nn.LayerNorm(channels)
         self.ff_in = FeedForward(channels)
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn1 = SelfAttention(channels, heads)
-        self.norm2 = nn.LayerNorm(channels)
-        self.attn2 = SingleKeyAttention(channels, heads, context_channels)
-        self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x (P, T, C), context (1, D); pixel by pixel."""
-        x = x + self.ff_in(self.norm_in(x))
-        x += self.attn1(self.norm1(x))
-        x += self.attn2(context)
-        return x.add_(self.ff(self.norm3(x)))
+        return super().forward(x + self.ff_in(self.norm_in(x)), context)
 
 
 class SpatioTemporalTransformer(nn.Module):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geoflow.models.geometrycrafter.attention import attend
 from geoflow.models.geometrycrafter.config import CLIPVisionConfig
 
 INPUT_SIZE = 224  # px
@@ -25,9 +26,7 @@ class CLIPAttention(nn.Module):
         self._heads = config.num_attention_heads
 
     def forward(self, x: Tensor) -> Tensor:
-        projections = (self.q_proj, self.k_proj, self.v_proj)
-        q, k, v = (layer(x).unflatten(-1, (self._heads, -1)).transpose(1, 2) for layer in projections)
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out_proj(attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self._heads))
 
 
 class CLIPMLP(nn.Module):

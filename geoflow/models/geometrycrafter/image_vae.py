@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoflow.models.geometrycrafter.attention import Attention
+from geoflow.models.geometrycrafter.attention import SelfAttention
 from geoflow.models.geometrycrafter.config import ImageVAEConfig
 from geoflow.models.geometrycrafter.residual import Downsample, ResidualBlock, group_norm
 
@@ -15,7 +15,7 @@ EPS = 1e-6  # of every norm here
 _LOGVAR_RANGE = (-30.0, 20.0)
 
 
-class PixelAttention(Attention):
+class PixelAttention(SelfAttention):
     """Single-head self attention over the pixels of a frame, after a norm and with a residual."""
 
     def __init__(self, channels: int) -> None:
@@ -25,9 +25,7 @@ class PixelAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, h, w) to the same."""
         tokens = self.group_norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (N, P, C)
-        q, k, v = (layer(tokens)[:, None] for layer in (self.to_q, self.to_k, self.to_v))
-        found = self.to_out(F.scaled_dot_product_attention(q, k, v)[:, 0])
-        return x + found.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return x + super().forward(tokens).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 class EncoderLevel(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from geoflow.geometry.cameras import pinhole, unproject
+from geoflow.bench.geometry.made_up import pictures
 from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
 from geoflow.models.geometrycrafter.config import CLIPVisionConfig, ImageVAEConfig, PointMapVAEConfig, UNetConfig
 
@@ -53,11 +53,6 @@ def small_crafter(model_type: str = "determ", dtype: torch.dtype | None = None, 
 
 
 def make_video(num_frames: int, height: int = 64, width: int = 64, seed: int = 0) -> Video:
-    """Noise before a slanted plane with a hole in the mask."""
-    rng = np.random.default_rng(seed)
-    frames = rng.integers(0, 256, (num_frames, height, width, 3), np.uint8)
-    depth = 2 + np.linspace(0, 1, height)[:, None] + rng.uniform(0, 0.1, (num_frames, height, width))
-    points = unproject(depth, pinhole(0.9 * width, height, width)).astype(np.float32)
-    mask = np.ones(depth.shape, bool)
-    mask[:, : height // 4, : width // 3] = False
-    return frames, points, mask
+    """The benchmark's, to be changed at will."""
+    frames, points, mask = pictures(num_frames, height, width, seed)
+    return frames.copy(), points.astype(np.float32), mask.copy()

@@ -171,13 +171,12 @@ def test_a_video_made_smaller_first_comes_back_at_its_size(settings: dict[str, A
 @pytest.mark.long
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_low_memory_changes_nothing_but_rounding(guidance: float) -> None:
-    video = make_video(5)
-    settings: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": guidance}
+    video = make_video(5, 128, 128)  # of smaller ones the deepest latents are 1 x 1, and norms magnify all rounding
+    settings: dict[str, Any] = {"height": 128, "width": 128, "num_inference_steps": 2, "guidance_scale": guidance}
     usual, _ = small_crafter("diff", **settings).reconstruct(*video).collect()
     cheap, _ = small_crafter("diff", low_memory_usage=True, **settings).reconstruct(*video).collect()
     error = np.abs(np.log(usual[..., 2] / cheap[..., 2]))
-    # Batches of another size round otherwise; norms over few values make more of it, here and there.
-    assert np.median(error) < 1e-4 and error.max() < 1e-2
+    assert np.median(error) < 1e-5 and error.max() < 1e-3  # batches of another size round otherwise
 
 
 @pytest.mark.long
