@@ -216,6 +216,73 @@ def plan(
         _stdout().print(render_plan(found))
 
 
+models = typer.Typer(help="The models that backends use: licences, weights, what they need.", no_args_is_help=True)
+app.add_typer(models, name="models")
+Names = Annotated[list[str] | None, typer.Argument(metavar="[BACKEND]...", help="default: all")]
+
+
+@models.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Every backend's licence, weights and needs, and whether its weights are here."""
+    from geoflow.registry import describe_models, render_models
+
+    rows = describe_models()
+    if as_json:
+        _print_json(rows)
+    else:
+        _stdout(width=160).print(render_models(rows))
+
+
+@models.command("fetch")
+def models_fetch(
+    backends: Annotated[list[str], typer.Argument(metavar="BACKEND[:NAME]...", help="such as geometrycrafter:determ")],
+) -> None:
+    """Download weights at their pinned revisions into the Hugging Face cache ($HF_HOME)."""
+    from geoflow import weights
+    from geoflow.registry import weights_of
+
+    for label, files in weights_of(backends):
+        if files.missing:
+            print(f"{label}: fetching {files}", file=sys.stderr)
+            weights.fetch(files)
+        print(f"{label}: {files.folder}")
+
+
+@models.command("check")
+def models_check(
+    backends: Names = None,
+    quick: Annotated[bool, typer.Option("--quick", help="that files are there and whole, not their content")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the weights that are here: revision, completeness, SHA-256; exit status 3 when something is wrong."""
+    from geoflow.registry import check_models
+
+    found = check_models(backends or [], deep=not quick)
+    if as_json:
+        _print_json(found)
+    else:
+        lines = [f"{label}: {', '.join(wrong) or 'right'}" for label, wrong in found.items()]
+        print("\n".join(lines) or "no weights are here")
+    raise typer.Exit(3 if any(found.values()) else 0)
+
+
+worker = typer.Typer(help="Models as child processes of other programs.", no_args_is_help=True)
+app.add_typer(worker, name="worker")
+
+
+@worker.command("moge")
+def worker_moge(
+    images: Annotated[
+        str | None, typer.Argument(metavar="[IN.npy]", help="(B,3,H,W) float32 in 0..1; none: requests on stdin")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the moge backend")] = None,
+) -> None:
+    """Point maps by MoGe: prints {"p": points.npy, "m": mask.npy}. Runs here, where torch and dlr-moge must be."""
+    from geoflow.moge_worker import make_stage, serve
+
+    serve(make_stage(**_settings(set_, "PARAM=VALUE")), images)
+
+
 bench = typer.Typer(help="Measure the figures of the README on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoflow import backends, fields, resources
 from geoflow.errors import ConfigError
 from geoflow.stage import Stage
+from geoflow.weights import HubFiles
 
 AUTO = "auto"
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
@@ -64,17 +65,25 @@ class StageSpec(BaseModel):
         Raises ConfigError when there is no such environment.
         """
         from geoflow.engine.environments import load_runtime_env
-        from geoflow.licences import load_models
+        from geoflow.registry import load_models
 
-        params = dataclasses.asdict(self.make_stage().params)
+        stage = self.make_stage()
+        params = dataclasses.asdict(stage.params)
         model = load_models().get(self.backend)
         return {
             "backend": self.backend,
             "version": self.stage_class().version,
             "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
             "env": load_runtime_env(self.env) if self.env else None,
-            "weights": [model.weights, model.revision] if model else None,
+            "weights": _identity(model.weights, stage.weights(), model.revision) if model else None,
         }
+
+
+def _identity(weights: str | dict[str, HubFiles], needs: Mapping[str, str], revision: str) -> list[str]:
+    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter."""
+    if isinstance(weights, str):
+        return [weights, revision]
+    return [f"{weights[name].repo}@{weights[name].revision}" for name, own in needs.items() if not own]
 
 
 class SegmentSpec(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from geoflow.errors import ConfigError
@@ -20,6 +21,12 @@ def folder(kind: str) -> Path:
         if (root / kind).is_dir():
             return root / kind
     raise ConfigError(f"this installation has no {kind}/ folder; reinstall geoflow-video")
+
+
+def cache_folder() -> Path:
+    """What GeoFlow keeps from run to run: $GEOFLOW_CACHE, or $XDG_CACHE_HOME/geoflow, by default ~/.cache/geoflow."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoflow"
+    return Path(os.environ.get("GEOFLOW_CACHE") or default)
 
 
 def find_yaml(kind: str, name: str) -> Path:

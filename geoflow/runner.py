@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoflow import preflight
 from geoflow.engine.cluster import capacity, ray_cluster
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
@@ -26,8 +27,8 @@ from geoflow.engine.stopping import stop_on_signals
 from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.inputs import Input, Rejected, expand_inputs
-from geoflow.licences import require_commercial
 from geoflow.pipeline import Pipeline
+from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
 from geoflow.store.index import read_rows, write_index, write_segments
 from geoflow.store.paths import RunPaths, printable
@@ -136,6 +137,7 @@ def run(
         look = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
         has = capacity()
+        preflight.check(pipe, has, alone=look is None)
         executor = Executor(
             apply_profile(pipe, has.accelerators),
             partial(_probe, options=options),

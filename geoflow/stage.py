@@ -67,7 +67,8 @@ class Stage:
     ordered: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
-    ladder: ClassVar[tuple[dict[str, Any], ...]] = ()  # cheaper parameters to fall back to, one rung after another
+    ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
+    divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
 
     @dataclass(frozen=True)
     class Params:
@@ -76,6 +77,11 @@ class Stage:
     def __init__(self, params: Params | None = None) -> None:
         self.params: Any = self.Params() if params is None else params
         self.threads = 1  # how many CPU threads a call may use; the engine sets it before `setup`
+
+    def weights(self) -> dict[str, str]:
+        """Names, in the backend's entry of models.yaml, of the weights that these parameters need, each with the folder
+        to take them from; "" for the hub's cache. `setup` finds them with `geoflow.weights.locate`."""
+        return {}
 
     def setup(self) -> None:
         """Load the model. Heavy imports belong here, never at the top of the module."""

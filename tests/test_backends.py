@@ -11,8 +11,8 @@ import pytest
 
 from geoflow import backends, fields
 from geoflow.errors import ConfigError
-from geoflow.licences import load_models
 from geoflow.pipeline import Pipeline
+from geoflow.registry import load_models
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Stage
 

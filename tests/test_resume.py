@@ -122,11 +122,11 @@ def test_a_setting_touches_its_stage_and_those_below(setting: str, value: Any, t
 
 
 def test_a_new_revision_of_the_weights_touches_the_stage_that_loads_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    import geoflow.licences as licences
+    import geoflow.registry as registry
 
-    before, models = keys(), licences.load_models()
+    before, models = keys(), registry.load_models()
     entry = models["embedded.klt"].model_copy(update={"revision": "another"})
-    monkeypatch.setattr(licences, "load_models", lambda: {**models, "embedded.klt": entry})
+    monkeypatch.setattr(registry, "load_models", lambda: {**models, "embedded.klt": entry})
     assert changed(before, keys()) == {"tracks", "stitch", "write"}
 
 

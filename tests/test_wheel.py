@@ -31,7 +31,7 @@ def test_the_wheel_brings_what_the_command_line_needs(tmp_path: Path) -> None:
         "assert geoflow.Pipeline.load('embedded').stages\n"
         "from geoflow.engine.environments import load_runtime_env\n"
         "assert load_runtime_env('mediapipe')['pip']\n"
-        "from geoflow.licences import load_models\n"
+        "from geoflow.registry import load_models\n"
         "assert load_models()"
     )
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

@@ -21,6 +21,7 @@ from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.residency import Residency
 from geoflow.engine.schedule import Kind
 from geoflow.engine.tokens import Lane
+from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.stage import Stage
 
@@ -71,6 +72,11 @@ class Fleet:
 
     def start(self) -> None:
         """Claim every GPU and start every actor, one of each stage before the second of any."""
+        for node, pool in enumerate(self.pools):
+            try:
+                pool.bundle_packages()
+            except EnvironmentBroken as error:
+                self._disable(node, {"message": str(error)})
         self._gpus.start()
         on_cpus = [(node, pool) for node, pool in enumerate(self.pools) if not pool.uses_gpu]
         for turn in range(max((pool.size.actors for _, pool in on_cpus), default=0)):

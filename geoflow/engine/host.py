@@ -25,14 +25,19 @@ def thread_limits(threads: int) -> dict[str, str]:
 
 
 def actor_class() -> Any:
-    """The remote class; make actors of it with (environment variables, *arguments of StageWorker)."""
+    """The remote class. Its actors are made with environment variables, `bare_packages` or None, and what StageWorker
+    takes."""
     import ray
 
     class StageHost:
-        def __init__(self, env_vars: dict[str, str], *args: Any) -> None:
+        def __init__(self, env_vars: dict[str, str], packages: bytes | None, *args: Any) -> None:
             import os
 
             os.environ.update(env_vars)
+            if packages is not None:
+                from geoflow.engine.bare_packages import make_importable
+
+                make_importable(packages)
             from geoflow.engine.worker import StageWorker
 
             self._worker = StageWorker(*args)

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from geoflow.engine import bare_packages
 from geoflow.engine.gpus import BOOKED, Gpu
 from geoflow.engine.host import actor_class, thread_limits
 from geoflow.engine.profile import Measured
@@ -73,7 +74,15 @@ class Pool:
         self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
-        self._runtime_env = runtime_env
+        self._runtime_env, self._bare = bare_packages.split(runtime_env)
+        self._packages: Any = None  # ref of an archive
+
+    def bundle_packages(self) -> None:
+        """Get hold of what actors need besides what Ray installs. Raises EnvironmentBroken when that cannot be."""
+        import ray
+
+        if self._bare:
+            self._packages = ray.put(bare_packages.install(self._bare, self.spec.env or "").read_bytes())
 
     def spawn(self, gpu: Gpu | None = None, memory: float | None = None) -> Worker:
         """Start one more actor; its `loading` is to be waited for. It may take a share `memory` of the GPU's.
@@ -90,7 +99,7 @@ class Pool:
             options |= {"num_cpus": booked, "scheduling_strategy": "SPREAD" if self.unbuilt else "DEFAULT"}
         else:  # its CPUs are part of the GPU's placement group
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
-        arguments = (env_vars, self.spec.backend, self._params, self.size.threads, memory)
+        arguments = (env_vars, self._packages, self.spec.backend, self._params, self.size.threads, memory)
         handle = actor_class().options(**options).remote(*arguments)
         process = handle.process.options(num_returns=self._num_returns)
         loading, now = handle.load.remote(), time.monotonic()

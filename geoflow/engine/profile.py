@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from geoflow.engine.gpu_memory import memory_share
 from geoflow.errors import StoreError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
+from geoflow.resources import cache_folder
 from geoflow.store.whole import write_whole
 
 
@@ -31,9 +31,8 @@ class Measured:
 
 
 def profile_path() -> Path:
-    """stages.json in $GEOFLOW_CACHE, or $XDG_CACHE_HOME/geoflow, by default ~/.cache/geoflow."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoflow"
-    return Path(os.environ.get("GEOFLOW_CACHE") or default) / "stages.json"
+    """stages.json in GeoFlow's cache."""
+    return cache_folder() / "stages.json"
 
 
 def known_stages(pipeline: Pipeline, accelerators: str = "") -> dict[str, Measured]:

@@ -19,7 +19,8 @@ def rungs(stage: type[Stage] | Stage) -> int:
 def can_split(stage: type[Stage] | Stage) -> bool:
     """Its outputs have a row per frame, so that halves can be put together, and no segment follows from another."""
     outputs = (*stage.outputs, *stage.optional_outputs)
-    return not stage.ordered and bool(outputs) and all(fields.field(name).per_frame for name in outputs)
+    rows = bool(outputs) and all(fields.field(name).per_frame for name in outputs)
+    return rows and stage.divisible and not stage.ordered
 
 
 def process_in_halves(stage: Stage, segment: Segment, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

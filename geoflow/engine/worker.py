@@ -63,6 +63,7 @@ class StageWorker:
         self._backend, self._raw_params, self._threads = backend, params, threads
         self._gpu_memory = gpu_memory
         self._level = 0
+        self._ladder: tuple[dict[str, Any], ...] = ()
         self._stage: Any = None
         self._meter: Meter | None = None
         self._looked = 0.0
@@ -105,12 +106,12 @@ class StageWorker:
             given = {name: unpack(array) for name, array in open_job(job, objects).items()}
             with held(lane):
                 began, cpu_began = time.time(), time.process_time()
-                self._use_level(min(job.level, len(self._stage.ladder)))
+                self._use_level(min(job.level, len(self._ladder)))
                 stage, segment = self._stage, job.segment
                 if stage.ordered:
                     stage.restore(_load_state(state))
                 with self._gpu_memory_of(job) as memory:
-                    halve = job.level > len(stage.ladder)
+                    halve = job.level > len(self._ladder)
                     result = process_in_halves(stage, segment, given) if halve else stage.process(segment, given)
                 seconds = time.time() - began
             fields.check(
@@ -152,10 +153,13 @@ class StageWorker:
 
     def _make(self, level: int) -> Any:
         stage_class = backends.load(self._backend)
-        params = stage_class.Params(**self._raw_params)
-        for rung in stage_class.ladder[:level]:
-            params = dataclasses.replace(params, **rung)
-        stage = stage_class(params)
+        stage = stage_class(stage_class.Params(**self._raw_params))
+        self._ladder = stage.ladder  # of the full setting: that of a cheaper one may be shorter
+        if level:
+            params = stage.params
+            for rung in self._ladder[:level]:
+                params = dataclasses.replace(params, **rung)
+            stage = stage_class(params)
         stage.threads = self._threads
         stage.setup()
         return stage

@@ -21,29 +21,32 @@ LADDER: tuple[dict[str, Any], ...] = (
 )
 
 
+def _option(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
 @dataclass(frozen=True)
 class Options:
     """Settings of one reconstruction.
 
     `decode_chunk_size` changes the result (frames of a group see each other in the decoder), `low_memory_usage` does
-    not, beyond rounding. `force_fixed_focal` matters with `force_projection` only, `num_inference_steps`,
-    `guidance_scale` and `seed` with `diff` only.
+    not, beyond rounding.
     """
 
-    model_type: Literal["diff", "determ"] = "diff"
-    height: int = 576  # px at which the networks work, whatever the video's size
-    width: int = 1024  # px
-    window_size: int = 110  # frames the UNet sees at once
-    overlap: int = 25  # frames that neighbouring windows share
-    decode_chunk_size: int = 8  # frames decoded together
-    num_inference_steps: int = 5  # of the scheduler
-    guidance_scale: float = 1.0  # of classifier-free guidance; 1: none
-    downsample_ratio: float = 1.0  # frames and priors are made smaller by this first, results larger again
-    force_projection: bool = True  # one focal length per frame, not per pixel
-    force_fixed_focal: bool = True  # one focal length per video
-    use_extract_interp: bool = False  # nearest neighbours, no blending, where results are resized
-    low_memory_usage: bool = False  # idle networks wait in host memory, frames are encoded one by one
-    seed: int = 42  # of the start noise
+    model_type: Literal["diff", "determ"] = _option("diff", "diffusion, or the deterministic and quicker variant")
+    height: int = _option(576, "px at which the networks work, whatever the video's size")
+    width: int = _option(1024, "px")
+    window_size: int = _option(110, "frames the UNet sees at once")
+    overlap: int = _option(25, "frames that neighbouring windows share")
+    decode_chunk_size: int = _option(8, "frames decoded together")
+    num_inference_steps: int = _option(5, "of the scheduler; diff only")
+    guidance_scale: float = _option(1.0, "of classifier-free guidance, 1: none; diff only")
+    downsample_ratio: float = _option(1.0, "frames and priors are made smaller by this first, results larger again")
+    force_projection: bool = _option(True, "one focal length per frame, not per pixel")
+    force_fixed_focal: bool = _option(True, "one focal length per video; with force_projection only")
+    use_extract_interp: bool = _option(False, "nearest neighbours, no blending, where results are resized")
+    low_memory_usage: bool = _option(False, "idle networks wait in host memory, frames are encoded one by one")
+    seed: int = _option(42, "of the start noise; diff only")
 
     def __post_init__(self) -> None:
         if self.model_type not in ("diff", "determ"):
@@ -78,6 +81,23 @@ class Options:
     def replace(self, **changes: Any) -> Options:
         """The same with changes, checked again."""
         return dataclasses.replace(self, **changes)
+
+    def cheaper(self) -> tuple[dict[str, Any], ...]:
+        """The rungs of LADDER below these settings: what they have already, or have less of, is left out."""
+        rungs = []
+        now = dataclasses.asdict(self)
+        for rung in LADDER:
+            smaller_window = rung.get("window_size", 0) < now["window_size"]
+            changes = {
+                name: value
+                for name, value in rung.items()
+                if (value and not now[name] if isinstance(value, bool) else value < now[name])
+                and (name != "overlap" or smaller_window)
+            }
+            if changes:
+                rungs.append(changes)
+                now |= changes
+        return tuple(rungs)
 
 
 def nearest_size(pixels: int) -> int:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from geoflow.bench.geometry.made_up import pictures
 from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
@@ -56,3 +61,31 @@ def make_video(num_frames: int, height: int = 64, width: int = 64, seed: int = 0
     """The benchmark's, to be changed at will."""
     frames, points, mask = pictures(num_frames, height, width, seed)
     return frames.copy(), points.astype(np.float32), mask.copy()
+
+
+def publish(networks: Networks, crafter: Path, base: Path) -> None:
+    """Save networks in the hub's layout, with the entries that real files have besides; most pixels will be valid."""
+    networks.point_map_vae.decoder.time_conv_outs[2].bias.data.fill_(4.0)
+    variant = {12: "diff", 8: "determ"}[networks.config.unet.in_channels]
+    folders = {
+        "unet": crafter / f"unet_{variant}",
+        "point_map_vae": crafter / "point_map_vae",
+        "vae": base / "vae",
+        "image_encoder": base / "image_encoder",
+        "scheduler": base / "scheduler",
+    }
+    files = {
+        "vae": "diffusion_pytorch_model.fp16.safetensors",
+        "image_encoder": "model.fp16.safetensors",
+    }
+    more = {
+        "vae": {"decoder.conv_in.weight": torch.zeros(2)},
+        "image_encoder": {"vision_model.embeddings.position_ids": torch.arange(5)},
+    }
+    for name, folder in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        config = dataclasses.asdict(getattr(networks.config, name)) | {"_diffusers_version": "0.24.0"}
+        (folder / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(json.dumps(config))
+        if name != "scheduler":
+            state = networks.modules()[name].state_dict() | more.get(name, {})
+            save_file(state, folder / files.get(name, "diffusion_pytorch_model.safetensors"))

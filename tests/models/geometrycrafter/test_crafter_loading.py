@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 safetensors_torch = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
 
-from small_crafter import make_video, small_networks  # noqa: E402
+from small_crafter import make_video, publish, small_networks  # noqa: E402
 
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.geometrycrafter import LADDER, GeometryCrafter, Networks, Options, from_pretrained  # noqa: E402
@@ -76,27 +74,7 @@ def test_another_architecture_is_refused() -> None:
 
 @pytest.fixture
 def published(tmp_path: Path) -> tuple[Path, Path]:
-    """Small networks in the hub's layout, with the entries that real files have besides."""
-    networks = small_networks("determ")
-    folders = {
-        "unet": tmp_path / "crafter" / "unet_determ",
-        "point_map_vae": tmp_path / "crafter" / "point_map_vae",
-        "vae": tmp_path / "diffusion" / "vae",
-        "image_encoder": tmp_path / "diffusion" / "image_encoder",
-        "scheduler": tmp_path / "diffusion" / "scheduler",
-    }
-    more = {
-        "vae": {"decoder.conv_in.weight": torch.zeros(2)},
-        "image_encoder": {"vision_model.embeddings.position_ids": torch.arange(5)},
-    }
-    for name, folder in folders.items():
-        folder.mkdir(parents=True)
-        config = dataclasses.asdict(getattr(networks.config, name)) | {"_diffusers_version": "0.24.0"}
-        (folder / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(json.dumps(config))
-        if name != "scheduler":
-            state = networks.modules()[name].state_dict() | more.get(name, {})
-            file = "model.fp16.safetensors" if name == "image_encoder" else "diffusion_pytorch_model.safetensors"
-            safetensors_torch.save_file(state, folder / file)
+    publish(small_networks("determ"), tmp_path / "crafter", tmp_path / "diffusion")
     return tmp_path / "crafter", tmp_path / "diffusion"
 
 

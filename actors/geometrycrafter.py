@@ -1,0 +1,153 @@
+"""GeometryCrafter (Xu et al. 2025, arXiv:2504.01016) in `runtime_envs/geometrycrafter.yaml`.
+
+The networks and the streaming pipeline are `geoflow/models/geometrycrafter`; here a segment and its prior go in and its
+point maps come out. Not run on a GPU or with the published weights yet: the tests run it on a CPU, with small made-up
+weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoflow import weights
+from geoflow.errors import EnvironmentBroken
+from geoflow.geometry.cameras import unproject
+from geoflow.models.geometrycrafter.options import Options, nearest_size
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+if TYPE_CHECKING:
+    from geoflow.models.geometrycrafter import MapChunk, Reconstruction
+
+_LEAST_VALID = 1e-3  # share of a segment's pixels without which neither its depth nor its focal length can be told
+_MAX_DEPTH = 6e4  # what float16 holds
+
+
+class GeometryCrafter(Stage):
+    """Point maps that are consistent over a segment, in the segment's mean depth, from frames and any prior.
+
+    A segment is one video to GeometryCrafter: it goes through in windows of `window_size` frames, and memory does not
+    grow with its length. The same segment, options and weights give the same result on the same kind of device.
+
+    A known camera replaces the field of view that the networks find. Where the prior knows nothing at all, neither does
+    the result.
+    """
+
+    slot = "geometry"
+    inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
+    outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+    divisible = False  # halves would each have a scale of their own
+
+    @dataclass(frozen=True)
+    class Params(Options, Stage.Params):
+        height: int | None = param(  # type: ignore[assignment]
+            None, "px at which the networks work, a multiple of 64; as the frames' if not given"
+        )
+        width: int | None = param(None, "px")  # type: ignore[assignment]
+        weights: str = param("", "folder laid out as TencentARC/GeometryCrafter; empty: from the hub, as pinned")
+        base_weights: str = param("", "the same for stabilityai/stable-video-diffusion-img2vid-xt")
+        device: str = param("auto", "cpu, cuda, or auto: a GPU where there is one")
+
+        def __post_init__(self) -> None:
+            self.at(576, 1024)
+
+        def at(self, height: int, width: int) -> Options:
+            """The options for frames of this size. Raises ConfigError when they cannot work."""
+            own = {row.name: getattr(self, row.name) for row in dataclasses.fields(Options)}
+            own["height"] = nearest_size(height) if self.height is None else self.height
+            own["width"] = nearest_size(width) if self.width is None else self.width
+            return Options(**own)
+
+    def __init__(self, params: Stage.Params | None = None) -> None:
+        super().__init__(params)
+        self.ladder = self.params.at(576, 1024).cheaper()
+
+    def weights(self) -> dict[str, str]:
+        own = self.params.weights
+        return {self.params.model_type: own, "point_map_vae": own, "base": self.params.base_weights}
+
+    def setup(self) -> None:
+        try:
+            import torch
+
+            from geoflow.models.geometrycrafter import from_pretrained
+        except ImportError as error:
+            raise EnvironmentBroken(f"{error}; run the stage with `env: geometrycrafter`") from error
+        torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = False  # it chooses by time, which differs from run to run
+        torch.backends.cudnn.deterministic = True
+        device = self.params.device
+        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        crafter, *_, base = (weights.locate("geometrycrafter", *need) for need in self.weights().items())
+        self._networks: Any = from_pretrained(crafter, base, self.params.model_type)
+        self._crafter: Any = None
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        frames, mask = fields["frames.rgb"], fields["prior.mask"]
+        count, height, width = frames.shape[:3]
+        if mask.mean() < _LEAST_VALID:
+            return _nothing(fields)
+        found = self._at(height, width).reconstruct(frames, fields["prior.points"], mask)
+        return _collect(found, count, height, width, segment.video.known_intrinsics) or _nothing(fields)
+
+    def _at(self, height: int, width: int) -> Any:
+        """The pipeline for frames of this size: those of one video are all alike."""
+        from geoflow.models.geometrycrafter import GeometryCrafter as Crafter
+
+        options = self.params.at(height, width)
+        if self._crafter is None or self._crafter.options != options:
+            self._crafter = Crafter(self._networks, options, self._device)
+        return self._crafter
+
+    def teardown(self) -> None:
+        self._networks = self._crafter = None
+
+
+def _nothing(fields: Fields) -> Fields:
+    """Where nothing can be told: no depth, and the prior's idea of the camera."""
+    count, height, width = fields["prior.mask"].shape
+    return {
+        "geometry.points": np.zeros((count, height, width, 3), np.float16),
+        "geometry.mask": np.zeros((count, height, width), bool),
+        "geometry.intrinsics": fields["prior.intrinsics"].copy(),
+    }
+
+
+def _collect(found: Reconstruction, count: int, height: int, width: int, known: np.ndarray | None) -> Fields | None:
+    """Fields of a segment from the chunks of its reconstruction; None when hardly a pixel is valid.
+
+    Depth and mask are kept as they come, and made points in place: the field of view may be known at the end only.
+    """
+    from geoflow.models.geometrycrafter import make_intrinsics, make_points
+
+    points = np.zeros((count, height, width, 3), np.float16)
+    mask = np.zeros((count, height, width), bool)
+    intrinsics = np.zeros((count, 3, 3), np.float32)
+    views: list[tuple[slice, Any]] = []
+    for chunk in found:
+        part = slice(chunk.start, chunk.start + len(chunk.depth))
+        mask[part] = _usable(chunk)
+        points[part, ..., 2] = np.where(mask[part], chunk.depth, 0)
+        views.append((part, chunk.diagonal))
+    told = mask.mean((1, 2)) >= _LEAST_VALID
+    if not told.any():
+        return None
+    for part, diagonal in views:
+        depth = points[part, ..., 2].astype(np.float32)
+        if known is not None:
+            intrinsics[part], points[part] = known, unproject(depth, known)
+            continue
+        if diagonal is None:
+            diagonal = found.diagonal
+        per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
+        intrinsics[part], points[part] = make_intrinsics(per_frame, height, width), make_points(depth, diagonal)
+    intrinsics[~told] = np.median(intrinsics[told], axis=0)  # of a frame without valid pixels it is not known
+    return {"geometry.points": points, "geometry.mask": mask, "geometry.intrinsics": intrinsics}
+
+
+def _usable(chunk: MapChunk) -> np.ndarray:
+    return chunk.mask & np.isfinite(chunk.depth) & (chunk.depth > 0) & (chunk.depth < _MAX_DEPTH)

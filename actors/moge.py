@@ -1,0 +1,123 @@
+"""MoGe (Wang et al. 2024, arXiv:2410.19115; MoGe-2, arXiv:2507.02546) by its own package, in `runtime_envs/moge.yaml`.
+
+Not run on a GPU or with the published weights yet: the tests run it on a CPU, with small made-up weights.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from geoflow import weights
+from geoflow.errors import ConfigError, EnvironmentBroken
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+_MAX_DEPTH = 6e4  # what float16 holds; points beyond it are not valid
+
+
+class MoGe(Stage):
+    """A point map for every frame by itself: v1 in a scale of its own per frame, v2 in metres as far as it can tell.
+
+    A known camera is told to the network, which then works out the depth alone. What its mask leaves out (sky, mostly)
+    stays out, and so do points that are not in front of the camera.
+    """
+
+    slot = "prior"
+    inputs = ("frames.rgb",)
+    outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+    ladder = ({"batch_size": 2}, {"batch_size": 1}, {"resolution_level": 4})
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        model_version: Literal["v1", "v2"] = param("v1", "v1 is what GeometryCrafter was trained with")
+        weights: str = param("", "folder with model.pt; empty: from the hub, as pinned in configs/models.yaml")
+        resolution_level: int = param(9, "0 is quickest, 9 has the finest detail")
+        batch_size: int = param(8, "frames computed at once")
+        half_precision: bool = param(True, "float16 on a GPU")
+        device: str = param("auto", "cpu, cuda, or auto: a GPU where there is one")
+
+    def weights(self) -> dict[str, str]:
+        return {self.params.model_version: self.params.weights}
+
+    def setup(self) -> None:
+        torch, model_class = _import_moge(self.params.model_version)
+        torch.set_num_threads(self.threads)
+        device = self.params.device
+        warnings.filterwarnings("ignore", message="In CPU autocast")  # it asks a CPU for what only GPUs have
+        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        path = weights.locate("moge", self.params.model_version, self.params.weights) / "model.pt"
+        self._model = _load(model_class, path).to(self._device).eval()
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        frames = fields["frames.rgb"]
+        count, height, width = frames.shape[:3]
+        points = np.zeros((count, height, width, 3), np.float16)
+        mask = np.zeros((count, height, width), bool)
+        intrinsics = np.zeros((count, 3, 3), np.float32)
+        known = segment.video.known_intrinsics
+        fov = None if known is None else math.degrees(2 * math.atan(width / (2 * float(known[0, 0]))))
+        for start in range(0, count, self.params.batch_size):
+            part = slice(start, start + self.params.batch_size)
+            images = np.moveaxis(frames[part], 3, 1).astype(np.float32) / 255
+            found, mask[part], intrinsics[part] = self.infer(images, fov)
+            points[part] = np.where(mask[part][..., None], found, 0)
+        return {"prior.points": points, "prior.mask": mask, "prior.intrinsics": intrinsics}
+
+    def infer(self, images: np.ndarray, fov_x_deg: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points (B, H, W, 3) float32 in the camera frame, mask (B, H, W) bool and intrinsics (B, 3, 3) float32 in px.
+
+        `images` are (B, 3, H, W) float32 in 0..1, `fov_x_deg` is the horizontal field of view where it is known.
+        Outside the mask points are whatever the network says, and may be infinite.
+        """
+        import torch
+
+        with torch.inference_mode():
+            found = self._model.infer(
+                torch.from_numpy(images).to(self._device),
+                fov_x=fov_x_deg,
+                resolution_level=self.params.resolution_level,
+                apply_mask=False,
+                use_fp16=self.params.half_precision and self._device != "cpu",
+            )
+        points = found["points"].float().cpu().numpy()
+        mask = found["mask"].cpu().numpy() & np.isfinite(points).all(-1)
+        mask &= (points[..., 2] > 0) & (np.abs(points).max(-1) < _MAX_DEPTH)
+        return points, mask, _in_pixels(found["intrinsics"].float().cpu().numpy(), *images.shape[2:])
+
+    def teardown(self) -> None:
+        self._model = None
+
+
+def _in_pixels(intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
+    """MoGe's matrices (B, 3, 3) are shares of width and height, and count from the image's edge."""
+    out = intrinsics.astype(np.float32)
+    out[:, 0] *= width
+    out[:, 1] *= height
+    out[:, :2, 2] -= 0.5
+    return out
+
+
+def _import_moge(version: str) -> tuple[Any, Any]:
+    try:
+        import torch
+        from moge.model import import_model_class_by_version
+
+        return torch, import_model_class_by_version(version)
+    except (ImportError, ValueError) as error:  # ValueError is how it says that something it needs is missing
+        raise EnvironmentBroken(
+            f"MoGe cannot be imported here ({error}); run the stage with `env: moge`, or install dlr-moge and torch"
+        ) from error
+
+
+def _load(model_class: Any, path: Path) -> Any:
+    try:
+        return model_class.from_pretrained(path)
+    except Exception as error:  # of torch's unpickler and of the package, as the file is
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{path} is not a checkpoint of this MoGe ({reason}); is model_version right?") from error
