@@ -50,9 +50,13 @@ class MoGe(Stage):
         torch.set_num_threads(self.threads)
         device = self.params.device
         warnings.filterwarnings("ignore", message="In CPU autocast")  # it asks a CPU for what only GPUs have
-        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         path = weights.locate("moge", self.params.model_version, self.params.weights) / "model.pt"
-        self._model = _load(model_class, path).to(self._device).eval()
+        self.use(_load(model_class, path).to(device).eval(), device)
+
+    def use(self, model: Any, device: str) -> None:
+        """Compute with this model, which is on `device` already."""
+        self._model, self._device = model, device
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         frames = fields["frames.rgb"]

@@ -68,7 +68,7 @@ def _on_gpu(device: str, console: Console) -> dict[str, Any]:
     name = ""
     for model_type in ("diff", "determ"):
         for height, width in _GPU_SIZES:
-            for way in _WAYS:
+            for way in (*_WAYS, "prior") if model_type == "diff" else _WAYS:
                 options = {"model_type": model_type, "height": height, "width": width}
                 job = {"way": way, "frames": _GPU_FRAMES, "size": (height, width), "options": options, "device": device}
                 found = _child(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,14 @@ def test_stages_that_a_gpu_is_measured_by_run_alone(way: Any) -> None:
     assert list(stages) == ["encode", "denoise", "decode", "all"]
     for work in stages.values():
         work(3)
+
+
+@pytest.mark.long
+@pytest.mark.env
+def test_the_prior_that_a_gpu_is_measured_by_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOFLOW_CACHE", str(tmp_path))
+    small = {"encoder": "dinov2_vits14", "num_tokens_range": [20, 40], "intermediate_layers": 1, "num_res_blocks": 1}
+    monkeypatch.setattr(gpu, "_MOGE", {**gpu._MOGE, **small})
+    stages = gpu._prior(gpu.published_moge().eval(), Options(height=64, width=64))
+    assert list(stages) == ["prior"]
+    stages["prior"](3)
