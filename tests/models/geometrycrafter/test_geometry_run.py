@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 
 import small_moge
-from small_crafter import publish, small_networks
+from small_crafter import publish, small_networks, trusting
 
 import geoflow
 from geoflow.store.verify import verify_run
@@ -51,7 +51,7 @@ def own_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Made-up weights in folders of the user's; those of MoGe as its own package writes them."""
     folder = tmp_path_factory.mktemp("weights")
     os.environ["GEOFLOW_CACHE"] = str(folder / "cache")
-    publish(small_networks("determ"), folder / "crafter", folder / "base")
+    publish(trusting(small_networks("determ")), folder / "crafter", folder / "base")
     small_moge.make(folder / "moge" / "model.pt")
     return {
         "prior.weights": str(folder / "moge"),
