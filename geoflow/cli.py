@@ -200,6 +200,29 @@ def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
 
 
 @app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="a store, OUT/videos/<name>.h5")],
+    to: Annotated[
+        str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, rerun, lerobot, y2r or depth")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the file or folder to write")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a store in the format of another tool."""
+    from geoflow.export import export_store
+
+    with _result_alone():
+        done = export_store(file, to, out, **_settings(set_, "NAME=VALUE"))
+    if as_json:
+        _print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of})
+    else:
+        print(f"{done.path}: {done.frames} of {done.of} frames")
+
+
+@app.command()
 def plan(
     inputs: Annotated[list[str], typer.Argument(help="as for `run`")],
     pipeline: PipelineName = "embedded",

@@ -122,7 +122,7 @@ def whole_h5(path: Path) -> Iterator[WholeH5]:
     """
     import h5py
 
-    with _whole(path) as draft:
+    with whole_draft(path) as draft:
         guard = GuardedFile(draft)
         try:
             with h5py.File(guard, "w") as file:
@@ -136,7 +136,7 @@ def whole_h5(path: Path) -> Iterator[WholeH5]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a small file so that `path` appears whole or not at all. Raises StoreError."""
-    with _whole(path) as draft, open(draft, "wb") as file:
+    with whole_draft(path) as draft, open(draft, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -144,14 +144,15 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_whole_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text as it is made, so that `path` appears whole or not at all. Raises StoreError."""
-    with _whole(path) as draft, open(draft, "w", encoding="utf-8", errors="backslashreplace") as file:
+    with whole_draft(path) as draft, open(draft, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole_draft(path: Path) -> Iterator[Path]:
+    """The name to write a file under so that `path` appears whole or not at all. Raises StoreError."""
     draft = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +164,32 @@ def _whole(path: Path) -> Iterator[Path]:
         raise store_error(path, error) from error
     except BaseException:
         _remove(draft)
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The name to fill a folder under so that `path` appears whole or not at all; what an earlier try left goes first.
+
+    Raises StoreError where `path` holds something already, and when the disk refuses.
+    """
+    draft = temporary(path)
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise StoreError(f"{path} is there already; remove it or choose another output (-o)")
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir(parents=True)
+        yield draft
+        if path.exists():
+            path.rmdir()
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise store_error(path, error) from error
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
         raise
 
 

@@ -53,23 +53,37 @@ def read_single(source: str, source_index: int, size: tuple[int, int]) -> np.nda
 
     Raises InputError when the source or the frame is gone.
     """
+    return read_numbered(source, np.array([source_index]), size)[0]
+
+
+def read_numbered(source: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames of a source by their rising numbers there (T,) int: (T, H, W, 3) uint8 RGB.
+
+    `size` is (width, height). The first call for a file reads it through once to list its frames.
+
+    Raises InputError when the source or a frame is gone.
+    """
     path = local_path(source)
     check_readable(path)
-    out = np.empty((1, size[1], size[0], 3), np.uint8)
+    out = np.empty((len(numbers), size[1], size[0], 3), np.uint8)
     if os.path.isdir(path):
         paths = list_images(path)
-        if not 0 <= source_index < len(paths):
-            raise InputError(f"{source} has no frame {source_index}: it holds {len(paths)} pictures")
-        picture = images.decode_rgb(images.read_bytes(paths[source_index]), paths[source_index])
-        return images.resize(picture, size[1], size[0])
+        _check_numbers(source, numbers, len(paths), "pictures")
+        for row, number in zip(out, numbers):
+            picture = images.decode_rgb(images.read_bytes(paths[number]), paths[number])
+            row[:] = images.resize(picture, size[1], size[0])
+        return out
     status = os.stat(path)
     found = _index_of(path, status.st_size, status.st_mtime_ns)
-    if not 0 <= source_index < len(found.pts):
-        raise InputError(f"{source} has no frame {source_index}: it holds {len(found.pts)} frames")
-    number = np.array([source_index])
-    pts = None if (found.pts == -1).all() else found.pts[number]
-    decoding.read_frames(path, number, pts, out, (found.height, found.width))
-    return out[0]
+    _check_numbers(source, numbers, len(found.pts), "frames")
+    pts = None if (found.pts == -1).all() else found.pts[numbers]
+    decoding.read_frames(path, numbers, pts, out, (found.height, found.width))
+    return out
+
+
+def _check_numbers(source: str, numbers: np.ndarray, count: int, what: str) -> None:
+    if len(wrong := numbers[(numbers < 0) | (numbers >= count)]):
+        raise InputError(f"{source} has no frame {wrong[0]}: it holds {count} {what}")
 
 
 @lru_cache(maxsize=4)

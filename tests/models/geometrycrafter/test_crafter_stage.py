@@ -16,7 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 
 import small_moge
-from small_crafter import make_video, publish, small_networks
+from small_crafter import make_video, publish, small_networks, trusting
 
 from geoflow import backends, fields
 from geoflow.engine.splitting import can_split
@@ -35,7 +35,7 @@ MoGe = backends.load("moge")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("weights")
     for model_type in ("diff", "determ"):
-        publish(small_networks(model_type), folder / "crafter", folder / "base")
+        publish(trusting(small_networks(model_type)), folder / "crafter", folder / "base")
     return {"weights": str(folder / "crafter"), "base_weights": str(folder / "base")}
 
 

@@ -1,0 +1,285 @@
+"""`lerobot`: a LeRobot dataset, version 3.0, of one episode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.export.frames import Depths, has_depth, pictures
+from geoflow.export.mp4 import frame_rate, write_mp4
+from geoflow.export.statistics import Moments
+from geoflow.export.track_rows import spread_out, track_rows
+from geoflow.store.reader import Video
+from geoflow.store.whole import whole_folder
+
+RGB, DEPTH = "observation.images.rgb", "observation.images.depth"
+_FILE = "chunk-000/file-000"
+_ROWS = 16  # frames per row group: what waits in memory
+_HAND = {"valid": (1,), "joints": (21, 3), "wrist": (4, 4), "confidence": (1,)}
+_INDICES = ("frame_index", "episode_index", "index", "task_index")
+
+
+@dataclass(frozen=True)
+class _Feature:
+    """One feature: a column of the data file, or the video."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    names: list[str] | None = None
+    info: dict[str, Any] | None = None
+
+    def entry(self) -> dict[str, Any]:
+        entry = {"dtype": self.dtype, "shape": list(self.shape), "names": self.names}
+        return entry if self.info is None else {**entry, "info": self.info}
+
+
+def export_lerobot(
+    video: Video, out: Path, *, task: str = "", max_tracks: int = 512, crf: int = 12, depth: bool = True
+) -> int:
+    """Write the folder `out`, a dataset of one episode with all T frames of the store; returns T.
+
+    Frames are at the store's mean rate, one every 1 / fps seconds. Features, all float32 but where said:
+
+    - `observation.images.rgb`: video, H.264 of quality `crf`; `observation.images.depth` (H, W, 1): z, 0 where unknown,
+      as lossless TIFF inside the data file (left out without `depth`), in metres where the store is metric, else scene
+      units
+    - `observation.camera.intrinsics` (3, 3) px, of that depth, `.cam_from_world` (4, 4), `.valid` bool
+    - `observation.tracks.xyz` (N, 3) world, `.uv` (N, 2) px, `.visible` (N,) bool: at most `max_tracks`, evenly chosen
+    - `observation.hands.<side>.joints` (21, 3) and `.wrist` (4, 4) camera frame, `.confidence`, `.valid` bool
+
+    Numbers are 0 where unknown, since one NaN spoils a training batch: `valid`, `visible` and depth above 0 say what is
+    known, and the statistics count only that. The task is `task`, else the video's name. There are no actions.
+
+    Raises StoreError when pixels cannot be had or when `out` is there already.
+    """
+    features = _features(video, max_tracks, depth)
+    moments = {name: _moments(feature) for name, feature in features.items()}
+    fps = frame_rate(video.fps)
+    with whole_folder(out) as draft:
+        rgb_path = draft / "videos" / RGB / f"{_FILE}.mp4"
+        rgb_path.parent.mkdir(parents=True)
+        write_mp4(rgb_path, _counted(pictures(video, range(len(video))), moments[RGB]), fps, crf=crf, gop=2)
+        _write_data(draft / "data" / f"{_FILE}.parquet", video, features, moments, float(fps), max_tracks)
+        stats = {name: _stats(features[name], moments[name], len(video)) for name in features}
+        _write_meta(draft / "meta", video, features, stats, float(fps), task or video.name)
+    return len(video)
+
+
+def _features(video: Video, max_tracks: int, depth: bool) -> dict[str, _Feature]:
+    height, width = video.height, video.width
+    features = {
+        RGB: _Feature(
+            "video",
+            (height, width, 3),
+            ["height", "width", "channels"],
+            {
+                "video.height": height,
+                "video.width": width,
+                "video.channels": 3,
+                "video.codec": "h264",
+                "video.pix_fmt": "yuv444p" if height % 2 or width % 2 else "yuv420p",
+                "video.fps": float(frame_rate(video.fps)),
+                "video.is_depth_map": False,
+                "has_audio": False,
+            },
+        )
+    }
+    if depth and has_depth(video):
+        info: dict[str, Any] = {"is_depth_map": True, **({"depth_unit": "m"} if video.metric else {})}
+        features[DEPTH] = _Feature("image", (height, width, 1), ["height", "width", "channels"], info)
+    if video.cameras is not None:
+        features["observation.camera.intrinsics"] = _Feature("float32", (3, 3))
+        features["observation.camera.cam_from_world"] = _Feature("float32", (4, 4))
+        features["observation.camera.valid"] = _Feature("bool", (1,))
+    if video.tracks is not None and len(video.tracks):
+        count = len(spread_out(len(video.tracks), max_tracks))
+        features["observation.tracks.xyz"] = _Feature("float32", (count, 3))
+        features["observation.tracks.uv"] = _Feature("float32", (count, 2))
+        features["observation.tracks.visible"] = _Feature("bool", (count,))
+    for side in ("left", "right"):
+        if getattr(video.hands, side, None) is not None:
+            for name, shape in _HAND.items():
+                dtype = "bool" if name == "valid" else "float32"
+                features[f"observation.hands.{side}.{name}"] = _Feature(dtype, shape)
+    features["timestamp"] = _Feature("float32", (1,))
+    return {**features, **{name: _Feature("int64", (1,)) for name in _INDICES}}
+
+
+def _rows(video: Video, features: dict[str, _Feature], fps: float, max_tracks: int) -> Iterator[dict[str, np.ndarray]]:
+    """The columns' values of each frame, NaN where unknown."""
+    cameras, hands = video.cameras, video.hands
+    chosen = spread_out(len(video.tracks), max_tracks) if video.tracks is not None else None
+    tracks = track_rows(video, chosen) if chosen is not None and len(chosen) else None
+    depths = Depths(video) if DEPTH in features else None
+    for i in range(len(video)):
+        row: dict[str, Any] = {"timestamp": i / fps, "frame_index": i, "episode_index": 0, "index": i, "task_index": 0}
+        intrinsics = None if cameras is None else cameras.intrinsics[i]
+        if depths is not None:
+            row[DEPTH], intrinsics = depths[i]
+        if cameras is not None:
+            row["observation.camera.intrinsics"] = intrinsics
+            row["observation.camera.cam_from_world"] = cameras.cam_from_world[i]
+            row["observation.camera.valid"] = cameras.valid[i]
+        if tracks is not None:
+            track = next(tracks)
+            row["observation.tracks.xyz"], row["observation.tracks.uv"] = track.xyz, track.uv
+            row["observation.tracks.visible"] = track.visible
+        for side in ("left", "right"):
+            if (hand := getattr(hands, side, None)) is not None:
+                row |= {f"observation.hands.{side}.{name}": getattr(hand, name)[i] for name in _HAND}
+        yield {name: np.asarray(value) for name, value in row.items()}
+
+
+def _write_data(
+    path: Path,
+    video: Video,
+    features: dict[str, _Feature],
+    moments: dict[str, Moments],
+    fps: float,
+    max_tracks: int,
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: feature for name, feature in features.items() if feature.dtype != "video"}
+    schema = pa.schema([(name, _arrow_type(pa, feature)) for name, feature in columns.items()])
+    path.parent.mkdir(parents=True)
+    with pq.ParquetWriter(path, schema, compression="snappy") as writer:
+        waiting: list[dict[str, Any]] = []
+        for row in _rows(video, features, fps, max_tracks):
+            for name in columns:
+                _count(moments[name], features[name], row[name])
+            waiting.append({name: _value(feature, row[name]) for name, feature in columns.items()})
+            if len(waiting) == _ROWS:
+                writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+
+
+def _arrow_type(pa: Any, feature: _Feature) -> Any:
+    """As the `datasets` library stores its features: a picture, a value, a list of fixed length, lists of lists."""
+    if feature.dtype == "image":
+        return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    kind = pa.bool_() if feature.dtype == "bool" else pa.type_for_alias(feature.dtype)
+    if feature.shape == (1,):
+        return kind
+    if len(feature.shape) == 1:
+        return pa.list_(kind, feature.shape[0])
+    return pa.list_(pa.list_(kind))
+
+
+def _value(feature: _Feature, value: np.ndarray) -> Any:
+    if feature.dtype == "image":
+        return {"bytes": _tiff(value), "path": None}
+    if feature.dtype == "float32":
+        value = np.nan_to_num(value.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return value.reshape(-1)[0].item() if feature.shape == (1,) else value.tolist()
+
+
+def _tiff(depth: np.ndarray) -> bytes:
+    """A depth map (H, W) float32 as a TIFF file."""
+    import cv2
+
+    done, data = cv2.imencode(".tiff", depth.astype(np.float32), [cv2.IMWRITE_TIFF_COMPRESSION, 8])  # 8: deflate
+    if not done:
+        raise StoreError(f"a depth map of shape {depth.shape} could not be encoded as TIFF")
+    return data.tobytes()
+
+
+def _moments(feature: _Feature) -> Moments:
+    """Of pictures per channel, else per value."""
+    return Moments(feature.shape[-1] if feature.dtype in ("video", "image") else int(np.prod(feature.shape)))
+
+
+def _counted(frames: Iterator[np.ndarray], moments: Moments) -> Iterator[np.ndarray]:
+    for rgb in frames:
+        moments.add(rgb[::4, ::4] / 255.0)  # every 16th pixel tells as much, at a fraction of the time
+        yield rgb
+
+
+def _count(moments: Moments, feature: _Feature, value: np.ndarray) -> None:
+    moments.add(value[value > 0][:, None] if feature.dtype == "image" else value)
+
+
+def _stats(feature: _Feature, moments: Moments, count: int) -> dict[str, list[Any]]:
+    """min, max, mean, std and the number of frames; 0 and 1 where nothing is known, so that they are plain numbers."""
+    shape = (-1, 1, 1) if feature.dtype in ("video", "image") else feature.shape
+    known = moments.count > 0
+    values = {
+        "min": np.where(known, moments.low, 0),
+        "max": np.where(known, moments.high, 0),
+        "mean": moments.mean,
+        "std": moments.std,
+    }
+    return {**{name: value.reshape(shape).tolist() for name, value in values.items()}, "count": [count]}
+
+
+def _write_meta(
+    folder: Path, video: Video, features: dict[str, _Feature], stats: dict[str, Any], fps: float, task: str
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = len(video)
+    rate: float = int(fps) if fps == int(fps) else fps
+    info = {
+        "codebase_version": "v3.0",
+        "robot_type": None,
+        "total_episodes": 1,
+        "total_frames": count,
+        "total_tasks": 1,
+        "chunks_size": 1000,
+        "data_files_size_in_mb": 100,
+        "video_files_size_in_mb": 200,
+        "fps": rate,
+        "splits": {"train": "0:1"},
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "features": {name: feature.entry() for name, feature in features.items()},
+    }
+    episode: dict[str, Any] = {
+        "episode_index": 0,
+        "tasks": [task],
+        "length": count,
+        "dataset_from_index": 0,
+        "dataset_to_index": count,
+        "data/chunk_index": 0,
+        "data/file_index": 0,
+        f"videos/{RGB}/chunk_index": 0,
+        f"videos/{RGB}/file_index": 0,
+        f"videos/{RGB}/from_timestamp": 0.0,
+        f"videos/{RGB}/to_timestamp": count / fps,
+        "meta/episodes/chunk_index": 0,
+        "meta/episodes/file_index": 0,
+        **{f"stats/{name}/{key}": value for name, entry in stats.items() for key, value in entry.items()},
+    }
+    episodes = folder / "episodes" / f"{_FILE}.parquet"
+    episodes.parent.mkdir(parents=True)
+    (folder / "info.json").write_text(json.dumps(info, indent=4) + "\n")
+    (folder / "stats.json").write_text(json.dumps(stats, indent=4) + "\n")
+    pq.write_table(_tasks(pa, task), folder / "tasks.parquet")
+    pq.write_table(pa.Table.from_pylist([episode]), episodes)
+
+
+def _tasks(pa: Any, task: str) -> Any:
+    """The tasks as pandas writes a frame whose index is the task: its reader takes the index from the metadata."""
+    column = {"metadata": None, "name": "task_index", "field_name": "task_index"}
+    index = {"metadata": None, "name": "task", "field_name": "task"}
+    pandas = {
+        "index_columns": ["task"],
+        "column_indexes": [],
+        "columns": [
+            {**column, "pandas_type": "int64", "numpy_type": "int64"},
+            {**index, "pandas_type": "unicode", "numpy_type": "object"},
+        ],
+        "pandas_version": "2.0.0",
+    }
+    table = pa.table({"task_index": pa.array([0], pa.int64()), "task": pa.array([task], pa.string())})
+    return table.replace_schema_metadata({b"pandas": json.dumps(pandas).encode()})

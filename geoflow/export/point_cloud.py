@@ -1,0 +1,72 @@
+"""`ply` and `glb`: the video's points in one cloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geoflow.export.frames import Depths, cameras_of, frames_with_depth, lifted, pictures, posed_frames
+from geoflow.export.optional import library
+from geoflow.export.track_rows import spread_out
+from geoflow.geometry.rigid import apply
+from geoflow.store.reader import Video
+from geoflow.store.whole import write_whole
+
+_Y_UP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV's axes to glTF's: half a turn about x
+_GREY = 160
+
+
+def export_ply(video: Video, out: Path, *, stride: int = 10, max_points: int = 1_000_000, colours: bool = True) -> int:
+    """Write `out`, a binary PLY of at most `max_points` points; returns the number of frames they come from.
+
+    Vertices are float32 in the store's world frame (the first camera's axes as OpenCV has them: x right, y down, z
+    forward), scene units, with the pixels' colours; without `colours` grey. They are drawn at random from the
+    pixels with depth of every `stride`-th frame, as many from each.
+
+    Raises StoreError when no frame has pose and depth or when pixels cannot be had, ConfigError without the library
+    trimesh.
+    """
+    trimesh = library("trimesh", "ply")
+    frames, points, rgba = _cloud(video, stride, max_points, colours)
+    write_whole(out, trimesh.PointCloud(points, rgba).export(file_type="ply"))
+    return len(frames)
+
+
+def export_glb(video: Video, out: Path, *, stride: int = 10, max_points: int = 500_000, colours: bool = True) -> int:
+    """Write `out`, a binary glTF of the points of `export_ply` and the camera's path; returns the number of frames.
+
+    Options `stride`, `max_points` and `colours` are those of `export_ply`. glTF is y-up: x right, y up, z backward.
+    Nodes `points` and `cameras`; the path goes through all posed frames.
+
+    Raises as `export_ply`.
+    """
+    trimesh = library("trimesh", "glb")
+    frames, points, rgba = _cloud(video, stride, max_points, colours)
+    scene = trimesh.Scene()
+    scene.add_geometry(trimesh.PointCloud(apply(_Y_UP, points), rgba), node_name="points", geom_name="points")
+    centers = apply(_Y_UP, cameras_of(video).centers[posed_frames(video)])
+    if len(centers) > 1:
+        line = trimesh.path.entities.Line(np.arange(len(centers)), color=[255, 80, 0, 255])
+        scene.add_geometry(trimesh.path.Path3D([line], centers), node_name="cameras", geom_name="cameras")
+    write_whole(out, scene.export(file_type="glb"))
+    return len(frames)
+
+
+def _cloud(video: Video, stride: int, max_points: int, colours: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames used (M,), points (K, 3) float32 world, colours (K, 4) uint8."""
+    posed, depths = posed_frames(video, stride), Depths(video)
+    frames, _ = frames_with_depth(video, depths, posed)
+    frames = frames[spread_out(len(frames), max_points)]  # a point of each at least
+    share = max_points // len(frames)
+    images = pictures(video, frames) if colours else None
+    points, rgba = [], []
+    for i in frames:
+        xyz, where = lifted(video, depths, i)
+        rng = np.random.default_rng(int(i))
+        drawn = np.sort(rng.permutation(len(xyz))[:share])
+        points.append(xyz[drawn])
+        colour = np.full((len(drawn), 4), 255, np.uint8)
+        colour[:, :3] = _GREY if images is None else next(images)[where][drawn]
+        rgba.append(colour)
+    return frames, np.concatenate(points), np.concatenate(rgba)

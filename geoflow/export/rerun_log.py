@@ -1,0 +1,115 @@
+"""`rerun`: a recording (.rrd) of everything in the store over time, for the Rerun viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.export.frames import Depths, has_depth, jpeg, pictures
+from geoflow.export.optional import library
+from geoflow.export.track_rows import track_rows
+from geoflow.geometry.rigid import invert
+from geoflow.store.reader import Video
+from geoflow.store.whole import whole_draft
+
+_HAND_COLOURS = {"left": (80, 160, 255), "right": (255, 120, 60)}
+_FLUSH = 16  # frames after which what the library holds back must be on disk
+
+
+def export_rerun(
+    video: Video, out: Path, *, stride: int = 1, images: bool = True, depth: bool = True, quality: int = 85
+) -> int:
+    """Write `out`, an .rrd recording; returns the number of frames in it.
+
+    Timelines `frame`, the store's frame number, and `time`, seconds since the start of the source. Below `/world`,
+    OpenCV axes and scene units: `camera` world from camera, and `camera/image` its pinhole and the picture (JPEG of
+    `quality`); `camera/depth` the depth map, float32, under its own pinhole; `tracks` the tracks that are seen; `path`
+    the camera's whole path; `camera/hands/left` and `right` the 21 joints. What a frame lacks is cleared there.
+    `stride`: every so many frames; `images` and `depth` may be left out.
+
+    Raises StoreError when pixels are asked for and cannot be had, or when there is nothing to show, ConfigError without
+    the library rerun-sdk.
+    """
+    rerun = library("rerun", "rerun")
+    frames = range(0, len(video), stride)
+    if video.cameras is None and not has_depth(video) and not images:
+        raise StoreError(f"{video.path} holds neither cameras nor depth to show; run a pipeline that has these slots")
+    recording = rerun.RecordingStream("geoflow", recording_id=f"{video.name}-{video.source_sha256[:16]}")
+    with whole_draft(out) as draft:
+        recording.save(str(draft))
+        _log_static(rerun, recording, video)
+        rows = iter(track_rows(video)) if video.tracks is not None and len(video.tracks) else None
+        pixels = pictures(video, frames) if images else None
+        depths = Depths(video) if depth and has_depth(video) else None
+        for k, i in enumerate(frames):
+            recording.set_time("frame", sequence=int(i))
+            recording.set_time("time", duration=float(video.frame_time[i]))
+            _log_camera(rerun, recording, video, i)
+            if pixels is not None:
+                picture = rerun.EncodedImage(contents=jpeg(next(pixels), quality), media_type="image/jpeg")
+                _log(recording, "world/camera/image", picture)
+            if depths is not None:
+                _log_depth(rerun, recording, video, depths, i)
+            if rows is not None:
+                row = next(row for row in rows if row.i == i)
+                seen = rerun.Points3D(row.xyz[row.visible])
+                _log(recording, "world/tracks", seen)
+            _log_hands(rerun, recording, video, i)
+            if k % _FLUSH == _FLUSH - 1:
+                recording.flush()
+        recording.flush()
+        recording.disconnect()
+    return len(frames)
+
+
+def _log(recording: Any, name: str, entry: Any, static: bool = False) -> None:
+    """What the library cannot take is an error: by itself it would warn and leave it out."""
+    recording.log(name, entry, static=static, strict=True)
+
+
+def _log_static(rerun: Any, recording: Any, video: Video) -> None:
+    _log(recording, "world", rerun.ViewCoordinates.RDF, static=True)
+    if video.cameras is not None:
+        centers = video.cameras.centers
+        whole = np.isfinite(centers).all(1)
+        runs = np.split(np.flatnonzero(whole), np.flatnonzero(np.diff(np.flatnonzero(whole)) > 1) + 1)
+        strips = [centers[run] for run in runs if len(run) > 1]
+        if strips:
+            _log(recording, "world/path", rerun.LineStrips3D(strips), static=True)
+
+
+def _log_camera(rerun: Any, recording: Any, video: Video, i: int) -> None:
+    cameras = video.cameras
+    if cameras is None or not (cameras.valid[i] and np.isfinite(cameras.cam_from_world[i]).all()):
+        _log(recording, "world/camera", rerun.Clear(recursive=False))
+        return
+    pose = invert(cameras.cam_from_world[i])
+    _log(recording, "world/camera", rerun.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
+    _log_pinhole(rerun, recording, "world/camera/image", cameras.intrinsics[i], video)
+
+
+def _log_pinhole(rerun: Any, recording: Any, name: str, intrinsics: np.ndarray, video: Video) -> None:
+    if np.isfinite(intrinsics).all():
+        size = [video.width, video.height]
+        _log(recording, name, rerun.Pinhole(image_from_camera=intrinsics, resolution=size))
+
+
+def _log_depth(rerun: Any, recording: Any, video: Video, depths: Depths, i: int) -> None:
+    depth, intrinsics = depths[i]
+    _log_pinhole(rerun, recording, "world/camera/depth", intrinsics, video)
+    _log(recording, "world/camera/depth", rerun.DepthImage(depth, meter=1.0))
+
+
+def _log_hands(rerun: Any, recording: Any, video: Video, i: int) -> None:
+    for side, colour in _HAND_COLOURS.items():
+        hand = getattr(video.hands, side, None)
+        if hand is None:
+            continue
+        name = f"world/camera/hands/{side}"
+        if hand.valid[i]:
+            _log(recording, name, rerun.Points3D(hand.joints[i], colors=[colour]))
+        else:
+            _log(recording, name, rerun.Clear(recursive=False))

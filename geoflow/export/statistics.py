@@ -1,0 +1,59 @@
+"""Mean, deviation and range of values that come in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Moments:
+    """Sums over rows of `width` values; values that are not finite are left out, each by itself.
+
+    >>> moments = Moments(1)
+    >>> moments.add(np.array([[1.0], [3.0], [np.nan]]))
+    >>> moments.mean, moments.std, moments.count
+    (array([2.]), array([1.]), array([2]))
+    """
+
+    width: int
+    count: np.ndarray = field(init=False)  # (width,) int64
+    mean: np.ndarray = field(init=False)  # (width,) float64; 0 where nothing was added
+    low: np.ndarray = field(init=False)
+    high: np.ndarray = field(init=False)
+    _squares: np.ndarray = field(init=False)  # of the distances from the mean
+
+    def __post_init__(self) -> None:
+        self.count = np.zeros(self.width, np.int64)
+        self.mean, self._squares = np.zeros(self.width), np.zeros(self.width)
+        self.low, self.high = np.full(self.width, np.inf), np.full(self.width, -np.inf)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Rows (..., width) of numbers."""
+        rows = np.asarray(rows, np.float64).reshape(-1, self.width)
+        known = np.isfinite(rows)
+        count = known.sum(0)
+        mean = np.where(known, rows, 0).sum(0) / np.maximum(count, 1)
+        squares = np.where(known, (rows - mean) ** 2, 0).sum(0)
+        self._combine(count, mean, squares)
+        self.low = np.minimum(self.low, np.where(known, rows, np.inf).min(0, initial=np.inf))
+        self.high = np.maximum(self.high, np.where(known, rows, -np.inf).max(0, initial=-np.inf))
+
+    def merge(self, mean: np.ndarray, std: np.ndarray, count: int) -> None:
+        """Add what others worked out of `count` rows."""
+        self._combine(np.full(self.width, count), np.asarray(mean), np.asarray(std) ** 2 * count)
+
+    def _combine(self, count: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> None:
+        """Chan, Golub and LeVeque (1979), equation 2.1."""
+        both = self.count + count
+        share = count / np.maximum(both, 1)
+        step = mean - self.mean
+        self._squares += squares + step**2 * self.count * share
+        self.mean = self.mean + step * share
+        self.count = both
+
+    @property
+    def std(self) -> np.ndarray:
+        """(width,) float64, of all rows; 1 where nothing was added, so that dividing by it is harmless."""
+        return np.where(self.count > 0, np.sqrt(self._squares / np.maximum(self.count, 1)), 1.0)

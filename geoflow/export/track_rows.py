@@ -1,0 +1,51 @@
+"""Tracks a frame at a time, read by the tiles that they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.store.reader import Video
+from geoflow.store.views import Tracks
+
+_TILE = 32  # frames in a chunk of tracks/* as the store lays them out
+
+
+@dataclass(frozen=True)
+class TrackRow:
+    """All tracks in one frame; NaN where unknown, and then not visible."""
+
+    i: int
+    xyz: np.ndarray  # (N, 3) float32 world, scene units
+    visible: np.ndarray  # (N,) bool
+    uv: np.ndarray  # (N, 2) float32 px
+
+
+def tracks_of(video: Video) -> Tracks:
+    """The store's tracks. Raises StoreError when there are none."""
+    if video.tracks is None or not len(video.tracks):
+        raise StoreError(f"{video.path} holds no tracks; run a pipeline that has the slot tracks")
+    return video.tracks
+
+
+def track_rows(video: Video, chosen: np.ndarray | slice = slice(None)) -> Iterator[TrackRow]:
+    """Every frame's tracks in order, of all tracks or of those `chosen`."""
+    tracks = tracks_of(video)
+    for start in range(0, len(video), _TILE):
+        part = slice(start, start + _TILE)
+        xyz, visible, uv = tracks.xyz[part], tracks.visible[part], tracks.uv[part]
+        for k in range(len(xyz)):
+            known = np.isfinite(xyz[k]).all(-1)
+            yield TrackRow(start + k, xyz[k][chosen], (visible[k] & known)[chosen], uv[k][chosen])
+
+
+def spread_out(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` numbers, evenly spread: (M,) int64.
+
+    >>> spread_out(10, 5)
+    array([0, 2, 4, 6, 8])
+    """
+    return np.arange(count) if count <= most else np.arange(most) * count // most
