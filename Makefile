@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
-ARGS ?=
 
 .PHONY: demo test test-fast lint bench clean
 
@@ -12,7 +11,12 @@ demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, w
 	$(BIN)/geoflow demo -o demo $(ARGS)
 
 test: $(DEV)  ## every test that can run here; `gpu` tests skip themselves
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else  # tests with Ray keep all cores busy by themselves
+	$(BIN)/python -m pytest -n 2 -m "not ray and not env"
+	$(BIN)/python -m pytest -m "ray or env"
+endif
 
 test-fast: $(DEV)  ## the default tier: no Ray, no environments, nothing long
 	$(BIN)/python -m pytest -m "not long and not ray and not env and not gpu" $(ARGS)
