@@ -77,6 +77,40 @@ def run(
     _end(result, result.to_dict(), as_json)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    address: Annotated[
+        str | None, typer.Option(help="job server; default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265")
+    ] = None,
+    job_id: Annotated[str | None, typer.Option("--job-id", help="name of the job; default: one of Ray's")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="show what it prints until it ends, or not")] = True,
+    install: Annotated[
+        bool, typer.Option("--install", help="have the core's packages installed for the job, where only Ray is")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """`run` as a job of a Ray cluster: all other arguments are those of `run`, and name what the cluster has."""
+    from geoflow.pipeline import Pipeline
+    from geoflow.submission import submit as submit_run
+
+    given = _arguments_of_run(context.args)
+    Pipeline.load(given["pipeline"], _settings(given["set_"]))  # what is wrong with it is said here and now
+    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and Path(given[name]).is_file()]
+    paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
+    with _stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), _result_alone():
+        done = submit_run(
+            context.args, files=files, paths=paths, address=address, job_id=job_id, install=install, wait=wait
+        )
+    if as_json:
+        _print_json(vars(done))
+    elif done.exit_status is None:
+        print(f"{done.job_id} at {done.address}")
+    else:
+        print(f"{done.job_id}: {done.status}" + (f": {done.message}" if done.message else ""))
+    raise typer.Exit(done.exit_status or 0)
+
+
 @app.command()
 def demo(
     out: Out = Path("demo"),
@@ -201,21 +235,33 @@ def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="a store, OUT/videos/<name>.h5")],
+    file: Annotated[Path, typer.Argument(help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos")],
     to: Annotated[
         str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, rerun, lerobot, y2r or depth")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="the file or folder to write")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the file or folder to write; of a run, where they all go")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
+    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a store in the format of another tool."""
+    """Write a store in the format of another tool; those of a run at the same time, on Ray."""
     from geoflow.export import export_store
 
+    options = _settings(set_, "NAME=VALUE")
+    if file.is_dir():
+        from geoflow.export.parallel import export_run
+
+        with _result_alone():
+            written = export_run(file, to, out, address=address, **options)
+        if as_json:
+            _print_json({name: str(path) for name, path in written.items()})
+        else:
+            print(f"{out}: {len(written)} videos")
+        return
     with _result_alone():
-        done = export_store(file, to, out, **_settings(set_, "NAME=VALUE"))
+        done = export_store(file, to, out, **options)
     if as_json:
         _print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of})
     else:
@@ -269,6 +315,20 @@ def models_fetch(
             print(f"{label}: fetching {files}", file=sys.stderr)
             weights.fetch(files)
         print(f"{label}: {files.folder}")
+
+
+@models.command("prefetch")
+def models_prefetch(
+    pipeline: Annotated[str, typer.Argument(help="name in configs/pipelines/, or a file")],
+    set_: Settings = None,
+    address: Address = None,
+) -> None:
+    """Have a pipeline's weights in the Hugging Face cache of every node of a cluster, before a run needs them."""
+    from geoflow.prefetch import prefetch
+
+    with _result_alone():
+        found = prefetch(pipeline, settings=_settings(set_), address=address)
+    print("\n".join(f"{node}: {', '.join(folders)}" for node, folders in found.items()) or "no weights are needed")
 
 
 @models.command("check")
@@ -510,14 +570,22 @@ def main() -> NoReturn:
     raise SystemExit(0)
 
 
+def _arguments_of_run(arguments: list[str]) -> dict[str, Any]:
+    """What `run` would make of its arguments; it complains as `run` does."""
+    command: Any = typer.main.get_command(app)
+    return dict(command.commands["run"].make_context("geoflow run", list(arguments)).params)
+
+
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def _stoppable(
+    advice: str = "stopped; what is finished is kept: run the same command again to go on from there",
+) -> Iterator[None]:
     """Say how to go on after an interrupt; typer would end with a bare status, which one depends on its version."""
     try:
         with _result_alone():
             yield
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept: run the same command again to go on from there", file=sys.stderr)
+        print(advice, file=sys.stderr)
         raise typer.Exit(130) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geoflow import weights
-from geoflow.engine.cluster import Capacity
+from geoflow.engine.cluster import Capacity, on_every_node
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 
@@ -20,9 +20,9 @@ def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
     needs = _needs(pipeline)
     if not needs:
         return
-    for where, found in _look(needs, alone=alone):
+    for where, found in [("this machine", faults(needs))] if alone else on_every_node(faults, needs):
         if found:
-            raise ConfigError(f"weights{where}:\n" + "\n".join(f"  {line}" for line in found))
+            raise ConfigError(f"weights on {where}:\n" + "\n".join(f"  {line}" for line in found))
 
 
 def _refuse_gpu_stages(pipeline: Pipeline) -> None:
@@ -38,22 +38,6 @@ def _refuse_gpu_stages(pipeline: Pipeline) -> None:
 def _needs(pipeline: Pipeline) -> Needs:
     stages = ((spec, spec.make_stage().weights()) for spec in pipeline.stages if not spec.optional)
     return [(spec.slot, spec.backend, needs) for spec, needs in stages if needs]
-
-
-def _look(needs: Needs, *, alone: bool) -> list[tuple[str, list[str]]]:
-    """Faults by place: of this machine, or of every node that is there."""
-    if alone:
-        return [("", faults(needs))]
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    task = ray.remote(num_cpus=0)(faults)
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    refs = [
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)).remote(needs)
-        for node in nodes
-    ]
-    return [(f" on {node['NodeManagerHostname']}", found) for node, found in zip(nodes, ray.get(refs))]
 
 
 def faults(needs: Needs) -> list[str]:

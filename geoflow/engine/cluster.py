@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from geoflow.errors import ConfigError
@@ -44,6 +46,28 @@ def number_of_nodes() -> int:
     return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
 
 
+def on_every_node(
+    function: Callable[..., Any], *args: Any, runtime_env: dict[str, Any] | None = None
+) -> list[tuple[str, Any]]:
+    """What a function returns on each node that can hold actors, with the node's name; all at the same time.
+
+    Raises what it raises, of the first node where it does.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(function)
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    options = {"num_cpus": 0, "max_retries": 0, **({"runtime_env": runtime_env} if runtime_env else {})}
+    refs = [
+        task.options(**options, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            *args
+        )
+        for node in nodes
+    ]
+    return list(zip([node["NodeManagerHostname"] for node in nodes], ray.get(refs)))
+
+
 @contextlib.contextmanager
 def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[], Capacity] | None]:
     """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is
@@ -68,10 +92,12 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
         options["address"] = "local"  # else Ray joins whatever cluster was last started on this machine
         options.setdefault("include_dashboard", False)
     try:
-        ray.init(**options)
+        joined = ray.init(**options)
     except ConnectionError as error:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`") from None
     try:
         yield capacity if address else None
     finally:
         ray.shutdown()
+        if not address:  # Ray leaves them: gigabytes for each environment
+            shutil.rmtree(Path(joined.address_info["session_dir"]) / "runtime_resources", ignore_errors=True)

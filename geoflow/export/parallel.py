@@ -1,0 +1,48 @@
+"""All videos of a run in another tool's format, each as a task of a Ray cluster."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from geoflow.engine.cluster import ray_cluster
+from geoflow.errors import ConfigError, GeoFlowError, StoreError
+from geoflow.export.registry import FORMATS, export_store
+from geoflow.store.index import read_rows
+from geoflow.store.paths import RunPaths
+
+
+def export_run(
+    out: str | Path, to: str, folder: str | Path, *, address: str | None = None, **options: Any
+) -> dict[str, Path]:
+    """Write every complete video of the run in `out` as `folder`/<name>; returns the paths by name.
+
+    Raises ConfigError for an unknown format, StoreError when there is no index, or, once all others are written, for
+    videos that could not be.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"there is no format {to!r}; there are: {', '.join(FORMATS)}")
+    paths = RunPaths(Path(out).resolve())
+    names = [str(row["name"]) for row in read_rows(paths.index) if row["status"] == "complete"]
+    targets = {name: Path(folder).resolve() / f"{name}{FORMATS[to].suffix}" for name in names}
+    with ray_cluster(address):
+        import ray
+
+        task = ray.remote(_export)
+        refs = {name: task.remote(str(paths.video(name)), to, str(target), options) for name, target in targets.items()}
+        reasons = {name: ray.get(ref) for name, ref in refs.items()}
+    for name, reason in reasons.items():
+        print(f"{name}: {reason or targets[name]}", file=sys.stderr)
+    if failed := [f"{name}: {reason}" for name, reason in reasons.items() if reason]:
+        raise StoreError("not exported:\n" + "\n".join(f"  {line}" for line in failed))
+    return targets
+
+
+def _export(file: str, to: str, out: str, options: dict[str, Any]) -> str:
+    """Why it could not be written; "" when it was."""
+    try:
+        export_store(file, to, out, **options)
+    except GeoFlowError as error:
+        return str(error)
+    return ""

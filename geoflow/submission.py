@@ -1,0 +1,143 @@
+"""`geoflow submit`: a run as a job of a Ray cluster's job server, from a checkout or an installed wheel.
+
+What the job needs of GeoFlow itself is uploaded with it: the packages, pipelines and environments of this installation,
+and a pipeline file or a camera file that the arguments name. Everything else that they name (videos, OUT, masks,
+weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoflow import resources
+from geoflow.errors import ConfigError
+
+_DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_FILES = "submitted"  # folder of the job's working directory that holds files of the arguments
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that was handed in, and how it ended if that was waited for."""
+
+    job_id: str
+    address: str
+    status: str = "PENDING"  # Ray's words
+    exit_status: int | None = None  # of the run
+    message: str = ""
+
+
+def submit(
+    arguments: Sequence[str],
+    *,
+    files: Sequence[str] = (),
+    paths: Sequence[str] = (),
+    address: str | None = None,
+    job_id: str | None = None,
+    install: bool = False,
+    wait: bool = True,
+) -> Submitted:
+    """Run `geoflow run ARGUMENTS` as a job; with `wait`, its output goes to stderr until it ends.
+
+    Of the arguments, `files` are to be uploaded and `paths` are of the cluster. `install` has the core's packages
+    installed for the job, for clusters whose image has Ray alone. Ray's token ($RAY_AUTH_TOKEN or ~/.ray/auth_token)
+    is sent along.
+
+    Raises ConfigError when no job server answers, refuses the token, or has a job of this id already.
+    """
+    address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or _DEFAULT_ADDRESS
+    with tempfile.TemporaryDirectory(prefix="geoflow-job-") as folder:
+        renamed = {path: _absolute(path) for path in paths} | _gather(Path(folder), files)
+        command = ["python", "-m", "geoflow", "run", *(_with_names(argument, renamed) for argument in arguments)]
+        runtime_env: dict[str, Any] = {"working_dir": folder}
+        if install:
+            runtime_env["pip"] = core_requirements()
+        client, job = _hand_in(address, shlex.join(command), runtime_env, job_id)
+    if not wait:
+        return Submitted(job, address)
+    asyncio.run(_follow(client, job))
+    info = client.get_job_info(job)
+    status = str(info.status.value if hasattr(info.status, "value") else info.status)
+    done = status == "SUCCEEDED"
+    code = 0 if done else info.driver_exit_code
+    return Submitted(job, address, status, 1 if code is None else code, "" if done else (info.message or ""))
+
+
+def core_requirements() -> list[str]:
+    """What the core imports, as requirements; without Ray, which the cluster has."""
+    try:
+        rows = importlib.metadata.requires("geoflow-video") or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            "this checkout is not installed (pip install .), so that its requirements are unknown"
+        ) from None
+    return [row for row in rows if "extra ==" not in row and not row.lower().startswith("ray")]
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _gather(folder: Path, files: Sequence[str]) -> dict[str, str]:
+    """Put what the job needs into its working directory; returns the names that files have there."""
+    import actors
+    import geoflow
+
+    for package in (geoflow, actors):
+        home = Path(str(package.__file__)).parent
+        shutil.copytree(home, folder / home.name, ignore=_LEFT_OUT)
+    for kind in ("configs", "runtime_envs"):
+        shutil.copytree(resources.folder(kind), folder / kind, ignore=_LEFT_OUT, dirs_exist_ok=True)
+    renamed = {}
+    for k, path in enumerate(files):
+        name = f"{_FILES}/{k}-{Path(path).name}"
+        (folder / _FILES).mkdir(exist_ok=True)
+        shutil.copy(path, folder / name)
+        renamed[path] = name
+    return renamed
+
+
+def _with_names(argument: str, renamed: dict[str, str]) -> str:
+    """An argument with the name that what it names has in the job: PATH, or --option=PATH."""
+    option, equals, value = argument.partition("=")
+    if argument in renamed:
+        return renamed[argument]
+    return f"{option}={renamed[value]}" if equals and option.startswith("-") and value in renamed else argument
+
+
+def _hand_in(address: str, entrypoint: str, runtime_env: dict[str, Any], job_id: str | None) -> tuple[Any, str]:
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(address)
+        return client, client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env, submission_id=job_id)
+    except ConnectionError:
+        raise ConfigError(
+            f"no job server answers at {address}; name it with --address (the port of Ray's dashboard, 8265), and "
+            "start one with `ray start --head` or forward the port of your cluster's"
+        ) from None
+    except Exception as error:  # plain ones of Ray's client, known by their text
+        text = str(error)
+        if any(word in text.lower() for word in ("401", "403", "unauthorized", "token")):
+            raise ConfigError(
+                f"{address} refused the token; have the cluster's in $RAY_AUTH_TOKEN or ~/.ray/auth_token: {text}"
+            ) from error
+        if "already exists" in text:
+            raise ConfigError(f"there is a job {job_id} at {address} already; choose another --job-id") from error
+        raise ConfigError(f"{address} refused the job: {text}") from error
+
+
+async def _follow(client: Any, job: str) -> None:
+    async for lines in client.tail_job_logs(job):
+        print(lines, end="", file=sys.stderr, flush=True)

@@ -1,0 +1,11 @@
+"""ray job submit --working-dir . -- python jobs/prefetch.py PIPELINE"""
+
+from __future__ import annotations
+
+import sys
+
+from geoflow.cli import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["models", "prefetch"]
+    main()

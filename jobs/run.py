@@ -1,0 +1,11 @@
+"""ray job submit --working-dir . -- python jobs/run.py INPUT... -o OUT [the options of `geoflow run`]"""
+
+from __future__ import annotations
+
+import sys
+
+from geoflow.cli import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["run"]
+    main()

@@ -1,0 +1,167 @@
+"""Runs as jobs of a real job server: `ray job submit` from a checkout, `geoflow submit` from a wheel; token and all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from geoflow.cli import _arguments_of_run
+from geoflow.pipeline import Pipeline
+from geoflow.store.verify import verify_run
+from geoflow.submission import _gather, _with_names, core_requirements
+from geoflow.synth import render_clip
+
+ROOT = Path(__file__).parent.parent
+RAY = Path(sys.executable).with_name("ray")
+
+
+def test_arguments_are_those_of_run_and_find_their_files() -> None:
+    given = _arguments_of_run(["a.mp4", "-o", "out", "--pipeline=p.yaml", "--set", "camera.actors=2"])
+    assert given["inputs"] == ["a.mp4"] and given["pipeline"] == "p.yaml" and given["set_"] == ["camera.actors=2"]
+    names = {"p.yaml": "submitted/0-p.yaml", "a.mp4": "/disk/a.mp4"}
+    assert _with_names("--pipeline=p.yaml", names) == "--pipeline=submitted/0-p.yaml"
+    assert _with_names("a.mp4", names) == "/disk/a.mp4"
+    assert _with_names("camera.mode=a.mp4", names) == "camera.mode=a.mp4"
+
+
+def test_what_is_uploaded_is_what_a_run_needs(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: x")
+    (job := tmp_path / "job").mkdir()
+    assert _gather(job, [str(tmp_path / "p.yaml")]) == {str(tmp_path / "p.yaml"): "submitted/0-p.yaml"}
+    assert {path.name for path in job.iterdir()} == {"geoflow", "actors", "configs", "runtime_envs", "submitted"}
+    assert not list(job.rglob("*.pyc"))
+    assert sum(path.stat().st_size for path in job.rglob("*") if path.is_file()) < 5 << 20
+    rows = core_requirements()
+    assert any(row.startswith("h5py") for row in rows) and not any(
+        "torch" in row or row.startswith("ray") for row in rows
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    """A head as a user starts one, and the environment of somebody who knows its token: job server, environment."""
+    temp = Path("/tmp") / f"geoflow-jobs-{os.getpid()}"
+    dashboard = free_port()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
+    env = clean | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120",
+        "GEOFLOW_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "OMP_NUM_THREADS": "1",
+    }
+    ports = ["--port", str(free_port()), "--dashboard-port", str(dashboard), "--ray-client-server-port", "0"]
+    start = [str(RAY), "start", "--head", "--block", *ports, "--num-cpus", "4", "--temp-dir", str(temp)]
+    with (tmp_path_factory.mktemp("head") / "log").open("w") as log:
+        head = subprocess.Popen(
+            [*start, "--object-store-memory", str(512 << 20), "--disable-usage-stats"],
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield f"http://127.0.0.1:{dashboard}", env
+        finally:
+            head.terminate()
+            head.wait(30)
+    subprocess.run(["rm", "-rf", str(temp)], check=True)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips, and a pipeline of the user's: the embedded one without what needs an environment."""
+    folder = tmp_path_factory.mktemp("work")
+    for name in "ab":
+        render_clip(folder / f"{name}.mp4", folder / f"{name}.gt.h5", num_frames=12, width=64, height=48)
+    pipe = Pipeline.load("embedded").without(["hands", "camera", "tracks"])
+    stages = [spec.model_dump(exclude_defaults=True) for spec in pipe.stages]
+    stages = [{**stage, "params": {}} if stage["slot"] == "geometry" else stage for stage in stages]
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"name": "mine", "stages": stages}))
+    return folder
+
+
+def submit(env: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "geoflow", "submit", *arguments]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GeoFlow as its wheel installs it, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    if built.returncode and "No matching distribution" in built.stderr:
+        pytest.skip("the build backend cannot be fetched: no package index")
+    assert built.returncode == 0, built.stderr
+    zipfile.ZipFile(next(folder.glob("*.whl"))).extractall(folder / "site")
+    return folder / "site"
+
+
+@pytest.mark.ray
+def test_ray_job_submit_from_a_checkout(cluster: tuple[str, dict[str, str]], work: Path) -> None:
+    address, env = cluster
+    job = ["python", "jobs/run.py", str(work / "a.mp4"), str(work / "b.mp4"), "-o", str(work / "out1")]
+    command = [str(RAY), "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *job]
+    for _ in range(60):  # until the job server is up
+        done = subprocess.run(
+            [*command, "--pipeline", str(work / "mine.yaml")], env=env, capture_output=True, text=True, timeout=240
+        )
+        if "Failed to connect" not in done.stderr and "ConnectionError" not in done.stderr:
+            break
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert verify_run(work / "out1") == []
+    assert {path.stem for path in (work / "out1" / "videos").glob("*.h5")} == {"a", "b"}
+
+
+@pytest.mark.ray
+@pytest.mark.env
+def test_geoflow_submit_from_a_wheel(cluster: tuple[str, dict[str, str]], work: Path, wheel: Path) -> None:
+    address, env = cluster
+    env = env | {"PYTHONPATH": str(wheel), "RAY_API_SERVER_ADDRESS": address}
+    (work / "broken.mp4").write_bytes(b"no video")
+    run = ["a.mp4", "broken.mp4", "-o", "out2", "--pipeline", "mine.yaml"]
+    done = submit(env, "--job-id", "mine-1", "--json", *run, cwd=work)
+    assert done.returncode == 3, "one input failed, as `run` says it\n" + done.stdout + done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert (found["job_id"], found["status"], found["exit_status"]) == ("mine-1", "FAILED", 3)
+    assert "1 complete, 1 failed" in done.stderr
+    assert (work / "out2" / "videos" / "a.h5").is_file()
+
+    again = submit(env, "--job-id", "mine-1", *run, cwd=work)
+    assert again.returncode == 2 and "choose another --job-id" in again.stderr
+    resumed = submit(env, "a.mp4", "-o", "out2", "--pipeline", "mine.yaml", cwd=work)
+    assert resumed.returncode == 0 and "SUCCEEDED" in resumed.stdout
+    events = [json.loads(line) for line in (work / "out2" / "events.jsonl").read_text().splitlines()]
+    last = max(k for k, event in enumerate(events) if event["event"] == "run_started")
+    assert not any(event["event"] == "stage_done" for event in events[last:])
+
+
+@pytest.mark.ray
+def test_a_wrong_token_and_no_server_are_told(cluster: tuple[str, dict[str, str]], work: Path) -> None:
+    address, env = cluster
+    run = ["a.mp4", "-o", "out3", "--pipeline", "mine.yaml"]
+    done = submit(env | {"RAY_AUTH_TOKEN": "f" * 64}, "--address", address, *run, cwd=work)
+    assert done.returncode == 2 and "refused the token" in done.stderr and "Traceback" not in done.stderr
+    done = submit(env, "--address", "http://127.0.0.1:9", *run, cwd=work)
+    assert done.returncode == 2 and "no job server answers" in done.stderr
+    done = submit(env, "--address", address, "a.mp4", "-o", "out3", "--pipeline", "none", cwd=work)
+    assert done.returncode == 2 and "no 'none' in configs/pipelines" in done.stderr
+    done = submit(env, "--address", address, "--no-wait", "--job-id", "later", *run, cwd=work)
+    assert done.returncode == 0 and done.stdout.startswith("later at ")
