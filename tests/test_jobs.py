@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,21 +68,38 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dic
         "GEOFLOW_CACHE": str(tmp_path_factory.mktemp("cache")),
         "OMP_NUM_THREADS": "1",
     }
-    ports = ["--port", str(free_port()), "--dashboard-port", str(dashboard), "--ray-client-server-port", "0"]
-    start = [str(RAY), "start", "--head", "--block", *ports, "--num-cpus", "4", "--temp-dir", str(temp)]
-    with (tmp_path_factory.mktemp("head") / "log").open("w") as log:
-        head = subprocess.Popen(
-            [*start, "--object-store-memory", str(512 << 20), "--disable-usage-stats"],
-            env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    ports = {"port": free_port(), "dashboard-port": dashboard, "ray-client-server-port": free_port()}
+    ports |= {"dashboard-agent-listen-port": free_port(), "metrics-export-port": free_port()}
+    start = [
+        str(RAY),
+        "start",
+        "--head",
+        "--block",
+        "--num-cpus",
+        "4",
+        "--temp-dir",
+        str(temp),
+        "--disable-usage-stats",
+    ]
+    start += ["--object-store-memory", str(512 << 20), *(f"--{name}={port}" for name, port in ports.items())]
+    log = tmp_path_factory.mktemp("head") / "log"
+    with log.open("w") as out:
+        head = subprocess.Popen(start, env=env, stdout=out, stderr=subprocess.STDOUT)
         try:
+            deadline = time.monotonic() + 120
+            while not answers(dashboard):
+                assert head.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+                time.sleep(0.5)
             yield f"http://127.0.0.1:{dashboard}", env
         finally:
             head.terminate()
             head.wait(30)
-    subprocess.run(["rm", "-rf", str(temp)], check=True)
+    shutil.rmtree(temp, ignore_errors=True)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +138,8 @@ def test_ray_job_submit_from_a_checkout(cluster: tuple[str, dict[str, str]], wor
     address, env = cluster
     job = ["python", "jobs/run.py", str(work / "a.mp4"), str(work / "b.mp4"), "-o", str(work / "out1")]
     command = [str(RAY), "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *job]
-    for _ in range(60):  # until the job server is up
-        done = subprocess.run(
-            [*command, "--pipeline", str(work / "mine.yaml")], env=env, capture_output=True, text=True, timeout=240
-        )
-        if "Failed to connect" not in done.stderr and "ConnectionError" not in done.stderr:
-            break
+    command += ["--pipeline", str(work / "mine.yaml")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert verify_run(work / "out1") == []
     assert {path.stem for path in (work / "out1" / "videos").glob("*.h5")} == {"a", "b"}
