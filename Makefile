@@ -19,7 +19,7 @@ else  # tests with Ray keep all cores busy by themselves
 endif
 
 test-fast: $(DEV)  ## the default tier: no Ray, no environments, nothing long
-	$(BIN)/python -m pytest -m "not long and not ray and not env and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not long and not ray and not env and not gpu" $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -175,6 +175,7 @@ def _segment(rgb: np.ndarray) -> Segment:
     return Segment(VideoInfo("v", "v.mp4", "", len(rgb), 30.0, height, width, height, width), 0, 0, len(rgb))
 
 
+@pytest.mark.long
 def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ from geoflow.models.geometrycrafter.denoise import start_noise  # noqa: E402
 from geoflow.models.geometrycrafter.options import Options  # noqa: E402
 from geoflow.models.geometrycrafter.windows import blend_in, split_into_windows  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 
 class Recorded:
     """An array that notes what is read of it, repeated to any length without being held."""
@@ -36,7 +38,6 @@ class Recorded:
         return self._array[index % len(self._array)]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("model_type", ["diff", "determ"])
 def test_the_same_video_gives_the_same_bits_however_it_is_handed_in(model_type: str) -> None:
     crafter = small_crafter(model_type, num_inference_steps=2)
@@ -53,7 +54,6 @@ def test_the_same_video_gives_the_same_bits_however_it_is_handed_in(model_type: 
     assert np.array_equal(first, streamed) and np.array_equal(first_mask, streamed_mask)
 
 
-@pytest.mark.long
 def test_frames_are_read_once_priors_twice_and_few_at_a_time() -> None:
     frames, points, mask = (Recorded(array, 11) for array in make_video(3))
     chunks = list(small_crafter().reconstruct(frames, points, mask))
@@ -72,7 +72,6 @@ def live_tensor_bytes() -> int:
     return sum(storages.values())
 
 
-@pytest.mark.long
 def test_what_is_held_does_not_grow_with_the_video() -> None:
     crafter = small_crafter("diff", window_size=8, overlap=2, num_inference_steps=1, decode_chunk_size=8)
     before = live_tensor_bytes()
@@ -101,7 +100,6 @@ def test_consumers_keep_their_own_mode() -> None:
             assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("num_frames", [1, 3])
 @pytest.mark.parametrize("model_type", ["diff", "determ"])
 def test_videos_shorter_than_a_window(model_type: str, num_frames: int) -> None:
@@ -110,7 +108,6 @@ def test_videos_shorter_than_a_window(model_type: str, num_frames: int) -> None:
     assert np.isfinite(points).all()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("model_type", ["diff", "determ"])
 def test_windows_may_stand_side_by_side(model_type: str) -> None:
     """Without overlap each window is as if it were alone, but for what the whole video shares."""
@@ -149,7 +146,6 @@ def test_noise_depends_on_the_seed_alone() -> None:
     assert not torch.equal(noise, start_noise(options.replace(seed=43), 6))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("size", [(51, 77), (50, 77), (64, 64)])
 def test_any_size_of_video(size: tuple[int, int]) -> None:
     points, mask = small_crafter().reconstruct(*make_video(2, *size)).collect()
@@ -157,7 +153,6 @@ def test_any_size_of_video(size: tuple[int, int]) -> None:
     assert np.isfinite(points).all()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("settings", [{}, {"force_fixed_focal": False}, {"force_projection": False}])
 def test_a_video_made_smaller_first_comes_back_at_its_size(settings: dict[str, Any]) -> None:
     video = make_video(2, 101, 90)
@@ -168,7 +163,6 @@ def test_a_video_made_smaller_first_comes_back_at_its_size(settings: dict[str, A
     assert np.median(np.abs(np.log(points[..., 2] / full[..., 2]))) < 0.1
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_low_memory_changes_nothing_but_rounding(guidance: float) -> None:
     video = make_video(5, 128, 128)  # of smaller ones the deepest latents are 1 x 1, and norms magnify all rounding
@@ -179,7 +173,6 @@ def test_low_memory_changes_nothing_but_rounding(guidance: float) -> None:
     assert np.median(error) < 1e-5 and error.max() < 1e-3  # batches of another size round otherwise
 
 
-@pytest.mark.long
 def test_channels_may_come_last() -> None:
     video, options = make_video(4), Options("diff", 64, 64, window_size=4, overlap=1, num_inference_steps=1)
     first, last = (
@@ -189,7 +182,6 @@ def test_channels_may_come_last() -> None:
     assert np.median(np.abs(np.log(first[..., 2] / last[..., 2]))) < 1e-3  # as far as the norms' lost digits
 
 
-@pytest.mark.long
 def test_half_precision_stays_near_full() -> None:
     size = {"height": 192, "width": 192}  # latents are 3 x 3 at the deepest level; of 1 x 1, norms make too much
     video = make_video(3, 192, 192)
