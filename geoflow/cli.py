@@ -273,16 +273,53 @@ def plan(
     inputs: Annotated[list[str], typer.Argument(help="as for `run`")],
     pipeline: PipelineName = "embedded",
     set_: Settings = None,
+    fps: Annotated[float | None, typer.Option(help="as for `run`")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="as for `run`")] = None,
+    limit: Annotated[int | None, typer.Option(help="as for `run`")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; default: this machine's")] = None,
+    gpu_kind: Annotated[
+        str | None, typer.Option(help="their kind as Ray names it, such as A100; default: this machine's")
+    ] = None,
+    gpu_cost: Annotated[float | None, typer.Option(min=0, help="dollars per GPU and hour")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `run` would do, without doing it: inputs, segments, stages and their pools on this machine."""
-    from geoflow.plan import make_plan, render_plan
+    """Say what `run` would do, take and cost, without doing it: stages and their pools, inputs, segments."""
+    from geoflow.plan import make_plan
+    from geoflow.plan_table import render_plan
+    from geoflow.video.options import ReadOptions
 
-    found = make_plan(inputs, pipeline, settings=_settings(set_))
+    found = make_plan(
+        inputs,
+        pipeline,
+        settings=_settings(set_),
+        reading=ReadOptions(fps=fps, size=_size(size), limit=limit),
+        gpus=gpus,
+        kind=gpu_kind,
+        gpu_cost=gpu_cost,
+    )
     if as_json:
         _print_json(found)
     else:
-        _stdout().print(render_plan(found))
+        _stdout(width=160).print(render_plan(found))
+
+
+@app.command()
+def doctor(pipeline: PipelineName = "embedded", set_: Settings = None, as_json: AsJson = False) -> None:
+    """Say whether a pipeline will run on this machine, and what to do if not; exit status 3 when it cannot."""
+    from dataclasses import asdict
+
+    from geoflow.doctor import can_run, gather, judge, render_findings
+    from geoflow.pipeline import Pipeline
+
+    pipe = Pipeline.load(pipeline, _settings(set_))
+    with _result_alone():
+        findings = judge(gather(pipe))
+    if as_json:
+        rows = [asdict(finding) for finding in findings]
+        _print_json({"pipeline": pipe.name, "can_run": can_run(findings), "findings": rows})
+    else:
+        _stdout(width=160).print(render_findings(pipe.name, findings))
+    raise typer.Exit(0 if can_run(findings) else 3)
 
 
 models = typer.Typer(help="The models that backends use: licences, weights, what they need.", no_args_is_help=True)
@@ -347,6 +384,60 @@ def models_check(
         lines = [f"{label}: {', '.join(wrong) or 'right'}" for label, wrong in found.items()]
         print("\n".join(lines) or "no weights are here")
     raise typer.Exit(3 if any(found.values()) else 0)
+
+
+envs = typer.Typer(help="The environments of stages: what is in them, whether they build.", no_args_is_help=True)
+app.add_typer(envs, name="envs")
+EnvNames = Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="default: all")]
+
+
+@envs.command("list")
+def envs_list(as_json: AsJson = False) -> None:
+    """Every file of runtime_envs/: which stages use it, what it installs."""
+    from geoflow.envs import list_environments, render_environments
+
+    rows = list_environments()
+    if as_json:
+        _print_json(rows)
+    else:
+        _stdout(width=160).print(render_environments(rows))
+
+
+@envs.command("check")
+def envs_check(names: EnvNames = None, as_json: AsJson = False) -> None:
+    """Check the files, without building anything: valid for Ray, packages readable; exit status 3 if not."""
+    from geoflow.envs import check_environments
+
+    found = check_environments(names or [])
+    if as_json:
+        _print_json(found)
+    else:
+        print("\n".join(f"{name}: {line}" for name, wrong in found.items() for line in wrong or ["right"]))
+    raise typer.Exit(3 if any(found.values()) else 0)
+
+
+@envs.command("build")
+def envs_build(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE")],
+    backend: Annotated[
+        list[str] | None, typer.Option(help="a backend to import in it; default: those that pipelines run in it")
+    ] = None,
+    load: Annotated[bool, typer.Option("--load", help="load their models, too, which fetches weights")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build one for real, start an actor in it and import its stages there: how long, how large, or why not."""
+    from dataclasses import asdict
+
+    from geoflow.engine.env_build import build
+    from geoflow.envs import backends_of, render_built
+
+    with _result_alone():
+        built = build(name, backend or backends_of(name), load=load, address=address)
+    if as_json:
+        _print_json(asdict(built))
+    else:
+        print(render_built(built))
 
 
 worker = typer.Typer(help="Models as child processes of other programs.", no_args_is_help=True)

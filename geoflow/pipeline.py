@@ -52,6 +52,11 @@ class StageSpec(BaseModel):
         """Whether a resumed run should find this stage's finished segments: where they cost more than their space."""
         return self.weight > 0 if self.keep is None else self.keep
 
+    @property
+    def is_own(self) -> bool:
+        """Whether its backend is a part of the library and no model."""
+        return self.backend.startswith("geoflow.")
+
     def stage_class(self) -> type[Stage]:
         return backends.load(self.backend)
 

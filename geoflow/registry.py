@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoflow import backends, resources, weights
 from geoflow.errors import ConfigError
-from geoflow.pipeline import Pipeline
+from geoflow.pipeline import Pipeline, StageSpec
 from geoflow.weights import HubFiles
 
 
@@ -51,7 +51,7 @@ def require_commercial(pipeline: Pipeline) -> None:
     """Raise ConfigError when a backend's licence forbids commercial use, or is not stated."""
     models = load_models()
     for spec in pipeline.stages:
-        if spec.backend.startswith("geoflow."):
+        if spec.is_own:
             continue
         entry = models.get(spec.backend)
         if entry is None:
@@ -84,6 +84,20 @@ def check_models(wanted: Sequence[str], *, deep: bool) -> dict[str, list[str]]:
         for label, files in weights_of(wanted)
         if wanted or len(files.missing) < len(files.files)
     }
+
+
+def stage_weights(spec: StageSpec) -> list[dict[str, str]]:
+    """What a stage with its parameters needs: name, place and state, which is here, missing, own, told or unknown."""
+    entry = load_models().get(spec.backend)
+    if entry is None or not isinstance(entry.weights, dict):
+        told = str(entry.weights) if entry is not None else "none" if spec.is_own else "unknown"
+        return [] if told == "none" else [{"name": "", "place": told, "state": "unknown" if entry is None else "told"}]
+    rows = []
+    for name, own in spec.make_stage().weights().items():
+        files = entry.weights[name]
+        state = "own" if own else "missing" if files.missing else "here"
+        rows.append({"name": name, "place": own or str(files), "state": state})
+    return rows
 
 
 def describe_models() -> list[dict[str, Any]]:

@@ -83,13 +83,9 @@ def test_plan_answers_without_ray(
     assert done.status == 0
     plan = json.loads(done.stdout)
     assert plan["stages"][0]["slot"] == "decode"
-    assert plan["videos"][0] | {"segment_bytes": 0} == {
-        "name": "a",
-        "frames": 6,
-        "size": "64x48",
-        "segments": 1,
-        "segment_bytes": 0,
-    }
+    shape = {"name": "a", "frames": 6, "size": "64x48", "segments": 1}
+    assert shape.items() <= plan["videos"][0].items()
+    assert plan["total"]["gpu_hours"] == 0 and plan["total"]["seconds"] is None, "nothing was measured yet"
 
 
 def test_what_others_print_during_a_run_stays_out_of_its_json(

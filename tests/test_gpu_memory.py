@@ -48,7 +48,7 @@ def test_nine_tenths_of_a_gpu_are_filled() -> None:
 
 @pytest.mark.ray
 def test_after_the_first_call_a_gpu_is_full_and_nothing_is_refused(ledger: Path, env: Path) -> None:
-    pipe = pipeline(env, {"peak": 23, "seconds": 0.1})
+    pipe = pipeline(env, {"peak": 23, "seconds": 0.4})
     videos, events, _ = execute(pipe, ("a", "b"), frames=480, gpus=2)
     assert all(whole(video, 480) for video in videos)
     book = json.loads(ledger.read_text())

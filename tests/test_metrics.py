@@ -16,7 +16,8 @@ from ledger_events import one_run
 from geoflow.engine.cluster import Capacity
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
-from geoflow.engine.metrics import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metrics, Tally
+from geoflow.engine.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, all_metrics
+from geoflow.engine.metrics import Metrics, Tally
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
 
@@ -75,13 +76,18 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
         {"slot": "seen_stitch", "backend": "engine_stages:Sum", "params": folder, "num_cpus": 0.5},
     ]
     pipe = Pipeline.from_dict({"name": "seen", "segment": {"size": 12, "overlap": 4}, "stages": stages})
-    metrics = Metrics()
+    metrics, rows = Metrics(), []
+
+    def emit(event: str, **data: Any) -> None:
+        rows.append({"event": event, **data})
+        metrics.observe(rows[-1])
+
     executor = Executor(
         pipe,
         prober(40),
         Limits(),
         Capacity(cpus=2, gpus=0, budget_bytes=1 << 28),
-        emit=lambda event, **data: metrics.observe({"event": event, **data}),
+        emit=emit,
     )
     idle = executor.load()
     assert not any(idle.queued.values()) and not any(idle.running.values()) and idle.segments_in_flight == 0
@@ -90,6 +96,8 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
         busy = executor.load()
     assert video.status == "complete"
     assert (busy.segments_in_flight, busy.bytes_in_flight) == (0, 0)
+    seconds = sum(row["seconds"] for row in rows if row["event"] == "stage_done" and row["slot"] == "seen_decode")
+    assert executor.measured["seen_decode"].seconds_per_frame == pytest.approx(seconds / (4 * 12 + 8))
     calls = video.num_segments
 
     def counted(page: str) -> bool:
@@ -101,3 +109,6 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
     for name in (*(f"stage_{name}" for name in STAGE_GAUGES), *RUN_GAUGES):
         assert f"ray_geoflow_{name}{{" in page
     assert re.search(rf'geoflow_stage_service_seconds_count{{[^}}]*slot="seen_prior"[^}}]*}} {calls}\.0', page)
+    rows = re.findall(r"^(ray_geoflow_\w+){([^}]*)}", page, re.MULTILINE)
+    assert {name for name, _ in rows} <= {series for metric in all_metrics() for series in metric.series}
+    assert all("SessionName=" in labels for _, labels in rows), "the dashboard tells sessions apart by it"

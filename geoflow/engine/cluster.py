@@ -15,7 +15,7 @@ from geoflow.errors import ConfigError
 
 # Share of the object stores that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room for
 # copies of arguments on the way between nodes.
-_BUDGET_SHARE = 0.6
+BUDGET_SHARE = 0.6
 _KIND = "accelerator_type:"  # how Ray names what says which kind of GPU a node has
 
 
@@ -36,7 +36,7 @@ def capacity() -> Capacity:
     found = ray.cluster_resources()
     store = found.get("object_store_memory", 1 << 30)
     kinds = sorted(name.removeprefix(_KIND) for name in found if name.startswith(_KIND))
-    return Capacity(found.get("CPU", 1), int(found.get("GPU", 0)), int(_BUDGET_SHARE * store), "+".join(kinds))
+    return Capacity(found.get("CPU", 1), int(found.get("GPU", 0)), int(BUDGET_SHARE * store), "+".join(kinds))
 
 
 def number_of_nodes() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -102,7 +101,7 @@ class Executor:
     def measured(self) -> dict[str, Measured]:
         """What stages turned out to need, by slot; of those with enough calls to tell."""
         told = [pool for pool in self._fleet.pools if pool.service.count >= schedule.MIN_MEASURED]
-        return {pool.spec.slot: replace(pool.found, seconds=pool.service.mean or 0.0) for pool in told}
+        return {pool.spec.slot: pool.measured() for pool in told}
 
     def load(self) -> Load:
         """What waits and runs at this moment; another thread may ask."""
@@ -238,7 +237,7 @@ class Executor:
 
     def _succeeded(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
         run, row = call.runs[i], self._graph.nodes[call.node]
-        self._fleet.finished(call, outcome)
+        self._fleet.finished(call, i, outcome)
         if call.levels[i]:
             size = (run.segment.video.height, run.segment.video.width)
             self._fleet.pools[call.node].worked_at[size] = call.levels[i]

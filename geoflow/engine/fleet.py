@@ -119,12 +119,13 @@ class Fleet:
         if worker.retiring and not worker.calls and worker in self.pools[call.node].workers:
             self._replace(call.node, worker)
 
-    def finished(self, call: Call, outcome: dict[str, Any]) -> None:
-        """A call's segment went well: how long it took, and what memory, if that was asked."""
+    def finished(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
+        """A call's segment number `i` went well: how long it took, and what memory, if that was asked."""
         pool = self.pools[call.node]
         pool.deaths_in_a_row, call.worker.proven = 0, True
-        pool.service.add(outcome["seconds"])
-        video = call.runs[0].segment.video
+        segment = call.runs[i].segment
+        pool.service.add(outcome["seconds"], len(segment))
+        video = segment.video
         pool.found.pixels = max(pool.found.pixels, video.height * video.width)
         if "private_bytes" in outcome:
             self._watch_memory(pool, call.worker, outcome["private_bytes"])

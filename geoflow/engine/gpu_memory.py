@@ -68,7 +68,7 @@ class NvmlMeter:
         self._nvml: Any = None
         self._device: Any = None
         with contextlib.suppress(Exception):  # no driver, no GPU, no bindings
-            self._nvml = _bindings()
+            self._nvml = nvml_bindings()
             self._nvml.nvmlInit()
             self._device = _device(self._nvml)
 
@@ -110,7 +110,8 @@ class NvmlMeter:
         return int(own[0] if own else self._nvml.nvmlDeviceGetMemoryInfo(self._device).used)
 
 
-def _bindings() -> Any:
+def nvml_bindings() -> Any:
+    """NVML for Python, its own package or Ray's copy. Raises ImportError where there is neither."""
     try:
         return importlib.import_module("pynvml")
     except ImportError:

@@ -13,29 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
 from geoflow.engine.schedule import Verdict
 
 _EXPORT_EVERY_S = 1.0
 # Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
 _MOST_SERVICE_TIMES = 50
 _SERVICE_BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
-
-COUNTERS = {
-    "calls": "calls that succeeded",
-    "busy_seconds": "seconds that actors worked, failed calls included",
-    "bytes": "bytes of fields given",
-    "retries": "failed calls that were tried again",
-    "restarts": "actors that died",
-}
-STAGE_GAUGES = {
-    "queued": "segments that wait for an actor",
-    "running": "actors at work",
-    "ladder_level": "level of the stage's ladder in its latest call; 0 is the full setting",
-}
-RUN_GAUGES = {
-    "segments_in_flight": "segments between admission and their last stage",
-    "bytes_in_flight": "bytes of the object store promised to them",
-}
 
 
 @dataclass
@@ -116,13 +100,14 @@ class _Records:
     def __init__(self) -> None:
         from ray.util.metrics import Counter, Gauge, Histogram
 
-        tags = ("slot",)
-        self._counters = {name: Counter(f"geoflow_stage_{name}", text, tags) for name, text in COUNTERS.items()}
-        self._gauges = {name: Gauge(f"geoflow_stage_{name}", text, tags) for name, text in STAGE_GAUGES.items()}
-        self._run = {name: Gauge(f"geoflow_{name}", text) for name, text in RUN_GAUGES.items()}
-        self._service = Histogram(
-            "geoflow_stage_service_seconds", "seconds of one successful call", _SERVICE_BOUNDS_S, tags
-        )
+        def told(metric: Metric) -> tuple[str, str]:
+            return metric.name, metric.text
+
+        self._counters = {key: Counter(*told(m := stage_metric(key)), tag_keys=m.tags) for key in COUNTERS}
+        self._gauges = {key: Gauge(*told(m := stage_metric(key)), tag_keys=m.tags) for key in STAGE_GAUGES}
+        self._run = {key: Gauge(*told(run_metric(key))) for key in RUN_GAUGES}
+        service = stage_metric("service_seconds")
+        self._service = Histogram(*told(service), boundaries=_SERVICE_BOUNDS_S, tag_keys=service.tags)
 
     def update(self, tally: Tally, load: Load) -> None:
         sums, service, levels = tally.take()

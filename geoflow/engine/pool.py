@@ -51,9 +51,13 @@ class ServiceTime:
     mean: float | None = None
     longest: float = 0.0
     count: int = 0
+    total: float = 0.0
+    frames: int = 0  # of all those segments together
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, frames: int) -> None:
         self.mean = seconds if self.mean is None else (1 - _SMOOTHING) * self.mean + _SMOOTHING * seconds
+        self.total += seconds
+        self.frames += frames
         self.longest = max(self.longest, seconds)
         self.count += 1
 
@@ -106,6 +110,12 @@ class Pool:
         worker = Worker(handle, process, loading, gpu, cpu_share=booked, since=now)
         self.workers.append(worker)
         return worker
+
+    def measured(self) -> Measured:
+        """What the stage turned out to need, after at least one call."""
+        service = self.service
+        per_frame = service.total / max(service.frames, 1)
+        return dataclasses.replace(self.found, seconds=service.mean or 0.0, seconds_per_frame=per_frame)
 
     def choose(self, backlog: int, near: str = "") -> tuple[Worker, None] | None:
         """The CPU worker to give the next call: one that is idle if there is any, on node `near` if possible."""

@@ -22,12 +22,14 @@ from geoflow.store.whole import write_whole
 
 @dataclass
 class Measured:
-    """Of one stage: mean seconds per segment, pixels per frame, and where it was measured, bytes of GPU memory."""
+    """Of one stage: seconds per segment, the latest counting most, pixels per frame, where it was measured, bytes of
+    GPU memory, and seconds per frame over all of a run, 0 where that is not known."""
 
     seconds: float = 0.0
     pixels: int = 0
     gpu_peak: int = 0
     gpu_total: int = 0
+    seconds_per_frame: float = 0.0
 
 
 def profile_path() -> Path:

@@ -1,0 +1,202 @@
+"""What there is on this machine, as far as a run depends on it. Nothing is started, fetched or written."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoflow import weights
+from geoflow.engine import bare_packages, env_check, machine
+from geoflow.engine.environments import load_runtime_env
+from geoflow.engine.gpu_list import GpuDevice, list_gpus
+from geoflow.pipeline import Pipeline, StageSpec
+from geoflow.resources import cache_folder
+
+_DISTRIBUTION = "geoflow-video"
+# Those with compiled parts, which may be installed and still not load.
+_MODULES = ("ray", "numpy", "h5py", "pyarrow", "av", "cv2", "scipy", "pycolmap")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One of the packages that GeoFlow asks for; `version` is None where it is missing."""
+
+    name: str
+    wanted: str  # versions, such as >=2.40
+    version: str | None
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A place that is written to; it, or the nearest folder above it that exists, has so many bytes."""
+
+    purpose: str
+    path: str
+    writable: bool
+    total: int
+    free: int
+    needed: bool = True  # the run cannot do without
+
+
+@dataclass(frozen=True)
+class StageNeeds:
+    """What one stage of the pipeline asks of the machine, and what of that is there."""
+
+    slot: str
+    backend: str
+    optional: bool = False
+    gpu: bool = False
+    env: str | None = None
+    env_problems: tuple[str, ...] = ()
+    installs: bool = False  # its environment is made with pip
+    missing: tuple[str, ...] = ()  # weights that are to be fetched
+    broken: tuple[str, ...] = ()  # weights that are wrong
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that `checks` looks at."""
+
+    pipeline: str
+    stages: tuple[StageNeeds, ...]
+    system: str  # as sys.platform
+    python: tuple[int, int, int]
+    requires_python: str  # "" where GeoFlow is not installed as a package
+    packages: tuple[Package, ...]
+    import_errors: dict[str, str]
+    has_pip: bool
+    ffmpeg: str  # versions of its libraries inside PyAV
+    decoders: frozenset[str]
+    encoders: frozenset[str]
+    cores: int
+    memory: int  # bytes
+    shm_free: int
+    folders: tuple[Folder, ...]
+    gpus: tuple[GpuDevice, ...]
+    hub: str  # answers, silent or offline
+    ray_address: str
+
+
+def gather(pipeline: Pipeline) -> Facts:
+    """Look at the machine. Takes a few seconds: packages are imported, and the hub is asked for."""
+    requires_python, packages = _packages()
+    import_errors = {name: error for name in _MODULES if (error := _import_error(name))}
+    stages = tuple(_needs(spec, with_ray="ray" not in import_errors) for spec in pipeline.stages)
+    ffmpeg, decoders, encoders = ("", frozenset(), frozenset()) if "av" in import_errors else _codecs()
+    return Facts(
+        pipeline=pipeline.name,
+        stages=stages,
+        system=sys.platform,
+        python=sys.version_info[:3],
+        requires_python=requires_python,
+        packages=packages,
+        import_errors=import_errors,
+        has_pip=importlib.util.find_spec("pip") is not None,
+        ffmpeg=ffmpeg,
+        decoders=decoders,
+        encoders=encoders,
+        cores=machine.cores(),
+        memory=machine.memory(),
+        shm_free=shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0,
+        folders=_folders(stages),
+        gpus=tuple(list_gpus()),
+        hub="offline" if weights.offline() else "answers" if weights.hub_answers() else "silent",
+        ray_address=os.environ.get("RAY_ADDRESS", ""),
+    )
+
+
+def _packages() -> tuple[str, tuple[Package, ...]]:
+    from packaging.requirements import Requirement
+
+    try:
+        about = importlib.metadata.metadata(_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return "", ()
+    rows = []
+    for text in about.get_all("Requires-Dist") or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version: str | None = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        fits = version is not None and wanted.specifier.contains(version, prereleases=True)
+        rows.append(Package(wanted.name, str(wanted.specifier), version, fits))
+    return "".join(about.get_all("Requires-Python") or []), tuple(rows)
+
+
+def _import_error(name: str) -> str:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # a library that is not there, an ABI that has changed: each raises what it likes
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _codecs() -> tuple[str, frozenset[str], frozenset[str]]:
+    import av
+
+    def having(mode: Any) -> frozenset[str]:
+        return frozenset(name for name in av.codecs_available if _is_codec(name, mode))
+
+    versions = ", ".join(f"{name} {version[0]}" for name, version in sorted(av.library_versions.items()))
+    return versions, having("r"), having("w")
+
+
+def _is_codec(name: str, mode: Any) -> bool:
+    import av
+
+    try:
+        av.Codec(name, mode)
+    except ValueError:  # PyAV's UnknownCodecError is one
+        return False
+    return True
+
+
+def _folders(stages: tuple[StageNeeds, ...]) -> tuple[Folder, ...]:
+    fetches = any(stage.missing and not stage.optional for stage in stages)
+    ray_home = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
+    return (
+        look_at("the current folder", Path.cwd(), needed=False),
+        look_at("Ray's sessions", ray_home),
+        look_at("GeoFlow's cache", cache_folder(), needed=False),
+        look_at("the hub's cache", weights.hub_cache(), needed=fetches),
+    )
+
+
+def look_at(purpose: str, path: Path, *, needed: bool = True) -> Folder:
+    """A folder as it is, or as it could be made."""
+    there = path.absolute()
+    while not there.exists():
+        there = there.parent
+    usage = shutil.disk_usage(there)
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    return Folder(purpose, str(path), writable, usage.total, usage.free, needed)
+
+
+def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
+    """`with_ray`: Ray can be asked what it thinks of the environment."""
+    wanted = spec.make_stage().weights()
+    missing = weights.must_fetch(spec.backend, wanted)
+    env_problems = tuple(env_check.problems(spec.env)) if spec.env and with_ray else ()
+    env = load_runtime_env(spec.env) if spec.env and not env_problems else {}
+    return StageNeeds(
+        slot=spec.slot,
+        backend=spec.backend,
+        optional=spec.optional,
+        gpu=bool(spec.num_gpus),
+        env=spec.env,
+        env_problems=env_problems,
+        installs="pip" in env or bare_packages.KEY in env,
+        missing=tuple(f"{files} lacks {', '.join(files.missing)}" for files in missing),
+        broken=tuple(weights.problems(spec.backend, wanted, but_missing=True)),
+    )
