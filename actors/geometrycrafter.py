@@ -16,6 +16,7 @@ import numpy as np
 from geoflow import weights
 from geoflow.errors import EnvironmentBroken
 from geoflow.geometry.cameras import unproject
+from geoflow.models.device import choose_device
 from geoflow.models.geometrycrafter.options import Options, nearest_size
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
@@ -80,8 +81,7 @@ class GeometryCrafter(Stage):
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = False  # it chooses by time, which differs from run to run
         torch.backends.cudnn.deterministic = True
-        device = self.params.device
-        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self._device = choose_device(self.params.device)
         crafter, *_, base = (weights.locate("geometrycrafter", *need) for need in self.weights().items())
         self._networks: Any = from_pretrained(crafter, base, self.params.model_type)
         self._crafter: Any = None

@@ -15,6 +15,7 @@ import numpy as np
 
 from geoflow import weights
 from geoflow.errors import ConfigError, EnvironmentBroken
+from geoflow.models.device import choose_device
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
@@ -48,9 +49,8 @@ class MoGe(Stage):
     def setup(self) -> None:
         torch, model_class = _import_moge(self.params.model_version)
         torch.set_num_threads(self.threads)
-        device = self.params.device
         warnings.filterwarnings("ignore", message="In CPU autocast")  # it asks a CPU for what only GPUs have
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        device = choose_device(self.params.device)
         path = weights.locate("moge", self.params.model_version, self.params.weights) / "model.pt"
         self.use(_load(model_class, path).to(device).eval(), device)
 

@@ -28,11 +28,16 @@ def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
 def _refuse_gpu_stages(pipeline: Pipeline) -> None:
     wanted = [spec.slot for spec in pipeline.stages if spec.num_gpus and not spec.optional]
     if wanted:
-        settings = " ".join(f"--set {slot}.num_gpus=0" for slot in wanted)
         raise ConfigError(
             f"pipeline {pipeline.name!r} needs a GPU for {', '.join(wanted)}, and this machine has none; "
-            f"join a cluster that has (--address), or compute on CPUs: {settings}"
+            f"{without_gpus(wanted)}"
         )
+
+
+def without_gpus(slots: list[str]) -> str:
+    """What to do where stages want a GPU and there is none."""
+    settings = " ".join(f"--set {slot}.num_gpus=0" for slot in slots)
+    return f"join a cluster that has (--address), or compute on CPUs: {settings}"
 
 
 def _needs(pipeline: Pipeline) -> Needs:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoflow import backends, resources, weights
@@ -37,11 +36,10 @@ def load_models() -> dict[str, ModelEntry]:
     return dict(_parsed(path.read_text(), path))
 
 
-@functools.lru_cache(maxsize=1)  # parsing takes 13 to 25 ms, and every stage's signature asks
+@functools.lru_cache(maxsize=1)
 def _parsed(text: str, path: Path) -> dict[str, ModelEntry]:
-    raw: dict[str, Any] = yaml.safe_load(text) or {}
     try:
-        return {name: ModelEntry.model_validate(entry) for name, entry in raw.items()}
+        return {name: ModelEntry.model_validate(entry) for name, entry in weights.parse(text).items()}
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

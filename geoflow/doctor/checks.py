@@ -8,6 +8,7 @@ from typing import Literal
 
 from geoflow.doctor.facts import Facts, Folder, StageNeeds
 from geoflow.engine.machine import object_store
+from geoflow.preflight import without_gpus
 
 State = Literal["ok", "warning", "failure"]
 
@@ -157,9 +158,7 @@ def check_gpus(facts: Facts) -> Iterator[Finding]:
     """Those that the pipeline needs, and whether somebody else is on them."""
     needing = [stage.slot for stage in facts.stages if stage.gpu and not stage.optional]
     if not facts.gpus and needing:
-        settings = " ".join(f"--set {slot}.num_gpus=0" for slot in needing)
-        remedy = f"join a cluster that has (--address), or compute on CPUs: {settings}"
-        yield _failure("gpus", f"none; {', '.join(needing)} need one", remedy)
+        yield _failure("gpus", f"none; {', '.join(needing)} need one", without_gpus(needing))
     elif not facts.gpus:
         yield _ok("gpus", "none, and the pipeline needs none")
     for index, gpu in enumerate(facts.gpus):

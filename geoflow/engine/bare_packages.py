@@ -8,6 +8,7 @@ handed to the actors through the object store.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -52,9 +53,11 @@ def install(packages: list[str], name: str) -> Path:
     return archive
 
 
-def make_importable(archive: bytes) -> None:
-    """Have the packages of an archive on this process's path, behind all that is installed."""
-    sys.path.append(str(unpack(archive)))
+def make_importable(archive: bytes) -> Path:
+    """Have the packages of an archive on this process's path, behind all that is installed; returns their folder."""
+    home = unpack(archive)
+    sys.path.append(str(home))
+    return home
 
 
 def unpack(archive: bytes) -> Path:
@@ -63,9 +66,8 @@ def unpack(archive: bytes) -> Path:
     if not home.is_dir():
         home.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home.parent) as folder:
-            packed, target = Path(folder) / "packages.zip", Path(folder) / "packages"
-            packed.write_bytes(archive)
-            with zipfile.ZipFile(packed) as file:
+            target = Path(folder) / "packages"
+            with zipfile.ZipFile(io.BytesIO(archive)) as file:
                 file.extractall(target)
             try:
                 os.replace(target, home)

@@ -41,9 +41,13 @@ def capacity() -> Capacity:
 
 def number_of_nodes() -> int:
     """Of those that can hold actors."""
+    return len(_nodes())
+
+
+def _nodes() -> list[dict[str, Any]]:
     import ray
 
-    return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
 
 
 def on_every_node(
@@ -57,7 +61,7 @@ def on_every_node(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(function)
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    nodes = _nodes()
     options = {"num_cpus": 0, "max_retries": 0, **({"runtime_env": runtime_env} if runtime_env else {})}
     refs = [
         task.options(**options, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(

@@ -64,9 +64,7 @@ def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str
         def look(self, archive: bytes | None, *args: Any) -> Any:
             from geoflow.engine import bare_packages, env_build
 
-            home = "" if archive is None else str(bare_packages.unpack(archive))
-            if archive is not None:
-                bare_packages.make_importable(archive)
+            home = "" if archive is None else str(bare_packages.make_importable(archive))
             return env_build.look(home, *args)
 
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **({"runtime_env": env} if env else {})}

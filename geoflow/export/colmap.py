@@ -124,11 +124,9 @@ def _sights(video: Video, frames: np.ndarray, column: np.ndarray) -> Iterator[tu
         for i in frames:
             yield int(i), np.zeros(0, np.int64), np.zeros((0, 2))
         return
-    wanted = set(frames.tolist())
-    for row in track_rows(video, column):
-        if row.i in wanted:
-            seen = np.flatnonzero(row.visible & np.isfinite(row.uv).all(-1))
-            yield row.i, seen, row.uv[seen]
+    for row in track_rows(video, column, frames):
+        seen = np.flatnonzero(row.seen)
+        yield row.i, seen, row.uv[seen]
 
 
 def _resting_tracks(video: Video, frames: np.ndarray, max_points: int, max_spread: float) -> _Points | None:
@@ -137,12 +135,10 @@ def _resting_tracks(video: Video, frames: np.ndarray, max_points: int, max_sprea
         return None
     count = len(video.tracks)
     times, total, squares, away = np.zeros(count), np.zeros((count, 3)), np.zeros(count), np.zeros(count)
-    centers, wanted = cameras_of(video).centers, set(frames.tolist())
+    centers = cameras_of(video).centers
     origin = video.tracks.query[:, 1:].astype(np.float64)  # sums of differences stay exact far from the world's origin
-    for row in track_rows(video):
-        if row.i not in wanted:
-            continue
-        seen = np.flatnonzero(row.visible & np.isfinite(row.uv).all(-1))
+    for row in track_rows(video, frames=frames):
+        seen = np.flatnonzero(row.seen)
         offset = row.xyz[seen].astype(np.float64) - origin[seen]
         times[seen] += 1
         total[seen] += offset

@@ -15,12 +15,7 @@ from geoflow.store.whole import whole_folder
 
 FORMATS = ("npy", "png", "pfm")
 _FARTHEST = 65_000  # of the 65,535 steps of a 16-bit PNG
-_MODEL = {
-    "model_type": "diff",
-    "window_size": 110,
-    "overlap": 25,
-    "downsample_ratio": 1.0,
-}  # GeometryCrafter's defaults
+_OPTIONS = ("model_type", "window_size", "overlap", "downsample_ratio")  # of GeometryCrafter, told where it was used
 
 
 def export_depth(video: Video, out: Path, *, output_format: str = "npy") -> int:
@@ -78,7 +73,7 @@ def _metadata(video: Video, output_format: str, step: float | None) -> dict[str,
     common: dict[str, Any] = {
         "total_frames": total,
         "model": geometry.get("backend", "geoflow"),
-        **{name: params[name] for name in _MODEL if name in params},
+        **{name: params[name] for name in _OPTIONS if name in params},
         "height": video.height,
         "width": video.width,
         "output_format": output_format,

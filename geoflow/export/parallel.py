@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.engine.cluster import ray_cluster
-from geoflow.errors import ConfigError, GeoFlowError, StoreError
-from geoflow.export.registry import FORMATS, export_store
+from geoflow.errors import GeoFlowError, StoreError
+from geoflow.export.registry import export_store, format_named
 from geoflow.store.index import read_rows
 from geoflow.store.paths import RunPaths
 
@@ -21,11 +21,10 @@ def export_run(
     Raises ConfigError for an unknown format, StoreError when there is no index, or, once all others are written, for
     videos that could not be.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"there is no format {to!r}; there are: {', '.join(FORMATS)}")
+    suffix = format_named(to).suffix
     paths = RunPaths(Path(out).resolve())
     names = [str(row["name"]) for row in read_rows(paths.index) if row["status"] == "complete"]
-    targets = {name: Path(folder).resolve() / f"{name}{FORMATS[to].suffix}" for name in names}
+    targets = {name: Path(folder).resolve() / f"{name}{suffix}" for name in names}
     with ray_cluster(address):
         import ray
 

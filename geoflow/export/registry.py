@@ -61,6 +61,13 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def format_named(to: str) -> Format:
+    """Raises ConfigError when there is none of this name."""
+    if to not in FORMATS:
+        raise ConfigError(f"--to {to}: there is no such format; there are: {', '.join(FORMATS)}")
+    return FORMATS[to]
+
+
 def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[str], **options: Any) -> Exported:
     """Write the store `file` in the format `to` under the name `out`, which appears when it is whole.
 
@@ -69,13 +76,12 @@ def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[s
     Raises ConfigError for an unknown format or option, or when a library that it needs is not installed, and StoreError
     that names file and remedy when the store lacks what the format needs or the disk refuses.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"--to {to}: there is no such format; there are: {', '.join(FORMATS)}")
-    if (suffix := FORMATS[to].suffix) and Path(out).suffix != suffix:
-        raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {suffix}")
+    form = format_named(to)
+    if form.suffix and Path(out).suffix != form.suffix:
+        raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {form.suffix}")
     _check_options(to, options)
     with open_video(file) as video:
-        frames = FORMATS[to].function(video, Path(out), **options)
+        frames = form.function(video, Path(out), **options)
         return Exported(Path(out), frames, len(video))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.export.frames import cameras_of, jpeg, pictures, posed_frames
 from geoflow.export.npz import NpzWriter, whole_npz
-from geoflow.export.track_rows import TrackRow, track_rows, tracks_of
+from geoflow.export.track_rows import track_rows, tracks_of
 from geoflow.geometry.rigid import apply
 from geoflow.store.reader import Video
 
@@ -53,7 +53,7 @@ def export_tapvid3d(video: Video, out: Path, *, stride: int = 1, quality: int = 
         _write_jpegs(npz, pictures(video, frames), len(frames), quality)
         xyz = (apply(cam_from_world[i], world) for i, world in _filled(video, frames, start))
         npz.stream("tracks_XYZ", (*shape, 3), np.float32, xyz)
-        npz.stream("visibility", shape, bool, (row.visible for row in _rows(video, frames, start.chosen)))
+        npz.stream("visibility", shape, bool, (row.visible for row in track_rows(video, start.chosen, frames)))
         npz.array("queries_xyt", np.column_stack([start.uv + 0.5, start.frame]).astype(np.float32))
         npz.array("fx_fy_cx_cy", camera)
         npz.array("extrinsics_w2c", cam_from_world[frames])
@@ -74,16 +74,11 @@ def _one_camera(video: Video, frames: np.ndarray) -> np.ndarray:
     return one
 
 
-def _rows(video: Video, frames: np.ndarray, chosen: np.ndarray | slice) -> Iterator[TrackRow]:
-    wanted = set(frames.tolist())
-    return (row for row in track_rows(video, chosen) if row.i in wanted)
-
-
 def _starts(video: Video, frames: np.ndarray) -> _Start:
     count = len(tracks_of(video))
     first, uv, xyz = np.full(count, -1), np.zeros((count, 2), np.float32), np.zeros((count, 3), np.float32)
-    for k, row in enumerate(_rows(video, frames, slice(None))):
-        new = row.visible & (first < 0) & np.isfinite(row.uv).all(-1)
+    for k, row in enumerate(track_rows(video, frames=frames)):
+        new = row.seen & (first < 0)
         first[new], uv[new], xyz[new] = k, row.uv[new], row.xyz[new]
     chosen = np.flatnonzero(first >= 0)
     if not len(chosen):
@@ -94,7 +89,7 @@ def _starts(video: Video, frames: np.ndarray) -> _Start:
 def _filled(video: Video, frames: np.ndarray, start: _Start) -> Iterator[tuple[int, np.ndarray]]:
     """Frame and world points (N, 3) without NaN."""
     last = start.xyz.copy()
-    for row in _rows(video, frames, start.chosen):
+    for row in track_rows(video, start.chosen, frames):
         known = np.isfinite(row.xyz).all(-1)
         last[known] = row.xyz[known]
         yield row.i, last

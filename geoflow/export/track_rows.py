@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.store.layout import TRACK_TILE
 from geoflow.store.reader import Video
 from geoflow.store.views import Tracks
-
-_TILE = 32  # frames in a chunk of tracks/* as the store lays them out
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,11 @@ class TrackRow:
     visible: np.ndarray  # (N,) bool
     uv: np.ndarray  # (N, 2) float32 px
 
+    @property
+    def seen(self) -> np.ndarray:
+        """Visible, and where in the picture is known: (N,) bool."""
+        return self.visible & np.isfinite(self.uv).all(-1)
+
 
 def tracks_of(video: Video) -> Tracks:
     """The store's tracks. Raises StoreError when there are none."""
@@ -31,13 +35,18 @@ def tracks_of(video: Video) -> Tracks:
     return video.tracks
 
 
-def track_rows(video: Video, chosen: np.ndarray | slice = slice(None)) -> Iterator[TrackRow]:
-    """Every frame's tracks in order, of all tracks or of those `chosen`."""
+def track_rows(
+    video: Video, chosen: np.ndarray | slice = slice(None), frames: np.ndarray | None = None
+) -> Iterator[TrackRow]:
+    """The tracks in every frame, or in `frames`, in order; all tracks or those `chosen`."""
     tracks = tracks_of(video)
-    for start in range(0, len(video), _TILE):
-        part = slice(start, start + _TILE)
+    wanted = range(len(video)) if frames is None else set(frames.tolist())
+    for start in range(0, len(video), TRACK_TILE[0]):
+        part = slice(start, start + TRACK_TILE[0])
         xyz, visible, uv = tracks.xyz[part], tracks.visible[part], tracks.uv[part]
         for k in range(len(xyz)):
+            if start + k not in wanted:
+                continue
             known = np.isfinite(xyz[k]).all(-1)
             yield TrackRow(start + k, xyz[k][chosen], (visible[k] & known)[chosen], uv[k][chosen])
 

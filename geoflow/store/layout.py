@@ -12,7 +12,7 @@ from geoflow.geometry.rigid import only_turns
 from geoflow.store.schema import DATASETS, FRAME, QUERY, ROWS, TRACKS, Dataset
 
 # A track lives in one segment, so its rows elsewhere are never touched; small tiles are then never allocated.
-_TRACK_TILE = (32, 256)
+TRACK_TILE = (32, 256)  # frames, tracks
 
 
 def shape_of(row: Dataset, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def create(file: h5py.File, row: Dataset, shape: tuple[int, ...], compression: i
     if row.layout == FRAME and shape[0]:
         options["chunks"] = (1, *shape[1:])
     elif row.layout == TRACKS and 0 not in shape:
-        options["chunks"] = (min(shape[0], _TRACK_TILE[0]), min(shape[1], _TRACK_TILE[1]), *shape[2:])
+        options["chunks"] = (min(shape[0], TRACK_TILE[0]), min(shape[1], TRACK_TILE[1]), *shape[2:])
     if "chunks" in options and compression:
         options |= {"compression": "gzip", "compression_opts": compression, "shuffle": True}
     fill = np.array(row.fill).astype(row.dtype)[()]
