@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from geoflow.cli import main
+from geoflow.__main__ import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["models", "prefetch"]
