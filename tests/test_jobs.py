@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from ray_head import free_port, ray_head
 
 from geoflow.cli import _arguments_of_run
 from geoflow.pipeline import Pipeline
@@ -49,16 +47,9 @@ def test_what_is_uploaded_is_what_a_run_needs(tmp_path: Path) -> None:
     )
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """A head as a user starts one, and the environment of somebody who knows its token: job server, environment."""
-    temp = Path("/tmp") / f"geoflow-jobs-{os.getpid()}"
     dashboard = free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     env = clean | {
@@ -69,38 +60,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dic
         "GEOFLOW_CACHE": str(tmp_path_factory.mktemp("cache")),
         "OMP_NUM_THREADS": "1",
     }
-    ports = {"port": free_port(), "dashboard-port": dashboard, "ray-client-server-port": free_port()}
-    ports |= {"dashboard-agent-listen-port": free_port(), "metrics-export-port": free_port()}
-    start = [
-        str(RAY),
-        "start",
-        "--head",
-        "--block",
-        "--num-cpus",
-        "4",
-        "--temp-dir",
-        str(temp),
-        "--disable-usage-stats",
-    ]
-    start += ["--object-store-memory", str(512 << 20), *(f"--{name}={port}" for name, port in ports.items())]
-    log = tmp_path_factory.mktemp("head") / "log"
-    with log.open("w") as out:
-        head = subprocess.Popen(start, env=env, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            deadline = time.monotonic() + 120
-            while not answers(dashboard):
-                assert head.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{dashboard}", env
-        finally:
-            head.terminate()
-            head.wait(30)
-    shutil.rmtree(temp, ignore_errors=True)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+    names = ("port", "ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
+    arguments = [f"--{name}={free_port()}" for name in names] + [f"--dashboard-port={dashboard}"]
+    arguments += ["--num-cpus=4", f"--object-store-memory={512 << 20}"]
+    with ray_head(*arguments, env=env, log=tmp_path_factory.mktemp("head") / "log", answers_at=dashboard):
+        yield f"http://127.0.0.1:{dashboard}", env
 
 
 @pytest.fixture(scope="module")
