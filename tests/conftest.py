@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,26 +39,18 @@ def small_clip() -> Clip:
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A local Ray: 4 CPUs and 2 GPUs as it counts them, 1 GiB of store, workers that find the tests' own stages."""
-    import ray
+    from geoflow.engine.cluster import ray_cluster
 
-    os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")  # as `ray_cluster` does: a broken environment fails soon
     # Where workers find the tests' stages. Not as a `runtime_env`: processes that Ray keeps ready could not be used.
     known = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [known])])
     temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
-    ray.init(
-        address="local",
+    with ray_cluster(
         num_cpus=4,
         num_gpus=2,  # as Ray counts; there is none
         object_store_memory=1 << 30,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
         _temp_dir=str(temp),
         _system_config={"metrics_report_interval_ms": 2000},  # 10 s by default: too long to wait for in a test
-    )
-    yield
-    ray.shutdown()
-    import shutil
-
+    ):
+        yield
     shutil.rmtree(temp, ignore_errors=True)

@@ -12,6 +12,7 @@ from hand_drawing import draw, hand_joints, place
 from geoflow import fields
 from geoflow.backends import load
 from geoflow.engine.calls import Part, make_jobs
+from geoflow.engine.cluster import as_it_builds
 from geoflow.engine.environments import explain_failure, load_runtime_env
 from geoflow.engine.wire import pack, unpack
 from geoflow.geometry.cameras import project
@@ -31,7 +32,7 @@ def worker(ray_session: None) -> Iterator[Any]:
 
     from geoflow.engine.worker import StageWorker
 
-    actor = ray.remote(StageWorker).options(runtime_env=load_runtime_env("mediapipe"), num_cpus=0)
+    actor = ray.remote(StageWorker).options(runtime_env=as_it_builds(load_runtime_env("mediapipe")), num_cpus=0)
     params = {row: getattr(load(BACKEND).Params(), row) for row in load(BACKEND).Params.__dataclass_fields__}
     handle = actor.remote(BACKEND, params, 1)
     outcome = ray.get(handle.load.remote(), timeout=300)
@@ -72,7 +73,7 @@ def _hands(worker: Any, rgb: np.ndarray, depth: np.ndarray | None = None) -> dic
 def test_the_environment_has_what_the_core_cannot_have(worker: Any) -> None:
     import ray
 
-    @ray.remote(num_cpus=0, runtime_env=load_runtime_env("mediapipe"))
+    @ray.remote(num_cpus=0, runtime_env=as_it_builds(load_runtime_env("mediapipe")))
     def versions() -> dict[str, str]:
         import google.protobuf
         import numpy
@@ -92,7 +93,7 @@ def test_the_environment_has_what_the_core_cannot_have(worker: Any) -> None:
 def test_frames_reach_it_without_a_copy(worker: Any) -> None:
     import ray
 
-    @ray.remote(num_cpus=0, runtime_env=load_runtime_env("mediapipe"))
+    @ray.remote(num_cpus=0, runtime_env=as_it_builds(load_runtime_env("mediapipe")))
     def look(packed: Any) -> tuple[Any, ...]:
         from pathlib import Path
 
@@ -172,10 +173,10 @@ def test_an_environment_that_cannot_be_built_says_why(ray_session: None) -> None
     unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0"}
     cleared = dict.fromkeys(("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"), "")
     broken["env_vars"] = {**unreachable, **cleared}
-    # Another spec than the one that works: Ray shares environments of the same packages, whatever their variables.
+    # Another spec than the one that works, which is there already.
     broken["pip"] = {**broken["pip"], "packages": ["mediapipe==0.10.21"]}
 
-    @ray.remote(num_cpus=0, runtime_env=broken)
+    @ray.remote(num_cpus=0, runtime_env=as_it_builds(broken))
     def nothing() -> None:
         return None
 

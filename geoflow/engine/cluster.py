@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -17,6 +18,8 @@ from geoflow.errors import ConfigError
 # copies of arguments on the way between nodes.
 BUDGET_SHARE = 0.6
 _KIND = "accelerator_type:"  # how Ray names what says which kind of GPU a node has
+_PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
+_own: set[str] = set()  # the session of the Ray that this process started, while it is up
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,15 @@ def capacity() -> Capacity:
     store = found.get("object_store_memory", 1 << 30)
     kinds = sorted(name.removeprefix(_KIND) for name in found if name.startswith(_KIND))
     return Capacity(found.get("CPU", 1), int(found.get("GPU", 0)), int(BUDGET_SHARE * store), "+".join(kinds))
+
+
+def as_it_builds(env: dict[str, Any]) -> dict[str, Any]:
+    """An environment as the cluster that was joined takes it: one that GeoFlow started has its own way with `pip`."""
+    if not _own:
+        return env
+    from geoflow.engine import overlay
+
+    return overlay.instead_of_pip(env)
 
 
 def number_of_nodes() -> int:
@@ -90,18 +102,56 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, **init}
-    if address:
-        options["address"] = address
-    else:
-        options["address"] = "local"  # else Ray joins whatever cluster was last started on this machine
-        options.setdefault("include_dashboard", False)
+    if not address:
+        with _started(options):
+            yield None
+        return
     try:
-        joined = ray.init(**options)
+        ray.init(address=address, **options)
     except ConnectionError as error:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`") from None
     try:
-        yield capacity if address else None
+        yield capacity
     finally:
         ray.shutdown()
-        if not address:  # Ray leaves them: gigabytes for each environment
-            shutil.rmtree(Path(joined.address_info["session_dir"]) / "runtime_resources", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _started(options: dict[str, Any]) -> Iterator[None]:
+    """Have a Ray on this machine that builds environments GeoFlow's way."""
+    import ray
+
+    from geoflow.engine import overlay
+
+    plugins = [*json.loads(os.environ.get(_PLUGINS) or "[]"), overlay.PLUGIN]
+    options = {"include_dashboard": False, **options}
+    with _in_environment(_PLUGINS, json.dumps(plugins)), _in_environment("PYTHONPATH", _with_geoflow()):
+        # Else Ray joins whatever cluster was last started on this machine.
+        session = ray.init(address="local", **options).address_info["session_dir"]
+    _own.add(session)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        _own.discard(session)
+        shutil.rmtree(Path(session) / "runtime_resources", ignore_errors=True)  # Ray leaves them
+
+
+def _with_geoflow() -> str:
+    """$PYTHONPATH by which Ray's own processes find GeoFlow, too, where it is not installed."""
+    home = str(Path(__file__).parents[2])
+    known = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*filter(None, [known]), home])
+
+
+@contextlib.contextmanager
+def _in_environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -12,7 +12,7 @@ from typing import Any
 
 from geoflow import backends as known_backends
 from geoflow.engine import bare_packages
-from geoflow.engine.cluster import ray_cluster
+from geoflow.engine.cluster import as_it_builds, ray_cluster
 from geoflow.engine.environments import explain_failure, load_runtime_env
 from geoflow.engine.outcome import outcome_of
 from geoflow.errors import EnvironmentBroken
@@ -27,7 +27,7 @@ class Built:
     backends: tuple[str, ...]  # those that were imported in it
     loaded: bool  # and loaded
     seconds: float  # until an actor in it had answered; Ray itself was up before
-    bytes: int  # on disk, what Ray copies of the environment around it included
+    bytes: int  # on disk; on a cluster, with what Ray copies of the environment around it
     own_bytes: int  # of that, what the environment around it has not
 
 
@@ -44,7 +44,7 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
     with ray_cluster(address):
         began = time.monotonic()
         archive = bare_packages.install(bare, name).read_bytes() if bare else None
-        found = _ask_an_actor(env, archive, list(backends), load)
+        found = _ask_an_actor(as_it_builds(env), archive, list(backends), load)
         seconds = time.monotonic() - began
     if "error" in found:
         error = found["error"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geoflow.engine import bare_packages
+from geoflow.engine.cluster import as_it_builds
 from geoflow.engine.gpus import BOOKED, Gpu
 from geoflow.engine.host import actor_class, thread_limits
 from geoflow.engine.profile import Measured
@@ -78,7 +79,8 @@ class Pool:
         self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
-        self._runtime_env, self._bare = bare_packages.split(runtime_env)
+        env, self._bare = bare_packages.split(runtime_env)
+        self._runtime_env = as_it_builds(env)
         self._packages: Any = None  # ref of an archive
 
     def bundle_packages(self) -> None:

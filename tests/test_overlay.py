@@ -1,0 +1,73 @@
+"""Environments that borrow what they lack, built for real by pip from a wheel on disk."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_envs import tiny_wheel
+
+from geoflow.engine import overlay
+from geoflow.engine.cluster import as_it_builds
+
+
+@pytest.fixture(autouse=True)
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only place where pip finds anything."""
+    tiny_wheel(tmp_path / "wheels")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+
+
+def wanted(packages: object) -> dict[str, object]:
+    found: dict[str, object] = overlay.instead_of_pip({"pip": packages})[overlay.FIELD]
+    return found
+
+
+def test_all_of_ray_s_ways_to_write_pip_are_read(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("six\n")
+    file = ["-r", str(tmp_path / "more.txt")]
+    assert wanted(["six"])["packages"] == ["six"]
+    assert wanted(file[1])["packages"] == wanted({"packages": file[1]})["packages"] == file
+    full = {"packages": ["six"], "pip_install_options": ["--no-deps"], "pip_check": True}
+    assert wanted(full) == {"packages": ["six"], "options": ["--no-deps"], "check": True}
+    env = {"env_vars": {"A": "b"}, "uv": ["six"]}
+    assert overlay.instead_of_pip(env) == env, "what is not pip's is left to Ray"
+
+
+def test_a_cluster_of_somebody_else_s_builds_its_own_way() -> None:
+    assert as_it_builds({"pip": ["six"]}) == {"pip": ["six"]}
+
+
+@pytest.mark.long
+def test_an_environment_has_its_own_and_what_is_around_it(tmp_path: Path) -> None:
+    python = overlay.install(wanted(["geoflow-tiny==1.0"]), {})
+    look = "import geoflow, geoflow_tiny, numpy; print(geoflow_tiny.__file__); print(numpy.__file__)"
+    own, around = subprocess.check_output([python, "-c", look], text=True, cwd=tmp_path).split()
+    home = python.parents[1]
+    assert Path(own).is_relative_to(home) and not Path(around).is_relative_to(home)
+    made = home.stat().st_mtime_ns
+    assert overlay.install(wanted(["geoflow-tiny==1.0"]), {}) == python and home.stat().st_mtime_ns == made
+    assert overlay.install(wanted({"packages": ["geoflow-tiny"]}), {}) != python
+
+
+@pytest.mark.long
+def test_a_requirements_file_that_changes_makes_another(tmp_path: Path) -> None:
+    file = tmp_path / "more.txt"
+    file.write_text("geoflow-tiny\n")
+    first = overlay.install(wanted(str(file)), {})
+    file.write_text("geoflow-tiny==1.0\n")
+    assert overlay.install(wanted(str(file)), {}) != first
+
+
+@pytest.mark.long
+def test_what_failed_leaves_nothing_and_says_what_pip_said(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"No matching distribution found for geoflow-tiny==2\.0"):
+        overlay.install(wanted(["geoflow-tiny==2.0"]), {})
+    with pytest.raises(RuntimeError, match="-m pip install failed"):
+        overlay.install(wanted(["geoflow-tiny"]), {"PIP_FIND_LINKS": str(tmp_path / "none")})
+    from geoflow.resources import cache_folder
+
+    left = [path for path in (cache_folder() / "environments").iterdir() if path.suffix != ".lock"]
+    assert left == []
