@@ -7,7 +7,8 @@ import os
 import secrets
 import subprocess
 import sys
-import zipfile
+import sysconfig
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from geoflow.synth import render_clip
 
 ROOT = Path(__file__).parent.parent
 RAY = Path(sys.executable).with_name("ray")
+Done = subprocess.CompletedProcess[str]
 
 
 def test_arguments_are_those_of_run_and_find_their_files() -> None:
@@ -80,22 +82,26 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def submit(env: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "geoflow", "submit", *arguments]
+def submit(env: dict[str, str], *arguments: str, cwd: Path, geoflow: Path | None = None) -> Done:
+    command = [str(geoflow or RAY.with_name("geoflow")), "submit", *arguments]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """GeoFlow as its wheel installs it, in a folder of its own."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `geoflow` of a virtual environment in which the wheel is installed; other packages it finds around it."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
     built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode and "No matching distribution" in built.stderr:
         pytest.skip("the build backend cannot be fetched: no package index")
     assert built.returncode == 0, built.stderr
-    zipfile.ZipFile(next(folder.glob("*.whl"))).extractall(folder / "site")
-    return folder / "site"
+    venv.create(folder / "venv", symlinks=True, with_pip=True)
+    pip = [folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, next(folder.glob("*.whl"))], check=True)
+    (inside,) = (folder / "venv").glob("lib/python*/site-packages")
+    (inside / "around.pth").write_text(sysconfig.get_paths()["purelib"])
+    return folder / "venv" / "bin" / "geoflow"
 
 
 @pytest.mark.ray
@@ -112,21 +118,21 @@ def test_ray_job_submit_from_a_checkout(cluster: tuple[str, dict[str, str]], wor
 
 @pytest.mark.ray
 @pytest.mark.env
-def test_geoflow_submit_from_a_wheel(cluster: tuple[str, dict[str, str]], work: Path, wheel: Path) -> None:
+def test_geoflow_submit_from_a_wheel(cluster: tuple[str, dict[str, str]], work: Path, installed: Path) -> None:
     address, env = cluster
-    env = env | {"PYTHONPATH": str(wheel), "RAY_API_SERVER_ADDRESS": address}
+    env = env | {"RAY_API_SERVER_ADDRESS": address}
     (work / "broken.mp4").write_bytes(b"no video")
     run = ["a.mp4", "broken.mp4", "-o", "out2", "--pipeline", "mine.yaml"]
-    done = submit(env, "--job-id", "mine-1", "--json", *run, cwd=work)
+    done = submit(env, "--job-id", "mine-1", "--json", *run, cwd=work, geoflow=installed)
     assert done.returncode == 3, "one input failed, as `run` says it\n" + done.stdout + done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert (found["job_id"], found["status"], found["exit_status"]) == ("mine-1", "FAILED", 3)
     assert "1 complete, 1 failed" in done.stderr
     assert (work / "out2" / "videos" / "a.h5").is_file()
 
-    again = submit(env, "--job-id", "mine-1", *run, cwd=work)
+    again = submit(env, "--job-id", "mine-1", *run, cwd=work, geoflow=installed)
     assert again.returncode == 2 and "choose another --job-id" in again.stderr
-    resumed = submit(env, "a.mp4", "-o", "out2", "--pipeline", "mine.yaml", cwd=work)
+    resumed = submit(env, "a.mp4", "-o", "out2", "--pipeline", "mine.yaml", cwd=work, geoflow=installed)
     assert resumed.returncode == 0 and "SUCCEEDED" in resumed.stdout
     events = [json.loads(line) for line in (work / "out2" / "events.jsonl").read_text().splitlines()]
     last = max(k for k, event in enumerate(events) if event["event"] == "run_started")
