@@ -8,7 +8,6 @@ weights) is of the cluster; relative paths are made absolute, as on a disk that 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import os
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow import resources
+from geoflow import distribution, resources
 from geoflow.errors import ConfigError
 
 _DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -76,13 +75,10 @@ def submit(
 
 def core_requirements() -> list[str]:
     """What the core imports, as requirements; without Ray, which the cluster has."""
-    try:
-        rows = importlib.metadata.requires("geoflow-video") or []
-    except importlib.metadata.PackageNotFoundError:
-        raise ConfigError(
-            "this checkout is not installed (pip install .), so that its requirements are unknown"
-        ) from None
-    return [row for row in rows if "extra ==" not in row and not row.lower().startswith("ray")]
+    found = distribution.demands()
+    if found is None:
+        raise ConfigError("this checkout is not installed (pip install .), so that its requirements are unknown")
+    return [f"{row.name}{row.specifier}" for row in found.packages if row.name != "ray"]
 
 
 def _absolute(path: str) -> str:

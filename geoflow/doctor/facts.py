@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow import weights
+from geoflow import distribution, weights
 from geoflow.engine import bare_packages, env_check, machine
 from geoflow.engine.environments import load_runtime_env
 from geoflow.engine.gpu_list import GpuDevice, list_gpus
 from geoflow.pipeline import Pipeline, StageSpec
 from geoflow.resources import cache_folder
 
-_DISTRIBUTION = "geoflow-video"
 # Those with compiled parts, which may be installed and still not load.
 _MODULES = ("ray", "numpy", "h5py", "pyarrow", "av", "cv2", "scipy", "pycolmap")
 
@@ -114,24 +113,18 @@ def gather(pipeline: Pipeline) -> Facts:
 
 
 def _packages() -> tuple[str, tuple[Package, ...]]:
-    from packaging.requirements import Requirement
-
-    try:
-        about = importlib.metadata.metadata(_DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
+    found = distribution.demands()
+    if found is None:
         return "", ()
     rows = []
-    for text in about.get_all("Requires-Dist") or []:
-        wanted = Requirement(text)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
-            continue
+    for wanted in found.packages:
         try:
             version: str | None = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
             version = None
         fits = version is not None and wanted.specifier.contains(version, prereleases=True)
         rows.append(Package(wanted.name, str(wanted.specifier), version, fits))
-    return "".join(about.get_all("Requires-Python") or []), tuple(rows)
+    return found.python, tuple(rows)
 
 
 def _import_error(name: str) -> str:
