@@ -184,11 +184,19 @@ class Pipeline(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting in force, defaults included, as plain values; what a store's `pipeline` attribute holds."""
-        stages = []
+        """Every setting in force, defaults included, as plain values; what a store's `pipeline` attribute holds.
+
+        Of a stage that is a model also its licence and weights (repository@revision), as models.yaml states them.
+        """
+        from geoflow.registry import load_models
+
+        models, stages = load_models(), []
         for spec in self.stages:
             stage = spec.make_stage()
-            stages.append({**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version})
+            row = {**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version}
+            if (model := models.get(spec.backend)) is not None:
+                row |= {"licence": model.licence, "weights": _identity(model.weights, stage.weights(), model.revision)}
+            stages.append(row)
         return {"name": self.name, "segment": self.segment.model_dump(), "stages": stages}
 
     @staticmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from geoflow.durations import in_words
+
 _UNKNOWN = "unknown"
 
 
@@ -26,8 +28,8 @@ def summary(plan: dict[str, Any]) -> list[str]:
         lines.append(f"time: {_UNKNOWN}; no run from this machine has measured {unknown} on frames of this size yet")
     else:
         lines.append(
-            f"time: {at_most}{_duration(found['seconds'])} of work by all actors; "
-            f"{found['limited_by']} is the limit, with {_duration(found['limit_seconds'])} for the actors above"
+            f"time: {at_most}{in_words(found['seconds'])} of work by all actors; "
+            f"{found['limited_by']} is the limit, with {in_words(found['limit_seconds'])} for the actors above"
         )
     if all(row["device"] == "CPU" for row in plan["stages"]):
         return [*lines, "GPU hours: 0; no stage uses a GPU"]
@@ -116,7 +118,7 @@ def _videos(plan: dict[str, Any]) -> Any:
 def _work(row: dict[str, Any]) -> str:
     if row["seconds"] is None:
         return _UNKNOWN
-    return ("at most " if row["at_most"] else "") + _duration(row["seconds"])
+    return ("at most " if row["at_most"] else "") + in_words(row["seconds"])
 
 
 def _device(row: dict[str, Any]) -> str:
@@ -138,16 +140,3 @@ def _licence(row: dict[str, Any]) -> str:
 def _weights(held: dict[str, str]) -> str:
     state = "" if held["state"] in ("told", "unknown") else f" ({held['state']})"
     return f"{held['name']}: {held['place']}{state}" if held["name"] else held["place"]
-
-
-def _duration(seconds: float) -> str:
-    """Short words for a time.
-
-    >>> _duration(8.24), _duration(75), _duration(7260)
-    ('8.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -151,7 +151,7 @@ def run(
             resume=resume,
             stop=stop,
         )
-        stack.enter_context(metrics.export(executor.load))
+        stack.enter_context(metrics.export(executor.load, ledger.emit))
         videos = executor.run(items)
         keep_profile(pipe, executor.measured, has.accelerators)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)

@@ -91,7 +91,7 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
     )
     idle = executor.load()
     assert not any(idle.queued.values()) and not any(idle.running.values()) and idle.segments_in_flight == 0
-    with metrics.export(executor.load):
+    with metrics.export(executor.load, emit):
         (video,) = executor.run([Input("a", "/videos/a.mp4")])
         busy = executor.load()
     assert video.status == "complete"
@@ -99,6 +99,9 @@ def test_a_real_run_is_seen_by_prometheus(tmp_path: Path) -> None:
     seconds = sum(row["seconds"] for row in rows if row["event"] == "stage_done" and row["slot"] == "seen_decode")
     assert executor.measured["seen_decode"].seconds_per_frame == pytest.approx(seconds / (4 * 12 + 8))
     calls = video.num_segments
+    memory = [row for row in rows if row["event"] == "memory"]
+    assert memory and 0 <= memory[0]["store_bytes"] <= memory[0]["store_size"] and memory[0]["driver_bytes"] > 1e6
+    assert any(row.get("private_bytes", 0) > 1e6 for row in rows if row["event"] == "stage_done")
 
     def counted(page: str) -> bool:
         return bool(re.search(rf'geoflow_stage_calls_total{{[^}}]*slot="seen_prior"[^}}]*}} {calls}\.0', page))

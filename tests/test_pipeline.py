@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,11 @@ def test_the_fingerprint_follows_what_shapes_results_only() -> None:
     assert Pipeline.load("embedded", {"write.out": "elsewhere"}).fingerprint() == base
     assert Pipeline.load("embedded", {"segment.size": 60}).fingerprint() != base
     assert Pipeline.load("embedded", {"write.rgb": True}).fingerprint() != base
+
+
+def test_a_store_is_told_the_licence_and_the_weights_of_its_models() -> None:
+    stages = {stage["slot"]: stage for stage in Pipeline.load("geometry").to_dict()["stages"]}
+    (weights,) = stages["prior"]["weights"]
+    assert stages["prior"]["licence"] == "MIT" and re.fullmatch(r"\S+/moge\S*@[0-9a-f]{40}", weights)
+    assert "academic" in stages["geometry"]["licence"] and len(stages["geometry"]["weights"]) == 3
+    assert stages["geometry"]["params"]["seed"] == 42 and "weights" not in stages["decode"]

@@ -15,7 +15,7 @@ from geoflow.engine.ledger import read_events
 from geoflow.engine.timeline import build_timeline
 from geoflow.engine.trace import trace_entries, trace_lines, write_trace
 from geoflow.report.timeline_figure import _PLOT, busy_pixels, timeline_figure
-from geoflow.report.timeline_section import timeline_section
+from geoflow.report.timeline_section import RunTimes
 from geoflow.store.paths import RunPaths
 
 
@@ -109,7 +109,7 @@ def many(count: int, seconds: float = 0.5) -> list[dict[str, Any]]:
 
 def test_few_calls_are_drawn_one_by_one_and_many_by_share() -> None:
     few, lots = timeline_figure(build_timeline(many(20))), timeline_figure(build_timeline(many(5_000)))
-    assert few.count('class="slot-1"') == 20 and "a [19]: 0.5 s" in few
+    assert few.count('class="span line-1"') == 20 and "a [19]: 500 ms" in few
     assert len(lots) < 40_000
     assert 'opacity="0.50"' in lots  # half of each pixel was busy
     assert "nan" not in few + lots
@@ -133,13 +133,13 @@ def test_pixels_are_covered_by_exactly_what_ran() -> None:
 
 def test_the_report_shows_the_latest_run(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
-    assert timeline_section(paths) == ""
+    assert RunTimes(paths).run_section() == ""
     write(paths.events, one_run(10) + many(5))
-    page = timeline_section(paths)
+    page = RunTimes(paths).run_section()
     assert page.count("<svg") == 1 and "trace.json" in page
     assert re.search(r"prior</td>.*?>5</td>", page)
     write(paths.events, [started(0, "a")])
-    assert timeline_section(paths) == ""
+    assert RunTimes(paths).run_section() == ""
 
 
 def test_ledgers_of_earlier_versions_are_read_as_far_as_they_go(tmp_path: Path) -> None:

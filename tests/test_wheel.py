@@ -23,6 +23,7 @@ def test_the_wheel_brings_what_the_command_line_needs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("geoflow_video-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "actors/embedded/colmap.py" in names and "geoflow/report/style.css" in names
+    assert all(f"geoflow/report/{script}.js" in names for script in ("viewer", "scene", "table"))
     assert not any(name.startswith(("tests/", "docs/", "benchmarks/")) for name in names)
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (

@@ -331,5 +331,5 @@ class Executor:
 
 
 def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
-    kept = ("began", "seconds", "cpu_seconds", "saved_bytes", "save_seconds")
+    kept = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")
     return {key: outcome[key] for key in kept if key in outcome} | {"bytes": sum(outcome["bytes"].values())}

@@ -7,16 +7,20 @@ thousands of calls per second pays for a few dozen records per second.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from geoflow.engine.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
+from geoflow.engine.processes import private_bytes
 from geoflow.engine.schedule import Verdict
 
 _EXPORT_EVERY_S = 1.0
+_TELL_EVERY_SHARE = 0.005  # of the time since the run's beginning
 # Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
 _MOST_SERVICE_TIMES = 50
 _SERVICE_BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
@@ -73,13 +77,25 @@ class Metrics:
         self.observe = self._tally.observe
 
     @contextlib.contextmanager
-    def export(self, load: Callable[[], Load]) -> Iterator[None]:
-        """Hand the figures to Ray every second until the block ends; `load` is asked as often."""
+    def export(self, load: Callable[[], Load], emit: Callable[..., None] | None = None) -> Iterator[None]:
+        """Hand the figures to Ray every second until the block ends; `load` is asked as often.
+
+        `emit` is told of the memory in use, `emit("memory", ...)`: at first every second, later every half percent of
+        the time that has passed, so that a run of days adds a few thousand lines to its ledger.
+        """
         records, ended = _Records(), threading.Event()
 
         def keep_exporting() -> None:
-            while not ended.wait(_EXPORT_EVERY_S):
-                records.update(self._tally, load())
+            began = due = time.monotonic()
+            while True:
+                now = load()
+                records.update(self._tally, now)
+                if emit is not None and (at := time.monotonic()) >= due:
+                    due = at + _TELL_EVERY_SHARE * (at - began)
+                    with contextlib.suppress(Exception):  # a cluster that does not answer costs a line of the ledger
+                        emit("memory", **_memory(now))
+                if ended.wait(_EXPORT_EVERY_S):
+                    return
 
         thread = threading.Thread(target=keep_exporting, name="geoflow-metrics", daemon=True)
         thread.start()
@@ -92,6 +108,20 @@ class Metrics:
             records.update(
                 self._tally, Load(queued=dict.fromkeys(final.queued, 0), running=dict.fromkeys(final.running, 0))
             )
+
+
+def _memory(load: Load) -> dict[str, int]:
+    """Bytes: promised to segments in flight, held by all nodes' object stores, the size of these, the driver's own."""
+    import ray
+
+    size = ray.cluster_resources().get("object_store_memory", 0.0)
+    free = ray.available_resources().get("object_store_memory", 0.0)
+    return {
+        "promised_bytes": load.bytes_in_flight,
+        "store_bytes": int(size - free),
+        "store_size": int(size),
+        "driver_bytes": private_bytes(os.getpid()),
+    }
 
 
 class _Records:

@@ -1,4 +1,4 @@
-"""The run's report: one HTML file that needs nothing else."""
+"""The run's report: an overview and a page for each video, HTML files that each need nothing else."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Drawings as SVG: the camera's path from above and from the side, tracks over a frame."""
+"""The camera's path as SVG, from above and from the side."""
 
 from __future__ import annotations
-
-import colorsys
 
 import numpy as np
 
@@ -45,7 +43,7 @@ def path_figure(
         )
     for run in np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1):  # a gap in the poses is a gap in the line
         points = " ".join("{:.1f},{:.1f}".format(*place(xy[i])) for i in run)
-        parts.append(f'<polyline class="plot-line" points="{points}"/>')
+        parts.append(f'<polyline class="plot-path" points="{points}"/>')
     for i, kind in ((shown[0], "start"), (shown[-1], "end")):
         x, y = place(xy[i])
         parts.append(f'<circle class="plot-{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
@@ -66,36 +64,4 @@ def _scale_bar(scale: float, unit: str) -> str:
     return (
         f'<line class="plot-scale" x1="{left:.1f}" y1="{y}" x2="{right}" y2="{y}"/>'
         f'<text class="plot-text" x="{right}" y="{y - 6}" text-anchor="end">{length:.4g} {unit}</text>'
-    )
-
-
-def tracks_figure(picture_uri: str, size: tuple[int, int], uv: np.ndarray, visible: np.ndarray) -> str:
-    """A frame with the trails of its tracks drawn over it.
-
-    uv (K, N, 2) and visible (K, N) hold the last K frames, the frame itself last; only tracks seen in it are given.
-    size is (width, height) of the pixels that uv counts.
-    """
-    width, height = size
-    stroke, radius = max(width, height) / 400, max(width, height) / 190
-    parts = []
-    for n in range(uv.shape[1]):
-        shown = np.flatnonzero(visible[:, n] & np.isfinite(uv[:, n]).all(1))
-        if not len(shown) or shown[-1] != len(uv) - 1:
-            continue
-        # The trail goes back to the last frame in which the point was hidden.
-        trail = shown[np.flatnonzero(np.diff(shown, prepend=-2) > 1)[-1] :]
-        x, y = uv[-1, n]
-        red, green, blue = colorsys.hsv_to_rgb(float(np.clip(y / height, 0, 1)) * 0.8, 0.85, 1.0)
-        colour = f"rgb({255 * red:.0f},{255 * green:.0f},{255 * blue:.0f})"
-        points = " ".join(f"{uv[k, n, 0]:.1f},{uv[k, n, 1]:.1f}" for k in trail)
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{stroke:.2f}" opacity="0.8"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2f}" fill="{colour}" stroke="#000" '
-            f'stroke-width="{stroke / 3:.2f}"/>'
-        )
-    # Pixel centres lie at integers, so the picture begins half a pixel before them.
-    return (
-        f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img" aria-label="tracks over a frame">'
-        f'<image href="{picture_uri}" x="-0.5" y="-0.5" width="{width}" height="{height}" preserveAspectRatio="none"/>'
-        f"{''.join(parts)}</svg>"
     )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from geoflow.durations import in_words
+
+MISSING = "—"
 
 
 def text(value: object) -> str:
@@ -18,32 +25,30 @@ def text(value: object) -> str:
 def number(value: Any, digits: int = 0, unit: str = "") -> str:
     """A number as text; an em dash for one that is missing or not finite."""
     if value is None or not math.isfinite(value):
-        return "—"
+        return MISSING
     return f"{value:,.{digits}f}{unit}"
 
 
-def seconds(value: float) -> str:
-    """A duration in the unit people use for it.
-
-    >>> seconds(4.25), seconds(75), seconds(7300)
-    ('4.2 s', '1 min 15 s', '2 h 2 min')
-    """
-    if value < 60:
-        return f"{value:.1f} s"
-    if value < 3600:
-        return f"{value // 60:.0f} min {value % 60:.0f} s"
-    return f"{value // 3600:.0f} h {value % 3600 / 60:.0f} min"
+def duration(value: Any) -> str:
+    """Seconds in words; an em dash for none."""
+    return MISSING if value is None or not math.isfinite(value) else in_words(float(value))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
-    """A table of cells that are HTML already; `classes` holds one class per column."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = (), label: str = "") -> str:
+    """A table of cells that are HTML already, in a box that scrolls by itself; `classes` holds one class per column."""
     kinds = list(classes) + [""] * (len(head) - len(classes))
 
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}{_class(k)}>{cell}</{tag}>" for cell, k in zip(cells, kinds)) + "</tr>"
+    def row(cells: Sequence[str], open_tag: str, close_tag: str) -> str:
+        return "<tr>" + "".join(f"<{open_tag}{_class(k)}>{c}</{close_tag}>" for c, k in zip(cells, kinds)) + "</tr>"
 
-    body = "".join(row(cells, "td") for cells in rows)
-    return f'<div class="scroll"><table><thead>{row(head, "th")}</thead><tbody>{body}</tbody></table></div>'
+    body = "".join(row(cells, "td", "td") for cells in rows)
+    heading = row(head, 'th scope="col"', "th")
+    return scroll(f"<table><thead>{heading}</thead><tbody>{body}</tbody></table>", label)
+
+
+def scroll(inner: str, label: str) -> str:
+    """A box that scrolls sideways where the page is narrow, with the keyboard, too."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{text(label or "table")}">{inner}</div>'
 
 
 def _class(name: str) -> str:
@@ -53,24 +58,55 @@ def _class(name: str) -> str:
 def details(title: str, value: Any) -> str:
     """A folded block with a value as indented JSON."""
     dump = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return f"<details><summary>{text(title)}</summary><pre>{text(dump)}</pre></details>"
+    return f'<details><summary>{text(title)}</summary><pre tabindex="0">{text(dump)}</pre></details>'
+
+
+def facts(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Figures that stand out: (value, what it is, class) each; the first two are HTML already."""
+    items = "".join(f"<div{_class(kind)}><dt>{name}</dt><dd>{value}</dd></div>" for value, name, kind in rows)
+    return f'<dl class="facts">{items}</dl>'
 
 
 def bars(values: dict[str, float]) -> str:
     """Horizontal bars of seconds, longest first."""
     longest = max(values.values(), default=0) or 1
     rows = [
-        f'<span>{text(name)}</span><i style="width:{100 * value / longest:.1f}%"></i><span>{seconds(value)}</span>'
+        f'<span>{text(name)}</span><i style="width:{100 * value / longest:.1f}%"></i><span>{duration(value)}</span>'
         for name, value in sorted(values.items(), key=lambda item: -item[1])
     ]
     return f'<div class="bars">{"".join(rows)}</div>'
 
 
-def page(title: str, body: str) -> str:
-    """The whole document, its style inside it."""
-    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+def embedded(identity: str, value: Any) -> str:
+    """A value for the page's scripts, as JSON that no text in it can end early."""
+    dump = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{identity}">{dump}</script>'
+
+
+def page(title: str, body: str, scripts: Sequence[str] = ()) -> str:
+    """The whole document, its style and its scripts (names of files beside this one) inside it.
+
+    Its own content security policy lets nothing else run and nothing be fetched, whatever a name holds.
+    """
+    style, codes = _asset("style.css"), [_asset(name) for name in scripts]
+    allowed = " ".join(f"'sha256-{_digest(code)}'" for code in codes) or "'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
+        f'<title>{text(title)}</title><link rel="icon" href="data:,"><style>{style}</style></head>'
+        f'<body><a class="skip" href="#main">Skip to the content</a><main id="main">{body}</main>'
+        + "".join(f"<script>{code}</script>" for code in codes)
+        + "</body></html>\n"
     )
+
+
+@lru_cache
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+@lru_cache
+def _digest(code: str) -> str:
+    return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")

@@ -8,21 +8,36 @@ import cv2
 import numpy as np
 
 GREY = (141, 148, 153)  # masked pixels; the style sheet's --grey
-_WIDEST = 480  # px; a report of many videos must stay light
+_WIDEST = 420  # px; two dozen frames of four pictures each must stay light
+_TICK_ROOM = 0.09  # of the legend's length, for one number
+_END_ROOM = 0.16  # for that at an end
+_ROUND = [base * 10.0**power for power in range(-6, 7) for base in (1, 1.5, 2, 3, 4, 5, 7)]
+
+Ends = tuple[float, float]  # inverse depth of the first and the last colour: far, near
 
 
-def data_uri(rgb: np.ndarray) -> str:
-    """An RGB picture (H, W, 3) uint8 as a JPEG data URI, at most 480 px wide."""
-    height, width = rgb.shape[:2]
-    if width > _WIDEST:
-        rgb = cv2.resize(rgb, (_WIDEST, max(1, round(height * _WIDEST / width))), interpolation=cv2.INTER_AREA)
-    done, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 84])
+def data_uri(rgb: np.ndarray, widest: int = _WIDEST) -> str:
+    """An RGB picture (H, W, 3) uint8 as a JPEG data URI, at most `widest` px wide."""
+    bgr = cv2.cvtColor(_shrunk(np.ascontiguousarray(rgb), widest, cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not done:
         raise ValueError(f"a picture of shape {rgb.shape} could not be encoded as JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
 
 
-def inverse_range(depths: list[np.ndarray]) -> tuple[float, float]:
+def depth_uri(depth: np.ndarray, ends: Ends, widest: int = _WIDEST) -> str:
+    """Depth (H, W), 0 where invalid, in colours, as `data_uri`; shrunk before, so that no two depths are mixed."""
+    return data_uri(colour_depth(_shrunk(depth, widest, cv2.INTER_NEAREST), ends), widest)
+
+
+def _shrunk(picture: np.ndarray, widest: int, how: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    if width <= widest:
+        return picture
+    return cv2.resize(picture, (widest, max(1, round(height * widest / width))), interpolation=how)
+
+
+def inverse_range(depths: list[np.ndarray]) -> Ends:
     """The far and near ends of the colours: 2nd and 98th percentile of inverse depth over several frames."""
     inverse = [1 / depth[depth > 0].astype(np.float32) for depth in depths]
     values = np.concatenate(inverse) if inverse else np.zeros(0, np.float32)
@@ -32,17 +47,59 @@ def inverse_range(depths: list[np.ndarray]) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6 * abs(low) + 1e-12))
 
 
-def colour_depth(depth: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+def colour_depth(depth: np.ndarray, ends: Ends) -> np.ndarray:
     """Depth (H, W), 0 where invalid, to RGB uint8: turbo (Mikhailov 2019) over inverse depth, near is red."""
     keep = depth > 0
     inverse = 1 / np.where(keep, depth, 1).astype(np.float32)
-    level = np.clip((inverse - ends[0]) / (ends[1] - ends[0]), 0, 1)
-    colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(keep[..., None], colours, np.array(GREY, np.uint8))
+    level = np.clip((inverse - ends[0]) * np.float32(255 / (ends[1] - ends[0])), 0, 255)
+    colours = cv2.cvtColor(cv2.applyColorMap(level.astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    colours[~keep] = GREY
+    return colours
 
 
 def turbo_gradient() -> str:
     """The colours from far to near as a CSS gradient."""
-    steps = np.linspace(0, 255, 9).astype(np.uint8)[None]
+    steps = np.linspace(0, 255, 17).astype(np.uint8)[None]
     colours = cv2.applyColorMap(steps, cv2.COLORMAP_TURBO)[0, :, ::-1]
     return "linear-gradient(to right," + ",".join(f"rgb({r},{g},{b})" for r, g, b in colours) + ")"
+
+
+def legend_ticks(ends: Ends) -> list[tuple[float, float]]:
+    """Round depths between the ends, and where each lies along the colours, 0 far to 1 near; no two too close.
+
+    >>> [(depth, round(place, 2)) for depth, place in legend_ticks((0.25, 1.0))]
+    [(1.0, 1.0), (1.5, 0.56), (2.0, 0.33), (3.0, 0.11), (4.0, 0.0)]
+    """
+    low, high = ends
+    kept: list[tuple[float, float]] = []
+    for depth in _ROUND:
+        place = (1 / depth - low) / (high - low)
+        if -1e-6 <= place <= 1 + 1e-6 and all(abs(place - other) >= _TICK_ROOM for _, other in kept):
+            kept.append((depth, min(max(place, 0.0), 1.0)))
+    return kept
+
+
+def depth_legend(ends: Ends | None, unit: str) -> str:
+    """The colours with depths beside them, none if `ends` is; what lies beyond the ends has the colour of that end."""
+    if ends is None:
+        return _legend("depth z", "colours from far, blue, to near, red", _ends("far", "near"))
+    far, near = f"{1 / ends[0]:.3g}" if ends[0] > 0 else "∞", f"{1 / ends[1]:.3g}"
+    ticks = "".join(
+        f'<span style="left:{100 * place:.1f}%">{depth:g}</span>'
+        for depth, place in legend_ticks(ends)
+        if _END_ROOM < place < 1 - _END_ROOM
+    )
+    label = f"colours from {far} {unit}, blue, to {near} {unit}, red"
+    return _legend(f"depth z, {unit}", label, _ends(f"≥ {far}", f"≤ {near}") + ticks)
+
+
+def _ends(far: str, near: str) -> str:
+    return f'<span class="far">{far}</span><span class="near">{near}</span>'
+
+
+def _legend(name: str, label: str, ticks: str) -> str:
+    return (
+        f'<div class="legend"><div class="legend-name">{name}</div>'
+        f'<div class="ramp" role="img" aria-label="{label}"><i style="background:{turbo_gradient()}"></i>{ticks}</div>'
+        '<div class="legend-none"><i></i>no depth</div></div>'
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from geoflow.errors import StoreError
 from geoflow.evaluate.table import DEPTH_ROWS, MOTION_ROWS, POSE_ROWS, TRACK_ROWS, cell
 from geoflow.report.curve_section import curve_section
-from geoflow.report.markup import text
+from geoflow.report.markup import scroll, text
 from geoflow.store.paths import RunPaths
 
 _COLUMNS = {"prior": "prior", "geometry": "geometry", "camera": "camera", "constant_plane": "constant plane"}
@@ -44,7 +44,7 @@ def score_section(scores: Mapping[str, Any]) -> str:
         for name, shown in (("poses", "camera"), ("identity_pose", "identity pose"))
         if scores.get(name)
     }
-    parts = ["<h3>Scores against ground truth</h3>"]
+    parts = ['<div class="tables">']
     parts.append(_table(DEPTH_ROWS, depth, baseline="constant plane") if depth else "")
     parts.append(_table(POSE_ROWS, poses, baseline="identity pose") if poses else "")
     if scores.get("tracks"):
@@ -52,13 +52,13 @@ def score_section(scores: Mapping[str, Any]) -> str:
     if scores.get("motion"):
         true = scores["motion"].get("truth") or "unknown"
         parts.append(_table(MOTION_ROWS, {f"camera says it is; in truth {true}": scores["motion"]}))
-    parts.append(curve_section(scores))
+    parts += ["</div>", curve_section(scores)]
     parts += [f'<p class="soft">{text(note)}</p>' for note in scores.get("notes") or ()]
     return "".join(parts)
 
 
 def _table(rows: Any, columns: Mapping[str, Mapping[str, Any]], baseline: str = "") -> str:
-    head = "<th></th>" + "".join(f'<th class="number">{text(name)}</th>' for name in columns)
+    head = "<td></td>" + "".join(f'<th class="number" scope="col">{text(name)}</th>' for name in columns)
     body = []
     for name, heading, show, better in rows:
         best = _best({k: v for k, v in columns.items() if k != baseline}, name, show, better)
@@ -66,8 +66,9 @@ def _table(rows: Any, columns: Mapping[str, Mapping[str, Any]], baseline: str = 
             f'<td class="number{" best" if column == best else ""}">{text(cell(values, name, show))}</td>'
             for column, values in columns.items()
         ]
-        body.append(f"<tr><td>{text(heading)} {better}</td>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+        body.append(f"<tr><th scope='row'>{text(heading)} {better}</th>{''.join(cells)}</tr>")
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return scroll(table, f"scores of {', '.join(columns)}")
 
 
 def _best(columns: Mapping[str, Mapping[str, Any]], name: str, show: Callable[[float], str], better: str) -> str:

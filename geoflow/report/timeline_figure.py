@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from geoflow.durations import in_words
 from geoflow.engine.timeline import ActorRow, Span, Timeline
-from geoflow.report.markup import seconds, text
+from geoflow.report.markup import text
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _AXIS = 1080, 120, 12, 8, 26
 _ROW, _GAP = 12, 3  # px; height of a row, and the space below it
@@ -14,7 +15,7 @@ _PLOT = _WIDTH - _LEFT - _RIGHT
 _MOST_ROWS = 60
 _MOST_EXACT = 150  # spans of a row drawn one by one; more are drawn as the share of each pixel that was busy
 _SHADES = 4
-_COLOURS = 8  # classes `slot-0` ... of the style sheet
+_COLOURS = 8  # classes `line-0` ... of the style sheet
 
 
 def timeline_figure(timeline: Timeline) -> str:
@@ -36,12 +37,12 @@ def timeline_figure(timeline: Timeline) -> str:
             y += _GROUP_GAP if previous is not None else 0
             parts.append(f'<text class="plot-text" x="0" y="{y + _ROW - 2:.0f}">{text(actor.slot[:16])}</text>')
             previous = actor.slot
-        colour = f"slot-{slots.index(actor.slot) % _COLOURS}"
+        colour = f"span line-{slots.index(actor.slot) % _COLOURS}"
         parts.append(_row(actor, y, scale, timeline.began, timeline.ended, colour))
         y += _ROW + _GAP
     height = y + _AXIS
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="timeline of the actors">'
+        f'<svg class="timeline" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="timeline of the actors">'
         f"{_axis(length, scale, y)}{''.join(parts)}</svg>"
     )
 
@@ -67,7 +68,7 @@ def _box(span: Span, y: float, scale: float, began: float, colour: str) -> str:
     what = {"load": "loading", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
     return (
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.0f}" width="{width:.1f}" height="{_ROW}">'
-        f"<title>{text(what)}: {seconds(span.seconds)}</title></rect>"
+        f"<title>{text(what)}: {in_words(span.seconds)}</title></rect>"
     )
 
 

@@ -1,35 +1,81 @@
-"""What the run's actors did: their timeline, and a row for each stage."""
+"""What the run's actors did: their timeline, a row for each stage, and memory."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from geoflow.engine.ledger import iter_events, last_run
-from geoflow.engine.timeline import StageRow, Timeline, build_timeline
+from geoflow.engine.timeline import ActorRow, Span, StageRow, Timeline, build_timeline
 from geoflow.report import markup
 from geoflow.report.markup import number, text
+from geoflow.report.memory_section import Memory
 from geoflow.report.timeline_figure import timeline_figure
 from geoflow.store.paths import RunPaths
 
 _HEAD = ["stage", "actors", "busy", "calls", "work", "median", "95 %", "waited", "MB", "retries", "restarts", "ladder"]
+_COLOURS_SAY = "Grey: loading; red: failed, or the end of an actor; pale: the end of a video."
 
 
-def timeline_section(paths: RunPaths) -> str:
-    """The section for the latest run into a folder; "" when its ledger holds no call."""
-    if not paths.events.is_file():
-        return ""
-    timeline = build_timeline(iter_events(paths.events, last_run(paths.events)))
-    figure = timeline_figure(timeline)
-    if not figure:
-        return ""
-    note = (
-        f"The latest run, {markup.seconds(timeline.ended - timeline.began)}. Grey: loading; red: failed, or the end of "
-        "an actor; pale: `finish` of a video. Median and 95 %: of a call that succeeded; waited: median from a call's "
-        f"submission to its start, most of it behind the call before. All calls: {paths.trace.name}, for "
-        "ui.perfetto.dev."
-    )
-    table = markup.table(_HEAD, [_stage(row, timeline) for row in timeline.stages.values()], ["", *["number"] * 11])
-    return f'<section><h2>Timeline</h2>{figure}<p class="soft">{text(note)}</p>{table}</section>'
+class RunTimes:
+    """The latest run into a folder, read once from its ledger; nothing where there is none."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._trace, self._memory = paths.trace.name, Memory()
+        self._timeline = build_timeline(self._told(paths))
+        self._by_video: dict[str, dict[int, list[Span]]] = defaultdict(lambda: defaultdict(list))
+        for actor in self._timeline.actors:
+            for span in actor.spans:
+                if span.video:
+                    self._by_video[span.video][actor.actor].append(span)
+
+    def _told(self, paths: RunPaths) -> Iterator[dict[str, Any]]:
+        if paths.events.is_file():
+            for row in iter_events(paths.events, last_run(paths.events)):
+                self._memory.add(row)
+                yield row
+
+    @property
+    def seconds(self) -> float:
+        return self._timeline.ended - self._timeline.began
+
+    def run_section(self) -> str:
+        """Of the whole run; "" when its ledger holds no call."""
+        timeline = self._timeline
+        figure = timeline_figure(timeline)
+        if not figure:
+            return ""
+        note = (
+            f"The latest run, {markup.duration(self.seconds)}. {_COLOURS_SAY} Median and 95 %: of a call that went "
+            "well; waited: median from a call's submission to its start, most of it behind the call before. All calls: "
+            f"{self._trace}, for ui.perfetto.dev."
+        )
+        rows = [_stage(row, timeline) for row in timeline.stages.values()]
+        table = markup.table(_HEAD, rows, ["", *["number"] * 11], "work of the stages")
+        drawing = markup.scroll(figure, "timeline of the actors")
+        return (
+            f'<section id="timeline"><h2>Timeline</h2>{drawing}<p class="soft">{text(note)}</p>{table}'
+            f"{self._memory.html(timeline.stages)}</section>"
+        )
+
+    def video_section(self, name: str) -> str:
+        """Of the calls of one video; "" where the latest run made none for it."""
+        spans = self._by_video.get(name)
+        if not spans:
+            return ""
+        known = [span for calls in spans.values() for span in calls]
+        actors = [self._of_video(actor, spans[actor.actor]) for actor in self._timeline.actors if actor.actor in spans]
+        began, ended = min(span.began for span in known), max(span.ended for span in known)
+        figure = timeline_figure(Timeline(began, ended, actors, self._timeline.stages))
+        note = f"The calls for this video, {markup.duration(ended - began)} from the first to the last. {_COLOURS_SAY}"
+        drawing = markup.scroll(figure, "timeline of the actors")
+        return f'<h3>Timeline</h3>{drawing}<p class="soft">{text(note)}</p>'
+
+    @staticmethod
+    def _of_video(actor: ActorRow, spans: list[Span]) -> ActorRow:
+        return replace(actor, spans=spans, died=None)
 
 
 def _stage(row: StageRow, timeline: Timeline) -> list[str]:
@@ -41,19 +87,12 @@ def _stage(row: StageRow, timeline: Timeline) -> list[str]:
         str(len(actors)),
         number(None if share is None else 100 * share, 0, " %"),
         number(found["calls"]),
-        markup.seconds(found["busy_seconds"]),
-        _short(found["median_seconds"]),
-        _short(found["p95_seconds"]),
-        _short(found["median_wait_seconds"]),
+        markup.duration(found["busy_seconds"]),
+        markup.duration(found["median_seconds"]),
+        markup.duration(found["p95_seconds"]),
+        markup.duration(found["median_wait_seconds"]),
         number(found["bytes"] / 1e6),
         number(found["retries"]),
         number(found["restarts"]),
         number(found["ladder_level"]),
     ]
-
-
-def _short(value: Any) -> str:
-    """Seconds, in milliseconds where that reads better; a dash for none."""
-    if value is None:
-        return "—"
-    return f"{1e3 * value:.0f} ms" if value < 1 else markup.seconds(value)

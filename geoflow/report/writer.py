@@ -1,4 +1,4 @@
-"""Writes OUT/report.html from what a run left in its folder."""
+"""Writes OUT/report.html from what a run left in its folder, and a page for each video below OUT/report."""
 
 from __future__ import annotations
 
@@ -6,113 +6,121 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from geoflow.engine.trace import write_trace
 from geoflow.errors import GeoFlowError
 from geoflow.report import markup
-from geoflow.report.markup import number, text
+from geoflow.report.markup import text
+from geoflow.report.overview import totals, video_table
 from geoflow.report.score_section import read_scores
-from geoflow.report.timeline_section import timeline_section
-from geoflow.report.video_section import stage_seconds, video_section
+from geoflow.report.timeline_section import RunTimes
+from geoflow.report.video_page import SCRIPTS, VideoPart, contents, stage_seconds, video_part
 from geoflow.store.run import Run, load_run
 from geoflow.store.whole import write_whole
 
-_MOST_VIDEOS = 20  # shown with pictures; a report of thousands would not open
+_MOST_THUMBNAILS = 200  # videos; in a longer list they would weigh megabytes
+_FRAMES = {20: 24, 100: 12}  # frames shown of each video, for up to so many videos
+_FEWEST_FRAMES = 6
 
 
 def write_report(out_dir: str | os.PathLike[str]) -> Path:
     """Write the report of a finished run, and the trace of its calls beside it; returns the report's path.
 
-    Raises StoreError when the folder is not a run's, or the disk refuses.
+    A run of a single video is one page; of several, the overview links to a page for each. A page needs nothing but
+    itself. Raises StoreError when the folder is not a run's, or the disk refuses.
     """
     run = load_run(out_dir)
     scores = read_scores(run.paths)
-    body = [_header(run), _failures(run), _inputs(run)]
-    complete = [row for row in run.index if row["status"] == "complete"]
-    for row in complete[:_MOST_VIDEOS]:
-        body.append(_video(run, row, scores.get(row["name"])))
-    if len(complete) > _MOST_VIDEOS:
-        body.append(
-            f'<p class="soft">{len(complete) - _MOST_VIDEOS} more videos are listed above without pictures.</p>'
-        )
-    body += [timeline_section(run.paths), _work(run)]
+    times = RunTimes(run.paths)
+    scripts: tuple[str, ...] = SCRIPTS
+    if not (body := _single(run, scores, times)):
+        body, scripts = _several(run, scores, times), ("table.js",)
     if run.paths.events.is_file():
         write_trace(run.paths.events, run.paths.trace)
-    page = markup.page(f"GeoFlow: {run.paths.root.resolve().name}", "".join(body))
-    write_whole(run.paths.report, page.encode("utf-8", errors="replace"))
+    _write(run.paths.report, f"GeoFlow: {_name(run)}", body, scripts)
     return run.paths.report
 
 
-def _header(run: Run) -> str:
-    complete = [row for row in run.index if row["status"] == "complete"]
-    failed = len(run.index) - len(complete)
-    frames = sum(row.get("num_frames") or 0 for row in complete)
-    posed = sum(row.get("frames_posed") or 0 for row in complete)
-    facts = [
-        f'<li class="good"><b>{len(complete)}</b>complete</li>',
-        f'<li class="bad"><b>{failed}</b>failed</li>' if failed else "",
-        f"<li><b>{frames:,}</b>frames</li>",
-        f"<li><b>{posed:,}</b>with a camera pose</li>",
-    ]
-    return f'<h1>{text(run.paths.root.resolve().name)}</h1><ul class="facts">{"".join(facts)}</ul>'
-
-
-def _failures(run: Run) -> str:
-    rows = [
-        [text(row["name"]), text(row["reason"] or "no reason recorded"), text(row["source"])]
-        for row in run.index
-        if row["status"] != "complete"
-    ]
-    if not rows:
+def _single(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:
+    """All there is to say of the only video, and of the run, for one page; "" of a run of several, or of none."""
+    if len(run.index) != 1 or len(run.videos) != 1:
         return ""
-    table = markup.table(["input", "reason", "source"], rows, ["", "wide", "wide"])
-    return f'<section class="failures"><h2>Failed inputs</h2>{table}</section>'
+    row = run.index[0]
+    part = _part(run, row, scores, "", frames=max(_FRAMES.values()))
+    if isinstance(part, str):
+        return ""
+    sections = part.html + times.run_section() + _record(run)
+    return (
+        f'<p class="kicker">GeoFlow · {text(_name(run))}</p><h1>{text(row["name"])}</h1>{contents(sections)}{sections}'
+    )
 
 
-def _inputs(run: Run) -> str:
-    return f"<section><h2>Inputs</h2>{_input_table(run)}</section>"
+def _several(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:
+    """The overview; the pages of the videos are written on the way."""
+    complete = [row for row in run.index if row["status"] == "complete"]
+    frames = next((shown for most, shown in _FRAMES.items() if len(complete) <= most), _FEWEST_FRAMES)
+    links: dict[str, str] = {}
+    thumbnails: dict[str, tuple[str, ...]] = {}
+    troubles: dict[str, str] = {}
+    for k, row in enumerate(complete):
+        name = row["name"]
+        part = _part(run, row, scores, times.video_section(name), frames=frames)
+        if isinstance(part, str):  # it has a page all the same, since its neighbours link to it
+            troubles[name] = part
+            part = VideoPart(f'<p class="bad">Its store cannot be shown: {text(part)}</p>', ())
+        if len(complete) <= _MOST_THUMBNAILS:
+            thumbnails[name] = part.thumbnails
+        neighbours = [complete[j]["name"] if 0 <= j < len(complete) else None for j in (k - 1, k + 1)]
+        page = run.paths.report_page(name)
+        _write(page, f"GeoFlow: {name}", _page(run, name, part, neighbours), SCRIPTS)
+        links[name] = f"{page.parent.name}/{_link(page)}"
+    sections = video_table(run.index, links, thumbnails, troubles) + times.run_section() + _work(run) + _record(run)
+    head = f'<p class="kicker">GeoFlow</p><h1>{text(_name(run))}</h1>{totals(run.index, times.seconds)}'
+    return head + contents(sections) + sections
 
 
-def _input_table(run: Run) -> str:
-    head = ["name", "state", "frames", "size", "segments", "posed", "depth", "camera", "work"]
-    rows = []
-    for row in sorted(run.index, key=lambda row: row["status"] == "complete"):
-        good = row["status"] == "complete"
-        state = text(row["status"])
-        if row.get("incomplete_segments"):
-            state += f' <span class="warn">({row["incomplete_segments"]} segments incomplete)</span>'
-        coverage = row.get("geometry_coverage")
-        rows.append(
-            [
-                text(row["name"]),
-                f'<span class="{"good" if good else "bad"}">{state}</span>',
-                number(row.get("num_frames")),
-                f"{row['width']} by {row['height']}" if row.get("width") else "—",
-                number(row.get("segments")),
-                number(row.get("frames_posed")),
-                number(None if coverage is None else 100 * coverage, 0, " %"),
-                text(row.get("motion") or "—"),
-                "—" if row.get("seconds") is None else markup.seconds(row["seconds"]),
-            ]
-        )
-    kinds = ["", "", "number", "", "number", "number", "number", "", "number"]
-    return markup.table(head, rows, kinds)
+def _page(run: Run, name: str, part: VideoPart, neighbours: list[str | None]) -> str:
+    ways = [f'<a href="../{_link(run.paths.report)}">All videos</a>']
+    for other, words in zip(neighbours, ("Previous", "Next")):
+        if other is not None:
+            ways.append(f'<a href="{_link(run.paths.report_page(other))}" title="{text(other)}">{words}</a>')
+    return (
+        f'<nav class="ways" aria-label="videos">{"".join(ways)}</nav>'
+        f"<h1>{text(name)}</h1>{contents(part.html)}{part.html}"
+    )
 
 
-def _video(run: Run, row: Mapping[str, Any], scores: Mapping[str, Any] | None) -> str:
+def _part(
+    run: Run, row: Mapping[str, Any], scores: Mapping[str, Any], timeline: str, *, frames: int
+) -> VideoPart | str:
+    """What there is to show of a video, or why its store cannot be shown."""
     try:
         with run.videos[row["name"]] as video:
-            return video_section(video, row, scores)
+            return video_part(video, row, scores.get(row["name"]), timeline, frames=frames)
     except (GeoFlowError, OSError, KeyError, ValueError) as error:
-        return (
-            f'<section class="failures"><h2>{text(row["name"])}</h2>'
-            f"<p>Its store cannot be shown: {text(error)}</p></section>"
-        )
+        return str(error)
+
+
+def _link(path: Path) -> str:
+    """A file's name as a relative link, whatever signs it has."""
+    return quote(os.fsencode(path.name), safe="")
+
+
+def _name(run: Run) -> str:
+    return run.paths.root.resolve().name
 
 
 def _work(run: Run) -> str:
-    totals = stage_seconds(run.segments)
-    several = len(run.videos) > 1  # a single video shows the same bars in its own section
-    bars = f"<h2>Work per stage, whole run</h2>{markup.bars(totals)}" if totals and several else ""
-    record = markup.details("Run record", run.record) if run.record else ""
-    return f"<section>{bars}{record}</section>" if bars or record else ""
+    seconds = stage_seconds(run.segments)
+    return f'<section id="work"><h2>Work per stage</h2>{markup.bars(seconds)}</section>' if seconds else ""
+
+
+def _record(run: Run) -> str:
+    if not run.record:
+        return ""
+    return f'<section id="record"><h2>Run record</h2>{markup.details("run.json", run.record)}</section>'
+
+
+def _write(path: Path, title: str, body: str, scripts: tuple[str, ...]) -> None:
+    write_whole(path, markup.page(title, body, scripts).encode("utf-8", errors="replace"))

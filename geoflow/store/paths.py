@@ -60,6 +60,10 @@ class RunPaths:
     def report(self) -> Path:
         return self.root / "report.html"
 
+    def report_page(self, name: str) -> Path:
+        """The report's page on one video, for a run of several."""
+        return self.root / self.report.stem / f"{_checked(name)}.html"
+
     @property
     def scores(self) -> Path:
         return self.root / "scores.json"

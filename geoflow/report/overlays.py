@@ -1,0 +1,94 @@
+"""What is drawn over a frame, as SVG: the trails of its tracks, and the bones of its hands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoflow.report.markup import text
+from geoflow.store.reader import Video
+from geoflow.store.views import Hand, Tracks
+
+_TRAIL = 12  # frames that a trail goes back
+_MOST_TRACKS = 140  # seen in one frame; more hide what they lie on
+_HUES = 12
+_FINE = 10  # drawn in tenths of a pixel, so that places are whole numbers
+# MediaPipe's joints: 0 the wrist, then thumb to little finger from root to tip.
+BONES = ((0, 1), (0, 5), (0, 17), (5, 9), (9, 13), (13, 17)) + tuple(
+    (joint, joint + 1) for first in (1, 5, 9, 13, 17) for joint in range(first, first + 3)
+)
+
+
+def chosen_tracks(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
+    """Numbers of the tracks to draw: the same in all frames, so that each can be followed; at most 140 in any."""
+    most = max((int(tracks.visible[int(i)].sum()) for i in frames), default=0)
+    return np.arange(0, len(tracks), max(1, -(-most // _MOST_TRACKS)))
+
+
+def tracks_overlay(tracks: Tracks, i: int, chosen: np.ndarray) -> tuple[str, int]:
+    """The tracks seen in frame i with their last 12 frames, as an SVG group, and how many are seen in all."""
+    first = max(0, i - _TRAIL)
+    visible, uv = tracks.visible[first : i + 1], tracks.uv[first : i + 1]
+    seen = visible[:, chosen] & np.isfinite(uv[:, chosen]).all(-1)
+    hue = _HUES * chosen // max(len(tracks), 1)
+    return trails(uv[:, chosen], seen, hue), int(visible[-1].sum())
+
+
+def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
+    """Trails that end in the last of K frames: uv (K, N, 2) px, seen (K, N), hue (N,) 0 to 11. A group per hue.
+
+    A trail goes back to the last frame in which its point was hidden.
+    """
+    hidden = ~seen
+    first = np.where(hidden.any(0), len(seen) - np.argmax(hidden[::-1], axis=0), 0)
+    places = np.rint(_FINE * np.where(seen[..., None], uv, 0))[::-1].astype(int)  # the last first
+    steps = np.diff(places, axis=0).transpose(1, 0, 2).tolist()
+    groups = []
+    for k in np.unique(hue[seen[-1]]):
+        lines, dots = [], []
+        for n in np.flatnonzero((hue == k) & seen[-1]):
+            start = "M{} {}".format(*places[0, n])
+            dots.append(f"{start}h0")
+            trail = " ".join(f"{dx} {dy}" for dx, dy in steps[n][: len(seen) - 1 - first[n]])
+            lines.append(f"{start}l{trail}" if trail else "")
+        colour = f"hsl({round(300 * int(k) / _HUES)} 95% 62%)"
+        groups.append(f'<g stroke="{colour}"><path d="{"".join(lines)}"/><path class="dot" d="{"".join(dots)}"/></g>')
+    return "".join(groups)
+
+
+def hands_overlay(video: Video, i: int) -> tuple[str, list[str]]:
+    """The hands of frame i as SVG groups, and what is said of them."""
+    parts, words = [], []
+    for side in ("left", "right"):
+        hand: Hand | None = getattr(video.hands, side) if video.hands is not None else None
+        if hand is None or not hand.valid[i]:
+            continue
+        filled = hand.filled is not None and bool(hand.filled[i])
+        parts.append(f'<g class="{side}{" filled" if filled else ""}">{skeleton(hand.uv[i])}</g>')
+        words.append(f"{side} hand " + ("between two sights" if filled else f"{100 * hand.confidence[i]:.0f} %"))
+    return "".join(parts), words
+
+
+def skeleton(uv: np.ndarray) -> str:
+    """21 joints (21, 2) px as lines and dots; what is not finite is left out.
+
+    >>> skeleton(np.full((21, 2), np.nan))
+    ''
+    """
+    known = np.isfinite(uv).all(1)
+    place = np.rint(_FINE * np.where(known[:, None], uv, 0)).astype(int)
+    lines = "".join("M{} {}L{} {}".format(*place[a], *place[b]) for a, b in BONES if known[a] and known[b])
+    dots = "".join(f"M{x} {y}h0" for (x, y), there in zip(place, known) if there)
+    return f'<path class="rim" d="{lines}"/><path d="{lines}"/><path class="dot" d="{dots}"/>' if dots else ""
+
+
+def picture(uri: str, size: tuple[int, int], tracks: str, hands: str, label: str) -> str:
+    """A frame with what is drawn over it; `size` is (width, height) of the pixels that the drawings count."""
+    width, height = size
+    stroke = _FINE * max(width, height) / 320
+    # Pixel centres lie at integers, so the picture begins half a pixel before them.
+    return (
+        f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img" aria-label="{text(label)}">'
+        f'<image href="{uri}" x="-0.5" y="-0.5" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+        f'<g class="drawn" transform="scale({1 / _FINE:g})" style="--stroke:{stroke:.1f}">'
+        f'<g class="tracks">{tracks}</g><g class="hands">{hands}</g></g></svg>'
+    )

@@ -1,0 +1,97 @@
+"""The frames of a video that its page shows, read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.export.frames import pictures
+from geoflow.report.pictures import Ends, inverse_range
+from geoflow.store.reader import Video
+from geoflow.store.views import Lazy
+
+_FOR_COLOURS = 6  # frames that the range of the colours is taken from
+_PIXELS = 20_000  # of each of them
+_LEAST = 50  # pixels that both the prior and its reference know, or the prior keeps its own scale
+_BRANCHES = {"prior": "prior_depth", "geometry": "depth", "camera": "camera_depth"}  # -> attribute of `Video`
+
+Depths = dict[str, np.ndarray]  # by branch: (H, W) float32, 0 where unknown
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame: `i` counts in the store. rgb (H, W, 3) uint8 is None where the source is gone."""
+
+    i: int
+    rgb: np.ndarray | None
+    depths: Depths  # the prior's already at the others' scale
+    factor: float | None  # that took the prior there; None without a prior, or nothing to hold it against
+
+
+def sampled(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` frames, evenly spread, first and last among them.
+
+    >>> sampled(9, 3).tolist(), sampled(2, 3).tolist(), sampled(0, 3).tolist()
+    ([0, 4, 8], [0, 1], [])
+    """
+    if not count:
+        return np.zeros(0, int)
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int))
+
+
+def depths_of(video: Video) -> dict[str, Lazy]:
+    """Depth by branch, those that the store holds, in the order of the pipeline; a frame is read where one is asked."""
+    return {
+        name: getattr(video, attribute)
+        for name, attribute in _BRANCHES.items()
+        if f"{name}/depth" in video.file and (name == "camera" or f"{name}/mask" in video.file)
+    }
+
+
+def read_samples(video: Video, frames: np.ndarray) -> Iterator[Sample]:
+    """These frames in turn, the prior brought to the scale of the others."""
+    pixels, maps = _pixels(video, frames), depths_of(video)
+    for i in frames:
+        depths = {name: depth[int(i)] for name, depth in maps.items()}
+        factor = prior_factor(depths)
+        if factor is not None:
+            depths["prior"] = depths["prior"] * np.float32(factor)
+        yield Sample(int(i), next(pixels), depths, factor)
+
+
+def _pixels(video: Video, frames: np.ndarray) -> Iterator[np.ndarray | None]:
+    """The frames' colours; None from where the source is gone or cannot be read."""
+    try:
+        yield from pictures(video, frames)
+    except StoreError:
+        while True:
+            yield None
+
+
+def prior_factor(depths: Depths) -> float | None:
+    """What takes the prior, whose scale is free in each frame, to the geometry's or else the camera's: a median ratio.
+
+    >>> prior_factor({"prior": np.full((9, 9), 2.0), "geometry": np.full((9, 9), 3.0)})
+    1.5
+    """
+    if "prior" not in depths:
+        return None
+    prior = depths["prior"]
+    for name in ("geometry", "camera"):
+        if name in depths:
+            both = (prior > 0) & (depths[name] > 0)
+            if both.sum() >= _LEAST:
+                return float(np.median(depths[name][both] / prior[both]))
+    return None
+
+
+def colour_range(video: Video, frames: np.ndarray) -> Ends | None:
+    """One range of colours for every branch and frame, from the branches that share a scale; None if they know none."""
+    stride = max(1, int(np.sqrt(video.width * video.height / _PIXELS)))
+    shared = [depth for name, depth in depths_of(video).items() if name != "prior"]
+    chosen = frames[:: max(1, len(frames) // _FOR_COLOURS)]
+    maps = [depth[int(i)][::stride, ::stride] for i in chosen for depth in shared]
+    return inverse_range(maps) if any((depth > 0).any() for depth in maps) else None
