@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="output folder")]
+Destination = Annotated[str, typer.Option("-o", "--out", help="output folder, or a URI such as s3://bucket/out")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else")]
 PipelineName = Annotated[str, typer.Option("--pipeline", help="name in configs/pipelines/, or a file")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="change a parameter")]
@@ -36,7 +37,7 @@ Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="go on from what O
 @app.command()
 def run(
     inputs: Annotated[list[str], typer.Argument(help="files, folders, globs, frame folders, manifests, URIs")],
-    out: Out,
+    out: Destination,
     pipeline: PipelineName = "embedded",
     set_: Settings = None,
     fps: Annotated[float | None, typer.Option(help="resample to this frame rate")] = None,
@@ -183,7 +184,7 @@ def evaluate(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="a store")], as_json: AsJson = False) -> None:
+def info(file: Annotated[str, typer.Argument(help="a store")], as_json: AsJson = False) -> None:
     """Say what a store holds."""
     from geoflow.store.info import describe, render
     from geoflow.store.reader import open_video
@@ -198,23 +199,23 @@ def info(file: Annotated[Path, typer.Argument(help="a store")], as_json: AsJson 
 
 @app.command()
 def verify(
-    out: Annotated[Path, typer.Argument(help="a run's folder, or one store")],
+    out: Annotated[str, typer.Argument(help="a run's folder, or one store")],
     quick: Annotated[bool, typer.Option("--quick", help="names, types, shapes and attributes only")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check that everything is there, whole and within the schema; exit status 3 when it is not."""
-    from geoflow.store.verify import verify_run, verify_store
+    from geoflow.store.verify import verify as find_problems
 
-    problems = (verify_run if out.is_dir() else verify_store)(out, deep=not quick)
+    problems = find_problems(out, deep=not quick)
     if as_json:
-        _print_json({"path": str(out), "problems": problems})
+        _print_json({"path": out, "problems": problems})
     else:
         print("\n".join(problems) or f"{out}: no problems")
     raise typer.Exit(3 if problems else 0)
 
 
 @app.command()
-def status(out: Annotated[Path, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
+def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
     """Say where a run stands, also while it goes on: videos, stages, time left."""
     from geoflow.status import read_status, render_status
 
@@ -226,7 +227,7 @@ def status(out: Annotated[Path, typer.Argument(help="a run's folder")], as_json:
 
 
 @app.command()
-def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
+def report(out: Annotated[str, typer.Argument(help="a run's folder")]) -> None:
     """Write OUT/report.html, and OUT/trace.json for ui.perfetto.dev."""
     from geoflow.report import write_report
 
@@ -235,7 +236,7 @@ def report(out: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos")],
+    file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos")],
     to: Annotated[
         str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, rerun, lerobot, y2r or depth")
     ],
@@ -248,9 +249,10 @@ def export(
 ) -> None:
     """Write a store in the format of another tool; those of a run at the same time, on Ray."""
     from geoflow.export import export_store
+    from geoflow.store.mirror import is_run
 
     options = _settings(set_, "NAME=VALUE")
-    if file.is_dir():
+    if is_run(file):
         from geoflow.export.parallel import export_run
 
         with _result_alone():
@@ -266,6 +268,21 @@ def export(
         _print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of})
     else:
         print(f"{done.path}: {done.frames} of {done.of} frames")
+
+
+@app.command()
+def view(
+    file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5")],
+    web: Annotated[bool, typer.Option("--web", help="in a browser: serve the viewer and print its address")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65534, help="of the page; the data is on the next one")] = 9090,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of `export --to rerun`")
+    ] = None,
+) -> None:
+    """Show a store in the Rerun viewer until that is closed, or until Ctrl-C."""
+    from geoflow.view import view as show
+
+    show(file, web=web, port=port, **_settings(set_, "NAME=VALUE"))
 
 
 @app.command()

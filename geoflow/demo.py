@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 from geoflow.runner import RunResult, run
-from geoflow.store.paths import RunPaths
+from geoflow.store.mirror import run_paths
 from geoflow.store.whole import write_whole
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def demo(
     from geoflow.report import write_report
     from geoflow.synth import render_clip
 
-    paths = RunPaths(Path(out).resolve())
+    paths = run_paths(out)
+    if paths.remote:
+        raise ConfigError(f"-o {out}: the demo is for this machine; name a folder")
     name = f"demo_{size[0]}x{size[1]}_{num_frames}_{seed}"
     video, truth = paths.root / "clip" / f"{name}.mp4", paths.root / "clip" / f"{name}.gt.h5"
     if not (video.is_file() and truth.is_file()):
@@ -64,4 +67,4 @@ def demo(
     if result.complete:
         scores = evaluate_store(result.complete[0].path, truth)
         write_whole(paths.scores, json.dumps({result.complete[0].name: scores.to_dict()}, indent=1).encode())
-    return DemoResult(result, scores, write_report(paths.root))
+    return DemoResult(result, scores, Path(write_report(paths.root)))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import posixpath
 import re
+import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from geoflow.errors import InputError
-from geoflow.video.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_uri, natural_key, suffix_of
+from geoflow import locations
+from geoflow.errors import InputError, StoreError
+from geoflow.locations import is_uri
+from geoflow.video.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key, suffix_of
 
 MANIFEST_SUFFIXES = frozenset({".txt", ".csv", ".parquet"})
 MANIFEST_COLUMNS = ("path", "uri", "video")
@@ -61,7 +65,7 @@ def _expand(arg: str, manifests: bool) -> Iterator[str | Rejected]:
         yield from _expand_uri(arg, manifests) if is_uri(arg) else _expand_path(arg, manifests)
     except PermissionError as error:
         yield Rejected(arg, f"{error.filename or arg} may not be read by this user; allow it with: chmod")
-    except InputError as error:
+    except (InputError, StoreError) as error:
         yield Rejected(arg, str(error))
     except OSError as error:
         yield Rejected(arg, f"cannot be read ({error.strerror or error}); check the path")
@@ -82,7 +86,7 @@ def _expand_path(arg: str, manifests: bool) -> Iterator[str | Rejected]:
     elif suffix_of(path) in MANIFEST_SUFFIXES:
         if not manifests:
             raise InputError("is a manifest inside a manifest; list its videos directly")
-        yield from _expand_manifest(path)
+        yield from _expand_manifest(path, path)
     elif suffix_of(path) in IMAGE_SUFFIXES:
         yield Rejected(arg, "is a single picture; give the folder that holds all frames of the video")
     else:
@@ -129,13 +133,23 @@ def _expand_glob(arg: str, pattern: str, manifests: bool) -> Iterator[str | Reje
         yield from _expand(match, manifests)
 
 
-def _expand_manifest(manifest: str) -> Iterator[str | Rejected]:
-    base = os.path.dirname(os.path.abspath(manifest))
-    entries = _manifest_entries(manifest)
+def _expand_manifest(manifest: str, path: str) -> Iterator[str | Rejected]:
+    """`path` is where the manifest can be read."""
+    entries = _manifest_entries(path)
     if not entries:
         yield Rejected(manifest, "lists no videos")
     for entry in entries:
-        yield from _expand(entry if is_uri(entry) else os.path.join(base, os.path.expanduser(entry)), manifests=False)
+        yield from _expand(entry if is_uri(entry) else _beside(manifest, entry), manifests=False)
+
+
+def _beside(manifest: str, entry: str) -> str:
+    """What an entry names that is relative to its manifest."""
+    if not is_uri(manifest):
+        return os.path.join(os.path.dirname(os.path.abspath(manifest)), os.path.expanduser(entry))
+    if os.path.isabs(entry):
+        return entry
+    scheme, _, path = manifest.partition("://")
+    return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(path), entry))}"
 
 
 def _manifest_entries(manifest: str) -> list[str]:
@@ -186,28 +200,52 @@ def _manifest_column(columns: Sequence[str]) -> str:
 
 
 def _expand_uri(uri: str, manifests: bool) -> Iterator[str | Rejected]:
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        yield from _expand_path(unquote(parts.path), manifests)
-    elif parts.scheme in ("http", "https") or not _is_pattern(uri):
+    suffix = suffix_of(locations.basename(uri))
+    if not locations.is_remote(uri):
+        yield from _expand_path(str(locations.local(uri)), manifests)
+    elif suffix in MANIFEST_SUFFIXES:
+        if not manifests:
+            raise InputError("is a manifest inside a manifest; list its videos directly")
+        yield from _expand_uri_manifest(uri)
+    elif locations.is_web(uri):
         yield uri  # a web address may hold ? and * for reasons of its own
+    elif _is_pattern(uri):
+        matches = _videos(locations.matching(uri))
+        if not matches:
+            yield Rejected(uri, "matches no video; check the pattern")
+        yield from matches
+    elif suffix in IMAGE_SUFFIXES:
+        yield Rejected(uri, "is a single picture; give a video")
+    elif suffix not in VIDEO_SUFFIXES and locations.is_folder(uri):
+        yield from _expand_uri_folder(uri)
     else:
-        yield from _expand_uri_glob(uri)
+        yield uri
 
 
-def _expand_uri_glob(uri: str) -> Iterator[str | Rejected]:
-    import fsspec
+def _expand_uri_folder(uri: str) -> Iterator[str | Rejected]:
+    names = locations.listing(uri)
+    videos = _videos(names)
+    if any(suffix_of(name) in IMAGE_SUFFIXES for name in names) and not videos:
+        yield Rejected(uri, "holds pictures; a folder of frames is read from a disk: copy it there, or make a video")
+    elif not videos:
+        yield Rejected(uri, f"holds no video; for those in folders below give '{uri.rstrip('/')}/**'")
+    yield from videos
 
-    try:
-        fs, path = fsspec.core.url_to_fs(uri)
-        matches = [m for m in fs.glob(path) if suffix_of(m) in VIDEO_SUFFIXES]
-    except ImportError as error:
-        raise InputError(f"needs a package that is not installed: {error}") from None
-    except Exception as error:  # each file system has its own exceptions
-        raise InputError(f"cannot be listed ({type(error).__name__}: {error}); check address and rights") from None
-    if not matches:
-        yield Rejected(uri, "matches no video; check the pattern")
-    yield from (fs.unstrip_protocol(match) for match in sorted(matches, key=natural_key))
+
+def _videos(uris: Iterable[str]) -> list[str]:
+    """Those of them that are videos and not hidden, in natural order."""
+    found = [uri for uri in uris if suffix_of(uri) in VIDEO_SUFFIXES and not locations.basename(uri).startswith(".")]
+    return sorted(found, key=natural_key)
+
+
+def _expand_uri_manifest(uri: str) -> Iterator[str | Rejected]:
+    with tempfile.TemporaryDirectory(prefix="geoflow-manifest-") as folder:
+        copy = Path(folder) / f"manifest{suffix_of(locations.basename(uri))}"
+        try:
+            locations.fetch(uri, copy)
+        except FileNotFoundError:
+            raise InputError("does not exist; check the address") from None
+        yield from _expand_manifest(uri, str(copy))
 
 
 def _unique_names(sources: Sequence[str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from geoflow.weights import HubFiles
 
 AUTO = "auto"
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
-_BOUND_BY_RUN = {"out", "pipeline"}  # parameters of the writer; they say where to, not what
+_BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writer; they say where to, not what
 
 
 class StageSpec(BaseModel):

@@ -1,11 +1,16 @@
-"""What is checked before work starts, and not found out hours later: that there are GPUs, that weights are whole."""
+"""What is checked before work starts, and not found out hours later: that there are GPUs, that weights are whole, that
+what lies elsewhere can be read and written from every node."""
 
 from __future__ import annotations
 
-from geoflow import weights
+from collections.abc import Sequence
+
+from geoflow import locations, weights
 from geoflow.engine.cluster import Capacity, on_every_node
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
+from geoflow.store.delivery import deliver_kept
+from geoflow.store.paths import RunPaths
 
 Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
 
@@ -54,3 +59,37 @@ def faults(needs: Needs) -> list[str]:
         for slot, backend, wanted in needs
         for line in weights.problems(backend, wanted, but_missing=fetch)
     ]
+
+
+def check_places(paths: RunPaths, sources: Sequence[str]) -> None:
+    """Raise ConfigError when inputs or output lie where this machine cannot read or write."""
+    locations.require_packages([*sources, paths.remote] if paths.remote else sources)
+    if paths.remote:
+        locations.check_writable(paths.remote)
+
+
+def check_places_everywhere(
+    paths: RunPaths, sources: Sequence[str], *, alone: bool, resume: bool = True
+) -> dict[str, str]:
+    """The same on every node, with its own packages and credentials; with `resume`, what earlier runs left is uploaded.
+
+    Returns the videos whose stores still cannot be uploaded, and why.
+    """
+    schemes = list({locations.scheme(source): source for source in sources if locations.is_remote(source)}.values())
+    if not (schemes or paths.remote):
+        return {}
+    here = [("this machine", _node(paths, schemes, resume))] if alone else on_every_node(_node, paths, schemes, resume)
+    kept: dict[str, str] = {}
+    for where, (fault, failed) in here:
+        if fault:
+            raise ConfigError(f"{where}: {fault}")
+        kept |= failed
+    return kept
+
+
+def _node(paths: RunPaths, sources: Sequence[str], resume: bool) -> tuple[str, dict[str, str]]:
+    try:
+        check_places(paths, sources)
+    except ConfigError as error:
+        return str(error), {}
+    return "", deliver_kept(paths) if paths.remote and resume else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow import preflight
-from geoflow.engine.cluster import capacity, ray_cluster
+from geoflow.engine.cluster import capacity, on_every_node, ray_cluster
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.ledger import Ledger
@@ -27,12 +27,16 @@ from geoflow.engine.stopping import stop_on_signals
 from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.inputs import Input, Rejected, expand_inputs
+from geoflow.locations import is_remote
 from geoflow.pipeline import Pipeline
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
+from geoflow.store.delivery import clear_parts
 from geoflow.store.index import read_rows, write_index, write_segments
+from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.whole import write_whole
+from geoflow.video.fetched import forget
 from geoflow.video.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -107,14 +111,15 @@ def run(
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright
-    source. With `resume`, what `out` already holds with the same content and settings is kept.
+    source; `out` is a folder or a URI of fsspec. With `resume`, what it already holds with the same content and
+    settings is kept.
 
     Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
     EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
     the result instead.
     """
     began = time.time()
-    paths = RunPaths(Path(out).resolve())
+    paths = run_paths(out)
     options = ReadOptions(fps=fps, size=size, limit=limit, intrinsics=intrinsics, masks=str(masks) if masks else None)
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings(settings or {})
@@ -124,12 +129,15 @@ def run(
     if not items:
         reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
         raise InputError(f"nothing to do: {reasons}")
+    sources = [item.source for item in items]
+    preflight.check_places(paths, sources)
     _prepare(paths)
     pipe, options, stamp = _bind(pipe, options, paths)
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(
             ConsoleProgress(console or _stderr(), len(items) + len(rejected), len(pipe.stages))
         )
+        stack.enter_context(kept_elsewhere(paths))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
@@ -138,9 +146,12 @@ def run(
         stop = stack.enter_context(stop_on_signals())
         has = capacity()
         preflight.check(pipe, has, alone=look is None)
+        kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
+        if paths.remote and "write" in {spec.slot for spec in pipe.stages}:
+            pipe = pipe.with_setting("write.remote", paths.remote).with_setting("write.share", look is not None)
         executor = Executor(
             apply_profile(pipe, has.accelerators),
-            partial(_probe, options=options),
+            partial(_probe, options=options, kept=kept),
             Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
             has,
             look=look,
@@ -154,7 +165,9 @@ def run(
         stack.enter_context(metrics.export(executor.load, ledger.emit))
         videos = executor.run(items)
         keep_profile(pipe, executor.measured, has.accelerators)
+        _forget_copies(sources, alone=look is None)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
+        clear_parts(paths, {video.name for video in result.complete})
         _write_records(paths, result, videos, json.loads(stamp))
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
@@ -217,20 +230,28 @@ def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths) -> tuple[Pipeli
     return pipe, options, stamp
 
 
-def _probe(item: Input, options: ReadOptions) -> tuple[VideoInfo, dict[str, Any]]:
+def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
+    """Every video has come to its end: what was fetched of them goes, on every node."""
+    if remote := [source for source in sources if is_remote(source)]:
+        with contextlib.suppress(Exception):  # a node that leaves at this moment; the next run bounds its cache
+            forget(remote) if alone else on_every_node(forget, remote)
+
+
+def _probe(item: Input, options: ReadOptions, kept: dict[str, str]) -> tuple[VideoInfo, dict[str, Any]]:
     from geoflow.video.probe import probe
 
+    if item.name in kept:
+        raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
     return probe(item.source, item.name, options)
 
 
 def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any] | None:
     """The result of an earlier run for a video with the same content and settings, if its store is whole."""
-    import h5py
+    from geoflow.store.opening import open_h5
 
-    path = paths.video(info.name)
     wanted = json.loads(stamp)
     try:
-        with h5py.File(path) as store:
+        with open_h5(paths.store(info.name)) as store:
             same = store.attrs["source_sha256"] == info.source_sha256 and store.attrs["status"] == "complete"
             found = json.loads(store.attrs["pipeline"])
     except (OSError, KeyError, ValueError):
@@ -241,7 +262,7 @@ def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any
         for row in read_rows(paths.index):
             if row["name"] == info.name and row["status"] == "complete":
                 return row
-    return {"path": paths.relative(path)}
+    return {"path": paths.relative(paths.video(info.name))}
 
 
 def _result(
@@ -261,12 +282,12 @@ def _result(
                 source=printable(video.input.source),
                 status="complete" if done else "failed",
                 reason=video.reason,
-                path=str(paths.video(video.name)) if done else "",
+                path=str(paths.store(video.name)) if done else "",
                 seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
                 reused=video.status == "skipped",
             )
         )
-    return RunResult(str(paths.root), pipe.name, tuple(rows), disabled, seconds)
+    return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
 
 
 def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: dict[str, Any]) -> None:
@@ -292,7 +313,7 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         "source": entry.source,
         "status": entry.status,
         "reason": entry.reason,
-        "path": paths.relative(Path(entry.path)) if entry.path else "",
+        "path": paths.relative(paths.video(entry.name)) if entry.path else "",
     }
     if video is None or video.info is None or entry.status == "failed":
         return row
@@ -305,7 +326,7 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
 
 
 def _segment_table(paths: RunPaths, row: dict[str, Any]) -> Any:
-    import h5py
+    from geoflow.store.opening import open_h5
 
-    with h5py.File(paths.root / row["path"]) as store:
+    with open_h5(paths.whole(row["path"])) as store:
         return store["segments"][()]

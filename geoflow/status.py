@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from geoflow.engine.ledger import iter_events
 from geoflow.errors import InputError
-from geoflow.store.paths import RunPaths
+from geoflow.store.mirror import records
 
 _MOST_COMPLETE = 20  # complete videos named on the console; those with news are all named
 
@@ -82,11 +81,13 @@ class RunStatus:
 
 
 def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[str, Any]:
-    """The status of a run's folder as plain values. Raises InputError when no run ever wrote there."""
-    events = RunPaths(Path(out)).events
-    if not events.is_file():
-        raise InputError(f"{out} holds no {events.name}: no run has written there; name the folder given to `run -o`")
-    status = fold(iter_events(events), is_alive)
+    """The status of a run's folder, or URI, as plain values. Raises InputError when no run ever wrote there."""
+    with records(out, ["events.jsonl"]) as paths:
+        if not paths.events.is_file():
+            raise InputError(
+                f"{out} holds no {paths.events.name}: no run has written there; name the folder given to `run -o`"
+            )
+        status = fold(iter_events(paths.events), is_alive)
     now = time.time() if now is None else now
     elapsed = status.elapsed(now)
     stages = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +39,17 @@ def small_clip() -> Clip:
 
 
 @pytest.fixture(scope="session")
-def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def s3_settings() -> dict[str, str]:
+    """What s3fs reads of the environment to reach the tests' S3 server; it need not run yet."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    return {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}", **keys}
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory, s3_settings: dict[str, str]) -> Iterator[None]:
     """A local Ray: 4 CPUs and 2 GPUs as it counts them, 1 GiB of store, workers that find the tests' own stages."""
     from geoflow.engine.cluster import ray_cluster
 
@@ -45,12 +57,19 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     known = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [known])])
     temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
-    with ray_cluster(
-        num_cpus=4,
-        num_gpus=2,  # as Ray counts; there is none
-        object_store_memory=1 << 30,
-        _temp_dir=str(temp),
-        _system_config={"metrics_report_interval_ms": 2000},  # 10 s by default: too long to wait for in a test
-    ):
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # what workers find in their environment
+            for name, value in s3_settings.items():
+                patch.setenv(name, value)
+            patch.setenv("GEOFLOW_CACHE", str(tmp_path_factory.mktemp("cache-of-workers")))
+            stack.enter_context(
+                ray_cluster(
+                    num_cpus=4,
+                    num_gpus=2,  # as Ray counts; there is none
+                    object_store_memory=1 << 30,
+                    _temp_dir=str(temp),
+                    _system_config={"metrics_report_interval_ms": 2000},  # 10 s by default: too long for a test
+                )
+            )
         yield
     shutil.rmtree(temp, ignore_errors=True)

@@ -335,7 +335,7 @@ def test_uris(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     info, _, frames = read_all("memory://bucket/a clip.mp4", limit=3)
     assert info.source == "memory://bucket/a clip.mp4" and numbers(frames) == [0, 1, 2]
     assert info.source_sha256 == probe(str(plain), "v")[0].source_sha256
-    assert len(list((tmp_path / "cache").iterdir())) == 1  # fetched once, nothing left beside it
+    assert len(list((tmp_path / "cache" / "inputs").iterdir())) == 1  # fetched once, nothing left beside it
     assert local_path(plain.as_uri()) == str(plain)
     with pytest.raises(InputError, match=r"memory://bucket/none\.mp4 cannot be fetched"):
         probe("memory://bucket/none.mp4", "v")

@@ -9,8 +9,9 @@ from typing import Any
 from geoflow.engine.cluster import ray_cluster
 from geoflow.errors import GeoFlowError, StoreError
 from geoflow.export.registry import export_store, format_named
+from geoflow.locations import is_remote
 from geoflow.store.index import read_rows
-from geoflow.store.paths import RunPaths
+from geoflow.store.mirror import records
 
 
 def export_run(
@@ -22,14 +23,14 @@ def export_run(
     videos that could not be.
     """
     suffix = format_named(to).suffix
-    paths = RunPaths(Path(out).resolve())
-    names = [str(row["name"]) for row in read_rows(paths.index) if row["status"] == "complete"]
+    with records(out if is_remote(out) else Path(out).resolve(), ["index.parquet"]) as paths:
+        names = [str(row["name"]) for row in read_rows(paths.index) if row["status"] == "complete"]
     targets = {name: Path(folder).resolve() / f"{name}{suffix}" for name in names}
     with ray_cluster(address):
         import ray
 
         task = ray.remote(_export)
-        refs = {name: task.remote(str(paths.video(name)), to, str(target), options) for name, target in targets.items()}
+        refs = {name: task.remote(str(paths.store(name)), to, str(target), options) for name, target in targets.items()}
         reasons = {name: ray.get(ref) for name, ref in refs.items()}
     for name, reason in reasons.items():
         print(f"{name}: {reason or targets[name]}", file=sys.stderr)

@@ -19,6 +19,7 @@ from geoflow.export.tapip3d import export_tapip3d
 from geoflow.export.tapvid3d import export_tapvid3d
 from geoflow.export.vipe import export_vipe
 from geoflow.export.y2r import export_y2r
+from geoflow.locations import is_remote
 from geoflow.store.reader import open_video
 
 
@@ -77,15 +78,18 @@ def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[s
     that names file and remedy when the store lacks what the format needs or the disk refuses.
     """
     form = format_named(to)
+    if is_remote(out):
+        raise ConfigError(f"-o {out}: exports are written to a disk; name a path, and copy it from there")
     if form.suffix and Path(out).suffix != form.suffix:
         raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {form.suffix}")
-    _check_options(to, options)
+    check_options(to, options)
     with open_video(file) as video:
         frames = form.function(video, Path(out), **options)
         return Exported(Path(out), frames, len(video))
 
 
-def _check_options(to: str, options: Mapping[str, Any]) -> None:
+def check_options(to: str, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError for an option that the format does not have, or a value that it cannot take."""
     known = FORMATS[to].options
     if unknown := sorted(set(options) - set(known)):
         there = ", ".join(f"{name}={value!r}" for name, value in known.items()) or "none"

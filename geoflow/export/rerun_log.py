@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft
 
 _HAND_COLOURS = {"left": (80, 160, 255), "right": (255, 120, 60)}
-_FLUSH = 16  # frames after which what the library holds back must be on disk
+_FLUSH = 16  # frames after which what the library holds back must be out
 
 
 def export_rerun(
@@ -33,36 +34,50 @@ def export_rerun(
     Raises StoreError when pixels are asked for and cannot be had, or when there is nothing to show, ConfigError without
     the library rerun-sdk.
     """
-    rerun = library("rerun", "rerun")
-    frames = range(0, len(video), stride)
-    if video.cameras is None and not has_depth(video) and not images:
-        raise StoreError(f"{video.path} holds neither cameras nor depth to show; run a pipeline that has these slots")
-    recording = rerun.RecordingStream("geoflow", recording_id=f"{video.name}-{video.source_sha256[:16]}")
+    recording = open_recording(video, images=images)
     with whole_draft(out) as draft:
         recording.save(str(draft))
-        _log_static(rerun, recording, video)
-        rows = iter(track_rows(video)) if video.tracks is not None and len(video.tracks) else None
-        pixels = pictures(video, frames) if images else None
-        depths = Depths(video) if depth and has_depth(video) else None
-        for k, i in enumerate(frames):
-            recording.set_time("frame", sequence=int(i))
-            recording.set_time("time", duration=float(video.frame_time[i]))
-            _log_camera(rerun, recording, video, i)
-            if pixels is not None:
-                picture = rerun.EncodedImage(contents=jpeg(next(pixels), quality), media_type="image/jpeg")
-                _log(recording, "world/camera/image", picture)
-            if depths is not None:
-                _log_depth(rerun, recording, video, depths, i)
-            if rows is not None:
-                row = next(row for row in rows if row.i == i)
-                seen = rerun.Points3D(row.xyz[row.visible])
-                _log(recording, "world/tracks", seen)
-            _log_hands(rerun, recording, video, i)
-            if k % _FLUSH == _FLUSH - 1:
-                recording.flush()
-        recording.flush()
+        count = sum(1 for _ in log_video(recording, video, stride=stride, images=images, depth=depth, quality=quality))
         recording.disconnect()
-    return len(frames)
+    return count
+
+
+def open_recording(video: Video, *, images: bool = True) -> Any:
+    """An empty recording that nobody gets yet. Raises StoreError when there is nothing to show, ConfigError."""
+    rerun = library("rerun", "rerun")
+    if video.cameras is None and not has_depth(video) and not images:
+        raise StoreError(f"{video.path} holds neither cameras nor depth to show; run a pipeline that has these slots")
+    return rerun.RecordingStream("geoflow", recording_id=f"{video.name}-{video.source_sha256[:16]}")
+
+
+def log_video(
+    recording: Any, video: Video, *, stride: int = 1, images: bool = True, depth: bool = True, quality: int = 85
+) -> Iterator[int]:
+    """Log a store frame by frame, as `export_rerun` describes it; gives each frame's number when it is logged."""
+    rerun = library("rerun", "rerun")
+    frames = range(0, len(video), stride)
+    _log_static(rerun, recording, video)
+    rows = iter(track_rows(video)) if video.tracks is not None and len(video.tracks) else None
+    pixels = pictures(video, frames) if images else None
+    depths = Depths(video) if depth and has_depth(video) else None
+    for k, i in enumerate(frames):
+        recording.set_time("frame", sequence=int(i))
+        recording.set_time("time", duration=float(video.frame_time[i]))
+        _log_camera(rerun, recording, video, i)
+        if pixels is not None:
+            picture = rerun.EncodedImage(contents=jpeg(next(pixels), quality), media_type="image/jpeg")
+            _log(recording, "world/camera/image", picture)
+        if depths is not None:
+            _log_depth(rerun, recording, video, depths, i)
+        if rows is not None:
+            row = next(row for row in rows if row.i == i)
+            seen = rerun.Points3D(row.xyz[row.visible])
+            _log(recording, "world/tracks", seen)
+        _log_hands(rerun, recording, video, i)
+        if k % _FLUSH == _FLUSH - 1:
+            recording.flush()
+        yield i
+    recording.flush()
 
 
 def _log(recording: Any, name: str, entry: Any, static: bool = False) -> None:

@@ -16,6 +16,7 @@ from geoflow.report.overview import totals, video_table
 from geoflow.report.score_section import read_scores
 from geoflow.report.timeline_section import RunTimes
 from geoflow.report.video_page import SCRIPTS, VideoPart, contents, stage_seconds, video_part
+from geoflow.store.mirror import records
 from geoflow.store.run import Run, load_run
 from geoflow.store.whole import write_whole
 
@@ -24,13 +25,18 @@ _FRAMES = {20: 24, 100: 12}  # frames shown of each video, for up to so many vid
 _FEWEST_FRAMES = 6
 
 
-def write_report(out_dir: str | os.PathLike[str]) -> Path:
-    """Write the report of a finished run, and the trace of its calls beside it; returns the report's path.
+def write_report(out_dir: str | os.PathLike[str]) -> Path | str:
+    """Write the report of a finished run, and the trace of its calls beside it; returns the report's path or URI.
 
     A run of a single video is one page; of several, the overview links to a page for each. A page needs nothing but
     itself. Raises StoreError when the folder is not a run's, or the disk refuses.
     """
-    run = load_run(out_dir)
+    with records(out_dir, back=("report.html", "report/*.html", "trace.json")) as paths:
+        _write_pages(load_run(paths))
+        return paths.whole(paths.report.name)
+
+
+def _write_pages(run: Run) -> None:
     scores = read_scores(run.paths)
     times = RunTimes(run.paths)
     scripts: tuple[str, ...] = SCRIPTS
@@ -39,7 +45,6 @@ def write_report(out_dir: str | os.PathLike[str]) -> Path:
     if run.paths.events.is_file():
         write_trace(run.paths.events, run.paths.trace)
     _write(run.paths.report, f"GeoFlow: {_name(run)}", body, scripts)
-    return run.paths.report
 
 
 def _single(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from geoflow.errors import StageError
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
+from geoflow.store.paths import RunPaths
 
 
 class Write(Stage):
@@ -54,6 +55,8 @@ class Write(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         out: str = param("", "the run's output folder; the engine fills it in")
+        remote: str = param("", "URI of the folder that `out` stands for, if any; the engine fills it in")
+        share: bool = param(False, "other nodes may assemble what this one writes; the engine fills it in")
         rgb: bool = param(False, "store the frames themselves, too")
         prior: bool = param(True, "store the prior's depth and mask")
         points: bool = param(False, "store full point maps beside depth")
@@ -63,21 +66,26 @@ class Write(Stage):
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
         self._last_index = -1
+        self._paths = RunPaths(self.params.out, self.params.remote)
+        self._written: dict[str, set[int]] = {}  # segments that are here, and of this run
         # What is not stored need not come here.
         unwanted = [group for group in ("rgb", "prior") if not getattr(self.params, group)]
         self.optional = tuple(name for name in type(self).optional if not _belongs_to(name, unwanted))
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Store one segment as a part file. Raises StoreError when the disk refuses."""
+        from geoflow.store.delivery import share_part
         from geoflow.store.parts import write_part
-        from geoflow.store.paths import RunPaths
 
         count = len(segment) - segment.overlap_after
         self._check_order(segment, fields["frames.index"][:count], count)
-        params = self.params
-        path = RunPaths(params.out).part(segment.video.name, segment.index)
+        params, name = self.params, segment.video.name
+        path = self._paths.part(name, segment.index)
         options = {"rgb": params.rgb, "prior": params.prior, "points": params.points}
         write_part(path, segment, fields, options, count=count, compression=params.compression)
+        if params.remote and params.share:
+            share_part(self._paths, name, segment.index)
+            self._written.setdefault(name, set()).add(segment.index)
         self._last_index = int(fields["frames.index"][count - 1])
         return {}
 
@@ -98,17 +106,24 @@ class Write(Stage):
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
         """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises."""
-        from geoflow.store.paths import RunPaths
+        from geoflow.store.delivery import deliver, gather_parts
         from geoflow.store.writer import assemble
 
-        return assemble(
-            RunPaths(self.params.out),
+        params, own = self.params, self._written.pop(video.name, set())
+        if params.remote and params.share:
+            gather_parts(self._paths, video.name, {record.index for record in records}, own)
+        done = assemble(
+            self._paths,
             video,
             records,
-            pipeline=self.params.pipeline,
+            pipeline=params.pipeline,
             version=_version(),
-            compression=self.params.compression,
+            compression=params.compression,
         )
+        if params.remote:
+            deliver(self._paths, video.name)
+            done["path"] = str(self._paths.store(video.name))
+        return done
 
 
 def _belongs_to(name: str, groups: list[str]) -> bool:

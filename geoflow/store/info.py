@@ -35,7 +35,7 @@ def describe(video: Video) -> dict[str, Any]:
             }
     return {
         "path": str(video.path),
-        "bytes": video.path.stat().st_size,
+        "bytes": video.file.id.get_filesize(),
         **attributes,
         "datasets": datasets,
         "segments": len(video.segments),

@@ -22,6 +22,12 @@ class RunPaths:
     """
 
     out: str | os.PathLike[str]
+    remote: str = ""  # URI of the folder that the one on this disk stands for, if the run's own lies elsewhere
+
+    @property
+    def home(self) -> str:
+        """The run's folder by the name that its user knows."""
+        return self.remote or str(self.root)
 
     @property
     def root(self) -> Path:
@@ -71,6 +77,14 @@ class RunPaths:
     def video(self, name: str) -> Path:
         """The store of one video. Raises StoreError for a name that would lead out of the folder."""
         return self.videos / f"{_checked(name)}.h5"
+
+    def whole(self, relative: str) -> str | Path:
+        """Where a file that is whole is read, given its path below the run's folder: a path, or a URI."""
+        return f"{self.remote}/{relative}" if self.remote else self.root / relative
+
+    def store(self, name: str) -> str | Path:
+        """Where the finished store of a video is read."""
+        return self.whole(self.relative(self.video(name)))
 
     def parts(self, name: str) -> Path:
         """Folder of the finished segments of a video that is not done yet."""

@@ -15,33 +15,35 @@ import numpy as np
 from geoflow.errors import GeoFlowError, StoreError
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
+from geoflow.locations import is_remote, local
 from geoflow.store.index import table_rows
+from geoflow.store.opening import Uri, open_h5
 from geoflow.store.schema import ATTRIBUTES, SCHEMA, SEGMENTS
 from geoflow.store.views import Cameras, Hand, Hands, Lazy, Tracks
 
 
 def open_video(path: str | os.PathLike[str]) -> Video:
-    """Open a store for reading.
+    """Open a store for reading: a file, or a URI, of which only what is asked for is fetched.
 
     Raises StoreError when the file is missing, torn, not a store, or of a newer schema.
     """
-    path = Path(path)
+    where = Uri(path) if is_remote(path) else local(path)
     try:
-        file = h5py.File(path, "r")
+        file = open_h5(where)
     except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; expected the .h5 file of a video below OUT/videos") from None
+        raise StoreError(f"{where} does not exist; expected the .h5 file of a video below OUT/videos") from None
     except OSError as error:
-        raise StoreError(f"{path} is not a whole HDF5 file ({error}); write it again with `geoflow run`") from error
+        raise StoreError(f"{where} is not a whole HDF5 file ({error}); write it again with `geoflow run`") from error
     found = file.attrs.get("geoflow_schema")
     missing = [name for name in ATTRIBUTES if name not in file.attrs]
     if found is None:
-        problem = f"{path} is HDF5 but not a GeoFlow store: it has no attribute geoflow_schema"
+        problem = f"{where} is HDF5 but not a GeoFlow store: it has no attribute geoflow_schema"
     elif found > SCHEMA:
-        problem = f"{path} has schema {found}, this version reads up to {SCHEMA}; install a newer geoflow-video"
+        problem = f"{where} has schema {found}, this version reads up to {SCHEMA}; install a newer geoflow-video"
     elif missing:
-        problem = f"{path} lacks the attributes {missing}; `geoflow verify` says more"
+        problem = f"{where} lacks the attributes {missing}; `geoflow verify` says more"
     else:
-        return Video(file)
+        return Video(file, where)
     file.close()
     raise StoreError(problem)
 
@@ -52,9 +54,8 @@ class Video:
     Indices are frames of the store, 0 to len(video) - 1; `frame_index` maps them to frames of the source.
     """
 
-    def __init__(self, file: h5py.File) -> None:
-        self.file = file
-        self.path = Path(file.filename)
+    def __init__(self, file: h5py.File, path: Path | Uri) -> None:
+        self.file, self.path = file, path
         attrs = file.attrs
         self.source = str(attrs["source"])
         self.source_sha256 = str(attrs["source_sha256"])

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoflow.errors import StoreError
+from geoflow.locations import exists
 from geoflow.store.index import read_rows
+from geoflow.store.mirror import records
 from geoflow.store.paths import RunPaths
 from geoflow.store.reader import Video, open_video
+
+_TABLES = ("index.parquet", "segments.parquet", "run.json")
 
 
 class RunVideos(Mapping[str, Video]):
@@ -19,7 +23,7 @@ class RunVideos(Mapping[str, Video]):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._paths = {row["name"]: run.paths.root / row["path"] for row in run.index if row["status"] == "complete"}
+        self._paths = {row["name"]: run.paths.whole(row["path"]) for row in run.index if row["status"] == "complete"}
 
     def __getitem__(self, name: str) -> Video:
         return open_video(self._paths[name])
@@ -53,20 +57,21 @@ class Run:
         return {row["name"]: row["reason"] for row in self.index if row["status"] == "failed"}
 
     def __repr__(self) -> str:
-        return f"Run({str(self.paths.root)!r}, {len(self.videos)} complete, {len(self.failures)} failed)"
+        return f"Run({self.paths.home!r}, {len(self.videos)} complete, {len(self.failures)} failed)"
 
 
-def load_run(out: str | os.PathLike[str]) -> Run:
-    """Open the folder that `geoflow run -o OUT` filled.
+def load_run(out: str | os.PathLike[str] | RunPaths) -> Run:
+    """Open the folder, or URI, that `geoflow run -o OUT` filled.
 
     Raises StoreError when it is not one or the run has not finished.
     """
-    paths = RunPaths(out)
-    if not paths.index.is_file():
-        state = "the run has not finished: resume it" if paths.events.is_file() else "not the output of a run"
-        raise StoreError(f"{paths.root} has no {paths.index.name}: {state}")
-    segments = read_rows(paths.segments) if paths.segments.is_file() else []
-    return Run(paths, read_rows(paths.index), segments, read_run_json(paths))
+    with records(out, _TABLES) as paths:
+        if not paths.index.is_file():
+            begun = exists(str(paths.whole(paths.events.name))) if paths.remote else paths.events.is_file()
+            state = "the run has not finished: resume it" if begun else "not the output of a run"
+            raise StoreError(f"{paths.home} has no {paths.index.name}: {state}")
+        segments = read_rows(paths.segments) if paths.segments.is_file() else []
+        return Run(paths, read_rows(paths.index), segments, read_run_json(paths))
 
 
 def read_run_json(paths: RunPaths) -> dict[str, Any]:

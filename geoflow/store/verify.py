@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from geoflow.errors import StoreError
 from geoflow.geometry.rigid import only_turns
 from geoflow.store.index import read_rows
 from geoflow.store.layout import shape_of
+from geoflow.store.mirror import files_of_videos, is_run, records
+from geoflow.store.opening import copied, open_h5
 from geoflow.store.paths import TEMPORARY, RunPaths
 from geoflow.store.run import read_run_json
 from geoflow.store.schema import (
@@ -38,14 +41,18 @@ def verify_store(path: str | os.PathLike[str], *, deep: bool = True) -> list[str
 
     `deep` reads every chunk and checks values; without it only names, types, shapes and attributes are looked at.
     """
-    path = Path(path)
-    if not path.is_file():
-        return [f"{path} is not a file"]
     try:
-        with h5py.File(path, "r") as file:
+        with copied(path) if deep else contextlib.nullcontext(path) as where, open_h5(where) as file:
             return verify_file(file, deep=deep)
+    except (FileNotFoundError, IsADirectoryError):
+        return [f"{path} is not a file"]
     except OSError as error:
         return [f"{path} is not a whole HDF5 file: {error}"]
+
+
+def verify(path: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
+    """Problems of a run's folder or of one store, whichever it is."""
+    return (verify_run if is_run(path) else verify_store)(path, deep=deep)
 
 
 def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
@@ -65,9 +72,13 @@ def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
 
 def verify_run(out: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
     """Problems of a run's folder: inputs without a state, files missing, broken or left half-written."""
-    paths = RunPaths(out)
+    with records(out) as paths:
+        return _verify_run(paths, deep)
+
+
+def _verify_run(paths: RunPaths, deep: bool) -> list[str]:
     if not paths.index.is_file():
-        return [f"{paths.root} has no {paths.index.name}: it is not the output of a finished run"]
+        return [f"{paths.home} has no {paths.index.name}: it is not the output of a finished run"]
     try:
         rows = read_rows(paths.index)
         inputs = read_run_json(paths).get("inputs")
@@ -78,15 +89,14 @@ def verify_run(out: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
     for row in rows:
         if row["status"] != "complete":
             continue
-        path = paths.root / row["path"]
-        listed.add(path)
-        problems += [f"{row['path']}: {problem}" for problem in verify_store(path, deep=deep)]
-    if paths.videos.is_dir():
-        for path in sorted(paths.videos.iterdir()):
-            if path.name.endswith(TEMPORARY):
-                problems.append(f"{path} was left half-written; run again with --resume")
-            elif path not in listed:
-                problems.append(f"{path} is not listed in {paths.index.name}")
+        listed.add(Path(row["path"]).name)
+        problems += [f"{row['path']}: {problem}" for problem in verify_store(paths.whole(row["path"]), deep=deep)]
+    for name in files_of_videos(paths):
+        path = paths.whole(f"{paths.videos.name}/{name}")
+        if name.endswith(TEMPORARY):
+            problems.append(f"{path} was left half-written; run again with --resume")
+        elif name not in listed:
+            problems.append(f"{path} is not listed in {paths.index.name}")
     return problems
 
 

@@ -16,6 +16,7 @@ from geoflow.errors import StoreError
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.store.layout import create, shape_of
+from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.schema import (
@@ -64,7 +65,9 @@ def assemble(
         plan = _plan(paths, video, compression)
     except StoreError:
         # A process that died between giving the file its name and reporting it is asked again.
-        if (done := _already_whole(final, video, pipeline)) is None:
+        places = (final, paths.store(video.name)) if paths.remote else (final,)
+        done = next(filter(None, (_already_whole(place, video, pipeline) for place in places)), None)
+        if done is None:
             raise
         _remove_parts(paths, video.name)
         return done
@@ -96,11 +99,11 @@ def _remove_parts(paths: RunPaths, name: str) -> None:
         paths.work.rmdir()  # only when this was the last unfinished video
 
 
-def _already_whole(path: Path, video: VideoInfo, pipeline: str) -> dict[str, Any] | None:
+def _already_whole(path: str | Path, video: VideoInfo, pipeline: str) -> dict[str, Any] | None:
     """What `assemble` would return for a file that it made earlier of the same video and pipeline, else None."""
-    if not path.is_file() or verify_store(path, deep=False):
+    if verify_store(path, deep=False):
         return None
-    with h5py.File(path, "r") as file:
+    with open_h5(path) as file:
         expected = (printable(video.source), video.source_sha256, video.num_frames, pipeline)
         if tuple(file.attrs[n] for n in ("source", "source_sha256", "num_frames", "pipeline")) != expected:
             return None

@@ -7,10 +7,11 @@ import os
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.locations import is_uri
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
-from geoflow.video.source import SourceIndex, check_readable, is_uri, local_path
+from geoflow.video.source import SourceIndex, check_readable, local_path
 
 
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:

@@ -22,7 +22,7 @@ def read_frames(
 
     Raises InputError that names file and frame when one cannot be decoded.
     """
-    path = local_path(info.source)
+    path = local_path(info.source, info.source_sha256)
     check_readable(path)
     out = np.empty((stop - start, info.height, info.width, 3), np.uint8)
     if stop <= start:

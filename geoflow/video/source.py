@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import stat
-import tempfile
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.locations import is_remote, local
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -24,7 +22,6 @@ VIDEO_SUFFIXES = frozenset({
 # fmt: on
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 FOLDER_FPS = 30.0  # pictures carry no times; --fps says better
-CACHE_BYTES = 64 << 30  # fetched files beyond this make room for new ones, oldest use first
 
 
 @dataclass(frozen=True)
@@ -43,83 +40,16 @@ class SourceIndex:
     rotation: int = 0
 
 
-def is_uri(source: str) -> bool:
-    """Whether `source` names something to be opened through fsspec."""
-    return "://" in source
+def local_path(source: str, sha256: str = "") -> str:
+    """The local file or folder of `source`; what lies elsewhere is fetched once per node, see `fetched`.
 
-
-def local_path(source: str) -> str:
-    """The local file or folder of `source`; anything remote is fetched once per node.
-
-    `file://` is resolved, other URIs land in `$GEOFLOW_CACHE` (default: a private folder in the temporary one).
-
-    Raises InputError when the URI cannot be fetched.
+    Raises InputError when the URI cannot be fetched, or its content is not that of `sha256`.
     """
-    if not is_uri(source):
-        return os.path.abspath(source)
-    parts = urlsplit(source)
-    if parts.scheme == "file":
-        return os.path.abspath(unquote(parts.path))
-    return _fetch(source, os.path.basename(unquote(parts.path)) or "video")
+    if not is_remote(source):
+        return os.path.abspath(local(source))
+    from geoflow.video.fetched import fetched
 
-
-def _fetch(uri: str, basename: str) -> str:
-    import fsspec
-
-    try:
-        fs, path = fsspec.core.url_to_fs(uri)
-        if fs.isdir(path):
-            raise InputError(f"{uri} is a folder; give a file or a pattern such as {uri.rstrip('/')}/*.mp4")
-        # The key changes with the remote file (ukey: size, date or tag), so a stale copy is never read.
-        key = hashlib.sha256(f"{uri}\0{fs.ukey(path)}".encode()).hexdigest()[:32]
-        folder = _cache_folder()
-        target = os.path.join(folder, f"{key}{os.path.splitext(basename)[1][:16]}")
-        if os.path.exists(target):
-            os.utime(target)
-            return target
-        handle, part = tempfile.mkstemp(dir=folder, prefix="fetching-")
-        os.close(handle)
-        try:
-            fs.get_file(path, part)
-            os.replace(part, target)  # another actor may have been as fast: both copies are the same
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(f"{uri}: {error}; install that package on every node, or copy the file first") from None
-    except Exception as error:  # each file system has its own exceptions
-        raise InputError(
-            f"{uri} cannot be fetched ({type(error).__name__}: {error}); check address and rights"
-        ) from None
-    _make_room(folder, keep=target)
-    return target
-
-
-def _cache_folder() -> str:
-    folder = os.environ.get("GEOFLOW_CACHE")
-    if folder is None:
-        # /tmp is shared: the folder must be ours alone, or someone else could place files in it.
-        folder = os.path.join(tempfile.gettempdir(), f"geoflow-{os.getuid()}")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        if os.lstat(folder).st_uid != os.getuid():
-            raise InputError(f"{folder} belongs to another user; set GEOFLOW_CACHE to a folder of your own")
-    os.makedirs(folder, exist_ok=True)
-    return folder
-
-
-def _make_room(folder: str, keep: str) -> None:
-    """Drop the files that were used longest ago while the cache is over CACHE_BYTES."""
-    entries = sorted((e for e in os.scandir(folder) if e.is_file()), key=lambda e: e.stat().st_mtime)
-    total = sum(e.stat().st_size for e in entries)
-    for entry in entries:
-        if total <= CACHE_BYTES:
-            return
-        if entry.path != keep and not entry.name.startswith("fetching-"):
-            total -= entry.stat().st_size
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)
+    return fetched(source, sha256)
 
 
 def check_readable(path: str) -> None:

@@ -1,0 +1,313 @@
+"""Files that lie elsewhere: the one module that knows fsspec. An address is a URI such as `s3://bucket/folder/clip.mp4`.
+
+Credentials and endpoints are those of the file systems' own configuration (environment variables, `~/.aws`,
+`~/.config/fsspec`); none pass through GeoFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import inspect
+import os
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from geoflow.errors import ConfigError, GeoFlowError, InputError, StoreError
+
+# Their documentation says that an object is seen when its upload is complete, and not before. Elsewhere a file is
+# uploaded under another name and renamed.
+_WHOLE_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
+_WAITS_S = (2.0, 8.0, 30.0)  # between tries, after those that the file systems make by themselves
+_FINAL = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)  # no later try will do better
+_FINAL_ERRNOS = {errno.ENAMETOOLONG, errno.EPERM, errno.EACCES, errno.ENOSYS}
+
+_PIECE, _PIECES = 16 << 20, 9000  # bytes of an upload's pieces, and how many there may be: S3 takes 10,000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Of one file: its size, when it was last changed (s since the epoch; 0 unknown), what changes with it."""
+
+    size: int
+    modified: float
+    version: str
+
+
+def is_uri(source: str) -> bool:
+    """Whether `source` names something to be opened through fsspec."""
+    return "://" in source
+
+
+def is_remote(source: str | os.PathLike[str]) -> bool:
+    """Whether it is a URI of something that lies elsewhere; `file://` is another way to write a path."""
+    return is_uri(os.fspath(source)) and scheme(os.fspath(source)) != "file"
+
+
+def local(source: str | os.PathLike[str]) -> Path:
+    """The path that a path or a `file://` URI names."""
+    text = os.fspath(source)
+    return Path(unquote(urlsplit(text).path)) if is_uri(text) else Path(text)
+
+
+def scheme(uri: str) -> str:
+    return uri.partition("://")[0].rpartition("::")[2].lower()
+
+
+def is_web(uri: str) -> bool:
+    """Whether it is a web address: to be read, but not listed or written, and with ? and * as it likes."""
+    return scheme(uri) in ("http", "https")
+
+
+def join(uri: str, *names: str) -> str:
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def basename(uri: str) -> str:
+    return os.path.basename(unquote(urlsplit(uri).path).rstrip("/"))
+
+
+def require_packages(uris: Iterable[str]) -> None:
+    """Raise ConfigError that names the package to install, if one of these can be neither read nor written here."""
+    for uri in {scheme(uri): uri for uri in uris if is_remote(uri)}.values():
+        with contextlib.suppress(ValueError):  # a scheme that nobody knows is told where it is used
+            _class_for(uri)
+
+
+def exists(uri: str) -> bool:
+    return stat(uri) is not None
+
+
+def stat(uri: str) -> Stat | None:
+    """None when there is no such file, or it is a folder.
+
+    Raises StoreError when that cannot be told, ConfigError when a package for it is missing.
+    """
+
+    def ask() -> Stat | None:
+        fs, path = _open(uri)
+        fs.invalidate_cache()  # other machines write, too
+        try:
+            info = fs.info(path)
+        except FileNotFoundError:
+            return None
+        if info.get("type") == "directory":
+            return None
+        version = (fs.ukey(path), info.get("size"), info.get("ETag"), info.get("Last-Modified"), _modified(info))
+        return Stat(int(info.get("size") or 0), _modified(info), repr(version))
+
+    with _told(StoreError, f"cannot look at {uri}"):
+        return _patiently(ask)
+
+
+def is_folder(uri: str) -> bool:
+    """Raises InputError when that cannot be told."""
+    with _told(InputError, "cannot be listed"):
+        fs, path = _open(uri)
+        return bool(fs.isdir(path))
+
+
+def listing(uri: str) -> list[str]:
+    """The URIs of what lies directly in a folder; [] when there is none. Raises StoreError."""
+
+    def ask() -> list[str]:
+        fs, path = _open(uri)
+        fs.invalidate_cache()
+        try:
+            found = fs.ls(path, detail=False)
+        except FileNotFoundError:
+            return []
+        return [fs.unstrip_protocol(name) for name in found if name.rstrip("/") != path.rstrip("/")]
+
+    with _told(StoreError, f"cannot list {uri}"):
+        return _patiently(ask)
+
+
+def matching(pattern: str) -> list[str]:
+    """URIs that match a pattern. Raises InputError."""
+    with _told(InputError, "cannot be listed"):
+        fs, path = _open(pattern)
+        return [fs.unstrip_protocol(name) for name in fs.glob(path)]
+
+
+def read(uri: str, start: int, stop: int) -> bytes:
+    """Bytes [start, stop) of a file. Raises OSError, which HDF5 can pass on."""
+
+    def ask() -> bytes:
+        fs, path = _open(uri)
+        return bytes(fs.cat_file(path, start=start, end=stop))
+
+    try:
+        return _patiently(ask)
+    except Exception as error:  # each file system has its own exceptions
+        raise OSError(f"{uri} cannot be read: {_reason(error)}") from error
+
+
+def fetch(uri: str, target: Path) -> None:
+    """Copy a file here; `target` appears whole or not at all. Raises StoreError, or FileNotFoundError."""
+
+    def get() -> None:
+        fs, path = _open(uri)
+        fs.get_file(path, part)
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=target.parent, prefix="fetching-")
+    os.close(handle)
+    try:
+        with _told(StoreError, f"{uri} cannot be fetched", missing=True):
+            _patiently(get)
+        os.replace(part, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def put(file: Path, uri: str) -> None:
+    """Copy a file there; readers see all of it or nothing. Tried again for most of a minute.
+
+    Raises StoreError that says what the other side answered.
+    """
+
+    def upload() -> None:
+        fs, path = _open(uri)
+        options = _in_small_pieces(fs, file.stat().st_size)
+        if scheme(uri) in _WHOLE_AT_ONCE:
+            fs.put_file(str(file), path, **options)
+            return
+        fs.makedirs(fs._parent(path), exist_ok=True)
+        fs.put_file(str(file), f"{path}.part", **options)
+        fs.mv(f"{path}.part", path)
+
+    with _told(StoreError, f"cannot upload {uri}"):
+        # What is not found is the upload itself, when its last word was lost and is said again.
+        _patiently(upload, final=(PermissionError,))
+
+
+def remove(uri: str) -> None:
+    """Delete a file or a folder, if it is there. Raises StoreError."""
+
+    def delete() -> None:
+        fs, path = _open(uri)
+        fs.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+
+    with _told(StoreError, f"cannot delete {uri}"):
+        _patiently(delete)
+
+
+def check_writable(uri: str) -> None:
+    """Write a small file into the folder `uri`, take it away and look for it. Raises ConfigError that says what is
+    wrong."""
+    trial = join(uri, f".writable-{uuid.uuid4().hex[:8]}")
+    with _told(ConfigError, f"{uri} cannot be written"):
+        fs, path = _open(trial)
+        if scheme(uri) not in _WHOLE_AT_ONCE:
+            fs.makedirs(fs._parent(path), exist_ok=True)
+        fs.pipe_file(path, b"may this be written?")
+        with contextlib.suppress(PermissionError):  # deleting is not needed
+            fs.rm_file(path)
+        fs.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):  # who may not list is refused a look at what is not there
+            fs.info(path)
+
+
+# Below: fsspec itself
+
+
+def _class_for(uri: str) -> Any:
+    import fsspec
+    from fsspec.registry import known_implementations
+
+    try:
+        return fsspec.get_filesystem_class(scheme(uri))
+    except ImportError as error:
+        package = known_implementations.get(scheme(uri), {}).get("class", "").partition(".")[0]
+        hint = f"pip install {package}" if package not in ("", "fsspec") else str(error)
+        raise ConfigError(f"{scheme(uri)}:// needs a package that is not installed here: {hint}") from None
+    except ValueError:
+        raise ValueError(f"no file system is known by the name {scheme(uri)}://") from None
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    import fsspec
+
+    _class_for(uri)
+    fs, path = fsspec.core.url_to_fs(uri)
+    return fs, str(path)
+
+
+def _in_small_pieces(fs: Any, size: int) -> dict[str, int]:
+    """Options of `put_file` that bound its memory, as far as this file system has them.
+
+    400 MB to S3 take 130 MB of memory with them, 770 MB without.
+    """
+    known = inspect.signature(getattr(fs, "_put_file", fs.put_file)).parameters
+    piece = max(_PIECE, (size // _PIECES + _PIECE) // _PIECE * _PIECE)
+    return {name: value for name, value in {"chunksize": piece, "max_concurrency": 4}.items() if name in known}
+
+
+def _modified(info: dict[str, Any]) -> float:
+    for key in ("LastModified", "mtime", "modified", "updated", "last_modified", "created"):
+        value = info.get(key)
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, datetime):
+            return value.timestamp()
+    return 0.0
+
+
+def _patiently(what: Callable[[], T], final: tuple[type[OSError], ...] = _FINAL) -> T:
+    """Do it, once more after each of `_WAITS_S` while it fails for reasons that may pass."""
+    for wait in _WAITS_S:
+        try:
+            return what()
+        except Exception as error:  # each file system has its own exceptions
+            if not _may_pass(error, final):
+                raise
+            time.sleep(wait)
+    return what()
+
+
+def _may_pass(error: Exception, final: tuple[type[OSError], ...]) -> bool:
+    if isinstance(error, (GeoFlowError, ImportError, ValueError, TypeError, *final)):
+        return False
+    if isinstance(error, OSError) and error.errno in _FINAL_ERRNOS:
+        return False
+    return "credential" not in f"{type(error).__name__} {error}".lower()
+
+
+@contextlib.contextmanager
+def _told(kind: type[GeoFlowError], what: str, missing: bool = False) -> Iterator[None]:
+    """Whatever a file system raises becomes one of GeoFlow's errors; with `missing`, but for FileNotFoundError."""
+    try:
+        yield
+    except GeoFlowError:
+        raise
+    except Exception as error:
+        if missing and isinstance(error, FileNotFoundError):
+            raise
+        raise kind(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    if "credential" in f"{type(error).__name__} {text}".lower():
+        remedy = "give credentials the way its fsspec package reads them (environment variables, its configuration)"
+    elif isinstance(error, PermissionError):
+        remedy = "check the credentials and what they may do there"
+    elif isinstance(error, FileNotFoundError):
+        remedy = "check the address: there is no such bucket, folder or file"
+    else:
+        remedy = "check the address and the network"
+    return f"{text} ({type(error).__name__}); {remedy}"

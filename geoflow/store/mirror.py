@@ -1,0 +1,155 @@
+"""A run's folder that lies elsewhere (`-o s3://...`), and the one on this disk that stands for it.
+
+While a run goes on, everything is written to a folder of this machine's cache; `kept_elsewhere` copies the ledger to
+the real one every few seconds, and the records at the end. Stores go there from the node that assembles them, each
+when it is whole (`delivery`): what a killed run has finished is found there by the next one, on any machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from geoflow import locations, resources
+from geoflow.errors import ConfigError, GeoFlowError, StoreError
+from geoflow.store.paths import RunPaths
+
+_EVERY_S = 10.0  # between two copies of the ledger; longer where a copy takes long
+_SHARE = 20  # of its time, at most one part goes into copying
+_ONCE_A_URI = re.compile(r"[a-z0-9+]{2,}:/")
+_RUN = ("index.parquet", "segments.parquet", "run.json", "events.jsonl")
+
+
+def run_paths(out: str | os.PathLike[str]) -> RunPaths:
+    """The paths of a run that is to write to `out`, a folder or a URI. Raises ConfigError for a URI made a Path."""
+    if isinstance(out, Path) and _ONCE_A_URI.match(str(out)):
+        raise ConfigError(f"{out} was a URI before it was made a Path, which takes one / away; give it as text")
+    if not locations.is_remote(out):
+        return RunPaths(locations.local(out).resolve())
+    uri = os.fspath(out).rstrip("/")
+    folder = resources.cache_folder().resolve() / "runs" / hashlib.sha256(uri.encode()).hexdigest()[:24]
+    return RunPaths(folder, uri)
+
+
+@contextlib.contextmanager
+def records(
+    out: str | os.PathLike[str] | RunPaths, names: Sequence[str] = (*_RUN, "scores.json"), back: Sequence[str] = ()
+) -> Iterator[RunPaths]:
+    """The paths of a run's folder to read from; of one elsewhere, the files `names` are copied here for the time being.
+
+    Files of the patterns `back` that are there at the end are copied to the run's folder. Raises StoreError.
+    """
+    if isinstance(out, RunPaths):
+        yield out
+    elif not locations.is_remote(out):
+        yield RunPaths(locations.local(out))
+    else:
+        uri = os.fspath(out).rstrip("/")
+        with tempfile.TemporaryDirectory(prefix="geoflow-records-") as folder:
+            paths = RunPaths(Path(folder) / (locations.basename(uri) or "run"), uri)
+            paths.root.mkdir()
+            for name in names:
+                _fetch(paths, name)
+            yield paths
+            for path in (path for pattern in back for path in sorted(paths.root.glob(pattern))):
+                locations.put(path, locations.join(uri, path.relative_to(paths.root).as_posix()))
+
+
+def is_run(path: str | os.PathLike[str]) -> bool:
+    """Whether a path or URI is taken for that of a run's folder, and not of one store."""
+    if locations.is_remote(path):
+        return not os.fspath(path).endswith(".h5")
+    return locations.local(path).is_dir()
+
+
+def files_of_videos(paths: RunPaths) -> list[str]:
+    """Names of what lies in the run's folder `videos`. Raises StoreError."""
+    if paths.remote:
+        found = locations.listing(locations.join(paths.remote, paths.videos.name))
+        return sorted(locations.basename(uri) for uri in found)
+    return sorted(path.name for path in paths.videos.iterdir()) if paths.videos.is_dir() else []
+
+
+@contextlib.contextmanager
+def kept_elsewhere(paths: RunPaths) -> Iterator[None]:
+    """During a run: begin with what its folder elsewhere holds, keep the ledger there, and at the end every record.
+
+    Raises StoreError when records cannot be copied after all; they are then still here, and the error says where.
+    """
+    if not paths.remote:
+        yield
+        return
+    _begin(paths)
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep_ledger, args=(paths, done), name="geoflow-ledger-copy", daemon=True)
+    keeper.start()
+    try:
+        yield
+    except BaseException:
+        done.set()
+        keeper.join()
+        with contextlib.suppress(GeoFlowError):
+            _deliver_records(paths, (paths.events.name, paths.trace.name))
+        raise
+    done.set()
+    keeper.join()
+    try:
+        _deliver_records(paths, (*_RUN, paths.trace.name))
+    except StoreError as error:
+        raise StoreError(
+            f"{error}; the run's records are kept in {paths.root}: run again to have them copied"
+        ) from None
+    _clear(paths)
+
+
+def _begin(paths: RunPaths) -> None:
+    paths.root.mkdir(parents=True, exist_ok=True)
+    before = paths.events.read_bytes() if paths.events.is_file() else b""
+    for name in _RUN:
+        (paths.root / name).unlink(missing_ok=True)
+        _fetch(paths, name)
+    there = paths.events.read_bytes() if paths.events.is_file() else b""
+    if before.startswith(there):  # this machine was the last, and was killed before it could copy all of it
+        paths.events.write_bytes(before)
+
+
+def _keep_ledger(paths: RunPaths, done: threading.Event) -> None:
+    copied, wait = -1, 0.0
+    while not done.wait(wait):
+        size = paths.events.stat().st_size if paths.events.is_file() else -1
+        began = time.monotonic()
+        if size > copied:
+            with contextlib.suppress(GeoFlowError, OSError):  # the next time, or the end
+                locations.put(paths.events, locations.join(paths.remote, paths.events.name))
+                copied = size
+        wait = max(_EVERY_S, _SHARE * (time.monotonic() - began)) if copied >= 0 else 1.0
+
+
+def _fetch(paths: RunPaths, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        locations.fetch(locations.join(paths.remote, name), paths.root / name)
+
+
+def _deliver_records(paths: RunPaths, names: Sequence[str]) -> None:
+    for name in names:
+        if (paths.root / name).is_file():
+            locations.put(paths.root / name, locations.join(paths.remote, name))
+
+
+def _clear(paths: RunPaths) -> None:
+    """Leave here only what has not been delivered: unfinished work, stores that could not be uploaded."""
+    for name in (*_RUN, paths.trace.name):
+        (paths.root / name).unlink(missing_ok=True)
+    for folder in (paths.videos, paths.root):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    if paths.root.is_dir() and not any(path.is_file() for path in paths.root.rglob("*")):
+        shutil.rmtree(paths.root, ignore_errors=True)
