@@ -29,6 +29,11 @@ def load(backend: str) -> type[Stage]:
             raise ConfigError(
                 f"backend {backend!r} needs {error.name!r} at import time; import it inside setup() instead"
             ) from error
+        if elsewhere:
+            raise ConfigError(
+                f"backend {backend!r}: Python finds no module {name!r}; install it, put its folder on $PYTHONPATH, or "
+                "run where it lies"
+            ) from None
         raise ConfigError(f"unknown backend {backend!r}; there are: {', '.join(names())}") from None
     found = [
         value

@@ -28,6 +28,7 @@ from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.inputs import Input, Rejected, expand_inputs
 from geoflow.locations import is_remote
+from geoflow.notebook.frontend import in_notebook
 from geoflow.pipeline import Pipeline
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
@@ -42,6 +43,8 @@ from geoflow.video.options import ReadOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geoflow.notebook.progress import NotebookProgress
+
 
 @dataclass(frozen=True)
 class VideoResult:
@@ -54,6 +57,7 @@ class VideoResult:
     path: str = ""  # the store, when complete
     seconds: float = 0.0
     reused: bool = False  # complete from an earlier run with the same settings
+    frames: int = 0  # 0 when it could not be opened
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class RunResult:
 
     def __repr__(self) -> str:
         return f"RunResult({self.out!r}, {len(self.complete)} complete, {len(self.failed)} failed)"
+
+    def _repr_html_(self) -> str:
+        from geoflow.notebook.run_table import run_html
+
+        return run_html(self)
 
 
 def run(
@@ -134,9 +143,7 @@ def run(
     _prepare(paths)
     pipe, options, stamp = _bind(pipe, options, paths)
     with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(
-            ConsoleProgress(console or _stderr(), len(items) + len(rejected), len(pipe.stages))
-        )
+        progress = stack.enter_context(_progress(console, len(items) + len(rejected), len(pipe.stages)))
         stack.enter_context(kept_elsewhere(paths))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
@@ -199,10 +206,17 @@ def _write_trace(paths: RunPaths) -> None:
         write_trace(paths.events, paths.trace)
 
 
-def _stderr() -> Console:
+def _progress(
+    console: Console | None, num_inputs: int, num_stages: int
+) -> contextlib.AbstractContextManager[ConsoleProgress | NotebookProgress]:
+    """Who shows how far the run is: a widget in Jupyter, unless a console was given; bars or lines elsewhere."""
+    if console is None and in_notebook():
+        from geoflow.notebook.progress import NotebookProgress
+
+        return NotebookProgress(num_inputs)
     from rich.console import Console
 
-    return Console(file=sys.stderr)
+    return ConsoleProgress(console or Console(file=sys.stderr), num_inputs, num_stages)
 
 
 def _prepare(paths: RunPaths) -> None:
@@ -285,6 +299,7 @@ def _result(
                 path=str(paths.store(video.name)) if done else "",
                 seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
                 reused=video.status == "skipped",
+                frames=video.info.num_frames if video.info else 0,
             )
         )
     return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)

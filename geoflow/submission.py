@@ -8,12 +8,14 @@ weights) is of the cluster; relative paths are made absolute, as on a disk that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ def submit(
         client, job = _hand_in(address, shlex.join(command), runtime_env, job_id)
     if not wait:
         return Submitted(job, address)
-    asyncio.run(_follow(client, job))
+    _run(_follow(client, job))
     info = client.get_job_info(job)
     status = str(info.status.value if hasattr(info.status, "value") else info.status)
     done = status == "SUCCEEDED"
@@ -137,3 +139,28 @@ def _hand_in(address: str, entrypoint: str, runtime_env: dict[str, Any], job_id:
 async def _follow(client: Any, job: str) -> None:
     async for lines in client.tail_job_logs(job):
         print(lines, end="", file=sys.stderr, flush=True)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run`, also where a loop runs already, as below every cell of a notebook; Ctrl-C ends it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    thread = threading.Thread(target=_complete, args=(loop, task), name="geoflow-job-log", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        loop.call_soon_threadsafe(task.cancel)
+        raise
+    task.result()
+
+
+def _complete(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    with contextlib.suppress(Exception, asyncio.CancelledError):  # the task keeps it for who waits
+        loop.run_until_complete(task)
+    loop.close()

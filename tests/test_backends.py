@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from geoflow import backends, fields
+from geoflow import backends, contract, fields
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 from geoflow.registry import load_models
 from geoflow.segments import Segment, VideoInfo
-from geoflow.stage import Stage
 
 ALL = backends.names()
 FOREIGN = {spec.backend for spec in Pipeline.load("embedded").stages if spec.env}
@@ -22,17 +20,53 @@ FOREIGN = {spec.backend for spec in Pipeline.load("embedded").stages if spec.env
 
 @pytest.mark.parametrize("name", ALL)
 def test_contract(name: str) -> None:
+    assert contract.problems(name, run=False) == []
     stage_class = backends.load(name)
-    assert stage_class.slot
-    declared = [*stage_class.inputs, *stage_class.optional, *stage_class.outputs, *stage_class.optional_outputs]
-    assert all(row in fields.FIELDS for row in declared)
-    assert len(set(declared)) == len(declared) or stage_class.ordered  # only ordered stages rewrite what they read
-    assert stage_class.process is not Stage.process
-    for row in dataclasses.fields(stage_class.Params):
-        assert row.metadata.get("help"), f"{name}: parameter {row.name} has no description"
-    for rung in stage_class.ladder:
-        backends.make_params(stage_class, rung, slot=stage_class.slot)
     assert backends.make_params(stage_class, {}, slot="x") == stage_class.Params()
+
+
+def test_what_breaks_the_contract_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "careless.py").write_text(CARELESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    slot, field, twice, parameter, rung = contract.problems("careless:Careless")
+    assert (
+        "slot is empty" in slot and field.startswith("prior.pionts is no field") and "frames.rgb stand twice" in twice
+    )
+    assert "parameter window has no description" in parameter and "windw" in rung
+    assert contract.problems("careless:Unwritten") == ["process is not written yet"]
+    (wrong,) = contract.problems("careless:Wrong")
+    assert "prior.mask should be bool, found uint8" in wrong
+    assert contract.problems("careless:Wrong", run=False) == [] == contract.problems("careless:Wrong", {"right": True})
+    with pytest.raises(ConfigError, match="Python finds no module 'absent'"):
+        contract.problems("absent:Stage")
+
+
+CARELESS = """
+from dataclasses import dataclass
+import numpy as np
+from geoflow.stage import Stage, param
+
+class Careless(Stage):
+    inputs, outputs = ("frames.rgb",), ("prior.pionts", "frames.rgb")
+    ladder = ({"windw": 3},)
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        window: int = 5
+
+    def process(self, segment, fields): return {}
+
+class Unwritten(Stage):
+    slot, inputs, outputs = "prior", ("frames.rgb",), ("prior.mask",)
+
+class Wrong(Unwritten):
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        right: bool = param(False, "give what was declared")
+
+    def process(self, segment, fields):
+        return {"prior.mask": np.zeros(fields["frames.rgb"].shape[:3], bool if self.params.right else np.uint8)}
+"""
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("geoflow.")])
@@ -70,29 +104,6 @@ def test_a_segment_prints_as_its_range() -> None:
     assert str(Segment(video, 0, 0, 24)) == "kitchen[0:24]"
 
 
-def made_up(names: tuple[str, ...], segment: Segment) -> dict[str, np.ndarray]:
-    """Fields of the right form in which nothing can be known: grey pictures, everything invalid."""
-    size = {"T": len(segment), "F": len(segment), "H": segment.video.height, "W": segment.video.width, "N": 0}
-    arrays = {}
-    for name in names:
-        row = fields.field(name)
-        shape = [size.get(symbol) or int(symbol) if symbol != "N" else 0 for symbol in row.shape.split()]
-        arrays[name] = np.full(shape, 128 if name == "frames.rgb" else 0, row.dtype)
-        if name.endswith("intrinsics"):
-            arrays[name][:] = segment_camera(segment)
-        if name.endswith("cam_from_world"):
-            arrays[name][:] = np.nan
-        if name in ("frames.index", "frames.time"):
-            arrays[name] = np.arange(len(segment)).astype(row.dtype)
-        arrays[name].flags.writeable = False  # as they come out of the object store
-    return arrays
-
-
-def segment_camera(segment: Segment) -> np.ndarray:
-    width, height = segment.video.width, segment.video.height
-    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], np.float32)
-
-
 @pytest.mark.parametrize("with_optional", [False, True])
 @pytest.mark.parametrize("name", [n for n in ALL if n.startswith("embedded.") or n.endswith(".stitch")])
 def test_where_nothing_can_be_known_nothing_is_claimed(name: str, with_optional: bool) -> None:
@@ -102,7 +113,7 @@ def test_where_nothing_can_be_known_nothing_is_claimed(name: str, with_optional:
     video = VideoInfo("grey", "grey.mp4", "", 6, 30.0, 48, 64, 48, 64)
     segment = Segment(video, 0, 0, 6)
     stage.setup()
-    given = made_up((*stage.inputs, *(stage.optional if with_optional else ())), segment)
+    given = contract.made_up((*stage.inputs, *(stage.optional if with_optional else ())), segment)
     result = stage.process(segment, given)
     fields.check(result, stage.outputs, optional=stage.optional_outputs, who=name, num_frames=6)
     for output, array in result.items():

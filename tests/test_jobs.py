@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -19,7 +20,7 @@ from ray_head import free_port, ray_head
 from geoflow.cli import _arguments_of_run
 from geoflow.pipeline import Pipeline
 from geoflow.store.verify import verify_run
-from geoflow.submission import _gather, _with_names, core_requirements
+from geoflow.submission import _gather, _run, _with_names, core_requirements
 from geoflow.synth import render_clip
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +48,26 @@ def test_what_is_uploaded_is_what_a_run_needs(tmp_path: Path) -> None:
     assert any(row.startswith("h5py") for row in rows) and not any(
         "torch" in row or row.startswith("ray") for row in rows
     )
+
+
+def test_a_log_is_followed_inside_a_running_event_loop() -> None:
+    """As below a cell of a notebook, where asyncio.run refuses."""
+    lines: list[str] = []
+
+    async def follow(fails: bool) -> None:
+        await asyncio.sleep(0.01)
+        lines.append("a line")
+        if fails:
+            raise ConnectionError("the head is gone")
+
+    async def cell() -> None:
+        _run(follow(False))
+        with pytest.raises(ConnectionError, match="the head is gone"):
+            _run(follow(True))
+
+    asyncio.run(cell())
+    _run(follow(False))
+    assert len(lines) == 3
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
+
+from geoflow.notebook.frontend import in_notebook
 
 
 def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None = None) -> np.ndarray:
@@ -27,14 +27,29 @@ def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None
     return np.where(keep[..., None], colours, 0).astype(np.uint8)
 
 
-def display(image: np.ndarray) -> None:
-    """Show an RGB image (H, W, 3) uint8 below the cell when this runs in a notebook; elsewhere do nothing."""
-    if "ipykernel" not in sys.modules:
-        return
-    import cv2
-    from IPython.display import Image
-    from IPython.display import display as show
+class Picture(np.ndarray):
+    """An RGB image (H, W, 3) uint8 that a notebook shows as a picture instead of as numbers."""
 
-    done, png = cv2.imencode(".png", image[..., ::-1])
-    if done:
-        show(Image(data=png.tobytes()))
+    _cell: int = -1  # the notebook's cell below which it was last shown
+
+    @classmethod
+    def shown(cls, image: np.ndarray) -> Picture:
+        """Show an image below the running cell, also in the midst of it; outside of notebooks do nothing."""
+        picture = np.ascontiguousarray(image).view(cls)
+        if in_notebook():
+            picture._ipython_display_()
+        return picture
+
+    def _ipython_display_(self) -> None:
+        """Called by IPython, too, where the picture is the last value of a cell; the same cell shows it once."""
+        from IPython import get_ipython
+        from IPython.display import Image, display
+
+        cell = getattr(get_ipython(), "execution_count", -1)
+        if self.ndim != 3 or self.dtype != np.uint8:  # computed from a picture, but none itself
+            print(repr(np.asarray(self)))
+        elif cell != self._cell:
+            self._cell = cell
+            import cv2
+
+            display(Image(data=cv2.imencode(".png", np.asarray(self)[..., ::-1])[1].tobytes()))

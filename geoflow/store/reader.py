@@ -188,9 +188,9 @@ class Video:
     def show(self, i: int) -> np.ndarray:
         """A strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth as far as they are there.
 
-        In Jupyter the strip is shown, too. Depth is coloured by its inverse, near is bright, invalid is black.
+        In Jupyter it is shown below the cell, too. Depth is coloured by its inverse, near is bright, invalid is black.
         """
-        from geoflow.store.picture import colour_depth, display
+        from geoflow.store.picture import Picture, colour_depth
 
         panels = []
         try:
@@ -201,9 +201,16 @@ class Video:
         for group, depth in (("geometry", "depth"), ("camera", "camera_depth")):
             if f"{group}/depth" in self.file:
                 panels.append(colour_depth(getattr(self, depth)[i]))
-        strip = np.concatenate(panels, axis=1)
-        display(strip)
-        return strip
+        return Picture.shown(np.concatenate(panels, axis=1))
+
+    def trajectory(self, *, points: int = 2000, frusta: int = 12) -> Any:
+        """The camera's path, some of its views and tracked points in the world: a plotly figure to be turned.
+
+        Raises StoreError when no frame has a pose, ConfigError when plotly (the extra `notebook`) is not installed.
+        """
+        from geoflow.notebook.scene import trajectory_figure
+
+        return trajectory_figure(self, points=points, frusta=frusta)
 
     def close(self) -> None:
         self.file.close()
@@ -225,6 +232,11 @@ class Video:
         held = [name for name in ("prior", "geometry", "camera", "tracks", "hands") if name in self.file]
         size = f"{self.num_frames} frames {self.width}x{self.height}"
         return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
+
+    def _repr_html_(self) -> str | None:
+        from geoflow.notebook.video_card import video_html
+
+        return video_html(self) if self.file else None  # closed: its plain text is shown
 
     def _dataset(self, name: str) -> h5py.Dataset:
         if not self.file:

@@ -1,0 +1,124 @@
+"""Draws a `Board`: as HTML that is replaced in place, as ipywidgets, or as text. Nothing is decided here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from geoflow.notebook.tally import Board, StageBar
+from geoflow.report.markup import text
+
+# Seen on light and on dark themes alike: text keeps the theme's colour.
+_BLUE, _GREEN, _RED, _TRACK = "#3b82c4", "#2e9e5b", "#d9534f", "rgba(128,128,128,.25)"
+_SOFT = "opacity:.7"
+_FILL = {"done": _GREEN, "left out": _TRACK}
+
+
+def headline(board: Board) -> str:
+    """One line that says where the run stands.
+
+    >>> headline(Board("running", 65.0, 12.4, 3, 1, 0, (), (), ()))
+    'running: 1 of 3 videos, 0:01:05, about 0:00:12 left'
+    """
+    ended = board.complete + board.failed
+    videos = f"{ended} of {board.num_inputs} video{'s' * (board.num_inputs != 1)}"
+    failed = f", {board.failed} failed" if board.failed else ""
+    left = f", about {clock(board.eta_s)} left" if board.eta_s is not None else ""
+    why = f" ({board.reason})" if board.reason else ""
+    return f"{board.state}{why}: {videos}{failed}, {clock(board.elapsed_s)}{left}"
+
+
+def detail(bar: StageBar) -> str:
+    """What stands beside a bar.
+
+    >>> detail(StageBar("camera", 3, 8, "working", rate=0.25))
+    '3 of 8 segments, 4.0 s each'
+    """
+    if bar.state in ("left out", "starting") or not bar.total:
+        return bar.state
+    pace = ""
+    if bar.rate:
+        pace = f", {bar.rate:.1f}/s" if bar.rate >= 1 else f", {1 / bar.rate:.1f} s each"
+    return f"{bar.done} of {bar.total} segment{'s' * (bar.total != 1)}{pace}"
+
+
+def as_text(board: Board) -> str:
+    """Lines for frontends without HTML."""
+    rows = [headline(board)]
+    if not board.over:
+        rows += [f"  {bar.slot:<10} {round(100 * bar.share):3d} %  {detail(bar)}" for bar in board.stages]
+    rows += [f"  failed: {line}" for line in board.failures] + [f"  {line}" for line in board.remarks]
+    return "\n".join(rows)
+
+
+def as_html(board: Board) -> str:
+    """The board with bars; folded away when the run is over."""
+    rows = "".join(_row(bar) for bar in board.stages)
+    table = (
+        f'<div style="display:grid;grid-template-columns:max-content minmax(8em,22em) auto;gap:2px 12px">{rows}</div>'
+    )
+    if board.over:
+        table = f'<details><summary style="cursor:pointer;{_SOFT}">stages</summary>{table}</details>' if rows else ""
+    return f'<div style="font-size:13px;line-height:1.5">{head_html(board)}{table}{notes_html(board)}</div>'
+
+
+def head_html(board: Board) -> str:
+    colour = f"color:{_RED}" if board.failed or board.state == "stopped" else ""
+    return f'<div style="font-weight:600;{colour}">{text(headline(board))}</div>'
+
+
+def notes_html(board: Board) -> str:
+    failures = "".join(f'<div style="color:{_RED}">failed: {text(line)}</div>' for line in board.failures)
+    return failures + "".join(f'<div style="{_SOFT}">{text(line)}</div>' for line in board.remarks)
+
+
+def _row(bar: StageBar) -> str:
+    fill = _FILL.get(bar.state, _BLUE)
+    return (
+        f"<span>{text(bar.slot)}</span>"
+        f'<span style="align-self:center;height:9px;border-radius:5px;overflow:hidden;background:{_TRACK}">'
+        f'<span style="display:block;height:100%;width:{100 * bar.share:.0f}%;background:{fill}"></span></span>'
+        f'<span style="{_SOFT}">{text(detail(bar))}</span>'
+    )
+
+
+class WidgetBoard:
+    """The board as ipywidgets, which frontends redraw without a flicker."""
+
+    def __init__(self, widgets: Any) -> None:
+        self._widgets = widgets
+        self._head, self._notes, self._rows = widgets.HTML(), widgets.HTML(), widgets.VBox()
+        self._bars: dict[str, tuple[Any, Any]] = {}  # slot -> bar and what stands beside it
+        self.root = widgets.VBox([self._head, self._rows, self._notes])
+
+    def draw(self, board: Board) -> None:
+        self._head.value, self._notes.value = head_html(board), notes_html(board)
+        if len(self._bars) != len(board.stages):
+            self._rows.children = [self._add(bar.slot) for bar in board.stages]
+        for bar in board.stages:
+            progress, label = self._bars[bar.slot]
+            progress.value, label.value = bar.share, f'<span style="{_SOFT}">{text(detail(bar))}</span>'
+            progress.bar_style = "success" if bar.state == "done" else ""
+
+    def close(self) -> None:
+        """Free what kernel and frontend hold of it."""
+        waiting = [self.root]
+        while waiting:
+            widget = waiting.pop()
+            waiting += getattr(widget, "children", ())
+            widget.close()
+
+    def _add(self, slot: str) -> Any:
+        w = self._widgets
+        name = w.HTML(text(slot), layout=w.Layout(width="7em"))
+        self._bars[slot] = w.FloatProgress(min=0, max=1, layout=w.Layout(width="22em")), w.HTML()
+        return w.HBox([name, *self._bars[slot]])
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> clock(75.2)
+    '0:01:15'
+    """
+    return str(timedelta(seconds=round(seconds)))

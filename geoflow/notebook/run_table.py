@@ -1,0 +1,56 @@
+"""How a run ended, as a table for a notebook: failures first."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from geoflow.report.markup import duration, number, text
+
+if TYPE_CHECKING:
+    from geoflow.runner import RunResult, VideoResult
+
+_MOST_ROWS = 100
+_COLOURS = {"complete": "#2e9e5b", "failed": "#d9534f"}  # legible on light and on dark
+_LEFT, _RIGHT = 'style="text-align:left;padding:2px 12px 2px 0"', 'style="text-align:right;padding:2px 12px 2px 0"'
+_COLUMNS = (("video", _LEFT), ("state", _LEFT), ("frames", _RIGHT), ("time", _RIGHT), ("store, or reason", _LEFT))
+_PLAIN = 'style="color:inherit;font-size:inherit"'
+
+
+def run_html(result: RunResult) -> str:
+    """A line that sums up, a row per video, and what the run went on without."""
+    rows = sorted(result.videos, key=lambda video: video.status == "complete")
+    body = "".join(_row(video) for video in rows[:_MOST_ROWS])
+    more = f"<p>and {len(rows) - _MOST_ROWS} more, see <code>result.videos</code></p>" if len(rows) > _MOST_ROWS else ""
+    without = "".join(
+        f"<div>without {text(slot)}: {text(reason)}</div>" for slot, reason in sorted(result.disabled.items())
+    )
+    head = "".join(f"<th {align}>{name}</th>" for name, align in _COLUMNS)
+    table = f"<table {_PLAIN}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="font-size:13px"><div>{_summary(result)}</div>{table}{more}{without}</div>'
+
+
+def _summary(result: RunResult) -> str:
+    counts = f"{len(result.complete)} complete" + (f", {len(result.failed)} failed" if result.failed else "")
+    return f"<b>{counts}</b> in {duration(result.seconds)}, pipeline {text(result.pipeline)}, in {_link(result.out)}"
+
+
+def _row(video: VideoResult) -> str:
+    state = "complete, from an earlier run" if video.reused else video.status
+    cells = (
+        (text(video.name), _LEFT),
+        (f'<span style="color:{_COLOURS[video.status]}">{state}</span>', _LEFT),
+        (number(video.frames or None), _RIGHT),
+        (duration(video.seconds or None), _RIGHT),
+        (_link(video.path) if video.path else text(video.reason), _LEFT),
+    )
+    return "<tr>" + "".join(f"<td {align}>{cell}</td>" for cell, align in cells) + "</tr>"
+
+
+def _link(path: str) -> str:
+    """A path as a link where Jupyter can follow it: to files below the folder that the kernel works in."""
+    near = os.path.relpath(path) if "://" not in path else path
+    if "://" in path or near.startswith(".."):
+        return f"<code>{text(path)}</code>"
+    return f'<a href="{text(quote(near))}" target="_blank" rel="noopener"><code>{text(near)}</code></a>'
