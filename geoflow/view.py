@@ -19,9 +19,9 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from geoflow.errors import ConfigError
-from geoflow.export.optional import library
 from geoflow.export.registry import check_options
 from geoflow.export.rerun_log import log_video, open_recording
+from geoflow.extras import library
 from geoflow.store.reader import open_video
 
 _HOST = "127.0.0.1"
@@ -42,7 +42,7 @@ def view(file: str | os.PathLike[str], *, web: bool = False, port: int = 9090, *
     StoreError for what is no store or holds nothing to show.
     """
     check_options("rerun", options)
-    library("rerun", "rerun")
+    library("rerun", "export", "`geoflow view`")
     if not web and not has_display(os.environ):
         raise ConfigError("there is no display to open a window on; serve the viewer for a browser instead: --web")
     ports = (port, port + 1) if web else (_free_port(),)

@@ -217,11 +217,11 @@ def test_pods_have_what_a_run_asks_for() -> None:
 
 
 def test_the_job_runs_a_pipeline_that_is_there() -> None:
-    from geoflow.cli import _arguments_of_run
+    from geoflow.cli.running import arguments_of_run
 
     entrypoint = load("kuberay/rayjob.yaml")["spec"]["entrypoint"].split()
     assert entrypoint[:4] == ["python", "-m", "geoflow", "run"]
-    Pipeline.load(_arguments_of_run(entrypoint[4:])["pipeline"])
+    Pipeline.load(arguments_of_run(entrypoint[4:])["pipeline"])
 
 
 @pytest.mark.ray

@@ -18,7 +18,7 @@ from actors.embedded.temporal_fusion import TemporalFusion
 from geoflow import fields as field_table
 from geoflow.fields import MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
 from geoflow.geometry.views import classify_views
-from geoflow.report.video_section import video_section
+from geoflow.report.video_page import video_part
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.stages.stitch import Stitch
@@ -112,7 +112,7 @@ def test_where_nothing_can_be_known_nothing_is_claimed(
         assert (video.cameras.motion == motion).all()
         (said,) = video.remarks
         assert sentence in said and "no depth can be had there" in said
-        assert said in video_section(video, {}, None)
+        assert said in video_part(video, {}, None, "", frames=4).html
 
 
 def test_the_turns_of_a_turning_camera_are_kept(tmp_path: Path) -> None:

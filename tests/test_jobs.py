@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ray_head import free_port, ray_head
 
-from geoflow.cli import _arguments_of_run
+from geoflow.cli.running import arguments_of_run
 from geoflow.pipeline import Pipeline
 from geoflow.store.verify import verify_run
 from geoflow.submission import _gather, _run, _with_names, core_requirements
@@ -29,7 +29,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def test_arguments_are_those_of_run_and_find_their_files() -> None:
-    given = _arguments_of_run(["a.mp4", "-o", "out", "--pipeline=p.yaml", "--set", "camera.actors=2"])
+    given = arguments_of_run(["a.mp4", "-o", "out", "--pipeline=p.yaml", "--set", "camera.actors=2"])
     assert given["inputs"] == ["a.mp4"] and given["pipeline"] == "p.yaml" and given["set_"] == ["camera.actors=2"]
     names = {"p.yaml": "submitted/0-p.yaml", "a.mp4": "/disk/a.mp4"}
     assert _with_names("--pipeline=p.yaml", names) == "--pipeline=submitted/0-p.yaml"

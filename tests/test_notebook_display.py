@@ -14,8 +14,9 @@ from full_store import UNPOSED, write_full_store
 from ledger_events import Event, done, failed, one_run, planned, ready, started
 
 from geoflow.errors import ConfigError, StoreError
+from geoflow.extras import library
 from geoflow.notebook import drawing
-from geoflow.notebook.frontend import in_notebook, library
+from geoflow.notebook.frontend import in_notebook
 from geoflow.notebook.tally import Board, StageBar, Tally
 from geoflow.runner import RunResult, VideoResult
 from geoflow.store.picture import Picture
@@ -254,7 +255,7 @@ def test_without_plotly_the_extra_is_named(full: Path, monkeypatch: pytest.Monke
     with open_video(full) as video, pytest.raises(ConfigError, match=r'pip install "geoflow-video\[notebook\]"'):
         video.trajectory()
     with pytest.raises(ConfigError, match=r"show\(\) needs nonesuch"):
-        library("nonesuch.part", "show()")
+        library("nonesuch.part", "notebook", "show()")
 
 
 # Pictures

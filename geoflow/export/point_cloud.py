@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from geoflow.export.frames import Depths, cameras_of, frames_with_depth, lifted, pictures, posed_frames
-from geoflow.export.optional import library
 from geoflow.export.track_rows import spread_out
+from geoflow.extras import library
 from geoflow.geometry.rigid import apply
 from geoflow.store.reader import Video
 from geoflow.store.whole import write_whole
@@ -27,7 +27,7 @@ def export_ply(video: Video, out: Path, *, stride: int = 10, max_points: int = 1
     Raises StoreError when no frame has pose and depth or when pixels cannot be had, ConfigError without the library
     trimesh.
     """
-    trimesh = library("trimesh", "ply")
+    trimesh = library("trimesh", "export", "--to ply")
     frames, points, rgba = _cloud(video, stride, max_points, colours)
     write_whole(out, trimesh.PointCloud(points, rgba).export(file_type="ply"))
     return len(frames)
@@ -41,7 +41,7 @@ def export_glb(video: Video, out: Path, *, stride: int = 10, max_points: int = 5
 
     Raises as `export_ply`.
     """
-    trimesh = library("trimesh", "glb")
+    trimesh = library("trimesh", "export", "--to glb")
     frames, points, rgba = _cloud(video, stride, max_points, colours)
     scene = trimesh.Scene()
     scene.add_geometry(trimesh.PointCloud(apply(_Y_UP, points), rgba), node_name="points", geom_name="points")

@@ -10,8 +10,8 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.export.frames import Depths, has_depth, jpeg, pictures
-from geoflow.export.optional import library
 from geoflow.export.track_rows import track_rows
+from geoflow.extras import library
 from geoflow.geometry.rigid import invert
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft
@@ -44,7 +44,7 @@ def export_rerun(
 
 def open_recording(video: Video, *, images: bool = True) -> Any:
     """An empty recording that nobody gets yet. Raises StoreError when there is nothing to show, ConfigError."""
-    rerun = library("rerun", "rerun")
+    rerun = library("rerun", "export", "to write for Rerun")
     if video.cameras is None and not has_depth(video) and not images:
         raise StoreError(f"{video.path} holds neither cameras nor depth to show; run a pipeline that has these slots")
     return rerun.RecordingStream("geoflow", recording_id=f"{video.name}-{video.source_sha256[:16]}")
@@ -54,7 +54,7 @@ def log_video(
     recording: Any, video: Video, *, stride: int = 1, images: bool = True, depth: bool = True, quality: int = 85
 ) -> Iterator[int]:
     """Log a store frame by frame, as `export_rerun` describes it; gives each frame's number when it is logged."""
-    rerun = library("rerun", "rerun")
+    rerun = library("rerun", "export", "to write for Rerun")
     frames = range(0, len(video), stride)
     _log_static(rerun, recording, video)
     rows = iter(track_rows(video)) if video.tracks is not None and len(video.tracks) else None

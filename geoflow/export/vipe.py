@@ -12,7 +12,7 @@ import numpy as np
 from geoflow.export.frames import Depths, cameras_of, frames_with_depth, pictures, posed_frames
 from geoflow.export.mp4 import frame_rate, write_mp4
 from geoflow.export.npz import whole_npz
-from geoflow.export.optional import library
+from geoflow.extras import library
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft, write_whole
 
@@ -30,7 +30,7 @@ def export_vipe(video: Video, out: Path) -> int:
     Raises StoreError when no frame has pose and depth or when pixels cannot be had, ConfigError without the library
     OpenEXR.
     """
-    openexr = library("OpenEXR", "vipe")
+    openexr = library("OpenEXR", "export", "--to vipe")
     posed, depths = posed_frames(video), Depths(video)
     frames, intrinsics = frames_with_depth(video, depths, posed)
     next(pictures(video, frames[:1]))  # what cannot be had is said before anything is written

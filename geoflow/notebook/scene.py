@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.extras import library
 from geoflow.geometry.rigid import apply, invert
-from geoflow.notebook.frontend import library
 
 if TYPE_CHECKING:
     from geoflow.store.reader import Video
@@ -29,7 +29,7 @@ def trajectory_figure(video: Video, *, points: int = _MOST_POINTS, frusta: int =
 
     Raises StoreError when no frame has a pose, ConfigError when plotly is not installed.
     """
-    go = library("plotly.graph_objects", "trajectory()")
+    go = library("plotly.graph_objects", "notebook", "trajectory()")
     cameras = video.cameras
     if cameras is None or not cameras.valid.any():
         raise StoreError(f"{video.path} holds no camera pose, so there is no path to draw; `remarks` may say why")

@@ -1,0 +1,203 @@
+"""`geoflow bench`: the figures of the README, measured on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geoflow.cli.options import Address, AsJson, Out, PipelineName, Settings, settings_of, size_of
+from geoflow.cli.output import error_console, print_json, result_alone, result_console
+from geoflow.errors import ConfigError
+
+app = typer.Typer(help="Measure the figures of the README on this machine.", no_args_is_help=True)
+
+
+@app.command("memory")
+def bench_memory(
+    out: Out = Path("bench/memory"),
+    frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "200,2000",
+    size: Annotated[str, typer.Option(metavar="WxH")] = "640x360",
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+) -> None:
+    """Peak private memory of driver and actors on videos of different length; JSON on stdout."""
+    from geoflow.bench.memory import memory
+
+    lengths = tuple(int(count) for count in frames.split(","))
+    with result_alone():
+        found = memory(
+            out.resolve(),
+            frames=lengths,
+            size=size_of(size) or (640, 360),
+            pipeline=pipeline,
+            settings=tuple(set_ or ()),
+            console=error_console(),
+        )
+    print_json(found)
+
+
+@app.command("engine")
+def bench_engine(
+    out: Out = Path("bench/engine"),
+    workloads: Annotated[str, typer.Option(help="names, separated by commas")] = "balanced,skewed,dag,tiny,big,resume",
+    engines: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="of each; the figures are medians")] = 3,
+    items: Annotated[int | None, typer.Option(min=2, help="in place of each workload's own number")] = None,
+    xenna_python: Annotated[
+        str | None, typer.Option(help="interpreter that has cosmos-xenna and what GeoFlow needs; default: this one")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="seconds one run may take")] = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """The executor beside Ray Data, cosmos-xenna and a stage-by-stage script, on pretended GPUs."""
+    from geoflow.bench.engine.engines import ENGINES
+    from geoflow.bench.engine.run import bench_engines
+
+    with result_alone():
+        found = bench_engines(
+            out.resolve(),
+            workloads=workloads.split(","),
+            engines=engines.split(",") if engines else tuple(ENGINES),
+            runs=runs,
+            items=items,
+            xenna_python=xenna_python,
+            timeout=timeout,
+            console=error_console(),
+        )
+    if as_json:
+        print_json(found)
+
+
+@app.command("observation")
+def bench_observation(
+    segments: Annotated[int, typer.Option(min=1, help="segments of the made-up run, three stages each")] = 3000,
+    pause: Annotated[float, typer.Option(min=0, help="seconds the driver sleeps after each segment")] = 0.0,
+) -> None:
+    """CPU time per event of the ledger, the metrics and the progress display; JSON on stdout."""
+    from geoflow.bench.observation import observation
+
+    print_json(observation(segments, pause))
+
+
+@app.command("scale")
+def bench_scale(
+    gpus: Annotated[str, typer.Option(help="pretended GPUs, one cluster each, separated by commas")] = "1,2,4,8,16,32",
+    items: Annotated[int, typer.Option(min=10, help="segments for each GPU")] = 20,
+    segments: Annotated[int, typer.Option(min=0, help="of one very long run; 0: leave it out")] = 100_000,
+) -> None:
+    """Weak scaling on simulated clusters, and the driver's memory over a very long run; JSON on stdout."""
+    from geoflow.bench.scale import many_segments, weak_scaling
+
+    console = error_console()
+    counts = [int(count) for count in gpus.split(",") if count]
+    with result_alone():
+        found: dict[str, Any] = {"weak_scaling": weak_scaling(counts, items, console)}
+        if segments:
+            found["many_segments"] = many_segments(segments, console)
+    print_json(found)
+
+
+@app.command("faults")
+def bench_faults(
+    out: Out = Path("bench/faults"),
+    faults: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    moments: Annotated[str, typer.Option(help="shares of the run, separated by commas")] = "0.1,0.5,0.9",
+) -> None:
+    """What goes wrong during a run, what comes out all the same, and the time it costs; JSON on stdout."""
+    from geoflow.bench.faults.run import FAULTS, bench_faults
+
+    wanted = faults.split(",") if faults else list(FAULTS)
+    if unknown := sorted(set(wanted) - set(FAULTS)):
+        raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(FAULTS)}")
+    shares = [float(moment) for moment in moments.split(",")]
+    with result_alone():
+        found = bench_faults(out.resolve(), wanted, shares, error_console())
+    print_json(found)
+
+
+@app.command("footage")
+def bench_footage(
+    folder: Annotated[Path, typer.Argument(help="of clips: folders with frames/, depth/ and gt.npz")],
+    out: Out = Path("bench/footage"),
+    clips: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="of each clip; default: all")] = None,
+    max_size: Annotated[int | None, typer.Option(min=16, help="px; clips with a longer side are scaled first")] = None,
+    known_camera: Annotated[bool, typer.Option("--known-camera", help="give the true intrinsics to the run")] = False,
+    without: Annotated[str | None, typer.Option(help="stages to leave out, separated by commas")] = None,
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Real clips with ground truth through a pipeline, each scored; benchmarks/footage says where to get some."""
+    from geoflow.bench.footage.run import bench_footage
+    from geoflow.bench.footage.table import render_rows
+    from geoflow.pipeline import Pipeline
+
+    pipe, left_out = Pipeline.load(pipeline), without.split(",") if without else []
+    if unknown := sorted(set(left_out) - {spec.slot for spec in pipe.stages}):
+        raise ConfigError(f"--without {', '.join(unknown)}: {pipe.name} has no such stage")
+    with result_alone():
+        found = bench_footage(
+            folder,
+            out.resolve(),
+            names=clips.split(",") if clips else [],
+            frames=frames,
+            max_size=max_size,
+            known_camera=known_camera,
+            pipeline=pipe.without(left_out),
+            settings=settings_of(set_),
+            address=address,
+            console=error_console(),
+        )
+    if as_json:
+        print_json(found)
+    else:
+        result_console(width=180).print(render_rows(found["clips"]))
+
+
+@app.command("hands")
+def bench_hands_command(
+    folder: Annotated[Path, typer.Argument(help="annotated photos and clips, each in a folder of its own")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="JSON file with boxes of clips that were only looked through")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the hands backend")] = None,
+    here: Annotated[bool, typer.Option("--here", help="in this process, which must have mediapipe; no Ray")] = False,
+    photos: Annotated[int, typer.Option(min=1, help="at most of one set, evenly spread")] = 150,
+    longest: Annotated[
+        int, typer.Option(min=32, help="longer side of the pictures, px, as `geoflow run` has it")
+    ] = 640,
+) -> None:
+    """Hands found, how well they lie, which side, 3D error and CPU time; JSON on stdout."""
+    from geoflow.bench.hands import bench_hands
+
+    settings = settings_of(set_, "PARAM=VALUE")
+    with result_alone():
+        found = bench_hands(
+            folder,
+            boxes=boxes,
+            settings=settings,
+            here=here,
+            most_photos=photos,
+            longest=longest,
+            console=error_console(),
+        )
+    print_json(found)
+
+
+@app.command("geometry")
+def bench_geometry_command(
+    frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "110,440",
+    model_type: Annotated[str, typer.Option(help="diff or determ; a GPU does both")] = "determ",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it: then at full size")] = "cpu",
+) -> None:
+    """GeometryCrafter in a stream beside the whole video at once: time per frame, peak memory; JSON on stdout."""
+    from geoflow.bench.geometry.run import bench_geometry
+
+    lengths = tuple(int(count) for count in frames.split(","))
+    with result_alone():
+        found = bench_geometry(frames=lengths, model_type=model_type, device=device, console=error_console())
+    print_json(found)

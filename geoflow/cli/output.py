@@ -1,0 +1,59 @@
+"""What commands print, and where: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geoflow.runner import RunResult
+
+
+@contextlib.contextmanager
+def stoppable(
+    advice: str = "stopped; what is finished is kept: run the same command again to go on from there",
+) -> Iterator[None]:
+    """Say how to go on after an interrupt; typer would end with a bare status, which one depends on its version."""
+    try:
+        with result_alone():
+            yield
+    except KeyboardInterrupt:
+        print(advice, file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def result_alone() -> contextlib.AbstractContextManager[Any]:
+    """Whatever prints meanwhile, such as Ray's own notices, goes to stderr: stdout is for the result."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def end(result: RunResult, data: dict[str, Any], as_json: bool) -> NoReturn:
+    if as_json:
+        print_json(data)
+    else:
+        print(f"{len(result.complete)} complete, {len(result.failed)} failed: {result.out}")
+    raise typer.Exit(result.exit_status)
+
+
+def print_json(data: Any) -> None:
+    print(json.dumps(data, default=str))
+
+
+def error_console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr)
+
+
+def result_console(width: int | None = None) -> Console:
+    """Where results go; `width` is for a file or a pipe, which has none of its own."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width)

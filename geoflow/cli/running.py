@@ -1,0 +1,177 @@
+"""Commands that make stores: run, submit, plan, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geoflow.cli.options import (
+    Address,
+    AsJson,
+    Destination,
+    Fresh,
+    Out,
+    PipelineName,
+    Settings,
+    intrinsics_of,
+    settings_of,
+    size_of,
+)
+from geoflow.cli.output import end, error_console, print_json, result_alone, result_console, stoppable
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    inputs: Annotated[list[str], typer.Argument(help="files, folders, globs, frame folders, manifests, URIs")],
+    out: Destination,
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+    fps: Annotated[float | None, typer.Option(help="resample to this frame rate")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="process at this size")] = None,
+    limit: Annotated[int | None, typer.Option(help="stop after this many frames of each video")] = None,
+    intrinsics: Annotated[
+        str | None, typer.Option(metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright source")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    address: Address = None,
+    resume: Fresh = True,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first input that fails")] = False,
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="refuse models whose licence forbids commercial use")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Process videos into OUT/videos/<name>.h5 and an index."""
+    from geoflow.runner import run as run_pipeline
+
+    with stoppable():
+        result = run_pipeline(
+            inputs,
+            out,
+            pipeline,
+            settings=settings_of(set_),
+            fps=fps,
+            size=size_of(size),
+            limit=limit,
+            intrinsics=intrinsics_of(intrinsics),
+            masks=masks,
+            address=address,
+            resume=resume,
+            fail_fast=fail_fast,
+            commercial=commercial,
+            console=error_console(),
+        )
+    end(result, result.to_dict(), as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    address: Annotated[
+        str | None, typer.Option(help="job server; default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265")
+    ] = None,
+    job_id: Annotated[str | None, typer.Option("--job-id", help="name of the job; default: one of Ray's")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="show what it prints until it ends, or not")] = True,
+    install: Annotated[
+        bool, typer.Option("--install", help="have the core's packages installed for the job, where only Ray is")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """`run` as a job of a Ray cluster: all other arguments are those of `run`, and name what the cluster has."""
+    from geoflow.pipeline import Pipeline
+    from geoflow.submission import submit as submit_run
+
+    given = arguments_of_run(context.args)
+    Pipeline.load(given["pipeline"], settings_of(given["set_"]))  # what is wrong with it is said here and now
+    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and Path(given[name]).is_file()]
+    paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
+    with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
+        done = submit_run(
+            context.args, files=files, paths=paths, address=address, job_id=job_id, install=install, wait=wait
+        )
+    if as_json:
+        print_json(vars(done))
+    elif done.exit_status is None:
+        print(f"{done.job_id} at {done.address}")
+    else:
+        print(f"{done.job_id}: {done.status}" + (f": {done.message}" if done.message else ""))
+    raise typer.Exit(done.exit_status or 0)
+
+
+def arguments_of_run(arguments: list[str]) -> dict[str, Any]:
+    """What `run` would make of its arguments; it complains as `run` does."""
+    command: Any = typer.main.get_command(app)
+    return dict(command.commands["run"].make_context("geoflow run", list(arguments)).params)
+
+
+@app.command()
+def plan(
+    inputs: Annotated[list[str], typer.Argument(help="as for `run`")],
+    pipeline: PipelineName = "embedded",
+    set_: Settings = None,
+    fps: Annotated[float | None, typer.Option(help="as for `run`")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="as for `run`")] = None,
+    limit: Annotated[int | None, typer.Option(help="as for `run`")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; default: this machine's")] = None,
+    gpu_kind: Annotated[
+        str | None, typer.Option(help="their kind as Ray names it, such as A100; default: this machine's")
+    ] = None,
+    gpu_cost: Annotated[float | None, typer.Option(min=0, help="dollars per GPU and hour")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `run` would do, take and cost, without doing it: stages and their pools, inputs, segments."""
+    from geoflow.plan import make_plan
+    from geoflow.plan_table import render_plan
+    from geoflow.video.options import ReadOptions
+
+    found = make_plan(
+        inputs,
+        pipeline,
+        settings=settings_of(set_),
+        reading=ReadOptions(fps=fps, size=size_of(size), limit=limit),
+        gpus=gpus,
+        kind=gpu_kind,
+        gpu_cost=gpu_cost,
+    )
+    if as_json:
+        print_json(found)
+    else:
+        result_console(width=160).print(render_plan(found))
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    pipeline: PipelineName = "embedded",
+    frames: Annotated[int, typer.Option(help="length of the clip")] = 150,
+    size: Annotated[str, typer.Option(metavar="WxH")] = "320x240",
+    seed: Annotated[int, typer.Option(help="another scene and path")] = 0,
+    set_: Settings = None,
+    address: Address = None,
+    resume: Fresh = True,
+    as_json: AsJson = False,
+) -> None:
+    """Render a clip with exact ground truth, run the pipeline on it, score it and write the report."""
+    from geoflow.demo import demo as run_demo
+    from geoflow.evaluate import render_table
+
+    with stoppable():
+        result = run_demo(
+            out,
+            pipeline=pipeline,
+            num_frames=frames,
+            size=size_of(size) or (320, 240),
+            seed=seed,
+            resume=resume,
+            settings=settings_of(set_),
+            address=address,
+            console=error_console(),
+        )
+    if not as_json and result.scores:
+        result_console().print(render_table(result.scores))
+        print(f"report: {result.report}")
+    end(result.run, result.to_dict(), as_json)

@@ -1,0 +1,115 @@
+"""Commands about what a run has made, or is making: status, info, verify, report, export, view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geoflow.cli.options import Address, AsJson, settings_of
+from geoflow.cli.output import print_json, result_alone, result_console
+
+app = typer.Typer()
+
+
+@app.command()
+def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
+    """Say where a run stands, also while it goes on: videos, stages, time left."""
+    from geoflow.status import read_status, render_status
+
+    found = read_status(out)
+    if as_json:
+        print_json(found)
+    else:
+        result_console().print(render_status(found))
+
+
+@app.command()
+def info(file: Annotated[str, typer.Argument(help="a store")], as_json: AsJson = False) -> None:
+    """Say what a store holds."""
+    from geoflow.store.info import describe, render
+    from geoflow.store.reader import open_video
+
+    with open_video(file) as video:
+        summary = describe(video)
+    if as_json:
+        print_json(summary)
+    else:
+        result_console().print(render(summary))
+
+
+@app.command()
+def verify(
+    out: Annotated[str, typer.Argument(help="a run's folder, or one store")],
+    quick: Annotated[bool, typer.Option("--quick", help="names, types, shapes and attributes only")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that everything is there, whole and within the schema; exit status 3 when it is not."""
+    from geoflow.store.verify import verify as find_problems
+
+    problems = find_problems(out, deep=not quick)
+    if as_json:
+        print_json({"path": out, "problems": problems})
+    else:
+        print("\n".join(problems) or f"{out}: no problems")
+    raise typer.Exit(3 if problems else 0)
+
+
+@app.command()
+def report(out: Annotated[str, typer.Argument(help="a run's folder")]) -> None:
+    """Write OUT/report.html, and OUT/trace.json for ui.perfetto.dev."""
+    from geoflow.report import write_report
+
+    print(write_report(out))
+
+
+@app.command()
+def export(
+    file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos")],
+    to: Annotated[
+        str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, rerun, lerobot, y2r or depth")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the file or folder to write; of a run, where they all go")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
+    ] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a store in the format of another tool; those of a run at the same time, on Ray."""
+    from geoflow.export import export_store
+    from geoflow.store.mirror import is_run
+
+    options = settings_of(set_, "NAME=VALUE")
+    if is_run(file):
+        from geoflow.export.parallel import export_run
+
+        with result_alone():
+            written = export_run(file, to, out, address=address, **options)
+        if as_json:
+            print_json({name: str(path) for name, path in written.items()})
+        else:
+            print(f"{out}: {len(written)} videos")
+        return
+    with result_alone():
+        done = export_store(file, to, out, **options)
+    if as_json:
+        print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of})
+    else:
+        print(f"{done.path}: {done.frames} of {done.of} frames")
+
+
+@app.command()
+def view(
+    file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5")],
+    web: Annotated[bool, typer.Option("--web", help="in a browser: serve the viewer and print its address")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65534, help="of the page; the data is on the next one")] = 9090,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of `export --to rerun`")
+    ] = None,
+) -> None:
+    """Show a store in the Rerun viewer until that is closed, or until Ctrl-C."""
+    from geoflow.view import view as show
+
+    show(file, web=web, port=port, **settings_of(set_, "NAME=VALUE"))
