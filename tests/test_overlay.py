@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from test_envs import tiny_wheel
 
-from geoflow.engine import cluster, overlay
-from geoflow.engine.cluster import as_it_builds
+from geoflow.engine import overlay
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +33,6 @@ def test_all_of_ray_s_ways_to_write_pip_are_read(tmp_path: Path) -> None:
     assert wanted(full) == {"packages": ["six"], "options": ["--no-deps"], "check": True}
     env = {"env_vars": {"A": "b"}, "uv": ["six"]}
     assert overlay.instead_of_pip(env) == env, "what is not pip's is left to Ray"
-
-
-def test_a_cluster_of_somebody_else_s_builds_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_own", set())
-    assert as_it_builds({"pip": ["six"]}) == {"pip": ["six"]}
 
 
 @pytest.mark.long

@@ -126,8 +126,7 @@ def _started(options: dict[str, Any]) -> Iterator[None]:
     plugins = [*json.loads(os.environ.get(_PLUGINS) or "[]"), overlay.PLUGIN]
     options = {"include_dashboard": False, **options}
     with _in_environment(_PLUGINS, json.dumps(plugins)), _in_environment("PYTHONPATH", _with_geoflow()):
-        # Else Ray joins whatever cluster was last started on this machine.
-        session = ray.init(address="local", **options).address_info["session_dir"]
+        session = _init_local(options)
     _own.add(session)
     try:
         yield
@@ -135,6 +134,25 @@ def _started(options: dict[str, Any]) -> Iterator[None]:
         ray.shutdown()
         _own.discard(session)
         shutil.rmtree(Path(session) / "runtime_resources", ignore_errors=True)  # Ray leaves them
+
+
+def _init_local(options: dict[str, Any]) -> str:
+    """Start Ray here, and give its session's folder. Its processes wait for each other for fixed times, which a busy
+    machine may exceed: so it has a second try."""
+    import ray
+
+    def start() -> str:
+        session: str = ray.init(address="local", **options).address_info["session_dir"]  # "local": joins no other
+        return session
+
+    try:
+        return start()
+    except Exception:  # of many kinds, most of them plain
+        ray.shutdown()
+    try:
+        return start()
+    except Exception as error:
+        raise ConfigError(f"Ray does not start on this machine: {error}; see /tmp/ray/session_latest/logs") from error
 
 
 def _with_geoflow() -> str:
