@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,11 +40,10 @@ def small_clip() -> Clip:
 @pytest.fixture(scope="session")
 def s3_settings() -> dict[str, str]:
     """What s3fs reads of the environment to reach the tests' S3 server; it need not run yet."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    from ray_head import free_port
+
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
-    return {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}", **keys}
+    return {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_port()}", **keys}
 
 
 @pytest.fixture(scope="session")
