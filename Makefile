@@ -13,9 +13,9 @@ demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, w
 test: $(DEV)  ## every test that can run here; `gpu` tests skip themselves
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
-else  # tests with Ray keep all cores busy by themselves
-	$(BIN)/python -m pytest -n 2 -m "not ray and not env"
-	$(BIN)/python -m pytest -m "ray or env"
+else  # tests with Ray keep all cores busy by themselves; they run whatever became of the others
+	$(BIN)/python -m pytest -n 2 -m "not ray and not env"; others=$$?; \
+	$(BIN)/python -m pytest -m "ray or env" && exit $$others
 endif
 
 test-fast: $(DEV)  ## the default tier: no Ray, no environments, nothing long
