@@ -44,6 +44,7 @@ def submit(
     *,
     files: Sequence[str] = (),
     paths: Sequence[str] = (),
+    modules: Sequence[str] = (),
     address: str | None = None,
     job_id: str | None = None,
     install: bool = False,
@@ -51,15 +52,16 @@ def submit(
 ) -> Submitted:
     """Run `geoflow run ARGUMENTS` as a job; with `wait`, its output goes to stderr until it ends.
 
-    Of the arguments, `files` are to be uploaded and `paths` are of the cluster. `install` has the core's packages
-    installed for the job, for clusters whose image has Ray alone. Ray's token ($RAY_AUTH_TOKEN or ~/.ray/auth_token)
-    is sent along.
+    Of the arguments, `files` are to be uploaded and `paths` are of the cluster. `modules` are files and folders that
+    are uploaded besides, and found under their own names: modules of backends, environments. `install` has the core's
+    packages installed for the job, for clusters whose image has Ray alone. Ray's token ($RAY_AUTH_TOKEN or
+    ~/.ray/auth_token) is sent along.
 
     Raises ConfigError when no job server answers, refuses the token, or has a job of this id already.
     """
     address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or _DEFAULT_ADDRESS
     with tempfile.TemporaryDirectory(prefix="geoflow-job-") as folder:
-        renamed = {path: _absolute(path) for path in paths} | _gather(Path(folder), files)
+        renamed = {path: _absolute(path) for path in paths} | _gather(Path(folder), files, modules)
         command = ["python", "-m", "geoflow", "run", *(_with_names(argument, renamed) for argument in arguments)]
         runtime_env: dict[str, Any] = {"working_dir": folder}
         if install:
@@ -87,8 +89,11 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
-def _gather(folder: Path, files: Sequence[str]) -> dict[str, str]:
-    """Put what the job needs into its working directory; returns the names that files have there."""
+def _gather(folder: Path, files: Sequence[str], modules: Sequence[str] = ()) -> dict[str, str]:
+    """Put what the job needs into its working directory; returns the names that files have there.
+
+    Raises ConfigError for modules that there are not, or whose names GeoFlow needs itself.
+    """
     import actors
     import geoflow
 
@@ -97,6 +102,8 @@ def _gather(folder: Path, files: Sequence[str]) -> dict[str, str]:
         shutil.copytree(home, folder / home.name, ignore=_LEFT_OUT)
     for kind in ("configs", "runtime_envs"):
         shutil.copytree(resources.folder(kind), folder / kind, ignore=_LEFT_OUT, dirs_exist_ok=True)
+    for path in modules:
+        _add(Path(path), folder)
     renamed = {}
     for k, path in enumerate(files):
         name = f"{_FILES}/{k}-{Path(path).name}"
@@ -104,6 +111,18 @@ def _gather(folder: Path, files: Sequence[str]) -> dict[str, str]:
         shutil.copy(path, folder / name)
         renamed[path] = name
     return renamed
+
+
+def _add(path: Path, folder: Path) -> None:
+    if not path.exists():
+        raise ConfigError(f"--upload {path}: there is no such file or folder")
+    target = folder / path.resolve().name
+    if target.exists() or target.name == _FILES:
+        raise ConfigError(f"--upload {path}: there is a {target.name} already in what is uploaded; rename it")
+    if path.is_dir():
+        shutil.copytree(path, target, ignore=_LEFT_OUT)
+    else:
+        shutil.copy(path, target)
 
 
 def _with_names(argument: str, renamed: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ import yaml
 from ray_head import free_port, ray_head
 
 from geoflow.cli.running import arguments_of_run
+from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 from geoflow.store.verify import verify_run
 from geoflow.submission import _gather, _run, _with_names, core_requirements
@@ -26,6 +27,12 @@ from geoflow.synth import render_clip
 ROOT = Path(__file__).parent.parent
 RAY = Path(sys.executable).with_name("ray")
 Done = subprocess.CompletedProcess[str]
+OWN = """
+from geoflow.stages.decode import Decode
+
+class Own(Decode):
+    'A backend of a user, in a module that only the user has.'
+"""
 
 
 def test_arguments_are_those_of_run_and_find_their_files() -> None:
@@ -44,6 +51,12 @@ def test_what_is_uploaded_is_what_a_run_needs(tmp_path: Path) -> None:
     assert {path.name for path in job.iterdir()} == {"geoflow", "actors", "configs", "runtime_envs", "submitted"}
     assert not list(job.rglob("*.pyc"))
     assert sum(path.stat().st_size for path in job.rglob("*") if path.is_file()) < 5 << 20
+    (tmp_path / "own.py").write_text("A = 1\n")
+    _gather(tmp_path / "more", [], [str(tmp_path / "own.py")])
+    assert (tmp_path / "more" / "own.py").is_file()
+    for wrong, said in (("absent.py", "no such file"), ("job/geoflow", "rename it")):
+        with pytest.raises(ConfigError, match=said):
+            _gather(tmp_path / "jobs" / said, [], [str(tmp_path / wrong)])
     rows = core_requirements()
     assert any(row.startswith("h5py") for row in rows) and not any(
         "torch" in row or row.startswith("ray") for row in rows
@@ -100,6 +113,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = [spec.model_dump(exclude_defaults=True) for spec in pipe.stages]
     stages = [{**stage, "params": {}} if stage["slot"] == "geometry" else stage for stage in stages]
     (folder / "mine.yaml").write_text(yaml.safe_dump({"name": "mine", "stages": stages}))
+    (folder / "own_decode.py").write_text(OWN)
+    own = [{**stage, "backend": "own_decode:Own"} if stage["slot"] == "decode" else stage for stage in stages]
+    (folder / "own.yaml").write_text(yaml.safe_dump({"name": "own", "stages": own}))
     return folder
 
 
@@ -143,17 +159,18 @@ def test_geoflow_submit_from_a_wheel(cluster: tuple[str, dict[str, str]], work: 
     address, env = cluster
     env = env | {"RAY_API_SERVER_ADDRESS": address}
     (work / "broken.mp4").write_bytes(b"no video")
-    run = ["a.mp4", "broken.mp4", "-o", "out2", "--pipeline", "mine.yaml"]
-    done = submit(env, "--job-id", "mine-1", "--json", *run, cwd=work, geoflow=installed)
+    upload = ["--upload", "own_decode.py"]
+    run = ["a.mp4", "broken.mp4", "-o", "out2", "--pipeline", "own.yaml"]
+    done = submit(env, "--job-id", "mine-1", "--json", *upload, *run, cwd=work, geoflow=installed)
     assert done.returncode == 3, "one input failed, as `run` says it\n" + done.stdout + done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert (found["job_id"], found["status"], found["exit_status"]) == ("mine-1", "FAILED", 3)
     assert "1 complete, 1 failed" in done.stderr
     assert (work / "out2" / "videos" / "a.h5").is_file()
 
-    again = submit(env, "--job-id", "mine-1", *run, cwd=work, geoflow=installed)
+    again = submit(env, "--job-id", "mine-1", *upload, *run, cwd=work, geoflow=installed)
     assert again.returncode == 2 and "choose another --job-id" in again.stderr
-    resumed = submit(env, "a.mp4", "-o", "out2", "--pipeline", "mine.yaml", cwd=work, geoflow=installed)
+    resumed = submit(env, *upload, "a.mp4", "-o", "out2", "--pipeline", "own.yaml", cwd=work, geoflow=installed)
     assert resumed.returncode == 0 and "SUCCEEDED" in resumed.stdout
     events = [json.loads(line) for line in (work / "out2" / "events.jsonl").read_text().splitlines()]
     last = max(k for k, event in enumerate(events) if event["event"] == "run_started")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,10 @@ def submit(
     ] = None,
     job_id: Annotated[str | None, typer.Option("--job-id", help="name of the job; default: one of Ray's")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="show what it prints until it ends, or not")] = True,
+    upload: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="a module, package or environment of yours that the job is to find"),
+    ] = None,
     install: Annotated[
         bool, typer.Option("--install", help="have the core's packages installed for the job, where only Ray is")
     ] = False,
@@ -85,13 +90,21 @@ def submit(
     from geoflow.pipeline import Pipeline
     from geoflow.submission import submit as submit_run
 
-    given = arguments_of_run(context.args)
+    given, modules = arguments_of_run(context.args), upload or []
+    sys.path[:0] = dict.fromkeys(str(Path(path).resolve().parent) for path in modules)
     Pipeline.load(given["pipeline"], settings_of(given["set_"]))  # what is wrong with it is said here and now
     files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and Path(given[name]).is_file()]
     paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
     with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
         done = submit_run(
-            context.args, files=files, paths=paths, address=address, job_id=job_id, install=install, wait=wait
+            context.args,
+            files=files,
+            paths=paths,
+            modules=modules,
+            address=address,
+            job_id=job_id,
+            install=install,
+            wait=wait,
         )
     if as_json:
         print_json(vars(done))
