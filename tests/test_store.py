@@ -215,6 +215,16 @@ def test_frames_must_grow(tmp_path: Path, truth: Truth, results: Results):
         stage.process(truth.segments[2], {name: array[:3] for name, array in results[2].items()})
 
 
+def test_a_node_that_does_not_see_the_run_s_folder_is_told(tmp_path: Path):
+    stage = Write(Write.Params(out=str(tmp_path / "out")))
+    with pytest.raises(StageError, match="on a disk of all nodes, or a URI"):
+        stage.setup()
+    RunPaths(tmp_path / "out").videos.mkdir(parents=True)
+    RunPaths(tmp_path / "out").events.touch()
+    stage.setup()
+    Write(Write.Params(out=str(tmp_path / "cache"), remote="s3://bucket/out")).setup()
+
+
 def test_a_missing_segment_is_named(tmp_path: Path, truth: Truth, results: Results):
     stage = Write(Write.Params(out=str(tmp_path)))
     for segment, fields in zip(truth.segments, results):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,14 @@ class Write(Stage):
         # What is not stored need not come here.
         unwanted = [group for group in ("rgb", "prior") if not getattr(self.params, group)]
         self.optional = tuple(name for name in type(self).optional if not _belongs_to(name, unwanted))
+
+    def setup(self) -> None:
+        """Raises StageError on a node that does not see the run's folder: what it wrote would be missed in the end."""
+        if self.params.out and not self.params.remote and not self._paths.events.is_file():
+            raise StageError(
+                f"{self._paths.root} on {socket.gethostname()} is not the folder that the run writes to; name one for -o "
+                "that is on a disk of all nodes, or a URI such as s3://bucket/out"
+            )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Store one segment as a part file. Raises StoreError when the disk refuses."""
