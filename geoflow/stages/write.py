@@ -77,8 +77,8 @@ class Write(Stage):
         """Raises StageError on a node that does not see the run's folder: what it wrote would be missed in the end."""
         if self.params.out and not self.params.remote and not self._paths.events.is_file():
             raise StageError(
-                f"{self._paths.root} on {socket.gethostname()} is not the folder that the run writes to; name one for -o "
-                "that is on a disk of all nodes, or a URI such as s3://bucket/out"
+                f"{self._paths.root} on {socket.gethostname()} is not the folder that the run writes to; name one for "
+                "-o that is on a disk of all nodes, or a URI such as s3://bucket/out"
             )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
