@@ -122,15 +122,15 @@ def _begin(paths: RunPaths) -> None:
 
 
 def _keep_ledger(paths: RunPaths, done: threading.Event) -> None:
-    copied, wait = -1, 0.0
+    copied, wait = 0, 0.0  # bytes; an empty ledger would say for ten seconds that nothing is known of the run
     while not done.wait(wait):
-        size = paths.events.stat().st_size if paths.events.is_file() else -1
+        size = paths.events.stat().st_size if paths.events.is_file() else 0
         began = time.monotonic()
         if size > copied:
             with contextlib.suppress(GeoFlowError, OSError):  # the next time, or the end
                 locations.put(paths.events, locations.join(paths.remote, paths.events.name))
                 copied = size
-        wait = max(_EVERY_S, _SHARE * (time.monotonic() - began)) if copied >= 0 else 1.0
+        wait = max(_EVERY_S, _SHARE * (time.monotonic() - began)) if copied else 1.0
 
 
 def _fetch(paths: RunPaths, name: str) -> None:
