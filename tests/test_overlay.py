@@ -9,6 +9,7 @@ import pytest
 from test_envs import tiny_wheel
 
 from geoflow.engine import overlay
+from geoflow.resources import cache_folder
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,10 @@ def test_all_of_ray_s_ways_to_write_pip_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_an_environment_has_its_own_and_what_is_around_it(tmp_path: Path) -> None:
+    left = cache_folder() / "environments" / f"{overlay._key(wanted(['geoflow-tiny==1.0']))}.new"
+    (left / "lib" / "python0" / "site-packages").mkdir(parents=True)  # by a run that was killed while it made it
     python = overlay.install(wanted(["geoflow-tiny==1.0"]), {})
+    assert not left.exists()
     look = "import geoflow, geoflow_tiny, numpy; print(geoflow_tiny.__file__); print(numpy.__file__)"
     own, around = subprocess.check_output([python, "-c", look], text=True, cwd=tmp_path).split()
     home = python.parents[1]
@@ -62,7 +66,5 @@ def test_what_failed_leaves_nothing_and_says_what_pip_said(tmp_path: Path) -> No
         overlay.install(wanted(["geoflow-tiny==2.0"]), {})
     with pytest.raises(RuntimeError, match="-m pip install failed"):
         overlay.install(wanted(["geoflow-tiny"]), {"PIP_FIND_LINKS": str(tmp_path / "none")})
-    from geoflow.resources import cache_folder
-
     left = [path for path in (cache_folder() / "environments").iterdir() if path.suffix != ".lock"]
     assert left == []

@@ -8,17 +8,15 @@ cluster that somebody else started builds environments is not GeoFlow's to say: 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import shlex
+import shutil
 import site
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,29 +62,26 @@ def install(wanted: dict[str, Any], variables: dict[str, str]) -> Path:
     """
     home = cache_folder() / "environments" / _key(wanted)
     home.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(home.with_suffix(".lock")):
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody else on this machine makes the same one
         if not home.is_dir():
-            with tempfile.TemporaryDirectory(dir=home.parent) as folder:
-                _make(Path(folder) / "new", wanted, variables)
-                os.replace(Path(folder) / "new", home)
+            _make(home.with_suffix(".new"), wanted, variables, lock.fileno())
+            os.replace(home.with_suffix(".new"), home)
     return home / _PYTHON
 
 
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Nobody else on this machine is in here with the same lock."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _make(home: Path, wanted: dict[str, Any], variables: dict[str, str]) -> None:
-    _run([sys.executable, "-m", "virtualenv", "--quiet", "--no-download", str(home)], {})
-    _borrow(home)
+def _make(home: Path, wanted: dict[str, Any], variables: dict[str, str], lock: int) -> None:
+    shutil.rmtree(home, ignore_errors=True)  # of somebody who was killed at this
     pip = [str(home / _PYTHON), "-m", "pip"]
-    _run([*pip, "install", *wanted["options"], *wanted["packages"]], variables, cwd=home)
-    if wanted["check"]:
-        _run([*pip, "check"], variables, cwd=home)
+    try:
+        _run([sys.executable, "-m", "virtualenv", "--quiet", "--no-download", str(home)], lock)
+        _borrow(home)
+        _run([*pip, "install", *wanted["options"], *wanted["packages"]], lock, variables, home)
+        if wanted["check"]:
+            _run([*pip, "check"], lock, variables, home)
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
 
 
 def _in_full(wanted: Any) -> dict[str, Any]:
@@ -124,9 +119,16 @@ def _borrow(home: Path) -> None:
     (inside / _BORROWED).write_text("\n".join([*lines, ""]))
 
 
-def _run(command: list[str], variables: dict[str, str], cwd: Path | None = None) -> None:
+def _run(command: list[str], lock: int, variables: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+    """The command holds the lock, too: if this process is killed, nobody comes in before the command has ended."""
     done = subprocess.run(
-        command, env=os.environ | variables, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        env=os.environ | (variables or {}),
+        cwd=cwd,
+        pass_fds=[lock],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     if done.returncode:
         last = "\n".join(done.stdout.splitlines()[-_LAST:])
