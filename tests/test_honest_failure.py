@@ -50,6 +50,7 @@ def _process(film: Film, known: bool, out: Path) -> Video:
         "frames.time": index / FPS,
         "frames.view": classify_views(film.rgb),
     }
+    RunPaths(out).events.touch()  # as a run has it that writes here
     write = Write(Write.Params(out=str(out)))
     fusion = TemporalFusion(TemporalFusion.Params(from_camera=True))
     for stage in (MotionStereo(), Colmap(), fusion, Klt(), Stitch(), write):
