@@ -99,7 +99,9 @@ def received(address: str, path: Path) -> str:
     return said
 
 
-def test_where_nothing_can_be_shown_the_remedy_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_shown_the_remedy_is_named(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert has_display({"DISPLAY": ":0"}, "linux") and has_display({}, "darwin") and not has_display({}, "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -107,8 +109,11 @@ def test_where_nothing_can_be_shown_the_remedy_is_named(store: Path, monkeypatch
         view(store)
     with pytest.raises(ConfigError, match="no such option"):
         view(store, web=True, colour="red")
-    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"Rerun's viewer .*"):
-        patch.setenv("DISPLAY", ":4711")  # nobody is there
+    (viewer := tmp_path / "viewer").write_text("#!/bin/sh\necho it found no display >&2\nexit 1\n")
+    viewer.chmod(0o755)
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"it found no display; .*--web"):
+        patch.setenv("DISPLAY", ":4711")
+        patch.setattr(sys, "executable", str(viewer))  # in place of Rerun's
         view(store)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
