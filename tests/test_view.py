@@ -87,6 +87,7 @@ def received(address: str, path: Path) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         deadline, said = time.monotonic() + 60, ""
@@ -94,7 +95,7 @@ def received(address: str, path: Path) -> str:
             time.sleep(1)
             said = subprocess.run([*rerun, "rrd", "print", str(path)], capture_output=True, text=True).stdout
     finally:
-        client.terminate()
+        os.killpg(client.pid, signal.SIGTERM)  # the command starts the client as a child of its own
         client.wait()
     return said
 
