@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 
 def in_words(seconds: float) -> str:
     """A duration in words, rounded before it is split: never "1 min 60 s".
@@ -20,3 +22,12 @@ def in_words(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60} s"
     minutes = round(whole / 60)
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> clock(75.2)
+    '0:01:15'
+    """
+    return str(timedelta(seconds=round(seconds)))

@@ -7,9 +7,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from typing import Any
 
+from geoflow.durations import clock
 from geoflow.engine.ledger import iter_events
 from geoflow.errors import InputError
 from geoflow.store.mirror import records
@@ -231,8 +231,8 @@ def render_status(status: dict[str, Any]) -> Any:
 
     counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
     head = f"run {status['run']} of pipeline {status['pipeline']}: [bold]{status['state']}[/]"
-    head += f" after {_duration(status['elapsed'])}"
-    head += f", about {_duration(status['eta'])} left" if status["eta"] is not None else ""
+    head += f" after {clock(status['elapsed'])}"
+    head += f", about {clock(status['eta'])} left" if status["eta"] is not None else ""
     head += f"  [red]{escape(status['reason'])}[/]" if status["reason"] else ""
     videos = Table("video", "state", "segments", "reason", box=None)
     complete = [row for row in status["videos"] if row["state"] == "complete"]
@@ -257,7 +257,3 @@ def render_status(status: dict[str, Any]) -> Any:
 
 
 _STYLED = {"complete": "[green]complete[/]", "failed": "[red]failed[/]", "interrupted": "[yellow]interrupted[/]"}
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

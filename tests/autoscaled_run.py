@@ -30,7 +30,7 @@ segment: {size: 8, overlap: 2}
 gpu_worth: 5  # seconds of work for which one more GPU is asked for; minutes where nodes take minutes to come up
 stages:
   - {slot: decode, backend: geoflow.stages.decode, num_cpus: 0.2}
-  - {slot: prior, backend: "gpu_stages:SlowPrior", num_gpus: 1}
+  - {slot: prior, backend: "counting_stages:Prior", num_gpus: 1, params: {folder: FOLDER, seconds: 1}}
   - {slot: stitch, backend: geoflow.stages.stitch, num_cpus: 0.2}
   - {slot: write, backend: "gpu_stages:SlowWrite", num_cpus: 0.2, actors: 4, params: {seconds: 15}}
 """
@@ -39,7 +39,7 @@ stages:
 def main(folder: Path) -> None:
     for name in _CLIPS:
         render_clip(folder / f"{name}.mp4", folder / f"{name}.gt.h5", num_frames=50, width=64, height=48)
-    (folder / "pipeline.yaml").write_text(_PIPELINE)
+    (folder / "pipeline.yaml").write_text(_PIPELINE.replace("FOLDER", str(folder)))
     port = free_port()
     config = yaml.safe_load((resources.folder("configs") / "clusters" / "fake.yaml").read_text())
     config["provider"]["gcs_address"] = f"127.0.0.1:{port}"  # else the port is 6379

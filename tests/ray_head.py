@@ -27,7 +27,7 @@ def ray_head(*arguments: str, env: Mapping[str, str], log: Path, answers_at: int
         head = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         deadline = time.monotonic() + _UP_S
-        while not _answers(answers_at):
+        while not answers(answers_at):
             assert head.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)
         yield
@@ -46,6 +46,6 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from full_store import write_full_store
+from ray_head import answers
 
 from geoflow.errors import ConfigError
 from geoflow.synth import Clip
@@ -26,11 +27,6 @@ def store(small_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "a.h5"
     write_full_store(path, small_clip)
     return path
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def two_free_ports() -> int:

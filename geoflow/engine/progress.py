@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from geoflow.durations import clock
 
 _LINE_EVERY_S = 20.0
 _DRAW_EVERY_S = 0.1  # moving a bar costs more than recording the call that moved it
@@ -88,7 +89,7 @@ class ConsoleProgress:
         done, work = sum(self._done.values()), sum(self._work.values())
         left = (self._last_line - self._began) * (work - done) / max(done, 1)
         names = escape(", ".join(self._work))
-        self._say(f"[dim]{100 * done / work:3.0f}% of {names}, about {timedelta(seconds=round(left))} left[/]")
+        self._say(f"[dim]{100 * done / work:3.0f}% of {names}, about {clock(left)} left[/]")
 
     def _on_video_complete(self, row: dict[str, Any]) -> None:
         rate = self._frames[row["video"]] / max(row["seconds"], 1e-9)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
+from geoflow.durations import clock
 from geoflow.notebook.tally import Board, StageBar
 from geoflow.report.markup import text
 
@@ -113,12 +113,3 @@ class WidgetBoard:
         name = w.HTML(text(slot), layout=w.Layout(width="7em"))
         self._bars[slot] = w.FloatProgress(min=0, max=1, layout=w.Layout(width="22em")), w.HTML()
         return w.HBox([name, *self._bars[slot]])
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> clock(75.2)
-    '0:01:15'
-    """
-    return str(timedelta(seconds=round(seconds)))
