@@ -7,6 +7,7 @@ import ctypes
 import dataclasses
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -205,11 +206,11 @@ def _give_back_freed_memory() -> None:
 
 
 def _whereabouts() -> dict[str, Any]:
-    """Which process this is, in the words of the system and of Ray (the ids that `ray list actors` shows)."""
-    import ray
-
-    context = ray.get_runtime_context()
+    """Which process this is, in the words of the system and, in an actor, of Ray (as `ray list actors` shows them)."""
     where = {"pid": os.getpid(), "host": socket.gethostname()}
+    if (ray := sys.modules.get("ray")) is None:
+        return where
+    context = ray.get_runtime_context()
     return {**where, "node": context.get_node_id(), "actor_id": context.get_actor_id()}
 
 
