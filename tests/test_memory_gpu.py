@@ -17,6 +17,7 @@ from geoflow.engine.calls import Job  # noqa: E402
 from geoflow.engine.gpu_memory import NvmlMeter  # noqa: E402
 from geoflow.engine.schedule import Kind, Verdict, judge  # noqa: E402
 from geoflow.engine.splitting import rungs  # noqa: E402
+from geoflow.engine.wire import unpack  # noqa: E402
 from geoflow.engine.worker import StageWorker  # noqa: E402
 from geoflow.segments import Segment, VideoInfo  # noqa: E402
 
@@ -114,6 +115,6 @@ def test_the_ladder_is_gone_down_until_the_allocation_fits(total: int, cap_gib: 
         assert seen[-1] is Verdict.CHEAPER
         level += 1
     assert seen == verdicts
-    assert np.array_equal(np.asarray(found), mask)
+    assert np.array_equal(unpack(found), mask)
     taken = 12 * GIB / 2 ** len(verdicts)
     assert taken <= outcome["gpu_peak"] <= min(taken, cap_gib * GIB) + _CONTEXT

@@ -1,8 +1,9 @@
-"""The `gpu` tests that need no Ray, all `tests/**/test_*_gpu.py`: a JSON line for each, one of the totals at the end."""
+"""The `gpu` tests that need no Ray, all `tests/**/test_*_gpu.py`: a JSON line for each, and one with the totals."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ class Told:
 
     def __init__(self) -> None:
         self.count: dict[str, int] = {}
+        self._out = os.fdopen(os.dup(1), "w")  # pytest captures the other one
+
+    def say(self, row: dict[str, Any]) -> None:
+        print(json.dumps(row), file=self._out, flush=True)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when != "call" and report.outcome == "passed":
@@ -27,14 +32,14 @@ class Told:
         elif printed := report.capstdout.strip():
             row["printed"] = printed.splitlines()
         self.count[report.outcome] = self.count.get(report.outcome, 0) + 1
-        print(json.dumps(row), file=sys.__stdout__, flush=True)
+        self.say(row)
 
 
 def main() -> int:
     files = sorted(str(path) for path in (ROOT / "tests").rglob("test_*_gpu.py"))
     told = Told()
     status = pytest.main(["-m", "gpu", "-p", "no:cacheprovider", *files], plugins=[told])
-    print("\n" + json.dumps({"totals": told.count}), flush=True)
+    told.say({"totals": told.count})
     return int(status)
 
 

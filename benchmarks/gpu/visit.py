@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+LEAST_S = 10.0  # of the visit's time, for another step to begin
 FRAMES = 110  # one window of GeometryCrafter
 LARGE, SMALLER = (576, 1024), (384, 640)  # height, width, px
 REHEARSAL = {"frames": 6, LARGE: (128, 192), SMALLER: (64, 128)}
@@ -28,10 +29,12 @@ class Step:
     name: str
     limit_s: float
     command: list[str]
+    env: dict[str, str]
 
 
 def steps(device: str, small: bool) -> list[Step]:
     """All of them, the most telling first: what does not fit into the visit's time falls off the end."""
+    env = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
 
     def geometry(way: str, model_type: str, size: tuple[int, int], limit_s: float) -> Step:
         height, width = REHEARSAL[size] if small else size  # type: ignore[index]
@@ -39,11 +42,11 @@ def steps(device: str, small: bool) -> list[Step]:
         frames = REHEARSAL["frames"] if small else FRAMES
         job = {"way": way, "frames": frames, "options": options, "device": device, "small": small}
         name = f"{way}-{width}x{height}" if way == "prior" else f"{model_type}-{way}-{width}x{height}"
-        return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.geometry.child", json.dumps(job)])
+        return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.geometry.child", json.dumps(job)], env)
 
     return [
         geometry("streaming", "determ", LARGE, 70),
-        Step("tests", 100, [sys.executable, str(Path(__file__).parent / "tests.py")]),
+        Step("tests", 100, [sys.executable, str(Path(__file__).parent / "tests.py")], env),
         geometry("streaming", "diff", LARGE, 90),
         geometry("prior", "diff", LARGE, 40),
         geometry("plain", "determ", LARGE, 80),
@@ -59,11 +62,10 @@ def steps(device: str, small: bool) -> list[Step]:
 
 def take(step: Step, limit_s: float) -> dict[str, Any]:
     """Run one step. What it printed before it was ended or failed is kept, beside how it ended."""
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _pythonpath()}
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _pythonpath(), **step.env}
     began = time.monotonic()
-    process = subprocess.Popen(
-        step.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=ROOT, text=True, start_new_session=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process: Any = subprocess.Popen(step.command, env=env, cwd=ROOT, start_new_session=True, **pipes)  # type: ignore[call-overload]
     try:
         out, err = process.communicate(timeout=limit_s)
         ended = "ok" if process.returncode == 0 else f"failed with status {process.returncode}"
@@ -110,7 +112,10 @@ def main() -> int:
     failed = 0
     for step in todo:
         left = given.seconds - (time.monotonic() - began)
-        found = take(step, min(left, step.limit_s)) if left > 10 else {"step": step.name, "ended": "not run: time is up"}
+        if left > LEAST_S:
+            found = take(step, min(left, step.limit_s))
+        else:
+            found = {"step": step.name, "ended": "not run: time is up"}
         failed += found["ended"] != "ok"
         (folder / f"{step.name}.json").write_text(json.dumps({**machine, **found}, indent=1) + "\n")
         print(step.name, found["ended"], f"{found.get('wall_s', 0)} s", flush=True)

@@ -50,6 +50,7 @@ def measure_on_gpu(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     `job` has device, way (streaming, plain, prior or ladder), frames, options, and small (networks for a rehearsal on a
     CPU). The first row holds the device's name and the size of the weights.
     """
+    torch.backends.cudnn.deterministic = True  # as the backend has it
     device, options, count = torch.device(job["device"]), Options(**job["options"]), job["frames"]
     small = job.get("small", False)
     if job["way"] == "prior":
@@ -143,7 +144,8 @@ def _plain(nets: Networks, options: Options, device: torch.device) -> dict[str, 
 
 def _ladder(nets: Networks, options: Options, device: torch.device) -> dict[str, Stage]:
     """Everything, at full settings and at every rung of the ladder."""
-    stages, changes = {}, {}
+    stages: dict[str, Stage] = {}
+    changes: dict[str, Any] = {}
     for level, rung in enumerate(({}, *options.cheaper())):
         changes |= rung
         stages[f"level {level}"] = functools.partial(_at_level, nets, options.replace(**changes), device)
