@@ -2,8 +2,8 @@
 
 Containers store what an encoder gave as one piece. With most codecs that is one picture, but there are packets of
 pictures that are never shown (VP8, VP9 and AV1 keep references so), and packets that hold one field of a picture
-(H.264, MPEG-2). Sources: RFC 6386, section 9.1 (VP8); VP9 bitstream specification, section 6.2 and annex B; AV1 bitstream
-specification, sections 5.3 and 5.9; ITU-T H.264, section 7.3.2.1.1; ITU-T H.262, section 6.2.3.1.
+(H.264, MPEG-2). Sources: RFC 6386, section 9.1 (VP8); VP9 bitstream specification, section 6.2 and annex B; AV1
+bitstream specification, sections 5.3 and 5.9; ITU-T H.264, section 7.3.2.1.1; ITU-T H.262, section 6.2.3.1.
 """
 
 from __future__ import annotations

@@ -56,12 +56,14 @@ def list_frames(path: str) -> FrameTable:
                 raise InputError(f"frame {len(rows)} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
     if not rows:
         raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
-    packet, nth, stamps, key = (np.array(column) for column in zip(*rows))
+    place, packet = np.array(places, np.int64), np.array([row[0] for row in rows], np.int64)
+    stamps = np.array([row[2] for row in rows], np.int64)
     if container.format.name == "avi":
         # AVI knows no times but counts what it stores; frames are shown in order at those ticks.
-        stamps = np.sort(np.array(places, np.int64)[packet, 1])
-    start = _starts(packet, np.flatnonzero(key))
-    return FrameTable(stamps, np.column_stack([start, np.array(places, np.int64)[start], packet, nth]).astype(np.int64))
+        stamps = np.sort(place[packet, 1])
+    start = _starts(packet, np.flatnonzero([row[3] for row in rows]))
+    nths = np.array([row[1] for row in rows], np.int64)
+    return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64))
 
 
 def frames_listed(path: str, seek: np.ndarray, start: int, stop: int, threads: int) -> Iterator[Any]:

@@ -2,9 +2,9 @@
 
 FFmpeg reads a file that was cut off as far as it goes and reports nothing, so parts are followed here to their ends:
 ISO base media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: elements), AVI (RIFF
-chunks), GIF (GIF89a: blocks), FLV (tags). A part that goes on beyond the file's end is evidence of loss. A header that merely
-promises more, or bytes that follow the end, are not: they are noted. Transport streams and bare bit streams promise
-nothing, so their end cannot be checked.
+chunks), GIF (GIF89a: blocks), FLV (tags). A part that goes on beyond the file's end is evidence of loss. A header that
+merely promises more, or bytes that follow the end, are not: they are noted. Transport streams and bare bit streams
+promise nothing, so their end cannot be checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _ESSENTIAL_BOXES = {b"moov", b"mdat", b"moof"}
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _UNKNOWN = -1  # the size of an EBML element that was still being written
 _FLV_TAGS = (8, 9, 18)  # sound, pictures, script
-_SAME = 0.05  # two promises that are broken by so nearly the same share are both true
+_PARTS = {_SEGMENT, _CLUSTER, *(bytes([head]) for head in b"\xe7\xa7\xab\xa3\xa0\xaf\xbf\xec"), b"\x58\x54"}
+_PARTS |= {b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1c\x53\xbb\x6b"}
+_PARTS |= {b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67"}
+_SLACK = 0.05  # share of a promise that may be missing: headers round
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ def look_over(path: str) -> State:
 
 
 def _iso_media(file: BinaryIO, size: int) -> State:
-    position, seen, notes = 0, set(), ()
+    position, seen = 0, set()
+    notes: tuple[str, ...] = ()
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
@@ -92,7 +96,7 @@ def _matroska(file: BinaryIO, size: int) -> State:
         kind = file.read(1)
         kind += file.read(8 - kind[0].bit_length()) if kind[0] else b""
         length = _vint(file)
-        if len(kind) > 4 or not kind[0] or length is None:
+        if kind not in _PARTS or length is None:
             return State(notes=_after(file, position, size))
         if kind not in (_SEGMENT, _CLUSTER):
             if length == _UNKNOWN:
@@ -193,7 +197,8 @@ def _no_trailer() -> tuple[str, ...]:
 
 def _flv(file: BinaryIO, size: int) -> State:
     file.seek(5)
-    position, last, promised = int.from_bytes(file.read(4), "big") + 4, 0.0, {}
+    position, last = int.from_bytes(file.read(4), "big") + 4, 0.0
+    promised: dict[str, float] = {}
     while position + 11 <= size:
         file.seek(position)
         header = file.read(11)
@@ -207,7 +212,7 @@ def _flv(file: BinaryIO, size: int) -> State:
         last = max(last, int.from_bytes(header[7:8] + header[4:7], "big") / 1000)
         position += 11 + length + 4
     broken = [found / promised[name] for name, found in (("duration", last), ("filesize", size)) if promised.get(name)]
-    if len(broken) == 2 and max(broken) < 1 - _SAME and abs(broken[0] - broken[1]) < _SAME:
+    if len(broken) == 2 and max(broken) < 1 - _SLACK and max(broken) < 2 * min(broken):  # they bear each other out
         return _cut(int(promised["filesize"]), size)
     return State()
 

@@ -83,7 +83,7 @@ def _continued(clock: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, str]:
     if not len(rises) or not len(drops):
         return clock, ""
     step, out, wrapped, restarted = float(np.median(rises)), clock.copy(), [], []
-    for k in drops:
+    for k in drops.tolist():
         on = _wrapped_step(clock[k] - clock[k - 1], step)
         if on is not None:
             wrapped.append(k)
@@ -115,9 +115,9 @@ def _begins_anew(clock: np.ndarray, k: int) -> bool:
 
 
 def _only_reordered(clock: np.ndarray) -> bool:
-    """No stamp is farther from its place than decoders hold frames back, and many are a little off."""
+    """The stamps go back every few frames, and none is farther from its place than decoders hold frames back."""
     moved = np.abs(np.argsort(np.argsort(clock)) - np.arange(len(clock)))
-    return bool(moved.max() <= _MOST_REORDER and (moved > 0).mean() > 0.25 and len(clock) > 8)
+    return bool(moved.max() <= _MOST_REORDER and (np.diff(clock) < 0).mean() > _LEAST_SHARE and len(clock) > 8)
 
 
 def _longest_rise(values: np.ndarray) -> np.ndarray:
