@@ -31,6 +31,7 @@ class VideoInfo:
     masks: str | None = None  # folder with the user's masks for this video
     masks_sha256: str = ""
     metric: bool = False  # True when depths will be in metres
+    notes: tuple[str, ...] = ()  # what of the source was mended or looked wrong, in sentences
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:

@@ -103,6 +103,10 @@ class ConsoleProgress:
     def _on_video_skipped(self, row: dict[str, Any]) -> None:
         self._end(row["video"], f"[green]complete[/] {escape(row['video'])}  (from an earlier run)")
 
+    def _on_video_noted(self, row: dict[str, Any]) -> None:
+        for note in row["notes"]:
+            self._say(f"[yellow]{escape(row['video'])}[/]: {escape(note)}")
+
     def _on_stage_disabled(self, row: dict[str, Any]) -> None:
         self._say(f"[yellow]going on without {row['slot']}[/]: {escape(row['reason'])}")
 

@@ -14,9 +14,10 @@ class Decode(Stage):
 
     slot = "decode"
     inputs = ("video.index", "video.pts", "video.time")
+    optional = ("video.seek",)
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
     optional_outputs = ("frames.mask",)  # where the user gave masks
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -38,7 +39,13 @@ class Decode(Stage):
         part = slice(segment.start, segment.stop)
         index = fields["video.index"]
         rgb = self._reader.read_frames(
-            segment.video, index, fields["video.pts"], segment.start, segment.stop, threads=self.threads
+            segment.video,
+            index,
+            fields["video.pts"],
+            segment.start,
+            segment.stop,
+            seek=fields.get("video.seek"),
+            threads=self.threads,
         )
         out: Fields = {
             "frames.rgb": rgb,

@@ -18,7 +18,7 @@ from geoflow.geometry.rigid import apply, invert
 from geoflow.locations import is_remote, local
 from geoflow.store.index import table_rows
 from geoflow.store.opening import Uri, open_h5
-from geoflow.store.schema import ATTRIBUTES, SCHEMA, SEGMENTS
+from geoflow.store.schema import ATTRIBUTES, NOTES, SCHEMA, SEGMENTS
 from geoflow.store.views import Cameras, Hand, Hands, Lazy, Tracks
 
 
@@ -92,8 +92,13 @@ class Video:
         return self._array("frames/view") if "frames/view" in self.file else np.zeros(len(self), np.uint8)
 
     @cached_property
+    def notes(self) -> list[str]:
+        """What of the source was mended when it was read, or looked wrong there: sentences."""
+        return list(json.loads(self.file.attrs.get(NOTES, "[]")))
+
+    @cached_property
     def remarks(self) -> list[str]:
-        """What could not be known of this video, and why: sentences, none where every frame has a pose."""
+        """`notes`, and what could not be known of this video, and why: sentences, none where all went well."""
         from geoflow.store.remarks import remarks
 
         return remarks(self)

@@ -141,6 +141,8 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
+NOTES = "notes"  # an attribute that may be absent: JSON list of what was mended in the source or looked wrong there
+
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
 VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2

@@ -29,7 +29,8 @@ class SourceIndex:
     """Every frame of a source, in display order.
 
     `pts` (F,) int64 is in the stream's time base, or -1 throughout where frames can only be counted (frame folders,
-    streams without time stamps); `time` (F,) float64 is in seconds and starts at 0. Sizes are as displayed.
+    files whose packets do not tell their frames); such files have `seek`, (F, 5) int64, see `frame_table`. `time` (F,)
+    float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked wrong.
     """
 
     sha256: str
@@ -38,6 +39,8 @@ class SourceIndex:
     height: int
     width: int
     rotation: int = 0
+    seek: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def local_path(source: str, sha256: str = "") -> str:
