@@ -71,6 +71,7 @@ class MoGe(Stage):
             images = np.moveaxis(frames[part], 3, 1).astype(np.float32) / 255
             found, mask[part], intrinsics[part] = self.infer(images, fov)
             points[part] = np.where(mask[part][..., None], found, 0)
+            mask[part] &= points[part, ..., 2] > 0  # not too near for float16 either
         return {"prior.points": points, "prior.mask": mask, "prior.intrinsics": intrinsics}
 
     def infer(self, images: np.ndarray, fov_x_deg: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
