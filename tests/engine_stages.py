@@ -104,6 +104,8 @@ class Sum(Stage):
     class Params(Stage.Params):
         folder: str = param("", "where to write the sum")
         die_at: int = param(-1, "die once on this segment, after its work is done")
+        finish: str = param("", "what happens there: hang, hang-once, raise")
+        finish_video: str = param("", "only with this video; empty means all")
 
     def setup(self) -> None:
         self._sum, self._next = 0, 0
@@ -125,6 +127,11 @@ class Sum(Stage):
         self._sum, self._next = int(state["sum"][0]) if state else 0, state.get("next", 0)
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
+        how = self.params.finish if self.params.finish_video in ("", video.name) else ""
+        if how == "hang" or (how == "hang-once" and _once(self.params.folder, "finish")):
+            time.sleep(3600)
+        if how == "raise":
+            raise RuntimeError("the last page is missing")
         return {"sum": self._sum, "statuses": [r.status for r in records], "ladder": [r.ladder for r in records]}
 
 
