@@ -53,7 +53,7 @@ class Prior(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        mode: str = param("", "raise, raise-once, die-once, hang-once, input, wrong-dtype, memory, setup, slow, busy")
+        mode: str = param("", "what goes wrong: see `process` and `_misbehave`")
         video: str = param("", "only on this video; empty means all")
         segment: int = param(1, "only on this segment; -1 means all")
         folder: str = param("", "where 'once' is remembered, and whether 'slow' is over")
@@ -67,9 +67,11 @@ class Prior(Stage):
             self._misbehave(segment)
         frames, height, width, _ = fields["frames.rgb"].shape
         dtype = np.float32 if self.params.mode == "wrong-dtype" else np.float16
+        blind = self.params.mode == "blind"
+        value = {"blind": np.nan, "nan": np.nan, "overflow": np.inf}.get(self.params.mode, 1)
         return {
-            "prior.points": np.ones((frames, height, width, 3), dtype),
-            "prior.mask": np.ones((frames, height, width), bool),
+            "prior.points": np.full((frames, height, width, 3), value, dtype),
+            "prior.mask": np.full((frames, height, width), not blind),
             "prior.intrinsics": np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1)),
         }
 
@@ -133,6 +135,17 @@ class Sum(Stage):
         if how == "raise":
             raise RuntimeError("the last page is missing")
         return {"sum": self._sum, "statuses": [r.status for r in records], "ladder": [r.ladder for r in records]}
+
+
+class Hands(Stage):
+    """An optional stage that cannot start."""
+
+    slot = "hands"
+    inputs = ("frames.rgb",)
+    outputs = ("hands.left.valid",)
+
+    def setup(self) -> None:
+        raise ImportError("libhands.so.1: cannot open shared object file")
 
 
 class Mask(Stage):

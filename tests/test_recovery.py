@@ -74,6 +74,21 @@ STILL = {"the camera stood still": 120}
             "no depth of the slot geometry, multi-view depth in 60 % of the pixels",
             "",
         ),
+        (
+            replace(NOTHING, posed=None, depth=None, camera_depth=None, tracks=None, hands=None, prior_depth=0.0),
+            "nothing recovered: no depth; the prior found nothing",
+            "depth",
+        ),
+        (
+            replace(NOTHING, posed=None, depth=None, camera_depth=None, tracks=None, hands=None, prior_depth=0.5),
+            "depth of each frame by itself in 50 % of the pixels",
+            "",
+        ),
+        (
+            replace(ALL, depth=0.0, camera_depth=None, prior_depth=0.5),
+            "all 120 frames posed, no depth, 400 tracks, hands in 35 frames",
+            "depth",
+        ),
         (Recovery(9, None, None, None, None, None, segments=1, unjoined=0), "frames only", ""),
     ],
 )

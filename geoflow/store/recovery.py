@@ -35,13 +35,15 @@ class Recovery:
     hands: int | None  # frames in which there is one
     segments: int
     unjoined: int  # segments that nothing connects to those before them
+    prior_depth: float | None = None  # the share that the slot `prior` gives
     unposed: Mapping[str, int] = field(default_factory=dict)  # reason -> frames
     without: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # slot -> segments it is missing in, why
 
     @property
     def lacking(self) -> str:
         """What a user may have expected and is missing in all or in part: names with commas between, "" if nothing."""
-        depth = max((share for share in (self.depth, self.camera_depth) if share is not None), default=None)
+        shares = [share for share in (self.depth, self.camera_depth) if share is not None]
+        depth = max(shares, default=self.prior_depth)  # a prior alone is what was asked for where nothing builds on it
         missing = {
             "poses": self.posed is not None and self.posed < self.frames,
             "depth": depth is not None and depth < _HARDLY,
@@ -56,7 +58,7 @@ class Recovery:
         found = [*self._poses(), *self._depth(), *self._tracks(), *self._hands()]
         if not found:
             found = ["frames only"]
-        elif not (self.posed or self.depth or self.camera_depth or self.tracks or self.hands):
+        elif not (self.posed or self.depth or self.camera_depth or self.prior_depth or self.tracks or self.hands):
             found = ["nothing recovered: " + found[0], *found[1:]]
         return "; ".join([", ".join(found), *self._reasons()])
 
@@ -69,7 +71,8 @@ class Recovery:
 
     def _depth(self) -> list[str]:
         if self.depth is None and self.camera_depth is None:
-            return []
+            prior = f"depth of each frame by itself in {_percent(self.prior_depth)} of the pixels"
+            return [] if self.prior_depth is None else [prior if self.prior_depth else "no depth"]
         said = [f"depth in {_percent(self.depth)} of the pixels"] if self.depth else []
         if not said and self.camera_depth:
             said = ["no depth of the slot geometry"] if self.depth is not None else []
@@ -91,6 +94,8 @@ class Recovery:
         ]
         if more := sum(count for _, count in why[_MOST_REASONS:]):
             said.append(f"other reasons in {_number(more)}")
+        if self.prior_depth == 0:
+            said.append("the prior found nothing")
         if self.unjoined:
             said.append(f"{self.unjoined} of {self.segments} segments could not be joined to the rest")
         for slot, (count, reason) in self.without.items():
@@ -102,8 +107,8 @@ class Recovery:
 def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Recovery:
     """Count what an open store holds.
 
-    `coverage` is the share of pixels that `geometry/mask` and `camera/depth` hold, where the caller has counted them
-    already; otherwise every frame of these is read.
+    `coverage` is the share of pixels that `geometry/mask`, `camera/depth` and `prior/mask` hold, where the caller has
+    counted them already; otherwise every frame of these is read.
     """
     posed, unposed = None, Counter[str]()
     if (cameras := video.cameras) is not None:
@@ -127,6 +132,7 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         posed=posed,
         depth=share("geometry/mask", lambda i: float(video.mask[i].mean())),
         camera_depth=share("camera/depth", lambda i: float((video.camera_depth[i] > 0).mean())),
+        prior_depth=share("prior/mask", lambda i: float(video.file["prior/mask"][i].mean())),
         tracks=None if tracks is None else int(np.isfinite(tracks.query).all(1).sum()),
         hands=None if hands is None else int(np.logical_or.reduce(hands).sum()),
         segments=len(video.segments),
@@ -136,8 +142,9 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
     )
 
 
-def _percent(share: float) -> str:
+def _percent(share: float | None) -> str:
     """Never 0 % of something, nor 100 % of less than all."""
+    share = share or 0.0
     if 0 < share < 0.01:
         return "under 1 %"
     return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"

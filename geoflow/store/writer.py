@@ -103,7 +103,7 @@ def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
     if not all(part.known for part in parts):  # made by an earlier version
         return {}
     pixels = video.num_frames * video.height * video.width
-    datasets = {"geometry/mask": "geometry.mask", "camera/depth": "camera.depth"}
+    datasets = {name: name.replace("/", ".") for name in ("geometry/mask", "camera/depth", "prior/mask")}
     return {name: sum(part.known.get(row, (0, 0))[0] for part in parts) / pixels for name, row in datasets.items()}
 
 
