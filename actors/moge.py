@@ -111,8 +111,9 @@ class MoGe(Stage):
 
 
 def _in_transit(points: Any, mask: Any, intrinsics: Any) -> tuple[Any, Any, Any]:
-    """Points as float16, 0 outside of the mask."""
-    return points.masked_fill(~mask[..., None], 0).half(), mask, intrinsics
+    """Points as float16, 0 outside of the mask, and the mask without those that are too near for float16."""
+    packed = points.masked_fill(~mask[..., None], 0).half()
+    return packed, mask & (packed[..., 2] > 0), intrinsics
 
 
 def _in_pixels(intrinsics: Any, height: int, width: int) -> Any:

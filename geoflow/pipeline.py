@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,7 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoflow import backends, fields, resources
 from geoflow.errors import ConfigError
 from geoflow.stage import Stage
-from geoflow.weights import HubFiles
+from geoflow.weights import pin
+
+if TYPE_CHECKING:
+    from geoflow.registry import ModelEntry
 
 AUTO = "auto"
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
@@ -80,15 +83,22 @@ class StageSpec(BaseModel):
             "version": self.stage_class().version,
             "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
             "env": load_runtime_env(self.env) if self.env else None,
-            "weights": _identity(model.weights, stage.weights(), model.revision) if model else None,
+            "weights": _identity(self.backend, model, stage.weights()),
         }
 
 
-def _identity(weights: str | dict[str, HubFiles], needs: Mapping[str, str], revision: str) -> list[str]:
-    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter."""
-    if isinstance(weights, str):
-        return [weights, revision]
-    return [f"{weights[name].repo}@{weights[name].revision}" for name, own in needs.items() if not own]
+def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) -> list[str] | None:
+    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter.
+
+    Raises ConfigError when models.yaml, whose entry `model` is, lacks some that the stage needs.
+    """
+    known = model.weights if model is not None and isinstance(model.weights, dict) else {}
+    found = [pin(backend, name, known) for name, own in needs.items() if not own]
+    if model is None:
+        return None
+    if isinstance(model.weights, str):
+        return [model.weights, model.revision]
+    return [f"{files.repo}@{files.revision}" for files in found]
 
 
 class SegmentSpec(BaseModel):
@@ -195,7 +205,7 @@ class Pipeline(BaseModel):
             stage = spec.make_stage()
             row = {**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version}
             if (model := models.get(spec.backend)) is not None:
-                row |= {"licence": model.licence, "weights": _identity(model.weights, stage.weights(), model.revision)}
+                row |= {"licence": model.licence, "weights": _identity(spec.backend, model, stage.weights())}
             stages.append(row)
         return {"name": self.name, "segment": self.segment.model_dump(), "stages": stages}
 

@@ -92,9 +92,11 @@ def stage_weights(spec: StageSpec) -> list[dict[str, str]]:
         return [] if told == "none" else [{"name": "", "place": told, "state": "unknown" if entry is None else "told"}]
     rows = []
     for name, own in spec.make_stage().weights().items():
-        files = entry.weights[name]
-        state = "own" if own else "missing" if files.missing else "here"
-        rows.append({"name": name, "place": own or str(files), "state": state})
+        if own:
+            rows.append({"name": name, "place": own, "state": "own"})
+            continue
+        files = weights.pin(spec.backend, name, entry.weights)
+        rows.append({"name": name, "place": str(files), "state": "missing" if files.missing else "here"})
     return rows
 
 

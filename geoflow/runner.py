@@ -36,6 +36,7 @@ from geoflow.store.delivery import clear_parts
 from geoflow.store.index import read_rows, write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.paths import RunPaths, printable
+from geoflow.store.schema import EXTRA_ATTRIBUTES
 from geoflow.store.whole import write_whole
 from geoflow.video.fetched import forget
 from geoflow.video.options import ReadOptions
@@ -58,6 +59,8 @@ class VideoResult:
     seconds: float = 0.0
     reused: bool = False  # complete from an earlier run with the same settings
     frames: int = 0  # 0 when it could not be opened
+    recovered: str = ""  # what was recovered, and what was not and why, when complete
+    lacking: str = ""  # what of it is missing in all or in part, such as "poses, depth"
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,7 @@ def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any
         with open_h5(paths.store(info.name)) as store:
             same = store.attrs["source_sha256"] == info.source_sha256 and store.attrs["status"] == "complete"
             found = json.loads(store.attrs["pipeline"])
+            said = {name: store.attrs[name] for name in EXTRA_ATTRIBUTES if name in store.attrs}
     except (OSError, KeyError, ValueError):
         return None
     if not same or any(found.get(key) != wanted[key] for key in ("fingerprint", "reading")):
@@ -276,7 +280,7 @@ def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any
         for row in read_rows(paths.index):
             if row["name"] == info.name and row["status"] == "complete":
                 return row
-    return {"path": paths.relative(paths.video(info.name))}
+    return {"path": paths.relative(paths.video(info.name)), **said}
 
 
 def _result(
@@ -300,6 +304,8 @@ def _result(
                 seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
                 reused=video.status == "skipped",
                 frames=video.info.num_frames if video.info else 0,
+                recovered=video.result.get("recovered") or "",
+                lacking=video.result.get("lacking") or "",
             )
         )
     return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
@@ -334,7 +340,8 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    row |= {key: result[key] for key in ("frames_posed", "geometry_coverage", "motion", "segments") if key in result}
+    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking")
+    row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)
     return row

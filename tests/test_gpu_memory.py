@@ -113,7 +113,7 @@ def test_halves_put_together_are_the_whole() -> None:
             assert len(segment) in (4, 5)
 
     halves = process_in_halves(Plain(), segment, {"frames.rgb": rgb})
-    assert (halves["prior.points"] == rgb.astype(np.float16)).all()
+    assert (halves["prior.points"] == 1 + rgb.astype(np.float16)).all()
     assert can_split(HungryMask) and rungs(HungryMask) == 1
 
 

@@ -167,6 +167,8 @@ def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth, results: Res
         "geometry_coverage": pytest.approx(coverage),
         "motion": "moving",
         "segments": 4,
+        "recovered": "all 40 frames posed, depth in 83 % of the pixels, 22 tracks, hands in 14 frames",
+        "lacking": "",
     }
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["clip.h5", "videos"]
     # Asked again after the process died before it could report, it finds the work done.
@@ -394,7 +396,7 @@ def test_a_kill_leaves_no_torn_file(tmp_path: Path, truth: Truth, results: Resul
         stage = Write(Write.Params(out=str(out)))
         for segment, fields in zip(segments, results):
             if {pause_in!r} == "part" and segment.index == 2:
-                parts._summary = lambda *a: (a[0].flush(), print("now", flush=True), time.sleep(60))
+                parts._summary = lambda *a: (print("now", flush=True), time.sleep(60))
             stage.process(segment, fields)
         writer.verify_file = lambda *a, **k: (print("now", flush=True), time.sleep(60))
         stage.finish(video, records)

@@ -138,13 +138,15 @@ class StageWorker:
         except Exception as error:
             return {"error": describe(error), "began": began, "seconds": time.time() - began}, {}
 
-    def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
-        """After the last segment of a video, for an ordered stage."""
+    def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> dict[str, Any]:
+        """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
         began = time.time()
         try:
-            self._stage.restore(_load_state(state))
-            result = self._stage.finish(video, records)
-            return {"result": result, "began": began, "seconds": time.time() - began}
+            with held(lane):
+                began = time.time()
+                self._stage.restore(_load_state(state))
+                result = self._stage.finish(video, records)
+                return {"result": result, "began": began, "seconds": time.time() - began}
         except Exception as error:
             return {"error": describe(error)}
 

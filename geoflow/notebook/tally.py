@@ -158,6 +158,8 @@ class Tally:
 
     def _on_video_complete(self, row: dict[str, Any]) -> None:
         self._complete += 1
+        if row.get("lacking"):
+            self._remarks.append(f"{row['video']}: {row['recovered']}")
         self._end(row["video"], whole=True)
 
     def _on_video_skipped(self, row: dict[str, Any]) -> None:

@@ -48,7 +48,12 @@ def _facts(video: Video) -> list[list[str]]:
             held.append(f"{side} hand in {int(hand.valid.sum())} frames")
     groups = [name for name in _GROUPS if name in video.file]
     megabytes = video.file.id.get_filesize() / 1e6
-    return [size, held, [f"holds {', '.join(groups) or 'nothing yet'}", f"{megabytes:.1f} MB", f"{video.path}"]]
+    return [
+        size,
+        held,
+        [video.recovered],
+        [f"holds {', '.join(groups) or 'nothing yet'}", f"{megabytes:.1f} MB", f"{video.path}"],
+    ]
 
 
 def _remarks(video: Video) -> list[str]:

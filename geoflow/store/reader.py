@@ -103,6 +103,13 @@ class Video:
 
         return remarks(self)
 
+    @cached_property
+    def recovered(self) -> str:
+        """What was recovered of this video, and what was not and why: a sentence."""
+        from geoflow.store.recovery import recovery_of
+
+        return str(self.file.attrs["recovered"]) if "recovered" in self.file.attrs else recovery_of(self).sentence
+
     @property
     def depth(self) -> Lazy:
         """Depth z, (T, H, W) float32 scene units, 0 where invalid. Raises StoreError without geometry."""
