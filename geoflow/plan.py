@@ -140,6 +140,7 @@ def _video(info: VideoInfo, pipe: Pipeline, graph: Graph) -> tuple[dict[str, Any
         "frames": info.num_frames,
         "size": f"{info.width}x{info.height}",
         "plays_seconds": plays,
+        "notes": list(info.notes),
         "segments": count,
         "segment_bytes": expected_bytes(graph, longest, info.height, info.width),
     }

@@ -30,6 +30,7 @@ class VideoInfo:
     intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels
     masks: str | None = None  # folder with the user's masks for this video
     masks_sha256: str = ""
+    notes: tuple[str, ...] = ()  # sentences: what is not as one would expect of the source, and how it was read
     metric: bool = False  # True when depths will be in metres
 
     @property

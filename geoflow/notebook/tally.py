@@ -191,6 +191,9 @@ class Tally:
                 f"{row['slot']} failed on {row['video']} segment {row['index']}, {then}: {row['message']}"
             )
 
+    def _on_video_noted(self, row: dict[str, Any]) -> None:
+        self._remarks.extend(f"{row['video']}: {note}" for note in row["notes"])
+
     def _on_actor_died(self, row: dict[str, Any]) -> None:
         self._remarks.append(f"an actor of {row['slot']} died and is replaced")
 

@@ -91,6 +91,11 @@ class Video:
         """(T,) uint8: geoflow.fields.VIEW_* of each frame; 0 throughout where the file does not tell."""
         return self._array("frames/view") if "frames/view" in self.file else np.zeros(len(self), np.uint8)
 
+    @property
+    def notes(self) -> list[str]:
+        """How the source was read where it is not as one would expect: sentences, most often none."""
+        return list(json.loads(self.file.attrs.get("notes", "[]")))
+
     @cached_property
     def remarks(self) -> list[str]:
         """What could not be known of this video, and why: sentences, none where every frame has a pose."""

@@ -141,6 +141,11 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
+# Attributes that a file may lack.
+OPTIONAL_ATTRIBUTES: dict[str, tuple[type, str]] = {
+    "notes": (str, "JSON list of sentences: what is not as one would expect of the source, and how it was read"),
+}
+
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
 VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2

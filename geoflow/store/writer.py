@@ -212,6 +212,8 @@ def _write_attributes(
             "status": "complete" if complete else "incomplete",
         }
     )
+    if video.notes:
+        file.attrs["notes"] = json.dumps(list(video.notes))
     # HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only.
     file.attrs["pipeline"] = pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
 

@@ -50,6 +50,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         intrinsics=intrinsics,
         masks=masks,
         masks_sha256=masks_sha256,
+        notes=found.notes,
     )
     return info, {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
 

@@ -38,6 +38,7 @@ class SourceIndex:
     height: int
     width: int
     rotation: int = 0
+    notes: tuple[str, ...] = ()  # sentences: what is not as one would expect, and how it was read
 
 
 def local_path(source: str, sha256: str = "") -> str:
