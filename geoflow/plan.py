@@ -114,7 +114,7 @@ def _videos(
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     if reading.size is None:
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
-    items, rejected = expand_inputs(inputs)
+    items, rejected = expand_inputs(inputs, reading.pattern)
     rows: list[dict[str, Any]] = []
     works = []
     for item in items:

@@ -107,6 +107,8 @@ def run(
     limit: int | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     masks: str | Path | None = None,
+    stream: int | None = None,
+    pattern: str | None = None,
     address: str | None = None,
     resume: bool = True,
     fail_fast: bool = False,
@@ -119,9 +121,10 @@ def run(
     lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
-    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright
-    source; `out` is a folder or a URI of fsspec. With `resume`, what it already holds with the same content and
-    settings is kept.
+    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
+    that players show; `stream` is the number of the video stream in files that hold several; `pattern` says which
+    pictures of frame folders are frames, such as `*.color.png`; `out` is a folder or a URI of fsspec. With `resume`,
+    what it already holds with the same content and settings is kept.
 
     Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
     EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
@@ -129,12 +132,20 @@ def run(
     """
     began = time.time()
     paths = run_paths(out)
-    options = ReadOptions(fps=fps, size=size, limit=limit, intrinsics=intrinsics, masks=str(masks) if masks else None)
+    options = ReadOptions(
+        fps=fps,
+        size=size,
+        limit=limit,
+        intrinsics=intrinsics,
+        masks=str(masks) if masks else None,
+        stream=stream,
+        pattern=pattern,
+    )
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings(settings or {})
     if commercial:
         require_commercial(pipe)
-    items, rejected = expand_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    items, rejected = expand_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs), pattern)
     if not items:
         reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
         raise InputError(f"nothing to do: {reasons}")

@@ -15,6 +15,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on s
 PipelineName = Annotated[str, typer.Option("--pipeline", help="name in configs/pipelines/, or a file")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="change a parameter")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to join; default: $RAY_ADDRESS, else a local one")]
+Stream = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=0, help="of files with several video streams, the one of this number in the file"),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(metavar="GLOB", help="of frame folders, the pictures of these names, such as '*.color.png'"),
+]
 Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="go on from what OUT already holds, or compute it again")]
 
 

@@ -14,8 +14,10 @@ from geoflow.cli.options import (
     Destination,
     Fresh,
     Out,
+    Pattern,
     PipelineName,
     Settings,
+    Stream,
     intrinsics_of,
     settings_of,
     size_of,
@@ -35,9 +37,14 @@ def run(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="process at this size")] = None,
     limit: Annotated[int | None, typer.Option(help="stop after this many frames of each video")] = None,
     intrinsics: Annotated[
-        str | None, typer.Option(metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright source")
+        str | None,
+        typer.Option(
+            metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright picture that players show"
+        ),
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    stream: Stream = None,
+    pattern: Pattern = None,
     address: Address = None,
     resume: Fresh = True,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first input that fails")] = False,
@@ -60,6 +67,8 @@ def run(
             limit=limit,
             intrinsics=intrinsics_of(intrinsics),
             masks=masks,
+            stream=stream,
+            pattern=pattern,
             address=address,
             resume=resume,
             fail_fast=fail_fast,
@@ -129,6 +138,8 @@ def plan(
     fps: Annotated[float | None, typer.Option(help="as for `run`")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="as for `run`")] = None,
     limit: Annotated[int | None, typer.Option(help="as for `run`")] = None,
+    stream: Stream = None,
+    pattern: Pattern = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; default: this machine's")] = None,
     gpu_kind: Annotated[
         str | None, typer.Option(help="their kind as Ray names it, such as A100; default: this machine's")
@@ -145,7 +156,7 @@ def plan(
         inputs,
         pipeline,
         settings=settings_of(set_),
-        reading=ReadOptions(fps=fps, size=size_of(size), limit=limit),
+        reading=ReadOptions(fps=fps, size=size_of(size), limit=limit, stream=stream, pattern=pattern),
         gpus=gpus,
         kind=gpu_kind,
         gpu_cost=gpu_cost,

@@ -107,7 +107,7 @@ def pictures(video: Video, frames: Sequence[int] | np.ndarray) -> Iterator[np.nd
     for start in range(0, len(frames), _DECODED):
         numbers = video.frame_index[np.asarray(frames[start : start + _DECODED])]
         try:
-            batch = read_numbered(video.source, numbers, (video.width, video.height))
+            batch = read_numbered(video.source, numbers, (video.width, video.height), **video.source_choice)
         except (GeoFlowError, OSError) as error:
             raise StoreError(
                 f"{video.path} holds no frames and its source {video.source} cannot be read ({error}); "

@@ -16,7 +16,7 @@ class Decode(Stage):
     inputs = ("video.index", "video.pts", "video.time")
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
     optional_outputs = ("frames.mask",)  # where the user gave masks
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

@@ -92,6 +92,12 @@ class Video:
         return self._array("frames/view") if "frames/view" in self.file else np.zeros(len(self), np.uint8)
 
     @property
+    def source_choice(self) -> dict[str, Any]:
+        """Which stream or pictures of the source the user chose: `stream` and `pattern` of `ReadOptions`."""
+        reading = self.pipeline.get("reading", {})
+        return {name: reading.get(name) for name in ("stream", "pattern")}
+
+    @property
     def notes(self) -> list[str]:
         """How the source was read where it is not as one would expect: sentences, most often none."""
         return list(json.loads(self.file.attrs.get("notes", "[]")))
@@ -183,7 +189,7 @@ class Video:
         from geoflow.video.reader import read_single
 
         try:
-            return read_single(self.source, int(self.frame_index[i]), (self.width, self.height))
+            return read_single(self.source, int(self.frame_index[i]), (self.width, self.height), **self.source_choice)
         except (GeoFlowError, OSError) as error:
             raise StoreError(
                 f"{self.path} holds no frames and its source {self.source} cannot be read ({error}); "

@@ -12,8 +12,9 @@ from geoflow.errors import ConfigError
 class ReadOptions:
     """How a source becomes frames; the same options hold for every input of a run.
 
-    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: after its rotation and with square pixels,
-    before any resizing. For a frame folder, which carries no times, `fps` is its rate and drops no frame.
+    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: what players show, after the cropping that
+    its container states, upright and with square pixels, before any resizing. For a frame folder, which carries no
+    times, `fps` is its rate and drops no frame.
 
     Raises ConfigError for values that can mean nothing.
     """
@@ -24,8 +25,14 @@ class ReadOptions:
     limit: int | None = None  # stop after this many frames
     intrinsics: tuple[float, float, float, float] | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
+    stream: int | None = None  # number of the video stream in files that hold several; None: see `choose_stream`
+    pattern: str | None = None  # of frame folders, take the pictures whose names match this, such as *.color.png
 
     def __post_init__(self) -> None:
+        if self.stream is not None and self.stream < 0:
+            raise ConfigError(f"stream should be a stream's number in its file, 0 or more; found {self.stream}")
+        if self.pattern is not None and (not self.pattern or "/" in self.pattern):
+            raise ConfigError(f"pattern should match names of pictures, such as '*.color.png'; found {self.pattern!r}")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ConfigError(f"fps should be a positive number, found {self.fps}")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):

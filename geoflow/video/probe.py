@@ -24,7 +24,8 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
     2 frames.
     """
     options = options or ReadOptions()
-    found = _index(source, options)
+    path = local_path(source)
+    found = _index(source, path, options)
     keep = choose_frames(found.time, options.fps)[: options.limit]
     _check_count(source, len(found.time), len(keep), options)
     masks, masks_sha256 = None, ""
@@ -46,6 +47,9 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         width=width,
         source_height=found.height,
         source_width=found.width,
+        pixel_aspect=found.pixel_aspect,
+        stream=found.stream,
+        pattern=options.pattern if os.path.isdir(path) else None,
         rotation=found.rotation,
         intrinsics=intrinsics,
         masks=masks,
@@ -72,11 +76,12 @@ def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
     return np.unique(np.where(nearer_before, after - 1, after)).astype(np.int64)
 
 
-def _index(source: str, options: ReadOptions) -> SourceIndex:
-    path = local_path(source)
+def _index(source: str, path: str, options: ReadOptions) -> SourceIndex:
     try:
         check_readable(path)
-        return folder.index_folder(path, options.fps) if os.path.isdir(path) else decoding.index_file(path)
+        if os.path.isdir(path):
+            return folder.index_folder(path, options.fps, options.pattern)
+        return decoding.index_file(path, options.stream)
     except InputError as error:
         if is_uri(source):  # the user knows the address, not the cache
             raise InputError(str(error).replace(path, source)) from None

@@ -29,10 +29,11 @@ def read_frames(
         return out
     wanted, size = index[start:stop], (info.source_height, info.source_width)
     if os.path.isdir(path):
-        folder.read_frames(path, wanted, out, size)
+        folder.read_frames(path, wanted, out, size, info.pattern)
     else:
         counted = bool((pts == -1).all())  # of the whole video: a single stamp of -1 may be a real one
-        decoding.read_frames(path, wanted, None if counted else pts[start:stop], out, size, threads)
+        stamps = None if counted else pts[start:stop]
+        decoding.read_frames(path, wanted, stamps, out, size, threads, info.stream)
     return out
 
 
@@ -43,23 +44,28 @@ def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.
     """
     if info.masks is None:
         raise InputError(f"{info.name} was given no masks; give their folder with --masks")
-    return folder.read_masks(info.masks, index[start:stop], info.height, info.width)
+    return folder.read_masks(info.masks, index[start:stop], info)
 
 
-def read_single(source: str, source_index: int, size: tuple[int, int]) -> np.ndarray:
+def read_single(
+    source: str, source_index: int, size: tuple[int, int], stream: int | None = None, pattern: str | None = None
+) -> np.ndarray:
     """One frame of a source by its number there (`frames/index` of a store): (H, W, 3) uint8 RGB.
 
-    `size` is (width, height). For reports: the first call for a file reads it through once to list its frames.
+    See `read_numbered`. For reports: the first call for a file reads it through once to list its frames.
 
     Raises InputError when the source or the frame is gone.
     """
-    return read_numbered(source, np.array([source_index]), size)[0]
+    return read_numbered(source, np.array([source_index]), size, stream, pattern)[0]
 
 
-def read_numbered(source: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def read_numbered(
+    source: str, numbers: np.ndarray, size: tuple[int, int], stream: int | None = None, pattern: str | None = None
+) -> np.ndarray:
     """Frames of a source by their rising numbers there (T,) int: (T, H, W, 3) uint8 RGB.
 
-    `size` is (width, height). The first call for a file reads it through once to list its frames.
+    `size` is (width, height); `stream` and `pattern` are as in `ReadOptions`. The first call for a file reads it
+    through once to list its frames.
 
     Raises InputError when the source or a frame is gone.
     """
@@ -67,17 +73,17 @@ def read_numbered(source: str, numbers: np.ndarray, size: tuple[int, int]) -> np
     check_readable(path)
     out = np.empty((len(numbers), size[1], size[0], 3), np.uint8)
     if os.path.isdir(path):
-        paths = list_images(path)
+        paths = list_images(path, pattern)
         _check_numbers(source, numbers, len(paths), "pictures")
         for row, number in zip(out, numbers):
             picture = images.decode_rgb(images.read_bytes(paths[number]), paths[number])
             row[:] = images.resize(picture, size[1], size[0])
         return out
     status = os.stat(path)
-    found = _index_of(path, status.st_size, status.st_mtime_ns)
+    found = _index_of(path, stream, status.st_size, status.st_mtime_ns)
     _check_numbers(source, numbers, len(found.pts), "frames")
     pts = None if (found.pts == -1).all() else found.pts[numbers]
-    decoding.read_frames(path, numbers, pts, out, (found.height, found.width))
+    decoding.read_frames(path, numbers, pts, out, (found.height, found.width), stream_number=found.stream)
     return out
 
 
@@ -87,6 +93,6 @@ def _check_numbers(source: str, numbers: np.ndarray, count: int, what: str) -> N
 
 
 @lru_cache(maxsize=4)
-def _index_of(path: str, size: int, mtime_ns: int) -> SourceIndex:
+def _index_of(path: str, stream: int | None, size: int, mtime_ns: int) -> SourceIndex:
     """Size and date are part of the key, so that a changed file is read anew."""
-    return decoding.index_file(path)
+    return decoding.index_file(path, stream)

@@ -38,6 +38,8 @@ class SourceIndex:
     height: int
     width: int
     rotation: int = 0
+    pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
+    stream: int | None = None  # number of the video stream in its container
     notes: tuple[str, ...] = ()  # sentences: what is not as one would expect, and how it was read
 
 
@@ -97,7 +99,12 @@ def suffix_of(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def list_images(folder: str) -> list[str]:
-    """The pictures of a folder in natural order, as full paths; hidden files (macOS leaves `._x.png`) do not count."""
+def list_images(folder: str, pattern: str | None = None) -> list[str]:
+    """The pictures of a folder in the order of their numbers, as full paths, or those whose names match `pattern`.
+
+    Hidden files (macOS leaves `._x.png`) do not count.
+    """
+    from geoflow.video.sequence import in_order, matching
+
     names = [n for n in os.listdir(folder) if suffix_of(n) in IMAGE_SUFFIXES and not n.startswith(".")]
-    return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+    return [os.path.join(folder, name) for name in in_order(matching(names, pattern))]
