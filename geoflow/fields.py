@@ -53,6 +53,7 @@ _ROWS = [
     Field("video.index", "int64", "F", "", "source frame number of each frame to decode"),
     Field("video.pts", "int64", "F", "stream time base", "presentation time stamp; -1 where the source has none"),
     Field("video.time", "float64", "F", "s", "true time of each frame since the start of the source"),
+    Field("video.seek", "int64", "F 5", "", "where decoding must start for a frame that packets do not tell"),
     Field("frames.rgb", "uint8", "T H W 3", "", "colour, RGB"),
     Field("frames.index", "int64", "T", "", "source frame number"),
     Field("frames.time", "float64", "T", "s", "true time since the start of the source"),

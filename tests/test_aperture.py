@@ -82,7 +82,7 @@ def test_the_container_crops(tmp_path: Path, make: Callable[..., Path]) -> None:
     assert frame.shape == (10, 48, 3) and (info.source_width, info.source_height) == (48, 10)
     assert patches(frame) == [0.3, 0.4, 0.6]
     assert info.intrinsics == (50.0, 50.0, 23.5, 4.5)  # pixels of what is shown
-    assert info.notes == ("pictures of 96x16 are cropped to 48x10 as the container says",)
+    assert info.notes == ("Pictures of 96x16 are cropped to 48x10 as the container says.",)
     info, frame = read(path, size=(24, 5), intrinsics=(50.0, 50.0, 23.5, 4.5))
     assert frame.shape == (5, 24, 3) and info.intrinsics == (25.0, 25.0, 11.5, 2.0)  # the middle stays the middle
 

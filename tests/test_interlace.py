@@ -74,7 +74,7 @@ def test_a_frame_shows_its_first_field(tmp_path: Path, suffix: str, top_first: b
     info, arrays, frames = read(film(tmp_path / f"a{suffix}", top_first=top_first))
     assert len(frames) == COUNT and arrays["video.index"].tolist() == list(range(COUNT))
     np.testing.assert_allclose(arrays["video.time"], np.arange(COUNT) / 25, atol=1e-3)
-    assert any("interlaced" in note and "first field" in note for note in info.notes)
+    assert any("Frames are interlaced" in note and "first field" in note for note in info.notes)
     for k, frame in enumerate(frames):
         bar = np.flatnonzero(frame[HEIGHT // 2, :, 0] > 150)
         assert abs(bar[0] - place(2 * k)) <= 1 and abs(bar[-1] - place(2 * k) - 15) <= 1

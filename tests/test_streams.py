@@ -50,7 +50,7 @@ def test_the_largest_is_taken_and_it_is_said(tmp_path: Path, suffix: str) -> Non
     number, notes = first_number(path)
     assert number == 10
     assert notes == (
-        "of the video streams 0 (h264 64x48), 1 (h264 128x96), 1 is read, the largest; --stream N takes another",
+        "Of the video streams 0 (h264 64x48), 1 (h264 128x96), 1 is read, the largest; --stream N takes another.",
     )
 
 

@@ -325,14 +325,14 @@ def test_decode_stage(plain: Path) -> None:
 def test_only_the_needed_frames_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info, arrays = probe(str(clips.write(tmp_path / "long.mp4", 60)), "v")
     seen = []
-    decoded = decoding._decoded
+    decoded = decoding.decoded
 
     def count(container, stream):
         for item in decoded(container, stream):
             seen.append(item[0].pts)
             yield item
 
-    monkeypatch.setattr(decoding, "_decoded", count)
+    monkeypatch.setattr(decoding, "decoded", count)
     read_frames(info, arrays["video.index"], arrays["video.pts"], 50, 52)
     # At most two groups of 6 before the wanted frame (a seek goes by decoding time), then the frames themselves.
     assert len(seen) <= 2 * 6 + 2

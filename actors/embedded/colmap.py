@@ -48,7 +48,7 @@ class Colmap(Stage):
 
     slot = "camera"
     inputs = ("frames.rgb", "video.index", "video.pts")
-    optional = ("frames.mask",)
+    optional = ("frames.mask", "video.seek")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
     version = "3"
@@ -147,7 +147,9 @@ class Colmap(Stage):
                 continue
             for at in range(first, last, _READ_AT_A_TIME):
                 end, index = min(last, at + _READ_AT_A_TIME), fields["video.index"]
-                rgb = reader.read_frames(video, index, fields["video.pts"], at, end, threads=self.threads)
+                rgb = reader.read_frames(
+                    video, index, fields["video.pts"], at, end, seek=fields.get("video.seek"), threads=self.threads
+                )
                 yield rgb, reader.read_masks(video, index, at, end) if masked else None
 
 

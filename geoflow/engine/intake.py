@@ -135,8 +135,8 @@ class Intake:
             video.status, video.result = "skipped", result
             self._emit("video_skipped", video=info.name)
             return
+        video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in outcome["fields"]}
         if info.notes:
             self._emit("video_noted", video=info.name, notes=list(info.notes))
-        video.probed = dict(zip(PROBED, arrays))
         video.status = "running"
         self._active.append(video)

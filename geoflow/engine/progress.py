@@ -65,10 +65,6 @@ class ConsoleProgress:
             detail += f", {row['finished']} from an earlier run"
         self._tasks[name] = self._bars.add_task(escape(name), total=self._work[name], detail=detail)
 
-    def _on_video_noted(self, row: dict[str, Any]) -> None:
-        for note in row["notes"]:
-            self._say(f"[yellow]{escape(row['video'])}[/]: {escape(note)}")
-
     def _on_segment_resumed(self, row: dict[str, Any]) -> None:
         self._advance(row["video"], len(row["unneeded"]))
 
@@ -106,6 +102,10 @@ class ConsoleProgress:
 
     def _on_video_skipped(self, row: dict[str, Any]) -> None:
         self._end(row["video"], f"[green]complete[/] {escape(row['video'])}  (from an earlier run)")
+
+    def _on_video_noted(self, row: dict[str, Any]) -> None:
+        for note in row["notes"]:
+            self._say(f"[yellow]{escape(row['video'])}[/]: {escape(note)}")
 
     def _on_stage_disabled(self, row: dict[str, Any]) -> None:
         self._say(f"[yellow]going on without {row['slot']}[/]: {escape(row['reason'])}")

@@ -165,6 +165,9 @@ class Tally:
         self._remarks.append(f"{row['video']} is complete from an earlier run")
         self._end(row["video"], whole=True)
 
+    def _on_video_noted(self, row: dict[str, Any]) -> None:
+        self._remarks.extend(f"{row['video']}: {note}" for note in row["notes"])
+
     def _on_video_failed(self, row: dict[str, Any]) -> None:
         self._failed += 1
         if len(self._failures) < _MOST_FAILURES:
@@ -190,9 +193,6 @@ class Tally:
             self._remarks.append(
                 f"{row['slot']} failed on {row['video']} segment {row['index']}, {then}: {row['message']}"
             )
-
-    def _on_video_noted(self, row: dict[str, Any]) -> None:
-        self._remarks.extend(f"{row['video']}: {note}" for note in row["notes"])
 
     def _on_actor_died(self, row: dict[str, Any]) -> None:
         self._remarks.append(f"an actor of {row['slot']} died and is replaced")

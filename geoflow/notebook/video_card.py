@@ -52,13 +52,13 @@ def _facts(video: Video) -> list[list[str]]:
 
 
 def _remarks(video: Video) -> list[str]:
-    """How the source was read, what could not be known, and segments that went on without a stage."""
+    """What could not be known, and segments that went on without a stage."""
     incomplete = [
         f"Frames {row['start']} to {row['stop'] - 1} are incomplete: {row.get('notes') or 'no remark'}"
         for row in video.segments
         if row.get("status") == "incomplete"
     ]
-    return [*video.notes, *video.remarks, *incomplete]
+    return [*video.remarks, *incomplete]
 
 
 def _strips(video: Video) -> str:

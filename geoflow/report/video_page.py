@@ -76,7 +76,7 @@ def _facts(video: Video, row: Mapping[str, Any]) -> str:
         for segment in video.segments
         if segment.get("status") == "incomplete"
     ]
-    remarks = "".join(f"<li>{text(line)}</li>" for line in [*video.notes, *incomplete, *video.remarks])
+    remarks = "".join(f"<li>{text(line)}</li>" for line in [*incomplete, *video.remarks])
     warning = f'<ul class="remarks">{remarks}</ul>' if remarks else ""
     return f'<p class="soft source">{text(video.source)}</p>{markup.facts(rows)}{warning}'
 

@@ -14,6 +14,7 @@ class Decode(Stage):
 
     slot = "decode"
     inputs = ("video.index", "video.pts", "video.time")
+    optional = ("video.seek",)
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
     optional_outputs = ("frames.mask",)  # where the user gave masks
     version = "3"
@@ -38,7 +39,13 @@ class Decode(Stage):
         part = slice(segment.start, segment.stop)
         index = fields["video.index"]
         rgb = self._reader.read_frames(
-            segment.video, index, fields["video.pts"], segment.start, segment.stop, threads=self.threads
+            segment.video,
+            index,
+            fields["video.pts"],
+            segment.start,
+            segment.stop,
+            seek=fields.get("video.seek"),
+            threads=self.threads,
         )
         out: Fields = {
             "frames.rgb": rgb,

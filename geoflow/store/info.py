@@ -18,9 +18,8 @@ def describe(video: Video) -> dict[str, Any]:
     """Attributes, datasets with their sizes, and totals over the video; JSON can hold it.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it. `notes`
-    are sentences: how the source was read where it is not as one would expect; `remarks` say what could not be known,
-    and why.
+    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it. `remarks`
+    are sentences: what could not be known, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -41,7 +40,6 @@ def describe(video: Video) -> dict[str, Any]:
         "datasets": datasets,
         "segments": len(video.segments),
         "totals": _totals(video),
-        "notes": video.notes,
         "remarks": video.remarks,
     }
 
@@ -91,4 +89,4 @@ def render(summary: dict[str, Any]) -> RenderableType:
         shape = " x ".join(map(str, entry["shape"]))
         table.add_row(name, shape, entry["dtype"], entry["unit"], f"{entry['bytes'] / 1024:,.0f}")
     table.add_row(SEGMENTS, str(summary["segments"]), "table", "", "")
-    return Group(facts, table, *(Text(line, style="yellow") for line in [*summary["notes"], *summary["remarks"]]))
+    return Group(facts, table, *(Text(line, style="yellow") for line in summary["remarks"]))

@@ -18,7 +18,7 @@ from geoflow.geometry.rigid import apply, invert
 from geoflow.locations import is_remote, local
 from geoflow.store.index import table_rows
 from geoflow.store.opening import Uri, open_h5
-from geoflow.store.schema import ATTRIBUTES, SCHEMA, SEGMENTS
+from geoflow.store.schema import ATTRIBUTES, NOTES, SCHEMA, SEGMENTS
 from geoflow.store.views import Cameras, Hand, Hands, Lazy, Tracks
 
 
@@ -97,14 +97,14 @@ class Video:
         reading = self.pipeline.get("reading", {})
         return {name: reading.get(name) for name in ("stream", "pattern")}
 
-    @property
+    @cached_property
     def notes(self) -> list[str]:
-        """How the source was read where it is not as one would expect: sentences, most often none."""
-        return list(json.loads(self.file.attrs.get("notes", "[]")))
+        """How the source was read where it is not as one would expect, and what was mended there: sentences."""
+        return list(json.loads(self.file.attrs.get(NOTES, "[]")))
 
     @cached_property
     def remarks(self) -> list[str]:
-        """What could not be known of this video, and why: sentences, none where every frame has a pose."""
+        """`notes`, and what could not be known of this video, and why: sentences, none where all went well."""
         from geoflow.store.remarks import remarks
 
         return remarks(self)

@@ -19,7 +19,10 @@ _HARDLY = 0.01  # of the pixels
 
 
 def remarks(video: Video) -> list[str]:
-    """One sentence for every stretch of frames that lacks poses, and for every cut; frames count from 0."""
+    """The source's notes, then a sentence for every stretch of frames without poses and every cut.
+
+    Frames count from 0.
+    """
     said = list(_cuts(video.views))
     cameras = video.cameras
     if cameras is not None:
@@ -29,7 +32,7 @@ def remarks(video: Video) -> list[str]:
         said += _stretches(reason, len(video) <= _FEW, _depth_share(video))
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
-    return said
+    return [*video.notes, *said]
 
 
 def _cuts(views: np.ndarray) -> Iterator[str]:

@@ -141,10 +141,7 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
-# Attributes that a file may lack.
-OPTIONAL_ATTRIBUTES: dict[str, tuple[type, str]] = {
-    "notes": (str, "JSON list of sentences: what is not as one would expect of the source, and how it was read"),
-}
+NOTES = "notes"  # an attribute that may be absent: JSON list of how the source was read, mended, or looked wrong
 
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3

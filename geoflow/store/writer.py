@@ -23,6 +23,7 @@ from geoflow.store.schema import (
     DATASETS,
     FRAME,
     MOTION_NAMES,
+    NOTES,
     QUERY,
     ROWS,
     SCHEMA,
@@ -213,7 +214,7 @@ def _write_attributes(
         }
     )
     if video.notes:
-        file.attrs["notes"] = json.dumps(list(video.notes))
+        file.attrs[NOTES] = json.dumps([printable(note) for note in video.notes])
     # HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only.
     file.attrs["pipeline"] = pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
 

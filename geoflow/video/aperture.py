@@ -60,11 +60,11 @@ def stated_aperture(
     if found.stored != decoded or not found.is_possible:
         (height, width), (stored_height, stored_width) = found.size, found.stored
         return None, (
-            f"the container crops pictures of {stored_width}x{stored_height} to {width}x{height}, but they are "
-            f"{decoded[1]}x{decoded[0]}: nothing is cropped"
+            f"The container crops pictures of {stored_width}x{stored_height} to {width}x{height}, but they are "
+            f"{decoded[1]}x{decoded[0]}: nothing is cropped."
         )
     return found, (
-        f"pictures of {decoded[1]}x{decoded[0]} are cropped to {found.size[1]}x{found.size[0]} as the container says"
+        f"Pictures of {decoded[1]}x{decoded[0]} are cropped to {found.size[1]}x{found.size[0]} as the container says."
     )
 
 

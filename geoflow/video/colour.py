@@ -67,14 +67,14 @@ class Signal:
             kind = "HLG" if self.transfer == _HLG else f"PQ, peak {self.peak:.0f} cd/m²"
             return (
                 f"HDR ({kind}, {wide}) is tone-mapped to SDR BT.709: BT.2100 light, BT.2390's curve on max(R, G, B) to "
-                f"{WHITE:.0f} cd/m², clipped to BT.709, gamma 2.4"
+                f"{WHITE:.0f} cd/m², clipped to BT.709, gamma 2.4."
             )
         if not self.is_plain:
             return (
-                f"colours of {wide} are converted to BT.709 (linear light of gamma 2.4; what lies outside is clipped)"
+                f"Colours of {wide} are converted to BT.709 (linear light of gamma 2.4; what lies outside is clipped)."
             )
         if self.guessed:
-            return "the file does not name its colour matrix: BT.709 is taken, as players do for pictures of this size"
+            return "The file does not name its colour matrix: BT.709 is taken, as players do for pictures of this size."
         return None
 
 

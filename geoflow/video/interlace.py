@@ -29,8 +29,8 @@ def note(stream: Any, frames: Iterable[Any]) -> str | None:
     if stream.codec_context.name in _PROGRESSIVE or not any(frame.interlaced_frame for frame in frames):
         return None
     if in_frames(stream):
-        return "frames are interlaced: each shows its first field alone, the lines of the second are interpolated"
-    return "the film is stored as single fields: each field is a frame, of half the lines"
+        return "Frames are interlaced: each shows its first field alone, the lines of the second are interpolated."
+    return "The film is stored as single fields: each field is a frame, of half the lines."
 
 
 class FieldPicker:

@@ -17,8 +17,9 @@ from geoflow.video.source import SourceIndex, check_readable, local_path
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
     """Describe a video file, frame folder or URI, and list the frames that will be processed.
 
-    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,). A container is read through once
-    without decoding (and once more for its hash); of the pixels only the first frame is decoded, to learn its size.
+    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,), and of files whose packets do not
+    tell their frames `video.seek` (F, 5). A container is read through once (and once more for its hash); of the pixels
+    only the first frame and a few stretches are decoded, unless packets and frames differ.
 
     Raises InputError that names the source and the remedy for anything that cannot be read whole, and for fewer than
     2 frames.
@@ -56,7 +57,8 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         masks_sha256=masks_sha256,
         notes=found.notes,
     )
-    return info, {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
+    arrays = {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
+    return info, arrays if found.seek is None else {**arrays, "video.seek": found.seek[keep]}
 
 
 def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:

@@ -11,14 +11,23 @@ from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder, images
 from geoflow.video.source import SourceIndex, check_readable, list_images, local_path
+from geoflow.video.table_cache import frame_table
 
 
 def read_frames(
-    info: VideoInfo, index: np.ndarray, pts: np.ndarray, start: int, stop: int, *, threads: int = 1
+    info: VideoInfo,
+    index: np.ndarray,
+    pts: np.ndarray,
+    start: int,
+    stop: int,
+    *,
+    seek: np.ndarray | None = None,
+    threads: int = 1,
 ) -> np.ndarray:
     """Frames [start, stop) of the processed video: (T, H, W, 3) uint8 RGB, upright, `info.height` x `info.width`.
 
-    `index` and `pts` are `video.index` and `video.pts` of the whole video, as `probe` gave them.
+    `index`, `pts` and, where there is one, `seek` are `video.index`, `video.pts` and `video.seek` of the whole video,
+    as `probe` gave them. Without `seek`, a file that needs it is looked up in the cache, or listed anew.
 
     Raises InputError that names file and frame when one cannot be decoded.
     """
@@ -30,10 +39,11 @@ def read_frames(
     wanted, size = index[start:stop], (info.source_height, info.source_width)
     if os.path.isdir(path):
         folder.read_frames(path, wanted, out, size, info.pattern)
+    elif (pts == -1).all():  # of the whole video: a single stamp of -1 may be a real one
+        rows = frame_table(path, info.source_sha256, info.stream).seek[index] if seek is None else seek
+        decoding.read_frames(path, wanted, None, out, size, threads, (rows, start), info.stream)
     else:
-        counted = bool((pts == -1).all())  # of the whole video: a single stamp of -1 may be a real one
-        stamps = None if counted else pts[start:stop]
-        decoding.read_frames(path, wanted, stamps, out, size, threads, info.stream)
+        decoding.read_frames(path, wanted, pts[start:stop], out, size, threads, stream_number=info.stream)
     return out
 
 
@@ -82,8 +92,12 @@ def read_numbered(
     status = os.stat(path)
     found = _index_of(path, stream, status.st_size, status.st_mtime_ns)
     _check_numbers(source, numbers, len(found.pts), "frames")
-    pts = None if (found.pts == -1).all() else found.pts[numbers]
-    decoding.read_frames(path, numbers, pts, out, (found.height, found.width), stream_number=found.stream)
+    size_there, number = (found.height, found.width), found.stream
+    if found.seek is None:
+        decoding.read_frames(path, numbers, found.pts[numbers], out, size_there, stream_number=number)
+    else:
+        rows = found.seek[numbers], 0
+        decoding.read_frames(path, numbers, None, out, size_there, seek=rows, stream_number=number)
     return out
 
 

@@ -29,7 +29,8 @@ class SourceIndex:
     """Every frame of a source, in display order.
 
     `pts` (F,) int64 is in the stream's time base, or -1 throughout where frames can only be counted (frame folders,
-    streams without time stamps); `time` (F,) float64 is in seconds and starts at 0. Sizes are as displayed.
+    files whose packets do not tell their frames); such files have `seek`, (F, 5) int64, see `frame_table`. `time` (F,)
+    float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked wrong.
     """
 
     sha256: str
@@ -40,7 +41,8 @@ class SourceIndex:
     rotation: int = 0
     pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
     stream: int | None = None  # number of the video stream in its container
-    notes: tuple[str, ...] = ()  # sentences: what is not as one would expect, and how it was read
+    seek: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def local_path(source: str, sha256: str = "") -> str:

@@ -44,7 +44,7 @@ def note_on_choice(container: Any, stream: Any) -> str | None:
     why = (
         "the one flagged default" if len(flagged) == 1 else "the first of the largest" if equals > 1 else "the largest"
     )
-    return f"of the video streams {_list(films)}, {stream.index} is read, {why}; --stream N takes another"
+    return f"Of the video streams {_list(films)}, {stream.index} is read, {why}; --stream N takes another."
 
 
 def _films(container: Any) -> list[Any]:
