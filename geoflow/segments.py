@@ -31,6 +31,7 @@ class VideoInfo:
     masks: str | None = None  # folder with the user's masks for this video
     masks_sha256: str = ""
     metric: bool = False  # True when depths will be in metres
+    source_identity: str = ""  # what the source is known by at a glance: a geoflow.video.identity.Identity as text
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:

@@ -141,6 +141,10 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
+# Not in files of earlier versions: what the source was known by when it was read, JSON: size, dates, a digest of some
+# blocks. Where these leave a doubt, its checksum decides.
+IDENTITY = "source_identity"
+
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
 VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.video import images
-from geoflow.video.source import FOLDER_FPS, SourceIndex, list_images
+from geoflow.video.source import FOLDER_FPS, SourceIndex, add_picture, list_images
 
 
 def index_folder(folder: str, fps: float | None) -> SourceIndex:
@@ -24,9 +24,7 @@ def index_folder(folder: str, fps: float | None) -> SourceIndex:
     first: tuple[int, int] | None = None
     for path in paths:
         data = images.read_bytes(path)
-        name = os.fsencode(os.path.basename(path))
-        digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
-        digest.update(data)
+        add_picture(digest, path, data)
         size = images.upright_size(data, path)
         if first is None:
             first = size

@@ -7,9 +7,10 @@ import os
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.locations import is_uri
+from geoflow.locations import is_remote, is_uri
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
+from geoflow.video.identity import Identity, identify
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.source import SourceIndex, check_readable, local_path
 
@@ -24,7 +25,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
     2 frames.
     """
     options = options or ReadOptions()
-    found = _index(source, options)
+    found, identity = _index(source, options)
     keep = choose_frames(found.time, options.fps)[: options.limit]
     _check_count(source, len(found.time), len(keep), options)
     masks, masks_sha256 = None, ""
@@ -50,6 +51,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         intrinsics=intrinsics,
         masks=masks,
         masks_sha256=masks_sha256,
+        source_identity=identity.to_text(),
     )
     return info, {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
 
@@ -71,11 +73,18 @@ def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
     return np.unique(np.where(nearer_before, after - 1, after)).astype(np.int64)
 
 
-def _index(source: str, options: ReadOptions) -> SourceIndex:
+def _index(source: str, options: ReadOptions) -> tuple[SourceIndex, Identity]:
+    """The frames, and what the source is known by: as it was before, and still is when its frames are listed."""
     path = local_path(source)
     try:
         check_readable(path)
-        return folder.index_folder(path, options.fps) if os.path.isdir(path) else decoding.index_file(path)
+        identity = identify(source)
+        found = folder.index_folder(path, options.fps) if os.path.isdir(path) else decoding.index_file(path)
+        if is_remote(source):
+            local_path(source, found.sha256)  # what was fetched is what lies there now
+        elif identify(source) != identity:
+            raise InputError(f"{source} was written to while it was read; run again when it is whole")
+        return found, identity
     except InputError as error:
         if is_uri(source):  # the user knows the address, not the cache
             raise InputError(str(error).replace(path, source)) from None

@@ -10,6 +10,7 @@ import numpy as np
 from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder, images
+from geoflow.video.identity import unchanged
 from geoflow.video.source import SourceIndex, check_readable, list_images, local_path
 
 
@@ -20,7 +21,8 @@ def read_frames(
 
     `index` and `pts` are `video.index` and `video.pts` of the whole video, as `probe` gave them.
 
-    Raises InputError that names file and frame when one cannot be decoded.
+    Raises InputError that names file and frame when one cannot be decoded, and SourceChanged when the source is not the
+    one that was probed.
     """
     path = local_path(info.source, info.source_sha256)
     check_readable(path)
@@ -28,12 +30,21 @@ def read_frames(
     if stop <= start:
         return out
     wanted, size = index[start:stop], (info.source_height, info.source_width)
-    if os.path.isdir(path):
-        folder.read_frames(path, wanted, out, size)
-    else:
-        counted = bool((pts == -1).all())  # of the whole video: a single stamp of -1 may be a real one
-        decoding.read_frames(path, wanted, None if counted else pts[start:stop], out, size, threads)
+    with unchanged(info.source, path, info.source_sha256, info.source_identity, _pictures(path, wanted)):
+        if os.path.isdir(path):
+            folder.read_frames(path, wanted, out, size)
+        else:
+            counted = bool((pts == -1).all())  # of the whole video: a single stamp of -1 may be a real one
+            decoding.read_frames(path, wanted, None if counted else pts[start:stop], out, size, threads)
     return out
+
+
+def _pictures(path: str, numbers: np.ndarray) -> list[str] | None:
+    """Those of a frame folder that have these numbers, as far as there are any; None for a file."""
+    if not os.path.isdir(path):
+        return None
+    paths = list_images(path)
+    return [paths[i] for i in numbers if i < len(paths)]
 
 
 def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -46,25 +57,23 @@ def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.
     return folder.read_masks(info.masks, index[start:stop], info.height, info.width)
 
 
-def read_single(source: str, source_index: int, size: tuple[int, int]) -> np.ndarray:
-    """One frame of a source by its number there (`frames/index` of a store): (H, W, 3) uint8 RGB.
+def read_numbered(
+    source: str, numbers: np.ndarray, size: tuple[int, int], *, sha256: str = "", identity: str = ""
+) -> np.ndarray:
+    """Frames of a source by their rising numbers there (T,) int (`frames/index` of a store): (T, H, W, 3) uint8 RGB.
 
-    `size` is (width, height). For reports: the first call for a file reads it through once to list its frames.
+    `size` is (width, height). `sha256` and `identity` are those that the numbers were given for. The first call for a
+    file reads it through once to list its frames.
 
-    Raises InputError when the source or the frame is gone.
+    Raises InputError when the source or a frame is gone, SourceChanged when it has another content.
     """
-    return read_numbered(source, np.array([source_index]), size)[0]
-
-
-def read_numbered(source: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames of a source by their rising numbers there (T,) int: (T, H, W, 3) uint8 RGB.
-
-    `size` is (width, height). The first call for a file reads it through once to list its frames.
-
-    Raises InputError when the source or a frame is gone.
-    """
-    path = local_path(source)
+    path = local_path(source, sha256)
     check_readable(path)
+    with unchanged(source, path, sha256, identity):
+        return _numbered(source, path, numbers, size)
+
+
+def _numbered(source: str, path: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     out = np.empty((len(numbers), size[1], size[0], 3), np.uint8)
     if os.path.isdir(path):
         paths = list_images(path)
