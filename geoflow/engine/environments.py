@@ -11,6 +11,7 @@ from geoflow.engine.schedule import Kind
 from geoflow.errors import ConfigError
 from geoflow.yaml_text import read_yaml
 
+_KINDS: dict[type, str] = {str: "a text", list: "a list", dict: "a mapping"}
 # What a file may hold: Ray's options of a runtime_env, and one of GeoFlow's own; each with the kinds of its value.
 _OPTIONS: dict[str, tuple[type, ...]] = {
     "pip": (list, dict, str),
@@ -70,9 +71,9 @@ def _check_option(where: str, key: str, value: Any) -> None:
         raise ConfigError(f"{where}: {key}: no such option of an environment; there are: {', '.join(_OPTIONS)}")
     kinds = _OPTIONS[key]
     if not isinstance(value, kinds):
-        wanted = " or ".join({str: "a text", list: "a list", dict: "a mapping"}[kind] for kind in kinds)
+        wanted = " or ".join(_KINDS[kind] for kind in kinds)
         raise ConfigError(f"{where}: {key} should be {wanted}, found {value!r:.80}")
-    rows = value if isinstance(value, list) else value.values() if key == "env_vars" else []
+    rows = value if isinstance(value, list) else value.values() if isinstance(value, dict) and key == "env_vars" else []
     if wrong := [row for row in rows if not isinstance(row, str)]:
         raise ConfigError(f"{where}: {key} should hold texts, found {wrong[0]!r:.80}; put it in quotes")
 

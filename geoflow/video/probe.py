@@ -67,10 +67,12 @@ def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
     """
     if fps is None or len(time) < 2:
         return np.arange(len(time), dtype=np.int64)
-    ticks = time[0] + np.arange(int((time[-1] - time[0]) * fps + 1e-6) + 1) / fps
-    after = np.searchsorted(time, ticks).clip(1, len(time) - 1)
-    nearer_before = ticks - time[after - 1] <= time[after] - ticks + 1e-6  # stamps round to a microsecond or worse
-    return np.unique(np.where(nearer_before, after - 1, after)).astype(np.int64)
+    # Tick k is at k / fps. A frame has those up to the middle between it and the next; counted, since a high rate may
+    # have more ticks than there is memory.
+    middle = (time[1:] + time[:-1]) / 2 - time[0] + 0.5e-6  # stamps round to a microsecond or worse
+    last = np.floor((time[-1] - time[0]) * fps + 1e-6)
+    up_to = np.minimum(np.floor(middle * fps), last)
+    return np.flatnonzero(np.diff(up_to, prepend=-1, append=last) > 0).astype(np.int64)
 
 
 def _index(source: str, options: ReadOptions) -> tuple[SourceIndex, Identity]:
