@@ -98,10 +98,8 @@ def _identity(weights: str | dict[str, HubFiles], needs: Mapping[str, str], revi
 def _check_slot(spec: StageSpec, source: str) -> None:
     """Raise ConfigError when a slot's backend is one for another, or cannot be done without and yet is optional."""
     own = spec.stage_class().slot
-    if own != spec.slot and (spec.slot in SLOTS or spec.backend == WRITER):
-        raise ConfigError(
-            f"{source}: slot {spec.slot} cannot have the backend {spec.backend}, which is one for {own or 'no slot'}"
-        )
+    if own not in ("", spec.slot) and (spec.slot in SLOTS or spec.backend == WRITER):
+        raise ConfigError(f"{source}: slot {spec.slot} cannot have the backend {spec.backend}, which is one for {own}")
     if spec.optional and spec.slot in ("decode", "stitch", "write"):
         raise ConfigError(f"{source}: {spec.slot} cannot be optional: there is no store without it")
     if spec.env:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from geoflow import locations, weights
+from geoflow.engine import env_check
 from geoflow.engine.cluster import Capacity, on_every_node
 from geoflow.errors import ConfigError
 from geoflow.pipeline import WRITER, Pipeline
@@ -73,6 +74,13 @@ def check_makes_stores(pipeline: Pipeline) -> None:
             raise ConfigError(
                 f"pipeline {pipeline.name!r} has no stage {slot}, which {what}: add {{slot: {slot}, backend: {own}}}"
             )
+
+
+def check_environments(pipeline: Pipeline) -> None:
+    """Raise ConfigError for environments that nothing could be built from."""
+    for name in dict.fromkeys(spec.env for spec in pipeline.stages if spec.env):
+        if found := env_check.faults(name):
+            raise ConfigError(f"environment {name}: {'; '.join(found)}")
 
 
 def check_out(paths: RunPaths, sources: Sequence[str]) -> None:

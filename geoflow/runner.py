@@ -136,6 +136,7 @@ def run(
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings({} if settings is None else settings)
     preflight.check_makes_stores(pipe)
+    preflight.check_environments(pipe)
     if flag(commercial, "commercial"):
         require_commercial(pipe)
     items, rejected = expand_inputs(listed(inputs))

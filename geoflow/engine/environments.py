@@ -11,27 +11,6 @@ from geoflow.engine.schedule import Kind
 from geoflow.errors import ConfigError
 from geoflow.yaml_text import read_yaml
 
-_KINDS: dict[type, str] = {str: "a text", list: "a list", dict: "a mapping"}
-# What a file may hold: Ray's options of a runtime_env, and one of GeoFlow's own; each with the kinds of its value.
-_OPTIONS: dict[str, tuple[type, ...]] = {
-    "pip": (list, dict, str),
-    "uv": (list, dict, str),
-    "without_dependencies": (list,),
-    "conda": (str, dict),
-    "env_vars": (dict,),
-    "working_dir": (str,),
-    "py_modules": (list,),
-    "py_executable": (str,),
-    "excludes": (list,),
-    "image_uri": (str,),
-    "container": (dict,),
-    "java_jars": (list,),
-    "nsight": (str, dict),
-    "rocprof_sys": (str, dict),
-    "mpi": (dict,),
-    "worker_process_setup_hook": (str,),
-    "config": (dict,),
-}
 _MAX_LINES, _MAX_WIDTH = 6, 240
 
 # What pip, Ray and the import system say, and which package they mean by it; the first that matches names the culprit.
@@ -60,22 +39,7 @@ def load_runtime_env(name: str) -> dict[str, Any]:
     env = read_yaml(path)
     if not isinstance(env, dict) or not all(isinstance(key, str) for key in env):
         raise ConfigError(f"{path} should hold a mapping, one of Ray's runtime_env options per key, found {env!r:.80}")
-    for key, value in env.items():
-        _check_option(str(path), key, value)
     return env
-
-
-def _check_option(where: str, key: str, value: Any) -> None:
-    """Raise ConfigError for what Ray would refuse, or pass over, only when the first actor starts."""
-    if key not in _OPTIONS:
-        raise ConfigError(f"{where}: {key}: no such option of an environment; there are: {', '.join(_OPTIONS)}")
-    kinds = _OPTIONS[key]
-    if not isinstance(value, kinds):
-        wanted = " or ".join(_KINDS[kind] for kind in kinds)
-        raise ConfigError(f"{where}: {key} should be {wanted}, found {value!r:.80}")
-    rows = value if isinstance(value, list) else value.values() if isinstance(value, dict) and key == "env_vars" else []
-    if wrong := [row for row in rows if not isinstance(row, str)]:
-        raise ConfigError(f"{where}: {key} should hold texts, found {wrong[0]!r:.80}; put it in quotes")
 
 
 def is_at_fault(error: dict[str, Any]) -> bool:
