@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import os
@@ -12,11 +13,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
 from geoflow import locations
-from geoflow.errors import InputError, StoreError
+from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.locations import is_uri
+from geoflow.store.paths import printable
 from geoflow.video.sequence import matching
 from geoflow.video.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key, suffix_of
 
@@ -39,6 +42,23 @@ class Rejected:
 
     source: str
     reason: str
+
+
+def listed(inputs: Any) -> list[str]:
+    """What a caller in Python names, one path or several, as texts. Raises ConfigError for what can be no path."""
+    if isinstance(inputs, (str, bytes, os.PathLike)):
+        return [_path(inputs)]
+    try:
+        several = list(inputs)
+    except TypeError:
+        raise ConfigError(f"inputs should be a path, or a list of paths; found {inputs!r:.60}") from None
+    return [_path(item) for item in several]
+
+
+def _path(item: Any) -> str:
+    if not isinstance(item, (str, bytes, os.PathLike)):
+        raise ConfigError(f"inputs should be paths, found {type(item).__name__} {item!r:.60}")
+    return os.fsdecode(item)
 
 
 def expand_inputs(args: Sequence[str | Path], pattern: str | None = None) -> tuple[list[Input], list[Rejected]]:
@@ -71,6 +91,8 @@ def _expand(arg: str, pattern: str | None, manifests: bool) -> Iterator[str | Re
         yield Rejected(arg, str(error))
     except OSError as error:
         yield Rejected(arg, f"cannot be read ({error.strerror or error}); check the path")
+    except ValueError as error:  # a path with a null byte in it
+        yield Rejected(printable(arg), f"is no path ({error}); check it")
 
 
 def _expand_path(arg: str, pattern: str | None, manifests: bool) -> Iterator[str | Rejected]:
@@ -167,7 +189,8 @@ def _manifest_entries(manifest: str) -> list[str]:
     suffix = suffix_of(manifest)
     try:
         if suffix == ".txt":
-            with open(manifest, encoding="utf-8-sig", errors="surrogateescape") as file:
+            # Names of files may be no UTF-8: their bytes are kept as they are.
+            with open(manifest, encoding=_encoding(manifest), errors="surrogateescape") as file:
                 lines = [line.strip() for line in file]
             return [line for line in lines if line and not line.startswith("#")]
         return _csv_entries(manifest) if suffix == ".csv" else _parquet_entries(manifest)
@@ -178,15 +201,28 @@ def _manifest_entries(manifest: str) -> list[str]:
 def _csv_entries(manifest: str) -> list[str]:
     import csv
 
-    with open(manifest, encoding="utf-8-sig", newline="") as file:
+    with open(manifest, encoding=_encoding(manifest), newline="") as file:
         try:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter=_delimiter(file))
             column = _manifest_column([name.strip() for name in reader.fieldnames or []])
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             values = [(row[column] or "").strip() for row in reader]
         except csv.Error as error:
             raise InputError(f"is no CSV table ({error})") from None
     return [value for value in values if value]
+
+
+def _encoding(manifest: str) -> str:
+    """UTF-16 by its mark, as Windows writes lists of files; else UTF-8, with a mark or without."""
+    with open(manifest, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _delimiter(file: TextIO) -> str:
+    """Spreadsheets write semicolons where the comma stands in numbers, and tabs where they are asked for them."""
+    header = file.readline()
+    file.seek(0)
+    return max(",;\t", key=header.count)  # of none the first
 
 
 def _parquet_entries(manifest: str) -> list[str]:

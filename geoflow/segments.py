@@ -35,6 +35,7 @@ class VideoInfo:
     masks_sha256: str = ""
     notes: tuple[str, ...] = ()  # sentences: what is not as one would expect of the source, and how it was read
     metric: bool = False  # True when depths will be in metres
+    source_identity: str = ""  # what the source is known by at a glance: a geoflow.video.identity.Identity as text
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:

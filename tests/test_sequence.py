@@ -13,7 +13,7 @@ from geoflow.errors import ConfigError, InputError
 from geoflow.inputs import expand_inputs
 from geoflow.video.options import ReadOptions
 from geoflow.video.probe import probe
-from geoflow.video.reader import read_frames, read_single
+from geoflow.video.reader import read_frames, read_numbered
 from geoflow.video.sequence import check_kinds, check_names, in_order, matching
 
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "rgbd_folder"
@@ -150,7 +150,7 @@ def test_only_the_pictures_asked_for_are_read(tmp_path: Path) -> None:
     assert info.num_frames == 5 and info.pattern == "*.COLOR.png"
     frames = read_frames(info, arrays["video.index"], arrays["video.pts"], 0, 5)
     assert [clips.number_of(frame) for frame in frames] == list(range(5))
-    assert clips.number_of(read_single(str(folder), 3, (64, 48), pattern="*.color.png")) == 3
+    assert clips.number_of(read_numbered(str(folder), np.array([3]), (64, 48), pattern="*.color.png")[0]) == 3
     other, _ = probe(str(folder), "v", ReadOptions(pattern="*.depth.png"))
     assert other.source_sha256 != info.source_sha256
     with pytest.raises(InputError, match=r"no picture that matches --pattern '\*\.jpg'; its pictures are frame-000000"):

@@ -8,12 +8,13 @@ from typing import Any
 
 import av
 import clips
+import numpy as np
 import pytest
 
 from geoflow.errors import ConfigError, InputError
 from geoflow.video.options import ReadOptions
 from geoflow.video.probe import probe
-from geoflow.video.reader import read_frames, read_single
+from geoflow.video.reader import read_frames, read_numbered
 
 DEFAULT, COVER = av.stream.Disposition.default, av.stream.Disposition.attached_pic
 
@@ -64,8 +65,8 @@ def test_the_one_flagged_default_is_taken(tmp_path: Path) -> None:
 def test_a_stream_is_chosen_by_its_number(tmp_path: Path) -> None:
     path = several(tmp_path / "a.mkv", [(64, 48), (128, 96)], [0, 0])
     assert first_number(path, 0) == (0, ()) and first_number(path, 1) == (10, ())
-    assert clips.number_of(read_single(str(path), 2, (64, 48), stream=0)) == 2
-    assert clips.number_of(read_single(str(path), 2, (64, 48))) == 12
+    assert clips.number_of(read_numbered(str(path), np.array([2]), (64, 48), stream=0)[0]) == 2
+    assert clips.number_of(read_numbered(str(path), np.array([2]), (64, 48))[0]) == 12
     with pytest.raises(
         InputError, match=r"no video stream 2; its video streams are 0 \(h264 64x48\), 1 .*--stream 0 or"
     ):

@@ -19,7 +19,7 @@ from geoflow.stages.decode import Decode
 from geoflow.video import decoding, images
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.probe import choose_frames, probe
-from geoflow.video.reader import read_frames, read_masks, read_single
+from geoflow.video.reader import read_frames, read_masks, read_numbered
 from geoflow.video.source import local_path
 
 
@@ -192,7 +192,7 @@ def test_frame_folder_in_natural_order(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(arrays["video.time"], np.arange(12) / 4)
     assert info.fps == pytest.approx(4)
     assert frames[0, 2, 2].tolist() == pytest.approx([230, 20, 20], abs=20)  # RGB; lossy formats
-    assert clips.number_of(read_single(str(folder), 9, (64, 48))) == 9
+    assert clips.number_of(read_numbered(str(folder), np.array([9]), (64, 48))[0]) == 9
 
 
 def test_pictures_of_every_depth_become_rgb(tmp_path: Path) -> None:
@@ -352,9 +352,9 @@ def test_no_decoded_frame_outlives_its_turn(plain: Path) -> None:
 
 
 def test_single_frame(plain: Path) -> None:
-    assert clips.number_of(read_single(str(plain), 13, (32, 24))) == 13
+    assert clips.number_of(read_numbered(str(plain), np.array([13]), (32, 24))[0]) == 13
     with pytest.raises(InputError, match="no frame 20"):
-        read_single(str(plain), 20, (32, 24))
+        read_numbered(str(plain), np.array([20]), (32, 24))[0]
 
 
 # URIs

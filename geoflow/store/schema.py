@@ -143,6 +143,10 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
 
 NOTES = "notes"  # an attribute that may be absent: JSON list of how the source was read, mended, or looked wrong
 
+# Not in files of earlier versions: what the source was known by when it was read, JSON: size, dates, a digest of some
+# blocks. Where these leave a doubt, its checksum decides.
+IDENTITY = "source_identity"
+
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
 VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2

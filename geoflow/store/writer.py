@@ -22,6 +22,7 @@ from geoflow.store.paths import RunPaths, printable
 from geoflow.store.schema import (
     DATASETS,
     FRAME,
+    IDENTITY,
     MOTION_NAMES,
     NOTES,
     QUERY,
@@ -205,6 +206,7 @@ def _write_attributes(
             "geoflow_version": version,
             "source": printable(video.source),
             "source_sha256": video.source_sha256,
+            IDENTITY: video.source_identity,
             "fps": float(video.fps),
             "num_frames": video.num_frames,
             "height": video.height,

@@ -123,9 +123,9 @@ def render_clip(
 
 def _check(num_frames: int, width: int, height: int, fps: float, motion: str, moving: int) -> None:
     cam_from_world_at(0.0, motion, 0)  # raises for an unknown motion before anything is painted
-    if num_frames < 1 or width < 16 or height < 16 or fps <= 0 or not 0 <= moving <= 100:
+    if num_frames < 1 or width < 16 or height < 16 or not 0.1 <= fps <= 1000 or not 0 <= moving <= 100:
         raise ConfigError(
-            "a clip needs at least 1 frame, 16x16 pixels, a positive frame rate and 0 to 100 moving bodies; "
+            "a clip needs at least 1 frame, 16x16 pixels, 0.1 to 1000 frames per second and 0 to 100 moving bodies; "
             f"got {num_frames} frames, {width}x{height}, {fps} fps, {moving} moving"
         )
 

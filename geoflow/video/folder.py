@@ -12,7 +12,7 @@ from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import images
 from geoflow.video.sequence import check_kinds, check_names
-from geoflow.video.source import FOLDER_FPS, SourceIndex, list_images
+from geoflow.video.source import FOLDER_FPS, SourceIndex, add_picture, list_images
 
 
 def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> SourceIndex:
@@ -31,9 +31,7 @@ def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> 
     first: tuple[int, int] | None = None
     for path in paths:
         data = images.read_bytes(path)
-        name = os.fsencode(os.path.basename(path))
-        digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
-        digest.update(data)
+        add_picture(digest, path, data)
         size = images.upright_size(data, path)
         kinds.append(images.kind(data))
         if first is None:
