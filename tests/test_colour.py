@@ -105,7 +105,7 @@ def test_what_names_no_matrix_is_taken_as_players_take_it(tmp_path: Path) -> Non
 
 
 def frame(**tags: object) -> SimpleNamespace:
-    form = SimpleNamespace(is_rgb=False, components=(0, 1, 2))
+    form = SimpleNamespace(is_rgb=False, name="yuv420p10le", components=(0, 1, 2))
     usual = {"color_trc": 1, "color_primaries": 1, "colorspace": 1, "width": 64, "height": 48, "side_data": {}}
     return SimpleNamespace(**(usual | tags), format=form)
 

@@ -81,7 +81,8 @@ class Signal:
 def signal_of(frame: Any) -> Signal:
     """What a decoded PyAV frame says of its colours; what it leaves open is taken as players take it."""
     transfer, primaries, matrix = int(frame.color_trc), int(frame.color_primaries), int(frame.colorspace)
-    coded = not (frame.format.is_rgb or len(frame.format.components) < 3)
+    form = frame.format
+    coded = not (form.is_rgb or form.name.startswith("xyz") or len(form.components) < 3)
     unnamed = matrix in (0, _UNKNOWN, 3)
     hdr = transfer in (_PQ, _HLG)
     if primaries in (0, _UNKNOWN, 3):
@@ -91,6 +92,8 @@ def signal_of(frame: Any) -> Signal:
         large = frame.width >= 1280 or frame.height > 576  # mpv, VLC and television: HD is BT.709, the rest BT.601
         matrix = _BT2020 if primaries == _BT2020 else _BT709 if large else 5
         guessed = matrix == _BT709
+    elif matrix == 12:  # the matrix that follows from the primaries
+        matrix = _BT2020 if primaries == _BT2020 else _BT709
     peak = _peak(frame) if transfer == _PQ else PEAK
     return Signal(matrix if coded else None, transfer, primaries, peak, guessed)
 

@@ -19,6 +19,8 @@ from geoflow.video.source import suffix_of
 
 _NUMBER = re.compile(r"(?<![^_=(\[,])-\d+|\d+")  # a minus stands at the start or after what separates words
 _CLOCK = re.compile(r"(\d{9,})(?:\.(\d+))?")  # seconds since 1970 and their fraction
+_SECONDS = re.compile(r"(\d+)(?:\.(\d+))?")
+_FRACTION = re.compile(r"(?<![\d.])\d+\.(\d+)(?!\.?\d)")
 _BESIDE_FRAMES = ("depth", "mask", "label", "seg", "normal", "conf", "disp", "alpha", "right", "ir", "infra")
 _SAME = {".jpeg": ".jpg", ".tiff": ".tif"}
 _LONGEST_TURN = 4  # kinds of pictures that may follow each other again and again
@@ -34,12 +36,28 @@ class _Name:
     numbers: tuple[float, ...]
 
     @classmethod
-    def of(cls, name: str) -> _Name:
-        stem, suffix = os.path.splitext(name.casefold())
-        suffix = _SAME.get(suffix, suffix)
-        clock = _CLOCK.sub(lambda m: f"{m[1]}{(m[2] or '')[:9]:0<9}", stem)  # nanoseconds: 5.25 comes before 5.3
-        numbers = tuple(int(number) for number in _NUMBER.findall(clock))
-        return cls(name, _NUMBER.sub("#", clock) + suffix, numbers)
+    def of_all(cls, names: Sequence[str]) -> list[_Name]:
+        """Fractions count as such where all names together say that they are: then 5.25 comes before 5.3."""
+        seconds = _SECONDS if _have_fractions(names) else _CLOCK
+        found = []
+        for name in names:
+            stem, suffix = os.path.splitext(name.casefold())
+            suffix = _SAME.get(suffix, suffix)
+            whole = seconds.sub(lambda m: f"{m[1]}{(m[2] or '')[:9]:0<9}", stem)  # nanoseconds
+            numbers = tuple(int(number) for number in _NUMBER.findall(whole))
+            found.append(cls(name, _NUMBER.sub("#", whole) + suffix, numbers))
+        return found
+
+
+def _have_fractions(names: Sequence[str]) -> bool:
+    """Whether digits after a point are a fraction, not a counter of their own.
+
+    Of fractions of several lengths some begin with 0, or the zeros at their ends are left out; counters do neither.
+    """
+    digits = [part for name in names for part in _FRACTION.findall(os.path.splitext(name)[0])]
+    several = len({len(part) for part in digits}) > 1
+    starts = any(part.startswith("0") and len(part) > 1 for part in digits)
+    return several and (starts or not any(part.endswith("0") and len(part) > 1 for part in digits))
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -49,17 +67,16 @@ def in_order(names: Sequence[str]) -> list[str]:
     ['f_-2.png', 'f_-1.png', 'F01.png', 'f2.png', 'f10.png']
     """
 
-    def key(name: str) -> tuple[object, ...]:
-        seen = _Name.of(name)
+    def key(seen: _Name) -> tuple[object, ...]:
         words = seen.shape.split("#")
         pieces: list[tuple[int, float | str]] = []
         for k, word in enumerate(words):
             pieces.append((-1, word))
             if k < len(seen.numbers):
                 pieces.append((0, seen.numbers[k]))
-        return (*pieces, (-2, name))
+        return (*pieces, (-2, seen.name))
 
-    return sorted(names, key=key)
+    return [seen.name for seen in sorted(_Name.of_all(names), key=key)]
 
 
 def matching(names: Sequence[str], pattern: str | None) -> list[str]:
@@ -72,7 +89,7 @@ def check_names(folder: str, names: Sequence[str], *, chosen: bool) -> None:
 
     With `chosen` the user has named them by a pattern: then single pictures that stand out are believed to belong.
     """
-    seen = [_Name.of(name) for name in names]
+    seen = _Name.of_all(names)
     groups: dict[str, list[_Name]] = defaultdict(list)
     for name in seen:
         groups[name.shape].append(name)
@@ -115,12 +132,11 @@ def _share_words(groups: dict[str, list[_Name]]) -> bool:
     stems = {os.path.splitext(shape)[0] for shape in groups}
     if any("#" in stem for stem in stems):
         return False
-    words = Counter(
-        (stem[len(other) :], "end") if stem.startswith(other) else (stem[: -len(other)], "start")
-        for stem in stems
-        for other in stems
-        if stem != other and other and (stem.startswith(other) or stem.endswith(other))
-    )
+    words: Counter[tuple[str, str]] = Counter()
+    for stem in stems:
+        for k in range(1, len(stem)):
+            words[stem[k:], "end"] += stem[:k] in stems
+            words[stem[:k], "start"] += stem[k:] in stems
     suffixes = {suffix_of(shape) for shape in groups}
     return len(stems) < len(groups) or (len(suffixes) == 1 and any(n > 1 and len(w) > 2 for (w, _), n in words.items()))
 
