@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,3 +138,20 @@ def test_mastering_screens_tell_the_peak_where_nothing_better_does() -> None:
     assert colour.signal_of(frame(color_trc=PQ)).peak == colour.PEAK
     both = {"MASTERING_DISPLAY_METADATA": screen, "CONTENT_LIGHT_LEVEL": struct.pack("=II", 650, 100)}
     assert colour.signal_of(frame(color_trc=PQ, side_data=both)).peak == 650.0
+
+
+def test_films_that_geoflow_writes_name_their_matrix(tmp_path: Path) -> None:
+    """Large enough that players would take what names none for BT.709."""
+    from geoflow.export.mp4 import write_mp4
+    from geoflow.synth.clip import _VideoWriter
+
+    image = np.repeat((255 * RGB).round().astype(np.uint8)[None], 64, axis=0).repeat(240, axis=1)
+    write_mp4(tmp_path / "export.mp4", [image] * 2, Fraction(10))
+    writer = _VideoWriter(tmp_path / "synth.mp4", image.shape[1], image.shape[0], 10)
+    for _ in range(2):
+        writer.write(image)
+    writer.close()
+    for name in ("export.mp4", "synth.mp4"):
+        info, found = read(tmp_path / name, len(RGB))
+        assert info.width >= 1280 and info.notes == ()
+        assert np.abs(found - 255 * RGB).max() <= SDR_TOLERANCE + 2  # and the encoder's loss

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.video.colour import BT601
 
 _SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s
 _MOST = 2e9
@@ -33,6 +34,7 @@ def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf:
                 stream = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width = rgb.shape[:2]
                 stream.pix_fmt = "yuv444p" if rgb.shape[0] % 2 or rgb.shape[1] % 2 else "yuv420p"
+                stream.codec_context.colorspace = BT601  # what FFmpeg makes of RGB; unnamed, players guess
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
             frame.pts, frame.time_base = k, 1 / fps
             container.mux(stream.encode(frame))

@@ -18,6 +18,7 @@ from geoflow.synth.groundtruth import GroundTruthWriter, Tracks
 from geoflow.synth.render import View, cast, depth_along, shade
 from geoflow.synth.scene import Scene, build_scene
 from geoflow.synth.texture import build_atlas
+from geoflow.video.colour import BT601
 
 FOCAL_SHARE = 0.9  # focal length over image width: about 58 degrees, a phone's main camera
 _SENSOR_NOISE = 1.5  # standard deviation, of 255
@@ -209,6 +210,7 @@ class _VideoWriter:
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream("libx264" if has_x264 else "mpeg4", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.colorspace = BT601  # what FFmpeg makes of RGB; unnamed, players guess
 
     def write(self, rgb: np.ndarray) -> None:
         self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(rgb, format="rgb24")))

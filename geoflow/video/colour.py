@@ -26,6 +26,7 @@ PEAK = 1000.0  # cd/m²
 _GAMMA = 2.4
 _PQ, _HLG = 16, 18  # transfer characteristics (ITU-T H.273, table 3)
 _BT709, _UNKNOWN, _BT2020 = 1, 2, 9  # primaries and matrices (tables 2 and 4)
+BT601 = 6  # matrix
 _WIDE = {_BT2020: "BT.2020", 11: "P3", 12: "P3"}
 _MATRICES = (1, 4, 5, 6, 7, 9)  # that FFmpeg's scaler knows: BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020
 _MATRIX_NAMES = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-PQ-C2"}
@@ -90,7 +91,7 @@ def signal_of(frame: Any) -> Signal:
     guessed = False
     if coded and unnamed:
         large = frame.width >= 1280 or frame.height > 576  # mpv, VLC and television: HD is BT.709, the rest BT.601
-        matrix = _BT2020 if primaries == _BT2020 else _BT709 if large else 5
+        matrix = _BT2020 if primaries == _BT2020 else _BT709 if large else BT601
         guessed = matrix == _BT709
     elif matrix == 12:  # the matrix that follows from the primaries
         matrix = _BT2020 if primaries == _BT2020 else _BT709
