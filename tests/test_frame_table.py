@@ -89,6 +89,8 @@ def test_rate_and_limit(tmp_path: Path) -> None:
 def test_a_bare_stream_says_that_its_times_are_counted(tmp_path: Path) -> None:
     info, _, _ = read_all(clips.write(tmp_path / "a.h264"))
     assert "carries no time stamps" in info.notes[0] and "counted at 10 frames per second" in info.notes[0]
+    info, _, _ = read_all(clips.write(tmp_path / "a.mjpeg", codec="mjpeg", pixels="yuvj420p"))
+    assert "counted at 25 frames per second" in info.notes[0]  # what FFmpeg assumes
     assert not read_all(clips.write(tmp_path / "a.avi"))[0].notes  # an AVI's times are its ticks
 
 

@@ -21,6 +21,7 @@ _FORMATS = (
     "yuv4mpegpipe,gif,dv,h264,hevc,av1,obu,ivf,m4v,mjpeg,mjpeg_2000,nut,rm,wtv,nsv,r3d,vc1,apng,"
     "mp3,wav,flac,aac,ac3,aiff,amr,w64"
 )
+_BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "vc1"}  # streams without a container
 _MOST_REORDER = 16  # frames that a decoder may hold back (H.264, level limits)
 DAMAGED = "copy or record it again; to keep what is left of it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
@@ -106,3 +107,8 @@ def _check_end(container: Any, stream: Any, end: float, path: str) -> tuple[str,
         if promised - end > max(0.25, 0.01 * promised):  # headers round, and streams end at different times
             return (f"The file's header says that it lasts {promised:.1f} s; what it holds lasts {end:.1f} s.",)
     return ()
+
+
+def carries_times(container: Any) -> bool:
+    """Whether a file of this kind has time stamps; for bare bit streams FFmpeg makes them up."""
+    return container.format.name not in _BARE

@@ -15,7 +15,7 @@ import numpy as np
 from geoflow.errors import InputError
 from geoflow.video import colour, interlace, orient
 from geoflow.video.aperture import stated_aperture
-from geoflow.video.container import DAMAGED, open_video, packet_stamps
+from geoflow.video.container import DAMAGED, carries_times, open_video, packet_stamps
 from geoflow.video.decoder import configure, decoded
 from geoflow.video.frame_table import frames_listed
 from geoflow.video.integrity import look_over
@@ -46,9 +46,10 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         stamps, damaged, remarks = packet_stamps(container, stream, path)
         base = float(stream.time_base)
         rate = float(stream.guessed_rate or stream.average_rate or 25)
+        timed = carries_times(container)
     first, sha256 = _first_frame(path, number), file_sha256(path)
     notes, seek = (*state.notes, *remarks), None
-    if stamps is None or first.pts is None:
+    if stamps is None or first.pts is None or not timed:
         table = frame_table(path, sha256, number)
         time, mended = frame_times(table.stamps, base, rate)
         pts, seek, notes = np.full(len(time), -1, np.int64), table.seek, (*notes, *mended)

@@ -17,7 +17,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from geoflow.errors import InputError
-from geoflow.video.container import DAMAGED, open_video
+from geoflow.video.container import DAMAGED, carries_times, open_video
 from geoflow.video.decoder import configure, decoded
 from geoflow.video.times import NO_STAMP
 
@@ -56,8 +56,9 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
                 raise InputError(f"frame {len(rows)} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
     if not rows:
         raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
+    timed = carries_times(container)
     place, packet = np.array(places, np.int64), np.array([row[0] for row in rows], np.int64)
-    stamps = np.array([row[2] for row in rows], np.int64)
+    stamps = np.array([row[2] if timed else NO_STAMP for row in rows], np.int64)
     if container.format.name == "avi":
         # AVI knows no times but counts what it stores; frames are shown in order at those ticks.
         stamps = np.sort(place[packet, 1])

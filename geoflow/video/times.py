@@ -21,7 +21,7 @@ def frame_times(stamps: np.ndarray, base: float, rate: float) -> tuple[np.ndarra
     frames get a time between their true neighbours. Where hardly any stamp can be true, frames are counted at `rate`
     per second.
 
-    >>> frame_times(np.array([0, 40, 40, 120]), 0.001, 25.0)[0].tolist()
+    >>> frame_times(np.array([0, 40, 40, 120]), 0.001, 25.0)[0].round(3).tolist()
     [0.0, 0.04, 0.08, 0.12]
     """
     count = len(stamps)
@@ -40,7 +40,7 @@ def frame_times(stamps: np.ndarray, base: float, rate: float) -> tuple[np.ndarra
     if distinct == len(clock) and _only_reordered(clock):
         clock, kept = np.sort(clock), np.arange(len(clock))
         said.append("The time stamps stood in the order of storage; they are put in that of display.")
-    at, seconds = given[kept], clock[kept] * base
+    at, seconds = given[kept], (clock[kept] - clock[kept[0]]) * base
     if len(at) < count:
         said.append(_mended(count, at, present))
     time = _between(np.arange(count), at, seconds)
@@ -104,8 +104,8 @@ def _continued(clock: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _wrapped_step(drop: float, step: float) -> float | None:
     """How far the clock really went on, if this drop is its wrap."""
-    on = [drop + 2.0**bits for bits in _CLOCK_BITS]
-    return next((value for value in on if 0 < value <= _FEW_STEPS * step), None)
+    on = {bits: drop + 2.0**bits for bits in _CLOCK_BITS}
+    return next((value for bits, value in on.items() if 0 < value <= min(_FEW_STEPS * step, 2.0 ** (bits - 6))), None)
 
 
 def _begins_anew(clock: np.ndarray, k: int) -> bool:
