@@ -497,6 +497,8 @@ def test_manifests_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, m
         ["run", "zeros.txt", "-o", "o"],
         ["demo", "-o", "o", "--set", "camera.sources=0"],
         ["demo", "-o", "o", "--frames", "0"],
+        ["submit", "a.mp4", "-o", "o", "--fps", "nan"],
+        ["submit", "a.mp4", "-o", "o", "--set", "write.compression=99"],
         ["synth", "o.mp4", "--fps", "nan"],
         ["export", "absent.h5", "--to", "ply", "-o", "o.ply", "--set", "stride=nan"],
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,11 +99,15 @@ def submit(
     """`run` as a job of a Ray cluster: all other arguments are those of `run`, and name what the cluster has."""
     from geoflow.pipeline import Pipeline
     from geoflow.submission import submit as submit_run
+    from geoflow.video.options import ReadOptions
 
     given, modules = arguments_of_run(context.args), upload or []
     sys.path[:0] = dict.fromkeys(str(Path(path).resolve().parent) for path in modules)
-    Pipeline.load(given["pipeline"], settings_of(given["set_"]))  # what is wrong with it is said here and now
-    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and Path(given[name]).is_file()]
+    # What is wrong with them is said here and now.
+    Pipeline.load(given["pipeline"], settings_of(given["set_"]))
+    seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
+    ReadOptions(fps=given["fps"], limit=given["limit"], **seen)  # type: ignore[arg-type]
+    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and os.path.isfile(given[name])]
     paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
     with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
         done = submit_run(

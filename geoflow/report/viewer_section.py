@@ -42,8 +42,10 @@ class Viewer:
     def html(self) -> str:
         """The section; "" without a frame."""
         video = self._video
-        if not self._rows or (self._trouble and not self._depths):
+        if not self._rows:
             return ""
+        if self._trouble and not self._depths:
+            return f'<section id="frames"><h2>Frames</h2><p class="warn">{text(self._trouble)}</p></section>'
         wide = video.width >= video.height
         panels = 1 + len(self._depths)
         columns = min(2, panels) if wide else panels
