@@ -499,6 +499,8 @@ def test_manifests_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, m
         ["demo", "-o", "o", "--frames", "0"],
         ["submit", "a.mp4", "-o", "o", "--fps", "nan"],
         ["submit", "a.mp4", "-o", "o", "--set", "write.compression=99"],
+        ["submit", "a.mp4", "-o", "o", "--pattern", "left/*"],
+        ["plan", "a.mp4", "--pattern", "left/*"],
         ["synth", "o.mp4", "--fps", "nan"],
         ["export", "absent.h5", "--to", "ply", "-o", "o.ply", "--set", "stride=nan"],
     ],

@@ -106,7 +106,7 @@ def submit(
     # What is wrong with them is said here and now.
     Pipeline.load(given["pipeline"], settings_of(given["set_"]))
     seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
-    ReadOptions(fps=given["fps"], limit=given["limit"], **seen)  # type: ignore[arg-type]
+    ReadOptions(**{name: given[name] for name in ("fps", "limit", "stream", "pattern")}, **seen)  # type: ignore[arg-type]
     files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and os.path.isfile(given[name])]
     paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
     with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
