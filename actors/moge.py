@@ -39,8 +39,8 @@ class MoGe(Stage):
     class Params(Stage.Params):
         model_version: Literal["v1", "v2"] = param("v1", "v1 is what GeometryCrafter was trained with")
         weights: str = param("", "folder with model.pt; empty: from the hub, as pinned in configs/models.yaml")
-        resolution_level: int = param(9, "0 is quickest, 9 has the finest detail")
-        batch_size: int = param(8, "frames computed at once")
+        resolution_level: int = param(9, "0 is quickest, 9 has the finest detail", at_least=0, at_most=9)
+        batch_size: int = param(8, "frames computed at once", at_least=1)
         half_precision: bool = param(True, "float16 on a GPU")
         device: str = param("auto", "cpu, cuda, or auto: a GPU where there is one")
 

@@ -13,18 +13,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoflow import backends, fields, resources
+from geoflow.engine.environments import load_runtime_env
 from geoflow.errors import ConfigError
+from geoflow.plain import plain, text
 from geoflow.stage import Stage
+from geoflow.validation import Whole, first_fault, validated
 from geoflow.weights import pin
+from geoflow.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from geoflow.registry import ModelEntry
 
 AUTO = "auto"
+WRITER = "geoflow.stages.write"
+SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
 _BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writer; they say where to, not what
 
@@ -32,14 +37,14 @@ _BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writ
 class StageSpec(BaseModel):
     """One stage of a pipeline file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     slot: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="the stage's role, and its name in --set")
     backend: str = Field(description="a module under actors/, or geoflow.stages.*")
     params: dict[str, Any] = Field(default_factory=dict, description="values for the backend's parameters")
     env: str | None = Field(None, description="a file of runtime_envs/; None: GeoFlow's own environment")
     optional: bool = Field(False, description="go on without it when it cannot run")
-    actors: int | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
+    actors: Whole | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
     num_cpus: float = Field(1.0, gt=0, description="CPU threads one actor may keep busy")
     num_gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
         0.0, description="share of a GPU's compute that a running call takes; auto: as its share of the memory"
@@ -72,7 +77,6 @@ class StageSpec(BaseModel):
 
         Raises ConfigError when there is no such environment.
         """
-        from geoflow.engine.environments import load_runtime_env
         from geoflow.registry import load_models
 
         stage = self.make_stage()
@@ -101,22 +105,33 @@ def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) 
     return [f"{files.repo}@{files.revision}" for files in found]
 
 
-class SegmentSpec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def _check_slot(spec: StageSpec, source: str) -> None:
+    """Raise ConfigError when a slot's backend is one for another, or cannot be done without and yet is optional."""
+    own = spec.stage_class().slot
+    if own not in ("", spec.slot) and (spec.slot in SLOTS or spec.backend == WRITER):
+        raise ConfigError(f"{source}: slot {spec.slot} cannot have the backend {spec.backend}, which is one for {own}")
+    if spec.optional and spec.slot in ("decode", "stitch", "write"):
+        raise ConfigError(f"{source}: {spec.slot} cannot be optional: there is no store without it")
+    if spec.env:
+        load_runtime_env(spec.env)
 
-    size: int = Field(96, ge=2, description="frames in a segment, at most")
-    overlap: int = Field(24, ge=0, description="frames that neighbours share")
+
+class SegmentSpec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    size: Whole = Field(96, ge=2, description="frames in a segment, at most")
+    overlap: Whole = Field(24, ge=0, description="frames that neighbours share")
 
 
 class Pipeline(BaseModel):
     """A validated pipeline. Make one with `Pipeline.load`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     description: str = ""
     segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
-    max_gpus: int | None = Field(None, ge=1, description="of the cluster's; None: as many as there is work for")
+    max_gpus: Whole | None = Field(None, ge=1, description="of the cluster's; None: as many as there is work for")
     gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which a GPU that may join is asked for")
     hung_after: float = Field(300.0, gt=0, description="seconds before which no call is ended as hung")
     keep_fields: bool = Field(False, description="keep what stages saved when a video is complete, for other settings")
@@ -128,11 +143,8 @@ class Pipeline(BaseModel):
 
         Raises ConfigError that names the file and the key.
         """
-        path = resources.find_yaml("configs/pipelines", str(name_or_file))
-        try:
-            raw = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        path = resources.find_yaml("configs/pipelines", text(name_or_file, "pipeline"))
+        raw = read_yaml(path)
         if not isinstance(raw, dict):
             raise ConfigError(f"{path} should hold a mapping with `stages`, found {type(raw).__name__}")
         return cls.from_dict(raw, overrides, source=str(path))
@@ -143,16 +155,19 @@ class Pipeline(BaseModel):
     ) -> Pipeline:
         """Validate a mapping of the same form as the file."""
         try:
-            pipeline = cls.model_validate(raw)
+            pipeline = validated(cls, plain(raw, source))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            name, problem, found = first_fault(error)
+            raise ConfigError(f"{source}: {name}: {problem}, found {found!r:.80}") from None
         return pipeline.with_settings(overrides or {}, source=source)
 
     def with_settings(self, settings: Mapping[str, Any], *, source: str = "pipeline") -> Pipeline:
         """A copy with all of them changed, which can run. Raises ConfigError that names what cannot be."""
         pipeline = self
-        for key, value in settings.items():
+        changes = plain(settings, "settings")
+        if not isinstance(changes, dict):
+            raise ConfigError(f"settings should be a mapping such as {{'camera.chapter': 96}}, found {settings!r:.80}")
+        for key, value in changes.items():
             pipeline = pipeline.with_setting(key, value)
         pipeline._check(source)
         return pipeline
@@ -220,10 +235,10 @@ class Pipeline(BaseModel):
     @classmethod
     def _validated(cls, raw: dict[str, Any], key: str) -> Pipeline:
         try:
-            return cls.model_validate(raw)
+            return validated(cls, plain(raw, key))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(f"{key}: {first['msg']}, found {first['input']!r}") from None
+            _, problem, found = first_fault(error)
+            raise ConfigError(f"{key}: {problem}, found {found!r:.80}") from None
 
     def _check(self, source: str) -> None:
         if self.segment.overlap * 2 > self.segment.size:
@@ -231,13 +246,32 @@ class Pipeline(BaseModel):
                 f"{source}: segment.overlap {self.segment.overlap} should be at most half of size {self.segment.size}"
             )
         slots = [spec.slot for spec in self.stages]
+        if not slots:
+            raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
             raise ConfigError(f"{source}: slots stand more than once: {', '.join(sorted(repeated))}")
         given = {name for name in fields.FIELDS if name.startswith("video.")}
         for spec in self.stages:
+            _check_slot(spec, source)
             stage = spec.make_stage()
             for name in (*stage.inputs, *stage.optional, *stage.outputs, *stage.optional_outputs):
                 fields.field(name)
             if lacking := [name for name in stage.inputs if name not in given]:
                 raise ConfigError(f"{source}: {spec.slot} needs {', '.join(lacking)}, which no stage above it gives")
             given.update(stage.outputs, stage.optional_outputs)
+        self._check_takers(source)
+
+    def _check_takers(self, source: str) -> None:
+        """Raise ConfigError for work whose results nobody takes."""
+        if WRITER not in {spec.backend for spec in self.stages}:
+            return  # a part of a pipeline; a run wants a whole one
+        wanted: set[str] = set()
+        for spec in reversed(self.stages):
+            stage = spec.make_stage()
+            outputs = {*stage.outputs, *stage.optional_outputs}
+            if outputs and not outputs & wanted:
+                raise ConfigError(
+                    f"{source}: {spec.slot} works for nothing: no stage below takes any of {', '.join(stage.outputs)}; "
+                    "leave it out, or put it above the stages that take them"
+                )
+            wanted = (wanted - outputs) | {*stage.inputs, *stage.optional}

@@ -26,10 +26,11 @@ from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
 from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
-from geoflow.inputs import Input, Rejected, expand_inputs
+from geoflow.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.locations import is_remote
 from geoflow.notebook.frontend import in_notebook
 from geoflow.pipeline import Pipeline
+from geoflow.plain import flag, text
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
 from geoflow.store.delivery import clear_parts
@@ -110,6 +111,8 @@ def run(
     limit: int | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     masks: str | Path | None = None,
+    stream: int | None = None,
+    pattern: str | None = None,
     address: str | None = None,
     resume: bool = True,
     fail_fast: bool = False,
@@ -122,26 +125,35 @@ def run(
     lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
-    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright
-    source; `out` is a folder or a URI of fsspec. With `resume`, what it already holds with the same content and
-    settings is kept.
+    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
+    that players show, or a 3x3 matrix; `stream` is the number of the video stream in files that hold several; `pattern`
+    says which pictures of frame folders are frames, such as `*.color.png`; `out` is a folder or a URI of fsspec. With
+    `resume`, what it already holds with the same content and settings is kept. Numbers may be NumPy's, paths those of
+    pathlib.
 
     Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
     EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
     the result instead.
     """
     began = time.time()
-    paths = run_paths(out)
-    options = ReadOptions(fps=fps, size=size, limit=limit, intrinsics=intrinsics, masks=str(masks) if masks else None)
+    paths = run_paths(text(out, "out"))
+    reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
+    options = ReadOptions(**reading, stream=stream, pattern=pattern)
+    resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
+    address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
-    pipe = pipe.with_settings(settings or {})
-    if commercial:
+    pipe = pipe.with_settings({} if settings is None else settings)
+    preflight.check_makes_stores(pipe)
+    preflight.check_environments(pipe)
+    if flag(commercial, "commercial"):
         require_commercial(pipe)
-    items, rejected = expand_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    items, rejected = expand_inputs(listed(inputs), options.pattern)
     if not items:
         reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
         raise InputError(f"nothing to do: {reasons}")
     sources = [item.source for item in items]
+    preflight.check_out(paths, sources)
+    preflight.check_masks(options.masks, [item.name for item in items])
     preflight.check_places(paths, sources)
     _prepare(paths)
     pipe, options, stamp = _bind(pipe, options, paths)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from geoflow import resources
 from geoflow.errors import ConfigError
+from geoflow.yaml_text import parse_yaml
 
 _SUFFIXES = (".safetensors", ".pt", ".pth")
 _ANSWER_S = 3.0  # for the hub to answer
@@ -61,7 +62,7 @@ def hub_cache() -> Path:
 def pinned(backend: str) -> dict[str, HubFiles]:
     """What models.yaml pins for a backend, by name; {} when it needs nothing of the hub."""
     path = resources.folder("configs") / "models.yaml"
-    weights = parse(path.read_text()).get(backend, {}).get("weights")
+    weights = parse(path.read_bytes()).get(backend, {}).get("weights")
     return {name: HubFiles(**row) for name, row in weights.items()} if isinstance(weights, dict) else {}
 
 
@@ -81,11 +82,11 @@ def pin(backend: str, name: str, known: Mapping[str, HubFiles] | None = None) ->
 
 
 @functools.lru_cache(maxsize=1)  # parsing takes 13 to 25 ms, and every stage's signature asks
-def parse(text: str) -> dict[str, Any]:
-    """The text of models.yaml as plain values, not to be changed."""
-    import yaml
-
-    found: dict[str, Any] = yaml.safe_load(text) or {}
+def parse(text: bytes) -> dict[str, Any]:
+    """The text of models.yaml as plain values, not to be changed. Raises ConfigError when it cannot be read."""
+    found = parse_yaml(text, "configs/models.yaml") or {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"configs/models.yaml should hold a mapping of backends, found {type(found).__name__}")
     return found
 
 

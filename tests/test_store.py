@@ -274,6 +274,17 @@ def test_reader_says_what_is_missing(stored: Path):
         _ = video.depth
 
 
+def test_how_a_source_was_read_is_in_its_store(truth: Truth, results: Results, tmp_path: Path, capsys):
+    from rich.console import Console
+
+    noted = dataclasses.replace(truth, video=dataclasses.replace(truth.video, notes=("two streams; took the larger",)))
+    write(tmp_path, noted, results)
+    with open_video(RunPaths(tmp_path).video("clip")) as video:
+        assert video.notes == ["two streams; took the larger"] == describe(video)["remarks"][:1]
+        Console(width=100).print(render(describe(video)))
+    assert "took the larger" in capsys.readouterr().out
+
+
 def test_info(stored: Path):
     from rich.console import Console
 

@@ -32,9 +32,12 @@ class TemporalFusion(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         working_size: int = param(
-            320, "longer side in px of the maps that are fused; time and memory grow with its square"
+            320,
+            "longer side in px of the maps that are fused; time and memory grow with its square",
+            at_least=16,
+            at_most=16_384,
         )
-        passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away")
+        passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away", at_least=0)
         from_camera: bool = param(False, "take depth that the camera stage found in place of the fused prior")
 
     def __init__(self, params: Stage.Params | None = None) -> None:

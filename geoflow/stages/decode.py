@@ -22,7 +22,9 @@ class Decode(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         # Sizes are settled when a video is probed, before its first segment: the driver reads this one there.
-        long_side: int | None = param(640, "shrink so that the longer side is at most this; --size overrides it")
+        long_side: int | None = param(
+            640, "shrink so that the longer side is at most this; --size overrides it", at_least=1, at_most=16_384
+        )
 
     def setup(self) -> None:
         import cv2

@@ -141,7 +141,11 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
-NOTES = "notes"  # an attribute that may be absent: JSON list of what was mended in the source or looked wrong there
+NOTES = "notes"  # an attribute that may be absent: JSON list of how the source was read, mended, or looked wrong
+
+# Not in files of earlier versions: what the source was known by when it was read, JSON: size, dates, a digest of some
+# blocks. Where these leave a doubt, its checksum decides.
+IDENTITY = "source_identity"
 
 # Attributes that files of earlier versions lack.
 EXTRA_ATTRIBUTES: dict[str, tuple[type, str]] = {

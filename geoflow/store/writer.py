@@ -25,6 +25,7 @@ from geoflow.store.recovery import Recovery, recovery_of
 from geoflow.store.schema import (
     DATASETS,
     FRAME,
+    IDENTITY,
     MOTION_NAMES,
     NOTES,
     QUERY,
@@ -214,6 +215,7 @@ def _write_attributes(
             "geoflow_version": version,
             "source": printable(video.source),
             "source_sha256": video.source_sha256,
+            IDENTITY: video.source_identity,
             "fps": float(video.fps),
             "num_frames": video.num_frames,
             "height": video.height,

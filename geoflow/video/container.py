@@ -13,6 +13,7 @@ from geoflow.errors import InputError
 from geoflow.video.agreement import Agreement
 from geoflow.video.bitstream import PacketReader
 from geoflow.video.decoder import configure
+from geoflow.video.streams import choose_stream
 
 # A file is data, never a script: playlists (hls, concat, dash) could make FFmpeg open other files or addresses.
 _FORMATS = (
@@ -25,10 +26,10 @@ _MOST_REORDER = 16  # frames that a decoder may hold back (H.264, level limits)
 DAMAGED = "copy or record it again; to keep what is left of it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
-def open_video(path: str) -> tuple[Any, Any]:
-    """The open container and its video stream; the caller closes the container.
+def open_video(path: str, stream: int | None = None) -> tuple[Any, Any]:
+    """The open container and its video stream, see `choose_stream`; the caller closes the container.
 
-    Raises InputError for what is no video, holds no video stream, or needs a decoder that is not there.
+    Raises InputError for what is no video, holds no such video stream, or needs a decoder that is not there.
     """
     try:
         container = av.open(path, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
@@ -40,23 +41,10 @@ def open_video(path: str) -> tuple[Any, Any]:
         reason = (getattr(error, "strerror", None) or str(error)).strip()
         raise InputError(f"{path} is not a video that can be read ({reason}); check it with: ffprobe FILE") from None
     try:
-        return container, _video_stream(container, path)
+        return container, choose_stream(container, path, stream)
     except InputError:
         container.close()
         raise
-
-
-def _video_stream(container: Any, path: str) -> Any:
-    attached = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & attached]  # cover art is no video
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise InputError(f"{path} has no video stream (it holds: {kinds}); give a file with pictures")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        raise InputError(f"{path} uses a video codec this build of FFmpeg cannot decode; convert it to H.264 first")
-    return stream
 
 
 def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | None, np.ndarray, tuple[str, ...]]:

@@ -40,9 +40,9 @@ class FrameTable:
     seek: np.ndarray
 
 
-def list_frames(path: str) -> FrameTable:
-    """Decode a whole file. Raises InputError where a frame cannot be decoded."""
-    container, stream = open_video(path)
+def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
+    """Decode a whole stream of a file. Raises InputError where a frame cannot be decoded."""
+    container, stream = open_video(path, stream_number)
     places: list[tuple[int, int]] = []  # byte position and decoding stamp of each packet
     rows: list[tuple[int, int, int, bool]] = []  # packet, which of its frames, stamp, key frame
     with container:
@@ -67,7 +67,9 @@ def list_frames(path: str) -> FrameTable:
     return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64))
 
 
-def frames_listed(path: str, seek: np.ndarray, start: int, stop: int, threads: int) -> Iterator[Any]:
+def frames_listed(
+    path: str, seek: np.ndarray, start: int, stop: int, threads: int, stream_number: int | None = None
+) -> Iterator[Any]:
     """Yield frames [start, stop) of those whose rows of a table's `seek` these are.
 
     Decoding starts at a key frame. Where that does not suffice (frames that need what comes before it), it starts
@@ -75,7 +77,7 @@ def frames_listed(path: str, seek: np.ndarray, start: int, stop: int, threads: i
     """
     done = start
     for back in _GROUPS_BACK:
-        container, stream, packets = _open_at(path, _origin(seek, done, back), threads)
+        container, stream, packets = _open_at(path, stream_number, _origin(seek, done, back), threads)
         before = (-1, -1)
         with container:
             for frame, sound in decoded(container, stream, packets):
@@ -131,12 +133,14 @@ def _origin(seek: np.ndarray, frame: int, back: int | None) -> tuple[int, int, i
     return tuple(seek[first[group], :3].tolist()) if group > 0 else (0, -1, NO_STAMP)
 
 
-def _open_at(path: str, origin: tuple[int, int, int], threads: int) -> tuple[Any, Any, Iterator[Any]]:
+def _open_at(
+    path: str, stream_number: int | None, origin: tuple[int, int, int], threads: int
+) -> tuple[Any, Any, Iterator[Any]]:
     """The open container, its stream, and the packets from `origin` on; the caller closes the container."""
     start, position, stamp = origin
     ways = [] if not start else [way for way, known in (("stamp", stamp != NO_STAMP), ("byte", position >= 0)) if known]
     for way in ways:
-        container, stream = open_video(path)
+        container, stream = open_video(path, stream_number)
         _prepare(stream, threads)
         try:
             if way == "stamp":
@@ -149,7 +153,7 @@ def _open_at(path: str, origin: tuple[int, int, int], threads: int) -> tuple[Any
         except (av.error.FFmpegError, OSError):
             pass  # this container cannot seek so
         container.close()
-    container, stream = open_video(path)
+    container, stream = open_video(path, stream_number)
     _prepare(stream, threads)
     packets = (packet for packet in _numbered(container.demux(stream), 0) if not packet.size or packet.opaque >= start)
     return container, stream, packets

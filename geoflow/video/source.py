@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,8 @@ class SourceIndex:
     height: int
     width: int
     rotation: int = 0
+    pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
+    stream: int | None = None  # number of the video stream in its container
     seek: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -84,6 +87,22 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+def add_picture(digest: hashlib._Hash, path: str, data: bytes) -> None:
+    """Have a picture count for the SHA-256 of its folder: its name, and all of its file."""
+    name = os.fsencode(os.path.basename(path))
+    digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
+    digest.update(data)
+
+
+def pictures_sha256(paths: Sequence[str]) -> str:
+    """SHA-256 of a frame folder with these pictures. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            add_picture(digest, path, file.read())
+    return digest.hexdigest()
+
+
 def natural_key(name: str) -> tuple[object, ...]:
     """Sort key that counts: `frame2` before `frame10`.
 
@@ -99,7 +118,12 @@ def suffix_of(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def list_images(folder: str) -> list[str]:
-    """The pictures of a folder in natural order, as full paths; hidden files (macOS leaves `._x.png`) do not count."""
+def list_images(folder: str, pattern: str | None = None) -> list[str]:
+    """The pictures of a folder in the order of their numbers, as full paths, or those whose names match `pattern`.
+
+    Hidden files (macOS leaves `._x.png`) do not count.
+    """
+    from geoflow.video.sequence import in_order, matching
+
     names = [n for n in os.listdir(folder) if suffix_of(n) in IMAGE_SUFFIXES and not n.startswith(".")]
-    return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+    return [os.path.join(folder, name) for name in in_order(matching(names, pattern))]

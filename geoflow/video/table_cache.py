@@ -20,14 +20,15 @@ _VERSION = 1  # raise it when tables change
 
 
 @lru_cache(maxsize=4)
-def frame_table(path: str, sha256: str) -> FrameTable:
-    """The table of the file at `path`, whose content is `sha256`: as it was kept, else made and kept.
+def frame_table(path: str, sha256: str, stream_number: int | None = None) -> FrameTable:
+    """The table of a stream of the file at `path`, whose content is `sha256`: as it was kept, else made and kept.
 
     Raises InputError where a frame cannot be decoded.
     """
     # What a decoder gives is its own affair, so another FFmpeg makes another table.
     made_by = hashlib.sha256(f"{_VERSION} {av.ffmpeg_version_info}".encode()).hexdigest()[:8]
-    place = cache_folder() / "frames" / f"{sha256[:40]}-{made_by}.npz"
+    number = "" if stream_number is None else f"-{stream_number}"
+    place = cache_folder() / "frames" / f"{sha256[:40]}-{made_by}{number}.npz"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,7 @@ def frame_table(path: str, sha256: str) -> FrameTable:
             fcntl.flock(lock, fcntl.LOCK_EX)  # one actor makes it, the others wait
         table = _load(place)
         if table is None:
-            table = list_frames(path)
+            table = list_frames(path, stream_number)
             with contextlib.suppress(OSError):
                 _keep(place, table)
     return table
