@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO
 
+import numpy as np
+
 _LARGEST_HEADER = 64 << 20  # bytes of a header that is read whole; real ones have kilobytes
 
 
@@ -35,8 +37,17 @@ class Aperture:
         return self.bottom - self.top, self.right - self.left
 
     @property
+    def numbers(self) -> tuple[int, int, int, int, int, int]:
+        """As a VideoInfo has it."""
+        return (*self.stored, self.top, self.bottom, self.left, self.right)
+
+    @property
     def crops(self) -> bool:
         return self.size != self.stored
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The shown part of a stored picture (H, W, ...); a view."""
+        return image[self.top : self.bottom, self.left : self.right]
 
     @property
     def is_possible(self) -> bool:
