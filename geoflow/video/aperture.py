@@ -217,10 +217,10 @@ def _aspect(shown_as: Fraction, width: int, height: int) -> float:
 
 
 def _descend(file: BinaryIO, start: int, stop: int, into: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes that say how pictures look, on every level that `into` names."""
+    """The boxes that say how pictures look, in boxes within boxes: `into` names one of each level."""
     for kind, begin, end in _box_places(file, start, stop):
-        if kind in into:
-            yield from _descend(file, begin, end, into)
+        if into and kind == into[0]:
+            yield from _descend(file, begin, end, into[1:])
         elif kind in (b"tkhd", b"stsd"):
             yield kind, _read(file, begin, end)
 
