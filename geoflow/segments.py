@@ -28,6 +28,8 @@ class VideoInfo:
     source_width: int
     pixel_aspect: float = 1.0  # width over height of the source's pixels; `source_width` is of square ones
     stream: int | None = None  # number of the video stream in the file
+    # Of upright stored pictures (height, width), rows [top, bottom) and columns [left, right) are shown; None: all.
+    cropped: tuple[int, int, int, int, int, int] | None = None
     pattern: str | None = None  # which pictures of the frame folder are frames
     rotation: int = 0  # clockwise quarter turns of the display matrix, in degrees: 0, 90, 180, 270
     intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import clips
+import cv2
 import hdr_clips
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from geoflow.video.aperture import Aperture, iso_apertures, matroska_apertures, 
 from geoflow.video.container import open_video
 from geoflow.video.options import ReadOptions
 from geoflow.video.probe import probe
-from geoflow.video.reader import read_frames
+from geoflow.video.reader import read_frames, read_masks
 
 CASE = Path(__file__).parents[2] / "shared" / "cases" / "mkv_pixel_crop" / "crop.mkv"
 SHADES = np.repeat(np.linspace(0.1, 0.9, 6)[:, None], 3, axis=1)  # six patches of 16 px
@@ -93,6 +94,25 @@ def test_a_turned_picture_is_cropped_as_it_is_stored(tmp_path: Path) -> None:
     info, frame = read(turned)
     assert frame.shape == (48, 16, 3) and info.rotation == 90
     assert patches(frame.swapaxes(0, 1)) == [0.3, 0.4, 0.6]
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["upright", "turned"])
+def test_masks_are_cropped_as_the_frames_are(tmp_path: Path, turned: bool) -> None:
+    """Masks of the stored size show the same parts as masks of the shown size."""
+    path = mp4(tmp_path / "a.mp4", 48, 10, x=-8, y=1)
+    if turned:
+        path = clips.with_matrix(path, tmp_path / "turned.mp4", 0, 1, -1, 0)
+    whole = np.random.default_rng(0).integers(0, 2, (16, 96), np.uint8)
+    found = []
+    for name, mask in (("stored", whole), ("shown", whole[4:14, 16:64])):
+        folder = tmp_path / name / "v"
+        folder.mkdir(parents=True)
+        for k in range(3):
+            cv2.imwrite(str(folder / f"{k}.png"), np.rot90(mask, -1) if turned else mask)
+        info, arrays = probe(str(path), "v", ReadOptions(masks=str(tmp_path / name)))
+        found.append(read_masks(info, arrays["video.index"], 0, 3))
+    assert found[0].shape == ((3, 48, 10) if turned else (3, 10, 48)) and 0.4 < found[0].mean() < 0.6
+    np.testing.assert_array_equal(*found)
 
 
 def test_no_cropping_where_none_is_meant(tmp_path: Path) -> None:

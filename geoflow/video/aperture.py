@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO
 
+import numpy as np
+
 _LARGEST_HEADER = 64 << 20  # bytes of a header that is read whole; real ones have kilobytes
 
 
@@ -35,8 +37,17 @@ class Aperture:
         return self.bottom - self.top, self.right - self.left
 
     @property
+    def numbers(self) -> tuple[int, int, int, int, int, int]:
+        """As a VideoInfo has it."""
+        return (*self.stored, self.top, self.bottom, self.left, self.right)
+
+    @property
     def crops(self) -> bool:
         return self.size != self.stored
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The shown part of a stored picture (H, W, ...); a view."""
+        return image[self.top : self.bottom, self.left : self.right]
 
     @property
     def is_possible(self) -> bool:
@@ -206,10 +217,10 @@ def _aspect(shown_as: Fraction, width: int, height: int) -> float:
 
 
 def _descend(file: BinaryIO, start: int, stop: int, into: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes that say how pictures look, on every level that `into` names."""
+    """The boxes that say how pictures look, in boxes within boxes: `into` names one of each level."""
     for kind, begin, end in _box_places(file, start, stop):
-        if kind in into:
-            yield from _descend(file, begin, end, into)
+        if into and kind == into[0]:
+            yield from _descend(file, begin, end, into[1:])
         elif kind in (b"tkhd", b"stsd"):
             yield kind, _read(file, begin, end)
 

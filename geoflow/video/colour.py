@@ -10,6 +10,9 @@ brought into it here, one way for all films:
    1000) nothing changes. The peak of PQ is the film's MaxCLL, else its mastering screen's, else 1000 cd/m².
 3. Colour: the primaries' matrix to BT.709 (BT.2087), and what lies outside of BT.709 is clipped.
 4. Gamma 2.4 again.
+
+Numbers are resized first. Of one CPU a frame of 640x360 then takes 4 to 5 ms, one of 3840x2160 170 ms. FFmpeg's own
+filters would need zscale for step 1, which PyAV's wheels lack.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         rotation=first.shown.turn.rotation,
         pixel_aspect=first.pixel_aspect,
         stream=number,
+        cropped=first.shown.cropped,
         seek=seek,
         notes=(*_notes(path, number, first, chosen=stream_number is not None), *notes),
     )

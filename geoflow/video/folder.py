@@ -11,6 +11,7 @@ import numpy as np
 from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import images
+from geoflow.video.aperture import Aperture
 from geoflow.video.sequence import check_kinds, check_names
 from geoflow.video.source import FOLDER_FPS, SourceIndex, add_picture, list_images
 
@@ -104,6 +105,8 @@ def read_masks(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray
         if i >= len(paths):
             raise InputError(f"mask {i} of {folder} is gone: it holds {len(paths)} masks now; run again")
         mask = images.decode_mask(images.read_bytes(paths[i]), paths[i])
+        if video.cropped is not None and mask.shape == video.cropped[:2]:  # made from pictures that were not cropped
+            mask = Aperture(video.cropped[:2], *video.cropped[2:]).cut(mask)
         if not _fits(mask, video):
             raise InputError(
                 f"{paths[i]} is {mask.shape[1]}x{mask.shape[0]}, which fits neither the source of "

@@ -50,6 +50,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         source_width=found.width,
         pixel_aspect=found.pixel_aspect,
         stream=found.stream,
+        cropped=None if found.cropped is None else found.cropped.numbers,
         pattern=options.pattern if found.stream is None else None,
         rotation=found.rotation,
         intrinsics=intrinsics,

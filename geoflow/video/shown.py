@@ -28,11 +28,21 @@ class Shown:
         height, width = (frame.height, frame.width) if aperture is None else aperture.size
         return self.turn.swap(*_square_pixels(height, width, self.aspect))
 
+    @property
+    def cropped(self) -> Aperture | None:
+        """What of an upright stored picture is shown, None for all of it."""
+        if self.aperture is None:
+            return None
+        cut, stored = self.aperture, self.aperture.stored
+        return Aperture(
+            self.turn.swap(*stored), *self.turn.turn_box(cut.top, cut.bottom, cut.left, cut.right, *stored), cut.aspect
+        )
+
     def picture(self, frame: Any, height: int, width: int, threads: int, fields: FieldPicker) -> np.ndarray:
         """A decoded frame as it is shown, resized to (height, width, 3) uint8 RGB."""
         stored, image = (frame.height, frame.width), self._rgb(frame, threads, fields)
         if (aperture := self._aperture(*stored)) is not None:
-            image = image[aperture.top : aperture.bottom, aperture.left : aperture.right]
+            image = aperture.cut(image)
         image = images.resize(image, *self.turn.swap(height, width))
         if image.dtype == np.uint16:  # after resizing: there are fewer pixels then
             image = colour.to_bt709(image, self.signal)

@@ -13,6 +13,7 @@ import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.locations import is_remote, local
+from geoflow.video.aperture import Aperture
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -42,6 +43,7 @@ class SourceIndex:
     rotation: int = 0
     pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
     stream: int | None = None  # number of the video stream in its container
+    cropped: Aperture | None = None  # what of an upright stored picture is shown; None: all of it
     seek: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
