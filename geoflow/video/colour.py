@@ -201,7 +201,7 @@ def tone_curve(light: np.ndarray, peak: float) -> np.ndarray:
     """cd/m² up to `peak` brought to at most WHITE (BT.2390-11, section 5.4.1, with black at 0).
 
     >>> tone_curve(np.array([90.0, 203.0, 1000.0]), 1000.0).round().tolist()
-    [90.0, 163.0, 203.0]
+    [90.0, 159.0, 203.0]
     """
     top = float(_pq_code(np.array(peak)))
     code, most = _pq_code(light) / top, float(_pq_code(np.array(WHITE))) / top

@@ -63,8 +63,8 @@ def _have_fractions(names: Sequence[str]) -> bool:
 def in_order(names: Sequence[str]) -> list[str]:
     """Names of pictures as a person would put them: by their words, and by their numbers as numbers.
 
-    >>> in_order(["f10.png", "f2.png", "F01.png", "f_-1.png", "f_-2.png"])
-    ['f_-2.png', 'f_-1.png', 'F01.png', 'f2.png', 'f10.png']
+    >>> in_order(["f_10.png", "f_2.png", "F_01.png", "f_-1.png", "f_-2.png"])
+    ['f_-2.png', 'f_-1.png', 'F_01.png', 'f_2.png', 'f_10.png']
     """
 
     def key(seen: _Name) -> tuple[object, ...]:
