@@ -21,7 +21,7 @@ from geoflow.engine.profile import Measured, keep_profile
 from geoflow.errors import ConfigError, EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.plan import make_plan
-from geoflow.plan_table import render_plan, summary
+from geoflow.plan_table import summary
 from geoflow.video.options import ReadOptions
 
 PIXELS = 64 * 48
