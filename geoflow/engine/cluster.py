@@ -125,7 +125,7 @@ def _started(options: dict[str, Any]) -> Iterator[None]:
 
     plugins = [*json.loads(os.environ.get(_PLUGINS) or "[]"), overlay.PLUGIN]
     options = {"include_dashboard": False, **options}
-    with _in_environment(_PLUGINS, json.dumps(plugins)), _in_environment("PYTHONPATH", _with_geoflow()):
+    with _in_environment(_PLUGINS, json.dumps(plugins)), _geoflow_importable():
         session = _init_local(options)
     _own.add(session)
     try:
@@ -155,11 +155,20 @@ def _init_local(options: dict[str, Any]) -> str:
         raise ConfigError(f"Ray does not start on this machine: {error}; see /tmp/ray/session_latest/logs") from error
 
 
-def _with_geoflow() -> str:
-    """$PYTHONPATH by which Ray's own processes find GeoFlow, too, where it is not installed."""
-    home = str(Path(__file__).parents[2])
-    known = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([*filter(None, [known]), home])
+def _geoflow_importable() -> contextlib.AbstractContextManager[None]:
+    """Have Ray's own processes and workers find GeoFlow.
+
+    Where it is installed they do so by themselves. Only a folder that none of them would look into goes onto
+    $PYTHONPATH: what stands there comes before the packages of every environment. A folder of installed packages
+    would hide those that an environment pins.
+    """
+    from geoflow.engine import overlay
+
+    home = os.path.realpath(Path(__file__).parents[2])
+    known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    if home in map(os.path.realpath, [*overlay.installed_packages(), *known]):
+        return contextlib.nullcontext()
+    return _in_environment("PYTHONPATH", os.pathsep.join([*known, home]))
 
 
 @contextlib.contextmanager
