@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from geoflow.engine import cluster, overlay
+from geoflow.engine import cluster, joining, overlay
 from geoflow.errors import ConfigError
 
 
@@ -23,6 +23,7 @@ class PretendedRay:
         monkeypatch.setattr(ray, "init", self.init)
         monkeypatch.setattr(ray, "shutdown", self.shutdown)
         monkeypatch.setattr(cluster, "_own", set())
+        monkeypatch.setattr(joining, "knock", lambda address: address)
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def init(self, **options: Any) -> Any:

@@ -89,7 +89,7 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is
     shut down at the end. Yields what tells of nodes that joined or left it; None of a local one, which has one node.
 
-    Raises ConfigError when no cluster answers at the address.
+    Raises ConfigError when the address is none, or when there is no cluster at it that can be joined from here.
     """
     import ray
 
@@ -102,18 +102,36 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, **init}
-    if not address:
+    if not address or address == "local":
         with _started(options):
             yield None
         return
-    try:
-        ray.init(address=address, **options)
-    except ConnectionError as error:
-        raise ConfigError(f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`") from None
+    _join(address, options)
     try:
         yield capacity
     finally:
         ray.shutdown()
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    import ray
+
+    from geoflow.engine import joining
+
+    try:
+        place = joining.knock(address)
+    except ConfigError as error:
+        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address is that of $RAY_ADDRESS"
+        raise ConfigError(f"{error}{given}") from None
+    try:
+        ray.init(address=place, **options)
+    except Exception as error:  # of many kinds, most of them plain
+        ray.shutdown()
+        raise ConfigError(f"the Ray cluster at {place} cannot be joined: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager
