@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,10 @@ def _once(folder: str, name: str) -> bool:
         return False
 
 
+def _an_hour_before(clock: Callable[[], float]) -> float:
+    return clock() - 3600
+
+
 def hurry_file(folder: str | Path) -> Path:
     """While it is not there, 'slow' calls are."""
     return Path(folder) / "hurry"
@@ -53,7 +59,9 @@ class Prior(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        mode: str = param("", "raise, raise-once, die-once, hang-once, input, wrong-dtype, memory, setup, slow, busy")
+        mode: str = param(
+            "", "raise, raise-once, die-once, hang-once, input, wrong-dtype, memory, setup, slow, busy, step-clock"
+        )
         video: str = param("", "only on this video; empty means all")
         segment: int = param(1, "only on this segment; -1 means all")
         folder: str = param("", "where 'once' is remembered, and whether 'slow' is over")
@@ -77,6 +85,8 @@ class Prior(Stage):
         mode = self.params.mode
         if mode == "raise" or (mode == "raise-once" and _once(self.params.folder, "raise")):
             raise RuntimeError("the model does not like this one")
+        if mode == "step-clock":  # of its machine, an hour back
+            time.time = partial(_an_hour_before, time.time)  # type: ignore[assignment]
         if mode == "die-once" and _once(self.params.folder, "die"):
             os._exit(1)
         if mode == "input":

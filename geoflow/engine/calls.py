@@ -42,12 +42,18 @@ class Call:
     lane: Lane | None = None  # of its GPU's run token
     hold: Hold | None = None  # its claim to that lane
     refs: list[Any] = field(default_factory=list)
-    submitted: float = 0.0  # s since the epoch
+    submitted: float = 0.0  # by the monotonic clock
+    waited: float = 0.0  # s from then until it could begin, once it came back
+
+    @property
+    def could_begin(self) -> float:
+        """When it came first in its worker's queue, with its GPU's lane given to it; by the monotonic clock."""
+        return max(self.worker.since, self.hold.since if self.hold is not None else 0.0)
 
     def told(self, i: int) -> dict[str, Any]:
         """What the ledger says of its i-th segment, whatever came of it."""
         attempt = self.runs[i].attempts[self.node]
-        facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "submitted": self.submitted}
+        facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "waited": self.waited}
         return facts | ({"together": len(self.runs)} if len(self.runs) > 1 else {})
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:

@@ -202,7 +202,7 @@ class Executor:
             alone=node in runs[0].alone,
         )
         state = runs[0].state_for(node) if row.ordered else None
-        call = Call(node, runs, worker, levels, lane, submitted=time.time())
+        call = Call(node, runs, worker, levels, lane, submitted=time.monotonic())
         refs = worker.process.remote(jobs, lane, state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
@@ -223,6 +223,7 @@ class Executor:
         kind = answer["error"]["kind"] if isinstance(answer, dict) else None  # no word from the worker, but Ray's
         if kind == Kind.DIED and call.worker in self._fleet.pools[call.node].workers:
             self._bury(call)
+        call.waited = max(0.0, call.could_begin - call.submitted)
         self._fleet.give(call)
         if kind == Kind.CANCELLED:
             return

@@ -42,7 +42,7 @@ class Finishes:
                 self.running += 1
                 records = sorted(video.records, key=lambda record: record.index)
                 ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
-                started[ref] = partial(self._finished, video, worker, time.time())
+                started[ref] = partial(self._finished, video, worker, time.monotonic())
         return started
 
     def _go_on(self, video: VideoRun) -> None:
@@ -58,7 +58,8 @@ class Finishes:
         if "error" in outcome:
             self._failed(video, node, worker, outcome["error"], call)
             return
-        self._emit("finish_done", **call, submitted=submitted, began=outcome["began"], seconds=outcome["seconds"])
+        waited = max(0.0, time.monotonic() - submitted - outcome["seconds"])
+        self._emit("finish_done", **call, waited=waited, began=outcome["began"], seconds=outcome["seconds"])
         video.result.update(outcome["result"])
         video.to_finish.pop(0)
         self._go_on(video)

@@ -298,7 +298,7 @@ class Fleet:
                 call = worker.calls[0]
                 if call.hold is not None and call.hold.waiting:
                     continue
-                seconds = now - max(worker.since, call.hold.since if call.hold is not None else 0.0)
+                seconds = now - call.could_begin
                 if seconds > schedule.deadline(service.longest, least=self._least_deadline, batch=len(call.runs)):
                     self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=seconds)
                     worker.since = now

@@ -129,7 +129,7 @@ def _watch(
             if killed_when():
                 break
             watched.private_peak_bytes = max(watched.private_peak_bytes, sum(map(private_bytes, counted)))
-            watched.cpu.append((time.time(), *_cpu_ticks()))
+            watched.cpu.append((time.monotonic(), *_cpu_ticks()))
             time.sleep(_SAMPLE_EVERY_S)
     finally:
         if driver.poll() is None:

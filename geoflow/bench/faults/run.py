@@ -122,7 +122,7 @@ def _child(folder: Path, fault: str, moment: float) -> tuple[dict[str, Any], flo
         while driver.poll() is None and time.monotonic() - began < _TIMEOUT_S:
             seen |= descendants(driver.pid)
             time.sleep(0.2)
-        ended = time.time()
+        ended = time.monotonic()
         if driver.poll() is None:
             driver.kill()
         driver.wait()
