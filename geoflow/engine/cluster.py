@@ -6,18 +6,19 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geoflow.engine.watch import own_processes, watched
 from geoflow.errors import ConfigError
 
 # Share of the object stores that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room for
 # copies of arguments on the way between nodes.
 BUDGET_SHARE = 0.6
 _KIND = "accelerator_type:"  # how Ray names what says which kind of GPU a node has
+_LEFTOVERS = ("runtime_resources", "ray_spilled_objects")  # of a session's folder; its logs are kept
 _PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
 _own: set[str] = set()  # the session of the Ray that this process started, while it is up
 
@@ -94,7 +95,8 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     import ray
 
     if ray.is_initialized():
-        yield capacity
+        with watched():
+            yield capacity
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each process warns of a coming change
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the ledger tells of what fails; Ray would tell it twice
@@ -103,12 +105,13 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, **init}
     if not address or address == "local":
-        with _started(options):
+        with _started(options), _quiet(), watched():
             yield None
         return
     _join(address, options)
     try:
-        yield capacity
+        with _quiet(), watched():
+            yield capacity
     finally:
         ray.shutdown()
 
@@ -130,28 +133,45 @@ def _join(address: str, options: dict[str, Any]) -> None:
         raise ConfigError(f"the Ray cluster at {place} cannot be joined: {_in_a_line(error)}") from error
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray prints about dead processes to itself: log lines by the dozen, of what the ledger tells, too."""
+    from ray._private import worker
+
+    printed = getattr(worker, "print_to_stdstream", None)  # what its thread for errors calls, whatever its options say
+    if printed is None:
+        yield
+        return
+    worker.print_to_stdstream = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed
+
+
 def _in_a_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
 @contextlib.contextmanager
 def _started(options: dict[str, Any]) -> Iterator[None]:
-    """Have a Ray on this machine that builds environments GeoFlow's way."""
+    """Have a Ray on this machine that builds environments GeoFlow's way, and that does not outlive this process."""
     import ray
 
-    from geoflow.engine import overlay
+    from geoflow.engine import keeper, overlay
 
     plugins = [*json.loads(os.environ.get(_PLUGINS) or "[]"), overlay.PLUGIN]
     options = {"include_dashboard": False, **options}
-    with _in_environment(_PLUGINS, json.dumps(plugins)), _geoflow_importable():
-        session = _init_local(options)
-    _own.add(session)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        _own.discard(session)
-        shutil.rmtree(Path(session) / "runtime_resources", ignore_errors=True)  # Ray leaves them
+    with keeper.kept() as kept:
+        with _in_environment(_PLUGINS, json.dumps(plugins)), _geoflow_importable():
+            session = _init_local(options)
+        _own.add(session)
+        kept.keep(list(own_processes().values()), [f"{session}/{name}" for name in _LEFTOVERS])
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            _own.discard(session)
 
 
 def _init_local(options: dict[str, Any]) -> str:

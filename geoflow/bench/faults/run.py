@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.bench.faults.child import FRAMES, SIZE, VIDEOS
-from geoflow.bench.processes import Process, descendants, end_all, environment
+from geoflow.bench.processes import end_all, environment
+from geoflow.engine.processes import Process, descendants
 from geoflow.store.paths import RunPaths
 
 if TYPE_CHECKING:
