@@ -139,12 +139,13 @@ def _collect(found: Reconstruction, count: int, height: int, width: int, known: 
     for part, diagonal in views:
         depth = points[part, ..., 2].astype(np.float32)
         if known is not None:
-            intrinsics[part], points[part] = known, unproject(depth, known)
-            continue
-        if diagonal is None:
-            diagonal = found.diagonal
-        per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
-        intrinsics[part], points[part] = make_intrinsics(per_frame, height, width), make_points(depth, diagonal)
+            intrinsics[part], xyz = known, unproject(depth, known)
+        else:
+            diagonal = found.diagonal if diagonal is None else diagonal
+            per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
+            intrinsics[part], xyz = make_intrinsics(per_frame, height, width), make_points(depth, diagonal)
+        mask[part] &= (depth > 0) & (np.abs(xyz).max(-1) < _MAX_DEPTH)  # what float16 holds
+        points[part] = np.where(mask[part][..., None], xyz, 0)
     intrinsics[~told] = np.median(intrinsics[told], axis=0)  # of a frame without valid pixels it is not known
     return {"geometry.points": points, "geometry.mask": mask, "geometry.intrinsics": intrinsics}
 

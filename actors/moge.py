@@ -1,6 +1,7 @@
 """MoGe (Wang et al. 2024, arXiv:2410.19115; MoGe-2, arXiv:2507.02546) by its own package, in `runtime_envs/moge.yaml`.
 
-Not run on a GPU or with the published weights yet: the tests run it on a CPU, with small made-up weights.
+Not run with the published weights yet: the tests run it on a CPU with small made-up weights, and `benchmarks/gpu` on a
+GPU at full size.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class MoGe(Stage):
     class Params(Stage.Params):
         model_version: Literal["v1", "v2"] = param("v1", "v1 is what GeometryCrafter was trained with")
         weights: str = param("", "folder with model.pt; empty: from the hub, as pinned in configs/models.yaml")
-        resolution_level: int = param(9, "0 is quickest, 9 has the finest detail")
-        batch_size: int = param(8, "frames computed at once")
+        resolution_level: int = param(9, "0 is quickest, 9 has the finest detail", at_least=0, at_most=9)
+        batch_size: int = param(8, "frames computed at once", at_least=1)
         half_precision: bool = param(True, "float16 on a GPU")
         device: str = param("auto", "cpu, cuda, or auto: a GPU where there is one")
 
@@ -68,9 +69,8 @@ class MoGe(Stage):
         fov = None if known is None else math.degrees(2 * math.atan(width / (2 * float(known[0, 0]))))
         for start in range(0, count, self.params.batch_size):
             part = slice(start, start + self.params.batch_size)
-            images = np.moveaxis(frames[part], 3, 1).astype(np.float32) / 255
-            found, mask[part], intrinsics[part] = self.infer(images, fov)
-            points[part] = np.where(mask[part][..., None], found, 0)
+            found = self._infer(self._images(frames[part]), fov)
+            points[part], mask[part], intrinsics[part] = (array.cpu().numpy() for array in _in_transit(*found))
         return {"prior.points": points, "prior.mask": mask, "prior.intrinsics": intrinsics}
 
     def infer(self, images: np.ndarray, fov_x_deg: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,26 +81,44 @@ class MoGe(Stage):
         """
         import torch
 
+        points, mask, intrinsics = self._infer(torch.from_numpy(images).to(self._device), fov_x_deg)
+        return points.cpu().numpy(), mask.cpu().numpy(), intrinsics.cpu().numpy()
+
+    def _images(self, frames: np.ndarray) -> Any:
+        """Frames (B, H, W, 3) u8 as (B, 3, H, W) float32 in 0..1, on the device."""
+        import torch
+
+        return torch.from_numpy(np.array(frames)).to(self._device).permute(0, 3, 1, 2).float() / 255
+
+    def _infer(self, images: Any, fov_x_deg: float | None) -> tuple[Any, Any, Any]:
+        """As `infer`, on the device: there, what follows the network takes less time than NumPy's checks would."""
+        import torch
+
         with torch.inference_mode():
             found = self._model.infer(
-                torch.from_numpy(images).to(self._device),
+                images,
                 fov_x=fov_x_deg,
                 resolution_level=self.params.resolution_level,
                 apply_mask=False,
                 use_fp16=self.params.half_precision and self._device != "cpu",
             )
-        points = found["points"].float().cpu().numpy()
-        mask = found["mask"].cpu().numpy() & np.isfinite(points).all(-1)
-        mask &= (points[..., 2] > 0) & (np.abs(points).max(-1) < _MAX_DEPTH)
-        return points, mask, _in_pixels(found["intrinsics"].float().cpu().numpy(), *images.shape[2:])
+            points = found["points"].float()
+            mask = found["mask"] & (points[..., 2] > 0) & (points.abs().amax(-1) < _MAX_DEPTH)  # NaN is neither
+            return points, mask, _in_pixels(found["intrinsics"].float(), *images.shape[2:])
 
     def teardown(self) -> None:
         self._model = None
 
 
-def _in_pixels(intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
+def _in_transit(points: Any, mask: Any, intrinsics: Any) -> tuple[Any, Any, Any]:
+    """Points as float16, 0 outside of the mask, and the mask without those that are too near for float16."""
+    packed = points.masked_fill(~mask[..., None], 0).half()
+    return packed, mask & (packed[..., 2] > 0), intrinsics
+
+
+def _in_pixels(intrinsics: Any, height: int, width: int) -> Any:
     """MoGe's matrices (B, 3, 3) are shares of width and height, and count from the image's edge."""
-    out = intrinsics.astype(np.float32)
+    out = intrinsics.clone()
     out[:, 0] *= width
     out[:, 1] *= height
     out[:, :2, 2] -= 0.5

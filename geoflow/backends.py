@@ -10,11 +10,15 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
+import re
 import typing
 from typing import Any
 
-from geoflow.errors import ConfigError
+from geoflow.errors import ConfigError, GeoFlowError
+from geoflow.plain import plain
 from geoflow.stage import Stage
+
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load(backend: str) -> type[Stage]:
@@ -22,6 +26,11 @@ def load(backend: str) -> type[Stage]:
     name, elsewhere, class_name = backend.partition(":")
     if not elsewhere and not name.startswith("geoflow."):
         name = f"actors.{name}"
+    if not _MODULE.fullmatch(name):
+        raise ConfigError(
+            f"backend {backend!r} should be a module below actors/, or package.module:Class; there are: "
+            f"{', '.join(names())}"
+        )
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -35,6 +44,8 @@ def load(backend: str) -> type[Stage]:
                 "run where it lies"
             ) from None
         raise ConfigError(f"unknown backend {backend!r}; there are: {', '.join(names())}") from None
+    except Exception as error:  # whatever a module does when it is imported
+        raise ConfigError(f"backend {backend!r} cannot be imported: {type(error).__name__}: {error}") from error
     found = [
         value
         for value in vars(module).values()
@@ -45,6 +56,8 @@ def load(backend: str) -> type[Stage]:
     ]
     if len(found) != 1:
         raise ConfigError(f"{backend!r} should name exactly one Stage, found {len(found)} in {name}")
+    if not dataclasses.is_dataclass(found[0].Params):
+        raise ConfigError(f"{backend!r}: its Params should be a dataclass: put @dataclass(frozen=True) before it")
     return found[0]
 
 
@@ -67,27 +80,37 @@ def make_params(stage: type[Stage], values: dict[str, Any], *, slot: str) -> Any
     """
     from pydantic import ValidationError
 
+    from geoflow.validation import first_fault, validated
+
     declared = dataclasses.fields(stage.Params)
     try:
-        valid = _params_model(stage.Params)(**values)
+        valid = validated(_params_model(stage.Params), plain(values, slot))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([slot, *map(str, first["loc"])])
-        if first["type"] == "extra_forbidden":
+        name, problem, found = first_fault(error)
+        if error.errors()[0]["type"] == "extra_forbidden":
             known = ", ".join(row.name for row in declared) or "none"
-            raise ConfigError(f"{where}: no such parameter; {slot} has: {known}") from None
-        raise ConfigError(f"{where}: {first['msg']}, found {first['input']!r}") from None
-    return stage.Params(**{row.name: getattr(valid, row.name) for row in declared})
+            raise ConfigError(f"{slot}.{name}: no such parameter; {slot} has: {known}") from None
+        raise ConfigError(f"{slot}.{name}: {problem}, found {found!r}") from None
+    try:
+        return stage.Params(**{row.name: getattr(valid, row.name) for row in declared})
+    except (GeoFlowError, ValueError) as error:  # of a backend's own check of its parameters
+        raise ConfigError(f"{slot}: {error}") from error
 
 
 @functools.cache  # building a model takes milliseconds, and stages are made anew for every fingerprint and graph
 def _params_model(params: type) -> Any:
     """A pydantic model with the fields of a Params dataclass, which knows no others."""
-    from pydantic import ConfigDict, create_model
+    from pydantic import ConfigDict, Field, create_model
+
+    from geoflow.validation import lenient
 
     hints = typing.get_type_hints(params)
+    fields = {
+        row.name: (lenient(hints[row.name]), Field(row.default, **row.metadata.get("limits", {})))
+        for row in dataclasses.fields(params)
+    }
     return create_model(
         params.__qualname__,
-        __config__=ConfigDict(extra="forbid", protected_namespaces=()),
-        **{row.name: (hints[row.name], row.default) for row in dataclasses.fields(params)},  # type: ignore[call-overload]
+        __config__=ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False),
+        **fields,  # type: ignore[call-overload]
     )

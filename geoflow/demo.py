@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
+from geoflow.plain import text, whole
 from geoflow.runner import RunResult, run
 from geoflow.store.mirror import run_paths
 from geoflow.store.whole import write_whole
+from geoflow.video.options import ReadOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,17 +54,21 @@ def demo(
     from geoflow.report import write_report
     from geoflow.synth import render_clip
 
-    paths = run_paths(out)
+    paths = run_paths(text(out, "out"))
+    pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+    pipe = pipe.with_settings({} if settings is None else settings)
+    width, height = ReadOptions(size=size).size or (320, 240)
+    num_frames, seed = whole(num_frames, "num_frames"), whole(seed, "seed")
     if paths.remote:
         raise ConfigError(f"-o {out}: the demo is for this machine; name a folder")
-    name = f"demo_{size[0]}x{size[1]}_{num_frames}_{seed}"
+    name = f"demo_{width}x{height}_{num_frames}_{seed}"
     video, truth = paths.root / "clip" / f"{name}.mp4", paths.root / "clip" / f"{name}.gt.h5"
     if not (video.is_file() and truth.is_file()):
         if console:
             console.print(f"rendering {num_frames} frames of a synthetic room with exact ground truth")
         video.parent.mkdir(parents=True, exist_ok=True)
-        render_clip(video, truth, num_frames=num_frames, width=size[0], height=size[1], seed=seed)
-    result = run(video, out, pipeline, resume=resume, settings=settings, address=address, console=console)
+        render_clip(video, truth, num_frames=num_frames, width=width, height=height, seed=seed)
+    result = run(video, out, pipe, resume=resume, address=address, console=console)
     scores = None
     if result.complete:
         scores = evaluate_store(result.complete[0].path, truth)

@@ -3,6 +3,7 @@
 GeoFlowError
 ├── ConfigError         a pipeline, a setting or the command line is wrong      exit status 2
 ├── InputError          one input cannot be used                               exit status 3 (2 if all are unusable)
+│   └── SourceChanged   a source is not the one that was looked at before
 ├── StageError          a stage failed on a segment
 ├── StoreError          the output cannot be written or read
 ├── EnvironmentBroken   a stage's runtime environment cannot be built
@@ -24,6 +25,10 @@ class ConfigError(GeoFlowError):
 
 class InputError(GeoFlowError):
     """One input (a video file, a frame folder, a manifest) cannot be used."""
+
+
+class SourceChanged(InputError):
+    """A source has another content than the one that a run, or a store, was made from."""
 
 
 class StageError(GeoFlowError):

@@ -11,17 +11,25 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoflow import backends, fields, resources
+from geoflow.engine.environments import load_runtime_env
 from geoflow.errors import ConfigError
+from geoflow.plain import plain, text
 from geoflow.stage import Stage
-from geoflow.weights import HubFiles
+from geoflow.validation import Whole, first_fault, validated
+from geoflow.weights import pin
+from geoflow.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from geoflow.registry import ModelEntry
 
 AUTO = "auto"
+WRITER = "geoflow.stages.write"
+SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
 _BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writer; they say where to, not what
 
@@ -29,14 +37,14 @@ _BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writ
 class StageSpec(BaseModel):
     """One stage of a pipeline file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     slot: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="the stage's role, and its name in --set")
     backend: str = Field(description="a module under actors/, or geoflow.stages.*")
     params: dict[str, Any] = Field(default_factory=dict, description="values for the backend's parameters")
     env: str | None = Field(None, description="a file of runtime_envs/; None: GeoFlow's own environment")
     optional: bool = Field(False, description="go on without it when it cannot run")
-    actors: int | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
+    actors: Whole | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
     num_cpus: float = Field(1.0, gt=0, description="CPU threads one actor may keep busy")
     num_gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
         0.0, description="share of a GPU's compute that a running call takes; auto: as its share of the memory"
@@ -69,7 +77,6 @@ class StageSpec(BaseModel):
 
         Raises ConfigError when there is no such environment.
         """
-        from geoflow.engine.environments import load_runtime_env
         from geoflow.registry import load_models
 
         stage = self.make_stage()
@@ -80,33 +87,51 @@ class StageSpec(BaseModel):
             "version": self.stage_class().version,
             "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
             "env": load_runtime_env(self.env) if self.env else None,
-            "weights": _identity(model.weights, stage.weights(), model.revision) if model else None,
+            "weights": _identity(self.backend, model, stage.weights()),
         }
 
 
-def _identity(weights: str | dict[str, HubFiles], needs: Mapping[str, str], revision: str) -> list[str]:
-    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter."""
-    if isinstance(weights, str):
-        return [weights, revision]
-    return [f"{weights[name].repo}@{weights[name].revision}" for name, own in needs.items() if not own]
+def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) -> list[str] | None:
+    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter.
+
+    Raises ConfigError when models.yaml, whose entry `model` is, lacks some that the stage needs.
+    """
+    known = model.weights if model is not None and isinstance(model.weights, dict) else {}
+    found = [pin(backend, name, known) for name, own in needs.items() if not own]
+    if model is None:
+        return None
+    if isinstance(model.weights, str):
+        return [model.weights, model.revision]
+    return [f"{files.repo}@{files.revision}" for files in found]
+
+
+def _check_slot(spec: StageSpec, source: str) -> None:
+    """Raise ConfigError when a slot's backend is one for another, or cannot be done without and yet is optional."""
+    own = spec.stage_class().slot
+    if own not in ("", spec.slot) and (spec.slot in SLOTS or spec.backend == WRITER):
+        raise ConfigError(f"{source}: slot {spec.slot} cannot have the backend {spec.backend}, which is one for {own}")
+    if spec.optional and spec.slot in ("decode", "stitch", "write"):
+        raise ConfigError(f"{source}: {spec.slot} cannot be optional: there is no store without it")
+    if spec.env:
+        load_runtime_env(spec.env)
 
 
 class SegmentSpec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    size: int = Field(96, ge=2, description="frames in a segment, at most")
-    overlap: int = Field(24, ge=0, description="frames that neighbours share")
+    size: Whole = Field(96, ge=2, description="frames in a segment, at most")
+    overlap: Whole = Field(24, ge=0, description="frames that neighbours share")
 
 
 class Pipeline(BaseModel):
     """A validated pipeline. Make one with `Pipeline.load`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     description: str = ""
     segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
-    max_gpus: int | None = Field(None, ge=1, description="of the cluster's; None: as many as there is work for")
+    max_gpus: Whole | None = Field(None, ge=1, description="of the cluster's; None: as many as there is work for")
     gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which a GPU that may join is asked for")
     hung_after: float = Field(300.0, gt=0, description="seconds before which no call is ended as hung")
     keep_fields: bool = Field(False, description="keep what stages saved when a video is complete, for other settings")
@@ -118,11 +143,8 @@ class Pipeline(BaseModel):
 
         Raises ConfigError that names the file and the key.
         """
-        path = resources.find_yaml("configs/pipelines", str(name_or_file))
-        try:
-            raw = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        path = resources.find_yaml("configs/pipelines", text(name_or_file, "pipeline"))
+        raw = read_yaml(path)
         if not isinstance(raw, dict):
             raise ConfigError(f"{path} should hold a mapping with `stages`, found {type(raw).__name__}")
         return cls.from_dict(raw, overrides, source=str(path))
@@ -133,16 +155,19 @@ class Pipeline(BaseModel):
     ) -> Pipeline:
         """Validate a mapping of the same form as the file."""
         try:
-            pipeline = cls.model_validate(raw)
+            pipeline = validated(cls, plain(raw, source))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            name, problem, found = first_fault(error)
+            raise ConfigError(f"{source}: {name}: {problem}, found {found!r:.80}") from None
         return pipeline.with_settings(overrides or {}, source=source)
 
     def with_settings(self, settings: Mapping[str, Any], *, source: str = "pipeline") -> Pipeline:
         """A copy with all of them changed, which can run. Raises ConfigError that names what cannot be."""
         pipeline = self
-        for key, value in settings.items():
+        changes = plain(settings, "settings")
+        if not isinstance(changes, dict):
+            raise ConfigError(f"settings should be a mapping such as {{'camera.chapter': 96}}, found {settings!r:.80}")
+        for key, value in changes.items():
             pipeline = pipeline.with_setting(key, value)
         pipeline._check(source)
         return pipeline
@@ -195,7 +220,7 @@ class Pipeline(BaseModel):
             stage = spec.make_stage()
             row = {**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version}
             if (model := models.get(spec.backend)) is not None:
-                row |= {"licence": model.licence, "weights": _identity(model.weights, stage.weights(), model.revision)}
+                row |= {"licence": model.licence, "weights": _identity(spec.backend, model, stage.weights())}
             stages.append(row)
         return {"name": self.name, "segment": self.segment.model_dump(), "stages": stages}
 
@@ -210,10 +235,10 @@ class Pipeline(BaseModel):
     @classmethod
     def _validated(cls, raw: dict[str, Any], key: str) -> Pipeline:
         try:
-            return cls.model_validate(raw)
+            return validated(cls, plain(raw, key))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(f"{key}: {first['msg']}, found {first['input']!r}") from None
+            _, problem, found = first_fault(error)
+            raise ConfigError(f"{key}: {problem}, found {found!r:.80}") from None
 
     def _check(self, source: str) -> None:
         if self.segment.overlap * 2 > self.segment.size:
@@ -221,13 +246,32 @@ class Pipeline(BaseModel):
                 f"{source}: segment.overlap {self.segment.overlap} should be at most half of size {self.segment.size}"
             )
         slots = [spec.slot for spec in self.stages]
+        if not slots:
+            raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
             raise ConfigError(f"{source}: slots stand more than once: {', '.join(sorted(repeated))}")
         given = {name for name in fields.FIELDS if name.startswith("video.")}
         for spec in self.stages:
+            _check_slot(spec, source)
             stage = spec.make_stage()
             for name in (*stage.inputs, *stage.optional, *stage.outputs, *stage.optional_outputs):
                 fields.field(name)
             if lacking := [name for name in stage.inputs if name not in given]:
                 raise ConfigError(f"{source}: {spec.slot} needs {', '.join(lacking)}, which no stage above it gives")
             given.update(stage.outputs, stage.optional_outputs)
+        self._check_takers(source)
+
+    def _check_takers(self, source: str) -> None:
+        """Raise ConfigError for work whose results nobody takes."""
+        if WRITER not in {spec.backend for spec in self.stages}:
+            return  # a part of a pipeline; a run wants a whole one
+        wanted: set[str] = set()
+        for spec in reversed(self.stages):
+            stage = spec.make_stage()
+            outputs = {*stage.outputs, *stage.optional_outputs}
+            if outputs and not outputs & wanted:
+                raise ConfigError(
+                    f"{source}: {spec.slot} works for nothing: no stage below takes any of {', '.join(stage.outputs)}; "
+                    "leave it out, or put it above the stages that take them"
+                )
+            wanted = (wanted - outputs) | {*stage.inputs, *stage.optional}

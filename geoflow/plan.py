@@ -17,7 +17,7 @@ from geoflow.engine.profile import Measured, apply_profile, known_stages
 from geoflow.engine.residency import Residency
 from geoflow.engine.schedule import PoolNeed, PoolSize, size_pools
 from geoflow.errors import GeoFlowError
-from geoflow.inputs import expand_inputs
+from geoflow.inputs import expand_inputs, listed
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.registry import load_models, stage_weights
 from geoflow.segments import VideoInfo, count_segments, plan_segments
@@ -114,7 +114,7 @@ def _videos(
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     if reading.size is None:
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
-    items, rejected = expand_inputs(inputs)
+    items, rejected = expand_inputs(listed(inputs), reading.pattern)
     rows: list[dict[str, Any]] = []
     works = []
     for item in items:
@@ -140,6 +140,7 @@ def _video(info: VideoInfo, pipe: Pipeline, graph: Graph) -> tuple[dict[str, Any
         "frames": info.num_frames,
         "size": f"{info.width}x{info.height}",
         "plays_seconds": plays,
+        "notes": list(info.notes),
         "segments": count,
         "segment_bytes": expected_bytes(graph, longest, info.height, info.width),
     }

@@ -112,6 +112,8 @@ def _videos(plan: dict[str, Any]) -> Any:
         megabytes = f"{row['segment_bytes'] / 1e6:.0f}"
         cells = (escape(row["name"]), str(row["frames"]), row["size"], str(row["segments"]), megabytes, _work(row))
         table.add_row(*cells)
+        for note in row["notes"]:
+            table.add_row("", f"[yellow]{escape(note)}")
     return table
 
 

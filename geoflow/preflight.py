@@ -3,14 +3,16 @@ what lies elsewhere can be read and written from every node."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from geoflow import locations, weights
+from geoflow.engine import env_check
 from geoflow.engine.cluster import Capacity, on_every_node
 from geoflow.errors import ConfigError
-from geoflow.pipeline import Pipeline
+from geoflow.pipeline import WRITER, Pipeline
 from geoflow.store.delivery import deliver_kept
-from geoflow.store.paths import RunPaths
+from geoflow.store.paths import RunPaths, printable
 
 Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
 
@@ -59,6 +61,49 @@ def faults(needs: Needs) -> list[str]:
         for slot, backend, wanted in needs
         for line in weights.problems(backend, wanted, but_missing=fetch)
     ]
+
+
+def check_makes_stores(pipeline: Pipeline) -> None:
+    """Raise ConfigError for a pipeline that would work for nothing: one that reads no frames, or writes no store."""
+    backends = {spec.slot: spec.backend for spec in pipeline.stages}
+    for slot, own, what in (
+        ("decode", "geoflow.stages.decode", "reads the frames"),
+        ("write", WRITER, "writes stores"),
+    ):
+        if slot not in backends:
+            raise ConfigError(
+                f"pipeline {pipeline.name!r} has no stage {slot}, which {what}: add {{slot: {slot}, backend: {own}}}"
+            )
+
+
+def check_environments(pipeline: Pipeline) -> None:
+    """Raise ConfigError for environments that nothing could be built from."""
+    for name in dict.fromkeys(spec.env for spec in pipeline.stages if spec.env):
+        if found := env_check.faults(name):
+            raise ConfigError(f"environment {name}: {'; '.join(found)}")
+
+
+def check_out(paths: RunPaths, sources: Sequence[str]) -> None:
+    """Raise ConfigError when OUT is one of the inputs, or has a name that its own records could not hold."""
+    if paths.home != printable(paths.home):
+        raise ConfigError(f"-o {printable(paths.home)} has a name that is no UTF-8 text; name another folder")
+    if paths.remote:
+        return
+    out = os.path.realpath(paths.root)
+    if any(os.path.realpath(locations.local(s)) == out for s in sources if not locations.is_remote(s)):
+        raise ConfigError(f"-o {paths.home} is one of the inputs; name another folder, it may lie inside of it")
+
+
+def check_masks(masks: str | None, names: Sequence[str]) -> None:
+    """Raise ConfigError when no video can have masks; a single one that lacks its own fails by itself."""
+    if masks is None:
+        return
+    if not os.path.isdir(masks):
+        raise ConfigError(f"--masks {masks} should be a folder with a folder of masks per video; there is none")
+    if not any(os.path.isdir(os.path.join(masks, name)) for name in names):
+        raise ConfigError(
+            f"--masks {masks} holds no folder for any of the videos; expected such as {os.path.join(masks, names[0])}"
+        )
 
 
 def check_places(paths: RunPaths, sources: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoflow import backends, resources, weights
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline, StageSpec
+from geoflow.validation import first_fault, validated
 from geoflow.weights import HubFiles
 
 
@@ -33,16 +34,19 @@ class ModelEntry(BaseModel):
 def load_models() -> dict[str, ModelEntry]:
     """Every entry by backend. Raises ConfigError when the file is broken."""
     path = resources.folder("configs") / "models.yaml"
-    return dict(_parsed(path.read_text(), path))
+    return dict(_parsed(path.read_bytes(), path))
 
 
 @functools.lru_cache(maxsize=1)
-def _parsed(text: str, path: Path) -> dict[str, ModelEntry]:
-    try:
-        return {name: ModelEntry.model_validate(entry) for name, entry in weights.parse(text).items()}
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+def _parsed(text: bytes, path: Path) -> dict[str, ModelEntry]:
+    found = {}
+    for backend, entry in weights.parse(text).items():
+        try:
+            found[backend] = validated(ModelEntry, entry)
+        except ValidationError as error:
+            name, problem, value = first_fault(error)
+            raise ConfigError(f"{path}: {backend}: {name}: {problem}, found {value!r:.80}") from None
+    return found
 
 
 def require_commercial(pipeline: Pipeline) -> None:
@@ -92,9 +96,11 @@ def stage_weights(spec: StageSpec) -> list[dict[str, str]]:
         return [] if told == "none" else [{"name": "", "place": told, "state": "unknown" if entry is None else "told"}]
     rows = []
     for name, own in spec.make_stage().weights().items():
-        files = entry.weights[name]
-        state = "own" if own else "missing" if files.missing else "here"
-        rows.append({"name": name, "place": own or str(files), "state": state})
+        if own:
+            rows.append({"name": name, "place": own, "state": "own"})
+            continue
+        files = weights.pin(spec.backend, name, entry.weights)
+        rows.append({"name": name, "place": str(files), "state": "missing" if files.missing else "here"})
     return rows
 
 

@@ -35,13 +35,12 @@ def find_yaml(kind: str, name: str) -> Path:
     Raises ConfigError that lists the names there are.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name)
-        if path.is_file():
-            return path
+        if os.path.isfile(name):
+            return Path(name)
         raise ConfigError(f"no such file: {name}")
     home = folder(kind)
     path = home / f"{name}.yaml"
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for one that is not there
         return path
     known = ", ".join(sorted(p.stem for p in home.glob("*.yaml"))) or "none"
     raise ConfigError(f"no {name!r} in {kind}; there are: {known}")

@@ -26,16 +26,18 @@ from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
 from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
-from geoflow.inputs import Input, Rejected, expand_inputs
+from geoflow.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.locations import is_remote
 from geoflow.notebook.frontend import in_notebook
 from geoflow.pipeline import Pipeline
+from geoflow.plain import flag, text
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
 from geoflow.store.delivery import clear_parts
 from geoflow.store.index import read_rows, write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.paths import RunPaths, printable
+from geoflow.store.schema import EXTRA_ATTRIBUTES
 from geoflow.store.whole import write_whole
 from geoflow.video.fetched import forget
 from geoflow.video.options import ReadOptions
@@ -58,6 +60,8 @@ class VideoResult:
     seconds: float = 0.0
     reused: bool = False  # complete from an earlier run with the same settings
     frames: int = 0  # 0 when it could not be opened
+    recovered: str = ""  # what was recovered, and what was not and why, when complete
+    lacking: str = ""  # what of it is missing in all or in part, such as "poses, depth"
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ def run(
     limit: int | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     masks: str | Path | None = None,
+    stream: int | None = None,
+    pattern: str | None = None,
     address: str | None = None,
     resume: bool = True,
     fail_fast: bool = False,
@@ -119,26 +125,35 @@ def run(
     lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
-    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright
-    source; `out` is a folder or a URI of fsspec. With `resume`, what it already holds with the same content and
-    settings is kept.
+    `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
+    that players show, or a 3x3 matrix; `stream` is the number of the video stream in files that hold several; `pattern`
+    says which pictures of frame folders are frames, such as `*.color.png`; `out` is a folder or a URI of fsspec. With
+    `resume`, what it already holds with the same content and settings is kept. Numbers may be NumPy's, paths those of
+    pathlib.
 
     Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
     EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
     the result instead.
     """
     began = time.monotonic()
-    paths = run_paths(out)
-    options = ReadOptions(fps=fps, size=size, limit=limit, intrinsics=intrinsics, masks=str(masks) if masks else None)
+    paths = run_paths(text(out, "out"))
+    reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
+    options = ReadOptions(**reading, stream=stream, pattern=pattern)
+    resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
+    address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
-    pipe = pipe.with_settings(settings or {})
-    if commercial:
+    pipe = pipe.with_settings({} if settings is None else settings)
+    preflight.check_makes_stores(pipe)
+    preflight.check_environments(pipe)
+    if flag(commercial, "commercial"):
         require_commercial(pipe)
-    items, rejected = expand_inputs([inputs] if isinstance(inputs, (str, Path)) else list(inputs))
+    items, rejected = expand_inputs(listed(inputs), options.pattern)
     if not items:
         reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
         raise InputError(f"nothing to do: {reasons}")
     sources = [item.source for item in items]
+    preflight.check_out(paths, sources)
+    preflight.check_masks(options.masks, [item.name for item in items])
     preflight.check_places(paths, sources)
     _prepare(paths)
     pipe, options, stamp = _bind(pipe, options, paths)
@@ -268,6 +283,7 @@ def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any
         with open_h5(paths.store(info.name)) as store:
             same = store.attrs["source_sha256"] == info.source_sha256 and store.attrs["status"] == "complete"
             found = json.loads(store.attrs["pipeline"])
+            said = {name: store.attrs[name] for name in EXTRA_ATTRIBUTES if name in store.attrs}
     except (OSError, KeyError, ValueError):
         return None
     if not same or any(found.get(key) != wanted[key] for key in ("fingerprint", "reading")):
@@ -276,7 +292,7 @@ def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any
         for row in read_rows(paths.index):
             if row["name"] == info.name and row["status"] == "complete":
                 return row
-    return {"path": paths.relative(paths.video(info.name))}
+    return {"path": paths.relative(paths.video(info.name)), **said}
 
 
 def _result(
@@ -300,6 +316,8 @@ def _result(
                 seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
                 reused=video.status == "skipped",
                 frames=video.info.num_frames if video.info else 0,
+                recovered=video.result.get("recovered") or "",
+                lacking=video.result.get("lacking") or "",
             )
         )
     return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
@@ -334,7 +352,8 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    row |= {key: result[key] for key in ("frames_posed", "geometry_coverage", "motion", "segments") if key in result}
+    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking")
+    row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)
     return row

@@ -26,11 +26,18 @@ class VideoInfo:
     width: int
     source_height: int
     source_width: int
+    pixel_aspect: float = 1.0  # width over height of the source's pixels; `source_width` is of square ones
+    stream: int | None = None  # number of the video stream in the file
+    # Of upright stored pictures (height, width), rows [top, bottom) and columns [left, right) are shown; None: all.
+    cropped: tuple[int, int, int, int, int, int] | None = None
+    pattern: str | None = None  # which pictures of the frame folder are frames
     rotation: int = 0  # clockwise quarter turns of the display matrix, in degrees: 0, 90, 180, 270
     intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels
     masks: str | None = None  # folder with the user's masks for this video
     masks_sha256: str = ""
+    notes: tuple[str, ...] = ()  # sentences: what is not as one would expect of the source, and how it was read
     metric: bool = False  # True when depths will be in metres
+    source_identity: str = ""  # what the source is known by at a glance: a geoflow.video.identity.Identity as text
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:

@@ -28,9 +28,10 @@ from geoflow.segments import Segment, VideoInfo
 Fields = dict[str, np.ndarray]
 
 
-def param(default: Any, help: str) -> Any:
-    """A stage parameter: its default and one line that says what it means."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def param(default: Any, help: str, *, at_least: float | None = None, at_most: float | None = None) -> Any:
+    """A stage parameter: its default, one line that says what it means, and the range of what can work."""
+    limits = {name: value for name, value in (("ge", at_least), ("le", at_most)) if value is not None}
+    return dataclasses.field(default=default, metadata={"help": help, "limits": limits})
 
 
 @dataclass(frozen=True)

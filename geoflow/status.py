@@ -14,7 +14,7 @@ from geoflow.engine.ledger import iter_events
 from geoflow.errors import InputError
 from geoflow.store.mirror import records
 
-_MOST_COMPLETE = 20  # complete videos named on the console; those with news are all named
+_MOST_COMPLETE = 20  # complete videos that lack nothing named on the console; those with news are all named
 
 
 @dataclass
@@ -31,6 +31,8 @@ class VideoStatus:
     seconds: float = 0.0
     reused: bool = False  # complete from an earlier run
     run: int = 0  # the last run that met it
+    recovered: str = ""  # of a complete one: what was recovered, and what was not and why
+    lacking: str = ""  # what of it is missing in all or in part
 
 
 @dataclass
@@ -160,11 +162,13 @@ def _video_planned(status: RunStatus, row: dict[str, Any]) -> None:
 def _video_complete(status: RunStatus, row: dict[str, Any]) -> None:
     video = _video(status, row)
     video.state, video.seconds = "complete", row.get("seconds", 0.0)
+    video.recovered, video.lacking = row.get("recovered", ""), row.get("lacking", "")
 
 
 def _video_skipped(status: RunStatus, row: dict[str, Any]) -> None:
     video = _video(status, row)
     video.state, video.reused = "complete", True
+    video.recovered, video.lacking = row.get("recovered", ""), row.get("lacking", "")
 
 
 def _video_failed(status: RunStatus, row: dict[str, Any]) -> None:
@@ -235,14 +239,16 @@ def render_status(status: dict[str, Any]) -> Any:
     head += f" after {clock(status['elapsed'])}"
     head += f", about {clock(status['eta'])} left" if status["eta"] is not None else ""
     head += f"  [red]{escape(status['reason'])}[/]" if status["reason"] else ""
-    videos = Table("video", "state", "segments", "reason", box=None)
-    complete = [row for row in status["videos"] if row["state"] == "complete"]
+    videos = Table("video", "state", "segments", "what was recovered, or why not", box=None)
+    complete = [row for row in status["videos"] if row["state"] == "complete" and not row["lacking"]]
     hidden = {row["name"] for row in complete[:-_MOST_COMPLETE]}
     for row in status["videos"]:
         if row["state"] == "waiting" or row["name"] in hidden:
             continue
         done = f"{row['segments_done']} of {row['segments']}" if row["segments"] else "-"
-        videos.add_row(escape(row["name"]), _STYLED.get(row["state"], row["state"]), done, escape(row["reason"]))
+        said = escape(row["recovered"] if row["state"] == "complete" else row["reason"])
+        said = f"[yellow]{said}[/]" if row["lacking"] else said
+        videos.add_row(escape(row["name"]), _STYLED.get(row["state"], row["state"]), done, said)
     stages = Table("stage", "calls", "calls/s", "mean s", "failures", "restarts", "", box=None)
     for row in status["stages"]:
         mean = f"{row['busy_seconds'] / row['calls']:.2f}" if row["calls"] else "-"

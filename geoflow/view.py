@@ -19,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from geoflow.errors import ConfigError
+from geoflow.export.frames import pictures
 from geoflow.export.registry import check_options
 from geoflow.export.rerun_log import log_video, open_recording
 from geoflow.extras import library
@@ -49,6 +50,8 @@ def view(file: str | os.PathLike[str], *, web: bool = False, port: int = 9090, *
     data = f"rerun+http://{_HOST}:{ports[-1]}/proxy"
     page = f"http://{_HOST}:{port}?url={quote(data, safe='')}" if web else ""
     with open_video(file) as video, _stoppable():
+        if options.get("images", True):
+            next(pictures(video, [0]))  # what cannot be had is said before a window opens
         recording = open_recording(video, images=options.get("images", True))
         with _viewer(web, ports) as viewer, _connected(recording, data):
             if page:

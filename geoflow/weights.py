@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from geoflow import resources
 from geoflow.errors import ConfigError
+from geoflow.yaml_text import parse_yaml
 
 _SUFFIXES = (".safetensors", ".pt", ".pth")
 _ANSWER_S = 3.0  # for the hub to answer
@@ -61,16 +62,31 @@ def hub_cache() -> Path:
 def pinned(backend: str) -> dict[str, HubFiles]:
     """What models.yaml pins for a backend, by name; {} when it needs nothing of the hub."""
     path = resources.folder("configs") / "models.yaml"
-    weights = parse(path.read_text()).get(backend, {}).get("weights")
+    weights = parse(path.read_bytes()).get(backend, {}).get("weights")
     return {name: HubFiles(**row) for name, row in weights.items()} if isinstance(weights, dict) else {}
 
 
-@functools.lru_cache(maxsize=1)  # parsing takes 13 to 25 ms, and every stage's signature asks
-def parse(text: str) -> dict[str, Any]:
-    """The text of models.yaml as plain values, not to be changed."""
-    import yaml
+def pin(backend: str, name: str, known: Mapping[str, HubFiles] | None = None) -> HubFiles:
+    """The files that a backend calls `name`; `known` is what models.yaml pins for it, where that has been read.
 
-    found: dict[str, Any] = yaml.safe_load(text) or {}
+    Raises ConfigError when models.yaml pins no such files.
+    """
+    there = pinned(backend) if known is None else known
+    if name not in there:
+        has = f"it has {', '.join(there)}" if there else "it pins none for this backend"
+        raise ConfigError(
+            f"{backend} needs the weights {name!r}, which configs/models.yaml does not pin ({has}); add them to "
+            f"`weights` of the entry {backend!r} there, or give the stage a folder of your own"
+        )
+    return there[name]
+
+
+@functools.lru_cache(maxsize=1)  # parsing takes 13 to 25 ms, and every stage's signature asks
+def parse(text: bytes) -> dict[str, Any]:
+    """The text of models.yaml as plain values, not to be changed. Raises ConfigError when it cannot be read."""
+    found = parse_yaml(text, "configs/models.yaml") or {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"configs/models.yaml should hold a mapping of backends, found {type(found).__name__}")
     return found
 
 
@@ -81,7 +97,7 @@ def locate(backend: str, name: str, own: str = "") -> Path:
     """
     if own:
         return _own_folder(own)
-    wanted = pinned(backend)[name]
+    wanted = pin(backend, name)
     if wanted.missing:
         fetch(wanted)
     return wanted.folder
@@ -120,7 +136,7 @@ def problems(backend: str, needs: Mapping[str, str], *, deep: bool = False, but_
         if own:
             found += _own_problems(own)
             continue
-        wanted = pinned(backend)[name]
+        wanted = pin(backend, name)
         if wanted.missing and not but_missing:
             found.append(f"{_lack(wanted)}; `geoflow models fetch {backend}` gets it")
         for file, digest in wanted.files.items():
@@ -132,7 +148,7 @@ def problems(backend: str, needs: Mapping[str, str], *, deep: bool = False, but_
 
 def must_fetch(backend: str, needs: Mapping[str, str]) -> list[HubFiles]:
     """What of these is not in the cache yet."""
-    return [wanted for name, own in needs.items() if not own and (wanted := pinned(backend)[name]).missing]
+    return [wanted for name, own in needs.items() if not own and (wanted := pin(backend, name)).missing]
 
 
 def offline() -> bool:

@@ -59,9 +59,7 @@ class Prior(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        mode: str = param(
-            "", "raise, raise-once, die-once, hang-once, input, wrong-dtype, memory, setup, slow, busy, step-clock"
-        )
+        mode: str = param("", "what goes wrong: see `process` and `_misbehave`")
         video: str = param("", "only on this video; empty means all")
         segment: int = param(1, "only on this segment; -1 means all")
         folder: str = param("", "where 'once' is remembered, and whether 'slow' is over")
@@ -75,9 +73,11 @@ class Prior(Stage):
             self._misbehave(segment)
         frames, height, width, _ = fields["frames.rgb"].shape
         dtype = np.float32 if self.params.mode == "wrong-dtype" else np.float16
+        blind = self.params.mode == "blind"
+        value = {"blind": np.nan, "nan": np.nan, "overflow": np.inf}.get(self.params.mode, 1)
         return {
-            "prior.points": np.ones((frames, height, width, 3), dtype),
-            "prior.mask": np.ones((frames, height, width), bool),
+            "prior.points": np.full((frames, height, width, 3), value, dtype),
+            "prior.mask": np.full((frames, height, width), not blind),
             "prior.intrinsics": np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1)),
         }
 
@@ -114,6 +114,8 @@ class Sum(Stage):
     class Params(Stage.Params):
         folder: str = param("", "where to write the sum")
         die_at: int = param(-1, "die once on this segment, after its work is done")
+        finish: str = param("", "what happens there: hang, hang-once, raise")
+        finish_video: str = param("", "only with this video; empty means all")
 
     def setup(self) -> None:
         self._sum, self._next = 0, 0
@@ -135,7 +137,23 @@ class Sum(Stage):
         self._sum, self._next = int(state["sum"][0]) if state else 0, state.get("next", 0)
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
+        how = self.params.finish if self.params.finish_video in ("", video.name) else ""
+        if how == "hang" or (how == "hang-once" and _once(self.params.folder, "finish")):
+            time.sleep(3600)
+        if how == "raise":
+            raise RuntimeError("the last page is missing")
         return {"sum": self._sum, "statuses": [r.status for r in records], "ladder": [r.ladder for r in records]}
+
+
+class Hands(Stage):
+    """An optional stage that cannot start."""
+
+    slot = "hands"
+    inputs = ("frames.rgb",)
+    outputs = ("hands.left.valid",)
+
+    def setup(self) -> None:
+        raise ImportError("libhands.so.1: cannot open shared object file")
 
 
 class Mask(Stage):

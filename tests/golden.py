@@ -1,6 +1,7 @@
 """Reference data made with the original models: inputs, results, and how far a correct implementation may be off.
 
-They lie beside the repository, in ../shared/golden; where they are absent, the tests that need them are skipped.
+They lie beside the repository, in ../shared/golden, or in $GEOFLOW_GOLDEN; where they are absent, the tests that need
+them are skipped.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "golden"
+FOLDER = Path(os.environ.get("GEOFLOW_GOLDEN") or Path(__file__).resolve().parents[2] / "shared" / "golden")
 
 
 class Case:

@@ -114,7 +114,7 @@ class HungryPrior(Hungry):
         self.use(segment)
         frames, height, width, _ = fields["frames.rgb"].shape
         return {
-            "prior.points": np.full((frames, height, width, 3), fields["frames.rgb"], np.float16),
+            "prior.points": 1 + fields["frames.rgb"].astype(np.float16),
             "prior.mask": np.ones((frames, height, width), bool),
             "prior.intrinsics": np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1)),
         }

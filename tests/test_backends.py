@@ -8,14 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from geoflow import backends, contract, fields
+from geoflow import backends, contract, fields, resources
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 from geoflow.registry import load_models
 from geoflow.segments import Segment, VideoInfo
+from geoflow.store.paths import RunPaths
 
 ALL = backends.names()
 FOREIGN = {spec.backend for spec in Pipeline.load("embedded").stages if spec.env}
+
+
+# What cannot run here, and where it does.
+NOT_HERE = {
+    **dict.fromkeys(FOREIGN, "its environment is built in the env tier"),
+    "moge": "it needs weights; tests/models runs it on small ones",
+    "geometrycrafter": "it needs weights; tests/models runs it on small ones",
+    "geoflow.stages.decode": "it reads a file; tests/test_video.py runs it",
+}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -23,6 +33,17 @@ def test_contract(name: str) -> None:
     assert contract.problems(name, run=False) == []
     stage_class = backends.load(name)
     assert backends.make_params(stage_class, {}, slot="x") == stage_class.Params()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_contract_with_a_run(name: str, tmp_path: Path) -> None:
+    if name in NOT_HERE:
+        pytest.skip(NOT_HERE[name])
+    params = {}
+    if name.endswith(".write"):
+        params["out"] = str(tmp_path)
+        RunPaths(tmp_path).events.touch()  # as a run has it that writes here
+    assert contract.problems(name, params) == []
 
 
 def test_what_breaks_the_contract_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +90,79 @@ class Wrong(Unwritten):
 """
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("geoflow.")])
-def test_licence_is_stated(name: str) -> None:
-    assert name in load_models(), f"configs/models.yaml has no entry for {name}"
+LEAKY = """
+import numpy as np
+from geoflow.stage import Stage
+
+class Leaky(Stage):
+    slot, inputs, outputs = "prior", ("frames.rgb",), ("prior.mask",)
+    count = 0
+
+    def process(self, segment, fields):
+        Leaky.count += 1
+        return {"prior.mask": np.full(fields["frames.rgb"].shape[:3], Leaky.count % 2 == 0)}
+
+class Torn(Leaky):
+    ladder = ({},)
+    def process(self, segment, fields):
+        if len(segment) < 6: return {"prior.mask": np.zeros((9, 48, 64), bool)}
+        return {"prior.mask": np.zeros(fields["frames.rgb"].shape[:3], bool)}
+
+class Claims(Leaky):
+    outputs = ("camera.depth", "camera.valid")
+    def process(self, segment, fields):
+        return {"camera.depth": np.full((6, 48, 64), np.inf, np.float16), "camera.valid": np.ones(6, bool)}
+
+class Forgets(Stage):
+    slot, inputs, outputs, ordered = "stitch", ("frames.index",), ("stitch.scale",), True
+    def setup(self): self.seen = 0
+    def process(self, segment, fields):
+        self.seen += 1
+        return {"stitch.scale": np.array([self.seen], np.float32)}
+    def state(self): return {"seen": self.seen}
+
+class Pickles(Forgets):
+    def state(self): return {"seen": {1, 2}}
+
+class Ends(Forgets):
+    def restore(self, state): self.seen = state.get("seen", 0)
+    def finish(self, video, records): return {"records": {len(records)}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Leaky", "gave another prior.mask for the same segment a second time"),
+        ("Torn", "leaky:Torn in halves: prior.mask should have T=6"),
+        ("Claims", "camera.depth should be finite, found 3072 infinite values"),
+        ("Forgets", "gave another stitch.scale after a new actor took over"),
+        ("Pickles", "state should hold arrays and plain values that JSON has"),
+        ("Ends", "finish should return plain values that JSON has"),
+    ],
+)
+def test_what_only_a_run_shows_is_named(name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert contract.problems(f"leaky:{name}", run=False) == []
+    (found,) = contract.problems(f"leaky:{name}")
+    assert said in found
+
+
+def test_what_is_missing_around_a_backend_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = load_models()
+    monkeypatch.setattr(contract, "load_models", lambda: {k: v for k, v in known.items() if k != "embedded.klt"})
+    (entry,) = contract.problems("embedded.klt")
+    assert entry == "configs/models.yaml has no entry embedded.klt: state its licence, weights and memory"
+    monkeypatch.setattr("actors.moge.MoGe.weights", lambda self: {"v9": ""})
+    (weights,) = contract.problems("moge")
+    assert "moge needs the weights 'v9', which configs/models.yaml does not pin" in weights
+    monkeypatch.undo()
+    (tmp_path / "mediapipe.yaml").write_text("pip: [mediapipe==")
+    monkeypatch.setattr(resources, "find_yaml", lambda folder, name: tmp_path / f"{name}.yaml")
+    monkeypatch.setattr("geoflow.envs.users", lambda: {"mediapipe": [{"backend": "embedded.mediapipe_hands"}]})
+    (environment,) = contract.problems("embedded.mediapipe_hands")
+    assert environment.startswith("environment mediapipe: ") and "is not valid YAML" in environment
 
 
 def test_declarations_import_without_the_heavy_libraries() -> None:
@@ -88,7 +179,7 @@ def test_declarations_import_without_the_heavy_libraries() -> None:
 def test_wrong_names_are_explained() -> None:
     with pytest.raises(ConfigError, match=r"there are: .*embedded\."):
         backends.load("embedded.nothing")
-    with pytest.raises(ConfigError, match="exactly one Stage, found 4"):
+    with pytest.raises(ConfigError, match=r"exactly one Stage, found [2-9]"):
         backends.load("engine_stages:")
 
 

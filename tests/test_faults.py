@@ -48,6 +48,30 @@ def test_a_hung_call_is_ended_and_done_again(tmp_path: Path) -> None:
     assert whole(videos[0], 200)
     assert count(events, "actor_hung", "prior") == 1
     assert count(events, "actor_died", "prior") == 1
+    (failed,) = [e for e in events if e["event"] == "stage_failed" and e["index"] == 9]
+    assert failed["message"].startswith("it hung: no answer for ")
+
+
+def test_a_finish_that_hangs_once_is_ended_and_done_again(tmp_path: Path) -> None:
+    videos, events, _ = execute(pipeline(tmp_path, stitch__finish="hang-once"), ("a", "b"), least_deadline=3.0)
+    assert all(whole(video) for video in videos)
+    assert count(events, "actor_hung", "stitch") == count(events, "actor_died", "stitch") == 1
+    assert [e["kind"] for e in events if e["event"] == "finish_failed"] == ["died"]
+
+
+def test_a_finish_that_always_hangs_fails_its_own_video(tmp_path: Path) -> None:
+    pipe = pipeline(tmp_path, stitch__finish="hang", stitch__finish_video="a")
+    videos, events, _ = execute(pipe, ("a", "b"), frames=200, least_deadline=2.0, max_attempts=2)
+    assert [video.status for video in videos] == ["failed", "complete"] and whole(videos[1], 200)
+    assert "stitch failed to finish it: it hung: no answer for " in videos[0].reason
+    assert count(events, "actor_hung", "stitch") == 2
+    assert not [e for e in events if e["event"] == "stage_failed" and e["video"] == "b" and e["verdict"] == "fail"]
+
+
+def test_a_finish_that_raises_fails_its_video_with_the_reason(tmp_path: Path) -> None:
+    videos, _, _ = execute(pipeline(tmp_path, stitch__finish="raise", stitch__finish_video="a"), ("a", "b"))
+    assert [video.status for video in videos] == ["failed", "complete"]
+    assert videos[0].reason == "stitch failed to finish it: RuntimeError: the last page is missing"
 
 
 @pytest.mark.parametrize("scenario", ["go", "build"])

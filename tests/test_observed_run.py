@@ -66,7 +66,8 @@ def test_every_call_of_a_run_is_in_its_trace_once(tmp_path: Path) -> None:
 def test_a_run_that_could_not_start_says_so_and_leaves_its_trace(tmp_path: Path) -> None:
     render_clip(tmp_path / "a.mp4", tmp_path / "a.gt.h5", num_frames=4, width=64, height=48)
     prior = "  - {slot: prior, backend: 'engine_stages:Prior', num_cpus: 0.5, params: {mode: setup}}\n"
-    (tmp_path / "plain.yaml").write_text(PLAIN + prior)
+    decode, write = PLAIN.rsplit("  - ", 1)
+    (tmp_path / "plain.yaml").write_text(f"{decode}{prior}  - {write}")
     paths = RunPaths(tmp_path / "out")
     with pytest.raises(EnvironmentBroken):
         geoflow.run(tmp_path / "a.mp4", paths.root, tmp_path / "plain.yaml")

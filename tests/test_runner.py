@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import clips
 import h5py
+import odd_clips
 import pytest
 from plain_pipeline import PLAIN
 
@@ -13,6 +15,7 @@ import geoflow
 from geoflow.engine.ledger import read_events
 from geoflow.errors import InputError
 from geoflow.runner import RunResult
+from geoflow.store.info import describe
 from geoflow.store.paths import RunPaths
 from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip
@@ -62,6 +65,21 @@ def test_good_inputs_are_unharmed_by_bad_company(folder: Path, tmp_path: Path) -
     loaded = geoflow.load_run(tmp_path / "out")
     assert len(loaded.videos) == 2 and len(loaded.failures) == 3
     assert [row["video"] for row in loaded.segments].count("a") == 3
+
+
+def test_what_was_mended_in_a_source_is_noted(folder: Path, tmp_path: Path) -> None:
+    """And frames that are found by counting are the right ones in every segment."""
+    odd_clips.restamped(folder / "twice.mkv", [0, 100, 200, 300, 700, 700, 900, 1000, 1100, 1200])
+    clips.write(folder / "counted.avi", 30)
+    result = run(folder, tmp_path / "out", "twice.mkv", "counted.avi")
+    assert result.exit_status == 0 and verify_run(tmp_path / "out") == []
+    with geoflow.open(result.complete[0].path) as twice, geoflow.open(result.complete[1].path) as counted:
+        assert twice.remarks == twice.notes and "The time of frame 5 of the 10 in the file" in twice.notes[0]
+        assert twice.frame_time[[4, 6]].tolist() == pytest.approx([0.7, 0.9]) and 0.7 < twice.frame_time[5] < 0.9
+        assert counted.notes == [] and [clips.number_of(counted.rgb(i)) for i in range(30)] == list(range(30))
+        assert describe(twice)["remarks"] == twice.notes
+    noted = [row for row in read_events(RunPaths(tmp_path / "out").events) if row["event"] == "video_noted"]
+    assert [row["video"] for row in noted] == ["twice"]
 
 
 def test_a_second_run_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from geoflow import fields
 from geoflow.errors import ConfigError, InputError
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stages.decode import Decode
-from geoflow.video import decoding
+from geoflow.video import decoding, images
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.probe import choose_frames, probe
-from geoflow.video.reader import read_frames, read_single
+from geoflow.video.reader import read_frames, read_masks, read_numbered
 from geoflow.video.source import local_path
 
 
@@ -151,7 +151,7 @@ def test_half_pixel_rule_agrees_with_the_resize() -> None:
     """The centre of a blob moves as `scale_intrinsics` says the principal point does."""
     image = np.zeros((60, 80, 3), np.uint8)
     image[20:40, 30:50] = 200  # centre (39.5, 29.5)
-    small = decoding.images.resize(image, 24, 20)[..., 0].astype(float)
+    small = images.resize(image, 24, 20)[..., 0].astype(float)
     v, u = np.mgrid[:24, :20]
     _, _, cx, cy = scale_intrinsics((1, 1, 39.5, 29.5), 20 / 80, 24 / 60)
     # 0.01 px: values are rounded to 1/255.
@@ -192,7 +192,7 @@ def test_frame_folder_in_natural_order(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(arrays["video.time"], np.arange(12) / 4)
     assert info.fps == pytest.approx(4)
     assert frames[0, 2, 2].tolist() == pytest.approx([230, 20, 20], abs=20)  # RGB; lossy formats
-    assert clips.number_of(read_single(str(folder), 9, (64, 48))) == 9
+    assert clips.number_of(read_numbered(str(folder), np.array([9]), (64, 48))[0]) == 9
 
 
 def test_pictures_of_every_depth_become_rgb(tmp_path: Path) -> None:
@@ -266,12 +266,46 @@ def test_masks(plain: Path, tmp_path: Path) -> None:
     assert (out["frames.mask"].sum(axis=-1) == 2 * out["frames.index"][:, None]).all()
 
 
+@pytest.mark.parametrize("size", [(64, 48), (48, 48), (64, 16), (30, 60), (128, 50)])
+def test_masks_of_the_sources_size_fit_every_size(plain: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    folder = tmp_path / "masks" / "v"
+    folder.mkdir(parents=True)
+    for k in range(20):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[12:24, 16:48] = 255
+        cv2.imwrite(str(folder / f"{k}.png"), mask)
+    info, arrays = probe(str(plain), "v", ReadOptions(masks=str(tmp_path / "masks"), size=size))
+    masks = read_masks(info, arrays["video.index"], 0, 3)
+    assert masks.shape == (3, size[1], size[0])
+    expected = np.zeros((size[1], size[0]), bool)  # pixels whose centres lie in the same part of the picture
+    v, u = (np.arange(size[1]) + 0.5) / size[1], (np.arange(size[0]) + 0.5) / size[0]
+    expected[np.ix_((v > 0.25) & (v < 0.5), (u > 0.25) & (u < 0.75))] = True
+    assert (masks == expected).mean() > 0.97  # edges may fall to either side
+
+
+def test_masks_of_stored_pixels_fit_too(tmp_path: Path) -> None:
+    clip = clips.write(tmp_path / "wide.mp4", 4, aspect=Fraction(2))
+    for name, shape in (("stored", (48, 64)), ("shown", (48, 128))):
+        folder = tmp_path / name / "v"
+        folder.mkdir(parents=True)
+        for k in range(4):
+            cv2.imwrite(str(folder / f"{k}.png"), np.eye(*shape, dtype=np.uint8))
+        info, arrays = probe(str(clip), "v", ReadOptions(masks=str(tmp_path / name)))
+        assert read_masks(info, arrays["video.index"], 0, 4).shape == (4, 48, 128)
+
+
 def test_masks_that_do_not_fit(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="masks"):
         probe(str(plain), "v", ReadOptions(masks=str(tmp_path)))
     clips.frame_folder(tmp_path / "v", 19)
     with pytest.raises(InputError, match="19 masks, but the video has 20 frames"):
         probe(str(plain), "v", ReadOptions(masks=str(tmp_path)))
+    for k in range(20):
+        (tmp_path / "side" / "v").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "side" / "v" / f"{k}.png"), np.zeros((64, 48), np.uint8))
+    info, arrays = probe(str(plain), "v", ReadOptions(masks=str(tmp_path / "side"), size=(40, 40)))
+    with pytest.raises(InputError, match=r"48x64, which fits neither the source of 64x48 .* nor frames of 40x40"):
+        read_masks(info, arrays["video.index"], 0, 2)
 
 
 # The stage
@@ -291,14 +325,14 @@ def test_decode_stage(plain: Path) -> None:
 def test_only_the_needed_frames_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info, arrays = probe(str(clips.write(tmp_path / "long.mp4", 60)), "v")
     seen = []
-    decoded = decoding._decoded
+    decoded = decoding.decoded
 
     def count(container, stream):
         for item in decoded(container, stream):
             seen.append(item[0].pts)
             yield item
 
-    monkeypatch.setattr(decoding, "_decoded", count)
+    monkeypatch.setattr(decoding, "decoded", count)
     read_frames(info, arrays["video.index"], arrays["video.pts"], 50, 52)
     # At most two groups of 6 before the wanted frame (a seek goes by decoding time), then the frames themselves.
     assert len(seen) <= 2 * 6 + 2
@@ -318,9 +352,9 @@ def test_no_decoded_frame_outlives_its_turn(plain: Path) -> None:
 
 
 def test_single_frame(plain: Path) -> None:
-    assert clips.number_of(read_single(str(plain), 13, (32, 24))) == 13
+    assert clips.number_of(read_numbered(str(plain), np.array([13]), (32, 24))[0]) == 13
     with pytest.raises(InputError, match="no frame 20"):
-        read_single(str(plain), 20, (32, 24))
+        read_numbered(str(plain), np.array([20]), (32, 24))[0]
 
 
 # URIs

@@ -235,3 +235,48 @@ def test_weights_are_fetched_once_from_the_hub(hub: tuple[str, list[str]], hub_c
     assert sum(line.startswith("GET") and line.endswith("model.pt") for line in asked) == 1
     assert not any("README" in line for line in asked), "what the backend does not need is left there"
     assert weights.pinned("moge")["v1"].folder.is_relative_to(hub_cache)
+
+
+NEEDY = """
+from geoflow.stage import Stage
+
+class Needy(Stage):
+    '''A stage that needs weights which nobody has pinned.'''
+    slot, inputs, outputs = "prior", ("frames.rgb",), ("prior.points", "prior.mask", "prior.intrinsics")
+
+    def weights(self): return {"large": ""}
+
+    def process(self, segment, fields): return {}
+"""
+
+
+def test_weights_that_are_not_pinned_are_a_sentence_before_work_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needy.py").write_text(NEEDY)
+    monkeypatch.syspath_prepend(tmp_path)
+    stages = [
+        {"slot": "decode", "backend": "geoflow.stages.decode"},
+        {"slot": "prior", "backend": "needy:Needy"},
+    ]
+    pipe = Pipeline.from_dict({"name": "p", "stages": stages})
+    said = "needy:Needy needs the weights 'large', which configs/models.yaml does not pin"
+    for ask in (
+        pipe.fingerprint,
+        lambda: weights.locate("needy:Needy", "large"),
+        lambda: weights.problems("needy:Needy", {"large": ""}),
+        lambda: weights.must_fetch("needy:Needy", {"large": ""}),
+        lambda: preflight.check(pipe, NO_GPU, alone=True),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            ask()
+    with pytest.raises(ConfigError, match=r"moge needs the weights 'v9', .* \(it has v1, v2\); add them to"):
+        weights.locate("moge", "v9")
+
+
+def test_an_entry_that_lacks_what_its_stage_needs_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = Pipeline.load("geometry", ON_CPUS)
+    monkeypatch.setattr("actors.moge.MoGe.weights", lambda self: {"v9": ""})
+    for ask in (pipe.fingerprint, pipe.to_dict):
+        with pytest.raises(ConfigError, match="moge needs the weights 'v9'"):
+            ask()

@@ -48,20 +48,27 @@ class Colmap(Stage):
 
     slot = "camera"
     inputs = ("frames.rgb", "video.index", "video.pts")
-    optional = ("frames.mask",)
+    optional = ("frames.mask", "video.seek")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
     version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        chapter: int = param(288, "frames whose cameras are recovered together, beside the next chapter's first ones")
-        max_points: int = param(1000, "points followed through the chapter at a time")
-        keyframe_motion: float = param(0.04, "median motion of points, in image widths, that makes a new keyframe")
-        depth_width: int = param(
-            480, "working width, px, of the multi-view depth of a 4:3 picture; others: as many pixels"
+        chapter: int = param(
+            288, "frames whose cameras are recovered together, beside the next chapter's first ones", at_least=2
         )
-        sources: int = param(6, "other frames that a frame's depth is computed against")
+        max_points: int = param(1000, "points followed through the chapter at a time", at_least=8)
+        keyframe_motion: float = param(
+            0.04, "median motion of points, in image widths, that makes a new keyframe", at_least=0
+        )
+        depth_width: int = param(
+            480,
+            "working width, px, of the multi-view depth of a 4:3 picture; others: as many pixels",
+            at_least=16,
+            at_most=16_384,
+        )
+        sources: int = param(6, "other frames that a frame's depth is computed against", at_least=1)
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
@@ -147,7 +154,9 @@ class Colmap(Stage):
                 continue
             for at in range(first, last, _READ_AT_A_TIME):
                 end, index = min(last, at + _READ_AT_A_TIME), fields["video.index"]
-                rgb = reader.read_frames(video, index, fields["video.pts"], at, end, threads=self.threads)
+                rgb = reader.read_frames(
+                    video, index, fields["video.pts"], at, end, seek=fields.get("video.seek"), threads=self.threads
+                )
                 yield rgb, reader.read_masks(video, index, at, end) if masked else None
 
 

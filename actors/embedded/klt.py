@@ -24,9 +24,11 @@ class Klt(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        grid: int = param(20, "points along the longer side of the picture, per query frame")
-        queries: int = param(1, "frames of a segment at which points are picked, evenly spread")
-        min_likeness: float = param(0.6, "least correlation (0..1) with the first look of a point to call it visible")
+        grid: int = param(20, "points along the longer side of the picture, per query frame", at_least=1, at_most=1000)
+        queries: int = param(1, "frames of a segment at which points are picked, evenly spread", at_least=1)
+        min_likeness: float = param(
+            0.6, "least correlation (0..1) with the first look of a point to call it visible", at_least=0, at_most=1
+        )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2

@@ -79,16 +79,32 @@ class MediaPipeHands(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        max_hands: int = param(2, "hands to look for in a frame; more than two where several people are in view")
-        model_complexity: int = param(1, "networks: 0 is lighter, 1 is more accurate")
-        min_detection_confidence: float = param(0.1, "palm detector's score (0..1) from which a place is looked at")
-        min_presence: float = param(0.5, "landmark network's score (0..1) from which there is a hand at a new place")
-        min_tracking_confidence: float = param(0.5, "the same for a hand that is followed from a neighbouring frame")
-        search_every: int = param(10, "frames between two searches in enlarged parts of the picture; 0: none")
-        max_gap: int = param(3, "frames that a hand may be lost and is still looked for near where it was")
-        max_hand_velocity: float = param(1.0, "m/s; a wrist that would have to be faster is taken for wrong; 0: any")
-        max_interpolation_gap: int = param(20, "frames; shorter gaps between two sights of a hand are filled; 0: none")
-        wrist_depth_offset: float = param(0.02, "m that joints lie behind the skin, which is what scene depth shows")
+        max_hands: int = param(
+            2, "hands to look for in a frame; more than two where several people are in view", at_least=1
+        )
+        model_complexity: int = param(1, "networks: 0 is lighter, 1 is more accurate", at_least=0, at_most=1)
+        min_detection_confidence: float = param(
+            0.1, "palm detector's score (0..1) from which a place is looked at", at_least=0, at_most=1
+        )
+        min_presence: float = param(
+            0.5, "landmark network's score (0..1) from which there is a hand at a new place", at_least=0, at_most=1
+        )
+        min_tracking_confidence: float = param(
+            0.5, "the same for a hand that is followed from a neighbouring frame", at_least=0, at_most=1
+        )
+        search_every: int = param(
+            10, "frames between two searches in enlarged parts of the picture; 0: none", at_least=0
+        )
+        max_gap: int = param(3, "frames that a hand may be lost and is still looked for near where it was", at_least=0)
+        max_hand_velocity: float = param(
+            1.0, "m/s; a wrist that would have to be faster is taken for wrong; 0: any", at_least=0
+        )
+        max_interpolation_gap: int = param(
+            20, "frames; shorter gaps between two sights of a hand are filled; 0: none", at_least=0
+        )
+        wrist_depth_offset: float = param(
+            0.02, "m that joints lie behind the skin, which is what scene depth shows", at_least=0
+        )
 
     def setup(self) -> None:
         self._eye = _Eye(self.params.model_complexity, self.params.min_detection_confidence)

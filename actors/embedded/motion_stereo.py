@@ -29,7 +29,10 @@ class MotionStereo(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         working_size: int = param(
-            320, "longer side in px of the images that flow is computed on; time grows with its square"
+            320,
+            "longer side in px of the images that flow is computed on; time grows with its square",
+            at_least=16,
+            at_most=16_384,
         )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:

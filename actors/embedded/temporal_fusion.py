@@ -32,9 +32,12 @@ class TemporalFusion(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         working_size: int = param(
-            320, "longer side in px of the maps that are fused; time and memory grow with its square"
+            320,
+            "longer side in px of the maps that are fused; time and memory grow with its square",
+            at_least=16,
+            at_most=16_384,
         )
-        passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away")
+        passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away", at_least=0)
         from_camera: bool = param(False, "take depth that the camera stage found in place of the fused prior")
 
     def __init__(self, params: Stage.Params | None = None) -> None:
@@ -53,7 +56,7 @@ class TemporalFusion(Stage):
 
         frames, points, masks = fields["frames.rgb"], fields["prior.points"], fields["prior.mask"]
         known = segment.video.known_intrinsics
-        intrinsics = np.median(fields["prior.intrinsics"], axis=0) if known is None else known
+        intrinsics = _middle(fields["prior.intrinsics"]) if known is None else known
         height, width = frames.shape[1:3]
         size = WorkingSize.at_most(height, width, self.params.working_size)
         pictures = [size.shrink(rgb) for rgb in frames]
@@ -71,13 +74,19 @@ class TemporalFusion(Stage):
         return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}
 
 
+def _middle(intrinsics: np.ndarray) -> np.ndarray:
+    """The median (3, 3) of the matrices (T, 3, 3) that are known; NaN without any."""
+    known = np.isfinite(intrinsics).all((1, 2))
+    return np.median(intrinsics[known], axis=0) if known.any() else np.full((3, 3), np.nan, np.float32)
+
+
 def _of_camera(fields: Fields) -> Fields:
     """The camera stage's depth as point maps, in their median depth."""
     from geoflow.geometry.working_size import PointMaps
 
     depth = fields["camera.depth"]
     count, height, width = depth.shape
-    maps = PointMaps(count, height, width, fields["camera.intrinsics"][0])
+    maps = PointMaps(count, height, width, _middle(fields["camera.intrinsics"]))
     medians = {i: np.median(d[d > 0]) for i, d in enumerate(depth) if d.any()}
     unit = np.float32(np.median([*medians.values()])) if medians else np.float32(1)
     for i in medians:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -13,7 +13,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from geoflow.runner import RunResult
+    from geoflow.runner import RunResult, VideoResult
+
+_MOST_LACKING = 20  # videos
 
 
 @contextlib.contextmanager
@@ -39,7 +41,18 @@ def end(result: RunResult, data: dict[str, Any], as_json: bool) -> NoReturn:
         print_json(data)
     else:
         print(f"{len(result.complete)} complete, {len(result.failed)} failed: {result.out}")
+        _print_lacking([video for video in result.complete if video.lacking])
     raise typer.Exit(result.exit_status)
+
+
+def _print_lacking(videos: Sequence[VideoResult]) -> None:
+    """Name complete videos of which something was not recovered, the first ones with what there is and why."""
+    if videos:
+        print(f"of the complete, {len(videos)} lack something:")
+    for video in videos[:_MOST_LACKING]:
+        print(f"  {video.name}: {video.recovered}")
+    if len(videos) > _MOST_LACKING:
+        print(f"  and {len(videos) - _MOST_LACKING} more: the column `recovered` of index.parquet says what")
 
 
 def print_json(data: Any) -> None:

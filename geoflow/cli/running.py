@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,10 @@ from geoflow.cli.options import (
     Destination,
     Fresh,
     Out,
+    Pattern,
     PipelineName,
     Settings,
+    Stream,
     intrinsics_of,
     settings_of,
     size_of,
@@ -35,9 +38,14 @@ def run(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="process at this size")] = None,
     limit: Annotated[int | None, typer.Option(help="stop after this many frames of each video")] = None,
     intrinsics: Annotated[
-        str | None, typer.Option(metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright source")
+        str | None,
+        typer.Option(
+            metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright picture that players show"
+        ),
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    stream: Stream = None,
+    pattern: Pattern = None,
     address: Address = None,
     resume: Fresh = True,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first input that fails")] = False,
@@ -60,6 +68,8 @@ def run(
             limit=limit,
             intrinsics=intrinsics_of(intrinsics),
             masks=masks,
+            stream=stream,
+            pattern=pattern,
             address=address,
             resume=resume,
             fail_fast=fail_fast,
@@ -89,11 +99,15 @@ def submit(
     """`run` as a job of a Ray cluster: all other arguments are those of `run`, and name what the cluster has."""
     from geoflow.pipeline import Pipeline
     from geoflow.submission import submit as submit_run
+    from geoflow.video.options import ReadOptions
 
     given, modules = arguments_of_run(context.args), upload or []
     sys.path[:0] = dict.fromkeys(str(Path(path).resolve().parent) for path in modules)
-    Pipeline.load(given["pipeline"], settings_of(given["set_"]))  # what is wrong with it is said here and now
-    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and Path(given[name]).is_file()]
+    # What is wrong with them is said here and now.
+    Pipeline.load(given["pipeline"], settings_of(given["set_"]))
+    seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
+    ReadOptions(**{name: given[name] for name in ("fps", "limit", "stream", "pattern")}, **seen)  # type: ignore[arg-type]
+    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and os.path.isfile(given[name])]
     paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
     with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
         done = submit_run(
@@ -129,6 +143,8 @@ def plan(
     fps: Annotated[float | None, typer.Option(help="as for `run`")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="as for `run`")] = None,
     limit: Annotated[int | None, typer.Option(help="as for `run`")] = None,
+    stream: Stream = None,
+    pattern: Pattern = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; default: this machine's")] = None,
     gpu_kind: Annotated[
         str | None, typer.Option(help="their kind as Ray names it, such as A100; default: this machine's")
@@ -145,7 +161,7 @@ def plan(
         inputs,
         pipeline,
         settings=settings_of(set_),
-        reading=ReadOptions(fps=fps, size=size_of(size), limit=limit),
+        reading=ReadOptions(fps=fps, size=size_of(size), limit=limit, stream=stream, pattern=pattern),
         gpus=gpus,
         kind=gpu_kind,
         gpu_cost=gpu_cost,

@@ -45,14 +45,21 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="names, types, shapes and attributes only")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that everything is there, whole and within the schema; exit status 3 when it is not."""
+    """Check that everything is there, whole and within the schema; exit status 3 when it is not.
+
+    Sources that were replaced since, or are gone, are noted.
+    """
+    from geoflow.store.source import source_remarks
     from geoflow.store.verify import verify as find_problems
 
     problems = find_problems(out, deep=not quick)
+    remarks = source_remarks(out, deep=not quick)
     if as_json:
-        print_json({"path": out, "problems": problems})
+        print_json({"path": out, "problems": problems, "remarks": remarks})
     else:
         print("\n".join(problems) or f"{out}: no problems")
+        for line in remarks:
+            print(f"note: {line}")
     raise typer.Exit(3 if problems else 0)
 
 

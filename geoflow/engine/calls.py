@@ -33,7 +33,10 @@ class Job:
 
 @dataclass(eq=False)
 class Call:
-    """One submitted `process`: the node, the segments in it, and the refs of what will come back."""
+    """One submitted `process`: the node, the segments in it, and the refs of what will come back.
+
+    A `finish` is one, too, of no segment.
+    """
 
     node: int
     runs: list[Any]
@@ -44,11 +47,18 @@ class Call:
     refs: list[Any] = field(default_factory=list)
     submitted: float = 0.0  # by the monotonic clock
     waited: float = 0.0  # s from then until it could begin, once it came back
+    longest: float | None = None  # s it should take at most; None: as the stage's longest call, for each segment
+    hung: float = 0.0  # s without an answer, after which its worker was ended
+    began: bool = True  # False: its worker died at the call before it
 
     @property
     def could_begin(self) -> float:
         """When it came first in its worker's queue, with its GPU's lane given to it; by the monotonic clock."""
         return max(self.worker.since, self.hold.since if self.hold is not None else 0.0)
+
+    def why_died(self, message: str) -> str:
+        """Why there is no answer, where Ray says only that the worker died."""
+        return f"it hung: no answer for {self.hung:.0f} s, and was ended" if self.hung else message
 
     def told(self, i: int) -> dict[str, Any]:
         """What the ledger says of its i-th segment, whatever came of it."""

@@ -40,6 +40,19 @@ def problems(name: str) -> list[str]:
     return found + [wrong for package in packages(env) if (wrong := _unreadable(package))]
 
 
+def faults(name: str) -> list[str]:
+    """Of these, what keeps it from being built at all.
+
+    Keys that nobody knows may be those of a plug-in that only the cluster has: they count where another must be meant.
+    """
+    env = load_runtime_env(name)
+    for_ray = {key: value for key, value in env.items() if key != bare_packages.KEY}
+    if refused := _ray_says(for_ray):
+        return [refused]
+    unreadable = [wrong for package in packages(env) if (wrong := _unreadable(package))]
+    return [*(line for line in _unknown_keys(for_ray) if line.endswith("meant?")), *unreadable]
+
+
 def packages(env: dict[str, Any]) -> list[str]:
     """What pip or uv is to install, as the file says it. Ray allows a list, a mapping or a requirements file."""
     rows: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 from geoflow import resources
 from geoflow.engine.schedule import Kind
 from geoflow.errors import ConfigError
+from geoflow.yaml_text import read_yaml
 
 _MAX_LINES, _MAX_WIDTH = 6, 240
 
@@ -34,13 +35,8 @@ def load_runtime_env(name: str) -> dict[str, Any]:
 
     Raises ConfigError when there is no such file, or when it is not a mapping.
     """
-    import yaml
-
     path = resources.find_yaml("runtime_envs", name)
-    try:
-        env = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    env = read_yaml(path)
     if not isinstance(env, dict) or not all(isinstance(key, str) for key in env):
         raise ConfigError(f"{path} should hold a mapping, one of Ray's runtime_env options per key, found {env!r:.80}")
     return env

@@ -236,9 +236,10 @@ class Executor:
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
         kind = answer["error"]["kind"] if isinstance(answer, dict) else None  # no word from the worker, but Ray's
-        if kind == Kind.DIED and call.worker in self._fleet.pools[call.node].workers:
-            self._bury(call)
-        call.waited = max(0.0, call.could_begin - call.submitted)
+        if kind == Kind.DIED:
+            answer["error"]["message"] = call.why_died(answer["error"]["message"])
+            if call.worker in self._fleet.pools[call.node].workers:
+                self._fleet.bury(call)
         self._fleet.give(call)
         if kind == Kind.CANCELLED:
             return
@@ -312,14 +313,6 @@ class Executor:
             if verdict is not Verdict.RETRY:
                 run.attempts[call.node] = 0
             self._flow.offer(call.node, run)
-
-    def _bury(self, call: Call) -> None:
-        """The worker of a call is dead: replace it. The calls queued behind it come back here one by one."""
-        for waiting in list(call.worker.calls):
-            if waiting is not call:  # they never ran, so this attempt does not count against them
-                for run in waiting.runs:
-                    run.attempts[call.node] -= 1
-        self._fleet.died(call.node, call.worker)
 
     def _disable(self, node: int, error: dict[str, Any]) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""

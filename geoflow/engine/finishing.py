@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from geoflow.engine.calls import Call
 from geoflow.engine.fleet import Fleet
 from geoflow.engine.flow import Flow
 from geoflow.engine.graph import Graph
@@ -14,6 +15,7 @@ from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.schedule import Kind
 from geoflow.engine.state import VideoRun
+from geoflow.engine.tokens import Lane
 
 
 class Finishes:
@@ -23,6 +25,7 @@ class Finishes:
         self._graph, self._fleet, self._flow, self._emit = graph, fleet, flow, emit
         self._max_attempts = max_attempts
         self._waiting: list[VideoRun] = []
+        self._longest: dict[int, float] = {}  # node -> s, of its calls so far
         self.running = 0
 
     def add(self, video: VideoRun) -> None:
@@ -37,13 +40,22 @@ class Finishes:
             if video.over:
                 self._waiting.remove(video)
             elif (found := self._fleet.choose(node, 1)) is not None:
-                worker, _ = found
                 self._waiting.remove(video)
                 self.running += 1
-                records = sorted(video.records, key=lambda record: record.index)
-                ref = worker.handle.finish.remote(video.info, records, video.state.get(node))
-                started[ref] = partial(self._finished, video, worker, time.monotonic())
+                call = self._submit(video, node, *found)
+                started[call.refs[0]] = partial(self._finished, video, call)
         return started
+
+    def _submit(self, video: VideoRun, node: int, worker: Worker, lane: Lane | None) -> Call:
+        """It is watched as any other call is: one that hangs comes back as died."""
+        slot = self._graph.nodes[node].slot
+        records = sorted(video.records, key=lambda record: record.index)
+        # To close what it wrote should take a stage no longer than to write it.
+        longest = max(self._longest.get(node, 0.0), sum(record.seconds.get(slot, 0.0) for record in records))
+        call = Call(node, [], worker, [], lane, submitted=time.monotonic(), longest=longest)
+        call.refs = [worker.handle.finish.remote(video.info, records, lane, video.state.get(node))]
+        self._fleet.take(call)
+        return call
 
     def _go_on(self, video: VideoRun) -> None:
         if video.to_finish:
@@ -51,28 +63,35 @@ class Finishes:
         else:
             self._flow.complete(video)
 
-    def _finished(self, video: VideoRun, worker: Worker, submitted: float, ref: Any) -> None:
-        outcome, node = outcome_of(ref), video.to_finish[0]
-        call = {"video": video.name, "slot": self._graph.nodes[node].slot, "actor": worker.number}
+    def _finished(self, video: VideoRun, call: Call, ref: Any) -> None:
+        outcome, node = outcome_of(ref), call.node
+        facts = {"video": video.name, "slot": self._graph.nodes[node].slot, "actor": call.worker.number}
         self.running -= 1
         if "error" in outcome:
-            self._failed(video, node, worker, outcome["error"], call)
+            self._failed(video, call, outcome["error"], facts)
             return
-        waited = max(0.0, time.monotonic() - submitted - outcome["seconds"])
-        self._emit("finish_done", **call, waited=waited, began=outcome["began"], seconds=outcome["seconds"])
+        self._fleet.give(call)
+        self._longest[node] = max(self._longest.get(node, 0.0), outcome["seconds"])
+        self._emit("finish_done", **facts, waited=call.waited, began=outcome["began"], seconds=outcome["seconds"])
         video.result.update(outcome["result"])
         video.to_finish.pop(0)
         self._go_on(video)
 
-    def _failed(self, video: VideoRun, node: int, worker: Worker, error: dict[str, Any], call: dict[str, Any]) -> None:
-        if error["kind"] == Kind.SAVED:
+    def _failed(self, video: VideoRun, call: Call, error: dict[str, Any], facts: dict[str, Any]) -> None:
+        kind = Kind(error["kind"])
+        if kind is Kind.DIED and call.worker in self._fleet.pools[call.node].workers:
+            self._fleet.bury(call)
+        self._fleet.give(call)
+        if kind is Kind.CANCELLED:  # the run is being stopped
+            self._waiting.append(video)
+            return
+        if kind is Kind.SAVED:
             self._flow.saved_is_damaged(video, error["message"])
             return
-        video.finish_attempts += 1
-        self._emit("finish_failed", **call, kind=Kind(error["kind"]).value, message=error["message"])
-        if error["kind"] == Kind.DIED and worker in self._fleet.pools[node].workers:
-            self._fleet.died(node, worker)
-        if error["kind"] == Kind.DIED and video.finish_attempts < self._max_attempts:
+        video.finish_attempts += call.began
+        message = call.why_died(error["message"])
+        self._emit("finish_failed", **facts, kind=kind.value, message=message)
+        if kind is Kind.DIED and video.finish_attempts < self._max_attempts:
             self._waiting.append(video)
         else:
-            self._flow.fail(video, error)
+            self._flow.fail(video, {**error, "message": f"{facts['slot']} failed to finish it: {message}"})

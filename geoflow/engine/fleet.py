@@ -111,6 +111,7 @@ class Fleet:
     def give(self, call: Call) -> None:
         """The call came back, whatever came of it."""
         worker, now = call.worker, time.monotonic()
+        call.waited = max(0.0, call.could_begin - call.submitted)
         worker.calls.remove(call)
         worker.since = now
         if call.hold is not None:
@@ -140,6 +141,14 @@ class Fleet:
     def note_starved(self, node: int | None) -> None:
         """The most urgent of the stages that have work and no worker that could take it, if there is any."""
         self._gpus.note_starved(self.pools[node] if node is not None else None)
+
+    def bury(self, call: Call) -> None:
+        """The worker of a call is dead: replace it. What was queued behind the call it was at comes back one by one."""
+        for waiting in list(call.worker.calls)[1:]:
+            waiting.began = False
+            for run in waiting.runs:  # it never ran, so this attempt does not count against it
+                run.attempts[waiting.node] -= 1
+        self.died(call.node, call.worker)
 
     def died(self, node: int, worker: Worker) -> None:
         """Replace a dead actor; at once the first time, later and later when they keep dying."""
@@ -299,7 +308,8 @@ class Fleet:
                 if call.hold is not None and call.hold.waiting:
                     continue
                 seconds = now - call.could_begin
-                if seconds > schedule.deadline(service.longest, least=self._least_deadline, batch=len(call.runs)):
+                longest = service.longest * len(call.runs) if call.longest is None else call.longest
+                if seconds > schedule.deadline(longest, least=self._least_deadline):
                     self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=seconds)
-                    worker.since = now
+                    worker.since, call.hung = now, seconds
                     ray.kill(worker.handle, no_restart=True)  # its calls come back as died

@@ -23,6 +23,7 @@ from geoflow.engine.restoring import Restores
 from geoflow.engine.resume import Action
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.segments import VideoInfo
+from geoflow.store.notes import without
 
 _MAX_LOSSES = 3  # times a video may lose what it carries before it is given up
 
@@ -164,7 +165,7 @@ class Flow:
 
     def give_up(self, node: int, run: SegmentRun, reason: str) -> None:
         """A stage failed on this segment for good: go on without what it would have given."""
-        run.notes.append(note := f"without {self._graph.nodes[node].slot}: {reason}")
+        run.notes.append(note := without(self._graph.nodes[node].slot, reason))
         run.video.given_up.setdefault(run.segment.index, {})[node] = note
         self._skip(node, run)
 
@@ -266,7 +267,7 @@ class Flow:
         run.absent.add(node)
         run.keys.pop(node, None)
         if node in self.disabled:
-            run.notes.append(f"without {self._graph.nodes[node].slot}: it could not start")
+            run.notes.append(without(self._graph.nodes[node].slot, f"it could not run: {self.disabled[node]}"))
         self.settle(node, run)
 
     def _segment_complete(self, run: SegmentRun) -> None:

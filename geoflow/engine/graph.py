@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from geoflow.stage import Stage
 
 PROBE = -1  # the producer of `video.*`
-PROBED = ("video.index", "video.pts", "video.time")
+PROBED = ("video.index", "video.pts", "video.time", "video.seek")  # not every video has the last
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,11 @@ class Intake:
         info = video.info = outcome["info"]
         if (result := self._already_done(info)) is not None:
             video.status, video.result = "skipped", result
-            self._emit("video_skipped", video=info.name)
+            said = {key: result[key] for key in ("recovered", "lacking") if result.get(key)}
+            self._emit("video_skipped", video=info.name, **said)
             return
-        video.probed = dict(zip(PROBED, arrays))
+        video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in outcome["fields"]}
+        if info.notes:
+            self._emit("video_noted", video=info.name, notes=list(info.notes))
         video.status = "running"
         self._active.append(video)

@@ -11,7 +11,8 @@ from typing import Any
 from geoflow.engine.graph import PROBE, Graph
 from geoflow.segments import Segment, VideoInfo
 
-_ELSEWHERE = ("name", "source", "masks")  # of a VideoInfo: the same content may have moved, or have another name
+# Of a VideoInfo: the same content may have moved, or have another name, and notes are words.
+_ELSEWHERE = ("name", "source", "masks", "source_identity", "notes")
 _LENGTH = 20  # hexadecimal digits; 80 bits, and short enough for a file name
 
 

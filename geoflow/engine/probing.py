@@ -14,7 +14,7 @@ Probe = Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
 
 
 def submit_probe(probe: Probe, item: Input) -> list[Any]:
-    """Refs of the outcome ({"info": ...} or {"error": ...}) and of each array of `PROBED`."""
+    """Refs of the outcome ({"info": ..., "fields": names} or {"error": ...}) and of each array of `PROBED`."""
     import ray
 
     # No CPU is booked: the pools may hold them all, and few probes run at a time.
@@ -29,4 +29,4 @@ def _run(probe: Probe, item: Input) -> tuple[Any, ...]:
         info, arrays = probe(item)
     except Exception as error:
         return ({"error": describe(error)}, *([None] * len(PROBED)))
-    return ({"info": info}, *[pack(arrays[name]) for name in PROBED])
+    return ({"info": info, "fields": tuple(arrays)}, *[pack(arrays[n]) if n in arrays else None for n in PROBED])

@@ -100,11 +100,23 @@ class ConsoleProgress:
             row["video"], f"[green]complete[/] {escape(row['video'])}  {row['seconds']:.1f} s, {rate:.1f} frames/s"
         )
 
+        self._say_recovered(row)
+
+    def _say_recovered(self, row: dict[str, Any]) -> None:
+        """What a complete video holds, under its line; in yellow where something is missing."""
+        if said := row.get("recovered"):
+            self._say(f"  [{'yellow' if row.get('lacking') else 'dim'}]{escape(said)}[/]")
+
     def _on_video_failed(self, row: dict[str, Any]) -> None:
         self._end(row["video"], f"[red]failed[/]   {escape(row['video'])}: {escape(row['reason'])}")
 
     def _on_video_skipped(self, row: dict[str, Any]) -> None:
         self._end(row["video"], f"[green]complete[/] {escape(row['video'])}  (from an earlier run)")
+        self._say_recovered(row)
+
+    def _on_video_noted(self, row: dict[str, Any]) -> None:
+        for note in row["notes"]:
+            self._say(f"[yellow]{escape(row['video'])}[/]: {escape(note)}")
 
     def _on_stage_disabled(self, row: dict[str, Any]) -> None:
         self._say(f"[yellow]going on without {row['slot']}[/]: {escape(row['reason'])}")

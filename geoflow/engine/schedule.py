@@ -148,13 +148,13 @@ def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bo
     return min(most, max(most // 2 if running else 1, backlog // max(1, workers)))
 
 
-def deadline(longest: float, *, least: float, batch: int = 1) -> float:
-    """Seconds after which a call counts as hung: far beyond the longest so far (0 before there is any).
+def deadline(longest: float, *, least: float) -> float:
+    """Seconds after which a call counts as hung: far beyond the `longest` it should take (0 where nobody knows).
 
     >>> deadline(3.0, least=60.0), deadline(30.0, least=60.0), deadline(0.0, least=60.0)
     (60.0, 600.0, 720.0)
     """
-    return max(least, HUNG_FACTOR * longest * batch) if longest > 0 else UNMEASURED_FACTOR * least
+    return max(least, HUNG_FACTOR * longest) if longest > 0 else UNMEASURED_FACTOR * least
 
 
 def leaks(private_bytes: int, settled: int) -> bool:

@@ -7,6 +7,7 @@ import ctypes
 import dataclasses
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -137,13 +138,14 @@ class StageWorker:
         except Exception as error:
             return {"error": describe(error), "began": began, "seconds": time.monotonic() - clock}, {}
 
-    def finish(self, video: VideoInfo, records: list[SegmentRecord], state: Any) -> dict[str, Any]:
-        """After the last segment of a video, for an ordered stage."""
-        began, clock = time.time(), time.monotonic()
+    def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> dict[str, Any]:
+        """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
         try:
-            self._stage.restore(_load_state(state))
-            result = self._stage.finish(video, records)
-            return {"result": result, "began": began, "seconds": time.monotonic() - clock}
+            with held(lane):
+                began, clock = time.time(), time.monotonic()
+                self._stage.restore(_load_state(state))
+                result = self._stage.finish(video, records)
+                return {"result": result, "began": began, "seconds": time.monotonic() - clock}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -205,11 +207,11 @@ def _give_back_freed_memory() -> None:
 
 
 def _whereabouts() -> dict[str, Any]:
-    """Which process this is, in the words of the system and of Ray (the ids that `ray list actors` shows)."""
-    import ray
-
-    context = ray.get_runtime_context()
+    """Which process this is, in the words of the system and, in an actor, of Ray (as `ray list actors` shows them)."""
     where = {"pid": os.getpid(), "host": socket.gethostname()}
+    if (ray := sys.modules.get("ray")) is None:
+        return where
+    context = ray.get_runtime_context()
     return {**where, "node": context.get_node_id(), "actor_id": context.get_actor_id()}
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from geoflow.errors import GeoFlowError, StoreError
+from geoflow.errors import StoreError
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.store.reader import Video
+from geoflow.store.source import source_frames
 from geoflow.store.views import Cameras, Lazy
 
 _DECODED = 16  # frames decoded at once where the store has none: each batch seeks to a key frame first
@@ -95,25 +96,15 @@ def lifted(video: Video, depths: Depths, i: int) -> tuple[np.ndarray, np.ndarray
 def pictures(video: Video, frames: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
     """The frames' pixels in turn, (H, W, 3) uint8 RGB: from the store, else by decoding the source again.
 
-    Raises StoreError when the store holds no frames and its source is gone.
+    Raises StoreError when the store holds no frames and its source is gone, or is another one now.
     """
     if "frames/rgb" in video.file:
         stored = Lazy(video.file["frames/rgb"])
         for i in frames:
             yield stored[int(i)]
         return
-    from geoflow.video.reader import read_numbered
-
     for start in range(0, len(frames), _DECODED):
-        numbers = video.frame_index[np.asarray(frames[start : start + _DECODED])]
-        try:
-            batch = read_numbered(video.source, numbers, (video.width, video.height))
-        except (GeoFlowError, OSError) as error:
-            raise StoreError(
-                f"{video.path} holds no frames and its source {video.source} cannot be read ({error}); "
-                "put the source back, or run with --set write.rgb=true"
-            ) from error
-        yield from batch
+        yield from source_frames(video, video.frame_index[np.asarray(frames[start : start + _DECODED])])
 
 
 def jpeg(rgb: np.ndarray, quality: int) -> bytes:

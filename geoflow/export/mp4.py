@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.video.colour import BT601
+
+_SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s
+_MOST = 2e9
 
 
 def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf: int = 12, gop: int = 12) -> None:
@@ -18,13 +25,16 @@ def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf:
     import av
 
     options = {"crf": str(crf), "g": str(gop), "bf": "0", "threads": "1"}
-    with av.open(str(path), "w", format="mp4") as container:
+    # By itself the format counts in 1/10,000 s or less, and has 32 bits for how long a frame stands.
+    clock = {"video_track_timescale": str(fps.numerator)} if fps < 1 else {}
+    with av.open(str(path), "w", format="mp4", options=clock) as container:
         stream: Any = None
         for k, rgb in enumerate(pictures):
             if stream is None:
                 stream = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width = rgb.shape[:2]
                 stream.pix_fmt = "yuv444p" if rgb.shape[0] % 2 or rgb.shape[1] % 2 else "yuv420p"
+                stream.codec_context.colorspace = BT601  # what FFmpeg makes of RGB; unnamed, players guess
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
             frame.pts, frame.time_base = k, 1 / fps
             container.mux(stream.encode(frame))
@@ -33,9 +43,17 @@ def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf:
 
 
 def frame_rate(fps: float) -> Fraction:
-    """A rate as a ratio of small numbers that a container can hold.
+    """A rate as a ratio of numbers that a container can hold; rates beyond 1e-7 to 1e6/s are taken for these.
 
-    >>> frame_rate(30000 / 1001)
-    Fraction(30000, 1001)
+    Raises StoreError for what is no rate.
+
+    >>> frame_rate(30000 / 1001), frame_rate(1 / 3600)
+    (Fraction(30000, 1001), Fraction(1, 3600))
     """
-    return Fraction(fps).limit_denominator(1001)
+    if not (math.isfinite(fps) and fps > 0):
+        raise StoreError(f"a video has no rate of {fps} frames per second; `geoflow verify` says what is wrong with it")
+    fps = min(max(fps, _SLOWEST), _FASTEST)
+    if fps >= 1:
+        return Fraction(fps).limit_denominator(1001)
+    seconds = 1 / fps
+    return 1 / Fraction(seconds).limit_denominator(min(1001, int(_MOST / seconds)))  # both numbers have 32 bits

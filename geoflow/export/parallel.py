@@ -8,8 +8,9 @@ from typing import Any
 
 from geoflow.engine.cluster import ray_cluster
 from geoflow.errors import GeoFlowError, StoreError
-from geoflow.export.registry import export_store, format_named
+from geoflow.export.registry import check_options, export_store, format_named
 from geoflow.locations import is_remote
+from geoflow.plain import plain
 from geoflow.store.index import read_rows
 from geoflow.store.mirror import records
 
@@ -23,6 +24,7 @@ def export_run(
     videos that could not be.
     """
     suffix = format_named(to).suffix
+    check_options(to, options := plain(options, "options"))
     with records(out if is_remote(out) else Path(out).resolve(), ["index.parquet"]) as paths:
         names = [str(row["name"]) for row in read_rows(paths.index) if row["status"] == "complete"]
     targets = {name: Path(folder).resolve() / f"{name}{suffix}" for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from geoflow.export.tapvid3d import export_tapvid3d
 from geoflow.export.vipe import export_vipe
 from geoflow.export.y2r import export_y2r
 from geoflow.locations import is_remote
+from geoflow.plain import plain
 from geoflow.store.reader import open_video
 
 
@@ -78,6 +80,7 @@ def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[s
     that names file and remedy when the store lacks what the format needs or the disk refuses.
     """
     form = format_named(to)
+    options = plain(options, "options")
     if is_remote(out):
         raise ConfigError(f"-o {out}: exports are written to a disk; name a path, and copy it from there")
     if form.suffix and Path(out).suffix != form.suffix:
@@ -100,5 +103,5 @@ def check_options(to: str, options: Mapping[str, Any]) -> None:
         fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not fits or (kind is not bool and isinstance(value, bool)):
             raise ConfigError(f"--set {name}={value}: {to} takes a {kind.__name__} here, such as {known[name]!r}")
-        if kind in (int, float) and value <= 0:
+        if kind in (int, float) and not (value > 0 and math.isfinite(value)):
             raise ConfigError(f"--set {name}={value}: {to} takes a positive number here, such as {known[name]!r}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.fields import FIELDS
+from geoflow.fields import FIELDS, NAN
 from geoflow.geometry import alignment
 from geoflow.geometry.rigid import Sim3, only_turns
 
@@ -59,8 +59,7 @@ def complete(held: Fields, shared: int, fields: Fields, num_frames: int) -> tupl
 
 
 def _invalid(name: str, num_frames: int, like: np.ndarray) -> np.ndarray:
-    missing = np.nan if like.dtype == np.float32 and not name.endswith("confidence") else 0
-    return np.full((num_frames, *like.shape[1:]), missing, like.dtype)
+    return np.full((num_frames, *like.shape[1:]), np.nan if FIELDS[name].invalid == NAN else 0, like.dtype)
 
 
 def move(fields: Fields, join: Join, *, known_scale: bool) -> Fields:

@@ -59,6 +59,11 @@ class PointMaps:
         self._rays = pixel_rays(pixel_grid(height, width), intrinsics)
 
     def put(self, i: int, depth: np.ndarray) -> None:
-        """Set frame i from depth (H, W) float32 in a unit near the scene's median depth; 0 is unknown."""
-        np.multiply(self._rays, depth[..., None], out=self.points[i], casting="same_kind")
-        self.mask[i] = depth > 0
+        """Set frame i from depth (H, W) float32 in a unit near the scene's median depth; 0 is unknown.
+
+        Points that float16 cannot hold are unknown, too.
+        """
+        with np.errstate(over="ignore"):
+            points = np.multiply(self._rays, depth[..., None], out=self.points[i], casting="same_kind")
+        self.mask[i] = (points[..., 2] > 0) & (np.abs(points).max(-1) < np.inf)  # False for NaN, too
+        points[~self.mask[i]] = 0

@@ -43,9 +43,14 @@ def _row(video: VideoResult) -> str:
         (f'<span style="color:{_COLOURS[video.status]}">{state}</span>', _LEFT),
         (number(video.frames or None), _RIGHT),
         (duration(video.seconds or None), _RIGHT),
-        (_link(video.path) if video.path else text(video.reason), _LEFT),
+        (_link(video.path) + _recovered(video) if video.path else text(video.reason), _LEFT),
     )
     return "<tr>" + "".join(f"<td {align}>{cell}</td>" for cell, align in cells) + "</tr>"
+
+
+def _recovered(video: VideoResult) -> str:
+    colour = "color:#d98e2b" if video.lacking else "opacity:.7"
+    return f'<div style="{colour}">{text(video.recovered)}</div>' if video.recovered else ""
 
 
 def _link(path: str) -> str:

@@ -158,12 +158,17 @@ class Tally:
 
     def _on_video_complete(self, row: dict[str, Any]) -> None:
         self._complete += 1
+        if row.get("lacking"):
+            self._remarks.append(f"{row['video']}: {row['recovered']}")
         self._end(row["video"], whole=True)
 
     def _on_video_skipped(self, row: dict[str, Any]) -> None:
         self._complete += 1
         self._remarks.append(f"{row['video']} is complete from an earlier run")
         self._end(row["video"], whole=True)
+
+    def _on_video_noted(self, row: dict[str, Any]) -> None:
+        self._remarks.extend(f"{row['video']}: {note}" for note in row["notes"])
 
     def _on_video_failed(self, row: dict[str, Any]) -> None:
         self._failed += 1

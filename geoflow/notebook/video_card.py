@@ -9,6 +9,7 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.report.markup import number, text
 from geoflow.report.pictures import colour_depth, data_uri, inverse_range, turbo_gradient
+from geoflow.store.source import is_of_another_source
 
 if TYPE_CHECKING:
     from geoflow.store.reader import Video
@@ -24,7 +25,8 @@ _WARN = "border-left:3px solid #d98e2b;padding-left:8px;margin:2px 0"  # the tex
 def video_html(video: Video) -> str:
     """The card. Reads a few frames of the store, and of the source where the store holds no pixels."""
     facts = "".join(f'<div style="{_SOFT}">{text(" · ".join(row))}</div>' for row in _facts(video) if row)
-    remarks = _remarks(video)
+    trouble = _trouble(video) if len(video) else ""
+    remarks = [*([trouble] if trouble else []), *_remarks(video)]
     warnings = "".join(f'<div style="{_WARN}">{text(line)}</div>' for line in remarks[:_MOST_REMARKS])
     if len(remarks) > _MOST_REMARKS:
         warnings += f"<div>and {len(remarks) - _MOST_REMARKS} more such remarks</div>"
@@ -48,7 +50,12 @@ def _facts(video: Video) -> list[list[str]]:
             held.append(f"{side} hand in {int(hand.valid.sum())} frames")
     groups = [name for name in _GROUPS if name in video.file]
     megabytes = video.file.id.get_filesize() / 1e6
-    return [size, held, [f"holds {', '.join(groups) or 'nothing yet'}", f"{megabytes:.1f} MB", f"{video.path}"]]
+    return [
+        size,
+        held,
+        [video.recovered],
+        [f"holds {', '.join(groups) or 'nothing yet'}", f"{megabytes:.1f} MB", f"{video.path}"],
+    ]
 
 
 def _remarks(video: Video) -> list[str]:
@@ -59,6 +66,15 @@ def _remarks(video: Video) -> list[str]:
         if row.get("status") == "incomplete"
     ]
     return [*video.remarks, *incomplete]
+
+
+def _trouble(video: Video) -> str:
+    """Why there are no colours, where another source lies in the place of the store's."""
+    try:
+        video.rgb(0)
+    except StoreError as error:
+        return str(error) if is_of_another_source(error) else ""
+    return ""
 
 
 def _strips(video: Video) -> str:
@@ -85,7 +101,7 @@ def _strips(video: Video) -> str:
         columns = max(columns, len(row))
         cells += row
     if not columns:
-        return f'<div style="{_SOFT}">Nothing to picture: no depth, and the source is no longer there.</div>'
+        return f'<div style="{_SOFT}">Nothing to picture: no depth, and no source to take frames from.</div>'
     ramp = f'<span style="display:inline-block;width:6em;height:9px;margin:0 6px;background:{turbo_gradient()}"></span>'
     legend = f'<div style="{_SOFT}">far{ramp}near; grey: no depth</div>' if group else ""
     grid = f"display:grid;grid-template-columns:repeat({columns},max-content);gap:6px;margin:6px 0;overflow-x:auto"

@@ -78,8 +78,11 @@ def _row(
     incomplete = row.get("incomplete_segments") or 0
     state = f'<span class="{"good" if good else "bad"}">{text(row["status"])}</span>'
     state += f' <span class="warn">{incomplete} incomplete</span>' if incomplete else ""
+    said = row.get("recovered") or ""
+    kind = "warn" if row.get("lacking") else "soft"
+    recovered = f'<div class="{kind} recovered">{text(said)}</div>' if said else ""
     cells = [
-        _cell("", name, f'<span class="named">{thumbs}<b>{title}</b></span>'),
+        _cell("", name, f'<span class="named">{thumbs}<b>{title}</b></span>{recovered}'),
         _cell("", f"{int(good)}{incomplete:09d}", state),
     ]
     if good and name not in troubles:

@@ -11,6 +11,7 @@ from geoflow.errors import StoreError
 from geoflow.export.frames import pictures
 from geoflow.report.pictures import Ends, inverse_range
 from geoflow.store.reader import Video
+from geoflow.store.source import is_of_another_source
 from geoflow.store.views import Lazy
 
 _FOR_COLOURS = 6  # frames that the range of the colours is taken from
@@ -23,12 +24,13 @@ Depths = dict[str, np.ndarray]  # by branch: (H, W) float32, 0 where unknown
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame: `i` counts in the store. rgb (H, W, 3) uint8 is None where the source is gone."""
+    """One frame: `i` counts in the store. rgb (H, W, 3) uint8 is None where the source is gone, or is another one."""
 
     i: int
     rgb: np.ndarray | None
     depths: Depths  # the prior's already at the others' scale
     factor: float | None  # that took the prior there; None without a prior, or nothing to hold it against
+    trouble: str = ""  # why there is no rgb
 
 
 def sampled(count: int, most: int) -> np.ndarray:
@@ -59,16 +61,19 @@ def read_samples(video: Video, frames: np.ndarray) -> Iterator[Sample]:
         factor = prior_factor(depths)
         if factor is not None:
             depths["prior"] = depths["prior"] * np.float32(factor)
-        yield Sample(int(i), next(pixels), depths, factor)
+        rgb, trouble = next(pixels)
+        yield Sample(int(i), rgb, depths, factor, trouble)
 
 
-def _pixels(video: Video, frames: np.ndarray) -> Iterator[np.ndarray | None]:
-    """The frames' colours; None from where the source is gone or cannot be read."""
+def _pixels(video: Video, frames: np.ndarray) -> Iterator[tuple[np.ndarray | None, str]]:
+    """The frames' colours; None, and why, from where the source is gone, cannot be read or is another one."""
     try:
-        yield from pictures(video, frames)
-    except StoreError:
+        for rgb in pictures(video, frames):
+            yield rgb, ""
+    except StoreError as error:
+        trouble = "was trimmed, graded or replaced since" if is_of_another_source(error) else "is no longer there"
         while True:
-            yield None
+            yield None, f"The source {trouble}, so its pictures are left out."
 
 
 def prior_factor(depths: Depths) -> float | None:

@@ -78,7 +78,8 @@ def _facts(video: Video, row: Mapping[str, Any]) -> str:
     ]
     remarks = "".join(f"<li>{text(line)}</li>" for line in [*incomplete, *video.remarks])
     warning = f'<ul class="remarks">{remarks}</ul>' if remarks else ""
-    return f'<p class="soft source">{text(video.source)}</p>{markup.facts(rows)}{warning}'
+    said = f"<p>{text(video.recovered)}</p>"
+    return f'<p class="soft source">{text(video.source)}</p>{markup.facts(rows)}{said}{warning}'
 
 
 def _thumbnails(sample: Sample, ends: Ends | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ class Viewer:
         self._rows: list[str] = []
         self._size = (video.width, video.height)
         self._tracks = chosen_tracks(video.tracks, frames) if video.tracks is not None and len(video.tracks) else None
-        self._gone = False
+        self._trouble = ""  # why pictures are left out
         self._hands = False
         self._own_prior = False
 
@@ -42,13 +42,15 @@ class Viewer:
     def html(self) -> str:
         """The section; "" without a frame."""
         video = self._video
-        if not self._rows or (self._gone and not self._depths):
+        if not self._rows:
             return ""
+        if self._trouble and not self._depths:
+            return f'<section id="frames"><h2>Frames</h2><p class="warn">{text(self._trouble)}</p></section>'
         wide = video.width >= video.height
         panels = 1 + len(self._depths)
         columns = min(2, panels) if wide else panels
         style = f"--panels:{panels};--columns:{columns};--aspect:{video.width}/{video.height}"
-        gone = '<p class="warn">The source is no longer there, so its pictures are left out.</p>' if self._gone else ""
+        gone = f'<p class="warn">{text(self._trouble)}</p>' if self._trouble else ""
         legend = depth_legend(self._ends, "m" if video.metric else "scene units") if self._depths else ""
         return (
             f'<section id="frames" class="viewer"><h2>Frames and depth</h2>{gone}'
@@ -59,7 +61,7 @@ class Viewer:
     def _colour(self, sample: Sample) -> str:
         rgb = sample.rgb
         if rgb is None:
-            self._gone = True
+            self._trouble = sample.trouble
             rgb = np.full((self._size[1], self._size[0], 3), 40, np.uint8)
         trails, seen = ("", 0)
         if self._tracks is not None and self._video.tracks is not None:

@@ -14,14 +14,17 @@ class Decode(Stage):
 
     slot = "decode"
     inputs = ("video.index", "video.pts", "video.time")
+    optional = ("video.seek",)
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
     optional_outputs = ("frames.mask",)  # where the user gave masks
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
         # Sizes are settled when a video is probed, before its first segment: the driver reads this one there.
-        long_side: int | None = param(640, "shrink so that the longer side is at most this; --size overrides it")
+        long_side: int | None = param(
+            640, "shrink so that the longer side is at most this; --size overrides it", at_least=1, at_most=16_384
+        )
 
     def setup(self) -> None:
         import cv2
@@ -38,7 +41,13 @@ class Decode(Stage):
         part = slice(segment.start, segment.stop)
         index = fields["video.index"]
         rgb = self._reader.read_frames(
-            segment.video, index, fields["video.pts"], segment.start, segment.stop, threads=self.threads
+            segment.video,
+            index,
+            fields["video.pts"],
+            segment.start,
+            segment.stop,
+            seek=fields.get("video.seek"),
+            threads=self.threads,
         )
         out: Fields = {
             "frames.rgb": rgb,

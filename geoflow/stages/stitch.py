@@ -48,7 +48,9 @@ class Stitch(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        median_depth: float = param(2.0, "median depth of the first segment after scaling, when depth is not metric")
+        median_depth: float = param(
+            2.0, "median depth of the first segment after scaling, when depth is not metric", at_least=1e-3, at_most=1e4
+        )
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)

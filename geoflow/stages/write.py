@@ -61,7 +61,7 @@ class Write(Stage):
         rgb: bool = param(False, "store the frames themselves, too")
         prior: bool = param(True, "store the prior's depth and mask")
         points: bool = param(False, "store full point maps beside depth")
-        compression: int = param(2, "gzip level of dense maps, 0 (none) to 9")
+        compression: int = param(2, "gzip level of dense maps, 0 (none) to 9", at_least=0, at_most=9)
         pipeline: str = param("{}", "JSON description of the run, stored in each file; the engine fills it in")
 
     def __init__(self, params: Stage.Params | None = None) -> None:

@@ -18,8 +18,8 @@ def describe(video: Video) -> dict[str, Any]:
     """Attributes, datasets with their sizes, and totals over the video; JSON can hold it.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it. `remarks`
-    are sentences: what could not be known, and why.
+    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it. `recovered`
+    is a sentence on what there is; `remarks` are sentences on what could not be known, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -40,6 +40,7 @@ def describe(video: Video) -> dict[str, Any]:
         "datasets": datasets,
         "segments": len(video.segments),
         "totals": _totals(video),
+        "recovered": video.recovered,
         "remarks": video.remarks,
     }
 
@@ -89,4 +90,4 @@ def render(summary: dict[str, Any]) -> RenderableType:
         shape = " x ".join(map(str, entry["shape"]))
         table.add_row(name, shape, entry["dtype"], entry["unit"], f"{entry['bytes'] / 1024:,.0f}")
     table.add_row(SEGMENTS, str(summary["segments"]), "table", "", "")
-    return Group(facts, table, *(Text(line, style="yellow") for line in summary["remarks"]))
+    return Group(Text(summary["recovered"]), facts, table, *(Text(line, style="yellow") for line in summary["remarks"]))

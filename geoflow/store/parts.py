@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.fields import known_share
 from geoflow.segments import Segment
 from geoflow.store.layout import blocks, create, shape_of, wanted
-from geoflow.store.schema import MOTION_NAMES
 from geoflow.store.whole import whole_h5
 
 
@@ -26,10 +27,7 @@ class PartInfo:
     count: int  # frames stored: the overlap with the next segment belongs to the next part
     scale: float
     seam_residual: float
-    frames_posed: int
-    geometry_valid: int  # pixels with geometry
-    geometry_pixels: int  # pixels that could have had it
-    motion: tuple[int, ...]  # frames per code of camera/motion
+    known: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # field -> values known of those there are
 
 
 def write_part(
@@ -58,15 +56,13 @@ def write_part(
                 if array.size:
                     dataset[where] = array
                 whole.check()
-        info = _summary(whole.file, segment, fields, count)
+        info = _summary(segment, fields, count)
         for name, value in asdict(info).items():
-            whole.file.attrs[name] = value
+            whole.file.attrs[name] = json.dumps(value) if name == "known" else value
     return info
 
 
-def _summary(file: h5py.File, segment: Segment, fields: Mapping[str, np.ndarray], count: int) -> PartInfo:
-    mask = file.get("geometry/mask")
-    motion = fields.get("camera.motion", np.zeros(count, np.uint8))[:count]
+def _summary(segment: Segment, fields: Mapping[str, np.ndarray], count: int) -> PartInfo:
     return PartInfo(
         index=segment.index,
         start=segment.start,
@@ -74,10 +70,7 @@ def _summary(file: h5py.File, segment: Segment, fields: Mapping[str, np.ndarray]
         count=count,
         scale=float(fields["stitch.scale"][0]) if "stitch.scale" in fields else 1.0,
         seam_residual=float(fields["stitch.seam_residual"][0]) if "stitch.seam_residual" in fields else float("nan"),
-        frames_posed=int(fields["camera.valid"][:count].sum()) if "camera.valid" in fields else 0,
-        geometry_valid=0 if mask is None else sum(int(mask[i].sum()) for i in range(count)),
-        geometry_pixels=0 if mask is None else mask.size,
-        motion=tuple(np.bincount(motion, minlength=len(MOTION_NAMES)).tolist()),
+        known=known_share(fields, count),
     )
 
 
@@ -94,8 +87,8 @@ def open_part(path: Path) -> h5py.File:
 def read_info(file: h5py.File) -> PartInfo:
     """The part's own summary. Raises StoreError when it is not a part file."""
     try:
-        values = {name: file.attrs[name] for name in PartInfo.__dataclass_fields__}
+        values = {name: file.attrs[name] for name in PartInfo.__dataclass_fields__ if name != "known"}
     except KeyError as error:
         raise StoreError(f"{file.filename} is not a finished segment: {error}; delete it and run again") from error
-    motion = tuple(int(n) for n in values.pop("motion"))
-    return PartInfo(**{name: value.item() for name, value in values.items()}, motion=motion)
+    known = {name: tuple(row) for name, row in json.loads(file.attrs.get("known", "{}")).items()}
+    return PartInfo(**{name: value.item() for name, value in values.items()}, known=known)

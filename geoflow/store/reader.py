@@ -12,13 +12,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from geoflow.errors import GeoFlowError, StoreError
+from geoflow.errors import StoreError
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.locations import is_remote, local
 from geoflow.store.index import table_rows
 from geoflow.store.opening import Uri, open_h5
-from geoflow.store.schema import ATTRIBUTES, SCHEMA, SEGMENTS
+from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS
 from geoflow.store.views import Cameras, Hand, Hands, Lazy, Tracks
 
 
@@ -59,6 +59,7 @@ class Video:
         attrs = file.attrs
         self.source = str(attrs["source"])
         self.source_sha256 = str(attrs["source_sha256"])
+        self.source_identity = str(attrs.get(IDENTITY, ""))
         self.fps = float(attrs["fps"])
         self.num_frames = int(attrs["num_frames"])
         self.height = int(attrs["height"])
@@ -91,12 +92,30 @@ class Video:
         """(T,) uint8: geoflow.fields.VIEW_* of each frame; 0 throughout where the file does not tell."""
         return self._array("frames/view") if "frames/view" in self.file else np.zeros(len(self), np.uint8)
 
+    @property
+    def source_choice(self) -> dict[str, Any]:
+        """Which stream or pictures of the source the user chose: `stream` and `pattern` of `ReadOptions`."""
+        reading = self.pipeline.get("reading", {})
+        return {name: reading.get(name) for name in ("stream", "pattern")}
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """How the source was read where it is not as one would expect, and what was mended there: sentences."""
+        return list(json.loads(self.file.attrs.get(NOTES, "[]")))
+
     @cached_property
     def remarks(self) -> list[str]:
-        """What could not be known of this video, and why: sentences, none where every frame has a pose."""
+        """`notes`, and what could not be known of this video, and why: sentences, none where all went well."""
         from geoflow.store.remarks import remarks
 
         return remarks(self)
+
+    @cached_property
+    def recovered(self) -> str:
+        """What was recovered of this video, and what was not and why: a sentence."""
+        from geoflow.store.recovery import recovery_of
+
+        return str(self.file.attrs["recovered"]) if "recovered" in self.file.attrs else recovery_of(self).sentence
 
     @property
     def depth(self) -> Lazy:
@@ -171,32 +190,29 @@ class Video:
     def rgb(self, i: int) -> np.ndarray:
         """Frame i: (H, W, 3) uint8, from the file if it holds frames, else decoded from the source.
 
-        Raises StoreError when the source is gone or cannot be read.
+        Raises StoreError when the source is gone, cannot be read, or was replaced since.
         """
         if "frames/rgb" in self.file:
             return Lazy(self._dataset("frames/rgb"))[i]
-        from geoflow.video.reader import read_single
+        from geoflow.store.source import source_frames
 
-        try:
-            return read_single(self.source, int(self.frame_index[i]), (self.width, self.height))
-        except (GeoFlowError, OSError) as error:
-            raise StoreError(
-                f"{self.path} holds no frames and its source {self.source} cannot be read ({error}); "
-                "put the source back, or run with --set write.rgb=true"
-            ) from error
+        return source_frames(self, self.frame_index[[i]])[0]
 
     def show(self, i: int) -> np.ndarray:
         """A strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth as far as they are there.
 
         In Jupyter it is shown below the cell, too. Depth is coloured by its inverse, near is bright, invalid is black.
+
+        Raises StoreError when there is nothing to show, or when another source lies where that of the store was.
         """
         from geoflow.store.picture import Picture, colour_depth
+        from geoflow.store.source import is_of_another_source
 
         panels = []
         try:
             panels.append(self.rgb(i))
-        except StoreError:
-            if "geometry" not in self.file and "camera" not in self.file:
+        except StoreError as error:
+            if is_of_another_source(error) or ("geometry" not in self.file and "camera" not in self.file):
                 raise
         for group, depth in (("geometry", "depth"), ("camera", "camera_depth")):
             if f"{group}/depth" in self.file:

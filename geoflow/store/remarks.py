@@ -12,6 +12,7 @@ from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, VIEW_BA
 
 if TYPE_CHECKING:
     from geoflow.store.reader import Video
+    from geoflow.store.views import Cameras
 
 _FEW = 5  # frames: no camera is asked to be found in so few
 _MOST = 12  # remarks; a film of many cuts would bury the rest
@@ -19,17 +20,17 @@ _HARDLY = 0.01  # of the pixels
 
 
 def remarks(video: Video) -> list[str]:
-    """One sentence for every stretch of frames that lacks poses, and for every cut; frames count from 0."""
+    """The source's notes, then a sentence for every stretch of frames without poses and every cut.
+
+    Frames count from 0.
+    """
     said = list(_cuts(video.views))
     cameras = video.cameras
     if cameras is not None:
-        oriented = np.isfinite(cameras.cam_from_world[:, :3, :3]).all((1, 2))
-        reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, video.views)], object)
-        reason[cameras.valid] = ""
-        said += _stretches(reason, len(video) <= _FEW, _depth_share(video))
+        said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
-    return said
+    return [*video.notes, *said]
 
 
 def _cuts(views: np.ndarray) -> Iterator[str]:
@@ -38,6 +39,14 @@ def _cuts(views: np.ndarray) -> Iterator[str]:
             f"The view changes completely at frame {t} (a cut): places and scales before and after it have nothing "
             "in common."
         )
+
+
+def reasons_without_pose(cameras: Cameras, views: np.ndarray) -> np.ndarray:
+    """Why each frame has no full pose: (T,) of str, "" where it has one. `views` are those of `Video.views`."""
+    oriented = np.isfinite(cameras.cam_from_world[:, :3, :3]).all((1, 2))
+    reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, views)], object)
+    reason[cameras.valid] = ""
+    return reason
 
 
 def _reason(motion: int, oriented: bool, view: int) -> str:

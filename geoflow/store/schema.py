@@ -141,6 +141,18 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
+NOTES = "notes"  # an attribute that may be absent: JSON list of how the source was read, mended, or looked wrong
+
+# Not in files of earlier versions: what the source was known by when it was read, JSON: size, dates, a digest of some
+# blocks. Where these leave a doubt, its checksum decides.
+IDENTITY = "source_identity"
+
+# Attributes that files of earlier versions lack.
+EXTRA_ATTRIBUTES: dict[str, tuple[type, str]] = {
+    "recovered": (str, "what was recovered of the video, and what was not and why: a sentence"),
+    "lacking": (str, "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
+}
+
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
 VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2
@@ -159,7 +171,7 @@ SEGMENT_COLUMNS: dict[str, tuple[str, str]] = {
         "median relative depth gap left at the seam before it; NaN for the first",
     ),
     "ladder": ("str", "JSON object: slot -> ladder level that worked, 0 the full setting"),
-    "notes": ("str", "JSON list of remarks"),
+    "notes": ("str", "JSON list of remarks: stages it is without, and why; stages that found nothing valid"),
 }
 
 # Columns of index.parquet, a row per input: name -> (Arrow type, meaning).
@@ -177,9 +189,11 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "metric": ("bool", "scene units are metres"),
     "segments": ("int64", "segments the video was cut into"),
     "incomplete_segments": ("int64", "segments on which an optional stage failed"),
-    "frames_posed": ("int64", "frames with a full camera pose"),
+    "frames_posed": ("int64", "frames with a full camera pose; null where no stage looks for any"),
     "geometry_coverage": ("float64", "share of pixels with geometry, 0..1; NaN without geometry"),
     "motion": ("string", "what the camera does, by share of frames"),
+    "recovered": ("string", "what was recovered, and what was not and why: a sentence"),
+    "lacking": ("string", "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
     "seconds": ("float64", "work of all stages on this video, s"),
 }
 

@@ -16,13 +16,18 @@ from geoflow.errors import StoreError
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.store.layout import create, shape_of
+from geoflow.store.notes import nothing_found
 from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info
 from geoflow.store.paths import RunPaths, printable
+from geoflow.store.reader import Video
+from geoflow.store.recovery import Recovery, recovery_of
 from geoflow.store.schema import (
     DATASETS,
     FRAME,
+    IDENTITY,
     MOTION_NAMES,
+    NOTES,
     QUERY,
     ROWS,
     SCHEMA,
@@ -57,7 +62,8 @@ def assemble(
 ) -> dict[str, Any]:
     """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
 
-    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments.
+    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, and
+    recovered and lacking, as geoflow/store/recovery.py says them.
     Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
     """
     final = paths.video(video.name)
@@ -82,13 +88,39 @@ def assemble(
             if name in whole.file:
                 whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
         whole.file[SEGMENTS] = segment_table([info for _, info in plan.parts], records)
+        recovery = recovery_of(Video(whole.file, final), _coverage([info for _, info in plan.parts], video))
+        whole.file.attrs.update({"recovered": recovery.sentence, "lacking": recovery.lacking})
+        summary = _summary(whole.file, final, recovery)
         whole.check()
         whole.file.flush()
         whole.check()
         if problems := verify_file(whole.file, deep=False):
             raise StoreError(f"{final} came out wrong and is not kept: {'; '.join(problems[:5])}; please report this")
     _remove_parts(paths, video.name)
-    return {"path": str(final), **summarise([info for _, info in plan.parts])}
+    return summary
+
+
+def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
+    """The share of the video's pixels that have depth, by dataset, where the parts have counted them."""
+    if not all(part.known for part in parts):  # made by an earlier version
+        return {}
+    pixels = video.num_frames * video.height * video.width
+    datasets = {name: name.replace("/", ".") for name in ("geometry/mask", "camera/depth", "prior/mask")}
+    return {name: sum(part.known.get(row, (0, 0))[0] for part in parts) / pixels for name, row in datasets.items()}
+
+
+def _summary(file: h5py.File, path: str | Path, recovery: Recovery) -> dict[str, Any]:
+    motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(recovery.frames, np.uint8)
+    return {
+        "path": str(path),
+        "frames": recovery.frames,
+        "frames_posed": recovery.posed,
+        "geometry_coverage": recovery.depth,
+        "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
+        "segments": recovery.segments,
+        "recovered": recovery.sentence,
+        "lacking": recovery.lacking,
+    }
 
 
 def _remove_parts(paths: RunPaths, name: str) -> None:
@@ -107,28 +139,7 @@ def _already_whole(path: str | Path, video: VideoInfo, pipeline: str) -> dict[st
         expected = (printable(video.source), video.source_sha256, video.num_frames, pipeline)
         if tuple(file.attrs[n] for n in ("source", "source_sha256", "num_frames", "pipeline")) != expected:
             return None
-        mask = file.get("geometry/mask")
-        motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(video.num_frames, np.uint8)
-        return {
-            "path": str(path),
-            "frames": video.num_frames,
-            "frames_posed": int(file["camera/valid"][()].sum()) if "camera/valid" in file else 0,
-            "geometry_coverage": float(np.mean([frame.mean() for frame in mask])) if mask is not None else None,
-            "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
-            "segments": len(file[SEGMENTS]),
-        }
-
-
-def summarise(parts: Sequence[PartInfo]) -> dict[str, Any]:
-    """Totals over the parts of a video: frames, frames_posed, geometry_coverage (None without), motion, segments."""
-    pixels = sum(part.geometry_pixels for part in parts)
-    return {
-        "frames": sum(part.count for part in parts),
-        "frames_posed": sum(part.frames_posed for part in parts),
-        "geometry_coverage": sum(part.geometry_valid for part in parts) / pixels if pixels else None,
-        "motion": motion_summary(np.sum([part.motion for part in parts], axis=0)),
-        "segments": len(parts),
-    }
+        return _summary(file, path, recovery_of(Video(file, Path(path))))
 
 
 def motion_summary(frames_per_code: Iterable[int]) -> str:
@@ -162,7 +173,7 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
             row[name] = getattr(part, name)
         row["status"] = record.status if record else "complete"
         row["ladder"] = json.dumps(record.ladder if record else {}, sort_keys=True)
-        row["notes"] = json.dumps(list(record.notes) if record else [])
+        row["notes"] = json.dumps([*(record.notes if record else ()), *nothing_found(part.known)])
         for slot in slots:
             row[SECONDS_PREFIX + slot] = record.seconds.get(slot, np.nan) if record else np.nan
     return table
@@ -204,6 +215,7 @@ def _write_attributes(
             "geoflow_version": version,
             "source": printable(video.source),
             "source_sha256": video.source_sha256,
+            IDENTITY: video.source_identity,
             "fps": float(video.fps),
             "num_frames": video.num_frames,
             "height": video.height,
@@ -212,6 +224,8 @@ def _write_attributes(
             "status": "complete" if complete else "incomplete",
         }
     )
+    if video.notes:
+        file.attrs[NOTES] = json.dumps([printable(note) for note in video.notes])
     # HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only.
     file.attrs["pipeline"] = pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
 

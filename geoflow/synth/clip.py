@@ -18,6 +18,7 @@ from geoflow.synth.groundtruth import GroundTruthWriter, Tracks
 from geoflow.synth.render import View, cast, depth_along, shade
 from geoflow.synth.scene import Scene, build_scene
 from geoflow.synth.texture import build_atlas
+from geoflow.video.colour import BT601
 
 FOCAL_SHARE = 0.9  # focal length over image width: about 58 degrees, a phone's main camera
 _SENSOR_NOISE = 1.5  # standard deviation, of 255
@@ -123,9 +124,9 @@ def render_clip(
 
 def _check(num_frames: int, width: int, height: int, fps: float, motion: str, moving: int) -> None:
     cam_from_world_at(0.0, motion, 0)  # raises for an unknown motion before anything is painted
-    if num_frames < 1 or width < 16 or height < 16 or fps <= 0 or not 0 <= moving <= 100:
+    if num_frames < 1 or width < 16 or height < 16 or not 0.1 <= fps <= 1000 or not 0 <= moving <= 100:
         raise ConfigError(
-            "a clip needs at least 1 frame, 16x16 pixels, a positive frame rate and 0 to 100 moving bodies; "
+            "a clip needs at least 1 frame, 16x16 pixels, 0.1 to 1000 frames per second and 0 to 100 moving bodies; "
             f"got {num_frames} frames, {width}x{height}, {fps} fps, {moving} moving"
         )
 
@@ -209,6 +210,7 @@ class _VideoWriter:
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream("libx264" if has_x264 else "mpeg4", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.colorspace = BT601  # what FFmpeg makes of RGB; unnamed, players guess
 
     def write(self, rgb: np.ndarray) -> None:
         self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(rgb, format="rgb24")))

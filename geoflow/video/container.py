@@ -10,6 +10,10 @@ import av.container
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.video.agreement import Agreement
+from geoflow.video.bitstream import PacketReader
+from geoflow.video.decoder import configure
+from geoflow.video.streams import choose_stream
 
 # A file is data, never a script: playlists (hls, concat, dash) could make FFmpeg open other files or addresses.
 _FORMATS = (
@@ -17,13 +21,15 @@ _FORMATS = (
     "yuv4mpegpipe,gif,dv,h264,hevc,av1,obu,ivf,m4v,mjpeg,mjpeg_2000,nut,rm,wtv,nsv,r3d,vc1,apng,"
     "mp3,wav,flac,aac,ac3,aiff,amr,w64"
 )
+_BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "vc1"}  # streams without a container
+_MOST_REORDER = 16  # frames that a decoder may hold back (H.264, level limits)
 DAMAGED = "copy or record it again; to keep what is left of it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
-def open_video(path: str) -> tuple[Any, Any]:
-    """The open container and its video stream; the caller closes the container.
+def open_video(path: str, stream: int | None = None) -> tuple[Any, Any]:
+    """The open container and its video stream, see `choose_stream`; the caller closes the container.
 
-    Raises InputError for what is no video, holds no video stream, or needs a decoder that is not there.
+    Raises InputError for what is no video, holds no such video stream, or needs a decoder that is not there.
     """
     try:
         container = av.open(path, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
@@ -35,56 +41,44 @@ def open_video(path: str) -> tuple[Any, Any]:
         reason = (getattr(error, "strerror", None) or str(error)).strip()
         raise InputError(f"{path} is not a video that can be read ({reason}); check it with: ffprobe FILE") from None
     try:
-        return container, _video_stream(container, path)
+        return container, choose_stream(container, path, stream)
     except InputError:
         container.close()
         raise
 
 
-def _video_stream(container: Any, path: str) -> Any:
-    attached = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & attached]  # cover art is no video
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise InputError(f"{path} has no video stream (it holds: {kinds}); give a file with pictures")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        raise InputError(f"{path} uses a video codec this build of FFmpeg cannot decode; convert it to H.264 first")
-    return stream
+def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | None, np.ndarray, tuple[str, ...]]:
+    """Time stamps of every frame, sorted, and of the damaged ones, both (F,) int64 in the stream's time base; remarks.
 
-
-def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | None, np.ndarray]:
-    """Time stamps of every frame, sorted, and of the damaged ones: both (F,) int64 in the stream's time base.
-
-    The first is None where packets carry no usable stamps: none at all, doubles, or the order of storage instead of
-    that of display. Raises InputError when the file ends before its container says.
+    The first is None where packets do not tell the frames: some hold none or more than one, or carry no stamp, one that
+    stands twice, or one out of order. Raises InputError when the file ends before its container says.
     """
     stamps: list[int] = []
     damaged: list[int] = []
-    complete, end = not _counts_in_storage_order(container, stream), 0.0
+    telling, end = not _counts_in_storage_order(container, stream), 0.0
+    reader, agreement = PacketReader(stream), Agreement(stream, os.path.getsize(path))
+    configure(stream, 1)
     try:
         for packet in container.demux():
             if packet.pts is not None and packet.time_base:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index != stream.index or not packet.size or packet.is_discard or _hidden(packet, stream):
+            if packet.stream_index != stream.index or not packet.size:
                 continue
-            if packet.pts is None:
-                complete = False
-                continue
-            stamps.append(packet.pts)
-            if packet.is_corrupt:
-                damaged.append(packet.pts)
+            shown = 0 if packet.is_discard else reader.shown(packet)
+            telling = telling and shown in (0, 1) and (packet.pts is not None or not shown)
+            if telling:
+                agreement.see(packet, bool(shown))
+            if packet.pts is not None and shown:
+                stamps.append(packet.pts)
+                if packet.is_corrupt:
+                    damaged.append(packet.pts)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path} is damaged after {end:.2f} s ({error.strerror}); {DAMAGED}") from None
-    _check_end(container, stream, end, path)
-    pts = np.unique(np.array(stamps, np.int64))
-    return (pts if complete and len(pts) == len(stamps) else None), np.array(sorted(damaged), np.int64)
-
-
-def _hidden(packet: Any, stream: Any) -> bool:
-    """VP8 sends reference pictures that are never shown as packets of their own (RFC 6386, section 9.1)."""
-    return stream.codec_context.name in ("vp8", "libvpx") and not memoryview(packet)[0] & 0x10
+    agreement.close()
+    remarks = _check_end(container, stream, end, path)
+    pts = np.array(stamps, np.int64)
+    telling = telling and agreement.holds and _in_order(pts, stream.codec_context.has_b_frames)
+    return (np.sort(pts) if telling else None), np.array(sorted(damaged), np.int64), remarks
 
 
 def _counts_in_storage_order(container: Any, stream: Any) -> bool:
@@ -92,8 +86,15 @@ def _counts_in_storage_order(container: Any, stream: Any) -> bool:
     return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
-def _check_end(container: Any, stream: Any, end: float, path: str) -> None:
-    """Raise InputError when the container's own index or duration goes on after the last packet."""
+def _in_order(pts: np.ndarray, reordered: bool) -> bool:
+    """Every stamp stands once, and no farther from its place than a decoder holds frames back."""
+    order = np.argsort(pts, kind="stable")
+    off = np.abs(order - np.arange(len(pts))).max(initial=0)
+    return bool((np.diff(pts[order]) > 0).all() and off <= (_MOST_REORDER if reordered else 0))
+
+
+def _check_end(container: Any, stream: Any, end: float, path: str) -> tuple[str, ...]:
+    """Raise InputError when the container's own index goes on after the end; a remark when its duration does."""
     name = container.format.name
     if "mp4" in name or name == "avi":
         size = os.path.getsize(path)
@@ -104,4 +105,10 @@ def _check_end(container: Any, stream: Any, end: float, path: str) -> None:
     elif container.duration and ("matroska" in name or name == "flv"):
         promised = container.duration / 1e6  # AV_TIME_BASE: microseconds
         if promised - end > max(0.25, 0.01 * promised):  # headers round, and streams end at different times
-            raise InputError(f"{path} is cut off: it should last {promised:.1f} s but ends at {end:.1f} s; {DAMAGED}")
+            return (f"The file's header says that it lasts {promised:.1f} s; what it holds lasts {end:.1f} s.",)
+    return ()
+
+
+def carries_times(container: Any) -> bool:
+    """Whether a file of this kind has time stamps; for bare bit streams FFmpeg makes them up."""
+    return container.format.name not in _BARE

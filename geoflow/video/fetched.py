@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from geoflow import locations, resources
-from geoflow.errors import GeoFlowError, InputError, StoreError
+from geoflow.errors import GeoFlowError, InputError, SourceChanged, StoreError
 from geoflow.video.source import file_sha256
 
 CACHE_BYTES = 64 << 30  # copies beyond this, or beyond half the disk, make room for new ones, oldest use first
@@ -45,7 +45,7 @@ def fetched(uri: str, sha256: str = "") -> str:
     except OSError as error:
         raise InputError(f"{uri} cannot be kept in {error.filename or 'the cache'}: {error.strerror}") from error
     if sha256 and not path.name.startswith(f"{key}-{sha256[:24]}"):
-        raise InputError(f"{uri} is not what it was when this run looked at it first; run again")
+        raise SourceChanged(f"{uri} is not the one it was: it was replaced or written to since; run again")
     return str(path)
 
 

@@ -4,42 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import NoReturn
 
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.segments import VideoInfo
 from geoflow.video import images
-from geoflow.video.source import FOLDER_FPS, SourceIndex, list_images
+from geoflow.video.aperture import Aperture
+from geoflow.video.sequence import check_kinds, check_names
+from geoflow.video.source import FOLDER_FPS, SourceIndex, add_picture, list_images
 
 
-def index_folder(folder: str, fps: float | None) -> SourceIndex:
+def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> SourceIndex:
     """List the frames of a folder; every header is read, so that a picture of another size is found at once.
 
-    Raises InputError for a folder without pictures, an unreadable picture, or pictures that differ in size.
+    Raises InputError for a folder without pictures (that match `pattern`), an unreadable picture, or pictures that
+    cannot be one film: of different sizes, names or kinds.
     """
-    paths = list_images(folder)
+    paths = list_images(folder, pattern)
     if not paths:
-        raise InputError(f"{folder} holds no pictures (png, jpg, webp, bmp, tif) to use as frames; check the folder")
+        _no_pictures(folder, pattern)
+    names = [os.path.basename(path) for path in paths]
+    check_names(folder, names, chosen=pattern is not None)
+    kinds = []
     digest = hashlib.sha256()
     first: tuple[int, int] | None = None
     for path in paths:
         data = images.read_bytes(path)
-        name = os.fsencode(os.path.basename(path))
-        digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
-        digest.update(data)
+        add_picture(digest, path, data)
         size = images.upright_size(data, path)
+        kinds.append(images.kind(data))
         if first is None:
             first = size
         _same_size(size, first, path, paths[0])
     assert first is not None
+    check_kinds(folder, names, kinds)
     count = len(paths)
     time = np.arange(count, dtype=np.float64) / (fps or FOLDER_FPS)
     return SourceIndex(digest.hexdigest(), np.full(count, -1, np.int64), time, *first)
 
 
-def read_frames(folder: str, indices: np.ndarray, out: np.ndarray, source_size: tuple[int, int]) -> None:
-    """Fill `out` (T, H, W, 3) uint8 RGB with the pictures number `indices`."""
-    paths = list_images(folder)
+def _no_pictures(folder: str, pattern: str | None) -> NoReturn:
+    if pattern is not None and (others := list_images(folder)):
+        names = ", ".join(os.path.basename(path) for path in others[:3])
+        raise InputError(f"{folder} holds no picture that matches --pattern '{pattern}'; its pictures are {names}, ...")
+    raise InputError(f"{folder} holds no pictures (png, jpg, webp, bmp, tif) to use as frames; check the folder")
+
+
+def read_frames(
+    folder: str, indices: np.ndarray, out: np.ndarray, source_size: tuple[int, int], pattern: str | None = None
+) -> None:
+    """Fill `out` (T, H, W, 3) uint8 RGB with the pictures number `indices` of those that match `pattern`."""
+    paths = list_images(folder, pattern)
     for k, i in enumerate(indices):
         if i >= len(paths):
             raise InputError(f"frame {i} of {folder} is gone: it holds {len(paths)} pictures now; run again")
@@ -52,7 +69,7 @@ def _same_size(found: tuple[int, ...], expected: tuple[int, int], path: str, oth
     if found != expected:
         raise InputError(
             f"{path} is {found[1]}x{found[0]}, but {other} is {expected[1]}x{expected[0]}; "
-            "all frames of a folder should have the same size: resize it or take it away"
+            "all frames of a folder should have the same size: resize it, take it away, or choose with --pattern GLOB"
         )
 
 
@@ -75,21 +92,33 @@ def check_masks(folder: str, num_source_frames: int) -> str:
     return digest.hexdigest()
 
 
-def read_masks(folder: str, indices: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The masks number `indices`: (T, H, W) bool, True where the picture is not zero.
+def read_masks(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray:
+    """The masks number `indices`: (T, H, W) bool, True where the picture is not zero; resized as the frames are.
 
-    Raises InputError for a mask that cannot be read, or whose aspect ratio is not the frames'.
+    Raises InputError for a mask that cannot be read, or has the proportions neither of the source as displayed, with
+    its own pixels or square ones, nor of the processed frames.
     """
+    height, width = video.height, video.width
     paths = list_images(folder)
     out = np.empty((len(indices), height, width), bool)
     for k, i in enumerate(indices):
         if i >= len(paths):
             raise InputError(f"mask {i} of {folder} is gone: it holds {len(paths)} masks now; run again")
         mask = images.decode_mask(images.read_bytes(paths[i]), paths[i])
-        if not 0.9 < mask.shape[1] * height / (mask.shape[0] * width) < 1.1:  # a mask on its side, most often
+        if video.cropped is not None and mask.shape == video.cropped[:2]:  # made from pictures that were not cropped
+            mask = Aperture(video.cropped[:2], *video.cropped[2:]).cut(mask)
+        if not _fits(mask, video):
             raise InputError(
-                f"{paths[i]} is {mask.shape[1]}x{mask.shape[0]}, which does not fit frames of {width}x{height}; "
+                f"{paths[i]} is {mask.shape[1]}x{mask.shape[0]}, which fits neither the source of "
+                f"{video.source_width}x{video.source_height} as displayed nor frames of {width}x{height}; "
                 "masks should show the frames as displayed"
             )
         out[k] = images.resize_mask(mask, height, width)
     return out
+
+
+def _fits(mask: np.ndarray, video: VideoInfo) -> bool:
+    """Masks on their side are what this keeps out, most often."""
+    proportion, source = mask.shape[1] / mask.shape[0], video.source_width / video.source_height
+    shown = (source, source / video.pixel_aspect, video.width / video.height)
+    return any(0.9 < proportion / other < 1.1 for other in shown)

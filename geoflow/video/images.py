@@ -73,6 +73,18 @@ def upright_size(data: bytes, path: str) -> tuple[int, int]:
     return size
 
 
+def kind(data: bytes) -> str:
+    """Bit depth and colours by the header of a PNG, JPEG or TIFF, such as "16-bit grey"; empty for other pictures."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 25:
+        colours = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
+        return f"{data[24]}-bit {colours.get(data[25], 'picture')}"
+    if (header := _jpeg_header(data)) is not None:
+        return f"{data[header[0]]}-bit {'grey' if data[header[0] + 5] == 1 else 'colour'}"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return f"{_tiff_tag(data, 258) or 1}-bit {'colour' if (_tiff_tag(data, 277) or 1) >= 3 else 'grey'}"
+    return ""
+
+
 def _png_size(data: bytes) -> tuple[int, int] | None:
     """IHDR comes first (PNG specification, section 5.6); a picture that carries EXIF is left to the decoder."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR" or len(data) < 24 or b"eXIf" in data:
@@ -82,37 +94,49 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Walk the marker segments (ITU-T T.81, annex B) to the frame header; EXIF comes before it."""
+    header = _jpeg_header(data)
+    if header is None:
+        return None
+    place, turned = header
+    height, width = struct.unpack(">HH", data[place + 1 : place + 5])
+    return None if not height else ((width, height) if turned else (height, width))
+
+
+def _jpeg_header(data: bytes) -> tuple[int, bool] | None:
+    """Where the frame header begins (with its bit depth), and whether EXIF, which comes before it, turns the picture.
+
+    Walks the marker segments (ITU-T T.81, annex B).
+    """
     if not data.startswith(b"\xff\xd8"):
         return None
     position, turned = 2, False
-    while position + 9 <= len(data) and data[position] == 0xFF:
+    while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[position + 5 : position + 9])
-            return None if not height else ((width, height) if turned else (height, width))
+            return position + 4, turned
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            turned = _exif_orientation(data[position + 10 : position + 2 + length]) >= 5
+            exif = data[position + 10 : position + 2 + length]
+            turned = (_tiff_tag(exif, _EXIF_ORIENTATION) or 1) >= 5
         position += 2 + length
     return None
 
 
-def _exif_orientation(tiff: bytes) -> int:
-    """The orientation tag (Exif 2.32, section 4.6.4) of the first directory: 1 upright, 5 to 8 on its side."""
+def _tiff_tag(tiff: bytes, wanted: int) -> int | None:
+    """The first number of a tag of short integers (TIFF 6.0, section 2) in the first directory; None without it."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     try:
         if order is None:
-            return 1
+            return None
         (start,) = struct.unpack_from(order + "I", tiff, 4)
         (count,) = struct.unpack_from(order + "H", tiff, start)
-        for k in range(count):
-            tag, kind = struct.unpack_from(order + "HH", tiff, start + 2 + 12 * k)
-            if tag == _EXIF_ORIENTATION and kind == 3:
-                return int(struct.unpack_from(order + "H", tiff, start + 2 + 12 * k + 8)[0])
+        for place in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, length, offset = struct.unpack_from(order + "HHII", tiff, place)
+            if tag == wanted and kind == 3:
+                return int(struct.unpack_from(order + "H", tiff, offset if length > 2 else place + 8)[0])
     except struct.error:
         pass  # a damaged block: OpenCV ignores it too
-    return 1
+    return None

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 from geoflow.errors import ConfigError
+from geoflow.plain import real, several, text, whole
+
+LONGEST_SIDE = 16_384  # px; a frame of that size takes 800 MB
+_SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: a frame every four months, and the fastest of cameras
+_LEAST_SKEW = 1e-6  # of fx: what calibration tools leave of rounding
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """How a source becomes frames; the same options hold for every input of a run.
 
-    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: after its rotation and with square pixels,
-    before any resizing. For a frame folder, which carries no times, `fps` is its rate and drops no frame.
+    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: what players show, after the cropping that
+    its container states, upright and with square pixels, before any resizing. For a frame folder, which carries no
+    times, `fps` is its rate and drops no frame.
+
+    Numbers may be NumPy's, `size` any two of them and `intrinsics` any four, or a 3x3 matrix; `masks` may be a path.
 
     Raises ConfigError for values that can mean nothing.
     """
@@ -24,24 +32,89 @@ class ReadOptions:
     limit: int | None = None  # stop after this many frames
     intrinsics: tuple[float, float, float, float] | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
+    stream: int | None = None  # number of the video stream in files that hold several; None: see `choose_stream`
+    pattern: str | None = None  # of frame folders, take the pictures whose names match this, such as *.color.png
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise ConfigError(f"fps should be a positive number, found {self.fps}")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise ConfigError(f"size should be a positive width and height such as 640x360, found {self.size}")
-        if self.long_side is not None and self.long_side < 1:
-            raise ConfigError(f"long_side should be at least 1, found {self.long_side}")
-        if self.limit is not None and self.limit < 2:
-            raise ConfigError(f"limit should be at least 2, since depth is read from motion; found {self.limit}")
-        if self.intrinsics is not None:
-            _check_intrinsics(self.intrinsics)
+        made = {
+            "fps": _rate,
+            "size": _size,
+            "long_side": _side,
+            "limit": _limit,
+            "intrinsics": _pinhole,
+            "masks": text,
+            "stream": _stream,
+            "pattern": _pattern,
+        }
+        for name, make in made.items():
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, make(value, name))
 
 
-def _check_intrinsics(intrinsics: tuple[float, float, float, float]) -> None:
-    whole = len(intrinsics) == 4 and all(math.isfinite(value) for value in intrinsics)
-    if not whole or min(intrinsics[:2]) <= 0:
-        raise ConfigError(f"intrinsics should be fx,fy,cx,cy in pixels with positive fx and fy, found {intrinsics}")
+def _stream(value: Any, name: str) -> int:
+    number = whole(value, name)
+    if number < 0:
+        raise ConfigError(f"{name} should be a stream's number in its file, 0 or more; found {value!r}")
+    return number
+
+
+def _pattern(value: Any, name: str) -> str:
+    pattern = text(value, name)
+    if "/" in pattern:
+        raise ConfigError(f"{name} should match names of pictures, such as '*.color.png'; found {value!r}")
+    return pattern
+
+
+def _rate(value: Any, name: str) -> float:
+    rate = real(value, name)
+    if not rate > 0:
+        raise ConfigError(f"{name} should be a positive number, found {value!r}")
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise ConfigError(
+            f"{name} should be a rate that film can have, {_SLOWEST:g} to {_FASTEST:g}/s, found {value!r}"
+        )
+    return rate
+
+
+def _size(value: Any, name: str) -> tuple[int, int]:
+    sides = [whole(side, name) for side in several(value, name)]
+    if len(sides) != 2 or min(sides) < 1:
+        raise ConfigError(f"{name} should be a positive width and height such as 640x360, found {value!r}")
+    return _side(sides[0], name), _side(sides[1], name)
+
+
+def _side(value: Any, name: str) -> int:
+    side = whole(value, name)
+    if not 1 <= side <= LONGEST_SIDE:
+        raise ConfigError(f"{name} should be at least 1 and at most {LONGEST_SIDE} px, found {value!r}")
+    return side
+
+
+def _limit(value: Any, name: str) -> int:
+    limit = whole(value, name)
+    if limit < 2:
+        raise ConfigError(f"{name} should be at least 2, since depth is read from motion; found {value!r}")
+    return limit
+
+
+def _pinhole(value: Any, name: str) -> tuple[float, float, float, float]:
+    """From fx, fy, cx, cy, or from the nine numbers of a pinhole matrix, by rows or in one list."""
+    rows = several(value, name)
+    flat = [real(v, name) for row in rows for v in (row if isinstance(row, list) else [row])]
+    if len(flat) == 9:
+        flat = _of_matrix(flat, name)
+    if len(flat) != 4 or min(flat[:2]) <= 0:
+        raise ConfigError(f"{name} should be fx,fy,cx,cy in pixels with positive fx and fy, found {value!r}")
+    return flat[0], flat[1], flat[2], flat[3]
+
+
+def _of_matrix(values: list[float], name: str) -> list[float]:
+    fx, skew, cx, zero, fy, cy, *last = values
+    if zero or last != [0, 0, 1] or abs(skew) > _LEAST_SKEW * abs(fx):
+        raise ConfigError(
+            f"{name} should be a pinhole matrix without skew, with rows fx 0 cx, 0 fy cy and 0 0 1, found {values}"
+        )
+    return [fx, fy, cx, cy]
 
 
 def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, int]:

@@ -24,6 +24,18 @@ class Orientation:
             image = image.swapaxes(0, 1)
         return image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
+    def turn_box(
+        self, top: int, bottom: int, left: int, right: int, height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Where rows [top, bottom), columns [left, right) of a decoded (height, width) lie in the upright picture."""
+        if self.transposed:
+            top, bottom, left, right, height, width = left, right, top, bottom, width, height
+        if self.flip_y:
+            top, bottom = height - bottom, height - top
+        if self.flip_x:
+            left, right = width - right, width - left
+        return top, bottom, left, right
+
     def swap(self, height: int, width: int) -> tuple[int, int]:
         """Carry a size between the decoded and the upright picture; the same in both directions."""
         return (width, height) if self.transposed else (height, width)

@@ -7,9 +7,10 @@ import os
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.locations import is_uri
+from geoflow.locations import is_remote, is_uri
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
+from geoflow.video.identity import Identity, identify
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.source import SourceIndex, check_readable, local_path
 
@@ -17,14 +18,15 @@ from geoflow.video.source import SourceIndex, check_readable, local_path
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
     """Describe a video file, frame folder or URI, and list the frames that will be processed.
 
-    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,). A container is read through once
-    without decoding (and once more for its hash); of the pixels only the first frame is decoded, to learn its size.
+    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,), and of files whose packets do not
+    tell their frames `video.seek` (F, 5). A container is read through once (and once more for its hash); of the pixels
+    only the first frame and a few stretches are decoded, unless packets and frames differ.
 
     Raises InputError that names the source and the remedy for anything that cannot be read whole, and for fewer than
     2 frames.
     """
     options = options or ReadOptions()
-    found = _index(source, options)
+    found, identity = _index(source, options)
     keep = choose_frames(found.time, options.fps)[: options.limit]
     _check_count(source, len(found.time), len(keep), options)
     masks, masks_sha256 = None, ""
@@ -46,12 +48,19 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         width=width,
         source_height=found.height,
         source_width=found.width,
+        pixel_aspect=found.pixel_aspect,
+        stream=found.stream,
+        cropped=None if found.cropped is None else found.cropped.numbers,
+        pattern=options.pattern if found.stream is None else None,
         rotation=found.rotation,
         intrinsics=intrinsics,
         masks=masks,
         masks_sha256=masks_sha256,
+        notes=found.notes,
+        source_identity=identity.to_text(),
     )
-    return info, {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
+    arrays = {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
+    return info, arrays if found.seek is None else {**arrays, "video.seek": found.seek[keep]}
 
 
 def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
@@ -65,17 +74,29 @@ def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
     """
     if fps is None or len(time) < 2:
         return np.arange(len(time), dtype=np.int64)
-    ticks = time[0] + np.arange(int((time[-1] - time[0]) * fps + 1e-6) + 1) / fps
-    after = np.searchsorted(time, ticks).clip(1, len(time) - 1)
-    nearer_before = ticks - time[after - 1] <= time[after] - ticks + 1e-6  # stamps round to a microsecond or worse
-    return np.unique(np.where(nearer_before, after - 1, after)).astype(np.int64)
+    # Tick k is at k / fps. A frame has those up to the middle between it and the next; counted, since a high rate may
+    # have more ticks than there is memory.
+    middle = (time[1:] + time[:-1]) / 2 - time[0] + 0.5e-6  # stamps round to a microsecond or worse
+    last = np.floor((time[-1] - time[0]) * fps + 1e-6)
+    up_to = np.minimum(np.floor(middle * fps), last)
+    return np.flatnonzero(np.diff(up_to, prepend=-1, append=last) > 0).astype(np.int64)
 
 
-def _index(source: str, options: ReadOptions) -> SourceIndex:
+def _index(source: str, options: ReadOptions) -> tuple[SourceIndex, Identity]:
+    """The frames, and what the source is known by: as it was before, and still is when its frames are listed."""
     path = local_path(source)
     try:
         check_readable(path)
-        return folder.index_folder(path, options.fps) if os.path.isdir(path) else decoding.index_file(path)
+        identity = identify(source, options.pattern)
+        if os.path.isdir(path):
+            found = folder.index_folder(path, options.fps, options.pattern)
+        else:
+            found = decoding.index_file(path, options.stream)
+        if is_remote(source):
+            local_path(source, found.sha256)  # what was fetched is what lies there now
+        elif identify(source, options.pattern) != identity:
+            raise InputError(f"{source} was written to while it was read; run again when it is whole")
+        return found, identity
     except InputError as error:
         if is_uri(source):  # the user knows the address, not the cache
             raise InputError(str(error).replace(path, source)) from None

@@ -10,17 +10,28 @@ import numpy as np
 from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder, images
+from geoflow.video.identity import unchanged
 from geoflow.video.source import SourceIndex, check_readable, list_images, local_path
+from geoflow.video.table_cache import frame_table
 
 
 def read_frames(
-    info: VideoInfo, index: np.ndarray, pts: np.ndarray, start: int, stop: int, *, threads: int = 1
+    info: VideoInfo,
+    index: np.ndarray,
+    pts: np.ndarray,
+    start: int,
+    stop: int,
+    *,
+    seek: np.ndarray | None = None,
+    threads: int = 1,
 ) -> np.ndarray:
     """Frames [start, stop) of the processed video: (T, H, W, 3) uint8 RGB, upright, `info.height` x `info.width`.
 
-    `index` and `pts` are `video.index` and `video.pts` of the whole video, as `probe` gave them.
+    `index`, `pts` and, where there is one, `seek` are `video.index`, `video.pts` and `video.seek` of the whole video,
+    as `probe` gave them. Without `seek`, a file that needs it is looked up in the cache, or listed anew.
 
-    Raises InputError that names file and frame when one cannot be decoded.
+    Raises InputError that names file and frame when one cannot be decoded, and SourceChanged when the source is not the
+    one that was probed.
     """
     path = local_path(info.source, info.source_sha256)
     check_readable(path)
@@ -28,12 +39,24 @@ def read_frames(
     if stop <= start:
         return out
     wanted, size = index[start:stop], (info.source_height, info.source_width)
-    if os.path.isdir(path):
-        folder.read_frames(path, wanted, out, size)
-    else:
-        counted = bool((pts == -1).all())  # of the whole video: a single stamp of -1 may be a real one
-        decoding.read_frames(path, wanted, None if counted else pts[start:stop], out, size, threads)
+    pictures = _pictures(path, wanted, info.pattern)
+    with unchanged(info.source, path, info.source_sha256, info.source_identity, pictures):
+        if os.path.isdir(path):
+            folder.read_frames(path, wanted, out, size, info.pattern)
+        elif (pts == -1).all():  # of the whole video: a single stamp of -1 may be a real one
+            rows = frame_table(path, info.source_sha256, info.stream).seek[index] if seek is None else seek
+            decoding.read_frames(path, wanted, None, out, size, threads, (rows, start), info.stream)
+        else:
+            decoding.read_frames(path, wanted, pts[start:stop], out, size, threads, stream_number=info.stream)
     return out
+
+
+def _pictures(path: str, numbers: np.ndarray, pattern: str | None) -> list[str] | None:
+    """Those of a frame folder that have these numbers, as far as there are any; None for a file."""
+    if not os.path.isdir(path):
+        return None
+    paths = list_images(path, pattern)
+    return [paths[i] for i in numbers if i < len(paths)]
 
 
 def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -43,41 +66,52 @@ def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.
     """
     if info.masks is None:
         raise InputError(f"{info.name} was given no masks; give their folder with --masks")
-    return folder.read_masks(info.masks, index[start:stop], info.height, info.width)
+    return folder.read_masks(info.masks, index[start:stop], info)
 
 
-def read_single(source: str, source_index: int, size: tuple[int, int]) -> np.ndarray:
-    """One frame of a source by its number there (`frames/index` of a store): (H, W, 3) uint8 RGB.
+def read_numbered(
+    source: str,
+    numbers: np.ndarray,
+    size: tuple[int, int],
+    *,
+    stream: int | None = None,
+    pattern: str | None = None,
+    sha256: str = "",
+    identity: str = "",
+) -> np.ndarray:
+    """Frames of a source by their rising numbers there (T,) int (`frames/index` of a store): (T, H, W, 3) uint8 RGB.
 
-    `size` is (width, height). For reports: the first call for a file reads it through once to list its frames.
+    `size` is (width, height); `stream` and `pattern` are as in `ReadOptions`; `sha256` and `identity` are those that
+    the numbers were given for. The first call for a file reads it through once to list its frames.
 
-    Raises InputError when the source or the frame is gone.
+    Raises InputError when the source or a frame is gone, SourceChanged when it has another content.
     """
-    return read_numbered(source, np.array([source_index]), size)[0]
-
-
-def read_numbered(source: str, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames of a source by their rising numbers there (T,) int: (T, H, W, 3) uint8 RGB.
-
-    `size` is (width, height). The first call for a file reads it through once to list its frames.
-
-    Raises InputError when the source or a frame is gone.
-    """
-    path = local_path(source)
+    path = local_path(source, sha256)
     check_readable(path)
+    with unchanged(source, path, sha256, identity):
+        return _numbered(source, path, numbers, size, stream, pattern)
+
+
+def _numbered(
+    source: str, path: str, numbers: np.ndarray, size: tuple[int, int], stream: int | None, pattern: str | None
+) -> np.ndarray:
     out = np.empty((len(numbers), size[1], size[0], 3), np.uint8)
     if os.path.isdir(path):
-        paths = list_images(path)
+        paths = list_images(path, pattern)
         _check_numbers(source, numbers, len(paths), "pictures")
         for row, number in zip(out, numbers):
             picture = images.decode_rgb(images.read_bytes(paths[number]), paths[number])
             row[:] = images.resize(picture, size[1], size[0])
         return out
     status = os.stat(path)
-    found = _index_of(path, status.st_size, status.st_mtime_ns)
+    found = _index_of(path, stream, status.st_size, status.st_mtime_ns)
     _check_numbers(source, numbers, len(found.pts), "frames")
-    pts = None if (found.pts == -1).all() else found.pts[numbers]
-    decoding.read_frames(path, numbers, pts, out, (found.height, found.width))
+    size_there, number = (found.height, found.width), found.stream
+    if found.seek is None:
+        decoding.read_frames(path, numbers, found.pts[numbers], out, size_there, stream_number=number)
+    else:
+        rows = found.seek[numbers], 0
+        decoding.read_frames(path, numbers, None, out, size_there, seek=rows, stream_number=number)
     return out
 
 
@@ -87,6 +121,6 @@ def _check_numbers(source: str, numbers: np.ndarray, count: int, what: str) -> N
 
 
 @lru_cache(maxsize=4)
-def _index_of(path: str, size: int, mtime_ns: int) -> SourceIndex:
+def _index_of(path: str, stream: int | None, size: int, mtime_ns: int) -> SourceIndex:
     """Size and date are part of the key, so that a changed file is read anew."""
-    return decoding.index_file(path)
+    return decoding.index_file(path, stream)

@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.locations import is_remote, local
+from geoflow.video.aperture import Aperture
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -29,7 +31,8 @@ class SourceIndex:
     """Every frame of a source, in display order.
 
     `pts` (F,) int64 is in the stream's time base, or -1 throughout where frames can only be counted (frame folders,
-    streams without time stamps); `time` (F,) float64 is in seconds and starts at 0. Sizes are as displayed.
+    files whose packets do not tell their frames); such files have `seek`, (F, 5) int64, see `frame_table`. `time` (F,)
+    float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked wrong.
     """
 
     sha256: str
@@ -38,6 +41,11 @@ class SourceIndex:
     height: int
     width: int
     rotation: int = 0
+    pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
+    stream: int | None = None  # number of the video stream in its container
+    cropped: Aperture | None = None  # what of an upright stored picture is shown; None: all of it
+    seek: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def local_path(source: str, sha256: str = "") -> str:
@@ -81,6 +89,22 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+def add_picture(digest: hashlib._Hash, path: str, data: bytes) -> None:
+    """Have a picture count for the SHA-256 of its folder: its name, and all of its file."""
+    name = os.fsencode(os.path.basename(path))
+    digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
+    digest.update(data)
+
+
+def pictures_sha256(paths: Sequence[str]) -> str:
+    """SHA-256 of a frame folder with these pictures. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            add_picture(digest, path, file.read())
+    return digest.hexdigest()
+
+
 def natural_key(name: str) -> tuple[object, ...]:
     """Sort key that counts: `frame2` before `frame10`.
 
@@ -96,7 +120,12 @@ def suffix_of(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def list_images(folder: str) -> list[str]:
-    """The pictures of a folder in natural order, as full paths; hidden files (macOS leaves `._x.png`) do not count."""
+def list_images(folder: str, pattern: str | None = None) -> list[str]:
+    """The pictures of a folder in the order of their numbers, as full paths, or those whose names match `pattern`.
+
+    Hidden files (macOS leaves `._x.png`) do not count.
+    """
+    from geoflow.video.sequence import in_order, matching
+
     names = [n for n in os.listdir(folder) if suffix_of(n) in IMAGE_SUFFIXES and not n.startswith(".")]
-    return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+    return [os.path.join(folder, name) for name in in_order(matching(names, pattern))]

@@ -1,4 +1,8 @@
-"""One measurement in a process of its own: `python -m geoflow.bench.geometry.child JSON`, one JSON object on stdout."""
+"""One measurement in a process of its own: `python -m geoflow.bench.geometry.child JSON`.
+
+Every line of stdout is a JSON object: one for a measurement on the CPU; one per stage, as soon as it is measured, where
+a device is given.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +59,7 @@ if __name__ == "__main__":
     if "device" in given:
         from geoflow.bench.geometry.gpu import measure_on_gpu
 
-        print(json.dumps(measure_on_gpu(given)))
+        for row in measure_on_gpu(given):
+            print(json.dumps(row), flush=True)
     else:
         print(json.dumps(asdict(measure(given))))

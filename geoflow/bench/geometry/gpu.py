@@ -1,16 +1,20 @@
-"""Full-size networks on a GPU: frames per second and peak memory of every stage of one window."""
+"""Full-size networks on a GPU: frames per second and peak memory of every stage of one window.
+
+Everything here also runs on a CPU with small networks, so that a visit to a GPU machine can be rehearsed without one.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from geoflow import backends
-from geoflow.bench.geometry.made_up import networks, video
+from geoflow.bench.geometry.made_up import middle_config, networks, video
 from geoflow.bench.geometry.plain import PlainCrafter
 from geoflow.engine import bare_packages
 from geoflow.engine.environments import load_runtime_env
@@ -33,38 +37,53 @@ _MOGE = {
     "last_conv_channels": 32,
     "last_conv_size": 1,
 }
+_SMALL_MOGE = {"encoder": "dinov2_vits14", "num_tokens_range": [20, 40], "intermediate_layers": 1, "num_res_blocks": 1}
 
 Stage = Callable[[int], Any]  # takes the number of frames
 
 _WARM_FRAMES = 8  # enough that kernels are loaded and chosen; shapes of the window itself are still new
 
 
-def measure_on_gpu(job: dict[str, Any]) -> dict[str, Any]:
-    """Stages of one window, each on made-up input: encode, denoise, decode; then all, from frames to results."""
+def measure_on_gpu(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row per stage of one window, each on made-up input; `all`, from frames to results, comes first.
+
+    `job` has device, way (streaming, plain, prior or ladder), frames, options, and small (networks for a rehearsal on a
+    CPU). The first row holds the device's name and the size of the weights.
+    """
+    torch.backends.cudnn.deterministic = True  # as the backend has it
     device, options, count = torch.device(job["device"]), Options(**job["options"]), job["frames"]
+    small = job.get("small", False)
     if job["way"] == "prior":
-        model = published_moge().to(device).eval()
+        model = made_up_moge(small).to(device).eval()
         modules: list[torch.nn.Module] = [model]
         stages = _prior(model, options)
     else:
-        nets = networks(ModelConfig.published(options.model_type), job["device"])
+        config = middle_config(options.model_type) if small else ModelConfig.published(options.model_type)
+        nets = networks(config, job["device"])
         modules = list(nets.modules().values())
-        stages = (_streaming if job["way"] == "streaming" else _plain)(nets, options, device)
+        stages = _WAYS[job["way"]](nets, options, device)
     weights = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+    yield {"device": device_name(device), "torch": torch.__version__, "weights_mb": weights / 1e6}
     with torch.inference_mode():
-        for work in stages.values():
+        for name, work in stages.items():
             work(min(_WARM_FRAMES, count))
-        measured = {name: _timed(work, count) for name, work in stages.items()}
-    return {"device": torch.cuda.get_device_name(device), "weights_mb": weights / 1e6, "stages": measured}
+            yield {"stage": name, **_timed(work, count, device)}
 
 
-def published_moge() -> Any:
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def made_up_moge(small: bool = False) -> Any:
     """MoGe v1 in its published size, with whatever weights torch starts from. Installs the package if need be."""
-    archive = bare_packages.install(bare_packages.split(load_runtime_env("moge"))[1], "moge")
-    bare_packages.make_importable(archive.read_bytes())
-    from moge.model.v1 import MoGeModel
+    try:
+        from moge.model.v1 import MoGeModel
+    except ImportError:
+        archive = bare_packages.install(bare_packages.split(load_runtime_env("moge"))[1], "moge")
+        bare_packages.make_importable(archive.read_bytes())
+        from moge.model.v1 import MoGeModel
 
-    return MoGeModel(**_MOGE)
+    return MoGeModel(**{**_MOGE, **(_SMALL_MOGE if small else {})})
 
 
 def _prior(model: Any, options: Options) -> dict[str, Stage]:
@@ -101,7 +120,7 @@ def _streaming(nets: Networks, options: Options, device: torch.device) -> dict[s
         for _ in crafter.reconstruct(*video(count, options.height, options.width)):
             pass
 
-    return {"encode": encode, "denoise": denoise, "decode": decode, "all": everything}
+    return {"all": everything, "encode": encode, "denoise": denoise, "decode": decode}
 
 
 def _plain(nets: Networks, options: Options, device: torch.device) -> dict[str, Stage]:
@@ -116,11 +135,33 @@ def _plain(nets: Networks, options: Options, device: torch.device) -> dict[str, 
             part.cpu()
 
     return {
+        "all": everything,
         "encode": lambda count: crafter.encode(*video(count, options.height, options.width)),
         "denoise": lambda count: crafter.denoise(_known(nets, options, device, count)),
         "decode": decode,
-        "all": everything,
     }
+
+
+def _ladder(nets: Networks, options: Options, device: torch.device) -> dict[str, Stage]:
+    """Everything, at full settings and at every rung of the ladder."""
+    stages: dict[str, Stage] = {}
+    changes: dict[str, Any] = {}
+    for level, rung in enumerate(({}, *options.cheaper())):
+        changes |= rung
+        stages[f"level {level}"] = functools.partial(_at_level, nets, options.replace(**changes), device)
+    return stages
+
+
+def _at_level(nets: Networks, options: Options, device: torch.device, count: int) -> None:
+    for _ in GeometryCrafter(nets, options, device).reconstruct(*video(count, options.height, options.width)):
+        pass
+
+
+_WAYS: dict[str, Callable[[Networks, Options, torch.device], dict[str, Stage]]] = {
+    "streaming": _streaming,
+    "plain": _plain,
+    "ladder": _ladder,
+}
 
 
 def _latents(options: Options, device: torch.device, count: int) -> Tensor:
@@ -132,17 +173,23 @@ def _known(nets: Networks, options: Options, device: torch.device, count: int) -
     return Conditioning(embeddings, _latents(options, device, count), _latents(options, device, count))
 
 
-def _timed(work: Stage, count: int) -> dict[str, float | str]:
-    """Seconds, frames per second and peak memory, weights included; or that it does not fit."""
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    torch.cuda.synchronize()
+def _timed(work: Stage, count: int, device: torch.device) -> dict[str, float | str]:
+    """Seconds, frames per second and, on a GPU, peak memory with the weights; or that it does not fit."""
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
     began = time.perf_counter()
     try:
         work(count)
     except torch.cuda.OutOfMemoryError as error:
         return {"out_of_memory": str(error).splitlines()[0]}
-    torch.cuda.synchronize()
+    if on_gpu:
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - began
-    peak = torch.cuda.max_memory_allocated() / 1e6
-    return {"seconds": seconds, "frames_per_s": count / seconds, "peak_mb": peak}
+    found: dict[str, float | str] = {"seconds": seconds, "frames_per_s": count / seconds}
+    if on_gpu:
+        found |= {"peak_mb": torch.cuda.max_memory_allocated() / 1e6}
+        found |= {"reserved_mb": torch.cuda.max_memory_reserved() / 1e6}
+    return found

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from geoflow.models.geometrycrafter import attention, point_map_vae, residual
 from geoflow.models.geometrycrafter.embedding import sinusoidal
+from geoflow.models.geometrycrafter.norm import GroupNorm
 
 
 def without_shortcuts(network: nn.Module) -> nn.Module:
@@ -106,6 +107,7 @@ def _head(self: point_map_vae.Head, x: Tensor, num_frames: int) -> Tensor:
 
 
 _PLAIN: dict[type[Any], Callable[..., Tensor]] = {
+    GroupNorm: nn.GroupNorm.forward,
     attention.GEGLU: _geglu,
     attention.SpatialTransformerBlock: _spatial,
     attention.TemporalTransformerBlock: _temporal,

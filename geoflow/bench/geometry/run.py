@@ -70,20 +70,24 @@ def _on_gpu(device: str, console: Console) -> dict[str, Any]:
         for height, width in _GPU_SIZES:
             for way in (*_WAYS, "prior") if model_type == "diff" else _WAYS:
                 options = {"model_type": model_type, "height": height, "width": width}
-                job = {"way": way, "frames": _GPU_FRAMES, "size": (height, width), "options": options, "device": device}
-                found = _child(job)
-                name = found.pop("device")
+                job = {"way": way, "frames": _GPU_FRAMES, "options": options, "device": device}
+                head, *stages = _rows(job)
+                name = head["device"]
+                found = {"weights_mb": head["weights_mb"], "stages": {row.pop("stage"): row for row in stages}}
                 runs.append({"way": way, **options, "frames": _GPU_FRAMES, **found})
                 console.print(runs[-1])
     return {"device": name, "runs": runs}
 
 
 def _child(job: dict[str, Any]) -> dict[str, Any]:
+    return _rows(job)[-1]
+
+
+def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
     """What one measurement found; a run that does not fit into memory says so."""
     command = [sys.executable, "-m", "geoflow.bench.geometry.child", json.dumps(job)]
     settings = _ON_CPU if job.get("device", "cpu") == "cpu" else {}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment() | settings, text=True)
     if done.returncode:
         raise RuntimeError(f"the measurement of {job} ended with status {done.returncode}; its errors are above")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

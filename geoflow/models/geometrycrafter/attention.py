@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoflow.models.geometrycrafter.embedding import EmbeddingMLP, sinusoidal
-from geoflow.models.geometrycrafter.residual import Blend, by_frames, frames_per_call, group_norm
+from geoflow.models.geometrycrafter.norm import group_norm
+from geoflow.models.geometrycrafter.residual import Blend, by_frames, frames_per_call
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from geoflow.models.geometrycrafter.attention import SelfAttention
 from geoflow.models.geometrycrafter.config import ImageVAEConfig
-from geoflow.models.geometrycrafter.residual import Downsample, ResidualBlock, group_norm
+from geoflow.models.geometrycrafter.norm import group_norm
+from geoflow.models.geometrycrafter.residual import Downsample, ResidualBlock
 
 EPS = 1e-6  # of every norm here
 

@@ -46,21 +46,21 @@ class Networks:
             "image_encoder": self.image_encoder,
         }
 
-    def prepare(self, dtype: torch.dtype, channels_last: bool = False) -> None:
-        """For inference: UNet and CLIP in `dtype`, both autoencoders in float32, which they need.
-
-        `channels_last` has feature maps in that order in memory, as they come out of a convolution whose weights are.
-        """
+    def prepare(self, dtype: torch.dtype) -> None:
+        """For inference: UNet and CLIP in `dtype`, both autoencoders in float32, which they need."""
         for network in self.modules().values():
             network.eval().requires_grad_(False)
         self.unet.to(dtype)
         self.image_encoder.to(dtype)
         self.vae.float()
         self.point_map_vae.float()
-        if channels_last:
-            for layer in (layer for network in self.modules().values() for layer in network.modules()):
-                if isinstance(layer, nn.Conv2d):
-                    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def put_channels_last(self, *, autoencoders_only: bool) -> None:
+        """Have the weights of convolutions in that order in memory, and so the feature maps that come out of them."""
+        networks = (self.vae, self.point_map_vae) if autoencoders_only else self.modules().values()
+        for layer in (layer for network in networks for layer in network.modules()):
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class Residency:

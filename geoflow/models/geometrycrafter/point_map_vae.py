@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from geoflow.models.geometrycrafter.config import PointMapVAEConfig
 from geoflow.models.geometrycrafter.image_vae import EPS, Encoder, PixelAttention
-from geoflow.models.geometrycrafter.residual import SpatioTemporalBlock, TemporalConv, Upsample, by_frames, group_norm
+from geoflow.models.geometrycrafter.norm import group_norm
+from geoflow.models.geometrycrafter.residual import SpatioTemporalBlock, TemporalConv, Upsample, by_frames
 
 _TEMPORAL_EPS = 1e-5
 

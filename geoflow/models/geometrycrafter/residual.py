@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoflow.models.geometrycrafter.config import NORM_GROUPS
+from geoflow.models.geometrycrafter.norm import group_norm
 
 # Values of a feature map that one call of a frame-wise layer gets: enough to keep a device busy, and few enough that
 # temporaries are small beside a window's maps (on a GPU) or stay in the caches (on a CPU).
-_VALUES_PER_CALL = {"cpu": 1 << 20, "cuda": 1 << 25}
+_VALUES_PER_CALL = {"cpu": 1 << 20, "cuda": 1 << 28}
 _MANY_PIXELS = 256
-_NORM_PARTS = 4
 
 
 def by_frames(layer: Callable[..., Tensor], x: Tensor, *rows: Tensor | None) -> Tensor:
@@ -51,21 +50,6 @@ def _empty_like(part: Tensor, count: int) -> Tensor:
     nhwc = part.dim() == 4 and part.is_contiguous(memory_format=torch.channels_last) and not part.is_contiguous()
     memory_format = torch.channels_last if nhwc else torch.contiguous_format
     return torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=memory_format)
-
-
-def group_norm(channels: int, eps: float) -> nn.GroupNorm:
-    return nn.GroupNorm(NORM_GROUPS, channels, eps)
-
-
-def norm_silu(norm: nn.GroupNorm, x: Tensor, out: Tensor) -> Tensor:
-    """Norm and SiLU of (B, C, ...) into `out`, which may be x: some groups at a time, so that copies stay small."""
-    step = max(1, norm.num_groups // _NORM_PARTS)
-    width = norm.num_channels // norm.num_groups * step
-    for start in range(0, norm.num_channels, width):
-        part = slice(start, start + width)
-        normed = F.group_norm(x[:, part], step, norm.weight[part], norm.bias[part], norm.eps)
-        out[:, part] = F.silu(normed, inplace=True)
-    return out
 
 
 class ResidualBlock(nn.Module):
@@ -132,10 +116,10 @@ class TemporalResidualBlock(nn.Module):
         """What the block adds to its input: x (B, C, T, P) to the same; emb (B, E), already through SiLU."""
         nhwc = x.is_contiguous(memory_format=torch.channels_last)
         h = torch.empty_like(x, memory_format=torch.channels_last if nhwc else torch.contiguous_format)
-        h = self.conv1(norm_silu(self.norm1, x, h))
+        h = self.conv1(self.norm1.silu(x, h))
         if self.time_emb_proj is not None:
             h += self.time_emb_proj(emb)[:, :, None, None]
-        return self.conv2(norm_silu(self.norm2, h, h))
+        return self.conv2(self.norm2.silu(h, h))
 
 
 class Blend(nn.Module):

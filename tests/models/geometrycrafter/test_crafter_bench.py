@@ -37,17 +37,26 @@ def test_streaming_equals_the_whole_video_at_once(model_type: str) -> None:
 def test_stages_that_a_gpu_is_measured_by_run_alone(way: Any) -> None:
     options = Options("diff", 64, 64, window_size=4, overlap=1, num_inference_steps=1)
     stages = way(small_networks("diff"), options, torch.device("cpu"))
-    assert list(stages) == ["encode", "denoise", "decode", "all"]
+    assert list(stages) == ["all", "encode", "denoise", "decode"]
     for work in stages.values():
         work(3)
+
+
+@pytest.mark.long
+def test_every_rung_of_the_ladder_is_measured_and_rows_come_one_by_one() -> None:
+    options = {"model_type": "determ", "height": 64, "width": 64, "window_size": 70}
+    job = {"way": "ladder", "frames": 3, "options": options, "device": "cpu", "small": True}
+    head, *rows = gpu.measure_on_gpu(job)
+    assert head["device"] == "cpu" and head["weights_mb"] > 1
+    levels = range(1 + len(Options(**options).cheaper()))
+    assert [row["stage"] for row in rows] == [f"level {level}" for level in levels]
+    assert all(row["frames_per_s"] > 0 for row in rows)
 
 
 @pytest.mark.long
 @pytest.mark.env
 def test_the_prior_that_a_gpu_is_measured_by_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEOFLOW_CACHE", str(tmp_path))
-    small = {"encoder": "dinov2_vits14", "num_tokens_range": [20, 40], "intermediate_layers": 1, "num_res_blocks": 1}
-    monkeypatch.setattr(gpu, "_MOGE", {**gpu._MOGE, **small})
-    stages = gpu._prior(gpu.published_moge().eval(), Options(height=64, width=64))
+    stages = gpu._prior(gpu.made_up_moge(small=True).eval(), Options(height=64, width=64))
     assert list(stages) == ["prior"]
     stages["prior"](3)

@@ -18,7 +18,7 @@ pytest.importorskip("safetensors", reason="safetensors is not installed")
 import small_moge
 from small_crafter import make_video, publish, small_networks, trusting
 
-from geoflow import backends, fields
+from geoflow import backends, contract, fields
 from geoflow.engine.splitting import can_split
 from geoflow.errors import ConfigError, InputError
 from geoflow.geometry.cameras import pinhole, unproject
@@ -54,6 +54,13 @@ def crafter(folders: dict[str, str], **options: Any) -> Any:
     stage = Crafter(Crafter.Params(**{"model_type": "determ", "window_size": 4, "overlap": 2, **folders, **options}))
     stage.setup()
     return stage
+
+
+@pytest.mark.parametrize("model_type", ["diff", "determ"])
+def test_the_contract_is_kept(folders: dict[str, str], model_type: str) -> None:
+    """On small networks; on grey frames it gives nothing, as its prior does."""
+    params = {"model_type": model_type, "window_size": 4, "overlap": 2, **folders}
+    assert contract.problems("geometrycrafter", params) == []
 
 
 @pytest.mark.parametrize("frames", [1, 3, 7])
@@ -169,6 +176,7 @@ def test_moge_gives_points_masks_and_cameras(with_moge: Path, version: str) -> N
     known = segment(3, 54, 72, intrinsics=(90.0, 90.0, 35.5, 26.5))
     told = stage.process(known, {"frames.rgb": rgb})
     np.testing.assert_allclose(told["prior.intrinsics"], np.tile(known.video.known_intrinsics, (3, 1, 1)), rtol=1e-4)
+    assert contract.problems("moge", {"model_version": version, "weights": str(with_moge / version)}) == []
 
 
 @pytest.mark.env

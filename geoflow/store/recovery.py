@@ -1,0 +1,154 @@
+"""What was recovered of a video, and what was not and why, in one sentence: the one place where that is worked out.
+
+The store carries the sentence as an attribute; the console, `geoflow status`, the index and the report show it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoflow.store.notes import read_without
+from geoflow.store.remarks import reasons_without_pose
+
+if TYPE_CHECKING:
+    from geoflow.store.reader import Video
+
+_HARDLY = 0.01  # of the pixels: as good as no depth
+_MOST_REASONS = 2
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a store holds, counted; None where no stage looked for it in any segment."""
+
+    frames: int
+    posed: int | None  # frames with a full pose
+    depth: float | None  # share of all pixels, 0..1, of the slot `geometry`
+    camera_depth: float | None  # the same of the slot `camera`
+    tracks: int | None  # with a place in the world
+    hands: int | None  # frames in which there is one
+    segments: int
+    unjoined: int  # segments that nothing connects to those before them
+    prior_depth: float | None = None  # the share that the slot `prior` gives
+    unposed: Mapping[str, int] = field(default_factory=dict)  # reason -> frames
+    without: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # slot -> segments it is missing in, why
+
+    @property
+    def lacking(self) -> str:
+        """What a user may have expected and is missing in all or in part: names with commas between, "" if nothing."""
+        shares = [share for share in (self.depth, self.camera_depth) if share is not None]
+        depth = max(shares, default=self.prior_depth)  # a prior alone is what was asked for where nothing builds on it
+        missing = {
+            "poses": self.posed is not None and self.posed < self.frames,
+            "depth": depth is not None and depth < _HARDLY,
+            "tracks": self.tracks == 0,
+            **{f"{slot} (not computed)": True for slot in self.without},
+        }
+        return ", ".join(name for name, true in missing.items() if true)
+
+    @property
+    def sentence(self) -> str:
+        """Say what there is and what there is not, with the reason; frames and pixels are those of the whole video."""
+        found = [*self._poses(), *self._depth(), *self._tracks(), *self._hands()]
+        if not found:
+            found = ["frames only"]
+        elif not (self.posed or self.depth or self.camera_depth or self.prior_depth or self.tracks or self.hands):
+            found = ["nothing recovered: " + found[0], *found[1:]]
+        return "; ".join([", ".join(found), *self._reasons()])
+
+    def _poses(self) -> list[str]:
+        if self.posed is None:
+            return []
+        if self.posed in (0, self.frames):
+            return ["no frame posed" if not self.posed else f"all {self.frames} frames posed"]
+        return [f"{self.posed} of {self.frames} frames posed ({_percent(self.posed / self.frames)})"]
+
+    def _depth(self) -> list[str]:
+        if self.depth is None and self.camera_depth is None:
+            prior = f"depth of each frame by itself in {_percent(self.prior_depth)} of the pixels"
+            return [] if self.prior_depth is None else [prior if self.prior_depth else "no depth"]
+        said = [f"depth in {_percent(self.depth)} of the pixels"] if self.depth else []
+        if not said and self.camera_depth:
+            said = ["no depth of the slot geometry"] if self.depth is not None else []
+            said.append(f"multi-view depth in {_percent(self.camera_depth)} of the pixels")
+        return said or ["no depth"]
+
+    def _tracks(self) -> list[str]:
+        return [] if self.tracks is None else [f"{self.tracks or 'no'} track{'s' * (self.tracks != 1)}"]
+
+    def _hands(self) -> list[str]:
+        if self.hands is None:
+            return []
+        return [f"hands in {_number(self.hands)}" if self.hands else "no hands found"]
+
+    def _reasons(self) -> list[str]:
+        why = sorted(self.unposed.items(), key=lambda row: -row[1])
+        said = [
+            reason if count == self.frames else f"in {_number(count)} {reason}" for reason, count in why[:_MOST_REASONS]
+        ]
+        if more := sum(count for _, count in why[_MOST_REASONS:]):
+            said.append(f"other reasons in {_number(more)}")
+        if self.prior_depth == 0:
+            said.append("the prior found nothing")
+        if self.unjoined:
+            said.append(f"{self.unjoined} of {self.segments} segments could not be joined to the rest")
+        for slot, (count, reason) in self.without.items():
+            where = "" if count == self.segments else f" in {count} of {self.segments} segments"
+            said.append(f"{slot} not computed{where}: {reason}")
+        return said
+
+
+def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Recovery:
+    """Count what an open store holds.
+
+    `coverage` is the share of pixels that `geometry/mask`, `camera/depth` and `prior/mask` hold, where the caller has
+    counted them already; otherwise every frame of these is read.
+    """
+    posed, unposed = None, Counter[str]()
+    if (cameras := video.cameras) is not None:
+        posed = int(cameras.valid.sum())
+        unposed.update(reason for reason in reasons_without_pose(cameras, video.views) if reason)
+    hands = None if video.hands is None else [h.valid for h in (video.hands.left, video.hands.right) if h is not None]
+    tracks = video.tracks
+    without: dict[str, tuple[int, str]] = {}
+    for row in video.segments:
+        for slot, reason in read_without(json.loads(row["notes"])).items():
+            without[slot] = without.get(slot, (0, reason))[0] + 1, without.get(slot, (0, reason))[1]
+
+    def share(name: str, count: Callable[[int], float]) -> float | None:
+        if name not in video.file:
+            return None
+        known = (coverage or {}).get(name)
+        return float(np.mean([count(i) for i in range(len(video))])) if known is None else known
+
+    return Recovery(
+        frames=len(video),
+        posed=posed,
+        depth=share("geometry/mask", lambda i: float(video.mask[i].mean())),
+        camera_depth=share("camera/depth", lambda i: float((video.camera_depth[i] > 0).mean())),
+        prior_depth=share("prior/mask", lambda i: float(video.file["prior/mask"][i].mean())),
+        tracks=None if tracks is None else int(np.isfinite(tracks.query).all(1).sum()),
+        hands=None if hands is None else int(np.logical_or.reduce(hands).sum()),
+        segments=len(video.segments),
+        unjoined=sum(np.isnan(row["scale"]) for row in video.segments),
+        unposed=dict(unposed),
+        without=without,
+    )
+
+
+def _percent(share: float | None) -> str:
+    """Never 0 % of something, nor 100 % of less than all."""
+    share = share or 0.0
+    if 0 < share < 0.01:
+        return "under 1 %"
+    return "over 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
+def _number(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"

@@ -1,0 +1,172 @@
+"""Frames that packets do not tell: all are decoded once, and listed with where decoding must start to get each again.
+
+Some packets hold no whole picture, or more than one, or carry no time stamp of their own. What the decoder gives then
+decides. A frame is known again by the packet that it came from, counted from the start of the stream, so a reader may
+start at the last key frame before it: any part of a video takes the time of that part.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import Flags
+
+from geoflow.errors import InputError
+from geoflow.video.container import DAMAGED, carries_times, open_video
+from geoflow.video.decoder import configure, decoded
+from geoflow.video.times import NO_STAMP
+
+# Columns of a table's `seek`: the packet to start at (number in the stream, byte position, decoding stamp), then the
+# frame's own packet and which of that packet's frames it is.
+COLUMNS = ("start", "position", "stamp", "packet", "nth")
+_GROUPS_BACK = (0, 1, 4, 16, None)  # key frames before the usual one to start from; None: the beginning
+_MOST_REORDER = 64  # packets (two a frame, with fields) that may come before a frame is given
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """Every frame of a file in display order, as its decoder gives them.
+
+    `stamps` (F,) int64 are in the stream's time base, NO_STAMP where a frame has none. `seek` (F, 5) int64 has the
+    columns of `COLUMNS`.
+    """
+
+    stamps: np.ndarray
+    seek: np.ndarray
+
+
+def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
+    """Decode a whole stream of a file. Raises InputError where a frame cannot be decoded."""
+    container, stream = open_video(path, stream_number)
+    places: list[tuple[int, int]] = []  # byte position and decoding stamp of each packet
+    rows: list[tuple[int, int, int, bool]] = []  # packet, which of its frames, stamp, key frame
+    with container:
+        _prepare(stream, 1)
+        for frame, sound in decoded(container, stream, _numbered(container.demux(stream), 0, places)):
+            if sound:
+                nth = rows[-1][1] + 1 if rows and rows[-1][0] == frame.opaque else 0
+                stamp = NO_STAMP if frame.pts is None else frame.pts
+                rows.append((frame.opaque, nth, stamp, bool(frame.key_frame)))
+            elif rows:  # before the first sound one: a recording that starts between key frames
+                raise InputError(f"frame {len(rows)} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+    if not rows:
+        raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
+    timed = carries_times(container)
+    place, packet = np.array(places, np.int64), np.array([row[0] for row in rows], np.int64)
+    stamps = np.array([row[2] if timed else NO_STAMP for row in rows], np.int64)
+    if container.format.name == "avi":
+        # AVI knows no times but counts what it stores; frames are shown in order at those ticks.
+        stamps = np.sort(place[packet, 1])
+    start = _starts(packet, np.flatnonzero([row[3] for row in rows]))
+    nths = np.array([row[1] for row in rows], np.int64)
+    return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64))
+
+
+def frames_listed(
+    path: str, seek: np.ndarray, start: int, stop: int, threads: int, stream_number: int | None = None
+) -> Iterator[Any]:
+    """Yield frames [start, stop) of those whose rows of a table's `seek` these are.
+
+    Decoding starts at a key frame. Where that does not suffice (frames that need what comes before it), it starts
+    further back. Ends early when a frame cannot be had.
+    """
+    done = start
+    for back in _GROUPS_BACK:
+        container, stream, packets = _open_at(path, stream_number, _origin(seek, done, back), threads)
+        before = (-1, -1)
+        with container:
+            for frame, sound in decoded(container, stream, packets):
+                number = frame.opaque
+                before = mark = (number, before[1] + 1 if number == before[0] else 0)
+                wanted = tuple(seek[done, 3:])
+                if mark != wanted:
+                    if number > wanted[0] + _MOST_REORDER:
+                        break
+                    continue
+                if not sound:
+                    break
+                yield frame
+                done += 1
+                if done == stop:
+                    return
+
+
+def _prepare(stream: Any, threads: int) -> None:
+    configure(stream, threads)
+    stream.codec_context.flags |= Flags.copy_opaque  # a frame carries what its packet carried
+
+
+def _numbered(packets: Iterator[Any], first: int, places: list[tuple[int, int]] | None = None) -> Iterator[Any]:
+    """The packets that hold something, each with its number; then the empty one that makes a decoder give the rest."""
+    for packet in packets:
+        if packet.size:
+            packet.opaque = first
+            first += 1
+            if places is not None:
+                places.append(
+                    (-1 if packet.pos is None else packet.pos, NO_STAMP if packet.dts is None else packet.dts)
+                )
+        elif packet.dts is not None or packet.pts is not None:
+            continue  # a picture left out on purpose
+        yield packet
+
+
+def _starts(packet: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """For each frame the packet of the last key frame shown and stored no later than it; 0 where there is none."""
+    group = np.searchsorted(keys, np.arange(len(packet)), side="right") - 1
+    while len(keys) and (late := (group >= 0) & (packet[keys[group]] > packet)).any():
+        group[late] -= 1
+    return np.where(group >= 0, packet[keys[group]] if len(keys) else 0, 0)
+
+
+def _origin(seek: np.ndarray, frame: int, back: int | None) -> tuple[int, int, int]:
+    """Where to start for a frame: packet, byte position, stamp; packet 0 is the beginning."""
+    if back is None:
+        return 0, -1, NO_STAMP
+    starts, first = np.unique(seek[: frame + 1, 0], return_index=True)
+    group = np.searchsorted(starts, seek[frame, 0]) - back
+    return tuple(seek[first[group], :3].tolist()) if group > 0 else (0, -1, NO_STAMP)
+
+
+def _open_at(
+    path: str, stream_number: int | None, origin: tuple[int, int, int], threads: int
+) -> tuple[Any, Any, Iterator[Any]]:
+    """The open container, its stream, and the packets from `origin` on; the caller closes the container."""
+    start, position, stamp = origin
+    ways = [] if not start else [way for way, known in (("stamp", stamp != NO_STAMP), ("byte", position >= 0)) if known]
+    for way in ways:
+        container, stream = open_video(path, stream_number)
+        _prepare(stream, threads)
+        try:
+            if way == "stamp":
+                container.seek(stamp, stream=stream)
+            else:
+                container.seek(position, stream=stream, unsupported_byte_offset=True)
+            packets = container.demux(stream)
+            if (key := _find(packets, position, stamp)) is not None:
+                return container, stream, _numbered(itertools.chain([key], packets), start)
+        except (av.error.FFmpegError, OSError):
+            pass  # this container cannot seek so
+        container.close()
+    container, stream = open_video(path, stream_number)
+    _prepare(stream, threads)
+    packets = (packet for packet in _numbered(container.demux(stream), 0) if not packet.size or packet.opaque >= start)
+    return container, stream, packets
+
+
+def _find(packets: Iterator[Any], position: int, stamp: int) -> Any | None:
+    """The packet at that place; None when the seek went past it."""
+    for packet in packets:
+        if not packet.size:
+            continue
+        at, when = -1 if packet.pos is None else packet.pos, NO_STAMP if packet.dts is None else packet.dts
+        if at == position and when == stamp:
+            return packet
+        if at > position >= 0 or (position < 0 and when > stamp):
+            return None
+    return None
