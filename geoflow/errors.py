@@ -6,7 +6,8 @@ GeoFlowError
 │   └── SourceChanged   a source is not the one that was looked at before
 ├── StageError          a stage failed on a segment
 ├── StoreError          the output cannot be written or read
-└── EnvironmentBroken   a stage's runtime environment cannot be built
+├── EnvironmentBroken   a stage's runtime environment cannot be built
+└── ClusterLost         the Ray under a run has ended                          exit status 3
 
 A message says what was expected, what was found, and what to do next.
 """
@@ -40,3 +41,7 @@ class StoreError(GeoFlowError):
 
 class EnvironmentBroken(GeoFlowError):
     """A stage's runtime environment cannot be built or imported."""
+
+
+class ClusterLost(GeoFlowError):
+    """The Ray under a run has ended before the run; what was finished is kept."""

@@ -135,7 +135,7 @@ def run(
     EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
     the result instead.
     """
-    began = time.time()
+    began = time.monotonic()
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
     options = ReadOptions(**reading, stream=stream, pattern=pattern)
@@ -188,7 +188,7 @@ def run(
         videos = executor.run(items)
         keep_profile(pipe, executor.measured, has.accelerators)
         _forget_copies(sources, alone=look is None)
-        result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
+        result = _result(paths, pipe, videos, rejected, executor.disabled, time.monotonic() - began)
         clear_parts(paths, {video.name for video in result.complete})
         _write_records(paths, result, videos, json.loads(stamp))
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)

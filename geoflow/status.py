@@ -64,7 +64,8 @@ class RunStatus:
         return sum(video.state == state for video in self.videos.values())
 
     def elapsed(self, now: float) -> float:
-        return max(0.0, (now if self.state == "running" else self.last_event) - self.began)
+        ended = max(now, self.last_event) if self.state == "running" else self.last_event
+        return max(0.0, ended - self.began)
 
     def eta(self, now: float) -> float | None:
         """Seconds that the rest should take at the rate so far; None when nothing can be said.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from geoflow import distribution, resources
+from geoflow.engine import job_server
 from geoflow.errors import ConfigError
 
 _DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -57,9 +58,9 @@ def submit(
     packages installed for the job, for clusters whose image has Ray alone. Ray's token ($RAY_AUTH_TOKEN or
     ~/.ray/auth_token) is sent along.
 
-    Raises ConfigError when no job server answers, refuses the token, or has a job of this id already.
+    Raises ConfigError when no job server answers, or it refuses the token, or has a job of this id already.
     """
-    address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or _DEFAULT_ADDRESS
+    address = job_server.knock(address or os.environ.get("RAY_API_SERVER_ADDRESS") or _DEFAULT_ADDRESS)
     with tempfile.TemporaryDirectory(prefix="geoflow-job-") as folder:
         renamed = {path: _absolute(path) for path in paths} | _gather(Path(folder), files, modules)
         command = ["python", "-m", "geoflow", "run", *(_with_names(argument, renamed) for argument in arguments)]
@@ -139,17 +140,8 @@ def _hand_in(address: str, entrypoint: str, runtime_env: dict[str, Any], job_id:
     try:
         client = JobSubmissionClient(address)
         return client, client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env, submission_id=job_id)
-    except ConnectionError:
-        raise ConfigError(
-            f"no job server answers at {address}; name it with --address (the port of Ray's dashboard, 8265), and "
-            "start one with `ray start --head` or forward the port of your cluster's"
-        ) from None
     except Exception as error:  # plain ones of Ray's client, known by their text
         text = str(error)
-        if any(word in text.lower() for word in ("401", "403", "unauthorized", "token")):
-            raise ConfigError(
-                f"{address} refused the token; have the cluster's in $RAY_AUTH_TOKEN or ~/.ray/auth_token: {text}"
-            ) from error
         if "already exists" in text:
             raise ConfigError(f"there is a job {job_id} at {address} already; choose another --job-id") from error
         raise ConfigError(f"{address} refused the job: {text}") from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-from geoflow.engine import cluster, overlay
+from geoflow.engine import cluster, joining, overlay
 from geoflow.errors import ConfigError
 
 
@@ -21,10 +23,12 @@ class PretendedRay:
         monkeypatch.setattr(ray, "init", self.init)
         monkeypatch.setattr(ray, "shutdown", self.shutdown)
         monkeypatch.setattr(cluster, "_own", set())
+        monkeypatch.setattr(joining, "knock", lambda address: address)
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def init(self, **options: Any) -> Any:
         self.starts += 1
+        self.python_path = os.environ.get("PYTHONPATH", "")
         if self.starts <= self.failures:
             raise RuntimeError("the raylet timed out")
         return SimpleNamespace(address_info={"session_dir": "/nowhere"})
@@ -45,6 +49,23 @@ def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     told = pytest.raises(ConfigError, match="does not start on this machine: the raylet timed out")
     with told, cluster.ray_cluster():
         pass
+
+
+@pytest.mark.parametrize("where", ["checkout", "installed", "known"])
+def test_no_folder_of_packages_comes_before_an_environment_s(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GeoFlow's own folder goes onto $PYTHONPATH only where Ray's processes would not find it without."""
+    pretended = PretendedRay(0, monkeypatch)
+    home = tmp_path / "lib"
+    (home / "geoflow" / "engine").mkdir(parents=True)
+    monkeypatch.setattr(cluster, "__file__", str(home / "geoflow" / "engine" / "cluster.py"))
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setattr(overlay, "installed_packages", lambda: [str(tmp_path / "link")] if where == "installed" else [])
+    monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}{home}" if where == "known" else "mine")
+    with cluster.ray_cluster():
+        found = pretended.python_path.split(os.pathsep)
+    assert found == {"checkout": ["mine", str(home)], "installed": ["mine"], "known": ["mine", str(home)]}[where]
 
 
 def test_only_a_ray_of_one_s_own_builds_overlays(monkeypatch: pytest.MonkeyPatch) -> None:

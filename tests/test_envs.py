@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from geoflow import envs, resources
-from geoflow.engine import env_build, env_check
+from geoflow.engine import bare_packages, env_build, env_check
 from geoflow.errors import ConfigError, EnvironmentBroken
 
 TESTS = Path(__file__).parent
@@ -115,6 +118,36 @@ def test_an_environment_s_own_bytes_are_those_that_its_model_has_not(tmp_path: P
     (tmp_path / "copy" / "link").symlink_to(tmp_path / "copy" / "a")
     assert env_build.sizes(tmp_path / "copy", tmp_path / "around") == (19, 16)
     assert env_build.sizes(tmp_path / "copy", tmp_path / "none") == (19, 19)
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], bytes]]:
+    """Packages as `without_dependencies` hands them to an actor; what they do to this process ends with the test."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def pack(files: dict[str, str]) -> bytes:
+        with zipfile.ZipFile(packed := io.BytesIO(), "w") as file:
+            for name, text in files.items():
+                file.writestr(name, text)
+        return packed.getvalue()
+
+    yield pack
+    sys.modules.pop("geoflow_pinned", None)
+
+
+def test_packages_without_dependencies_come_before_the_core_s(
+    archive: Callable[[dict[str, str]], bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "geoflow_pinned.py").write_text("VERSION = 'of the core'\n")
+    sys.path.insert(0, str(tmp_path))
+    home = bare_packages.make_importable(archive({"geoflow_pinned.py": "VERSION = 'pinned'\n"}))
+    assert importlib.import_module("geoflow_pinned").VERSION == "pinned"
+    assert bare_packages.make_importable(archive({"geoflow_pinned.py": "VERSION = 'pinned'\n"})) == home
+
+
+def test_a_pin_that_comes_too_late_is_said(archive: Callable[[dict[str, str]], bytes]) -> None:
+    with pytest.raises(ImportError, match="numpy cannot stand under without_dependencies: loaded from elsewhere"):
+        bare_packages.make_importable(archive({"numpy/__init__.py": "", "other/__init__.py": ""}))
 
 
 @pytest.mark.env

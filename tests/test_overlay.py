@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -49,6 +50,53 @@ def test_an_environment_has_its_own_and_what_is_around_it(tmp_path: Path) -> Non
     made = home.stat().st_mtime_ns
     assert overlay.install(wanted(["geoflow-tiny==1.0"]), {}) == python and home.stat().st_mtime_ns == made
     assert overlay.install(wanted({"packages": ["geoflow-tiny"]}), {}) != python
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["PYTHONPATH", "sys.path"])
+def test_what_an_environment_pins_comes_before_whatever_stands_on_the_path(tmp_path: Path, where: str) -> None:
+    """Another release of the package, and a namesake of a module of the standard library, in a user's folder."""
+    for folder in ("theirs", "mine"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "geoflow_tiny.py").write_text("ANSWER = 41\n")
+        (tmp_path / folder / "only_there.py").write_text(f"WHERE = {folder!r}\n")
+    python = overlay.install(wanted(["geoflow-tiny==1.0"]), {})
+    (inside,) = python.parents[1].glob("lib/python*/site-packages")
+    (inside / "queue.py").write_text("raise ImportError('a backport')\n")
+    theirs = str(tmp_path / "theirs")
+    env = {**os.environ, "PYTHONPATH": theirs} if where == "PYTHONPATH" else {**os.environ}
+    put = f"sys.path.insert(0, {theirs!r})" if where == "sys.path" else "pass"
+    code = (
+        f"import sys; {put}\nimport geoflow_tiny, only_there, queue, numpy\n"
+        f"sys.path.insert(0, {str(tmp_path / 'mine')!r}); del sys.modules['geoflow_tiny'], sys.modules['only_there']\n"
+        "import geoflow_tiny as again, only_there as next\n"
+        "print(geoflow_tiny.ANSWER, again.ANSWER, only_there.WHERE, next.WHERE)"
+    )
+    found = subprocess.check_output([python, "-c", code], text=True, cwd=tmp_path, env=env).split()
+    assert found[:2] == ["42", "42"], "those of the environment"
+    assert found[2:] == ["theirs", "mine"], "what it has not is found where the path says"
+
+
+@pytest.mark.long
+def test_what_an_environment_pins_wins_within_a_namespace(tmp_path: Path) -> None:
+    """As google.protobuf, beside which the core has google.api."""
+    python = overlay.install(wanted(["geoflow-tiny==1.0"]), {})
+    (inside,) = python.parents[1].glob("lib/python*/site-packages")
+    for folder, names in ((inside, ["one"]), (tmp_path / "theirs", ["one", "two"])):
+        (folder / "shared_name").mkdir(parents=True)
+        for name in names:
+            (folder / "shared_name" / f"{name}.py").write_text(f"WHERE = {folder.name!r}\n")
+    code = "from shared_name import one, two; print(one.WHERE, two.WHERE)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "theirs")}
+    assert subprocess.check_output([python, "-c", code], text=True, env=env).split() == ["site-packages", "theirs"]
+
+
+def test_what_is_borrowed_from_a_user_s_folder_makes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = overlay._key(wanted(["six"]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert overlay._key(wanted(["six"])) == plain, "nothing is installed there"
+    (tmp_path / "six-1.0.dist-info").mkdir()
+    assert overlay._key(wanted(["six"])) != plain
 
 
 @pytest.mark.long

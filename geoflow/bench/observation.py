@@ -86,7 +86,7 @@ def _story(segments: int) -> Iterator[tuple[str, dict[str, Any]]]:
                 "seconds": 0.0123456,
                 "bytes": 1 << 20,
             }
-            row |= {"cpu_seconds": 0.0101, "actor": actor, "level": 0, "attempt": 1, "submitted": began - 0.00123}
+            row |= {"cpu_seconds": 0.0101, "actor": actor, "level": 0, "attempt": 1, "waited": 0.00123}
             yield "stage_done", {"time": began, "event": "stage_done", **row}
         row = {"video": "clip", "index": index, "start": 72 * index, "stop": 72 * index + 96, "notes": []}
         row |= {"seconds": dict.fromkeys(_STAGES, 0.0123456)}

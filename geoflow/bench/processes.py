@@ -1,20 +1,16 @@
-"""Processes of a run: what environment they get, and finding and ending what it has started (Linux)."""
+"""Processes of a run: what environment they get, and ending what it has started (Linux)."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import geoflow
-
-Process = tuple[int, int]  # pid and start time: the pid alone may be given out again
+from geoflow.engine import processes
+from geoflow.engine.processes import Process
 
 END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
-_LOOK_EVERY_S = 0.2
 
 
 def environment() -> dict[str, str]:
@@ -26,41 +22,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [known])])}
 
 
-def end_all(processes: Iterable[Process]) -> None:
+def end_all(left: Iterable[Process]) -> None:
     """Wait for processes to end, and kill those that do not."""
-    deadline = time.monotonic() + END_WITHIN_S
-    left = {process for process in processes if _start_time(process[0]) == process[1]}
-    while left and time.monotonic() < deadline:
-        time.sleep(_LOOK_EVERY_S)
-        left = {process for process in left if _start_time(process[0]) == process[1]}
-    for pid, _ in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def descendants(root: int) -> set[Process]:
-    """Every process below `root`."""
-    parents: dict[int, list[Process]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (row := _stat(int(entry))) is not None:
-            parents.setdefault(int(row[1]), []).append((int(entry), int(row[19])))
-    found: set[Process] = set()
-    frontier = [root]
-    while frontier:
-        below = parents.get(frontier.pop(), [])
-        found.update(below)
-        frontier += [pid for pid, _ in below]
-    return found
-
-
-def _start_time(pid: int) -> int | None:
-    row = _stat(pid)
-    return int(row[19]) if row is not None and row[0] != "Z" else None
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the third on: state, parent, ...; the 20th of these is the start time."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    processes.end_all(left, END_WITHIN_S)

@@ -54,10 +54,23 @@ def install(packages: list[str], name: str) -> Path:
 
 
 def make_importable(archive: bytes) -> Path:
-    """Have the packages of an archive on this process's path, behind all that is installed; returns their folder."""
+    """Have the packages of an archive on this process's path, before all that is installed; returns their folder.
+
+    Raises ImportError that names those which this process has loaded from elsewhere already, such as numpy: what the
+    environment's file says of them would be without effect.
+    """
     home = unpack(archive)
-    sys.path.append(str(home))
+    sys.path.insert(0, str(home))
+    names = {path.stem for path in home.glob("*.py")} | {path.parent.name for path in home.glob("*/__init__.py")}
+    if late := sorted(name for name in names & sys.modules.keys() if not _is_within(sys.modules[name], home)):
+        raise ImportError(
+            f"{', '.join(late)} cannot stand under {KEY}: loaded from elsewhere before; list it under pip"
+        )
     return home
+
+
+def _is_within(module: Any, home: Path) -> bool:
+    return Path(getattr(module, "__file__", None) or "").is_relative_to(home)
 
 
 def unpack(archive: bytes) -> Path:

@@ -45,10 +45,16 @@ class Call:
     lane: Lane | None = None  # of its GPU's run token
     hold: Hold | None = None  # its claim to that lane
     refs: list[Any] = field(default_factory=list)
-    submitted: float = 0.0  # s since the epoch
+    submitted: float = 0.0  # by the monotonic clock
+    waited: float = 0.0  # s from then until it could begin, once it came back
     longest: float | None = None  # s it should take at most; None: as the stage's longest call, for each segment
     hung: float = 0.0  # s without an answer, after which its worker was ended
     began: bool = True  # False: its worker died at the call before it
+
+    @property
+    def could_begin(self) -> float:
+        """When it came first in its worker's queue, with its GPU's lane given to it; by the monotonic clock."""
+        return max(self.worker.since, self.hold.since if self.hold is not None else 0.0)
 
     def why_died(self, message: str) -> str:
         """Why there is no answer, where Ray says only that the worker died."""
@@ -57,7 +63,7 @@ class Call:
     def told(self, i: int) -> dict[str, Any]:
         """What the ledger says of its i-th segment, whatever came of it."""
         attempt = self.runs[i].attempts[self.node]
-        facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "submitted": self.submitted}
+        facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "waited": self.waited}
         return facts | ({"together": len(self.runs)} if len(self.runs) > 1 else {})
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:

@@ -6,18 +6,19 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geoflow.engine.watch import own_processes, watched
 from geoflow.errors import ConfigError
 
 # Share of the object stores that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room for
 # copies of arguments on the way between nodes.
 BUDGET_SHARE = 0.6
 _KIND = "accelerator_type:"  # how Ray names what says which kind of GPU a node has
+_LEFTOVERS = ("runtime_resources", "ray_spilled_objects")  # of a session's folder; its logs are kept
 _PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
 _own: set[str] = set()  # the session of the Ray that this process started, while it is up
 
@@ -89,12 +90,13 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is
     shut down at the end. Yields what tells of nodes that joined or left it; None of a local one, which has one node.
 
-    Raises ConfigError when no cluster answers at the address.
+    Raises ConfigError when the address is none, or when there is no cluster at it that can be joined from here.
     """
     import ray
 
     if ray.is_initialized():
-        yield capacity
+        with watched():
+            yield capacity
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each process warns of a coming change
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the ledger tells of what fails; Ray would tell it twice
@@ -102,38 +104,74 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, **init}
-    if not address:
-        with _started(options):
+    if not address or address == "local":
+        with _started(options), _quiet(), watched():
             yield None
         return
+    _join(address, options)
     try:
-        ray.init(address=address, **options)
-    except ConnectionError as error:
-        raise ConfigError(f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`") from None
-    try:
-        yield capacity
+        with _quiet(), watched():
+            yield capacity
     finally:
         ray.shutdown()
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    import ray
+
+    from geoflow.engine import joining
+
+    try:
+        place = joining.knock(address)
+    except ConfigError as error:
+        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address is that of $RAY_ADDRESS"
+        raise ConfigError(f"{error}{given}") from None
+    try:
+        ray.init(address=place, **options)
+    except Exception as error:  # of many kinds, most of them plain
+        ray.shutdown()
+        raise ConfigError(f"the Ray cluster at {place} cannot be joined: {_in_a_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray prints about dead processes to itself: log lines by the dozen, of what the ledger tells, too."""
+    from ray._private import worker
+
+    printed = getattr(worker, "print_to_stdstream", None)  # what its thread for errors calls, whatever its options say
+    if printed is None:
+        yield
+        return
+    worker.print_to_stdstream = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager
 def _started(options: dict[str, Any]) -> Iterator[None]:
-    """Have a Ray on this machine that builds environments GeoFlow's way."""
+    """Have a Ray on this machine that builds environments GeoFlow's way, and that does not outlive this process."""
     import ray
 
-    from geoflow.engine import overlay
+    from geoflow.engine import keeper, overlay
 
     plugins = [*json.loads(os.environ.get(_PLUGINS) or "[]"), overlay.PLUGIN]
     options = {"include_dashboard": False, **options}
-    with _in_environment(_PLUGINS, json.dumps(plugins)), _in_environment("PYTHONPATH", _with_geoflow()):
-        session = _init_local(options)
-    _own.add(session)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        _own.discard(session)
-        shutil.rmtree(Path(session) / "runtime_resources", ignore_errors=True)  # Ray leaves them
+    with keeper.kept() as kept:
+        with _in_environment(_PLUGINS, json.dumps(plugins)), _geoflow_importable():
+            session = _init_local(options)
+        _own.add(session)
+        kept.keep(list(own_processes().values()), [f"{session}/{name}" for name in _LEFTOVERS])
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            _own.discard(session)
 
 
 def _init_local(options: dict[str, Any]) -> str:
@@ -155,11 +193,20 @@ def _init_local(options: dict[str, Any]) -> str:
         raise ConfigError(f"Ray does not start on this machine: {error}; see /tmp/ray/session_latest/logs") from error
 
 
-def _with_geoflow() -> str:
-    """$PYTHONPATH by which Ray's own processes find GeoFlow, too, where it is not installed."""
-    home = str(Path(__file__).parents[2])
-    known = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([*filter(None, [known]), home])
+def _geoflow_importable() -> contextlib.AbstractContextManager[None]:
+    """Have Ray's own processes and workers find GeoFlow.
+
+    Where it is installed they do so by themselves. Only a folder that none of them would look into goes onto
+    $PYTHONPATH: what stands there comes before the packages of every environment. A folder of installed packages
+    would hide those that an environment pins.
+    """
+    from geoflow.engine import overlay
+
+    home = os.path.realpath(Path(__file__).parents[2])
+    known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    if home in map(os.path.realpath, [*overlay.installed_packages(), *known]):
+        return contextlib.nullcontext()
+    return _in_environment("PYTHONPATH", os.pathsep.join([*known, home]))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from geoflow.engine import schedule, splitting
+from geoflow.engine import schedule, splitting, watch
 from geoflow.engine.calls import Call, make_jobs
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.cluster import Capacity
@@ -30,7 +30,7 @@ from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.engine.stopping import Stop
 from geoflow.engine.tokens import Lane
-from geoflow.errors import EnvironmentBroken
+from geoflow.errors import ClusterLost, EnvironmentBroken
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
@@ -133,7 +133,21 @@ class Executor:
                 self._follow()
             return flow.videos
         finally:
-            self._fleet.stop()
+            if not watch.lost():  # nobody is left to stop, nor to ask for it
+                self._fleet.stop()
+
+    def _check_cluster(self) -> None:
+        """Raises ClusterLost, with what is kept of the run."""
+        if not (reason := watch.lost()):
+            return
+        videos = self._flow.videos
+        complete = sum(video.status in ("complete", "skipped") for video in videos)
+        segments = sum(len(video.records) for video in videos if not video.over)
+        raise ClusterLost(
+            f"{reason} in the middle of the run. {complete} of {len(videos)} videos are complete, {segments} finished "
+            "segments of the others are kept, and so is what was saved of further ones: run the same command again to "
+            "go on from there"
+        )
 
     def _await(self) -> None:
         """Sleep until something has come back, then handle all that has."""
@@ -145,13 +159,14 @@ class Executor:
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+        self._check_cluster()  # first of all: it makes all other calls fail
         for ref in done:
             if (handle := self._handlers.pop(ref, None)) is not None:
                 handle(ref)
 
     def _follow(self) -> None:
         """Nodes may have joined or left."""
-        if self._look is not None and time.monotonic() - self._looked > _LOOK_S:
+        if self._look is not None and time.monotonic() - self._looked > _LOOK_S and not watch.silent():
             self._looked = time.monotonic()
             now = self._look()
             self._flow.intake.budget_bytes = now.budget_bytes
@@ -202,7 +217,7 @@ class Executor:
             alone=node in runs[0].alone,
         )
         state = runs[0].state_for(node) if row.ordered else None
-        call = Call(node, runs, worker, levels, lane, submitted=time.time())
+        call = Call(node, runs, worker, levels, lane, submitted=time.monotonic())
         refs = worker.process.remote(jobs, lane, state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)

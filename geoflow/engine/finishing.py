@@ -52,7 +52,7 @@ class Finishes:
         records = sorted(video.records, key=lambda record: record.index)
         # To close what it wrote should take a stage no longer than to write it.
         longest = max(self._longest.get(node, 0.0), sum(record.seconds.get(slot, 0.0) for record in records))
-        call = Call(node, [], worker, [], lane, submitted=time.time(), longest=longest)
+        call = Call(node, [], worker, [], lane, submitted=time.monotonic(), longest=longest)
         call.refs = [worker.handle.finish.remote(video.info, records, lane, video.state.get(node))]
         self._fleet.take(call)
         return call
@@ -72,7 +72,7 @@ class Finishes:
             return
         self._fleet.give(call)
         self._longest[node] = max(self._longest.get(node, 0.0), outcome["seconds"])
-        self._emit("finish_done", **facts, submitted=call.submitted, began=outcome["began"], seconds=outcome["seconds"])
+        self._emit("finish_done", **facts, waited=call.waited, began=outcome["began"], seconds=outcome["seconds"])
         video.result.update(outcome["result"])
         video.to_finish.pop(0)
         self._go_on(video)

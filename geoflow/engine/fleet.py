@@ -111,6 +111,7 @@ class Fleet:
     def give(self, call: Call) -> None:
         """The call came back, whatever came of it."""
         worker, now = call.worker, time.monotonic()
+        call.waited = max(0.0, call.could_begin - call.submitted)
         worker.calls.remove(call)
         worker.since = now
         if call.hold is not None:
@@ -306,7 +307,7 @@ class Fleet:
                 call = worker.calls[0]
                 if call.hold is not None and call.hold.waiting:
                     continue
-                seconds = now - max(worker.since, call.hold.since if call.hold is not None else 0.0)
+                seconds = now - call.could_begin
                 longest = service.longest * len(call.runs) if call.longest is None else call.longest
                 if seconds > schedule.deadline(longest, least=self._least_deadline):
                     self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=seconds)

@@ -205,7 +205,7 @@ class Flow:
 
     def complete(self, video: VideoRun) -> None:
         """Every stage is done with every segment, and with the video."""
-        video.status, video.ended, video.state, video.probed = "complete", time.time(), {}, {}
+        video.status, video.ended, video.state, video.probed = "complete", time.monotonic(), {}, {}
         self._checkpoint.over(video.name)
         self._emit("video_complete", video=video.name, seconds=video.ended - video.began, **video.result)
 
@@ -225,7 +225,7 @@ class Flow:
         video.planned = True
         segments, finished = video.num_segments, len(video.records)
         if not video.began:
-            video.began = time.time()
+            video.began = time.monotonic()
             frames = video.info.num_frames
             self._emit("video_planned", video=video.name, frames=frames, segments=segments, finished=finished)
         if finished == segments:
@@ -296,7 +296,7 @@ class Flow:
             self.rewind(video, "what one segment hands to the next was lost with its node")
 
     def _end_failed(self, video: VideoRun, reason: str, traceback: str) -> None:
-        video.status, video.reason, video.ended = "failed", reason, time.time()
+        video.status, video.reason, video.ended = "failed", reason, time.monotonic()
         self._emit("video_failed", video=video.name, reason=reason, traceback=traceback)
         for run in list(video.open.values()):
             self.intake.leave(run)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from geoflow.engine.clock import SteadyClock
+
 # Events that may come thousands of times a second wait this long for the thread that writes them: encoding many at
 # once costs a third of encoding each in its turn (caches), and happens while the driver sleeps in `ray.wait`. A
 # segment's end is written before `emit` returns, unless another write was so recent that the next is due soon anyway.
@@ -32,11 +34,12 @@ class Ledger:
         self._wake = threading.Event()
         self._closed = False
         self._written = 0.0  # when, by the monotonic clock
+        self._now = SteadyClock()
 
     def __enter__(self) -> Ledger:
         self._file = self._path.open("a+b")
         _end_torn_line(self._file)
-        self._closed = False
+        self._closed, self._now = False, SteadyClock()
         self._writer = threading.Thread(target=self._keep_writing, name="geoflow-ledger", daemon=True)
         self._writer.start()
         return self
@@ -53,7 +56,7 @@ class Ledger:
 
     def emit(self, event: str, **data: Any) -> None:
         """Record one event; its values must not change afterwards. A full disk costs the record, not the run."""
-        row = {"time": round(time.time(), 3), "event": event, **data}
+        row = {"time": round(self._now(), 3), "event": event, **data}
         self._waiting.append(row)
         if event != "stage_done":
             if time.monotonic() - self._written >= _WAITS_S.get(event, 0.0):

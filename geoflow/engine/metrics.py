@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoflow.engine import watch
 from geoflow.engine.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
 from geoflow.engine.processes import private_bytes
 from geoflow.engine.schedule import Verdict
 
 _EXPORT_EVERY_S = 1.0
+_LEFT_WITHIN_S = 5.0  # for the thread that exports, once the run is over
 _TELL_EVERY_SHARE = 0.005  # of the time since the run's beginning
 # Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
 _MOST_SERVICE_TIMES = 50
@@ -90,7 +92,7 @@ class Metrics:
             while True:
                 now = load()
                 records.update(self._tally, now)
-                if emit is not None and (at := time.monotonic()) >= due:
+                if emit is not None and (at := time.monotonic()) >= due and not (watch.lost() or watch.silent()):
                     due = at + _TELL_EVERY_SHARE * (at - began)
                     with contextlib.suppress(Exception):  # a cluster that does not answer costs a line of the ledger
                         emit("memory", **_memory(now))
@@ -103,11 +105,11 @@ class Metrics:
             yield
         finally:
             ended.set()
-            thread.join()
-            final = load()
-            records.update(
-                self._tally, Load(queued=dict.fromkeys(final.queued, 0), running=dict.fromkeys(final.running, 0))
-            )
+            thread.join(_LEFT_WITHIN_S)
+            if not thread.is_alive():  # else it asks a control service that is no more
+                final = load()
+                idle = Load(queued=dict.fromkeys(final.queued, 0), running=dict.fromkeys(final.running, 0))
+                records.update(self._tally, idle)
 
 
 def _memory(load: Load) -> dict[str, int]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 
+from geoflow.engine import own_first
 from geoflow.resources import cache_folder
 
 FIELD = "overlay"  # of a runtime environment, in place of `pip`
@@ -29,6 +30,8 @@ PLUGIN = {"class": f"{__name__}.Overlay"}  # an entry of $RAY_RUNTIME_ENV_PLUGIN
 
 _PYTHON = Path("bin", "python")
 _BORROWED = "borrowed.pth"
+_OWN_FIRST = "_geoflow_own_first"  # the copy of `own_first.py`; Python reads `.pth` files before any other code
+_FORM = 2  # of the environments; what was made in an earlier form is not taken up
 _LAST = 50  # lines of pip's that an error keeps, as many as Ray's
 
 
@@ -101,21 +104,27 @@ def _in_full(wanted: Any) -> dict[str, Any]:
 def _key(wanted: dict[str, Any]) -> str:
     """Changes with what is to be installed, and with what there is to borrow."""
     files = [Path(row).read_text() for before, row in zip(wanted["packages"], wanted["packages"][1:]) if before == "-r"]
-    there = [sorted(path.name for path in Path(folder).glob("*.dist-info")) for folder in _around()]
-    facts = [wanted, files, sys.prefix, sys.version, there]
+    known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # pip sees what is there, too
+    there = [
+        sorted(path.name for path in Path(folder).glob("*.dist-info")) for folder in [*installed_packages(), *known]
+    ]
+    facts = [_FORM, wanted, files, sys.prefix, sys.version, [names for names in there if names]]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _around() -> list[str]:
+def installed_packages() -> list[str]:
     """The folders in which this Python has its packages."""
     own = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     return [folder for folder in [*own, *site.getsitepackages()] if os.path.isdir(folder)]
 
 
 def _borrow(home: Path) -> None:
-    """Have an environment find, after its own packages, those of the Python around it."""
+    """Have an environment find, after its own packages, those of the Python around it; its own come before all."""
     (inside,) = home.glob("lib/python*/site-packages")
-    lines = [f"import site; site.addsitedir({folder!r})" for folder in _around()]
+    shutil.copyfile(own_first.__file__, inside / f"{_OWN_FIRST}.py")
+    # Where it is now is not where it will be.
+    lines = [f"import os, {_OWN_FIRST} as own; own.keep_first(os.path.dirname(own.__file__))"]
+    lines += [f"import site; site.addsitedir({folder!r})" for folder in installed_packages()]
     (inside / _BORROWED).write_text("\n".join([*lines, ""]))
 
 

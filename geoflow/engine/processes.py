@@ -1,6 +1,16 @@
-"""What the system knows of a process (Linux)."""
+"""What the system knows of processes, and ending them (Linux). The standard library alone: see `keeper.py`."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+Process = tuple[int, int]  # pid and start time: the pid alone may be given out again
+
+_LOOK_EVERY_S = 0.1
 
 
 def private_bytes(pid: int) -> int:
@@ -18,3 +28,75 @@ def private_bytes(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
     return total
+
+
+def process(pid: int) -> Process | None:
+    """A process that runs; None of one that is gone, or dead and not yet collected by its parent."""
+    row = _stat(pid)
+    return (pid, int(row[19])) if row is not None and row[0] not in "ZX" else None
+
+
+def is_there(known: Process) -> bool:
+    """Whether just this process still runs."""
+    return process(known[0]) == known
+
+
+def descendants(*roots: int) -> set[Process]:
+    """Every process below these."""
+    parents: dict[int, list[Process]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (row := _stat(int(entry))) is not None:
+            parents.setdefault(int(row[1]), []).append((int(entry), int(row[19])))
+    found: set[Process] = set()
+    frontier = list(roots)
+    while frontier:
+        below = parents.get(frontier.pop(), [])
+        found.update(below)
+        frontier += [pid for pid, _ in below]
+    return found
+
+
+def session(pid: int) -> int:
+    """The session that a process is in, 0 of one that is gone."""
+    return int(row[3]) if (row := _stat(pid)) is not None else 0
+
+
+def in_session(number: int) -> set[Process]:
+    """Every process in a session."""
+    rows = [(int(entry), _stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit()]
+    return {(pid, int(row[19])) for pid, row in rows if row is not None and int(row[3]) == number}
+
+
+def parent(pid: int) -> int:
+    """Who started a process, or who has it now; 0 of one that is gone."""
+    return int(row[1]) if (row := _stat(pid)) is not None else 0
+
+
+def end_all(left: Iterable[Process], within_s: float) -> None:
+    """Wait for processes to end, and kill those that do not."""
+    deadline = time.monotonic() + within_s
+    waiting = {known for known in left if is_there(known)}
+    while waiting and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+        waiting = {known for known in waiting if is_there(known)}
+    for pid, _ in waiting:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def command_line(pid: int) -> bytes:
+    """The words of a process's command, a null byte after each; b"" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the third on: state, parent, ...; the 20th of these is the start time."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ def _key(pipeline: Pipeline, spec: StageSpec, accelerators: str) -> str:
 
 def _read() -> dict[str, Measured]:
     try:
-        return {key: Measured(**row) for key, row in json.loads(profile_path().read_text()).items()}
+        rows = {key: Measured(**row) for key, row in json.loads(profile_path().read_text()).items()}
+        return {key: row for key, row in rows.items() if _is_sound(row)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _is_sound(row: Measured) -> bool:
+    """Whether these can be durations: earlier versions took them from a clock that may step back."""
+    return math.isfinite(row.seconds) and row.seconds > 0 and 0 <= row.seconds_per_frame < math.inf

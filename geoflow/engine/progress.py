@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -45,7 +46,8 @@ class ConsoleProgress:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._bars.stop()
+        with contextlib.suppress(OSError):
+            self._bars.stop()
 
     def observe(self, row: dict[str, Any]) -> None:
         handler = getattr(self, f"_on_{row['event']}", None)
@@ -53,7 +55,8 @@ class ConsoleProgress:
             handler(row)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):  # a terminal that is gone costs its lines, not the run
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def _on_video_planned(self, row: dict[str, Any]) -> None:
         name = row["video"]
@@ -120,7 +123,9 @@ class ConsoleProgress:
 
     def _on_stage_failed(self, row: dict[str, Any]) -> None:
         if row["verdict"] != "fail":
-            text = f"{row['slot']} failed on {row['video']} segment {row['index']} ({row['verdict']}): {row['message']}"
+            message, *more = row["message"].splitlines() or [""]  # Ray's go on for lines; the ledger has them
+            text = f"{row['slot']} failed on {row['video']} segment {row['index']} ({row['verdict']}): {message}"
+            text += " …" if more else ""
             self._say(f"[yellow]{escape(text)}[/]")
 
     def _on_work_unsaved(self, row: dict[str, Any]) -> None:

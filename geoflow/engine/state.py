@@ -42,7 +42,7 @@ class VideoRun:
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
-    began: float = 0.0
+    began: float = 0.0  # by the monotonic clock, as `ended`
     ended: float = 0.0
 
     @property

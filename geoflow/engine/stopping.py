@@ -1,10 +1,14 @@
-"""Stopping a run: Ctrl-C once lets running work end, twice stops now; SIGTERM lets it end within a deadline."""
+"""Stopping a run: Ctrl-C once lets running work end, twice stops now; SIGTERM, or a terminal that closes (SIGHUP), lets
+it end within a deadline."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
+import os
 import signal
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -32,7 +36,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """A Stop that SIGINT and SIGTERM ask. Only the main thread can hear them; in another one it is never asked."""
+    """A Stop that SIGINT, SIGTERM and SIGHUP ask. Only the main thread hears them; in another one it is never asked."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -41,8 +45,29 @@ def stop_on_signals() -> Iterator[Stop]:
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: stop.ask()),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: stop.ask(_GRACE_S)),
     }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else `nohup` has started it, which means it
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: _hung_up(stop))
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _hung_up(stop: Stop) -> None:
+    if not stop.asked:  # a closing terminal may send it twice: as its own, and through the shell
+        stop.ask(_GRACE_S)
+    for descriptor in (1, 2):  # to write to a terminal that is gone is an error, which would cost the orderly end
+        with contextlib.suppress(OSError):
+            if _is_gone(descriptor):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+
+
+def _is_gone(descriptor: int) -> bool:
+    try:
+        termios.tcgetattr(descriptor)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
+    return False

@@ -9,7 +9,9 @@ from typing import Any
 
 from geoflow.engine.schedule import Verdict
 
-# Times are seconds since the epoch: `time` and `submitted` by the driver's clock, `began` by that of the actor's node.
+# Times are seconds since the epoch: `time` by the run's clock, `began` by that of the actor's node, which may be set
+# wrong, or step while the run goes on. Durations are measured where the work is done.
+_ANSWERED_S = 10.0  # from the end of a call to its event; where these two are further apart, the node's clock is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +127,28 @@ def span_of(row: dict[str, Any]) -> Span | None:
     )
     if kind is None or "began" not in row or "actor" not in row:
         return None
+    began = _began(row)
+    waited = row["waited"] if "waited" in row else row["began"] - row.get("submitted", row["began"])
     return Span(
         kind,
         row["slot"],
         row["actor"],
         row.get("video", ""),
         row.get("index", -1),
-        row.get("submitted", row["began"]),
-        row["began"],
+        began - waited,
+        began,
         row["seconds"],
         good=row["event"] != "stage_failed",
         level=row.get("level", 0),
         attempt=row.get("attempt", 1),
         bytes=row.get("bytes", 0),
     )
+
+
+def _began(row: dict[str, Any]) -> float:
+    """When a call began: as its node says, or so that it ended as its event came, where the node's clock is wrong."""
+    told, latest = float(row["began"]), row["time"] - row["seconds"] - row.get("save_seconds", 0.0)
+    return told if abs(told - latest) <= _ANSWERED_S else latest
 
 
 def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
@@ -153,11 +163,12 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
         if row["event"] == "actor_ready" and "actor" in row:
             where = f"process {row.get('pid', '?')} on {row.get('host', '?')}"
             actors[row["actor"]] = ActorRow(row["slot"], row["actor"], where, ready=row["time"])
+        span = span_of(row)
         if (slot := row.get("slot")) is not None:
-            _count(stages.setdefault(slot, StageRow(slot)), row)
+            _count(stages.setdefault(slot, StageRow(slot)), row, span)
         if row["event"] == "actor_died" and (dead := actors.get(row.get("actor", -1))) is not None:
             dead.died = row["time"]
-        if (span := span_of(row)) is not None:
+        if span is not None:
             actor = actors.setdefault(span.actor, ActorRow(span.slot, span.actor, "", ready=span.began))
             actor.spans.append(span)
             began = min(began, span.began)
@@ -166,14 +177,15 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
     return Timeline(began, ended, in_order, stages)
 
 
-def _count(stage: StageRow, row: dict[str, Any]) -> None:
+def _count(stage: StageRow, row: dict[str, Any], span: Span | None) -> None:
     event = row["event"]
     if event in ("stage_done", "stage_failed", "finish_done"):
         stage.busy_seconds += row.get("seconds", 0.0)
         stage.level = max(stage.level, row.get("level", 0))
     if event == "stage_done":
         stage.service.append(row["seconds"])
-        stage.waits.append(max(0.0, row["began"] - row.get("submitted", row["began"])))
+        if span is not None:
+            stage.waits.append(span.waited)
         stage.bytes += row.get("bytes", 0)
     elif event in ("stage_failed", "finish_failed"):
         stage.failures += 1

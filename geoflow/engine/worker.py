@@ -71,12 +71,12 @@ class StageWorker:
 
     def load(self) -> dict[str, Any]:
         """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
-        began = time.time()
+        began, clock = time.time(), time.monotonic()
         try:
             self._stage = self._make(0)
             if self._gpu_memory is not None:
                 self._watch().cap(self._gpu_memory)
-            return {"began": began, "seconds": time.time() - began, **_whereabouts()}
+            return {"began": began, "seconds": time.monotonic() - clock, **_whereabouts()}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -102,11 +102,11 @@ class StageWorker:
         self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Outcome and packed outputs of one segment; {"error": ...} and no outputs when the stage failed."""
-        began = time.time()
+        began, clock = time.time(), time.monotonic()
         try:
             given = {name: unpack(array) for name, array in open_job(job, objects).items()}
             with held(lane):
-                began, cpu_began = time.time(), time.process_time()
+                began, clock, cpu_began = time.time(), time.monotonic(), time.process_time()
                 self._use_level(min(job.level, len(self._ladder)))
                 stage, segment = self._stage, job.segment
                 if stage.ordered:
@@ -114,7 +114,7 @@ class StageWorker:
                 with self._gpu_memory_of(job) as memory:
                     halve = job.level > len(self._ladder)
                     result = process_in_halves(stage, segment, given) if halve else stage.process(segment, given)
-                seconds = time.time() - began
+                seconds = time.monotonic() - clock
             fields.check(
                 result,
                 stage.outputs,
@@ -136,17 +136,16 @@ class StageWorker:
                 outcome |= _save(job.save_to, result, state, {"level": job.level, "work_seconds": outcome["seconds"]})
             return outcome, packed
         except Exception as error:
-            return {"error": describe(error), "began": began, "seconds": time.time() - began}, {}
+            return {"error": describe(error), "began": began, "seconds": time.monotonic() - clock}, {}
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
-        began = time.time()
         try:
             with held(lane):
-                began = time.time()
+                began, clock = time.time(), time.monotonic()
                 self._stage.restore(_load_state(state))
                 result = self._stage.finish(video, records)
-                return {"result": result, "began": began, "seconds": time.time() - began}
+                return {"result": result, "began": began, "seconds": time.monotonic() - clock}
         except Exception as error:
             return {"error": describe(error)}
 
@@ -218,7 +217,7 @@ def _whereabouts() -> dict[str, Any]:
 
 def _save(to: SaveTo, result: Mapping[str, np.ndarray], state: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
     """Leave what a call made on disk. Whatever hinders that costs only a later run its time."""
-    began, size = time.time(), 0
+    began, size = time.monotonic(), 0
     try:
         if to.fields is not None:
             size += save(to.fields, result, meta)
@@ -226,7 +225,7 @@ def _save(to: SaveTo, result: Mapping[str, np.ndarray], state: dict[str, Any], m
             size += save_state(to.state, state)
     except (OSError, TypeError, ValueError) as error:
         return {"unsaved": f"{type(error).__name__}: {error}"}
-    return {"saved_bytes": size, "save_seconds": time.time() - began}
+    return {"saved_bytes": size, "save_seconds": time.monotonic() - began}
 
 
 def _load_state(state: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-import time
 from typing import Any
 
+from geoflow.engine.clock import SteadyClock
 from geoflow.notebook.drawing import WidgetBoard, as_html, as_text
 from geoflow.notebook.tally import Board, Tally
 
@@ -18,7 +18,8 @@ class NotebookProgress:
     """Observes the ledger's events and draws them; use as a context manager."""
 
     def __init__(self, num_inputs: int) -> None:
-        self._tally = Tally(num_inputs, time.time())
+        self._now = SteadyClock()  # as the ledger's, whose events are counted
+        self._tally = Tally(num_inputs, self._now())
         self._counting = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_drawing, name="geoflow-progress", daemon=True)
@@ -52,7 +53,7 @@ class NotebookProgress:
 
     def _board(self) -> Board:
         with self._counting:
-            return self._tally.board(time.time())
+            return self._tally.board(self._now())
 
     def _keep_drawing(self) -> None:
         while not self._over.wait(_DRAW_EVERY_S):

@@ -147,7 +147,7 @@ class Tally:
         self._advance(row["video"], row["slot"])
 
     def _on_stage_done(self, row: dict[str, Any]) -> None:
-        self._first.setdefault(row["slot"], row["began"])
+        self._first.setdefault(row["slot"], row["time"] - row["seconds"])
         self._last[row["slot"]] = row["time"]
         self._calls[row["slot"]] += 1
         self._advance(row["video"], row["slot"])

@@ -94,7 +94,7 @@ def _make_room(folder: Path, size: int) -> None:
     for used, held, path in entries:
         if total + size <= most:
             break
-        if path.name.startswith(_FETCHING) and time.time() - used < _STALE_S:
+        if path.name.startswith(_FETCHING) and abs(time.time() - used) < _STALE_S:
             continue
         total -= held
         _delete(path)

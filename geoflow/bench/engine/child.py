@@ -41,7 +41,7 @@ class Request:
 class Result:
     """What came of it; the times are in the trace."""
 
-    clock: float = 0.0  # when Ray was up and the engine's turn began, seconds since the epoch
+    clock: float = 0.0  # when Ray was up and the engine's turn began, by the monotonic clock, which processes share
     delivered: list[int] = field(default_factory=list)
     store_peak_bytes: int = 0
     spilled_bytes: int = 0
@@ -93,7 +93,7 @@ def run(folder: Path) -> Result:
     watch = StoreWatch(result)
     watch.start()
     try:
-        result.clock = time.time()
+        result.clock = time.monotonic()
         drive = importlib.import_module(request.module).drive
         result.delivered = drive(workload, request.pools, str(folder / "trace"), _CPUS_PER_WORKER, **request.options)
     except Exception:

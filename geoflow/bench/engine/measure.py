@@ -19,8 +19,8 @@ from geoflow.bench.engine.engines import Engine
 from geoflow.bench.engine.figures import times_of
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import Workload
-from geoflow.bench.processes import END_WITHIN_S, Process, descendants, end_all, environment
-from geoflow.engine.processes import private_bytes
+from geoflow.bench.processes import END_WITHIN_S, end_all, environment
+from geoflow.engine.processes import Process, descendants, private_bytes
 
 _SAMPLE_EVERY_S = 0.2
 _LOOK_EVERY = 5  # samples between two looks at who is there
@@ -129,7 +129,7 @@ def _watch(
             if killed_when():
                 break
             watched.private_peak_bytes = max(watched.private_peak_bytes, sum(map(private_bytes, counted)))
-            watched.cpu.append((time.time(), *_cpu_ticks()))
+            watched.cpu.append((time.monotonic(), *_cpu_ticks()))
             time.sleep(_SAMPLE_EVERY_S)
     finally:
         if driver.poll() is None:

@@ -19,7 +19,7 @@ class Sleeper:
     """One worker of one stage. Make it where the model would be loaded."""
 
     def __init__(self, workload: Workload, stage: str, trace: str) -> None:
-        began = time.time()
+        began = time.monotonic()
         self._workload, self._stage = workload, workload.stage(stage)
         # A line is one short write to a file opened for appending, so lines of several processes never mix.
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -34,21 +34,21 @@ class Sleeper:
 
         Raises ValueError when an input is not whole.
         """
-        began = time.time()
+        began = time.monotonic()
         for name, array in zip(self._stage.after, inputs, strict=True):
             expected = self._workload.stage(name).payload_bytes
             flat = array.reshape(-1)
             if flat.nbytes != expected or not (flat[0] and flat[-1]):
                 raise ValueError(f"{self._stage.name} got {flat.nbytes} bytes from {name}, expected {expected} of ones")
         made = np.ones(self._stage.payload_bytes, np.uint8)
-        left = self._workload.seconds(self._stage, item) - (time.time() - began)
+        left = self._workload.seconds(self._stage, item) - (time.monotonic() - began)
         if left > 0:
             time.sleep(left)
         self._note(str(item), began)
         return made
 
     def _note(self, what: str, began: float) -> None:
-        row = f"{what} {self._stage.name} {os.getpid()} {began:.6f} {time.time():.6f}\n"
+        row = f"{what} {self._stage.name} {os.getpid()} {began:.6f} {time.monotonic():.6f}\n"
         os.write(self._trace, row.encode())
 
 

@@ -109,7 +109,7 @@ def _count(rows: list[dict[str, Any]], event: str) -> int:
 def main(folder: Path, fault: str, moment: float) -> None:
     with simulated_cluster([{"num_cpus": 4}] * 2, health_check=_ASK_NODES) as (cluster, nodes):
         trouble = Trouble(fault, moment, folder, cluster, nodes)
-        began = time.time()
+        began = time.monotonic()
         (folder / "began").write_text(str(began))
         found: dict[str, Any] = {}
         try:
@@ -121,7 +121,7 @@ def main(folder: Path, fault: str, moment: float) -> None:
             found = {"interrupted": True}
         finally:
             trouble.over.set()
-            (folder / "result.json").write_text(json.dumps({"seconds": time.time() - began, **found}))
+            (folder / "result.json").write_text(json.dumps({"seconds": time.monotonic() - began, **found}))
 
 
 if __name__ == "__main__":

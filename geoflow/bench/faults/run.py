@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.bench.faults.child import FRAMES, SIZE, VIDEOS
-from geoflow.bench.processes import Process, descendants, end_all, environment
+from geoflow.bench.processes import end_all, environment
+from geoflow.engine.processes import Process, descendants
 from geoflow.store.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _child(folder: Path, fault: str, moment: float) -> tuple[dict[str, Any], flo
         while driver.poll() is None and time.monotonic() - began < _TIMEOUT_S:
             seen |= descendants(driver.pid)
             time.sleep(0.2)
-        ended = time.time()
+        ended = time.monotonic()
         if driver.poll() is None:
             driver.kill()
         driver.wait()
