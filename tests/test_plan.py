@@ -21,7 +21,7 @@ from geoflow.engine.profile import Measured, keep_profile
 from geoflow.errors import ConfigError, EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.plan import make_plan
-from geoflow.plan_table import summary
+from geoflow.plan_table import render_plan, summary
 from geoflow.video.options import ReadOptions
 
 PIXELS = 64 * 48
@@ -60,7 +60,7 @@ def remember(path: Path, pixels: int = PIXELS, kind: str = "", **seconds: float)
 
 def shown(plan: dict[str, Any]) -> str:
     file = io.StringIO()
-    Console(width=2000, file=file)  # paths are not to be folded.print(render_plan(plan))
+    Console(width=2000, file=file).print(render_plan(plan))  # so wide that no path is folded
     return file.getvalue()
 
 
