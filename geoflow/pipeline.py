@@ -16,14 +16,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from geoflow import backends, fields, resources
+from geoflow import backends, fields, provenance, resources
 from geoflow.errors import ConfigError
-from geoflow.stage import Stage
+from geoflow.stage import Stage, bound_by_run
 from geoflow.weights import HubFiles
 
 AUTO = "auto"
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
-_BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writer; they say where to, not what
 
 
 class StageSpec(BaseModel):
@@ -72,20 +71,32 @@ class StageSpec(BaseModel):
         from geoflow.engine.environments import load_runtime_env
         from geoflow.registry import load_models
 
-        stage = self.make_stage()
-        params = dataclasses.asdict(stage.params)
-        model = load_models().get(self.backend)
-        return {
+        stage, model = self.make_stage(), load_models().get(self.backend)
+        env, needs = load_runtime_env(self.env) if self.env else None, stage.weights()
+        found = {
             "backend": self.backend,
-            "version": self.stage_class().version,
-            "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
-            "env": load_runtime_env(self.env) if self.env else None,
-            "weights": _identity(model.weights, stage.weights(), model.revision) if model else None,
+            "version": type(stage).version,
+            "params": _settings(stage),
+            "env": env,
+            "weights": _identity(model.weights, needs, model.revision) if model else None,
         }
+        # Values stay what they are when the content behind them changes.
+        behind = {
+            "code": provenance.code_digest(type(stage)),
+            "files": provenance.file_digests([found["params"], env]),
+            "folders": provenance.folder_digests(sorted(own for own in needs.values() if own)),
+        }
+        return {**found, **{name: value for name, value in behind.items() if value}}
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    """The parameters of a stage but those that the run fills in."""
+    filled_in = bound_by_run(type(stage.params))
+    return {name: value for name, value in dataclasses.asdict(stage.params).items() if name not in filled_in}
 
 
 def _identity(weights: str | dict[str, HubFiles], needs: Mapping[str, str], revision: str) -> list[str]:
-    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter."""
+    """What tells the weights of a stage from others; a user's own are told by what their folders hold."""
     if isinstance(weights, str):
         return [weights, revision]
     return [f"{weights[name].repo}@{weights[name].revision}" for name, own in needs.items() if not own]
@@ -144,7 +155,19 @@ class Pipeline(BaseModel):
         pipeline = self
         for key, value in settings.items():
             pipeline = pipeline.with_setting(key, value)
+            slot, _, name = key.partition(".")
+            if any(spec.slot == slot and name in bound_by_run(spec.stage_class().Params) for spec in pipeline.stages):
+                raise ConfigError(f"{key} is filled in by the run; where to write is said by `-o`")
         pipeline._check(source)
+        return pipeline
+
+    def bound(self, values: Mapping[str, Any]) -> Pipeline:
+        """A copy in which every parameter that a stage declares as `bound_by_run` has its value, as far as there is
+        one: `out`, `remote`, `share`, `pipeline`."""
+        pipeline = self
+        for spec in self.stages:
+            for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):
+                pipeline = pipeline.with_setting(f"{spec.slot}.{name}", values[name])
         return pipeline
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
@@ -193,7 +216,7 @@ class Pipeline(BaseModel):
         models, stages = load_models(), []
         for spec in self.stages:
             stage = spec.make_stage()
-            row = {**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version}
+            row = {**spec.model_dump(), "params": _settings(stage), "version": stage.version}
             if (model := models.get(spec.backend)) is not None:
                 row |= {"licence": model.licence, "weights": _identity(model.weights, stage.weights(), model.revision)}
             stages.append(row)

@@ -154,8 +154,8 @@ def run(
         has = capacity()
         preflight.check(pipe, has, alone=look is None)
         kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
-        if paths.remote and "write" in {spec.slot for spec in pipe.stages}:
-            pipe = pipe.with_setting("write.remote", paths.remote).with_setting("write.share", look is not None)
+        if paths.remote:
+            pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         executor = Executor(
             apply_profile(pipe, has.accelerators),
             partial(_probe, options=options, kept=kept),
@@ -233,15 +233,12 @@ def _prepare(paths: RunPaths) -> None:
 
 
 def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths) -> tuple[Pipeline, ReadOptions, str]:
-    """Give `decode` and `write` what only the run knows. The stamp is the JSON that every store carries."""
-    slots = {spec.slot for spec in pipe.stages}
-    if "decode" in slots and options.size is None:
+    """Give the stages what only the run knows. The stamp is the JSON that every store carries."""
+    if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
         decode = pipe.spec("decode").make_stage().params
         options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
     stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": asdict(options)})
-    if "write" in slots:
-        pipe = pipe.with_setting("write.out", str(paths.root)).with_setting("write.pipeline", stamp)
-    return pipe, options, stamp
+    return pipe.bound({"out": str(paths.root), "pipeline": stamp}), options, stamp
 
 
 def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:

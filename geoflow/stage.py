@@ -28,9 +28,18 @@ from geoflow.segments import Segment, VideoInfo
 Fields = dict[str, np.ndarray]
 
 
-def param(default: Any, help: str) -> Any:
-    """A stage parameter: its default and one line that says what it means."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def param(default: Any, help: str, *, bound_by_run: bool = False) -> Any:
+    """A stage parameter: its default and one line that says what it means.
+
+    `bound_by_run`: the run fills it in (see `Pipeline.bound`). It says where to and not what, so it is no setting, and
+    no part of what identifies the stage's work.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "bound_by_run": bound_by_run})
+
+
+def bound_by_run(params: type) -> frozenset[str]:
+    """Names of the parameters of a Params class that the run fills in."""
+    return frozenset(row.name for row in dataclasses.fields(params) if row.metadata.get("bound_by_run"))
 
 
 @dataclass(frozen=True)

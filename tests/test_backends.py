@@ -88,7 +88,7 @@ def test_declarations_import_without_the_heavy_libraries() -> None:
 def test_wrong_names_are_explained() -> None:
     with pytest.raises(ConfigError, match=r"there are: .*embedded\."):
         backends.load("embedded.nothing")
-    with pytest.raises(ConfigError, match="exactly one Stage, found 4"):
+    with pytest.raises(ConfigError, match="exactly one Stage, found 5"):
         backends.load("engine_stages:")
 
 

@@ -55,14 +55,14 @@ class Write(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        out: str = param("", "the run's output folder; the engine fills it in")
-        remote: str = param("", "URI of the folder that `out` stands for, if any; the engine fills it in")
-        share: bool = param(False, "other nodes may assemble what this one writes; the engine fills it in")
+        out: str = param("", "the run's output folder", bound_by_run=True)
+        remote: str = param("", "URI of the folder that `out` stands for, if any", bound_by_run=True)
+        share: bool = param(False, "other nodes may assemble what this one writes", bound_by_run=True)
+        pipeline: str = param("{}", "JSON description of the run, stored in each file", bound_by_run=True)
         rgb: bool = param(False, "store the frames themselves, too")
         prior: bool = param(True, "store the prior's depth and mask")
         points: bool = param(False, "store full point maps beside depth")
         compression: int = param(2, "gzip level of dense maps, 0 (none) to 9")
-        pipeline: str = param("{}", "JSON description of the run, stored in each file; the engine fills it in")
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
