@@ -33,10 +33,12 @@ from geoflow.pipeline import Pipeline
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
 from geoflow.store.delivery import clear_parts
-from geoflow.store.index import read_rows, write_index, write_segments
+from geoflow.store.finished import Finished
+from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.whole import write_whole
+from geoflow.store.work_key import describe_work, work_key
 from geoflow.video.fetched import forget
 from geoflow.video.options import ReadOptions
 
@@ -163,9 +165,10 @@ def run(
             has,
             look=look,
             emit=ledger.emit,
-            already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
+            already_done=Finished(paths, stamp).find if resume else lambda info: None,
             paths=paths,
             reading=json.dumps({**asdict(options), "masks": None}),
+            part_key=lambda info: work_key(describe_work(info, stamp)),
             resume=resume,
             stop=stop,
         )
@@ -175,7 +178,7 @@ def run(
         _forget_copies(sources, alone=look is None)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
         clear_parts(paths, {video.name for video in result.complete})
-        _write_records(paths, result, videos, json.loads(stamp))
+        _write_records(paths, result, videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
 
@@ -256,26 +259,6 @@ def _probe(item: Input, options: ReadOptions, kept: dict[str, str]) -> tuple[Vid
     return probe(item.source, item.name, options)
 
 
-def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any] | None:
-    """The result of an earlier run for a video with the same content and settings, if its store is whole."""
-    from geoflow.store.opening import open_h5
-
-    wanted = json.loads(stamp)
-    try:
-        with open_h5(paths.store(info.name)) as store:
-            same = store.attrs["source_sha256"] == info.source_sha256 and store.attrs["status"] == "complete"
-            found = json.loads(store.attrs["pipeline"])
-    except (OSError, KeyError, ValueError):
-        return None
-    if not same or any(found.get(key) != wanted[key] for key in ("fingerprint", "reading")):
-        return None
-    with contextlib.suppress(StoreError):
-        for row in read_rows(paths.index):
-            if row["name"] == info.name and row["status"] == "complete":
-                return row
-    return {"path": paths.relative(paths.video(info.name))}
-
-
 def _result(
     paths: RunPaths,
     pipe: Pipeline,
@@ -302,23 +285,25 @@ def _result(
     return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
 
 
-def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: dict[str, Any]) -> None:
+def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: str) -> None:
     """index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
     by_name = {video.name: video for video in videos}
     rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
-    listed = {row["name"] for row in rows}
-    if paths.index.is_file():
-        with contextlib.suppress(StoreError):
-            rows += [r for r in read_rows(paths.index) if r["name"] not in listed and r["status"] == "complete"]
+    tables = {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"}
+    finished, listed = Finished(paths, stamp), {row["name"] for row in rows}
+    for row in finished.others(listed):
+        if row["status"] == "complete":
+            tables[row["name"]] = _segment_table(paths, row)
+        rows.append(row)
     write_index(paths, rows)
-    write_segments(paths, {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"})
-    record = {**result.to_dict(), "settings": stamp, "inputs": [asdict(video) for video in result.videos]}
+    write_segments(paths, tables)
+    record = {**result.to_dict(), "settings": json.loads(stamp), "inputs": [asdict(video) for video in result.videos]}
     del record["videos"]
     write_whole(paths.run, json.dumps(record, indent=1).encode())
 
 
 def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> dict[str, Any]:
-    if video is not None and video.status == "skipped" and "status" in video.result:
+    if video is not None and video.status == "skipped":
         return video.result
     row: dict[str, Any] = {
         "name": entry.name,
@@ -331,7 +316,9 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    row |= {key: result[key] for key in ("frames_posed", "geometry_coverage", "motion", "segments") if key in result}
+    row |= {
+        key: result[key] for key in ("frames_posed", "geometry_coverage", "motion", "segments", "key") if key in result
+    }
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)
     return row

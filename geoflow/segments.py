@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Of a VideoInfo: what it is called and where it lies. The same content may have moved, or have another name.
+ELSEWHERE = frozenset({"name", "source", "masks", "source_identity"})
+
 
 @dataclass(frozen=True)
 class VideoInfo:

@@ -12,18 +12,18 @@ from geoflow.errors import StoreError
 from geoflow.store.paths import RunPaths
 
 
-def share_part(paths: RunPaths, name: str, index: int) -> None:
+def share_part(paths: RunPaths, part: Path) -> None:
     """Copy a finished segment to where any node finds it: another one may assemble the video. Raises StoreError."""
-    locations.put(paths.part(name, index), _elsewhere(paths, paths.part(name, index)))
+    locations.put(part, _elsewhere(paths, part))
 
 
-def gather_parts(paths: RunPaths, name: str, indices: Collection[int], own: Collection[int]) -> None:
-    """Have exactly the segments `indices` here; those not in `own` may be of another node. Raises StoreError."""
-    for index, path in paths.finished_parts(name).items():
-        if index not in indices:  # of an earlier run that was cut otherwise
-            path.unlink()
+def gather_parts(paths: RunPaths, name: str, key: str, indices: Collection[int], own: Collection[int]) -> None:
+    """Have the segments `indices` of the work `key` here; those not in `own` may be of another node.
+
+    Raises StoreError.
+    """
     for index in sorted(set(indices) - set(own)):
-        part = paths.part(name, index)
+        part = paths.part(name, index, key)
         with contextlib.suppress(FileNotFoundError):  # never shared, or assembled already
             locations.fetch(_elsewhere(paths, part), part)
 

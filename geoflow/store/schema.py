@@ -141,6 +141,9 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
+# Not in files of earlier versions: JSON, what all parts of the file are parts of; see `geoflow.store.work_key`.
+WORK = "work"
+
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
 VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2
@@ -160,7 +163,12 @@ SEGMENT_COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "ladder": ("str", "JSON object: slot -> ladder level that worked, 0 the full setting"),
     "notes": ("str", "JSON list of remarks"),
+    "key": (
+        "str",
+        "of the work that it is a part of, the same in all rows; files of earlier versions have no such column",
+    ),
 }
+LATER_COLUMNS = frozenset({"key"})
 
 # Columns of index.parquet, a row per input: name -> (Arrow type, meaning).
 INDEX_COLUMNS: dict[str, tuple[str, str]] = {
@@ -181,6 +189,7 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "geometry_coverage": ("float64", "share of pixels with geometry, 0..1; NaN without geometry"),
     "motion": ("string", "what the camera does, by share of frames"),
     "seconds": ("float64", "work of all stages on this video, s"),
+    "key": ("string", "of the work that the store holds: it tells whether the row and the file belong together"),
 }
 
 # Columns of segments.parquet: the table's columns with the video's name in front.
