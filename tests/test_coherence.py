@@ -26,7 +26,7 @@ from geoflow.store.events import worked_on_at_once
 from geoflow.store.finished import Finished
 from geoflow.store.index import read_rows, write_index
 from geoflow.store.paths import RunPaths
-from geoflow.store.schema import SEGMENTS, WORK
+from geoflow.store.schema import PARTS, SEGMENTS, WORK
 from geoflow.store.verify import verify_run, verify_store
 from geoflow.store.work_key import describe_work, work_key
 
@@ -149,29 +149,19 @@ def store(tmp_path: Path, truth: Truth, stitched: Segments) -> Path:
     return run.finish()
 
 
-def replace_table(file: h5py.File, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    table = file[SEGMENTS][()]
-    del file[SEGMENTS]
-    file[SEGMENTS] = change(table)
+def another_part(file: h5py.File) -> None:
+    ((key, count),) = json.loads(file[SEGMENTS].attrs[PARTS]).items()
+    file[SEGMENTS].attrs[PARTS] = json.dumps({key: count - 1, "0" * 20: 1})
 
 
-def another_key(table: np.ndarray) -> np.ndarray:
-    table["key"][1] = "0" * 20
-    return table
-
-
-def without_key(table: np.ndarray) -> np.ndarray:
-    kept = [name for name in table.dtype.names or () if name != "key"]
-    found = np.zeros(len(table), [(name, table.dtype[name]) for name in kept])
-    for name in kept:
-        found[name] = table[name]
-    return found
+def no_keys(file: h5py.File) -> None:
+    del file[SEGMENTS].attrs[PARTS]
 
 
 def as_it_was_before(file: h5py.File) -> None:
     """A store that does not say what its parts are parts of."""
     del file.attrs[WORK]
-    replace_table(file, without_key)
+    no_keys(file)
 
 
 def other_stamp(file: h5py.File) -> None:
@@ -190,8 +180,8 @@ def smaller_segments(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda file: replace_table(file, another_key), r"segments 1 of \d are parts of other work"),
-        (lambda file: replace_table(file, without_key), "does not say what its parts are parts of"),
+        (another_part, "1 of 4 segments are parts of other work than the file says"),
+        (no_keys, "4 of 4 segments are parts of other work"),
         (other_stamp, "fingerprint is two by the file's attributes and one by what its parts are parts of"),
         (other_source, "source_sha256 is 0000"),
         (smaller_segments, "where the file says 8: not of this work"),
@@ -299,7 +289,7 @@ def test_a_store_of_the_same_work_is_kept(store: Path, tmp_path: Path, truth: Tr
     for change in ({"source_sha256": "0" * 64}, {"masks_sha256": "f00d"}, {"intrinsics": (9.0, 9.0, 4.0, 4.0)}):
         assert found(changed(truth.video, **change)) is None, change
     with h5py.File(store, "r+") as file:
-        replace_table(file, another_key)
+        another_part(file)
     assert found() is None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from geoflow.store.schema import SEGMENTS, WORK
+from geoflow.store.schema import PARTS, SEGMENTS, WORK
 from geoflow.store.work_key import work_key
 
 _AGAIN = "compute the video again with --fresh"
@@ -27,11 +27,9 @@ def unlike_parts(file: h5py.File) -> Iterator[str]:
     if WORK not in file.attrs:
         return
     work = str(file.attrs[WORK])
-    keys = [_text(key) for key in table["key"]] if "key" in (table.dtype.names or ()) else []
-    if wrong := [i for i, key in enumerate(keys) if key != work_key(work)]:
-        yield f"segments {_listed(wrong)} of {len(keys)} are parts of other work than the file says; {_AGAIN}"
-    if not keys:
-        yield f"the table {SEGMENTS} does not say what its parts are parts of; {_AGAIN}"
+    parts = _json(table.attrs.get(PARTS, ""))
+    if (own := parts.get(work_key(work), 0)) != len(table):
+        yield f"{len(table) - own} of {len(table)} segments are parts of other work than the file says; {_AGAIN}"
     yield from _contradictions(file, work)
 
 
@@ -81,8 +79,12 @@ def _cuts(table: h5py.Dataset, stamp: dict[str, Any]) -> Iterator[str]:
 
 
 def _stamp(file: h5py.File) -> dict[str, Any]:
+    return _json(file.attrs["pipeline"])
+
+
+def _json(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(file.attrs["pipeline"])
+        found = json.loads(text)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -90,7 +92,3 @@ def _stamp(file: h5py.File) -> dict[str, Any]:
 
 def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

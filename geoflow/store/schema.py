@@ -143,6 +143,7 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
 
 # Not in files of earlier versions: JSON, what all parts of the file are parts of; see `geoflow.store.work_key`.
 WORK = "work"
+PARTS = "parts"  # of the table of segments, JSON: key of a work -> how many of the segments are parts of it
 
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
@@ -163,12 +164,7 @@ SEGMENT_COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "ladder": ("str", "JSON object: slot -> ladder level that worked, 0 the full setting"),
     "notes": ("str", "JSON list of remarks"),
-    "key": (
-        "str",
-        "of the work that it is a part of, the same in all rows; files of earlier versions have no such column",
-    ),
 }
-LATER_COLUMNS = frozenset({"key"})
 
 # Columns of index.parquet, a row per input: name -> (Arrow type, meaning).
 INDEX_COLUMNS: dict[str, tuple[str, str]] = {

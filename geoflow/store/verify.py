@@ -25,7 +25,6 @@ from geoflow.store.schema import (
     ATTRIBUTES,
     DATASETS,
     FRAME,
-    LATER_COLUMNS,
     REQUIRED,
     SCHEMA,
     SEGMENT_COLUMNS,
@@ -160,7 +159,7 @@ def _structure(file: h5py.File) -> Iterator[str]:
             yield f"{row.name} is missing beside the rest of {row.group}"
     if SEGMENTS not in file or file[SEGMENTS].dtype.names is None:
         yield f"the table {SEGMENTS} is missing"
-    elif missing := set(SEGMENT_COLUMNS) - LATER_COLUMNS - set(file[SEGMENTS].dtype.names):
+    elif missing := set(SEGMENT_COLUMNS) - set(file[SEGMENTS].dtype.names):
         yield f"the table {SEGMENTS} lacks {sorted(missing)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from geoflow.store.schema import (
     DATASETS,
     FRAME,
     MOTION_NAMES,
+    PARTS,
     QUERY,
     ROWS,
     SCHEMA,
@@ -91,6 +93,7 @@ def assemble(
             if name in whole.file:
                 whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
         whole.file[SEGMENTS] = segment_table([info for _, info in plan.parts], records)
+        whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for _, info in plan.parts))
         whole.check()
         whole.file.flush()
         whole.check()
@@ -172,7 +175,7 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
     table = np.zeros(len(parts), np.dtype(columns))
     for row, part in zip(table, parts):
         record = by_index.get(part.index)
-        for name in ("index", "start", "stop", "scale", "seam_residual", "key"):
+        for name in ("index", "start", "stop", "scale", "seam_residual"):
             row[name] = getattr(part, name)
         row["status"] = record.status if record else "complete"
         row["ladder"] = json.dumps(record.ladder if record else {}, sort_keys=True)
