@@ -163,7 +163,7 @@ class Pipeline(BaseModel):
 
     def bound(self, values: Mapping[str, Any]) -> Pipeline:
         """A copy in which every parameter that a stage declares as `bound_by_run` has its value, as far as there is
-        one: `out`, `remote`, `share`, `pipeline`."""
+        one: `out`, `remote`, `share`, `owner`, `pipeline`."""
         pipeline = self
         for spec in self.stages:
             for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):

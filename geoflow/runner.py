@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -32,10 +33,11 @@ from geoflow.notebook.frontend import in_notebook
 from geoflow.pipeline import Pipeline
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
-from geoflow.store.delivery import clear_parts
+from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished
 from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
+from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
@@ -125,9 +127,11 @@ def run(
     source; `out` is a folder or a URI of fsspec. With `resume`, what it already holds with the same content and
     settings is kept.
 
-    Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
-    EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
-    the result instead.
+    One run at a time may write to `out`; see `geoflow.store.owner` for what that is worth on which disk.
+
+    Raises ConfigError for settings that cannot work and for an `out` that another run has, InputError when not one
+    input stands for a video, EnvironmentBroken when a stage that is not optional cannot start, StoreError when another
+    run took `out` over meanwhile. What goes wrong with a single input is in the result instead.
     """
     began = time.time()
     paths = run_paths(out)
@@ -143,16 +147,19 @@ def run(
     sources = [item.source for item in items]
     preflight.check_places(paths, sources)
     _prepare(paths)
-    pipe, options, stamp = _bind(pipe, options, paths)
     with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(Ownership(paths))
+        pipe, options, stamp = _bind(pipe, options, paths, owner.token)
+        clear_drafts(paths)
         progress = stack.enter_context(_progress(console, len(items) + len(rejected), len(pipe.stages)))
-        stack.enter_context(kept_elsewhere(paths))
+        stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
         look = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
+        owner.when_lost(stop.ask)
         has = capacity()
         preflight.check(pipe, has, alone=look is None)
         kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
@@ -173,7 +180,10 @@ def run(
             stop=stop,
         )
         stack.enter_context(metrics.export(executor.load, ledger.emit))
-        videos = executor.run(items)
+        try:
+            videos = executor.run(items)
+        finally:
+            owner.check()
         keep_profile(pipe, executor.measured, has.accelerators)
         _forget_copies(sources, alone=look is None)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.time() - began)
@@ -226,7 +236,7 @@ def _prepare(paths: RunPaths) -> None:
     """Make the output folder. Raises ConfigError when it cannot be one."""
     try:
         paths.videos.mkdir(parents=True, exist_ok=True)
-        probe = paths.root / ".writable"
+        probe = paths.root / f".writable-{uuid.uuid4().hex[:8]}"
         probe.touch()
         probe.unlink()
     except (FileExistsError, NotADirectoryError):
@@ -235,13 +245,13 @@ def _prepare(paths: RunPaths) -> None:
         raise ConfigError(f"-o {paths.root} cannot be written: {error.strerror}; name a folder you may write") from None
 
 
-def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths) -> tuple[Pipeline, ReadOptions, str]:
+def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> tuple[Pipeline, ReadOptions, str]:
     """Give the stages what only the run knows. The stamp is the JSON that every store carries."""
     if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
         decode = pipe.spec("decode").make_stage().params
         options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
     stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": asdict(options)})
-    return pipe.bound({"out": str(paths.root), "pipeline": stamp}), options, stamp
+    return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
 
 
 def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:

@@ -58,6 +58,7 @@ class Write(Stage):
         out: str = param("", "the run's output folder", bound_by_run=True)
         remote: str = param("", "URI of the folder that `out` stands for, if any", bound_by_run=True)
         share: bool = param(False, "other nodes may assemble what this one writes", bound_by_run=True)
+        owner: str = param("", "token of the run that must own `out`; empty: none", bound_by_run=True)
         pipeline: str = param("{}", "JSON description of the run, stored in each file", bound_by_run=True)
         rgb: bool = param(False, "store the frames themselves, too")
         prior: bool = param(True, "store the prior's depth and mask")
@@ -128,6 +129,7 @@ class Write(Stage):
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
         """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises."""
         from geoflow.store.delivery import deliver, gather_parts
+        from geoflow.store.owner import require_owner
         from geoflow.store.work_key import describe_work, work_key
         from geoflow.store.writer import assemble
 
@@ -142,8 +144,10 @@ class Write(Stage):
             pipeline=params.pipeline,
             version=_version(),
             compression=params.compression,
+            confirm=lambda: require_owner(self._paths, params.owner),
         )
         if params.remote:
+            require_owner(self._paths, params.owner)
             deliver(self._paths, video.name)
             done["path"] = str(self._paths.store(video.name))
         return done

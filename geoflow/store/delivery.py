@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geoflow import locations
 from geoflow.errors import StoreError
-from geoflow.store.paths import RunPaths
+from geoflow.store.paths import TEMPORARY, RunPaths
 
 
 def share_part(paths: RunPaths, part: Path) -> None:
@@ -62,6 +62,16 @@ def deliver_kept(paths: RunPaths) -> dict[str, str]:
             if path.is_file():
                 failed[path.stem] = str(error)
     return failed
+
+
+def clear_drafts(paths: RunPaths) -> None:
+    """Delete stores that a killed run was still writing: only the owner of the folder may know that they are nobody's.
+
+    A worker of that run that lives a little longer cannot finish them either.
+    """
+    for path in paths.videos.glob(f"*{TEMPORARY}") if paths.videos.is_dir() else ():
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def clear_parts(paths: RunPaths, finished: Collection[str]) -> None:

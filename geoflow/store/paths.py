@@ -43,6 +43,11 @@ class RunPaths:
         return self.root / ".work"
 
     @property
+    def owner(self) -> Path:
+        """Folder of what says which run writes here; there while one does."""
+        return self.root / ".owner"
+
+    @property
     def index(self) -> Path:
         return self.root / "index.parquet"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,14 @@ def assemble(
     pipeline: str = "{}",
     version: str = "",
     compression: int = 2,
+    confirm: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
 
     A store is made of parts of one work, and says so: parts of other settings, or that another run wrote at the same
     time, are refused.
+
+    `confirm` is called before the file gets its name, and raises StoreError when it must not.
 
     Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, key.
     Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
@@ -99,6 +102,7 @@ def assemble(
         whole.check()
         if problems := verify_file(whole.file, deep=False):
             raise StoreError(f"{final} came out wrong and is not kept: {'; '.join(problems[:5])}; please report this")
+        confirm()
     _remove_parts(paths, video.name, work_key(work))
     return {"path": str(final), **summarise([info for _, info in plan.parts])}
 
