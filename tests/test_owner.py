@@ -31,7 +31,7 @@ from geoflow.store.mirror import run_paths
 from geoflow.store.owner import LEASE_S, Owner, Ownership, current_owner, describe_owner, require_owner
 from geoflow.store.paths import RunPaths
 
-FAR = Owner("far", 4711, time.time() - 500, "another boot", "another space", "f" * 32)
+FAR = Owner("far", 4711, time.time() - 500, "another boot", "another space", "f" * 32, "")
 
 
 @pytest.fixture(params=["disk", "shared disk", "elsewhere"])
@@ -54,6 +54,7 @@ def shelf(out: str) -> Disk | Elsewhere:
 
 def put_record(out: str, owner: Owner, *, untouched_s: float = 0.0, number: int = 1) -> None:
     """Leave a record as another machine would."""
+    owner = dataclasses.replace(owner, home=owning._home(run_paths(out)))
     shelf(out).create(record_name(number), json.dumps(dataclasses.asdict(owner)).encode())
     if out.startswith("memory"):
         file = fsspec.filesystem("memory").store[f"/place/out/.owner/{record_name(number)}"]
@@ -218,6 +219,20 @@ def test_another_machine_has_it_as_long_as_it_gives_signs_of_life(out: str, requ
     with Ownership(run_paths(out)):
         assert numbers(shelf(out)) == [2]
     assert left(out) == []
+
+
+def test_a_copy_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Elsewhere, "settle_s", 0.0)
+    memory = fsspec.filesystem("memory")
+    with Ownership(run_paths("memory://place/out")):
+        memory.copy("/place/out", "/place/copy", recursive=True)
+        assert numbers(shelf("memory://place/copy")) == [1]
+        assert describe_owner(run_paths("memory://place/copy")) is None
+        with Ownership(run_paths("memory://place/copy")):
+            pass
+        with pytest.raises(ConfigError, match="is being written by"), Ownership(run_paths("memory:///place/out/")):
+            pass  # the same folder by another name
+    memory.store.clear()
 
 
 def test_a_record_cut_short_by_a_power_cut_is_nobodys(tmp_path: Path) -> None:
