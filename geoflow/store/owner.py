@@ -240,9 +240,7 @@ def describe_owner(paths: RunPaths) -> dict[str, Any] | None:
     except (StoreError, OSError):  # who may only read
         return None
     silent = None if then is None else max(0.0, time.time() - then)
-    if owner is None or (
-        owner.boot == _boot() and not os.path.exists(f"/proc/{owner.pid}") and os.path.exists("/proc")
-    ):
+    if owner is None or owner.home != _home(paths) or _has_ended(owner):
         return None
     if silent is not None and silent > 2 * LEASE_S:  # clocks differ by less, as a rule
         return None
@@ -251,9 +249,8 @@ def describe_owner(paths: RunPaths) -> dict[str, Any] | None:
 
 def _has_ended(owner: Owner) -> bool:
     """Whether it was a process that this one would see if it were there."""
-    return (
-        (owner.boot, owner.space) == (_boot(), _space()) and _space() != "" and not os.path.exists(f"/proc/{owner.pid}")
-    )
+    is_near = _space() != "" and (owner.boot, owner.space) == (_boot(), _space())
+    return is_near and not os.path.exists(f"/proc/{owner.pid}")
 
 
 def _shelf(paths: RunPaths) -> Disk | Elsewhere:
