@@ -76,6 +76,11 @@ def join(uri: str, *names: str) -> str:
     return "/".join([uri.rstrip("/"), *names])
 
 
+def path_of(uri: str) -> str:
+    """The path by which the file system knows it, which is one however the URI is written. Raises ConfigError."""
+    return _open(uri)[1].rstrip("/")
+
+
 def basename(uri: str) -> str:
     return os.path.basename(unquote(urlsplit(uri).path).rstrip("/"))
 

@@ -21,7 +21,7 @@ from geoflow.report.curve_figure import curve_figure
 from geoflow.report.figures import path_figure
 from geoflow.report.overlays import trails
 from geoflow.report.pictures import GREY, colour_depth, data_uri, inverse_range
-from geoflow.report.score_section import score_section
+from geoflow.report.score_section import current, score_section
 from geoflow.report.video_page import stage_seconds
 from geoflow.store.paths import RunPaths
 
@@ -148,6 +148,12 @@ def test_scores_are_shown_and_what_is_missing_is_a_dash(report, clip, tmp_path):
     assert f"{scores['geometry']['abs_rel']:.3f}" in page and f"{scores['tracks']['error_percent']:.2f} %" in page
     assert "—" in page and not re.search(r"\bnan\b", words_of(page).lower())
     tags_of(page)
+
+
+def test_scores_of_an_earlier_store_are_not_shown_beside_a_later_one():
+    index = [{"name": "a", "key": "one"}, {"name": "b", "key": None}, {"name": "c", "key": "two"}]
+    scores = {"a": {"key": "one"}, "b": {"key": "one"}, "c": {"key": "one"}, "d": {}, "e": {"key": ""}}
+    assert list(current(scores, index)) == ["a", "b", "d", "e"]
 
 
 def test_scores_of_every_frame_are_drawn(report, clip, tmp_path):

@@ -162,7 +162,7 @@ def test_a_run_that_lost_its_folder_stops_and_finishes_nothing(
     clip: Path, tmp_path: Path, place: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owning, "BEAT_S", 0.1)
-    far = Owner("far", 4711, time.time(), "another boot", "another space", "f" * 32)
+    far = Owner("far", 4711, time.time(), "another boot", "another space", "f" * 32, "")
     out = place("out")
 
     def take_over() -> None:

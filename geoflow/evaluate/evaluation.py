@@ -49,6 +49,7 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
             tracks=_track_scores(prediction, truth, found.scene_depth),
             motion=score_motion(prediction.array("camera/motion"), motion),
             curves=Curves(prediction.frame_index, tuple(seams), depth_curves, pose_curves),
+            key=prediction.key,
             notes=tuple(_notes(prediction, seams, truth, found.scene_depth)),
         )
 

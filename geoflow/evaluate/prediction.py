@@ -12,6 +12,7 @@ import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.evaluate.pixels import lift
+from geoflow.store.coherence import key_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Prediction:
             raise InputError(f"{path} has no geoflow_schema attribute or no frames/index; expected a GeoFlow store")
         self.path = path
         self.frame_index: np.ndarray = self._file["frames/index"][:]  # source frame numbers
+        self.key = key_of(self._file)
         self.height = int(self._file.attrs["height"])
         self.width = int(self._file.attrs["width"])
         self.branches = {name: b for name in ("prior", "geometry", "camera") if (b := self._branch(name)) is not None}

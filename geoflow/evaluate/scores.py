@@ -102,6 +102,7 @@ class Scores:
     motion: MotionScores | None  # None when the store says nothing
     curves: Curves
     notes: tuple[str, ...] = ()
+    key: str = ""  # of the work that the store holds; "" where it does not say
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; what could not be measured is None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from geoflow.errors import StoreError
@@ -31,6 +31,14 @@ def read_scores(paths: RunPaths) -> dict[str, dict[str, Any]]:
         return {name: scores for name, scores in content.items() if isinstance(scores, dict)}
     rows = content if isinstance(content, list) else [content]
     return {row["video"]: row for row in rows if isinstance(row, dict) and "video" in row}
+
+
+def current(scores: Mapping[str, dict[str, Any]], index: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those that are of the stores in the index: a later run may have made other ones since they were measured."""
+    keys = {row["name"]: row.get("key") for row in index}
+    return {
+        name: row for name, row in scores.items() if not (row.get("key") and keys.get(name) not in (None, row["key"]))
+    }
 
 
 def score_section(scores: Mapping[str, Any]) -> str:

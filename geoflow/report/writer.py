@@ -13,7 +13,7 @@ from geoflow.errors import GeoFlowError
 from geoflow.report import markup
 from geoflow.report.markup import text
 from geoflow.report.overview import totals, video_table
-from geoflow.report.score_section import read_scores
+from geoflow.report.score_section import current, read_scores
 from geoflow.report.timeline_section import RunTimes
 from geoflow.report.video_page import SCRIPTS, VideoPart, contents, stage_seconds, video_part
 from geoflow.store.mirror import records
@@ -37,7 +37,7 @@ def write_report(out_dir: str | os.PathLike[str]) -> Path | str:
 
 
 def _write_pages(run: Run) -> None:
-    scores = read_scores(run.paths)
+    scores = current(read_scores(run.paths), run.index)
     times = RunTimes(run.paths)
     scripts: tuple[str, ...] = SCRIPTS
     if not (body := _single(run, scores, times)):

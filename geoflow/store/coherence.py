@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from geoflow.store.schema import PARTS, SEGMENTS, WORK
 from geoflow.store.work_key import work_key
+
+if TYPE_CHECKING:
+    import h5py
 
 _AGAIN = "compute the video again with --fresh"
 _SAID_TWICE = ("source_sha256", "num_frames", "height", "width", "fps")  # in the file's attributes as well

@@ -19,6 +19,7 @@ from typing import Protocol
 from geoflow import locations
 from geoflow.errors import StoreError
 
+_TRIES = 20
 _RECORD = re.compile(r"(\d{6})\.json")
 
 
@@ -61,12 +62,31 @@ class Disk:
             return None
 
     def create(self, name: str, data: bytes) -> bool:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(_TRIES):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            draft = self._folder / f"{name}.{uuid.uuid4().hex[:8]}"
+            with contextlib.suppress(FileNotFoundError):  # whoever leaves takes the folder away
+                draft.write_bytes(data)
+                try:
+                    return self._make(draft, self._folder / name, data)
+                finally:
+                    draft.unlink(missing_ok=True)
+        raise FileNotFoundError(f"{self._folder} comes and goes")
+
+    @staticmethod
+    def _make(draft: Path, path: Path, data: bytes) -> bool:
         try:
-            with open(self._folder / name, "xb") as file:
-                file.write(data)
+            os.link(draft, path)  # there is never half a record
         except FileExistsError:
             return False
+        except FileNotFoundError:
+            raise
+        except OSError:  # a file system without links
+            try:
+                with open(path, "xb") as file:
+                    file.write(data)
+            except FileExistsError:
+                return False
         return True
 
     def touch(self, name: str, data: bytes) -> None:

@@ -33,6 +33,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from geoflow import locations
 from geoflow.errors import ConfigError, StoreError
 from geoflow.store.kernel_lock import KernelLock, is_local
 from geoflow.store.lease import Disk, Elsewhere, age_s, numbers, record_name
@@ -46,7 +47,11 @@ _TRIES = 5  # each is lost only to somebody who was faster
 
 @dataclass(frozen=True)
 class Owner:
-    """Who has a folder; `boot` names a kernel from its start on, `space` where `pid` counts, `token` this owning."""
+    """Who has a folder; `boot` names a kernel from its start on, `space` where `pid` counts, `token` this owning.
+
+    `home` is the path of a folder elsewhere: a copy of a folder is owned by nobody. One folder of a disk has as many
+    paths as there are machines.
+    """
 
     host: str
     pid: int
@@ -54,11 +59,12 @@ class Owner:
     boot: str
     space: str
     token: str
+    home: str
 
     @classmethod
-    def this_process(cls) -> Owner:
+    def this_process(cls, paths: RunPaths) -> Owner:
         now = round(time.time(), 3)
-        return cls(socket.gethostname(), os.getpid(), now, _boot(), _space(), uuid.uuid4().hex)
+        return cls(socket.gethostname(), os.getpid(), now, _boot(), _space(), uuid.uuid4().hex, _home(paths))
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(self.since)).strip()
@@ -73,7 +79,7 @@ class Ownership:
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths, self._shelf = paths, _shelf(paths)
-        self._me = Owner.this_process()
+        self._me = Owner.this_process(paths)
         self._data = json.dumps(asdict(self._me)).encode()
         self._number = 0
         self._lock: KernelLock | None = None
@@ -150,7 +156,7 @@ class Ownership:
     def _must_be_over(self, number: int) -> None:
         """Raise ConfigError unless the owner of a record is known to have ended."""
         owner = _read(self._shelf, number)
-        if self._was_killed_here(owner):
+        if self._was_killed_here(owner) or (owner is not None and owner.home != self._me.home):
             return
         age = age_s(self._shelf, record_name(number))
         if age is None and owner is None:  # gone meanwhile
@@ -234,9 +240,7 @@ def describe_owner(paths: RunPaths) -> dict[str, Any] | None:
     except (StoreError, OSError):  # who may only read
         return None
     silent = None if then is None else max(0.0, time.time() - then)
-    if owner is None or (
-        owner.boot == _boot() and not os.path.exists(f"/proc/{owner.pid}") and os.path.exists("/proc")
-    ):
+    if owner is None or owner.home != _home(paths) or _has_ended(owner):
         return None
     if silent is not None and silent > 2 * LEASE_S:  # clocks differ by less, as a rule
         return None
@@ -245,13 +249,16 @@ def describe_owner(paths: RunPaths) -> dict[str, Any] | None:
 
 def _has_ended(owner: Owner) -> bool:
     """Whether it was a process that this one would see if it were there."""
-    return (
-        (owner.boot, owner.space) == (_boot(), _space()) and _space() != "" and not os.path.exists(f"/proc/{owner.pid}")
-    )
+    is_near = _space() != "" and (owner.boot, owner.space) == (_boot(), _space())
+    return is_near and not os.path.exists(f"/proc/{owner.pid}")
 
 
 def _shelf(paths: RunPaths) -> Disk | Elsewhere:
     return Elsewhere(f"{paths.remote}/{paths.owner.name}") if paths.remote else Disk(paths.owner)
+
+
+def _home(paths: RunPaths) -> str:
+    return locations.path_of(paths.remote) if paths.remote else ""
 
 
 def _lock_path(paths: RunPaths) -> Path:
