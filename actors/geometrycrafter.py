@@ -1,8 +1,8 @@
 """GeometryCrafter (Xu et al. 2025, arXiv:2504.01016) in `runtime_envs/geometrycrafter.yaml`.
 
 The networks and the streaming pipeline are `geoflow/models/geometrycrafter`; here a segment and its prior go in and its
-point maps come out. Not run on a GPU or with the published weights yet: the tests run it on a CPU, with small made-up
-weights.
+point maps come out. Not run with the published weights yet: the tests run it on a CPU with small made-up weights, and
+`benchmarks/gpu` runs its networks on a GPU at full size.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ _WAITS_S = (2.0, 8.0, 30.0)  # between tries, after those that the file systems 
 _FINAL = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)  # no later try will do better
 _FINAL_ERRNOS = {errno.ENAMETOOLONG, errno.EPERM, errno.EACCES, errno.ENOSYS}
 
+# What servers that speak S3's language answer when they do not know how to write only where there is nothing yet.
+_NO_CONDITIONS = ("NotImplemented", "not implemented", "IfNoneMatch")
+
 _PIECE, _PIECES = 16 << 20, 9000  # bytes of an upload's pieces, and how many there may be: S3 takes 10,000
 
 T = TypeVar("T")
@@ -151,6 +154,60 @@ def read(uri: str, start: int, stop: int) -> bytes:
         return _patiently(ask)
     except Exception as error:  # each file system has its own exceptions
         raise OSError(f"{uri} cannot be read: {_reason(error)}") from error
+
+
+def content(uri: str) -> bytes | None:
+    """All of a small file; None when there is no such file. Raises StoreError."""
+
+    def ask() -> bytes | None:
+        fs, path = _open(uri)
+        fs.invalidate_cache()
+        try:
+            return bytes(fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    with _told(StoreError, f"cannot read {uri}"):
+        return _patiently(ask)
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a small file unless there is one of that name; whether it was written. Raises StoreError.
+
+    S3, Google's and Azure's stores refuse all but one of those who try at the same time. Of others that is not known:
+    look a moment later who came out on top.
+    """
+
+    def make() -> bool:
+        fs, path = _open(uri)
+        fs.invalidate_cache()
+        if scheme(uri) not in _WHOLE_AT_ONCE:
+            fs.makedirs(fs._parent(path), exist_ok=True)
+        try:
+            fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except (NotImplementedError, TypeError):  # it knows no such thing
+            if fs.exists(path):
+                return False
+            fs.pipe_file(path, data)
+        except OSError as error:
+            if not any(word in str(error) for word in _NO_CONDITIONS):
+                raise
+            if fs.exists(path):
+                return False
+            fs.pipe_file(path, data)
+        return True
+
+    with _told(StoreError, f"cannot write {uri}"):
+        return _patiently(make)
+
+
+def write(uri: str, data: bytes) -> None:
+    """Write a small file once; no second try. Raises StoreError."""
+    with _told(StoreError, f"cannot write {uri}"):
+        fs, path = _open(uri)
+        fs.pipe_file(path, data)
 
 
 def fetch(uri: str, target: Path) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from geoflow import backends, fields, resources
+from geoflow import backends, fields, provenance, resources
 from geoflow.engine.environments import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.plain import plain, text
-from geoflow.stage import Stage
+from geoflow.stage import Stage, bound_by_run
 from geoflow.validation import Whole, first_fault, validated
 from geoflow.weights import pin
 from geoflow.yaml_text import read_yaml
@@ -31,7 +31,6 @@ AUTO = "auto"
 WRITER = "geoflow.stages.write"
 SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
 _NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
-_BOUND_BY_RUN = {"out", "remote", "share", "pipeline"}  # parameters of the writer; they say where to, not what
 
 
 class StageSpec(BaseModel):
@@ -79,20 +78,32 @@ class StageSpec(BaseModel):
         """
         from geoflow.registry import load_models
 
-        stage = self.make_stage()
-        params = dataclasses.asdict(stage.params)
-        model = load_models().get(self.backend)
-        return {
+        stage, model = self.make_stage(), load_models().get(self.backend)
+        env, needs = load_runtime_env(self.env) if self.env else None, stage.weights()
+        found = {
             "backend": self.backend,
-            "version": self.stage_class().version,
-            "params": {name: value for name, value in params.items() if name not in _BOUND_BY_RUN},
-            "env": load_runtime_env(self.env) if self.env else None,
-            "weights": _identity(self.backend, model, stage.weights()),
+            "version": type(stage).version,
+            "params": _settings(stage),
+            "env": env,
+            "weights": _identity(self.backend, model, needs),
         }
+        # Values stay what they are when the content behind them changes.
+        behind = {
+            "code": provenance.code_digest(type(stage)),
+            "files": provenance.file_digests([found["params"], env]),
+            "folders": provenance.folder_digests(sorted(own for own in needs.values() if own)),
+        }
+        return {**found, **{name: value for name, value in behind.items() if value}}
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    """The parameters of a stage but those that the run fills in."""
+    filled_in = bound_by_run(type(stage.params))
+    return {name: value for name, value in dataclasses.asdict(stage.params).items() if name not in filled_in}
 
 
 def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) -> list[str] | None:
-    """What tells the weights of a stage from others; a user's own are told by their folder, which is a parameter.
+    """What tells the weights of a stage from others; a user's own are told by what their folders hold.
 
     Raises ConfigError when models.yaml, whose entry `model` is, lacks some that the stage needs.
     """
@@ -169,7 +180,19 @@ class Pipeline(BaseModel):
             raise ConfigError(f"settings should be a mapping such as {{'camera.chapter': 96}}, found {settings!r:.80}")
         for key, value in changes.items():
             pipeline = pipeline.with_setting(key, value)
+            slot, _, name = key.partition(".")
+            if any(spec.slot == slot and name in bound_by_run(spec.stage_class().Params) for spec in pipeline.stages):
+                raise ConfigError(f"{key} is filled in by the run; where to write is said by `-o`")
         pipeline._check(source)
+        return pipeline
+
+    def bound(self, values: Mapping[str, Any]) -> Pipeline:
+        """A copy in which every parameter that a stage declares as `bound_by_run` has its value, as far as there is
+        one: `out`, `remote`, `share`, `owner`, `pipeline`."""
+        pipeline = self
+        for spec in self.stages:
+            for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):
+                pipeline = pipeline.with_setting(f"{spec.slot}.{name}", values[name])
         return pipeline
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
@@ -218,7 +241,7 @@ class Pipeline(BaseModel):
         models, stages = load_models(), []
         for spec in self.stages:
             stage = spec.make_stage()
-            row = {**spec.model_dump(), "params": dataclasses.asdict(stage.params), "version": stage.version}
+            row = {**spec.model_dump(), "params": _settings(stage), "version": stage.version}
             if (model := models.get(spec.backend)) is not None:
                 row |= {"licence": model.licence, "weights": _identity(spec.backend, model, stage.weights())}
             stages.append(row)

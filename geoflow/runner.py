@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -33,12 +34,14 @@ from geoflow.pipeline import Pipeline
 from geoflow.plain import flag, text
 from geoflow.registry import require_commercial
 from geoflow.segments import VideoInfo
-from geoflow.store.delivery import clear_parts
-from geoflow.store.index import read_rows, write_index, write_segments
+from geoflow.store.delivery import clear_drafts, clear_parts
+from geoflow.store.finished import Finished
+from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
+from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths, printable
-from geoflow.store.schema import EXTRA_ATTRIBUTES
 from geoflow.store.whole import write_whole
+from geoflow.store.work_key import describe_work, work_key
 from geoflow.video.fetched import forget
 from geoflow.video.options import ReadOptions
 
@@ -131,9 +134,11 @@ def run(
     `resume`, what it already holds with the same content and settings is kept. Numbers may be NumPy's, paths those of
     pathlib.
 
-    Raises ConfigError for settings that cannot work, InputError when not one input stands for a video,
-    EnvironmentBroken when a stage that is not optional cannot start. What goes wrong with a single input is in
-    the result instead.
+    One run at a time may write to `out`; see `geoflow.store.owner` for what that is worth on which disk.
+
+    Raises ConfigError for settings that cannot work and for an `out` that another run has, InputError when not one
+    input stands for a video, EnvironmentBroken when a stage that is not optional cannot start, StoreError when another
+    run took `out` over meanwhile. What goes wrong with a single input is in the result instead.
     """
     began = time.monotonic()
     paths = run_paths(text(out, "out"))
@@ -156,21 +161,24 @@ def run(
     preflight.check_masks(options.masks, [item.name for item in items])
     preflight.check_places(paths, sources)
     _prepare(paths)
-    pipe, options, stamp = _bind(pipe, options, paths)
     with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(Ownership(paths))
+        pipe, options, stamp = _bind(pipe, options, paths, owner.token)
+        clear_drafts(paths)
         progress = stack.enter_context(_progress(console, len(items) + len(rejected), len(pipe.stages)))
-        stack.enter_context(kept_elsewhere(paths))
+        stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
         look = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
+        owner.when_lost(stop.ask)
         has = capacity()
         preflight.check(pipe, has, alone=look is None)
         kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
-        if paths.remote and "write" in {spec.slot for spec in pipe.stages}:
-            pipe = pipe.with_setting("write.remote", paths.remote).with_setting("write.share", look is not None)
+        if paths.remote:
+            pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         executor = Executor(
             apply_profile(pipe, has.accelerators),
             partial(_probe, options=options, kept=kept),
@@ -178,19 +186,23 @@ def run(
             has,
             look=look,
             emit=ledger.emit,
-            already_done=partial(_already_done, paths=paths, stamp=stamp) if resume else lambda info: None,
+            already_done=Finished(paths, stamp).find if resume else lambda info: None,
             paths=paths,
             reading=json.dumps({**asdict(options), "masks": None}),
+            part_key=lambda info: work_key(describe_work(info, stamp)),
             resume=resume,
             stop=stop,
         )
         stack.enter_context(metrics.export(executor.load, ledger.emit))
-        videos = executor.run(items)
+        try:
+            videos = executor.run(items)
+        finally:
+            owner.check()
         keep_profile(pipe, executor.measured, has.accelerators)
         _forget_copies(sources, alone=look is None)
         result = _result(paths, pipe, videos, rejected, executor.disabled, time.monotonic() - began)
         clear_parts(paths, {video.name for video in result.complete})
-        _write_records(paths, result, videos, json.loads(stamp))
+        _write_records(paths, result, videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
 
@@ -238,7 +250,7 @@ def _prepare(paths: RunPaths) -> None:
     """Make the output folder. Raises ConfigError when it cannot be one."""
     try:
         paths.videos.mkdir(parents=True, exist_ok=True)
-        probe = paths.root / ".writable"
+        probe = paths.root / f".writable-{uuid.uuid4().hex[:8]}"
         probe.touch()
         probe.unlink()
     except (FileExistsError, NotADirectoryError):
@@ -247,16 +259,13 @@ def _prepare(paths: RunPaths) -> None:
         raise ConfigError(f"-o {paths.root} cannot be written: {error.strerror}; name a folder you may write") from None
 
 
-def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths) -> tuple[Pipeline, ReadOptions, str]:
-    """Give `decode` and `write` what only the run knows. The stamp is the JSON that every store carries."""
-    slots = {spec.slot for spec in pipe.stages}
-    if "decode" in slots and options.size is None:
+def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> tuple[Pipeline, ReadOptions, str]:
+    """Give the stages what only the run knows. The stamp is the JSON that every store carries."""
+    if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
         decode = pipe.spec("decode").make_stage().params
         options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
     stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": asdict(options)})
-    if "write" in slots:
-        pipe = pipe.with_setting("write.out", str(paths.root)).with_setting("write.pipeline", stamp)
-    return pipe, options, stamp
+    return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
 
 
 def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
@@ -272,27 +281,6 @@ def _probe(item: Input, options: ReadOptions, kept: dict[str, str]) -> tuple[Vid
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
     return probe(item.source, item.name, options)
-
-
-def _already_done(info: VideoInfo, paths: RunPaths, stamp: str) -> dict[str, Any] | None:
-    """The result of an earlier run for a video with the same content and settings, if its store is whole."""
-    from geoflow.store.opening import open_h5
-
-    wanted = json.loads(stamp)
-    try:
-        with open_h5(paths.store(info.name)) as store:
-            same = store.attrs["source_sha256"] == info.source_sha256 and store.attrs["status"] == "complete"
-            found = json.loads(store.attrs["pipeline"])
-            said = {name: store.attrs[name] for name in EXTRA_ATTRIBUTES if name in store.attrs}
-    except (OSError, KeyError, ValueError):
-        return None
-    if not same or any(found.get(key) != wanted[key] for key in ("fingerprint", "reading")):
-        return None
-    with contextlib.suppress(StoreError):
-        for row in read_rows(paths.index):
-            if row["name"] == info.name and row["status"] == "complete":
-                return row
-    return {"path": paths.relative(paths.video(info.name)), **said}
 
 
 def _result(
@@ -323,23 +311,25 @@ def _result(
     return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
 
 
-def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: dict[str, Any]) -> None:
+def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: str) -> None:
     """index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
     by_name = {video.name: video for video in videos}
     rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
-    listed = {row["name"] for row in rows}
-    if paths.index.is_file():
-        with contextlib.suppress(StoreError):
-            rows += [r for r in read_rows(paths.index) if r["name"] not in listed and r["status"] == "complete"]
+    tables = {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"}
+    finished, listed = Finished(paths, stamp), {row["name"] for row in rows}
+    for row in finished.others(listed):
+        if row["status"] == "complete":
+            tables[row["name"]] = _segment_table(paths, row)
+        rows.append(row)
     write_index(paths, rows)
-    write_segments(paths, {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"})
-    record = {**result.to_dict(), "settings": stamp, "inputs": [asdict(video) for video in result.videos]}
+    write_segments(paths, tables)
+    record = {**result.to_dict(), "settings": json.loads(stamp), "inputs": [asdict(video) for video in result.videos]}
     del record["videos"]
     write_whole(paths.run, json.dumps(record, indent=1).encode())
 
 
 def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> dict[str, Any]:
-    if video is not None and video.status == "skipped" and "status" in video.result:
+    if video is not None and video.status == "skipped":
         return video.result
     row: dict[str, Any] = {
         "name": entry.name,
@@ -352,7 +342,7 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking")
+    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking", "key")
     row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)

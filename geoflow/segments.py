@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Of a VideoInfo: what it is called, where it lies, and words about it. The same content may have moved, or have another
+# name.
+ELSEWHERE = frozenset({"name", "source", "masks", "source_identity", "notes"})
+
 
 @dataclass(frozen=True)
 class VideoInfo:

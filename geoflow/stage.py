@@ -28,10 +28,26 @@ from geoflow.segments import Segment, VideoInfo
 Fields = dict[str, np.ndarray]
 
 
-def param(default: Any, help: str, *, at_least: float | None = None, at_most: float | None = None) -> Any:
-    """A stage parameter: its default, one line that says what it means, and the range of what can work."""
+def param(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    bound_by_run: bool = False,
+) -> Any:
+    """A stage parameter: its default, one line that says what it means, and the range of what can work.
+
+    `bound_by_run`: the run fills it in (see `Pipeline.bound`). It says where to and not what, so it is no setting, and
+    no part of what identifies the stage's work.
+    """
     limits = {name: value for name, value in (("ge", at_least), ("le", at_most)) if value is not None}
-    return dataclasses.field(default=default, metadata={"help": help, "limits": limits})
+    return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "bound_by_run": bound_by_run})
+
+
+def bound_by_run(params: type) -> frozenset[str]:
+    """Names of the parameters of a Params class that the run fills in."""
+    return frozenset(row.name for row in dataclasses.fields(params) if row.metadata.get("bound_by_run"))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from geoflow.durations import clock
 from geoflow.engine.ledger import iter_events
 from geoflow.errors import InputError
 from geoflow.store.mirror import records
+from geoflow.store.owner import describe_owner
 
 _MOST_COMPLETE = 20  # complete videos that lack nothing named on the console; those with news are all named
 
@@ -84,13 +85,17 @@ class RunStatus:
 
 
 def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[str, Any]:
-    """The status of a run's folder, or URI, as plain values. Raises InputError when no run ever wrote there."""
+    """The status of a run's folder, or URI, as plain values; `owner` is who has the folder now, see `describe_owner`.
+
+    Raises InputError when no run ever wrote there.
+    """
     with records(out, ["events.jsonl"]) as paths:
         if not paths.events.is_file():
             raise InputError(
                 f"{out} holds no {paths.events.name}: no run has written there; name the folder given to `run -o`"
             )
         status = fold(iter_events(paths.events), is_alive)
+        owner = describe_owner(paths)
     now = time.time() if now is None else now
     elapsed = status.elapsed(now)
     stages = [
@@ -100,7 +105,15 @@ def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[s
     videos = [asdict(video) for video in status.videos.values()]
     states = {state: status.count(state) for state in ("complete", "failed", "running", "interrupted", "waiting")}
     own = {key: getattr(status, key) for key in ("state", "reason", "pipeline", "run", "began", "last_event")}
-    return {**own, "elapsed": elapsed, "eta": status.eta(now), "counts": states, "stages": stages, "videos": videos}
+    return {
+        **own,
+        "owner": owner,
+        "elapsed": elapsed,
+        "eta": status.eta(now),
+        "counts": states,
+        "stages": stages,
+        "videos": videos,
+    }
 
 
 def fold(events: Iterable[dict[str, Any]], alive: Callable[[str, int], bool | None]) -> RunStatus:
@@ -239,6 +252,9 @@ def render_status(status: dict[str, Any]) -> Any:
     head += f" after {clock(status['elapsed'])}"
     head += f", about {clock(status['eta'])} left" if status["eta"] is not None else ""
     head += f"  [red]{escape(status['reason'])}[/]" if status["reason"] else ""
+    if (owner := status.get("owner")) is not None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner["since"]))
+        head += f"\nowned by process {owner['pid']} on {escape(owner['host'])} since {since}"
     videos = Table("video", "state", "segments", "what was recovered, or why not", box=None)
     complete = [row for row in status["videos"] if row["state"] == "complete" and not row["lacking"]]
     hidden = {row["name"] for row in complete[:-_MOST_COMPLETE]}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geoflow.bench.faults.stages import geometry_from_prior, prior_from_brightness
 from geoflow.engine.ledger import read_events
 from geoflow.segments import Segment
@@ -67,6 +69,34 @@ class Geometry(_Counting):
 
     def compute(self, fields: Fields) -> Fields:
         return geometry_from_prior(fields, self.params.factor)
+
+
+class Tinted(_Counting):
+    """Grey frames instead of the video's own: as bright as `factor` says."""
+
+    slot = "decode"
+    inputs = ("video.index", "video.time")
+    outputs = ("frames.rgb", "frames.index", "frames.time")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        self._part, self._video = slice(segment.start, segment.stop), segment.video
+        return super().process(segment, fields)
+
+    def compute(self, fields: Fields) -> Fields:
+        index, time = fields["video.index"][self._part], fields["video.time"][self._part]
+        rgb = np.full((len(index), self._video.height, self._video.width, 3), self.params.factor, np.uint8)
+        return {"frames.rgb": rgb, "frames.index": index, "frames.time": time}
+
+
+def shortest(folder: Path, factor: float, seconds: float) -> dict[str, Any]:
+    """A pipeline of two actors that writes a store whose every frame shows its settings."""
+    params = {"folder": str(folder), "factor": factor, "seconds": seconds}
+    rows = [
+        {"slot": "decode", "backend": "counting_stages:Tinted", "params": params, "actors": 1, "weight": 1.0},
+        {"slot": "write", "backend": "geoflow.stages.write", "params": {"rgb": True}},
+    ]
+    stages = [{**row, "num_cpus": 0.5} for row in rows]
+    return {"name": "shortest", "segment": {"size": 8, "overlap": 2}, "stages": stages}
 
 
 def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:

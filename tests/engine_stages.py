@@ -101,6 +101,17 @@ class Prior(Stage):
             time.sleep(2.0)
 
 
+class Named(Prior):
+    """A user's stage whose parameters happen to be called as what the run fills in for `write`."""
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        out: str = param("its own", "")
+        remote: str = param("its own", "")
+        share: str = param("its own", "")
+        pipeline: str = param("its own", "")
+
+
 class Sum(Stage):
     """Ordered: checks the order, carries a running sum of frame numbers, and writes it down at the end."""
 

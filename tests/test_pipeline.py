@@ -112,7 +112,7 @@ def test_another_environment_is_other_work(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_what_shapes_results_only() -> None:
     base = Pipeline.load("embedded").fingerprint()
     assert Pipeline.load("embedded", {"camera.actors": 2}).fingerprint() == base
-    assert Pipeline.load("embedded", {"write.out": "elsewhere"}).fingerprint() == base
+    assert Pipeline.load("embedded").bound({"out": "elsewhere", "pipeline": "{}"}).fingerprint() == base
     assert Pipeline.load("embedded", {"segment.size": 60}).fingerprint() != base
     assert Pipeline.load("embedded", {"write.rgb": True}).fingerprint() != base
 

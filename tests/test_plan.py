@@ -60,7 +60,7 @@ def remember(path: Path, pixels: int = PIXELS, kind: str = "", **seconds: float)
 
 def shown(plan: dict[str, Any]) -> str:
     file = io.StringIO()
-    Console(width=300, file=file).print(render_plan(plan))
+    Console(width=2000, file=file).print(render_plan(plan))  # so wide that no path is folded
     return file.getvalue()
 
 

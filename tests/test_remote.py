@@ -203,14 +203,16 @@ def test_a_file_system_that_can_rename_never_shows_half_a_file(tmp_path: Path, m
 
 def test_another_node_may_assemble(place: str, tmp_path: Path) -> None:
     one, two = RunPaths(tmp_path / "one", f"{place}/out"), RunPaths(tmp_path / "two", f"{place}/out")
-    parts = [(one, 0, b"zero"), (one, 1, b"one"), (two, 1, b"stale"), (two, 2, b"two"), (two, 7, b"")]
-    for paths, index, data in parts:
-        paths.part("a", index).parent.mkdir(parents=True, exist_ok=True)
-        paths.part("a", index).write_bytes(data)
-    share_part(one, "a", 0)
-    share_part(one, "a", 1)
-    gather_parts(two, "a", {0, 1, 2}, own={2})
-    assert [path.read_bytes() for path in two.finished_parts("a").values()] == [b"zero", b"one", b"two"]
+    parts = [(one, 0, b"zero"), (one, 1, b"one"), (two, 1, b"stale"), (two, 2, b"two")]
+    for paths, index, data in [*parts, (one, 0, b"of other work")]:
+        part = paths.part("a", index, "beef" if data == b"of other work" else "f00d")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        if paths is one:
+            share_part(one, part)
+    gather_parts(two, "a", "f00d", {0, 1, 2}, own={2})
+    assert [path.read_bytes() for path in two.finished_parts("a", "f00d").values()] == [b"zero", b"one", b"two"]
+    assert two.finished_parts("a", "beef") == {}
     two.videos.mkdir()
     two.video("a").write_bytes(b"whole")
     deliver(two, "a")

@@ -9,10 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import counting_stages
 import fsspec
@@ -38,32 +36,6 @@ from geoflow.synth import render_clip
 pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-
-@pytest.fixture(scope="module")
-def refuse(s3_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The server, with an empty bucket `bucket`; as long as there is this file it refuses what it can refuse."""
-    mark = tmp_path_factory.mktemp("s3") / "refuse"
-    port = urlsplit(s3_settings["AWS_ENDPOINT_URL_S3"]).port
-    script = Path(__file__).with_name("s3_server.py")
-    command = [sys.executable, str(script), str(port), str(mark)]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in s3_settings.items():
-            patch.setenv(name, value)
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    fsspec.filesystem("s3").mkdir("bucket")
-                    break
-                except Exception:
-                    assert server.poll() is None and time.monotonic() < deadline
-                    time.sleep(0.2)
-            yield mark
-        finally:
-            server.terminate()
-            server.wait()
 
 
 @pytest.fixture(scope="module")

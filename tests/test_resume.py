@@ -17,6 +17,7 @@ from geoflow.engine.graph import Graph, Node
 from geoflow.engine.keys import Keys
 from geoflow.engine.resume import Action, below_order, choose_actions, finished_prefix
 from geoflow.engine.workfiles import DamagedWork
+from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo, plan_segments
 
@@ -108,8 +109,6 @@ EVERY = {spec.slot for spec in EMBEDDED.stages}
         ("prior.keep", False, set()),
         ("keep_fields", True, set()),
         ("hung_after", 60, set()),
-        ("write.out", "/elsewhere", set()),
-        ("write.pipeline", "{}", set()),
         ("write.compression", 1, {"write"}),
         ("stitch.median_depth", 3.0, {"stitch", "write"}),
         ("tracks.backend", "engine_stages:Mask", {"tracks", "stitch", "write"}),
@@ -119,6 +118,25 @@ EVERY = {spec.slot for spec in EMBEDDED.stages}
 )
 def test_a_setting_touches_its_stage_and_those_below(setting: str, value: Any, touched: set[str]) -> None:
     assert changed(keys(), keys(EMBEDDED.with_setting(setting, value))) == touched
+
+
+BOUND = {"out": "/elsewhere", "remote": "s3://bucket/out", "share": True, "pipeline": '{"name": "another"}'}
+
+
+def test_what_the_run_fills_in_is_no_setting() -> None:
+    assert changed(keys(), keys(EMBEDDED.bound(BOUND))) == set()
+    assert EMBEDDED.bound(BOUND).to_dict() == EMBEDDED.to_dict()
+    with pytest.raises(ConfigError, match=r"write\.out is filled in by the run"):
+        EMBEDDED.with_settings({"write.out": "/elsewhere"})
+
+
+@pytest.mark.parametrize("name", BOUND)
+def test_a_parameter_of_the_same_name_in_another_stage_is_its_own(name: str) -> None:
+    pipe = EMBEDDED.with_setting("prior.backend", "engine_stages:Named")
+    other = pipe.with_setting(f"prior.{name}", "other")
+    assert changed(keys(pipe), keys(other)) == {"prior", "geometry", "stitch", "write"}
+    assert other.fingerprint() != pipe.fingerprint()
+    assert getattr(pipe.bound(BOUND).spec("prior").make_stage().params, name) == "its own"
 
 
 def test_a_new_revision_of_the_weights_touches_the_stage_that_loads_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ def test_a_part_that_is_gone_is_written_again(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_in_process(clip, tmp_path, monkeypatch, "segment_complete", 3)
-    part = RunPaths(tmp_path / "out").part("a", 1)
+    (part,) = [path for index, _, path in RunPaths(tmp_path / "out").all_parts("a") if index == 1]
     part.write_bytes(part.read_bytes()[:-100])
     with RunPaths(tmp_path / "out").finished("a").open("a") as file:
         file.write('{"index": 3, "keys"')  # cut short by the kill

@@ -19,7 +19,7 @@ from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.engine.workfiles import SavedState, SaveTo, looks_whole
 from geoflow.errors import StoreError
 from geoflow.pipeline import Pipeline
-from geoflow.segments import Segment, count_segments, plan_segments
+from geoflow.segments import Segment, VideoInfo, count_segments, plan_segments
 from geoflow.stage import SegmentRecord
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
@@ -42,9 +42,12 @@ class Checkpoint:
         *,
         emit: Callable[..., None],
         reading: str = "",
+        part_key: Callable[[VideoInfo], str] = lambda info: "",
         resume: bool = True,
     ) -> None:
+        """`part_key`: what the last stage's part files of a video are known by."""
         self._graph, self._paths, self._emit, self._resume = graph, paths, emit, resume
+        self._part_key = part_key
         self._size, self._overlap = pipeline.segment.size, pipeline.segment.overlap
         self._keep_fields = pipeline.keep_fields
         self._keys = Keys(graph, [spec.signature() for spec in pipeline.stages], reading)
@@ -242,8 +245,10 @@ class Checkpoint:
         """Leave on disk only the finished segments that are used: others are of another course of the video."""
         if self._paths is None or not self._paths.parts(video.name).is_dir():
             return
-        for index, path in self._paths.finished_parts(video.name).items():
-            if index >= len(rows):
+        assert video.info is not None
+        key = self._part_key(video.info)
+        for index, found, path in self._paths.all_parts(video.name):
+            if found != key or index >= len(rows):
                 _delete(path)
         try:
             text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -280,9 +285,9 @@ class Checkpoint:
 
     def _part_size(self, video: VideoRun, index: int) -> int | None:
         """Bytes of the segment's part file, if the last stage leaves one."""
-        assert self._paths is not None
+        assert self._paths is not None and video.info is not None
         try:
-            return self._paths.part(video.name, index).stat().st_size
+            return self._paths.part(video.name, index, self._part_key(video.info)).stat().st_size
         except OSError:
             return None
 

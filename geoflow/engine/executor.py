@@ -58,16 +58,19 @@ class Executor:
         already_done: Callable[[VideoInfo], dict[str, Any] | None] = lambda info: None,
         paths: RunPaths | None = None,
         reading: str = "",
+        part_key: Callable[[VideoInfo], str] = lambda info: "",
         resume: bool = True,
         stop: Stop | None = None,
     ) -> None:
         """`look`: tells what the cluster has by now, None where no node can join or leave; `paths`: where finished work
         is kept, so that a stopped run can be resumed; `reading`: how videos are read, which is part of what identifies
-        that work."""
+        that work; `part_key`: what the last stage's files of a video are known by."""
         self._limits, self._emit = limits, emit
         self._stages = [spec.make_stage() for spec in pipeline.stages]
         self._graph = Graph.build([(s.slot, st, s.optional) for s, st in zip(pipeline.stages, self._stages)])
-        self._checkpoint = Checkpoint(self._graph, pipeline, paths, emit=emit, reading=reading, resume=resume)
+        self._checkpoint = Checkpoint(
+            self._graph, pipeline, paths, emit=emit, reading=reading, part_key=part_key, resume=resume
+        )
         self._handlers: Handlers = {}
         self._fleet = Fleet(
             pipeline,

@@ -7,11 +7,12 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from geoflow.engine.clock import SteadyClock
+from geoflow.store.events import iter_events as iter_events
 
 # Events that may come thousands of times a second wait this long for the thread that writes them: encoding many at
 # once costs a third of encoding each in its turn (caches), and happens while the driver sleeps in `ray.wait`. A
@@ -85,17 +86,6 @@ class Ledger:
                     self._file.flush()
                 except OSError:
                     self._file = None
-
-
-def iter_events(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
-    """The events from byte `start` on, oldest first; a line cut short by a kill is left out."""
-    with path.open("rb") as lines:
-        lines.seek(start)
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and "event" in row and "time" in row:
-                    yield row
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -55,18 +55,19 @@ class Write(Stage):
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        out: str = param("", "the run's output folder; the engine fills it in")
-        remote: str = param("", "URI of the folder that `out` stands for, if any; the engine fills it in")
-        share: bool = param(False, "other nodes may assemble what this one writes; the engine fills it in")
+        out: str = param("", "the run's output folder", bound_by_run=True)
+        remote: str = param("", "URI of the folder that `out` stands for, if any", bound_by_run=True)
+        share: bool = param(False, "other nodes may assemble what this one writes", bound_by_run=True)
+        owner: str = param("", "token of the run that must own `out`; empty: none", bound_by_run=True)
+        pipeline: str = param("{}", "JSON description of the run, stored in each file", bound_by_run=True)
         rgb: bool = param(False, "store the frames themselves, too")
         prior: bool = param(True, "store the prior's depth and mask")
         points: bool = param(False, "store full point maps beside depth")
         compression: int = param(2, "gzip level of dense maps, 0 (none) to 9", at_least=0, at_most=9)
-        pipeline: str = param("{}", "JSON description of the run, stored in each file; the engine fills it in")
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
-        self._last_index = -1
+        self._last_index, self._last_digest = -1, ""
         self._paths = RunPaths(self.params.out, self.params.remote)
         self._written: dict[str, set[int]] = {}  # segments that are here, and of this run
         # What is not stored need not come here.
@@ -85,17 +86,28 @@ class Write(Stage):
         """Store one segment as a part file. Raises StoreError when the disk refuses."""
         from geoflow.store.delivery import share_part
         from geoflow.store.parts import write_part
+        from geoflow.store.work_key import describe_work, work_key
 
         count = len(segment) - segment.overlap_after
         self._check_order(segment, fields["frames.index"][:count], count)
         params, name = self.params, segment.video.name
-        path = self._paths.part(name, segment.index)
+        key = work_key(describe_work(segment.video, params.pipeline))
+        path = self._paths.part(name, segment.index, key)
         options = {"rgb": params.rgb, "prior": params.prior, "points": params.points}
-        write_part(path, segment, fields, options, count=count, compression=params.compression)
+        info = write_part(
+            path,
+            segment,
+            fields,
+            options,
+            count=count,
+            compression=params.compression,
+            key=key,
+            before=self._last_digest,
+        )
         if params.remote and params.share:
-            share_part(self._paths, name, segment.index)
+            share_part(self._paths, path)
             self._written.setdefault(name, set()).add(segment.index)
-        self._last_index = int(fields["frames.index"][count - 1])
+        self._last_index, self._last_digest = int(fields["frames.index"][count - 1]), info.digest
         return {}
 
     def _check_order(self, segment: Segment, index: np.ndarray, count: int) -> None:
@@ -108,19 +120,23 @@ class Write(Stage):
             )
 
     def state(self) -> dict[str, Any]:
-        return {"last_index": self._last_index}
+        return {"last_index": self._last_index, "last_digest": self._last_digest}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._last_index = int(state.get("last_index", -1))
+        self._last_digest = str(state.get("last_digest", ""))
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
         """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises."""
         from geoflow.store.delivery import deliver, gather_parts
+        from geoflow.store.owner import require_owner
+        from geoflow.store.work_key import describe_work, work_key
         from geoflow.store.writer import assemble
 
         params, own = self.params, self._written.pop(video.name, set())
         if params.remote and params.share:
-            gather_parts(self._paths, video.name, {record.index for record in records}, own)
+            key = work_key(describe_work(video, params.pipeline))
+            gather_parts(self._paths, video.name, key, {record.index for record in records}, own)
         done = assemble(
             self._paths,
             video,
@@ -128,8 +144,10 @@ class Write(Stage):
             pipeline=params.pipeline,
             version=_version(),
             compression=params.compression,
+            confirm=lambda: require_owner(self._paths, params.owner),
         )
         if params.remote:
+            require_owner(self._paths, params.owner)
             deliver(self._paths, video.name)
             done["path"] = str(self._paths.store(video.name))
         return done

@@ -9,21 +9,21 @@ from pathlib import Path
 
 from geoflow import locations
 from geoflow.errors import StoreError
-from geoflow.store.paths import RunPaths
+from geoflow.store.paths import TEMPORARY, RunPaths
 
 
-def share_part(paths: RunPaths, name: str, index: int) -> None:
+def share_part(paths: RunPaths, part: Path) -> None:
     """Copy a finished segment to where any node finds it: another one may assemble the video. Raises StoreError."""
-    locations.put(paths.part(name, index), _elsewhere(paths, paths.part(name, index)))
+    locations.put(part, _elsewhere(paths, part))
 
 
-def gather_parts(paths: RunPaths, name: str, indices: Collection[int], own: Collection[int]) -> None:
-    """Have exactly the segments `indices` here; those not in `own` may be of another node. Raises StoreError."""
-    for index, path in paths.finished_parts(name).items():
-        if index not in indices:  # of an earlier run that was cut otherwise
-            path.unlink()
+def gather_parts(paths: RunPaths, name: str, key: str, indices: Collection[int], own: Collection[int]) -> None:
+    """Have the segments `indices` of the work `key` here; those not in `own` may be of another node.
+
+    Raises StoreError.
+    """
     for index in sorted(set(indices) - set(own)):
-        part = paths.part(name, index)
+        part = paths.part(name, index, key)
         with contextlib.suppress(FileNotFoundError):  # never shared, or assembled already
             locations.fetch(_elsewhere(paths, part), part)
 
@@ -62,6 +62,16 @@ def deliver_kept(paths: RunPaths) -> dict[str, str]:
             if path.is_file():
                 failed[path.stem] = str(error)
     return failed
+
+
+def clear_drafts(paths: RunPaths) -> None:
+    """Delete stores that a killed run was still writing: only the owner of the folder may know that they are nobody's.
+
+    A worker of that run that lives a little longer cannot finish them either.
+    """
+    for path in paths.videos.glob(f"*{TEMPORARY}") if paths.videos.is_dir() else ():
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def clear_parts(paths: RunPaths, finished: Collection[str]) -> None:

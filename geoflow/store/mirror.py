@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from geoflow import locations, resources
@@ -79,8 +79,10 @@ def files_of_videos(paths: RunPaths) -> list[str]:
 
 
 @contextlib.contextmanager
-def kept_elsewhere(paths: RunPaths) -> Iterator[None]:
+def kept_elsewhere(paths: RunPaths, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """During a run: begin with what its folder elsewhere holds, keep the ledger there, and at the end every record.
+
+    Nothing is copied once the folder is not `still_ours`.
 
     Raises StoreError when records cannot be copied after all; they are then still here, and the error says where.
     """
@@ -89,7 +91,9 @@ def kept_elsewhere(paths: RunPaths) -> Iterator[None]:
         return
     _begin(paths)
     done = threading.Event()
-    keeper = threading.Thread(target=_keep_ledger, args=(paths, done), name="geoflow-ledger-copy", daemon=True)
+    keeper = threading.Thread(
+        target=_keep_ledger, args=(paths, done, still_ours), name="geoflow-ledger-copy", daemon=True
+    )
     keeper.start()
     try:
         yield
@@ -97,7 +101,7 @@ def kept_elsewhere(paths: RunPaths) -> Iterator[None]:
         done.set()
         keeper.join()
         with contextlib.suppress(GeoFlowError):
-            _deliver_records(paths, (paths.events.name, paths.trace.name))
+            _deliver_records(paths, (paths.events.name, paths.trace.name) if still_ours() else ())
         raise
     done.set()
     keeper.join()
@@ -121,12 +125,12 @@ def _begin(paths: RunPaths) -> None:
         paths.events.write_bytes(before)
 
 
-def _keep_ledger(paths: RunPaths, done: threading.Event) -> None:
+def _keep_ledger(paths: RunPaths, done: threading.Event, still_ours: Callable[[], bool]) -> None:
     copied, wait = 0, 0.0  # bytes; an empty ledger would say for ten seconds that nothing is known of the run
     while not done.wait(wait):
         size = paths.events.stat().st_size if paths.events.is_file() else 0
         began = time.monotonic()
-        if size > copied:
+        if size > copied and still_ours():
             with contextlib.suppress(GeoFlowError, OSError):  # the next time, or the end
                 locations.put(paths.events, locations.join(paths.remote, paths.events.name))
                 copied = size

@@ -1,10 +1,15 @@
-"""Part files: each finished segment on disk, whole, before its video is done. A stopped run keeps them."""
+"""Part files: each finished segment on disk, whole, before its video is done. A stopped run keeps them.
+
+A part carries the key of the work that it belongs to (`work_key`), a digest of what it holds, and the digest of the
+part before it: parts of other settings, or of another course of the same work, cannot be taken for its neighbours.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -28,6 +33,9 @@ class PartInfo:
     scale: float
     seam_residual: float
     known: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # field -> values known of those there are
+    key: str = ""  # of the work that it is a part of
+    digest: str = ""  # of its arrays and of `before`
+    before: str = ""  # digest of the part before it; "" for the first, and where nobody knew
 
 
 def write_part(
@@ -38,12 +46,14 @@ def write_part(
     *,
     count: int,
     compression: int,
+    key: str,
+    before: str = "",
 ) -> PartInfo:
     """Store the first `count` frames of a segment (its tracks in full). The file appears whole or not at all.
 
     Raises StoreError when the disk refuses.
     """
-    video = segment.video
+    video, digest = segment.video, hashlib.sha256(f"{key} {before}".encode())
     sizes = {"T": count, "H": video.height, "W": video.width}
     with whole_h5(path) as whole:
         for row in wanted(fields, options):
@@ -52,11 +62,13 @@ def write_part(
             else:
                 sizes_here = sizes
             dataset = create(whole.file, row, shape_of(row, sizes_here), compression)
+            digest.update(f"{row.name} {dataset.shape}".encode())
             for where, array in blocks(row, fields, count):
                 if array.size:
                     dataset[where] = array
+                    digest.update(np.ascontiguousarray(array).data.cast("B"))
                 whole.check()
-        info = _summary(segment, fields, count)
+        info = replace(_summary(segment, fields, count), key=key, digest=digest.hexdigest()[:20], before=before)
         for name, value in asdict(info).items():
             whole.file.attrs[name] = json.dumps(value) if name == "known" else value
     return info
@@ -91,4 +103,28 @@ def read_info(file: h5py.File) -> PartInfo:
     except KeyError as error:
         raise StoreError(f"{file.filename} is not a finished segment: {error}; delete it and run again") from error
     known = {name: tuple(row) for name, row in json.loads(file.attrs.get("known", "{}")).items()}
-    return PartInfo(**{name: value.item() for name, value in values.items()}, known=known)
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+    return PartInfo(**plain, known=known)
+
+
+def read_parts(paths: Sequence[Path], key: str) -> list[tuple[Path, PartInfo]]:
+    """The summaries of part files in the order of their segments, which all belong to the work `key` and go together.
+
+    What does not is deleted, with all that follows it, so that it is made anew. Raises StoreError then, and when a file
+    is missing or not whole.
+    """
+    found: list[tuple[Path, PartInfo]] = []
+    for i, path in enumerate(paths):
+        with open_part(path) as file:
+            info = read_info(file)
+        before = found[-1][1].digest if found else ""
+        if info.key != key or (before and info.before and info.before != before):
+            for wrong in paths[i:]:
+                wrong.unlink(missing_ok=True)
+            whose = "other work" if info.key != key else "another course of the same work"
+            raise StoreError(
+                f"{path} is a part of {whose}: another run wrote here at the same time. It and what follows it are "
+                "deleted; run again to compute them anew"
+            )
+        found.append((path, info))
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from geoflow.errors import StoreError
 
 TEMPORARY = ".part"  # ends the name of a file that is still being written
-_PART = re.compile(r"segment_(\d+)\.h5")
+_PART = re.compile(r"segment_(\d+)\.(?:(\w+)\.)?h5")  # once they had no key
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class RunPaths:
     def work(self) -> Path:
         """Unfinished work; removed when its video is done."""
         return self.root / ".work"
+
+    @property
+    def owner(self) -> Path:
+        """Folder of what says which run writes here; there while one does."""
+        return self.root / ".owner"
 
     @property
     def index(self) -> Path:
@@ -90,18 +95,20 @@ class RunPaths:
         """Folder of the finished segments of a video that is not done yet."""
         return self.work / _checked(name)
 
-    def part(self, name: str, segment: int) -> Path:
-        return self.parts(name) / f"segment_{segment:05d}.h5"
+    def part(self, name: str, segment: int, key: str) -> Path:
+        """A finished segment's file; `key` is that of the work that it is a part of."""
+        return self.parts(name) / f"segment_{segment:05d}.{key}.h5"
 
-    def finished_parts(self, name: str) -> dict[int, Path]:
-        """Segment number -> its whole part file."""
+    def finished_parts(self, name: str, key: str) -> dict[int, Path]:
+        """Segment number -> its whole part file, of the work `key`."""
+        return dict(sorted((index, path) for index, found, path in self.all_parts(name) if found == key))
+
+    def all_parts(self, name: str) -> list[tuple[int, str, Path]]:
+        """Segment number, key ("" where it has none) and path of every part file, of whatever work."""
         folder = self.parts(name)
-        found = {}
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if match := _PART.fullmatch(path.name):
-                    found[int(match[1])] = path
-        return dict(sorted(found.items()))
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+        matches = [(path, _PART.fullmatch(path.name)) for path in paths]
+        return [(int(match[1]), match[2] or "", path) for path, match in matches if match]
 
     def finished(self, name: str) -> Path:
         """The list of a video's finished segments: one JSON object per line."""
@@ -122,8 +129,20 @@ def printable(path: str) -> str:
 
 
 def temporary(path: Path) -> Path:
-    """The name a file has until it is whole."""
+    """The name a folder has until it is whole."""
     return path.with_name(path.name + TEMPORARY)
+
+
+def draft(path: Path) -> Path:
+    """A name for a file until it is whole that nobody else has: two may write the same file at the same time, and
+    must not write into each other's."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(3).hex()}{TEMPORARY}")
+
+
+def drafts(path: Path) -> list[Path]:
+    """Every draft of a file, whoever began it."""
+    folder = path.parent
+    return [p for p in folder.glob(f"*{TEMPORARY}") if p.name.startswith(f"{path.name}.")] if folder.is_dir() else []
 
 
 def _checked(name: str) -> str:

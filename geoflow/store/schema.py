@@ -152,6 +152,9 @@ EXTRA_ATTRIBUTES: dict[str, tuple[type, str]] = {
     "recovered": (str, "what was recovered of the video, and what was not and why: a sentence"),
     "lacking": (str, "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
 }
+# Not in files of earlier versions: JSON, what all parts of the file are parts of; see `geoflow.store.work_key`.
+WORK = "work"
+PARTS = "parts"  # of the table of segments, JSON: key of a work -> how many of the segments are parts of it
 
 STATUSES = ("complete", "incomplete")
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
@@ -195,6 +198,7 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "recovered": ("string", "what was recovered, and what was not and why: a sentence"),
     "lacking": ("string", "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
     "seconds": ("float64", "work of all stages on this video, s"),
+    "key": ("string", "of the work that the store holds: it tells whether the row and the file belong together"),
 }
 
 # Columns of segments.parquet: the table's columns with the video's name in front.

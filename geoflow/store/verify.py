@@ -13,6 +13,8 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.geometry.rigid import only_turns
+from geoflow.store.coherence import unlike_parts, unlike_row
+from geoflow.store.events import iter_events, worked_on_at_once
 from geoflow.store.index import read_rows
 from geoflow.store.layout import shape_of
 from geoflow.store.mirror import files_of_videos, is_run, records
@@ -61,6 +63,8 @@ def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
     if problems:
         return problems  # the rest needs num_frames, height and width
     problems += _structure(file)
+    if not problems:
+        problems += unlike_parts(file)
     if deep and not problems:
         for check in (_frames, _dense, _cameras, _tracks, _hands):
             try:
@@ -85,12 +89,14 @@ def _verify_run(paths: RunPaths, deep: bool) -> list[str]:
     except StoreError as error:
         return [str(error)]
     problems = list(_states(rows, inputs))
+    at_once = worked_on_at_once(iter_events(paths.events)) if paths.events.is_file() else set()
     listed = set()
     for row in rows:
         if row["status"] != "complete":
             continue
         listed.add(Path(row["path"]).name)
-        problems += [f"{row['path']}: {problem}" for problem in verify_store(paths.whole(row["path"]), deep=deep)]
+        wrong = verify_store(paths.whole(row["path"]), deep=deep) or _unlike_row(paths, row, at_once)
+        problems += [f"{row['path']}: {problem}" for problem in wrong]
     for name in files_of_videos(paths):
         path = paths.whole(f"{paths.videos.name}/{name}")
         if name.endswith(TEMPORARY):
@@ -98,6 +104,11 @@ def _verify_run(paths: RunPaths, deep: bool) -> list[str]:
         elif name not in listed:
             problems.append(f"{path} is not listed in {paths.index.name}")
     return problems
+
+
+def _unlike_row(paths: RunPaths, row: dict[str, Any], at_once: set[str]) -> list[str]:
+    with open_h5(paths.whole(row["path"])) as file:
+        return list(unlike_row(file, row, at_once))
 
 
 def _states(rows: list[dict[str, Any]], inputs: Any) -> Iterator[str]:

@@ -7,16 +7,19 @@ import errno
 import io
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.errors import StoreError
-from geoflow.store.paths import temporary
+from geoflow.store.paths import draft as new_draft
+from geoflow.store.paths import drafts, temporary
 
 if TYPE_CHECKING:
     import h5py
 
+_ABANDONED_S = 3600.0  # writing a frame, or a block, takes seconds at the most
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -153,9 +156,12 @@ def write_whole_lines(path: Path, lines: Iterable[str]) -> None:
 @contextlib.contextmanager
 def whole_draft(path: Path) -> Iterator[Path]:
     """The name to write a file under so that `path` appears whole or not at all. Raises StoreError."""
-    draft = temporary(path)
+    draft = new_draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for old in drafts(path):
+            if _is_abandoned(old):
+                _remove(old)
         yield draft
         os.replace(draft, path)
         _sync_folder(path.parent)
@@ -191,6 +197,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _is_abandoned(draft: Path) -> bool:
+    """Whoever wrote it was killed: nobody has touched it for long."""
+    with contextlib.suppress(OSError):
+        return time.time() - draft.stat().st_mtime > _ABANDONED_S
+    return False
 
 
 def _remove(path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,22 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
+from geoflow.store.coherence import key_of
 from geoflow.store.layout import create, shape_of
 from geoflow.store.notes import nothing_found
 from geoflow.store.opening import open_h5
-from geoflow.store.parts import PartInfo, open_part, read_info
+from geoflow.store.parts import PartInfo, open_part, read_info, read_parts
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.reader import Video
-from geoflow.store.recovery import Recovery, recovery_of
+from geoflow.store.recovery import recovery_of
 from geoflow.store.schema import (
     DATASETS,
+    EXTRA_ATTRIBUTES,
     FRAME,
     IDENTITY,
     MOTION_NAMES,
     NOTES,
+    PARTS,
     QUERY,
     ROWS,
     SCHEMA,
@@ -36,9 +40,11 @@ from geoflow.store.schema import (
     SEGMENTS,
     TRACKS,
     VIEW_NAMES,
+    WORK,
 )
 from geoflow.store.verify import verify_file, verify_store
 from geoflow.store.whole import WholeH5, whole_h5
+from geoflow.store.work_key import describe_work, work_key
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class _Plan:
     names: list[str]
     num_tracks: int
     compression: int
+    work: str  # what all parts are parts of
 
 
 def assemble(
@@ -59,45 +66,55 @@ def assemble(
     pipeline: str = "{}",
     version: str = "",
     compression: int = 2,
+    confirm: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
 
-    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, and
+    A store is made of parts of one work, and says so: parts of other settings, or that another run wrote at the same
+    time, are refused.
+
+    `confirm` is called before the file gets its name, and raises StoreError when it must not.
+
+    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, key, and
     recovered and lacking, as geoflow/store/recovery.py says them.
     Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
     """
-    final = paths.video(video.name)
+    final, work = paths.video(video.name), describe_work(video, pipeline)
     try:
-        plan = _plan(paths, video, compression)
+        plan = _plan(paths, video, records, work, compression)
     except StoreError:
         # A process that died between giving the file its name and reporting it is asked again.
         places = (final, paths.store(video.name)) if paths.remote else (final,)
-        done = next(filter(None, (_already_whole(place, video, pipeline) for place in places)), None)
+        done = next(filter(None, (_already_whole(place, video, pipeline, work) for place in places)), None)
         if done is None:
             raise
-        _remove_parts(paths, video.name)
+        _remove_parts(paths, video.name, work_key(work))
         return done
     with whole_h5(final) as whole:
-        _write_attributes(whole.file, video, records, pipeline, version)
+        _write_attributes(whole.file, video, records, pipeline, version, work)
         _create_all(whole.file, plan, video)
         first_track = 0
         for path, info in plan.parts:
             with open_part(path) as part:
+                if read_info(part).digest != info.digest:
+                    raise StoreError(f"{path} was replaced meanwhile: another run writes here, too; run again")
                 first_track += _copy_part(part, info, whole, first_track)
         for name, codes in (("camera/motion", MOTION_NAMES), ("frames/view", VIEW_NAMES)):
             if name in whole.file:
                 whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
         whole.file[SEGMENTS] = segment_table([info for _, info in plan.parts], records)
-        recovery = recovery_of(Video(whole.file, final), _coverage([info for _, info in plan.parts], video))
-        whole.file.attrs.update({"recovered": recovery.sentence, "lacking": recovery.lacking})
-        summary = _summary(whole.file, final, recovery)
+        infos = [info for _, info in plan.parts]
+        whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
+        summary = totals(whole.file, final, _coverage(infos, video))
+        whole.file.attrs.update({name: summary[name] for name in EXTRA_ATTRIBUTES})
         whole.check()
         whole.file.flush()
         whole.check()
         if problems := verify_file(whole.file, deep=False):
             raise StoreError(f"{final} came out wrong and is not kept: {'; '.join(problems[:5])}; please report this")
-    _remove_parts(paths, video.name)
-    return summary
+        confirm()
+    _remove_parts(paths, video.name, work_key(work))
+    return {"path": str(final), "frames": video.num_frames, **summary}
 
 
 def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
@@ -109,37 +126,41 @@ def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
     return {name: sum(part.known.get(row, (0, 0))[0] for part in parts) / pixels for name, row in datasets.items()}
 
 
-def _summary(file: h5py.File, path: str | Path, recovery: Recovery) -> dict[str, Any]:
-    motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(recovery.frames, np.uint8)
-    return {
-        "path": str(path),
-        "frames": recovery.frames,
-        "frames_posed": recovery.posed,
-        "geometry_coverage": recovery.depth,
-        "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
-        "segments": recovery.segments,
-        "recovered": recovery.sentence,
-        "lacking": recovery.lacking,
-    }
-
-
-def _remove_parts(paths: RunPaths, name: str) -> None:
-    for path in paths.finished_parts(name).values():
+def _remove_parts(paths: RunPaths, name: str, key: str) -> None:
+    for path in paths.finished_parts(name, key).values():
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         paths.parts(name).rmdir()  # what else lies there is the engine's
         paths.work.rmdir()  # only when this was the last unfinished video
 
 
-def _already_whole(path: str | Path, video: VideoInfo, pipeline: str) -> dict[str, Any] | None:
-    """What `assemble` would return for a file that it made earlier of the same video and pipeline, else None."""
+def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str) -> dict[str, Any] | None:
+    """What `assemble` would return for a file that it made earlier of the same work and pipeline, else None."""
     if verify_store(path, deep=False):
         return None
     with open_h5(path) as file:
-        expected = (printable(video.source), video.source_sha256, video.num_frames, pipeline)
-        if tuple(file.attrs[n] for n in ("source", "source_sha256", "num_frames", "pipeline")) != expected:
+        expected = {"source": printable(video.source), "pipeline": _fitting(pipeline), WORK: work}
+        if any(file.attrs.get(name) != value for name, value in expected.items()):
             return None
-        return _summary(file, path, recovery_of(Video(file, Path(path))))
+        return {"path": str(path), "frames": video.num_frames, **totals(file, path)}
+
+
+def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Of a store: frames_posed, geometry_coverage, motion, segments, recovered, lacking, key.
+
+    `coverage` is the share of the pixels that have depth, by dataset; what it lacks is counted.
+    """
+    recovery = recovery_of(Video(file, Path(path)), coverage or {})
+    motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(recovery.frames, np.uint8)
+    return {
+        "frames_posed": recovery.posed,
+        "geometry_coverage": recovery.depth,
+        "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
+        "segments": recovery.segments,
+        "recovered": recovery.sentence,
+        "lacking": recovery.lacking,
+        "key": key_of(file),
+    }
 
 
 def motion_summary(frames_per_code: Iterable[int]) -> str:
@@ -179,17 +200,15 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
     return table
 
 
-def _plan(paths: RunPaths, video: VideoInfo, compression: int) -> _Plan:
-    parts: list[tuple[Path, PartInfo]] = []
+def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], work: str, compression: int) -> _Plan:
     names: set[str] = set()
-    num_tracks = 0
-    for path in paths.finished_parts(video.name).values():
+    num_tracks, position = 0, 0
+    found, wanted = paths.finished_parts(video.name, work_key(work)), {record.index for record in records}
+    parts = read_parts([path for index, path in found.items() if index in wanted], work_key(work))
+    for path, _ in parts:
         with open_part(path) as file:
-            info = read_info(file)
             names |= {name for name in DATASETS if name in file}
             num_tracks += len(file["tracks/query"]) if "tracks/query" in file else 0
-        parts.append((path, info))
-    position = 0
     for path, info in parts:
         if info.start != position:
             raise StoreError(
@@ -202,11 +221,11 @@ def _plan(paths: RunPaths, video: VideoInfo, compression: int) -> _Plan:
             f"{paths.parts(video.name)} holds {position} frames in {len(parts)} segments, expected {video.num_frames}; "
             "run again with --resume to compute the rest"
         )
-    return _Plan(parts, [name for name in DATASETS if name in names], num_tracks, compression)
+    return _Plan(parts, [name for name in DATASETS if name in names], num_tracks, compression, work)
 
 
 def _write_attributes(
-    file: h5py.File, video: VideoInfo, records: Sequence[SegmentRecord], pipeline: str, version: str
+    file: h5py.File, video: VideoInfo, records: Sequence[SegmentRecord], pipeline: str, version: str, work: str
 ) -> None:
     complete = all(record.status == "complete" for record in records)
     file.attrs.update(
@@ -222,12 +241,17 @@ def _write_attributes(
             "width": video.width,
             "metric": bool(video.metric),
             "status": "complete" if complete else "incomplete",
+            WORK: work,
         }
     )
     if video.notes:
         file.attrs[NOTES] = json.dumps([printable(note) for note in video.notes])
-    # HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only.
-    file.attrs["pipeline"] = pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
+    file.attrs["pipeline"] = _fitting(pipeline)
+
+
+def _fitting(pipeline: str) -> str:
+    """HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only."""
+    return pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
 
 
 def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:

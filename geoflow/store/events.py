@@ -1,0 +1,53 @@
+"""Reading the ledger: what happened in every run into a folder, one JSON object per line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+_ENDS = ("run_finished", "run_stopped")
+
+
+def iter_events(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
+    """The events from byte `start` on, oldest first; a line cut short by a kill is left out."""
+    with path.open("rb") as lines:
+        lines.seek(start)
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and "event" in row and "time" in row:
+                    yield row
+
+
+def worked_on_at_once(events: Iterable[dict[str, Any]]) -> set[str]:
+    """Videos that two runs worked on at the same time, as far as the ledger proves it, and that no later run made anew.
+
+    A run that began before the one before it had ended shows nothing yet: that one may have been killed. Proof is that
+    both ended afterwards, or that one segment, or one video, was completed twice.
+    """
+    found: set[str] = set()
+    last: set[str] = set()  # videos of the latest run
+    both: set[str] = set()  # of these, the ones of an earlier run that had not ended when it began
+    ends, seen = 1, Counter[tuple[Any, ...]]()
+    for row in events:
+        event, video = row["event"], row.get("video", "")
+        if event == "run_started":
+            earlier, last = last if not ends else set(), set(row.get("videos", ()))
+            both, ends, seen = earlier & last, 0, Counter()
+        elif event in _ENDS:
+            ends += 1
+            if ends > 1:
+                found |= both
+        elif event == "video_rewound":  # its segments may be done again
+            seen = Counter({key: n for key, n in seen.items() if key[0] != video})
+        elif event in ("segment_complete", "video_complete"):
+            seen[key := (video, row.get("index"))] += 1
+            if seen[key] > 1 and video in both:
+                found.add(video)
+            elif event == "video_complete":
+                found.discard(video)
+    return found
