@@ -84,7 +84,13 @@ def test_a_log_is_followed_inside_a_running_event_loop() -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+def head_port() -> int:
+    """Where the head's control service listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, head_port: int) -> Iterator[tuple[str, dict[str, str]]]:
     """A head as a user starts one, and the environment of somebody who knows its token: job server, environment."""
     dashboard = free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
@@ -96,8 +102,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dic
         "GEOFLOW_CACHE": str(tmp_path_factory.mktemp("cache")),
         "OMP_NUM_THREADS": "1",
     }
-    names = ("port", "ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
-    arguments = [f"--{name}={free_port()}" for name in names] + [f"--dashboard-port={dashboard}"]
+    names = ("ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
+    arguments = [f"--{name}={free_port()}" for name in names] + [f"--dashboard-port={dashboard}", f"--port={head_port}"]
     arguments += ["--num-cpus=4", f"--object-store-memory={512 << 20}"]
     with ray_head(*arguments, env=env, log=tmp_path_factory.mktemp("head") / "log", answers_at=dashboard):
         yield f"http://127.0.0.1:{dashboard}", env
@@ -184,3 +190,29 @@ def test_a_wrong_token_and_no_server_are_told(cluster: tuple[str, dict[str, str]
     assert done.returncode == 2 and "no 'none' in configs/pipelines" in done.stderr
     done = submit(env, "--address", address, "--no-wait", "--job-id", "later", *run, cwd=work)
     assert done.returncode == 0 and done.stdout.startswith("later at ")
+
+
+@pytest.mark.ray
+def test_a_run_joins_a_head_that_wants_the_token(
+    cluster: tuple[str, dict[str, str]], head_port: int, work: Path, tmp_path: Path
+) -> None:
+    """Nothing is set but the token's file, where `ray start` leaves it."""
+    _, env = cluster
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(env["RAY_AUTH_TOKEN"])
+    plain = {name: value for name, value in env.items() if not name.startswith("RAY_")} | {"HOME": str(tmp_path)}
+    run = [str(RAY.with_name("geoflow")), "run", "a.mp4", "-o", "out4", "--pipeline", "mine.yaml"]
+
+    def start(home: Path, port: int) -> Done:
+        command = [*run, "--address", f"127.0.0.1:{port}"]
+        options = {"cwd": work, "capture_output": True, "text": True, "timeout": 240}
+        return subprocess.run(command, env=plain | {"HOME": str(home)}, **options)  # type: ignore[call-overload, no-any-return]
+
+    done = start(tmp_path, head_port)
+    assert done.returncode == 0 and "1 complete" in done.stdout, done.stderr[-3000:]
+    assert verify_run(work / "out4") == []
+    for home, port, said in ((work, head_port, "wants a token"), (tmp_path, free_port(), "nobody listens there")):
+        done = start(home, port)
+        assert done.returncode == 2 and done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert said in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from engine_runs import execute, pipeline, whole
 
-from geoflow.engine import watch
+from geoflow.engine import executor, watch
+from geoflow.engine.cluster import Capacity
 
 
 @pytest.fixture
@@ -72,6 +75,25 @@ def test_processes_of_one_s_own_are_looked_at(
             assert watch.lost() == ""
             child.kill()
             assert soon("GCS") == "Ray's control service (GCS) has ended", "dead, though not yet collected"
+
+
+@pytest.mark.ray
+def test_a_look_that_is_not_answered_does_not_stop_a_run(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own calls to a control service that has died come back after a minute, if at all."""
+    monkeypatch.setattr(executor, "_LOOK_S", 0.1)
+    monkeypatch.setattr(executor, "_ANSWER_S", 0.1)
+    looks = itertools.count()
+
+    def look() -> Capacity:
+        if next(looks):
+            time.sleep(60)
+        return Capacity(4, 0, 1 << 28)
+
+    began = time.monotonic()
+    (video,), _, _ = execute(pipeline(tmp_path, prior__mode="slow"), look=look)
+    assert whole(video) and next(looks) > 2 and time.monotonic() - began < 50
 
 
 RUN = """

@@ -221,7 +221,9 @@ def check_environments(facts: Facts) -> Iterator[Finding]:
 
 
 def check_address(facts: Facts) -> Iterator[Finding]:
-    if facts.ray_address:
+    if facts.ray_refusal:
+        yield Finding("cluster", "failure", f"RAY_ADDRESS is set: {facts.ray_refusal}", "correct it, or unset it")
+    elif facts.ray_address:
         found = f"RAY_ADDRESS is set: runs join the cluster at {facts.ray_address}"
         yield _warning("cluster", found, "all of this is about this machine alone; unset it to run here")
 

@@ -16,6 +16,7 @@ from geoflow import distribution, weights
 from geoflow.engine import bare_packages, env_check, machine
 from geoflow.engine.environments import load_runtime_env
 from geoflow.engine.gpu_list import GpuDevice, list_gpus
+from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline, StageSpec
 from geoflow.resources import cache_folder
 
@@ -82,6 +83,7 @@ class Facts:
     gpus: tuple[GpuDevice, ...]
     hub: str  # answers, silent or offline
     ray_address: str
+    ray_refusal: str = ""  # why no run can join it
 
 
 def gather(pipeline: Pipeline) -> Facts:
@@ -108,8 +110,21 @@ def gather(pipeline: Pipeline) -> Facts:
         folders=_folders(stages),
         gpus=tuple(list_gpus()),
         hub="offline" if weights.offline() else "answers" if weights.hub_answers() else "silent",
-        ray_address=os.environ.get("RAY_ADDRESS", ""),
+        ray_address=(address := os.environ.get("RAY_ADDRESS", "")),
+        ray_refusal=_refusal(address) if address and "ray" not in import_errors else "",
     )
+
+
+def _refusal(address: str) -> str:
+    from geoflow.engine import joining
+
+    if address == "local":
+        return ""
+    try:
+        joining.knock(address)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _packages() -> tuple[str, tuple[Package, ...]]:

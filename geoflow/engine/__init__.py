@@ -9,5 +9,7 @@
   start)
 - actors: `fleet` (all pools), `pool`, `gpu_fleet` (who lives on which GPU), `gpus`, `cluster` (what there is), `host`
   and `worker` (in the actor's process), `gpu_memory`, `wire`, `workfiles`
-- to be seen: `ledger`, `progress`, `metrics`, `timeline`, `trace`
+- Ray itself: `cluster` (joined, or started and left), `joining`, `job_server` and `auth_token` (before it is joined),
+  `keeper` and `watch` (nothing outlives its driver; it may end under a run), `overlay` and `own_first` (environments)
+- to be seen: `clock`, `ledger`, `progress`, `metrics`, `timeline`, `trace`
 """

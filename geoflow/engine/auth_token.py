@@ -18,7 +18,7 @@ def token_for(place: str) -> str:
         from ray._raylet import AuthenticationTokenLoader
 
         token = AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True)
-    except (ImportError, RuntimeError):
+    except (ImportError, AttributeError, RuntimeError):  # a Ray that knows none yet
         token = ""
     if not token:
         raise ConfigError(f"the cluster at {place} wants a token, and there is none here; {_HAVE_IT}")

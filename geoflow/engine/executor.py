@@ -21,6 +21,7 @@ from geoflow.engine.fleet import Fleet, Handlers
 from geoflow.engine.flow import Flow
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
+from geoflow.engine.joining import within
 from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
@@ -37,6 +38,7 @@ from geoflow.segments import VideoInfo
 from geoflow.store.paths import RunPaths
 
 _LOOK_S = 3.0
+_ANSWER_S = 1.0  # Ray itself would wait for a minute, and then end this process
 
 Emit = Callable[..., None]  # emit(event, **data)
 
@@ -171,7 +173,10 @@ class Executor:
         """Nodes may have joined or left."""
         if self._look is not None and time.monotonic() - self._looked > _LOOK_S and not watch.silent():
             self._looked = time.monotonic()
-            now = self._look()
+            try:
+                now = within(_ANSWER_S, self._look)
+            except TimeoutError:  # a control service that has died, or is busy: the next look will tell
+                return
             self._flow.intake.budget_bytes = now.budget_bytes
             self._fleet.follow(now)
 

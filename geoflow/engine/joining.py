@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import queue
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -197,7 +197,7 @@ def _check_versions(head: _Head) -> None:
     if not reply.value:
         return
     theirs = json.loads(reply.value)
-    python = ".".join(map(str, sys.version_info[:3]))
+    python = platform.python_version()
     digits = 2 if os.environ.get("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL") == "minor" else 3
     same_python = theirs["python_version"].split(".")[:digits] == python.split(".")[:digits]
     if theirs["ray_version"] != ray.__version__ or not same_python:
