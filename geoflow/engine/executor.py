@@ -24,7 +24,7 @@ from geoflow.engine.intake import Limits
 from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
-from geoflow.engine.probing import Probe
+from geoflow.engine.probing import Probe, Probes
 from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
@@ -80,7 +80,7 @@ class Executor:
         self._flow = Flow(
             self._graph,
             self._checkpoint,
-            probe,
+            Probes(probe, self._fleet.probing_actor),
             limits,
             capacity.budget_bytes,
             emit=emit,

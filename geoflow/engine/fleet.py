@@ -96,7 +96,7 @@ class Fleet:
             return pool.choose(backlog, near)
         if alone:
             return self._gpus.choose_alone(pool)
-        return self._gpus.choose(pool, near)
+        return self._gpus.choose(pool, backlog, near)
 
     def take(self, call: Call) -> None:
         """The call was given to its worker."""
@@ -157,6 +157,18 @@ class Fleet:
         """Nodes of which no worker has come up yet."""
         return {node for node, pool in enumerate(self.pools) if all(w.loading is not None for w in pool.workers)}
 
+    def probing_actor(self) -> tuple[bool, Any]:
+        """Whether there are actors with the driver's own environment, and the least busy one of those that are up.
+
+        Those on CPUs alone are asked first, of the earliest stage: such a stage reads videos itself.
+        """
+        pools = [pool for pool in self.pools if not pool.has_environment]
+        up = [w for pool in pools for w in pool.workers if w.loading is None and not w.retiring]
+        up = [w for w in up if w.gpu is None or w.gpu.alone is None]
+        found = min(up, key=lambda w: (w.gpu is not None, len(w.calls)), default=None)
+        there = any(pool.workers or self._gpus.are_coming(pool.spec.slot) for pool in pools)
+        return there, None if found is None else found.handle
+
     def load(self, node: int) -> tuple[int, int]:
         """Calls of a node that run, and that wait behind them; another thread may ask."""
         calls = [tuple(worker.calls) for worker in tuple(self.pools[node].workers)]
@@ -189,6 +201,7 @@ class Fleet:
     def tick(self, has_work_left: Callable[[int], bool], remaining: Callable[[], int]) -> None:
         """What is not an answer to an event: delayed restarts, hung calls, GPUs nobody needs any more, re-planning."""
         now = time.monotonic()
+        self._gpus.start_planned()
         while self._due and self._due[0][0] <= now:
             heapq.heappop(self._due)[2]()
         if now - self._ticked < _TICK_S:

@@ -18,7 +18,7 @@ from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
 from geoflow.engine.outcome import outcome_of, still_there
-from geoflow.engine.probing import Probe
+from geoflow.engine.probing import Probes
 from geoflow.engine.restoring import Restores
 from geoflow.engine.resume import Action
 from geoflow.engine.state import SegmentRun, VideoRun
@@ -34,7 +34,7 @@ class Flow:
         self,
         graph: Graph,
         checkpoint: Checkpoint,
-        probe: Probe,
+        probes: Probes,
         limits: Limits,
         budget_bytes: int,
         *,
@@ -49,7 +49,7 @@ class Flow:
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
         self._restores = Restores()
         self.intake = Intake(
-            probe,
+            probes,
             graph,
             limits,
             budget_bytes,

@@ -9,6 +9,7 @@ from enum import Enum
 COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
 MAX_BATCH = 256
+PROBE_BELOW_S = 0.1  # longer probes would hold up the actor they run in
 LEAD_S, LEAD_FRACTION = 0.04, 0.1
 SETTLED_AFTER = 5  # looks at a worker's memory; what it has by then it is taken to need
 LEAK_FACTOR, LEAK_BYTES = 2, 1 << 30
@@ -54,6 +55,15 @@ def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
     return 2 if backlog > workers else 1
 
 
+def probes_in_actors(longest: float | None) -> bool:
+    """Whether videos are probed in the actors of a stage: while probes are quick, and to find that out.
+
+    >>> probes_in_actors(None), probes_in_actors(0.01), probes_in_actors(3.0)
+    (True, True, False)
+    """
+    return longest is None or longest < PROBE_BELOW_S
+
+
 def lead_time(longest: float) -> float:
     """How long before a GPU is free a call for it is sent, so that it and its arguments are there by then.
 
@@ -64,6 +74,22 @@ def lead_time(longest: float) -> float:
     (0.04, 3.0)
     """
     return max(LEAD_S, LEAD_FRACTION * longest)
+
+
+def start_order(copies: Sequence[tuple[int, float]]) -> list[int]:
+    """In which order to start actors of these stages, of each (stage, seconds of a call): one of each before the
+    second of any, the first stage first, since it can work while the others load; then whichever is furthest behind.
+
+    >>> start_order([(2, 3.0), (2, 3.0), (0, 1.0), (1, 1.0), (0, 1.0)])
+    [2, 3, 0, 1, 4]
+    """
+    turns = [sum(other == node for other, _ in copies[:i]) for i, (node, _) in enumerate(copies)]
+
+    def key(i: int) -> tuple[bool, float, int]:
+        node, seconds = copies[i]
+        return turns[i] > 0, -seconds / turns[i] if turns[i] else 0.0, node
+
+    return sorted(range(len(copies)), key=key)
 
 
 class Kind(str, Enum):

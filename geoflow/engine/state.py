@@ -23,6 +23,7 @@ class VideoRun:
     info: VideoInfo | None = None
     probed: dict[str, Any] = field(default_factory=dict)  # field name -> ref, alive as long as the video
     plan: Iterator[Segment] = field(default_factory=lambda: iter(()))
+    probe_died: bool = False  # the actor that was to probe it
     planned: bool = False  # `plan` is settled: it starts after the segments that an earlier run finished
     num_segments: int = 0
     upcoming: Segment | None = None  # the next of `plan`, waiting for room
