@@ -53,6 +53,21 @@ def descendants(root: int) -> set[Process]:
     return found
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has taken so far; 0 when it is gone."""
+    row = _stat(pid)
+    return 0.0 if row is None else (int(row[11]) + int(row[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wake_ups(pid: int) -> int:
+    """How often the main thread of a process has gone to sleep by itself, and so was woken up; 0 when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for row in Path(f"/proc/{pid}/task/{pid}/status").read_text().splitlines():
+            if row.startswith("voluntary_ctxt_switches:"):
+                return int(row.split()[1])
+    return 0
+
+
 def _start_time(pid: int) -> int | None:
     row = _stat(pid)
     return int(row[19]) if row is not None and row[0] != "Z" else None

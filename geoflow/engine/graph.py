@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from geoflow.stage import Stage
 
@@ -24,9 +25,16 @@ class Node:
     outputs: tuple[str, ...]  # those it may return, the optional ones last
     depth: int  # longest way from the start; larger is further downstream
 
-    @property
-    def parents(self) -> set[int]:
-        return {source for source in self.sources.values() if source != PROBE}
+    @cached_property
+    def parents(self) -> frozenset[int]:
+        return frozenset(source for source in self.sources.values() if source != PROBE)
+
+    @cached_property
+    def needs(self) -> tuple[tuple[int, str], ...]:
+        """(giver, field) of what it cannot do without and another stage gives."""
+        return tuple(
+            (source, name) for name, source in self.sources.items() if name in self.required and source != PROBE
+        )
 
 
 @dataclass(frozen=True)

@@ -159,19 +159,21 @@ def judge(
 def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bool = False) -> int:
     """How many waiting segments go into one call: more than one only where a call is shorter than Ray's own overhead.
 
-    0 says to wait for more of them, while another call of the stage is `running` whose end will ask again.
+    They are shared out among the workers, but not into calls shorter than that overhead. 0 says to wait for more of
+    them, while another call of the stage is `running` whose end will ask again.
 
     >>> batch_size(0.5, backlog=100, workers=2), batch_size(0.0001, backlog=100, workers=2), batch_size(None, 9, 1)
     (1, 50, 1)
     >>> batch_size(0.0001, backlog=5, workers=2), batch_size(0.0001, backlog=5, workers=2, running=True)
-    (2, 0)
+    (5, 0)
     """
     if seconds is None or seconds >= COALESCE_BELOW_S:
         return 1
     most = min(MAX_BATCH, max(1, int(BATCH_S / max(seconds, 1e-6))))
     if running and backlog < most // 2:
         return 0
-    return min(most, max(most // 2 if running else 1, backlog // max(1, workers)))
+    least = most // 2 if running else min(backlog, int(COALESCE_BELOW_S / max(seconds, 1e-6)))
+    return min(most, max(1, least, backlog // max(1, workers)))
 
 
 def deadline(longest: float, *, least: float, batch: int = 1) -> float:
