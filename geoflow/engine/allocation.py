@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 HEADROOM = 1.25  # copies beyond what the work needs on average: without it, a stage that falls behind cannot catch up
 _TINY = 1e-9
+_CERTAIN = 1.05
 _EXACT_ITEMS = 24  # up to so many copies a packing is searched exhaustively
 
 
@@ -162,7 +163,10 @@ def _search(items: list[str], memory: dict[str, float], gpus: int) -> list[list[
 def worth_resizing(now: float, then: float, *, remaining: float, load_seconds: float) -> bool:
     """Whether going from rate `now` to rate `then` (calls/s) saves more over `remaining` calls than loading costs.
 
+    While a model loads, the one in whose place it comes does nothing either. Rates follow from measured times, which
+    differ from call to call: what is less than `_CERTAIN` times as fast may be just that.
+
     >>> [worth_resizing(1.0, then, remaining=100, load_seconds=20) for then in (2.0, 1.1)]
     [True, False]
     """
-    return then > now > 0 and remaining / now - remaining / then > load_seconds
+    return then > _CERTAIN * now > 0 and remaining / now - remaining / then > 2 * load_seconds

@@ -70,6 +70,7 @@ class Executor:
         self._fleet = Fleet(
             pipeline,
             self._stages,
+            self._graph,
             capacity,
             follows=look is not None,
             least_deadline=limits.least_deadline,
@@ -179,8 +180,8 @@ class Executor:
                 self._submit(node, runs, *found)
 
     def _urgency(self, node: int) -> tuple[float, int]:
-        ready, pools = self._flow.ready, self._fleet.pools
-        below = [len(ready[child]) / max(1, len(pools[child].workers)) for child in self._graph.children[node]]
+        flow, pools = self._flow, self._fleet.pools
+        below = [flow.brought(node, child) / max(1, len(pools[child].workers)) for child in self._graph.children[node]]
         return schedule.urgency(self._graph.nodes[node].depth, below)
 
     def _batch_size(self, node: int) -> int:

@@ -16,6 +16,7 @@ from geoflow.engine.calls import Call
 from geoflow.engine.cluster import Capacity, number_of_nodes
 from geoflow.engine.gpu_fleet import GpuFleet
 from geoflow.engine.gpus import Gpu
+from geoflow.engine.graph import Graph
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.residency import Residency
@@ -38,6 +39,7 @@ class Fleet:
         self,
         pipeline: Pipeline,
         stages: Sequence[Stage],
+        graph: Graph,
         capacity: Capacity,
         *,
         follows: bool,
@@ -51,7 +53,7 @@ class Fleet:
         specs = pipeline.stages
         self._max_gpus = pipeline.max_gpus or math.inf
         self._capacity = capacity
-        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)))
+        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)), graph=graph)
         self._first_plan = residency.plan
         self._specs = [(spec, stage.ordered) for spec, stage in zip(specs, stages)]
         sizes = self._size_pools()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from geoflow.engine.allocation import GpuNeed, allocate, rate, worth_resizing
 from geoflow.engine.gpu_memory import memory_share
 from geoflow.engine.gpus import Gpu
+from geoflow.engine.graph import Graph
+from geoflow.engine.rehearsal import best_layout
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import AUTO, StageSpec
 from geoflow.stage import Stage
@@ -36,8 +38,18 @@ class Change:
 class Residency:
     """The GPUs of a run and the slots planned for each. `needs` holds the GPU stages by slot, as known by now."""
 
-    def __init__(self, specs: Sequence[StageSpec], stages: Sequence[Stage], count: int) -> None:
-        """Raises EnvironmentBroken when the models do not fit on `count` GPUs together."""
+    def __init__(
+        self,
+        specs: Sequence[StageSpec],
+        stages: Sequence[Stage],
+        count: int,
+        *,
+        graph: Graph | None = None,
+    ) -> None:
+        """With the `graph`, who lives where is settled by rehearsing it.
+
+        Raises EnvironmentBroken when the models do not fit on `count` GPUs together.
+        """
         self._specs = {spec.slot: spec for spec in specs if spec.num_gpus}
         self.unmeasured = {spec.slot for spec in specs if spec.num_gpus and AUTO in (spec.gpu_memory, spec.num_gpus)}
         self.needs = {
@@ -55,7 +67,7 @@ class Residency:
         self.gpus: list[Gpu] = []
         self._lacking: list[tuple[Gpu, str]] = []
         self._noted = time.monotonic()
-        self.plan = self._first_plan(max(1, count)) if self.needs else []
+        self.plan = self._first_plan(max(1, count), graph) if self.needs else []
 
     @property
     def up(self) -> list[Gpu]:
@@ -227,13 +239,16 @@ class Residency:
                 return gpu, ends
         return None
 
-    def _first_plan(self, count: int) -> list[list[str]]:
+    def _first_plan(self, count: int, graph: Graph | None) -> list[list[str]]:
         """Of a stage whose memory is not known, one copy; those share out what the others leave."""
         known = sum(need.memory for slot, need in self.needs.items() if slot not in self.unmeasured)
         together = math.ceil(len(self.unmeasured) / count)
         guess = max(0.01, (1.0 - known / count) / max(1, together))
         needs = [replace(n, memory=guess) if slot in self.unmeasured else n for slot, n in self.needs.items()]
-        plan = allocate(needs, count)
+        if graph is None or self.unmeasured:
+            plan = allocate(needs, count)
+        else:
+            plan = best_layout(needs, graph.above(self.needs.keys()), count)
         if plan is None:
             sizes = ", ".join(f"{need.slot} {need.memory:g}" for need in self.needs.values())
             raise EnvironmentBroken(

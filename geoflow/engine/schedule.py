@@ -18,6 +18,7 @@ UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first c
 MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is held against what was measured
 MAX_DEATHS_IN_A_ROW = 3  # without one finished call in between: then the stage itself is at fault
 MAX_RECOVERIES = 8  # of one call's arguments: each is a node lost, and none is the segment's fault
+WELL_FED = 2.0  # segments waiting per worker; no stage is fed beyond that before others
 LAST_STAGE_HUNGER = 0.5  # stages that feed nobody come before those whose children have half a call or more each
 
 
@@ -206,13 +207,14 @@ def backoff(deaths: int) -> float:
 def urgency(depth: int, downstream_queued: Sequence[float]) -> tuple[float, int]:
     """Sort key of a stage that has work and could run: which helps the pipeline most now.
 
-    First whoever feeds a stage that is about to run dry: `downstream_queued` are the segments waiting at each stage
-    below, per worker of that stage. Else the furthest downstream, so that segments leave and their memory is free.
+    First whoever feeds a stage that is about to run dry: `downstream_queued` are the segments that this stage has
+    brought to each stage below and that wait there, per worker of that stage. Where branches meet, the one that is
+    ahead is thus not in a hurry. Else the furthest downstream, so that segments leave and their memory is free.
 
     >>> urgency(2, [3.0]) > urgency(1, [0.2])
     True
     """
-    hunger = min([min(1.0, queued) for queued in downstream_queued], default=LAST_STAGE_HUNGER)
+    hunger = min([min(WELL_FED, queued) for queued in downstream_queued], default=LAST_STAGE_HUNGER)
     return (hunger, -depth)
 
 

@@ -31,6 +31,17 @@ class Lane:
         return self.start < other.stop and other.start < self.stop
 
 
+def lane_starts(length: int, units: int) -> list[int]:
+    """Where lanes of that length may start, on a token of so many units: side by side from its beginning, or from its
+    end, where those that do not divide it have room beside each other.
+
+    >>> lane_starts(500, 1000), lane_starts(400, 1000)
+    ([0, 500], [0, 400, 600, 200])
+    """
+    last = units - length
+    return list(dict.fromkeys([*range(0, last + 1, length), *range(last, -1, -length)]))
+
+
 @dataclass(eq=False)
 class Hold:
     """A call's claim to a lane, from when it is sent until its answer is there."""
@@ -59,8 +70,8 @@ class Token:
         """The lane for a call that takes `share` of the GPU, and when it can begin there; None where all are spoken
         for.
 
-        Lanes start at multiples of their length, so that they leave no gaps too small for others. At most one call
-        waits behind any.
+        Lanes lie side by side from either end, so that they leave no gaps too small for others. At most one call waits
+        behind any.
 
         >>> token = Token(key=1)
         >>> hold = token.take(token.place(0.5, now=0.0)[1], seconds=3.0, now=0.0)
@@ -76,7 +87,7 @@ class Token:
     def _best_place(self, length: int) -> tuple[float, Lane] | None:
         """The lane that is free first, and when; 0 for one that is free."""
         best: tuple[float, Lane] | None = None
-        for start in range(0, UNITS - length + 1, length):
+        for start in lane_starts(length, UNITS):
             lane = Lane(self.key, start, start + length)
             behind = [hold for hold in self.holds if hold.lane.meets(lane)]
             if any(hold.waiting for hold in behind):
