@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from geoflow.engine import schedule, splitting
-from geoflow.engine.calls import Call, make_jobs
+from geoflow.engine.calls import Call, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.cluster import Capacity
 from geoflow.engine.finishing import Finishes
@@ -202,9 +202,9 @@ class Executor:
             measure=self._fleet.measures(node),
             alone=node in runs[0].alone,
         )
-        state = runs[0].state_for(node) if row.ordered else None
+        state = [runs[0].state_for(node)] if row.ordered else []
         call = Call(node, runs, worker, levels, lane, submitted=time.time())
-        refs = worker.process.remote(jobs, lane, state, *objects)
+        refs = worker.process.remote(ask(jobs, lane), *state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
         for run in runs:
@@ -222,13 +222,13 @@ class Executor:
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
         kind = answer["error"]["kind"] if isinstance(answer, dict) else None  # no word from the worker, but Ray's
+        outcomes = [answer] * len(call.runs) if isinstance(answer, dict) else read_answer(answer)
         if kind == Kind.DIED and call.worker in self._fleet.pools[call.node].workers:
             self._bury(call)
         self._fleet.give(call)
         if kind == Kind.CANCELLED:
             return
-        for i, run in enumerate(call.runs):
-            outcome = answer if isinstance(answer, dict) else answer[i]
+        for i, (run, outcome) in enumerate(zip(call.runs, outcomes)):
             if not run.live:
                 continue
             if "error" in outcome:

@@ -31,15 +31,16 @@ class Lane:
         return self.start < other.stop and other.start < self.stop
 
 
-def lane_starts(length: int, units: int) -> list[int]:
+@functools.cache
+def lane_starts(length: int, units: int) -> tuple[int, ...]:
     """Where lanes of that length may start, on a token of so many units: side by side from its beginning, or from its
     end, where those that do not divide it have room beside each other.
 
     >>> lane_starts(500, 1000), lane_starts(400, 1000)
-    ([0, 500], [0, 400, 600, 200])
+    ((0, 500), (0, 400, 600, 200))
     """
     last = units - length
-    return list(dict.fromkeys([*range(0, last + 1, length), *range(last, -1, -length)]))
+    return tuple(dict.fromkeys([*range(0, last + 1, length), *range(last, -1, -length)]))
 
 
 @dataclass(eq=False)
