@@ -71,8 +71,9 @@ def render(rows: Sequence[dict[str, Any]]) -> Table:
 def markdown(rows: Sequence[dict[str, Any]], workloads: Sequence[str] = ()) -> str:
     """The same for a page, of some workloads or all: a table for those where stages take time, one for the others."""
     chosen = [row for row in rows if not workloads or row["workload"] in workloads]
-    timed = [row for row in chosen if row["to_fluid"] is not None]
-    others = [row for row in chosen if row["to_fluid"] is None]
+    steady = {row["workload"] for row in chosen if row["to_fluid"] is not None}
+    timed = [row for row in chosen if row["workload"] in steady]
+    others = [row for row in chosen if row["workload"] not in steady]
     left_out = {"to_sim", "items_per_second", "spilled_mb", "repeated"}, {"steady", "early", "to_sim", "to_fluid"}
     tables = [_page_table(group, leave) for group, leave in zip((timed, others), left_out) if group]
     return "\n".join(tables)
@@ -84,7 +85,7 @@ def _page_table(rows: Sequence[dict[str, Any]], leave: set[str]) -> str:
     lines = [" | ".join(head), " | ".join(["---"] * 2 + ["---:"] * len(columns))]
     before = None
     for row in rows:
-        bounds = f", fluid {row['fluid']:.2f} s" if row["to_fluid"] is not None else ""
+        bounds = f", fluid {row['fluid']:.2f} s" if "to_fluid" not in leave else ""
         name = "" if row["workload"] == before else f"{row['workload']}{bounds}"
         before = row["workload"]
         cells = [show(row[key]) if row[key] is not None else "" for key, _, show in columns]
