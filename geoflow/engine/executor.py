@@ -142,7 +142,7 @@ class Executor:
 
         if not (refs := list(self._handlers)):
             return
-        timeout = self._fleet.next_due(sending_ahead=any(self._flow.ready))
+        timeout = self._fleet.next_due(node for node, ready in enumerate(self._flow.ready) if ready)
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -177,12 +177,12 @@ class Fleet:
         running = sum(bool(row) and not (row[0].hold and row[0].hold.waiting) for row in calls)
         return running, sum(map(len, calls)) - running
 
-    def next_due(self, sending_ahead: bool) -> float:
-        """Seconds until `tick` has something to do, or, if there is work to send ahead, until it may be sent."""
+    def next_due(self, ready: Iterable[int]) -> float:
+        """Seconds until `tick` has something to do, or work of the `ready` stages may be sent ahead."""
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
-        if sending_ahead:  # wake when the next lane comes within reach
-            due += [moment for moment in self._gpus.next_lanes() if moment > now]
+        if slots := {self.pools[node].spec.slot for node in ready}:  # wake when the next lane comes within reach
+            due += [moment for moment in self._gpus.next_lanes(slots) if moment > now]
         return max(0.0, min(due) - now)
 
     def follow(self, capacity: Capacity) -> None:

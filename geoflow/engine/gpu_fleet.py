@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from functools import partial
 from typing import Any
 
@@ -91,10 +91,11 @@ class GpuFleet:
         if worker.gpu is not None and worker.gpu.alone is worker:
             self._let_others_in(worker.gpu)
 
-    def next_lanes(self) -> Iterator[float]:
-        """When calls may be sent ahead for the lanes that are taken now (monotonic)."""
+    def next_lanes(self, slots: Set[str]) -> Iterator[float]:
+        """When calls of these stages may be sent ahead for the lanes that are taken now (monotonic)."""
         lead = self._lead()
-        return (hold.ends - lead for gpu in self._residency.gpus if gpu.contended for hold in gpu.token.holds)
+        gpus = (gpu for gpu in self._residency.gpus if gpu.contended and not slots.isdisjoint(gpu.planned))
+        return (ends - lead for gpu in gpus for ends in gpu.token.ends())
 
     def note_starved(self, pool: Pool | None) -> None:
         """The most urgent of the stages that have work and no worker that could take it, if there is any."""

@@ -104,6 +104,12 @@ class Token:
             return None
         return hold.ends, hold.lane
 
+    def ends(self) -> list[float]:
+        """When the calls are expected to end behind which another could still be sent."""
+        waiting = [hold.lane for hold in self.holds if hold.waiting]
+        running = [hold for hold in self.holds if not hold.waiting]
+        return [hold.ends for hold in running if not any(lane.meets(hold.lane) for lane in waiting)]
+
     def take(self, lane: Lane, seconds: float | None, now: float) -> Hold:
         behind = [hold for hold in self.holds if hold.lane.meets(lane)]
         hold = Hold(lane, seconds, max([now, *(h.ends for h in behind)]), waiting=bool(behind))
