@@ -186,7 +186,7 @@ class Executor:
 
     def _batch_size(self, node: int) -> int:
         pool = self._fleet.pools[node]
-        if not pool.coalesces:
+        if not pool.coalesces or not schedule.is_tiny(pool.service.mean):
             return 1
         running = any(worker.calls for worker in pool.workers)
         return schedule.batch_size(pool.service.mean, len(self._flow.ready[node]), len(pool.workers), running=running)

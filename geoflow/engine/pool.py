@@ -134,18 +134,16 @@ class Pool:
         the others, too.
         """
         up = [(w, w.gpu) for w in self.workers if w.gpu is not None and w.loading is None and not w.retiring]
-        up = [(worker, gpu) for worker, gpu in up if gpu.alone is None]
         now = time.monotonic()
         latest, ahead = now + lead, queue_depth(backlog, len(up), loading=False) > 1
         best, found = None, None
-        places = {gpu: gpu.token.place(share, now) for gpu in {gpu for _, gpu in up}}
         for worker, gpu in up:
-            if len(worker.calls) > 1:
+            if len(worker.calls) > 1 or gpu.alone is not None:
                 continue
-            place = places[gpu]
             if worker.calls:  # it goes on in the lane it has: in another it would hold up whoever waits there
-                hold = worker.calls[0].hold
-                place = gpu.token.after(hold)
+                place = gpu.token.after(worker.calls[0].hold)
+            else:
+                place = gpu.token.place(share, now)
             if place is None:
                 continue
             begins, lane = place

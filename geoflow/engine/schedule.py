@@ -157,6 +157,11 @@ def judge(
     return Verdict.RETRY if attempts < max_attempts else give_up
 
 
+def is_tiny(seconds: float | None) -> bool:
+    """Whether calls take so little that several segments should go into one."""
+    return seconds is not None and seconds < COALESCE_BELOW_S
+
+
 def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bool = False) -> int:
     """How many waiting segments go into one call: more than one only where a call is shorter than Ray's own overhead.
 
@@ -168,7 +173,7 @@ def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bo
     >>> batch_size(0.0001, backlog=5, workers=2), batch_size(0.0001, backlog=5, workers=2, running=True)
     (5, 0)
     """
-    if seconds is None or seconds >= COALESCE_BELOW_S:
+    if seconds is None or not is_tiny(seconds):
         return 1
     most = min(MAX_BATCH, max(1, int(BATCH_S / max(seconds, 1e-6))))
     if running and backlog < most // 2:
