@@ -48,8 +48,9 @@ def make_plan(
     known = known_stages(pipe, kind)
     pipe = apply_profile(pipe, kind)
     stages = [spec.make_stage() for spec in pipe.stages]
+    graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     counted = len(here) if gpus is None else gpus
-    resident = Residency(pipe.stages, stages, min(counted, pipe.max_gpus or counted)).plan
+    resident = Residency(pipe.stages, stages, min(counted, pipe.max_gpus or counted), graph=graph).plan
     sizes = _pools(pipe, stages, resident)
     costs = [_cost(spec, known.get(spec.slot)) for spec in pipe.stages]
     videos, works = _videos(inputs, pipe, stages, reading or ReadOptions(), costs)

@@ -106,3 +106,9 @@ def test_unknown_work_counts_as_equal() -> None:
 def test_thirty_two_gpus_are_planned_at_once() -> None:
     placed = allocate(FIVE, gpus=32)
     assert placed is not None and len(placed) == 32 and _fits(placed, FIVE)
+
+
+def test_room_that_is_left_goes_to_the_stage_with_the_shorter_calls_of_those_that_hold_up_the_others() -> None:
+    needs = [GpuNeed("a", 0.5, 0.5, 2.0), GpuNeed("b", 0.25, 0.25, 1.0), GpuNeed("c", 0.25, 0.25, 0.5)]
+    counts = _counts(allocate(needs, gpus=2) or [])
+    assert counts == {"a": 2, "b": 2, "c": 1}, "a and b both manage a call a second"

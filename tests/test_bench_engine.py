@@ -10,15 +10,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from geoflow.bench.engine import bounds, geoflow_engine
-from geoflow.bench.engine.engines import ENGINES, engine
+from geoflow.bench.engine import bounds, geoflow_engine, run
+from geoflow.bench.engine.engines import ENGINES, Engine, engine
 from geoflow.bench.engine.figures import times_of
-from geoflow.bench.engine.measure import idle_share, measure
+from geoflow.bench.engine.measure import growth, idle_share, measure
 from geoflow.bench.engine.plot import draw
-from geoflow.bench.engine.run import FIGURES, summarise
+from geoflow.bench.engine.run import FIGURES, bench_engines, summarise
 from geoflow.bench.engine.sleeper import Sleeper, read_trace
-from geoflow.bench.engine.table import render
+from geoflow.bench.engine.table import markdown, render
 from geoflow.bench.engine.workloads import WORKLOADS, SleepStage, Workload, workload
 from geoflow.engine.graph import Graph
 from geoflow.errors import ConfigError
@@ -115,6 +116,15 @@ def test_the_pipelines_graph_is_the_workloads(name: str) -> None:
         assert tuple(graph.nodes[parent].slot for parent in node.sources.values() if parent >= 0) == stage.after
 
 
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_on_equal_terms_no_more_models_live_on_a_gpu_than_its_shares_allow(name: str) -> None:
+    load = WORKLOADS[name]
+    equal = geoflow_engine.pipeline_of(load, None, "trace", 0.25)
+    assert [spec.gpu_memory for spec in equal.stages] == [stage.gpus for stage in load.stages]
+    own = geoflow_engine.pipeline_of(load, None, "trace", 0.25, resident=True)
+    assert {spec.gpu_memory for spec in own.stages} == {0.1}
+
+
 def test_what_a_chain_carries_along() -> None:
     dag = WORKLOADS["dag"]
     names = [stage.name for stage in dag.stages]
@@ -197,11 +207,17 @@ def test_idle_share_needs_two_samples() -> None:
     assert idle_share([(0.5, 0, 0), (1.5, 5, 20)], 0.0, 2.0) == 0.25
 
 
+def test_a_count_between_samples_is_interpolated_and_never_made_up() -> None:
+    samples = [(0.0, 0.0), (1.0, 10.0), (3.0, 30.0)]
+    assert growth(samples, 0.5, 2.0) == 15.0
+    assert growth(samples, 0.5, 4.0) is None and growth([], 0.0, 1.0) is None
+
+
 def row(name: str, steady: float | None) -> dict[str, object]:
-    run = dict.fromkeys(FIGURES, 1.0) | {"steady": steady, "error": "" if steady else "broke", "delivered": 4}
+    one = dict.fromkeys(FIGURES, 1.0) | {"steady": steady, "error": "" if steady else "broke", "delivered": 4}
     if steady is None:
-        run |= {"makespan": None, "startup": None}
-    return summarise(chain(1.0, 2.0), ENGINES[name], {"a": 1, "b": 2}, [run])
+        one |= {"makespan": None, "startup": None}
+    return summarise(chain(1.0, 2.0), ENGINES[name], {"a": 1, "b": 2}, [one])
 
 
 def test_a_row_is_the_median_of_the_runs_that_went_well() -> None:
@@ -223,6 +239,38 @@ def test_table_and_picture_show_runs_that_failed() -> None:
     assert json.dumps(rows)
 
 
+def test_the_table_for_a_page_names_what_failed_and_leaves_empty_what_was_not_measured() -> None:
+    lines = markdown([row("geoflow", 6.5), row("plain", None)]).splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    cells = [cell.strip() for cell in lines[2].split("|")]
+    assert cells[1:3] == ["chain, fluid 3.00 s", "`geoflow`"] and "2.17" in cells
+    assert "`plain` (1 of 1 runs failed)" in lines[3]
+
+
+def test_a_run_that_was_kept_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def measured(e: Engine, load: Workload, *args: object, **more: object) -> dict[str, object]:
+        done.append(f"{load.name} {e.name}")
+        return dict.fromkeys(FIGURES, 1.0) | {"steady": 2.0 + len(done), "error": ""}
+
+    monkeypatch.setattr(run, "measure", measured)
+    settings = {"engines": ["plain", "geoflow"], "console": Console(quiet=True)}
+    bench_engines(tmp_path, workloads=["balanced"], runs=1, **settings)  # type: ignore[arg-type]
+    bench_engines(tmp_path, workloads=["balanced"], runs=2, **settings)  # type: ignore[arg-type]
+    found = bench_engines(tmp_path, workloads=["dag"], runs=1, **settings)  # type: ignore[arg-type]
+    assert done == ["balanced plain", "balanced geoflow"] * 2 + ["dag plain", "dag geoflow"]
+    assert [(one["workload"], one["engine"], len(one["runs"])) for one in found["rows"]] == [
+        ("balanced", "geoflow", 2),
+        ("balanced", "plain", 2),
+        ("dag", "geoflow", 1),
+        ("dag", "plain", 1),
+    ]
+    assert found["rows"][0]["steady"] == (4.0 + 6.0) / 2
+    bench_engines(tmp_path, workloads=["dag"], runs=1, fresh=True, **settings)  # type: ignore[arg-type]
+    assert len(done) == 8
+
+
 @pytest.mark.ray
 def test_geoflow_delivers_every_item_also_when_killed_half_way(tmp_path: Path) -> None:
     load = dataclasses.replace(chain(0.05, 0.1, items=12), killed_at=0.5)
@@ -235,3 +283,20 @@ def test_geoflow_delivers_every_item_also_when_killed_half_way(tmp_path: Path) -
     assert found["makespan"] >= found["first_output"] > 0
     assert found["private_mb"] > 10
     assert found["spilled_mb"] == 0
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["plain", "plain-batch"])
+def test_the_plain_executor_delivers_every_item_of_a_dag(tmp_path: Path, name: str) -> None:
+    stages = (
+        SleepStage("s", 0.25, 0.0, (), 8),
+        SleepStage("l", 0.25, 0.01, ("s",), 8),
+        SleepStage("r", 0.25, 0.0, ("s",), 8),
+        SleepStage("j", 0.25, 0.0, ("l", "r")),
+    )
+    load = Workload("fork", stages, items=7, load_seconds=0.0, batch=3)
+    found = measure(
+        engine(name), load, dict.fromkeys("slrj", 1), python=sys.executable, timeout=240, log=tmp_path / "log"
+    )
+    assert found["error"] == "", (tmp_path / "log").read_text()[-2000:]
+    assert found["delivered"] == 7 and found["repeated"] == 0

@@ -12,7 +12,7 @@ import pytest
 from engine_runs import execute, pipeline, whole
 from ledger_events import done, one_run, started, write
 
-from geoflow.engine.calls import Part, make_jobs
+from geoflow.engine.calls import Part, ask, make_jobs, read_answer
 from geoflow.engine.clock import SteadyClock
 from geoflow.engine.ledger import Ledger, read_events
 from geoflow.engine.profile import Measured, keep_profile, known_stages, profile_path
@@ -59,9 +59,15 @@ def test_a_worker_s_durations_are_durations(tmp_path: Path) -> None:
     segment = Segment(VideoInfo("a", "a.mp4", "", 4, 30.0, 8, 8, 8, 8), 0, 0, 4)
     save_to = SaveTo(tmp_path / "fields.h5", None)
     jobs, _ = make_jobs([(segment, {"frames.rgb": Part("ref")}, 0, save_to)])
-    (outcome,), *_ = worker.process(jobs, None, None, pack(np.zeros((4, 8, 8, 3), np.uint8)))
+
+    def call(frames: Any) -> dict[str, Any]:
+        told = worker.process(ask(jobs, None), frames)
+        (found,) = read_answer(told[0])
+        return found
+
+    outcome = call(pack(np.zeros((4, 8, 8, 3), np.uint8)))
     assert 0 <= outcome["seconds"] < 60 and 0 <= outcome["save_seconds"] < 60
-    (failed,), *_ = worker.process(jobs, None, None, pack(np.zeros((4, 8), np.uint8)))
+    failed = call(pack(np.zeros((4, 8), np.uint8)))
     assert "error" in failed and 0 <= failed["seconds"] < 60
 
 

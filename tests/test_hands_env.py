@@ -11,7 +11,7 @@ from hand_drawing import draw, hand_joints, place
 
 from geoflow import fields
 from geoflow.backends import load
-from geoflow.engine.calls import Part, make_jobs
+from geoflow.engine.calls import Part, ask, make_jobs, read_answer
 from geoflow.engine.cluster import as_it_builds
 from geoflow.engine.environments import explain_failure, load_runtime_env
 from geoflow.engine.wire import pack, unpack
@@ -62,8 +62,9 @@ def _hands(worker: Any, rgb: np.ndarray, depth: np.ndarray | None = None) -> dic
         given["camera.depth"] = depth
     parts = {name: Part(ray.put(pack(array))) for name, array in given.items()}
     jobs, objects = make_jobs([(SEGMENT, parts, 0, None)])
-    calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(jobs, None, None, *objects)
-    (outcome,), *arrays = ray.get(calls, timeout=120)
+    calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(ask(jobs, None), *objects)
+    answered, *arrays = ray.get(calls, timeout=120)
+    (outcome,) = read_answer(answered)
     assert "error" not in outcome, outcome["error"]["traceback"]
     found = {name: unpack(array) for name, array in zip(stage.outputs, arrays)}
     fields.check(found, stage.outputs, who=BACKEND, num_frames=len(rgb))

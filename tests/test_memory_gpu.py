@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch with CUDA")
 
-from geoflow.engine.calls import Job  # noqa: E402
+from geoflow.engine.calls import Job, ask, read_answer  # noqa: E402
 from geoflow.engine.gpu_memory import NvmlMeter  # noqa: E402
 from geoflow.engine.schedule import Kind, Verdict, judge  # noqa: E402
 from geoflow.engine.splitting import rungs  # noqa: E402
@@ -106,7 +106,8 @@ def test_the_ladder_is_gone_down_until_the_allocation_fits(total: int, cap_gib: 
     level, seen = 0, []
     while True:
         job = Job(segment, ("prior.mask",), ((0, None),), level, measure=True)
-        (outcome,), found = worker.process([job], None, None, mask)
+        answer, found = worker.process(ask([job], None), mask)
+        (outcome,) = read_answer(answer)
         if "error" not in outcome:
             break
         assert outcome["error"]["kind"] == "memory", outcome["error"]["traceback"]

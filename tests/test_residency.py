@@ -58,10 +58,12 @@ def test_a_copy_is_added_where_a_gpu_was_idle_for_want_of_it(monkeypatch: pytest
     found.note_starved("a")
     clock.now = 1.9
     found.note_starved("a")
-    assert not list(found.additions({"a": 2.0, "b": 2.0})), "loading takes longer than what was lost"
+    seconds, load = {"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0}
+    assert not list(found.additions(seconds, load, 99)), "loading takes longer than what was lost"
     clock.now = 2.1
     found.note_starved(None)
-    assert other in [change.gpu for change in found.additions({"a": 2.0, "b": 2.0}) if change.slot == "a"]
+    assert not list(found.additions(seconds, load, 3)), "the work is over before it would be up"
+    assert other in [change.gpu for change in found.additions(seconds, load, 99) if change.slot == "a"]
 
 
 def test_a_busy_gpu_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,16 @@ def test_a_busy_gpu_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found.note_starved("a")
     clock.now = 5.0
     found.note_starved("a")
-    assert not list(found.additions({"a": 0.0}))
+    assert not list(found.additions({"a": 1.0}, {"a": 0.0}, 99))
+
+
+def test_a_gpu_that_others_can_do_without_is_told_from_one_that_they_need() -> None:
+    """c lives everywhere, b on one GPU only: there a call of c would be in its way."""
+    found = make(2, spec("b", num_gpus=0.5, gpu_memory=0.1), spec("c", num_gpus=0.5, gpu_memory=0.1))
+    found.gpus[0].planned, found.gpus[1].planned = ["b", "c", "c"], ["c"]
+    found.weigh({"b": 1.0, "c": 4.0})
+    assert found.gpus[0].wanted == 0.5 * 1.0 + 0.5 * 4.0 / 2 and found.gpus[1].wanted == 0.5 * 4.0 / 2
+    assert found.gpus[0].contended and not found.gpus[1].contended
 
 
 def test_models_are_spread_one_at_a_time_while_it_pays() -> None:

@@ -25,7 +25,9 @@ def test_a_whole_share_waits_for_both_halves() -> None:
     long, short = take(token, 0.5, 5.0, 0.0), take(token, 0.5, 2.0, 0.0)
     assert long and short and not long.waiting and not short.waiting and token.free == 0
     assert token.place(1.0, now=1.0) == (5.0, Lane(1, 0, UNITS))
+    assert sorted(token.ends()) == [2.0, 5.0]
     whole = take(token, 1.0, 1.0, 1.0)
+    assert token.ends() == [], "nothing can be sent behind these any more"
     assert whole and whole.waiting and token.place(0.5, 1.0) is None, "one may wait, not two"
     token.give(short, 2.0)
     assert whole.waiting

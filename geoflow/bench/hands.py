@@ -189,7 +189,7 @@ def _in_environment(params: dict[str, Any]) -> Iterator[Run]:
     import ray
 
     from geoflow.backends import load
-    from geoflow.engine.calls import Part, make_jobs
+    from geoflow.engine.calls import Part, ask, make_jobs, read_answer
     from geoflow.engine.cluster import ray_cluster
     from geoflow.engine.environments import load_runtime_env
     from geoflow.engine.wire import pack, unpack
@@ -207,8 +207,9 @@ def _in_environment(params: dict[str, Any]) -> Iterator[Run]:
         def run(segment: Segment, given: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
             parts = {name: Part(ray.put(pack(array))) for name, array in given.items()}
             jobs, objects = make_jobs([(segment, parts, 0, None)])
-            call = worker.process.options(num_returns=1 + len(outputs)).remote(jobs, None, None, *objects)
-            (outcome,), *arrays = ray.get(call)
+            call = worker.process.options(num_returns=1 + len(outputs)).remote(ask(jobs, None), *objects)
+            answered, *arrays = ray.get(call)
+            (outcome,) = read_answer(answered)
             if "error" in outcome:
                 raise StageError(outcome["error"]["traceback"])
             return {name: unpack(array) for name, array in zip(outputs, arrays)}, outcome["cpu_seconds"]

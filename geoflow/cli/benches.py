@@ -49,9 +49,10 @@ def bench_engine(
         str | None, typer.Option(help="interpreter that has cosmos-xenna and what GeoFlow needs; default: this one")
     ] = None,
     timeout: Annotated[float, typer.Option(help="seconds one run may take")] = 600.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure again what OUT already holds")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The executor beside Ray Data, cosmos-xenna and a stage-by-stage script, on pretended GPUs."""
+    """The executor beside Ray Data, cosmos-xenna, a plain executor and a stage-by-stage script, on pretended GPUs."""
     from geoflow.bench.engine.engines import ENGINES
     from geoflow.bench.engine.run import bench_engines
 
@@ -64,10 +65,24 @@ def bench_engine(
             items=items,
             xenna_python=xenna_python,
             timeout=timeout,
+            fresh=fresh,
             console=error_console(),
         )
     if as_json:
         print_json(found)
+
+
+@app.command("engine-table")
+def bench_engine_table(
+    figures: Annotated[Path, typer.Argument(metavar="FILE", help="engines.json of `bench engine`", exists=True)],
+    workloads: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+) -> None:
+    """The table of a bench of engines for a page (Markdown), from its figures."""
+    import json
+
+    from geoflow.bench.engine.table import markdown
+
+    typer.echo(markdown(json.loads(figures.read_text())["rows"], workloads.split(",") if workloads else ()), nl=False)
 
 
 @app.command("observation")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 HEADROOM = 1.25  # copies beyond what the work needs on average: without it, a stage that falls behind cannot catch up
 _TINY = 1e-9
+_CERTAIN = 1.05
+_TIGHT = 0.9
 _EXACT_ITEMS = 24  # up to so many copies a packing is searched exhaustively
 
 
@@ -84,7 +86,22 @@ def _best_counts(needs: Sequence[GpuNeed], gpus: int) -> dict[str, int] | None:
         else:
             high = middle - 1
     least = counts_at(steps[low]) if low >= 0 else counts_at(0.0)
-    return least if _packs(least, memory, gpus) else None
+    return _relieved(least, needs, gpus) if _packs(least, memory, gpus) else None
+
+
+def _relieved(counts: dict[str, int], needs: Sequence[GpuNeed], gpus: int) -> dict[str, int]:
+    """With a copy more, as far as there is room, of each stage that holds up the others.
+
+    Several often do so equally, on paper; then those with the shorter calls are the worse off, since what a call costs
+    on top of its work does not get less with it.
+    """
+    memory, slowest = {need.slot: need.memory for need in needs}, 1 / rate(counts, needs)
+    for need in sorted(needs, key=lambda need: need.seconds or 1.0):
+        tight = (need.seconds or 1.0) / counts[need.slot] > _TIGHT * slowest
+        more = {**counts, need.slot: counts[need.slot] + 1}
+        if tight and need.fixed is None and not need.ordered and _packs(more, memory, gpus):
+            counts = more
+    return counts
 
 
 def _copies(need: GpuNeed, wanted: float) -> int:
@@ -162,7 +179,10 @@ def _search(items: list[str], memory: dict[str, float], gpus: int) -> list[list[
 def worth_resizing(now: float, then: float, *, remaining: float, load_seconds: float) -> bool:
     """Whether going from rate `now` to rate `then` (calls/s) saves more over `remaining` calls than loading costs.
 
+    While a model loads, the one in whose place it comes does nothing either. Rates follow from measured times, which
+    differ from call to call: what is less than `_CERTAIN` times as fast may be just that.
+
     >>> [worth_resizing(1.0, then, remaining=100, load_seconds=20) for then in (2.0, 1.1)]
     [True, False]
     """
-    return then > now > 0 and remaining / now - remaining / then > load_seconds
+    return then > _CERTAIN * now > 0 and remaining / now - remaining / then > 2 * load_seconds

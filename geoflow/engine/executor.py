@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from geoflow.engine import schedule, splitting, watch
-from geoflow.engine.calls import Call, make_jobs
+from geoflow.engine.calls import Call, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.cluster import Capacity
 from geoflow.engine.finishing import Finishes
@@ -25,7 +25,7 @@ from geoflow.engine.joining import within
 from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
-from geoflow.engine.probing import Probe
+from geoflow.engine.probing import Probe, Probes
 from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
@@ -75,6 +75,7 @@ class Executor:
         self._fleet = Fleet(
             pipeline,
             self._stages,
+            self._graph,
             capacity,
             follows=look is not None,
             least_deadline=limits.least_deadline,
@@ -85,7 +86,7 @@ class Executor:
         self._flow = Flow(
             self._graph,
             self._checkpoint,
-            probe,
+            Probes(probe, self._fleet.probing_actor),
             limits,
             capacity.budget_bytes,
             emit=emit,
@@ -160,7 +161,7 @@ class Executor:
 
         if not (refs := list(self._handlers)):
             return
-        timeout = self._fleet.next_due(sending_ahead=any(self._flow.ready))
+        timeout = self._fleet.next_due(node for node, ready in enumerate(self._flow.ready) if ready)
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
@@ -202,13 +203,13 @@ class Executor:
                 self._submit(node, runs, *found)
 
     def _urgency(self, node: int) -> tuple[float, int]:
-        ready, pools = self._flow.ready, self._fleet.pools
-        below = [len(ready[child]) / max(1, len(pools[child].workers)) for child in self._graph.children[node]]
+        flow, pools = self._flow, self._fleet.pools
+        below = [flow.brought(node, child) / max(1, len(pools[child].workers)) for child in self._graph.children[node]]
         return schedule.urgency(self._graph.nodes[node].depth, below)
 
     def _batch_size(self, node: int) -> int:
         pool = self._fleet.pools[node]
-        if not pool.coalesces:
+        if not pool.coalesces or not schedule.is_tiny(pool.service.mean):
             return 1
         running = any(worker.calls for worker in pool.workers)
         return schedule.batch_size(pool.service.mean, len(self._flow.ready[node]), len(pool.workers), running=running)
@@ -224,9 +225,9 @@ class Executor:
             measure=self._fleet.measures(node),
             alone=node in runs[0].alone,
         )
-        state = runs[0].state_for(node) if row.ordered else None
+        state = [runs[0].state_for(node)] if row.ordered else []
         call = Call(node, runs, worker, levels, lane, submitted=time.monotonic())
-        refs = worker.process.remote(jobs, lane, state, *objects)
+        refs = worker.process.remote(ask(jobs, lane), *state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
         for run in runs:
@@ -244,6 +245,7 @@ class Executor:
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
         kind = answer["error"]["kind"] if isinstance(answer, dict) else None  # no word from the worker, but Ray's
+        outcomes = [answer] * len(call.runs) if isinstance(answer, dict) else read_answer(answer)
         if kind == Kind.DIED:
             answer["error"]["message"] = call.why_died(answer["error"]["message"])
             if call.worker in self._fleet.pools[call.node].workers:
@@ -251,8 +253,7 @@ class Executor:
         self._fleet.give(call)
         if kind == Kind.CANCELLED:
             return
-        for i, run in enumerate(call.runs):
-            outcome = answer if isinstance(answer, dict) else answer[i]
+        for i, (run, outcome) in enumerate(zip(call.runs, outcomes)):
             if not run.live:
                 continue
             if "error" in outcome:

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from geoflow.engine.calls import Call
 from geoflow.engine.cluster import Capacity, number_of_nodes
 from geoflow.engine.gpu_fleet import GpuFleet
 from geoflow.engine.gpus import Gpu
+from geoflow.engine.graph import Graph
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.residency import Residency
@@ -38,6 +39,7 @@ class Fleet:
         self,
         pipeline: Pipeline,
         stages: Sequence[Stage],
+        graph: Graph,
         capacity: Capacity,
         *,
         follows: bool,
@@ -51,7 +53,7 @@ class Fleet:
         specs = pipeline.stages
         self._max_gpus = pipeline.max_gpus or math.inf
         self._capacity = capacity
-        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)))
+        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)), graph=graph)
         self._first_plan = residency.plan
         self._specs = [(spec, stage.ordered) for spec, stage in zip(specs, stages)]
         sizes = self._size_pools()
@@ -96,7 +98,7 @@ class Fleet:
             return pool.choose(backlog, near)
         if alone:
             return self._gpus.choose_alone(pool)
-        return self._gpus.choose(pool, near)
+        return self._gpus.choose(pool, backlog, near)
 
     def take(self, call: Call) -> None:
         """The call was given to its worker."""
@@ -166,18 +168,30 @@ class Fleet:
         """Nodes of which no worker has come up yet."""
         return {node for node, pool in enumerate(self.pools) if all(w.loading is not None for w in pool.workers)}
 
+    def probing_actor(self) -> tuple[bool, Any]:
+        """Whether there are actors with the driver's own environment, and the least busy one of those that are up.
+
+        Those on CPUs alone are asked first, of the earliest stage: such a stage reads videos itself.
+        """
+        pools = [pool for pool in self.pools if not pool.has_environment]
+        up = [w for pool in pools for w in pool.workers if w.loading is None and not w.retiring]
+        up = [w for w in up if w.gpu is None or w.gpu.alone is None]
+        found = min(up, key=lambda w: (w.gpu is not None, len(w.calls)), default=None)
+        there = any(pool.workers or self._gpus.are_coming(pool.spec.slot) for pool in pools)
+        return there, None if found is None else found.handle
+
     def load(self, node: int) -> tuple[int, int]:
         """Calls of a node that run, and that wait behind them; another thread may ask."""
         calls = [tuple(worker.calls) for worker in tuple(self.pools[node].workers)]
         running = sum(bool(row) and not (row[0].hold and row[0].hold.waiting) for row in calls)
         return running, sum(map(len, calls)) - running
 
-    def next_due(self, sending_ahead: bool) -> float:
-        """Seconds until `tick` has something to do, or, if there is work to send ahead, until it may be sent."""
+    def next_due(self, ready: Iterable[int]) -> float:
+        """Seconds until `tick` has something to do, or work of the `ready` stages may be sent ahead."""
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
-        if sending_ahead:  # wake when the next lane comes within reach
-            due += [moment for moment in self._gpus.next_lanes() if moment > now]
+        if slots := {self.pools[node].spec.slot for node in ready}:  # wake when the next lane comes within reach
+            due += [moment for moment in self._gpus.next_lanes(slots) if moment > now]
         return max(0.0, min(due) - now)
 
     def follow(self, capacity: Capacity) -> None:
@@ -198,6 +212,7 @@ class Fleet:
     def tick(self, has_work_left: Callable[[int], bool], remaining: Callable[[], int]) -> None:
         """What is not an answer to an event: delayed restarts, hung calls, GPUs nobody needs any more, re-planning."""
         now = time.monotonic()
+        self._gpus.start_planned()
         while self._due and self._due[0][0] <= now:
             heapq.heappop(self._due)[2]()
         if now - self._ticked < _TICK_S:

@@ -18,7 +18,7 @@ from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
 from geoflow.engine.outcome import outcome_of, still_there
-from geoflow.engine.probing import Probe
+from geoflow.engine.probing import Probes
 from geoflow.engine.restoring import Restores
 from geoflow.engine.resume import Action
 from geoflow.engine.state import SegmentRun, VideoRun
@@ -35,7 +35,7 @@ class Flow:
         self,
         graph: Graph,
         checkpoint: Checkpoint,
-        probe: Probe,
+        probes: Probes,
         limits: Limits,
         budget_bytes: int,
         *,
@@ -50,7 +50,7 @@ class Flow:
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
         self._restores = Restores()
         self.intake = Intake(
-            probe,
+            probes,
             graph,
             limits,
             budget_bytes,
@@ -61,6 +61,10 @@ class Flow:
         )
         self.videos: list[VideoRun] = []
         self.ready: list[list[tuple[Any, int, SegmentRun]]] = [[] for _ in graph.nodes]
+        # Of each stage above a meeting of branches, the segments it is done with that wait there for the others.
+        self._before_meeting: dict[tuple[int, int], set[SegmentRun]] = {
+            (parent, row.index): set() for row in graph.nodes if len(row.parents) > 1 for parent in row.parents
+        }
         self.disabled: dict[int, str] = {}  # node -> why it cannot run at all
         self._tick = itertools.count()  # breaks ties in the heaps
         self._settled = 0  # videos at the front that are over
@@ -106,10 +110,16 @@ class Flow:
                 break
             heapq.heappop(heap)
             if run.live:
+                self._has_met(node, run)
                 runs.append(run)
                 if run.attempts.get(node):
                     break
         return runs
+
+    def brought(self, node: int, child: int) -> int:
+        """How many segments the stage has brought to `child` that wait there."""
+        waiting = self._before_meeting.get((node, child))
+        return len(self.ready[child]) if waiting is None else len(waiting)
 
     def offer(self, node: int, run: SegmentRun) -> None:
         """Queue `node` for this segment if all it needs is there; go on without it if it never will be."""
@@ -137,7 +147,10 @@ class Flow:
             return
         run.settled.add(node)
         run.release(node, self._graph)
+        self._has_met(node, run)
         for child in self._graph.children[node]:
+            if (node, child) in self._before_meeting and child not in run.settled:
+                self._before_meeting[node, child].add(run)
             self.offer(child, run)
         if node in run.again:
             run.again.discard(node)
@@ -186,6 +199,7 @@ class Flow:
 
     def rewind(self, video: VideoRun, reason: str) -> None:
         """What was to be restored, or was carried along, does not hold: plan the video anew from what is on disk."""
+        self._forget(video)
         self.intake.rewind(video)
         self._checkpoint.rewind(video)
         self._emit("video_rewound", video=video.name, reason=reason)
@@ -263,6 +277,16 @@ class Flow:
         self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=size)
         self.settle(node, run)
 
+    def _has_met(self, node: int, run: SegmentRun) -> None:
+        """The segment does not wait for the branches any more that meet in `node`."""
+        if len(parents := self._graph.nodes[node].parents) > 1:
+            for parent in parents:
+                self._before_meeting[parent, node].discard(run)
+
+    def _forget(self, video: VideoRun) -> None:
+        for waiting in self._before_meeting.values():
+            waiting.difference_update(video.open.values())
+
     def _skip(self, node: int, run: SegmentRun) -> None:
         run.absent.add(node)
         run.keys.pop(node, None)
@@ -298,6 +322,7 @@ class Flow:
     def _end_failed(self, video: VideoRun, reason: str, traceback: str) -> None:
         video.status, video.reason, video.ended = "failed", reason, time.monotonic()
         self._emit("video_failed", video=video.name, reason=reason, traceback=traceback)
+        self._forget(video)
         for run in list(video.open.values()):
             self.intake.leave(run)
         video.probed, video.state = {}, {}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from geoflow.engine.tokens import Lane
 
 _REPLAN_S = 5.0
 _ALONE_EXPIRES_S = 5.0
+_AT_ONCE_S = 1.0  # in which a cluster hands out the GPUs that it has
 _EXIT_S = 1.0  # until the GPU memory of a process that was ended is free again
 _CLAIMS = 4  # GPUs that are waited for at a time; as many as there are, where those are more
 
@@ -41,12 +41,19 @@ class GpuFleet:
         self._most, self._worth = most, worth
         self._handlers, self._emit = handlers, emit
         self._node = {pool.spec.slot: node for node, pool in enumerate(pools)}
+        self._to_start: list[tuple[str, Gpu]] = []  # copies on GPUs that have just come
         self._lacking = False  # work waits for a GPU, and for nothing else
         self._replanned = time.monotonic()
 
     def start(self) -> None:
-        for planned in self._residency.plan:
-            self._claim(planned)
+        """Claim the planned GPUs. Those that are there at once need not be waited for: to be told of one, Ray starts a
+        process."""
+        claimed, deadline = [self._ask_for(planned) for planned in self._residency.plan], time.monotonic() + _AT_ONCE_S
+        for gpu in claimed:
+            if gpus.is_placed(gpu, max(0.0, deadline - time.monotonic())):
+                self._is_there_now(gpu)
+            else:
+                self._wait_for(gpu)
 
     def stop(self) -> None:
         for gpu in self._residency.gpus:
@@ -55,9 +62,9 @@ class GpuFleet:
 
     # Calls
 
-    def choose(self, pool: Pool, near: str) -> tuple[Worker, Lane | None] | None:
+    def choose(self, pool: Pool, backlog: int, near: str) -> tuple[Worker, Lane | None] | None:
         """The worker for the stage's next call, and its lane; None when none has room."""
-        return pool.choose_lane(self._residency.share(pool.spec.slot), self._lead(), near)
+        return pool.choose_lane(self._residency.share(pool.spec.slot), self._lead(), backlog, near)
 
     def choose_alone(self, pool: Pool) -> tuple[Worker, Lane | None] | None:
         """Settle on a GPU for a call that must be alone there; None until the calls of the others have ended."""
@@ -84,10 +91,11 @@ class GpuFleet:
         if worker.gpu is not None and worker.gpu.alone is worker:
             self._let_others_in(worker.gpu)
 
-    def next_lanes(self) -> Iterator[float]:
-        """When calls may be sent ahead for the lanes that are taken now (monotonic)."""
+    def next_lanes(self, slots: Set[str]) -> Iterator[float]:
+        """When calls of these stages may be sent ahead for the lanes that are taken now (monotonic)."""
         lead = self._lead()
-        return (hold.ends - lead for gpu in self._residency.gpus for hold in gpu.token.holds)
+        gpus = (gpu for gpu in self._residency.gpus if gpu.contended and not slots.isdisjoint(gpu.planned))
+        return (ends - lead for gpu in gpus for ends in gpu.token.ends())
 
     def note_starved(self, pool: Pool | None) -> None:
         """The most urgent of the stages that have work and no worker that could take it, if there is any."""
@@ -132,12 +140,12 @@ class GpuFleet:
         """The GPU's node cannot build the stage's environment."""
         self._carry_out(self._residency.refused(gpu, slot))
 
-    def _claim(self, planned: list[str]) -> None:
-        """Ask for one GPU more; where nothing is planned for it yet, that is settled when it is there."""
+    def _ask_for(self, planned: list[str]) -> Gpu:
+        """One GPU more; where nothing is planned for it yet, that is settled when it is there."""
         slots = planned or list(self._residency.needs)
         gpu = gpus.claim(planned, sum(self._pool(slot).size.cpu_share for slot in slots))
         self._residency.gpus.append(gpu)
-        self._wait_for(gpu)
+        return gpu
 
     def _wait_for(self, gpu: Gpu) -> None:
         gpu.ready = gpu.group.ready()
@@ -148,14 +156,30 @@ class GpuFleet:
             return
         if isinstance(outcome_of(ref), dict):  # an error: it was lost again at once
             self._wait_for(gpu)
-            return
+        else:
+            self._is_there_now(gpu)
+
+    def _is_there_now(self, gpu: Gpu) -> None:
         gpu.ready = None
         if not gpu.planned:
             self._residency.settle(gpu, self._seconds())
             self._emit("gpu_joined", planned=[*gpu.planned])
-        first = set(gpu.planned)  # one of each stage before the second of any
-        for slot in [*sorted(first), *sorted((Counter(gpu.planned) - Counter(first)).elements())]:
-            self._start_one(self._node[slot], gpu)
+        self._residency.weigh(self._seconds())
+        self._to_start += [(slot, gpu) for slot in gpu.planned]
+
+    def start_planned(self) -> None:
+        """Start what is planned for the GPUs that have come, on all of them together: what is up can work while the
+        others still load."""
+        if self._to_start:
+            waiting, self._to_start = self._to_start, []
+            copies = [(self._node[slot], self._residency.seconds(slot)) for slot, _ in waiting]
+            for i in schedule.start_order(copies):
+                slot, gpu = waiting[i]
+                self._start_one(self._node[slot], gpu)
+
+    def are_coming(self, slot: str) -> bool:
+        """Whether copies of the stage are planned for a GPU that was asked for."""
+        return any(slot in gpu.planned for gpu in self._residency.gpus if gpu.ready is not None)
 
     def _ask_for_more(self, worth: int) -> None:
         """Nodes may join, or an autoscaler start them: claim some while work waits for those that are there, and take
@@ -170,7 +194,7 @@ class GpuFleet:
         if self._lacking and more > 0:
             self._emit("gpus_claimed", count=more)
             for _ in range(more):
-                self._claim([])
+                self._wait_for(self._ask_for([]))
 
     def retire_idle(self, has_work_left: Callable[[int], bool]) -> None:
         """Let go of GPUs whose stages have nothing left to do, so that their nodes can scale down."""
@@ -192,9 +216,10 @@ class GpuFleet:
                 self._let_others_in(gpu)
         pools = {slot: self._pool(slot) for slot in self._residency.needs}
         load_seconds = {slot: pool.load_seconds for slot, pool in pools.items()}
-        self._carry_out(self._residency.additions(load_seconds))
+        seconds = {slot: pool.service.mean for slot, pool in pools.items()}
+        self._residency.weigh(seconds)
+        self._carry_out(self._residency.additions(seconds, load_seconds, remaining()))
         if self._all_up():
-            seconds = {slot: pool.service.mean for slot, pool in pools.items()}
             self._carry_out(self._residency.spread(seconds, load_seconds, remaining()))
         if now - self._replanned > _REPLAN_S:
             self._replanned = now
@@ -215,6 +240,7 @@ class GpuFleet:
                 self._emit("copy_ended", slot=change.ends)
             self._emit("copy_added", slot=change.slot)
             self._start_one(self._node[change.slot], change.gpu)
+            self._residency.weigh(self._seconds())
 
     def _let_others_in(self, gpu: Gpu) -> None:
         gpu.alone, evicted, gpu.evicted = None, gpu.evicted, []

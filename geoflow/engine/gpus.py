@@ -26,6 +26,8 @@ class Gpu:
     empty_from: float = 0.0  # when those that were ended for that are gone (monotonic)
     evicted: list[int] = field(default_factory=list)  # nodes whose workers were ended for that
     refuses: set[str] = field(default_factory=set)  # slots whose environment its node cannot build
+    wanted: float = 0.0  # by the stages that live on it: their work, each shared out over the GPUs it lives on
+    contended: bool = True  # its token does not do for a call of each of its models at the same time
     # By slot: seconds that it was idle for want of that model.
     lack: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -44,9 +46,9 @@ def claim(planned: list[str], cpus: float) -> Gpu:
     return Gpu(group, planned=planned)
 
 
-def is_placed(gpu: Gpu) -> bool:
-    """Whether there is a GPU behind it; when its node is lost, Ray looks for another."""
-    return bool(gpu.group.wait(timeout_seconds=0))
+def is_placed(gpu: Gpu, within: float = 0.0) -> bool:
+    """Whether there is a GPU behind it, or comes `within` seconds; when its node is lost, Ray looks for another."""
+    return bool(gpu.group.wait(timeout_seconds=within))
 
 
 def let_go(gpu: Gpu) -> None:

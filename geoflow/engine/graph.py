@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from geoflow.stage import Stage
 
@@ -24,9 +25,16 @@ class Node:
     outputs: tuple[str, ...]  # those it may return, the optional ones last
     depth: int  # longest way from the start; larger is further downstream
 
-    @property
-    def parents(self) -> set[int]:
-        return {source for source in self.sources.values() if source != PROBE}
+    @cached_property
+    def parents(self) -> frozenset[int]:
+        return frozenset(source for source in self.sources.values() if source != PROBE)
+
+    @cached_property
+    def needs(self) -> tuple[tuple[int, str], ...]:
+        """(giver, field) of what it cannot do without and another stage gives."""
+        return tuple(
+            (source, name) for name, source in self.sources.items() if name in self.required and source != PROBE
+        )
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,17 @@ class Graph:
             giver.update(dict.fromkeys(outputs, index))
         children = tuple(tuple(n.index for n in nodes if i in n.parents) for i in range(len(nodes)))
         return cls(tuple(nodes), {key: tuple(takers) for key, takers in consumers.items()}, children)
+
+    def above(self, slots: Set[str]) -> dict[str, tuple[str, ...]]:
+        """Of each of these slots, in the order of the pipeline, those among them whose results it waits for."""
+        found: dict[str, tuple[str, ...]] = {}
+        nearest: list[dict[str, None]] = []  # per node: itself if it is one of them, else the nearest above
+        for row in self.nodes:
+            over = {slot: None for parent in sorted(row.parents) for slot in nearest[parent]}
+            nearest.append({row.slot: None} if row.slot in slots else over)
+            if row.slot in slots:
+                found[row.slot] = tuple(over)
+        return found
 
 
 def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:

@@ -48,6 +48,11 @@ def actor_class() -> Any:
         def process(self, *args: Any) -> Any:
             return self._worker.process(*args)
 
+        def probe(self, probe: Any, item: Any) -> Any:
+            from geoflow.engine.probing import run_probe
+
+            return run_probe(probe, item)
+
         def finish(self, *args: Any) -> Any:
             return self._worker.finish(*args)
 

@@ -11,7 +11,8 @@ from typing import Any
 from geoflow.engine import schedule
 from geoflow.engine.graph import PROBED, Graph, expected_bytes
 from geoflow.engine.outcome import outcome_of
-from geoflow.engine.probing import Probe, submit_probe
+from geoflow.engine.probing import Probes
+from geoflow.engine.schedule import Kind
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.segments import Segment, VideoInfo
 
@@ -32,7 +33,7 @@ class Intake:
 
     def __init__(
         self,
-        probe: Probe,
+        probes: Probes,
         graph: Graph,
         limits: Limits,
         budget_bytes: int,
@@ -42,7 +43,7 @@ class Intake:
         emit: Callable[..., None],
         fail: Callable[[VideoRun, dict[str, Any]], None],
     ) -> None:
-        self._probe, self._graph, self._limits = probe, graph, limits
+        self._probes, self._graph, self._limits = probes, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed: deque[VideoRun] = deque()
@@ -64,12 +65,15 @@ class Intake:
         """Start probes; returns what to wait for and what to do then."""
         started: dict[Any, Callable[[Any], None]] = {}
         while self._unprobed and self._probing + len(self._active) < self._limits.probes_ahead:
-            video = self._unprobed.popleft()
-            if video.over:
-                continue
-            outcome, *arrays = submit_probe(self._probe, video.input)
-            self._probing += 1
-            started[outcome] = partial(self._probed, video, arrays)
+            video = self._unprobed[0]
+            if not video.over:
+                refs = self._probes.start(video.input, again=video.probe_died)
+                if refs is None:
+                    break
+                outcome, *arrays = refs
+                self._probing += 1
+                started[outcome] = partial(self._probed, video, arrays)
+            self._unprobed.popleft()
         return started
 
     def admit(self) -> Iterator[SegmentRun]:
@@ -125,7 +129,12 @@ class Intake:
     def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
         self._probing -= 1
         outcome = outcome_of(ref)
+        self._probes.ended(outcome)
         if video.over:
+            return
+        if "error" in outcome and outcome["error"]["kind"] == Kind.DIED and not video.probe_died:
+            video.probe_died = True  # with the actor it was in, which need not be its fault
+            self._unprobed.appendleft(video)
             return
         if "error" in outcome:
             self._fail(video, outcome["error"])

@@ -68,7 +68,7 @@ class Pool:
 
     def __init__(self, spec: StageSpec, stage: Stage, size: PoolSize, runtime_env: dict[str, Any]) -> None:
         self.spec, self.size = spec, size
-        self.uses_gpu = bool(spec.num_gpus)
+        self.uses_gpu, self.has_environment = bool(spec.num_gpus), bool(runtime_env)
         self.worked_at: dict[tuple[int, int], int] = {}  # frame size -> ladder level that did, after others did not
         self.workers: list[Worker] = []
         self.deaths_in_a_row = 0
@@ -127,27 +127,30 @@ class Pool:
         found = min(room, key=lambda w: (len(w.calls), w.node != near), default=None)
         return None if found is None else (found, None)
 
-    def choose_lane(self, share: float, lead: float, near: str = "") -> tuple[Worker, Lane | None] | None:
-        """The GPU worker, and the lane of its GPU's token, where the next call can begin within `lead` seconds."""
+    def choose_lane(self, share: float, lead: float, backlog: int, near: str = "") -> tuple[Worker, Lane | None] | None:
+        """The GPU worker, and the lane of its GPU's token, where the next call can begin within `lead` seconds.
+
+        On a GPU whose models cannot get in each other's way it may be sent any time before, if the `backlog` does for
+        the others, too.
+        """
         up = [(w, w.gpu) for w in self.workers if w.gpu is not None and w.loading is None and not w.retiring]
-        up = [(worker, gpu) for worker, gpu in up if gpu.alone is None]
         now = time.monotonic()
-        latest = now + lead
+        latest, ahead = now + lead, queue_depth(backlog, len(up), loading=False) > 1
         best, found = None, None
-        places = {gpu: gpu.token.place(share, now) for gpu in {gpu for _, gpu in up}}
         for worker, gpu in up:
-            if len(worker.calls) > 1:
+            if len(worker.calls) > 1 or gpu.alone is not None:
                 continue
-            place = places[gpu]
             if worker.calls:  # it goes on in the lane it has: in another it would hold up whoever waits there
-                hold = worker.calls[0].hold
-                place = gpu.token.after(hold)
+                place = gpu.token.after(worker.calls[0].hold)
+            else:
+                place = gpu.token.place(share, now)
             if place is None:
                 continue
             begins, lane = place
-            # Of the GPUs that are free, the fullest: larger shares still find room on the others.
-            key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, gpu.token.free)
-            if begins <= latest and (best is None or key < best):
+            # Of the GPUs that are free, the least wanted by others, then the fullest: larger shares still find room on
+            # the others.
+            key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, gpu.wanted, gpu.token.free)
+            if (begins <= latest or (ahead and not gpu.contended)) and (best is None or key < best):
                 best, found = key, (worker, lane)
         return found
 

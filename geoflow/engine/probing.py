@@ -1,11 +1,17 @@
-"""Probing as a Ray task: a video's metadata comes back to the driver, its frame tables stay in the object store."""
+"""Probing: a video's metadata comes back to the driver, its frame tables stay in the object store.
+
+A process of its own takes half a second to start and 60 MB. So a video is probed in an actor that is there anyway, as
+long as that is quick enough not to hold up the actor's own work.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from geoflow.engine.graph import PROBED
+from geoflow.engine.schedule import probes_in_actors
 from geoflow.engine.wire import pack
 from geoflow.inputs import Input
 from geoflow.segments import VideoInfo
@@ -13,20 +19,51 @@ from geoflow.segments import VideoInfo
 Probe = Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
 
 
-def submit_probe(probe: Probe, item: Input) -> list[Any]:
-    """Refs of the outcome ({"info": ..., "fields": names} or {"error": ...}) and of each array of `PROBED`."""
-    import ray
+class Probes:
+    """Starts probes. `host()` says whether there are actors with the driver's own environment, and which is free."""
 
-    # No CPU is booked: the pools may hold them all, and few probes run at a time.
-    task = ray.remote(_run).options(num_cpus=0, num_returns=1 + len(PROBED), max_retries=2)
-    return task.remote(probe, item)
+    def __init__(self, probe: Probe, host: Callable[[], tuple[bool, Any]]) -> None:
+        self._probe, self._host = probe, host
+        self._seconds: float | None = None  # the longest so far
+        self._running = 0
+
+    def start(self, item: Input, *, again: bool = False) -> list[Any] | None:
+        """Refs of the outcome ({"info": ...} or {"error": ...}) and of each array of `PROBED`; None while it must wait.
+
+        `again`: after the actor it was given to has died.
+        """
+        there, handle = self._host()
+        if again or not there or not probes_in_actors(self._seconds):
+            refs = self._submit_task(item)
+        elif handle is None or (self._running and self._seconds is None):  # the first tells how long it takes
+            return None
+        else:
+            refs = handle.probe.options(num_returns=1 + len(PROBED)).remote(self._probe, item)
+        self._running += 1
+        return refs
+
+    def ended(self, outcome: dict[str, Any]) -> None:
+        self._running -= 1
+        if "seconds" in outcome:
+            self._seconds = max(self._seconds or 0.0, outcome["seconds"])
+
+    def _submit_task(self, item: Input) -> list[Any]:
+        import ray
+
+        # No CPU is booked: the pools may hold them all, and few probes run at a time.
+        task = ray.remote(run_probe).options(num_cpus=0, num_returns=1 + len(PROBED), max_retries=2)
+        refs: list[Any] = task.remote(self._probe, item)
+        return refs
 
 
-def _run(probe: Probe, item: Input) -> tuple[Any, ...]:
+def run_probe(probe: Probe, item: Input) -> tuple[Any, ...]:
+    """In the actor or the task: the outcome, and the arrays of `PROBED`, packed."""
     from geoflow.engine.worker import describe
 
+    began = time.monotonic()
     try:
         info, arrays = probe(item)
     except Exception as error:
-        return ({"error": describe(error)}, *([None] * len(PROBED)))
-    return ({"info": info, "fields": tuple(arrays)}, *[pack(arrays[n]) if n in arrays else None for n in PROBED])
+        return ({"error": describe(error), "seconds": time.monotonic() - began}, *([None] * len(PROBED)))
+    told = {"info": info, "fields": tuple(arrays), "seconds": time.monotonic() - began}
+    return (told, *[pack(arrays[name]) if name in arrays else None for name in PROBED])

@@ -30,6 +30,21 @@ def private_bytes(pid: int) -> int:
     return total
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has taken so far; 0 when it is gone."""
+    row = _stat(pid)
+    return 0.0 if row is None else (int(row[11]) + int(row[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wake_ups(pid: int) -> int:
+    """How often the main thread of a process has gone to sleep by itself, and so was woken up; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/status") as rows:
+            return next((int(row.split()[1]) for row in rows if row.startswith("voluntary_ctxt_switches:")), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def process(pid: int) -> Process | None:
     """A process that runs; None of one that is gone, or dead and not yet collected by its parent."""
     row = _stat(pid)

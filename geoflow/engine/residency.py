@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 from geoflow.engine.allocation import GpuNeed, allocate, rate, worth_resizing
 from geoflow.engine.gpu_memory import memory_share
 from geoflow.engine.gpus import Gpu
+from geoflow.engine.graph import Graph
+from geoflow.engine.rehearsal import best_layout
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import AUTO, StageSpec
 from geoflow.stage import Stage
 
 _LEAST_LACK_S = 0.5
 _SPREAD_FACTOR = 10.0
+_ADD_FACTOR = 2.0  # times what it takes to load, the copies that are there must still have to do
 _TINY = 1e-9
 
 
@@ -35,8 +38,18 @@ class Change:
 class Residency:
     """The GPUs of a run and the slots planned for each. `needs` holds the GPU stages by slot, as known by now."""
 
-    def __init__(self, specs: Sequence[StageSpec], stages: Sequence[Stage], count: int) -> None:
-        """Raises EnvironmentBroken when the models do not fit on `count` GPUs together."""
+    def __init__(
+        self,
+        specs: Sequence[StageSpec],
+        stages: Sequence[Stage],
+        count: int,
+        *,
+        graph: Graph | None = None,
+    ) -> None:
+        """With the `graph`, who lives where is settled by rehearsing it.
+
+        Raises EnvironmentBroken when the models do not fit on `count` GPUs together.
+        """
         self._specs = {spec.slot: spec for spec in specs if spec.num_gpus}
         self.unmeasured = {spec.slot for spec in specs if spec.num_gpus and AUTO in (spec.gpu_memory, spec.num_gpus)}
         self.needs = {
@@ -54,7 +67,7 @@ class Residency:
         self.gpus: list[Gpu] = []
         self._lacking: list[tuple[Gpu, str]] = []
         self._noted = time.monotonic()
-        self.plan = self._first_plan(max(1, count)) if self.needs else []
+        self.plan = self._first_plan(max(1, count), graph) if self.needs else []
 
     @property
     def up(self) -> list[Gpu]:
@@ -64,6 +77,10 @@ class Residency:
     def share(self, slot: str) -> float:
         """Of a GPU's token that a call of this stage takes: all of it until it is known what the stage needs."""
         return 1.0 if slot in self.unmeasured else self.needs[slot].share
+
+    def seconds(self, slot: str) -> float:
+        """Of one call, as it was stated, relative to the other stages."""
+        return self.needs[slot].seconds or 1.0
 
     def measured(self, slot: str, peak: int, total: int) -> list[Change]:
         """A stage's first call took `peak` of `total` bytes; returns the copies that can be started now."""
@@ -86,11 +103,35 @@ class Residency:
         if slot is not None:
             self._lacking = [(gpu, slot) for gpu in self.up if gpu.token.free >= self.share(slot)]
 
-    def additions(self, load_seconds: dict[str, float]) -> Iterator[Change]:
+    def weigh(self, seconds: dict[str, float | None]) -> None:
+        """Note of each GPU how much the stages that live there want of it, and whether their calls can get in each
+        other's way.
+
+        A call that could go to several GPUs goes to the one that is least wanted: else stages that live in few places
+        wait there while others, which could be anywhere, are in their way.
+        """
+        homes = Counter(slot for gpu in self.gpus for slot in set(gpu.planned))
+        measured = all(seconds.get(slot) for slot in self.needs)
+        work = {
+            slot: need.share * ((seconds[slot] if measured else need.seconds) or 1.0) / max(1, homes[slot])
+            for slot, need in self.needs.items()
+        }
+        for gpu in self.gpus:
+            gpu.wanted = round(sum(work[slot] for slot in set(gpu.planned)), 6)
+            gpu.contended = sum(self.share(slot) for slot in gpu.planned) > 1 + _TINY
+
+    def additions(
+        self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int
+    ) -> Iterator[Change]:
         """One copy more wherever a GPU was idle for want of it for as long as it takes to load: then having waited
-        for that costs at most twice what knowing it in advance would have."""
+        for that costs at most twice what knowing it in advance would have. None that would come too late to be of use
+        for the `left` segments."""
+        copies = Counter(slot for gpu in self.gpus for slot in gpu.planned)
         for slot, need in self.needs.items():
             if need.fixed is not None or need.ordered:
+                continue
+            known = seconds.get(slot)
+            if known is not None and left * known / max(1, copies[slot]) < _ADD_FACTOR * load_seconds[slot]:
                 continue
             for gpu in self.up:
                 if gpu.lack[slot] >= max(_LEAST_LACK_S, load_seconds[slot]) and self._fits(slot, gpu):
@@ -198,13 +239,16 @@ class Residency:
                 return gpu, ends
         return None
 
-    def _first_plan(self, count: int) -> list[list[str]]:
+    def _first_plan(self, count: int, graph: Graph | None) -> list[list[str]]:
         """Of a stage whose memory is not known, one copy; those share out what the others leave."""
         known = sum(need.memory for slot, need in self.needs.items() if slot not in self.unmeasured)
         together = math.ceil(len(self.unmeasured) / count)
         guess = max(0.01, (1.0 - known / count) / max(1, together))
         needs = [replace(n, memory=guess) if slot in self.unmeasured else n for slot, n in self.needs.items()]
-        plan = allocate(needs, count)
+        if graph is None or self.unmeasured:
+            plan = allocate(needs, count)
+        else:
+            plan = best_layout(needs, graph.above(self.needs.keys()), count)
         if plan is None:
             sizes = ", ".join(f"{need.slot} {need.memory:g}" for need in self.needs.values())
             raise EnvironmentBroken(

@@ -9,6 +9,7 @@ from enum import Enum
 COALESCE_BELOW_S = 0.002  # a call to an actor costs about this much
 BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on that worker meanwhile
 MAX_BATCH = 256
+PROBE_BELOW_S = 0.1  # longer probes would hold up the actor they run in
 LEAD_S, LEAD_FRACTION = 0.04, 0.1
 SETTLED_AFTER = 5  # looks at a worker's memory; what it has by then it is taken to need
 LEAK_FACTOR, LEAK_BYTES = 2, 1 << 30
@@ -17,6 +18,7 @@ UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first c
 MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is held against what was measured
 MAX_DEATHS_IN_A_ROW = 3  # without one finished call in between: then the stage itself is at fault
 MAX_RECOVERIES = 8  # of one call's arguments: each is a node lost, and none is the segment's fault
+WELL_FED = 2.0  # segments waiting per worker; no stage is fed beyond that before others
 LAST_STAGE_HUNGER = 0.5  # stages that feed nobody come before those whose children have half a call or more each
 
 
@@ -54,6 +56,15 @@ def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
     return 2 if backlog > workers else 1
 
 
+def probes_in_actors(longest: float | None) -> bool:
+    """Whether videos are probed in the actors of a stage: while probes are quick, and to find that out.
+
+    >>> probes_in_actors(None), probes_in_actors(0.01), probes_in_actors(3.0)
+    (True, True, False)
+    """
+    return longest is None or longest < PROBE_BELOW_S
+
+
 def lead_time(longest: float) -> float:
     """How long before a GPU is free a call for it is sent, so that it and its arguments are there by then.
 
@@ -64,6 +75,22 @@ def lead_time(longest: float) -> float:
     (0.04, 3.0)
     """
     return max(LEAD_S, LEAD_FRACTION * longest)
+
+
+def start_order(copies: Sequence[tuple[int, float]]) -> list[int]:
+    """In which order to start actors of these stages, of each (stage, seconds of a call): one of each before the
+    second of any, the first stage first, since it can work while the others load; then whichever is furthest behind.
+
+    >>> start_order([(2, 3.0), (2, 3.0), (0, 1.0), (1, 1.0), (0, 1.0)])
+    [2, 3, 0, 1, 4]
+    """
+    turns = [sum(other == node for other, _ in copies[:i]) for i, (node, _) in enumerate(copies)]
+
+    def key(i: int) -> tuple[bool, float, int]:
+        node, seconds = copies[i]
+        return turns[i] > 0, -seconds / turns[i] if turns[i] else 0.0, node
+
+    return sorted(range(len(copies)), key=key)
 
 
 class Kind(str, Enum):
@@ -130,22 +157,29 @@ def judge(
     return Verdict.RETRY if attempts < max_attempts else give_up
 
 
+def is_tiny(seconds: float | None) -> bool:
+    """Whether calls take so little that several segments should go into one."""
+    return seconds is not None and seconds < COALESCE_BELOW_S
+
+
 def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bool = False) -> int:
     """How many waiting segments go into one call: more than one only where a call is shorter than Ray's own overhead.
 
-    0 says to wait for more of them, while another call of the stage is `running` whose end will ask again.
+    They are shared out among the workers, but not into calls shorter than that overhead. 0 says to wait for more of
+    them, while another call of the stage is `running` whose end will ask again.
 
     >>> batch_size(0.5, backlog=100, workers=2), batch_size(0.0001, backlog=100, workers=2), batch_size(None, 9, 1)
     (1, 50, 1)
     >>> batch_size(0.0001, backlog=5, workers=2), batch_size(0.0001, backlog=5, workers=2, running=True)
-    (2, 0)
+    (5, 0)
     """
-    if seconds is None or seconds >= COALESCE_BELOW_S:
+    if seconds is None or not is_tiny(seconds):
         return 1
     most = min(MAX_BATCH, max(1, int(BATCH_S / max(seconds, 1e-6))))
     if running and backlog < most // 2:
         return 0
-    return min(most, max(most // 2 if running else 1, backlog // max(1, workers)))
+    least = most // 2 if running else min(backlog, int(COALESCE_BELOW_S / max(seconds, 1e-6)))
+    return min(most, max(1, least, backlog // max(1, workers)))
 
 
 def deadline(longest: float, *, least: float) -> float:
@@ -178,13 +212,14 @@ def backoff(deaths: int) -> float:
 def urgency(depth: int, downstream_queued: Sequence[float]) -> tuple[float, int]:
     """Sort key of a stage that has work and could run: which helps the pipeline most now.
 
-    First whoever feeds a stage that is about to run dry: `downstream_queued` are the segments waiting at each stage
-    below, per worker of that stage. Else the furthest downstream, so that segments leave and their memory is free.
+    First whoever feeds a stage that is about to run dry: `downstream_queued` are the segments that this stage has
+    brought to each stage below and that wait there, per worker of that stage. Where branches meet, the one that is
+    ahead is thus not in a hurry. Else the furthest downstream, so that segments leave and their memory is free.
 
     >>> urgency(2, [3.0]) > urgency(1, [0.2])
     True
     """
-    hunger = min([min(1.0, queued) for queued in downstream_queued], default=LAST_STAGE_HUNGER)
+    hunger = min([min(WELL_FED, queued) for queued in downstream_queued], default=LAST_STAGE_HUNGER)
     return (hunger, -depth)
 
 

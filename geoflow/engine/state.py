@@ -23,6 +23,7 @@ class VideoRun:
     info: VideoInfo | None = None
     probed: dict[str, Any] = field(default_factory=dict)  # field name -> ref, alive as long as the video
     plan: Iterator[Segment] = field(default_factory=lambda: iter(()))
+    probe_died: bool = False  # the actor that was to probe it
     planned: bool = False  # `plan` is settled: it starts after the segments that an earlier run finished
     num_segments: int = 0
     upcoming: Segment | None = None  # the next of `plan`, waiting for room
@@ -110,9 +111,7 @@ class SegmentRun:
 
     def lacks(self, node: int, graph: Graph) -> list[str]:
         """Required inputs of `node` that an absent stage should have given."""
-        row = graph.nodes[node]
-        given = {name for name in row.required if row.sources.get(name, PROBE) != PROBE}
-        return [name for name in given if (row.sources[name], name) not in self.fields]
+        return [key[1] for key in graph.nodes[node].needs if key not in self.fields]
 
     def keep(self, node: int, parts: dict[str, Part], sizes: dict[str, int], graph: Graph) -> None:
         """Take a node's outputs in, those that someone will still read; the others are dropped here and now."""
@@ -125,13 +124,15 @@ class SegmentRun:
     def release(self, node: int, graph: Graph) -> None:
         """`node` is done: drop the fields that nobody else will read."""
         for name, source in graph.nodes[node].sources.items():
-            if not self._wanted(source, name, graph):
-                self.fields.pop((source, name), None)
+            if (source, name) in self.fields and not self._wanted(source, name, graph):
+                del self.fields[source, name]
 
     def _wanted(self, source: int, name: str, graph: Graph) -> bool:
         """Somebody will still read the field."""
-        takers = graph.consumers.get((source, name), ())
-        return any(taker not in self.settled and self.actions[taker] is Action.RUN for taker in takers)
+        for taker in graph.consumers.get((source, name), ()):
+            if taker not in self.settled and self.actions[taker] is Action.RUN:
+                return True
+        return False
 
     def revive(self, node: int, graph: Graph, alive: Callable[[Any], bool]) -> set[int]:
         """What must run again so that `node` can: from the nearest fields that survive. Unsettles those nodes."""

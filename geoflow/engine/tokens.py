@@ -31,6 +31,18 @@ class Lane:
         return self.start < other.stop and other.start < self.stop
 
 
+@functools.cache
+def lane_starts(length: int, units: int) -> tuple[int, ...]:
+    """Where lanes of that length may start, on a token of so many units: side by side from its beginning, or from its
+    end, where those that do not divide it have room beside each other.
+
+    >>> lane_starts(500, 1000), lane_starts(400, 1000)
+    ((0, 500), (0, 400, 600, 200))
+    """
+    last = units - length
+    return tuple(dict.fromkeys([*range(0, last + 1, length), *range(last, -1, -length)]))
+
+
 @dataclass(eq=False)
 class Hold:
     """A call's claim to a lane, from when it is sent until its answer is there."""
@@ -59,8 +71,8 @@ class Token:
         """The lane for a call that takes `share` of the GPU, and when it can begin there; None where all are spoken
         for.
 
-        Lanes start at multiples of their length, so that they leave no gaps too small for others. At most one call
-        waits behind any.
+        Lanes lie side by side from either end, so that they leave no gaps too small for others. At most one call waits
+        behind any.
 
         >>> token = Token(key=1)
         >>> hold = token.take(token.place(0.5, now=0.0)[1], seconds=3.0, now=0.0)
@@ -76,7 +88,7 @@ class Token:
     def _best_place(self, length: int) -> tuple[float, Lane] | None:
         """The lane that is free first, and when; 0 for one that is free."""
         best: tuple[float, Lane] | None = None
-        for start in range(0, UNITS - length + 1, length):
+        for start in lane_starts(length, UNITS):
             lane = Lane(self.key, start, start + length)
             behind = [hold for hold in self.holds if hold.lane.meets(lane)]
             if any(hold.waiting for hold in behind):
@@ -91,6 +103,12 @@ class Token:
         if any(other.waiting and other.lane.meets(hold.lane) for other in self.holds):
             return None
         return hold.ends, hold.lane
+
+    def ends(self) -> list[float]:
+        """When the calls are expected to end behind which another could still be sent."""
+        waiting = [hold.lane for hold in self.holds if hold.waiting]
+        running = [hold for hold in self.holds if not hold.waiting]
+        return [hold.ends for hold in running if not any(lane.meets(hold.lane) for lane in waiting)]
 
     def take(self, lane: Lane, seconds: float | None, now: float) -> Hold:
         behind = [hold for hold in self.holds if hold.lane.meets(lane)]

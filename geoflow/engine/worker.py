@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from geoflow import backends, fields
-from geoflow.engine.calls import Job, open_job
+from geoflow.engine.calls import Job, answer, open_job, read_asked
 from geoflow.engine.gpu_memory import Meter, find_meter
 from geoflow.engine.processes import private_bytes
 from geoflow.engine.splitting import process_in_halves
@@ -28,7 +28,8 @@ from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 
 _LOOK_EVERY_S = 1.0
-_TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory, and trimming takes about a millisecond
+_TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory
+_TRIM_EVERY_S = 1.0  # it takes about a millisecond
 
 
 def classify(error: BaseException) -> str:
@@ -67,7 +68,7 @@ class StageWorker:
         self._ladder: tuple[dict[str, Any], ...] = ()
         self._stage: Any = None
         self._meter: Meter | None = None
-        self._looked = 0.0
+        self._looked = self._trimmed = 0.0
 
     def load(self) -> dict[str, Any]:
         """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
@@ -80,21 +81,26 @@ class StageWorker:
         except Exception as error:
             return {"error": describe(error)}
 
-    def process(self, jobs: list[Job], lane: Lane | None, state: Any, *objects: Any) -> Any:
-        """Work on segments one after another, computing only while `lane` is this worker's.
+    def process(self, asked: bytes, *objects: Any) -> Any:
+        """Work on segments one after another, computing only while the lane is this worker's.
 
-        Returns (an outcome per job, per output an array or None[, the state of an ordered stage]); with several
-        jobs, a list of arrays per output.
+        `asked` are the jobs and the lane, as `calls.ask` writes them; `objects` is what they read, after the state that
+        an ordered stage goes on from. Returns (the outcomes, as `calls.read_answer` reads them, per output an array or
+        None[, the state of an ordered stage]); with several jobs, a list of arrays per output.
         """
         stage_class = backends.load(self._backend)
+        jobs, lane = read_asked(asked)
+        state, objects = (objects[0], objects[1:]) if stage_class.ordered else (None, objects)
         outputs = (*stage_class.outputs, *stage_class.optional_outputs)
         began = time.monotonic()
         outcomes, results = zip(*[self._one(job, lane, state, objects) for job in jobs])
         columns = [[result.get(name) for result in results] for name in outputs]
-        returned = [list(outcomes), *(column[0] if len(jobs) == 1 else column for column in columns)]
+        returned = [answer(list(outcomes)), *(column[0] if len(jobs) == 1 else column for column in columns)]
         if stage_class.ordered:
             returned.append(None if "error" in outcomes[0] else pack_state(self._stage.state()))
-        if time.monotonic() - began > _TRIM_ABOVE_S:
+        ended = time.monotonic()
+        if ended - began > _TRIM_ABOVE_S and ended - self._trimmed > _TRIM_EVERY_S:
+            self._trimmed = ended
             _give_back_freed_memory()
         return tuple(returned) if len(returned) > 1 else returned[0]
 
@@ -209,7 +215,7 @@ def _give_back_freed_memory() -> None:
 def _whereabouts() -> dict[str, Any]:
     """Which process this is, in the words of the system and, in an actor, of Ray (as `ray list actors` shows them)."""
     where = {"pid": os.getpid(), "host": socket.gethostname()}
-    if (ray := sys.modules.get("ray")) is None:
+    if (ray := sys.modules.get("ray")) is None or not ray.is_initialized():
         return where
     context = ray.get_runtime_context()
     return {**where, "node": context.get_node_id(), "actor_id": context.get_actor_id()}

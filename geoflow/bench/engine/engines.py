@@ -17,6 +17,7 @@ class Engine:
     module: str
     how: str  # the settings, in words, for the table
     fixed: bool = False  # is given the pools that the simulation finds best, else it sizes them itself
+    resident: bool = False  # GeoFlow's own way: as many models live on a GPU as its memory holds, and take turns
     batched: bool = False  # takes `Workload.batch` items at a time
     phased: bool = False  # runs stage by stage
     dashboard: bool = False  # lists actors through Ray's dashboard
@@ -27,7 +28,8 @@ class Engine:
     def options(self, workload: Workload, folder: str) -> dict[str, Any]:
         """Further arguments of `drive`; `folder` outlives the run."""
         batch = {"batch": workload.batch} if self.batched else {}
-        return batch | ({"kept": folder} if self.resumes and workload.killed_at else {})
+        resident = {"resident": True} if self.resident else {}
+        return batch | resident | ({"kept": folder} if self.resumes and workload.killed_at else {})
 
     def suits(self, workload: Workload) -> bool:
         """Whether there is a point in running it."""
@@ -35,6 +37,8 @@ class Engine:
 
 
 _HERE = __name__.rpartition(".")[0]
+_GEOFLOW: dict[str, Any] = {"module": f"{_HERE}.geoflow_engine", "resumes": True}
+_PLAIN: dict[str, Any] = {"module": f"{_HERE}.plain"}
 _RAY_DATA: dict[str, Any] = {"module": f"{_HERE}.ray_data", "needs": ("pandas", "pyarrow")}
 _XENNA: dict[str, Any] = {
     "module": f"{_HERE}.xenna",
@@ -47,8 +51,11 @@ _XENNA: dict[str, Any] = {
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine("geoflow", f"{_HERE}.geoflow_engine", "sizes itself", resumes=True),
-        Engine("geoflow-fixed", f"{_HERE}.geoflow_engine", "best fixed pools", fixed=True, resumes=True),
+        Engine("geoflow", how="sizes itself, a model takes its share of a GPU's memory", **_GEOFLOW),
+        Engine("geoflow-fixed", how="best fixed pools, as `geoflow` otherwise", fixed=True, **_GEOFLOW),
+        Engine("geoflow-resident", how="sizes itself, a model takes 0.1 of a GPU's memory", resident=True, **_GEOFLOW),
+        Engine("plain", how="best fixed pools, two calls in flight an actor", fixed=True, **_PLAIN),
+        Engine("plain-batch", how="best fixed pools, many items a call", fixed=True, batched=True, **_PLAIN),
         Engine("ray-data", how="best fixed pools, one item a block", fixed=True, **_RAY_DATA),
         Engine("ray-data-auto", how="actor pools from 1 to what fits", **_RAY_DATA),
         Engine("ray-data-batch", how="best fixed pools, blocks of many items", fixed=True, batched=True, **_RAY_DATA),

@@ -72,7 +72,7 @@ def _steady(workload: Workload, calls: list[Row], up: float) -> tuple[float, flo
     """Seconds for all of `calls`, those before `up` charged as the module says, and the share of work before `up`."""
     after = max(row[4] for row in calls) - up
     work = sum(_work(workload, row) for row in calls)
-    early = sum(_work(workload, row) * (1 - _part_after(up, row)) for row in calls)
+    early = sum(_work(workload, row) * (1 - part_after(up, row)) for row in calls)
     if any(stage.seconds for stage in workload.stages):
         return after + early / workload.gpus, early / work
     return (after * work / (work - early) if work > early else 0.0), early / work
@@ -85,7 +85,8 @@ def _work(workload: Workload, row: Row) -> float:
     return stage.gpus * workload.seconds(stage, int(row[0]))
 
 
-def _part_after(moment: float, row: Row) -> float:
+def part_after(moment: float, row: Row) -> float:
+    """Which part of a call lies after the moment."""
     began, ended = row[3], row[4]
     if began >= moment or ended <= moment:
         return float(began >= moment)

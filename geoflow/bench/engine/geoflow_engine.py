@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from geoflow.bench.engine import sleep_stages
 from geoflow.bench.engine.bounds import Pools
 from geoflow.bench.engine.sleep_stages import END, LEFT, RIGHT, TRUNK
@@ -18,7 +16,6 @@ from geoflow.engine.intake import Limits
 from geoflow.errors import ConfigError
 from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
-from geoflow.segments import VideoInfo
 from geoflow.store.paths import RunPaths
 
 _FRAMES = 2  # of one segment, the fewest there may be
@@ -30,9 +27,18 @@ _BACKENDS = {
 
 
 def drive(
-    workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float, kept: str | None = None
+    workload: Workload,
+    pools: Pools | None,
+    trace: str,
+    cpus_per_worker: float,
+    *,
+    resident: bool = False,
+    kept: str | None = None,
 ) -> list[int]:
     """Run it; returns the items that came out. `kept` is where finished work is saved, and found again.
+
+    A loaded model takes as much of a GPU's memory as its stage's share, so that no more models fit on a GPU than
+    in the pools of other engines; with `resident` it takes what `SleepStage.memory` says.
 
     One video stands for the workload and each of its segments for an item. With `pools` None the executor sizes
     its pools itself, knowing the stages' mean times as a pipeline file's `weight` states them.
@@ -45,8 +51,8 @@ def drive(
             delivered.append(data["index"])
 
     executor = Executor(
-        pipeline_of(workload, pools, trace, cpus_per_worker),
-        partial(_probe, num_frames=_FRAMES * workload.items, height_width=frame_size(workload)),
+        pipeline_of(workload, pools, trace, cpus_per_worker, resident=resident),
+        partial(sleep_stages.probe, num_frames=_FRAMES * workload.items, height_width=frame_size(workload)),
         Limits(),
         capacity(),
         emit=emit,
@@ -56,7 +62,9 @@ def drive(
     return delivered
 
 
-def pipeline_of(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> Pipeline:
+def pipeline_of(
+    workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float, *, resident: bool = False
+) -> Pipeline:
     """The pipeline whose graph is the workload's."""
     backends = backends_of(workload)
     stages = [
@@ -66,7 +74,7 @@ def pipeline_of(workload: Workload, pools: Pools | None, trace: str, cpus_per_wo
             "params": {"workload": workload.to_json(), "stage": stage.name, "trace": trace},
             "num_cpus": cpus_per_worker,
             "num_gpus": stage.gpus,
-            "gpu_memory": stage.memory,
+            "gpu_memory": stage.memory if resident else stage.gpus,
             "weight": stage.seconds or 1.0,
             "actors": pools[stage.name] if pools else None,
         }
@@ -104,10 +112,3 @@ def frame_size(workload: Workload) -> tuple[int, int]:
     if len(sizes) != 1 or (pixels := sizes.pop()) % _FRAMES:
         raise ConfigError(f"{workload.name}: all stages but the last should make arrays of one, even size")
     return 1, pixels // _FRAMES
-
-
-def _probe(item: Input, num_frames: int, height_width: tuple[int, int]) -> tuple[VideoInfo, dict[str, Any]]:
-    height, width = height_width
-    info = VideoInfo(item.name, item.source, "0", num_frames, 30.0, height, width, height, width)
-    index = np.arange(num_frames)
-    return info, {"video.index": index, "video.pts": index, "video.time": index / 30}

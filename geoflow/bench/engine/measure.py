@@ -16,11 +16,11 @@ from typing import Any
 from geoflow.bench.engine.bounds import Pools
 from geoflow.bench.engine.child import Request, Result
 from geoflow.bench.engine.engines import Engine
-from geoflow.bench.engine.figures import times_of
+from geoflow.bench.engine.figures import part_after, times_of
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import Workload
 from geoflow.bench.processes import END_WITHIN_S, end_all, environment
-from geoflow.engine.processes import Process, descendants, private_bytes
+from geoflow.engine.processes import Process, cpu_seconds, descendants, private_bytes, wake_ups
 
 _SAMPLE_EVERY_S = 0.2
 _LOOK_EVERY = 5  # samples between two looks at who is there
@@ -32,6 +32,7 @@ class Watched:
 
     private_peak_bytes: int = 0  # anonymous memory of the driver and all workers, at the worst moment
     cpu: list[tuple[float, float, float]] = field(default_factory=list)  # time, idle and all ticks of the machine
+    spent: list[tuple[float, float, int]] = field(default_factory=list)  # time, CPU seconds, the driver's wake-ups
     seen: set[Process] = field(default_factory=set)
     timed_out: bool = False
 
@@ -42,7 +43,9 @@ def measure(
     """Run `workload` once on `engine` with the interpreter `python`; what the run prints goes to `log`.
 
     Returns figures: those of `Times`, and private_mb, store_peak_mb, spilled_mb, cpu_idle (share of the
-    machine's CPU time between the clock's start and the last output), delivered, error ("" when all went well).
+    machine's CPU time between the clock's start and the last output), cpu_ms (of all of the run's processes, a call)
+    and wake_ups (of the driver's main thread, a call), both from `startup` to the last output, delivered, error (""
+    when all went well).
     """
     folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))  # Ray's socket paths must stay short
     own_pools = pools if engine.fixed else None
@@ -79,12 +82,36 @@ def idle_share(cpu: Sequence[tuple[float, float, float]], began: float, ended: f
     return (inside[-1][1] - inside[0][1]) / (inside[-1][2] - inside[0][2])
 
 
+def growth(samples: Sequence[tuple[float, float]], began: float, ended: float) -> float | None:
+    """By how much a count grew from `began` to `ended`, from samples of (time, count); None where that is not known.
+
+    >>> growth([(0.0, 0.0), (1.0, 10.0), (3.0, 30.0)], 0.5, 2.0)
+    15.0
+    """
+    import numpy as np
+
+    if not samples or samples[0][0] > began or samples[-1][0] < ended:
+        return None
+    times, counts = zip(*samples)
+    return float(np.interp(ended, times, counts) - np.interp(began, times, counts))
+
+
+def _a_call(samples: list[tuple[float, float]], rows: list[Any], began: float, ended: float) -> float | None:
+    """What a call took while all workers were up; one that began before is counted for the part after it."""
+    calls = sum(part_after(began, row) for row in rows if row[0] != "up")
+    grown = growth(samples, began, ended)
+    return grown / calls if grown is not None and calls else None
+
+
 def _figures(engine: Engine, workload: Workload, result: Result, watched: Watched, trace: Path) -> dict[str, Any]:
     rows = read_trace(trace)
     times = times_of(workload, [row for row in rows if row[3] >= result.clock], result.clock, phased=engine.phased)
     calls = [(row[0], row[1]) for row in rows if row[0] != "up"]
+    up, over = result.clock + (times.startup or 0.0), result.clock + (times.makespan or 0.0)
+    now = [row for row in rows if row[3] >= result.clock]
     killed = [row for row in rows if row[3] < result.clock and row[0] != "up"]  # what was done by the run before
     handed_over = {*result.delivered, *(int(row[0]) for row in killed if row[1] == workload.stages[-1].name)}
+    ms = _a_call([(at, seconds) for at, seconds, _ in watched.spent], now, up, over)
     error = result.error
     if watched.timed_out:
         error = "took too long"
@@ -98,7 +125,9 @@ def _figures(engine: Engine, workload: Workload, result: Result, watched: Watche
         "private_mb": watched.private_peak_bytes / 1e6,
         "store_peak_mb": result.store_peak_bytes / 1e6,
         "spilled_mb": result.spilled_bytes / 1e6,
-        "cpu_idle": idle_share(watched.cpu, result.clock, result.clock + (times.makespan or 0)),
+        "cpu_idle": idle_share(watched.cpu, result.clock, over),
+        "cpu_ms": None if ms is None else 1000 * ms,
+        "wake_ups": _a_call([(at, woken) for at, _, woken in watched.spent], now, up, over),
         "error": error,
     }
 
@@ -112,7 +141,9 @@ def _watch(
 ) -> Watched:
     """Sample until the driver and all it started have ended; what does not end by itself is killed."""
     watched, began, samples = Watched(), time.monotonic(), 0
+    family: set[Process] = set()
     counted: list[int] = []
+    spent: dict[Process, float] = {}  # also of those that have ended
     try:
         while driver.poll() is None:
             if time.monotonic() - began > timeout:
@@ -130,6 +161,9 @@ def _watch(
                 break
             watched.private_peak_bytes = max(watched.private_peak_bytes, sum(map(private_bytes, counted)))
             watched.cpu.append((time.monotonic(), *_cpu_ticks()))
+            for process in (*family, (driver.pid, 0)):
+                spent[process] = max(spent.get(process, 0.0), cpu_seconds(process[0]))
+            watched.spent.append((time.monotonic(), sum(spent.values()), wake_ups(driver.pid)))
             time.sleep(_SAMPLE_EVERY_S)
     finally:
         if driver.poll() is None:

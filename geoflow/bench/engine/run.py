@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from geoflow.bench.engine import bounds
 from geoflow.bench.engine.engines import ENGINES, Engine, engine
 from geoflow.bench.engine.measure import measure
 from geoflow.bench.engine.plot import draw
-from geoflow.bench.engine.table import render
+from geoflow.bench.engine.table import markdown, render
 from geoflow.bench.engine.workloads import WORKLOADS, Workload, workload
 from geoflow.bench.processes import environment
 
@@ -31,6 +32,8 @@ FIGURES = (
     "store_peak_mb",
     "spilled_mb",
     "cpu_idle",
+    "cpu_ms",
+    "wake_ups",
     "delivered",
     "repeated",
 )
@@ -45,14 +48,18 @@ def bench_engines(
     items: int | None = None,
     xenna_python: str | None = None,
     timeout: float = 600.0,
+    fresh: bool = False,
     console: Console,
 ) -> dict[str, Any]:
-    """Measure, and write OUT/engines.json, OUT/engines.svg and the runs' output OUT/logs/*.txt.
+    """Measure, and write OUT/engines.json, OUT/engines.md, OUT/engines.svg and the runs' output OUT/logs/*.txt.
 
     `items` replaces each workload's number of items. `xenna_python` is an interpreter that has cosmos-xenna; default:
     this one. The runs of a workload go round the engines in turn, so that a busy spell of the machine does not hit
-    one engine alone. Returns {"rows": [...], "absent": {engine: reason}}; a row has the workload, its bounds, the
-    engine, the median of each of `FIGURES` over the runs that went well, and every run.
+    one engine alone. Every run is kept in OUT/runs as soon as it is over, and not done again by a later call with the
+    same OUT unless that is `fresh`; what is written comprises all that were kept of the same work.
+
+    Returns {"rows": [...], "absent": {engine: reason}}; a row has the workload, its bounds, the engine, the median of
+    each of `FIGURES` over the runs that went well, and every run.
 
     Raises ConfigError for a workload or an engine it does not know.
     """
@@ -63,22 +70,50 @@ def bench_engines(
     for name, reason in absent.items():
         console.print(f"{name} is left out: {reason}")
     (out / "logs").mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    kept = out / "runs"
+    if fresh:
+        shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(exist_ok=True)
     for load in loads:
         present = [e for e in chosen if e.name not in absent and e.suits(load)]
         pools = bounds.best_pools(load)
-        found: dict[str, list[dict[str, Any]]] = {e.name: [] for e in present}
         for number in range(runs):
             for e in present:
-                log = out / "logs" / f"{load.name}-{e.name}-{number}.txt"
+                name = f"{load.name}-{e.name}-{number}"
+                if _read(kept / f"{name}.json", load) is not None:
+                    continue
+                log = out / "logs" / f"{name}.txt"
                 one = measure(e, load, pools, python=pythons[e.name], timeout=timeout, log=log)
-                found[e.name].append(one)
+                (kept / f"{name}.json").write_text(json.dumps({"workload": load.to_json(), "run": one}))
                 console.print(_brief(load, e, number, one))
-        rows += [summarise(load, e, pools, found[e.name]) for e in present]
-        (out / "engines.json").write_text(json.dumps({"rows": rows, "absent": absent}, indent=1))
+    rows = _rows(kept, items)
+    (out / "engines.json").write_text(json.dumps({"rows": rows, "absent": absent}, indent=1))
+    (out / "engines.md").write_text(markdown(rows))
     (out / "engines.svg").write_text(draw(rows))
     console.print(render(rows))
     return {"rows": rows, "absent": absent}
+
+
+def _rows(kept: Path, items: int | None) -> list[dict[str, Any]]:
+    """Of all runs that were kept, in the order of the workloads and engines."""
+    rows = []
+    for load in (workload(name, items) for name in WORKLOADS):
+        for e in ENGINES.values():
+            paths = sorted(kept.glob(f"{load.name}-{e.name}-*.json"))
+            paths = [path for path in paths if path.stem.rpartition("-")[0] == f"{load.name}-{e.name}"]
+            if found := [one for path in paths if (one := _read(path, load)) is not None]:
+                rows.append(summarise(load, e, bounds.best_pools(load), found))
+    return rows
+
+
+def _read(path: Path, load: Workload) -> dict[str, Any] | None:
+    """A run that was kept; None where there is none of this work."""
+    try:
+        found = json.loads(path.read_text())
+        run: dict[str, Any] = found["run"]
+        return run if found["workload"] == load.to_json() and not set(FIGURES) - run.keys() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def summarise(load: Workload, e: Engine, pools: bounds.Pools, runs: list[dict[str, Any]]) -> dict[str, Any]:

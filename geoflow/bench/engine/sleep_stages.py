@@ -7,15 +7,25 @@ A segment is an item. The payload travels as boolean masks, one byte a pixel: `f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from geoflow.bench.engine.sleeper import Sleeper
 from geoflow.bench.engine.workloads import Workload
-from geoflow.segments import Segment
+from geoflow.inputs import Input
+from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, Stage, param
 
 TRUNK, LEFT, RIGHT, END = "frames.mask", "prior.mask", "geometry.mask", "frames.index"
+
+
+def probe(item: Input, num_frames: int, height_width: tuple[int, int]) -> tuple[VideoInfo, dict[str, Any]]:
+    """The video that stands for a workload; here, since the actor that is to probe it has this module already."""
+    height, width = height_width
+    info = VideoInfo(item.name, item.source, "0", num_frames, 30.0, height, width, height, width)
+    index = np.arange(num_frames)
+    return info, {"video.index": index, "video.pts": index, "video.time": index / 30}
 
 
 class Sleep(Stage):

@@ -1,4 +1,4 @@
-"""The rows of the engine bench as a table for the console."""
+"""The rows of the engine bench as a table, for the console and for a page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ def _seconds(value: float) -> str:
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _tenth(value: float) -> str:
+    return f"{value:.1f}"
 
 
 def _share(value: float) -> str:
@@ -34,6 +38,8 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("store_peak_mb", "store MB", _whole),
     ("spilled_mb", "spilled MB", _whole),
     ("cpu_idle", "CPU idle", _share),
+    ("cpu_ms", "CPU ms/call", _tenth),
+    ("wake_ups", "wake-ups/call", _tenth),
     ("repeated", "calls again", _whole),
 )
 
@@ -60,3 +66,29 @@ def render(rows: Sequence[dict[str, Any]]) -> Table:
         failed = f", {row['failed_runs']} failed" if row["failed_runs"] else ""
         table.add_row(*cells, f"{row['delivered'] or 0:.0f}/{row['items']}{failed}")
     return table
+
+
+def markdown(rows: Sequence[dict[str, Any]], workloads: Sequence[str] = ()) -> str:
+    """The same for a page, of some workloads or all: a table for those where stages take time, one for the others."""
+    chosen = [row for row in rows if not workloads or row["workload"] in workloads]
+    steady = {row["workload"] for row in chosen if row["to_fluid"] is not None}
+    timed = [row for row in chosen if row["workload"] in steady]
+    others = [row for row in chosen if row["workload"] not in steady]
+    left_out = {"to_sim", "items_per_second", "spilled_mb", "repeated"}, {"steady", "early", "to_sim", "to_fluid"}
+    tables = [_page_table(group, leave) for group, leave in zip((timed, others), left_out) if group]
+    return "\n".join(tables)
+
+
+def _page_table(rows: Sequence[dict[str, Any]], leave: set[str]) -> str:
+    columns = [column for column in _COLUMNS if column[0] not in leave]
+    head = ["workload", "engine", *(heading for _, heading, _ in columns)]
+    lines = [" | ".join(head), " | ".join(["---"] * 2 + ["---:"] * len(columns))]
+    before = None
+    for row in rows:
+        bounds = f", fluid {row['fluid']:.2f} s" if "to_fluid" not in leave else ""
+        name = "" if row["workload"] == before else f"{row['workload']}{bounds}"
+        before = row["workload"]
+        cells = [show(row[key]) if row[key] is not None else "" for key, _, show in columns]
+        failed = f" ({row['failed_runs']} of {len(row['runs'])} runs failed)" if row["failed_runs"] else ""
+        lines.append(" | ".join([name, f"`{row['engine']}`{failed}", *cells]))
+    return "".join(f"| {line} |\n" for line in lines)

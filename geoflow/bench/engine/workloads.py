@@ -20,7 +20,7 @@ class SleepStage:
     seconds: float  # mean service time of one item
     after: tuple[str, ...] = ()
     payload_bytes: int = 0  # of the array it makes of each item; the last stage makes none
-    memory: float = 0.1  # of a GPU, that its loaded model takes; only GeoFlow tells it from the share
+    memory: float = 0.1  # of a GPU, that its loaded model takes; heeded by `geoflow-resident` alone
 
 
 @dataclass(frozen=True)
