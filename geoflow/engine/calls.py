@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from geoflow.engine.tokens import Hold, Lane
 from geoflow.engine.workfiles import SaveTo
 from geoflow.segments import Segment
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):  # this and the next are made once a segment and stage: a dataclass takes three times as long
     """Where one field of one segment lies: a whole object, or one entry of what a coalesced call returned."""
 
     ref: Any
     entry: int | None = None
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One segment's share of a call: `places` says for each name which argument, and which entry of it."""
 
     segment: Segment
@@ -65,7 +63,9 @@ class Call:
         """What the ledger says of its i-th segment, whatever came of it."""
         attempt = self.runs[i].attempts[self.node]
         facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "waited": self.waited}
-        return facts | ({"together": len(self.runs)} if len(self.runs) > 1 else {})
+        if len(self.runs) > 1:
+            facts["together"] = len(self.runs)
+        return facts
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:
         """The fields of the i-th segment."""

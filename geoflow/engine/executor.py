@@ -39,6 +39,7 @@ from geoflow.store.paths import RunPaths
 
 _LOOK_S = 3.0
 _ANSWER_S = 1.0  # Ray itself would wait for a minute, and then end this process
+_FACTS = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")  # that the ledger keeps
 
 Emit = Callable[..., None]  # emit(event, **data)
 
@@ -272,7 +273,7 @@ class Executor:
         if row.ordered and row.index not in run.again:
             run.video.state[row.index] = call.refs[-1]
         run.keep(row.index, call.outputs(i, row.outputs), outcome["bytes"], self._graph)
-        facts = _plain(outcome) | call.told(i)
+        facts = {**_plain(outcome), **call.told(i)}
         self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **facts)
         if "unsaved" in outcome:
             self._checkpoint.unsaved(row.slot, outcome["unsaved"])
@@ -349,5 +350,6 @@ class Executor:
 
 
 def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
-    kept = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")
-    return {key: outcome[key] for key in kept if key in outcome} | {"bytes": sum(outcome["bytes"].values())}
+    facts = {key: outcome[key] for key in _FACTS if key in outcome}
+    facts["bytes"] = sum(outcome["bytes"].values())
+    return facts

@@ -9,6 +9,7 @@ only home is busy with calls that could have been elsewhere.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -54,8 +55,10 @@ def best_layout(needs: Sequence[GpuNeed], above: dict[str, tuple[str, ...]], gpu
     apart = allocate([replace(need, memory=max(need.memory, need.share)) for need in needs], gpus)
     best = usual if apart is None else min(usual, apart, key=lambda layout: rehearse(steps, layout))
     shortest = _WORTH * rehearse(steps, best)
+    if all(sum(known[slot].share for slot in row) <= 1 + _TINY for row in best):
+        return best  # no model is ever in the way of another, wherever it lives
     for layout in _elsewhere(needs, usual, gpus):
-        if (seconds := rehearse(steps, layout)) < shortest:
+        if (seconds := rehearse(steps, layout, within=shortest)) < shortest:
             best, shortest = layout, seconds
     return best
 
@@ -86,9 +89,10 @@ def _shuffled(counts: Counter[str], memory: dict[str, float], gpus: int, chance:
     return [sorted(row) for row in layout]
 
 
-def rehearse(steps: Sequence[Step], layout: Layout, items: int = _ITEMS) -> float:
-    """Seconds until `items` are through all steps, which stand in topological order."""
-    return _Rehearsal(steps, layout, items).run()
+def rehearse(steps: Sequence[Step], layout: Layout, items: int = _ITEMS, *, within: float = math.inf) -> float:
+    """Seconds until `items` are through all steps, which stand in topological order; infinite as soon as it is clear
+    that it takes longer than `within`."""
+    return _Rehearsal(steps, layout, items).run(within)
 
 
 class _Rehearsal:
@@ -111,10 +115,12 @@ class _Rehearsal:
         self._running: list[tuple[float, int, int, int, int]] = []  # end, step, item, GPU, lane
         self._now = 0.0
 
-    def run(self) -> float:
+    def run(self, within: float) -> float:
         if not all(self._copies):
-            return float("inf")
-        while True:
+            return math.inf
+        work = [step.share * step.seconds / len(self._taken) for step in self._steps]
+        left = sum(work) * len(self._ready[0])  # no schedule takes less
+        while self._now + left < within:
             self._dispatch()
             if not self._running:
                 return self._now
@@ -122,10 +128,12 @@ class _Rehearsal:
             self._taken[gpu] ^= lane
             self._idle[i][gpu] += 1
             self._done[i] += 1
+            left -= work[i]
             for child in self._below[i]:
                 self._missing[child, item] -= 1
                 if not self._missing[child, item]:
                     heapq.heappush(self._ready[child], item)
+        return math.inf
 
     def _dispatch(self) -> None:
         able = {i for i, ready in enumerate(self._ready) if ready}
