@@ -35,7 +35,7 @@ class Sleep(Stage):
     class Params(Stage.Params):
         workload: str = param("", "the workload, as JSON")
         stage: str = param("", "which of its stages this is")
-        trace: str = param("", "file to note times in")
+        trace: str = param("", "file to note times in", bound_by_run=True)
 
     def setup(self) -> None:
         self._sleeper = Sleeper(Workload.from_json(self.params.workload), self.params.stage, self.params.trace)
