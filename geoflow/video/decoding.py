@@ -16,7 +16,7 @@ from geoflow.video import colour, interlace, orient
 from geoflow.video.aperture import stated_aperture
 from geoflow.video.container import DAMAGED, carries_times, open_video, packet_stamps
 from geoflow.video.cursor import Cursor, Cursors, Places, Search
-from geoflow.video.decoder import configure, decoded
+from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.integrity import look_over
 from geoflow.video.shown import Shown
 from geoflow.video.source import SourceIndex, file_sha256
@@ -52,13 +52,17 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         table = frame_table(path, sha256, number)
         time, mended = frame_times(table.stamps, base, rate)
         pts, seek, notes = np.full(len(time), -1, np.int64), table.seek, (*notes, *mended)
+        left_out = table.left_out
     else:
         # Pictures before the first decodable one (a recording that starts between key frames) can never be shown.
         pts = stamps[stamps >= first.pts]
+        left_out = len(stamps) - len(pts)
         time = (pts - pts[0]) * base
         bad = damaged[damaged >= first.pts]
         if len(bad):
             raise InputError(f"{path} is damaged {(bad[0] - pts[0]) * base:.2f} s after its start; {DAMAGED}")
+    if left_out:
+        notes += (f"The first {left_out} pictures of the file need what came before them, and are left out.",)
     return SourceIndex(
         sha256,
         pts,
@@ -202,9 +206,14 @@ def _decode_first(path: str, stream_number: int | None, size: int, mtime_ns: int
     """
     container, stream = open_video(path, stream_number)
     with container:
-        for frame, sound in decoded(container, stream):
+        beginning = Beginning(stream)
+        packets = beginning.packets(container.demux(stream), lambda packet: packet.pts)
+        for frame, sound in decoded(container, stream, packets):
             if not sound:
+                beginning.patched(frame.pts)
                 continue
+            if beginning.is_damaged(frame.pts):
+                raise InputError(f"frame 0 of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
             signal = colour.signal_of(frame)
             if (reason := colour.unreadable(signal, frame)) is not None:
                 raise InputError(f"{path} cannot be shown in its colours: {reason}; export it as SDR, HLG or HDR10")

@@ -19,7 +19,7 @@ from av.codec.context import Flags
 from geoflow.errors import InputError
 from geoflow.video.container import DAMAGED, carries_times, open_video
 from geoflow.video.cursor import Cursor
-from geoflow.video.decoder import configure, decoded
+from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.times import NO_STAMP
 
 # Columns of a table's `seek`: the packet to start at (number in the stream, byte position, decoding stamp), then the
@@ -34,11 +34,12 @@ class FrameTable:
     """Every frame of a file in display order, as its decoder gives them.
 
     `stamps` (F,) int64 are in the stream's time base, NO_STAMP where a frame has none. `seek` (F, 5) int64 has the
-    columns of `COLUMNS`.
+    columns of `COLUMNS`. `left_out` frames stand before the first sound one: they need what the file lacks.
     """
 
     stamps: np.ndarray
     seek: np.ndarray
+    left_out: int = 0
 
 
 def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
@@ -46,14 +47,19 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
     container, stream = open_video(path, stream_number)
     places: list[tuple[int, int]] = []  # byte position and decoding stamp of each packet
     rows: list[tuple[int, int, int, bool]] = []  # packet, which of its frames, stamp, key frame
+    beginning = Beginning(stream)
+    left_out: list[int] = []  # packets
     with container:
         _prepare(stream, 1)
-        for mark, frame, sound in _marked(decoded(container, stream, _numbered(container.demux(stream), 0, places))):
-            if sound:
-                stamp = NO_STAMP if frame.pts is None else frame.pts
-                rows.append((*mark, stamp, bool(frame.key_frame)))
-            elif rows:  # before the first sound one: a recording that starts between key frames
+        packets = beginning.packets(_numbered(container.demux(stream), 0, places), lambda packet: packet.opaque[0])
+        for mark, frame, sound in _marked(decoded(container, stream, packets)):
+            if not sound and not rows:
+                beginning.patched(mark[0])
+                left_out.append(mark[0])
+                continue
+            if not sound or (not rows and beginning.is_damaged(mark[0])):
                 raise InputError(f"frame {len(rows)} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+            rows.append((*mark, NO_STAMP if frame.pts is None else frame.pts, bool(frame.key_frame)))
     if not rows:
         raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
     timed = carries_times(container)
@@ -61,10 +67,10 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
     stamps = np.array([row[2] if timed else NO_STAMP for row in rows], np.int64)
     if container.format.name == "avi":
         # AVI knows no times but counts what it stores; frames are shown in order at those ticks.
-        stamps = np.sort(place[packet, 1])
+        stamps = np.sort(place[[*left_out, *packet], 1])[len(left_out) :]
     start = _starts(packet, np.flatnonzero([row[3] for row in rows]))
     nths = np.array([row[1] for row in rows], np.int64)
-    return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64))
+    return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64), len(left_out))
 
 
 class Rows:
