@@ -39,6 +39,8 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
     state = look_over(path)
     if state.missing:
         raise InputError(f"{path} is cut off: {state.missing}; {DAMAGED}")
+    if state.broken:
+        raise InputError(f"{path} is damaged: {state.broken}; {DAMAGED}")
     container, stream = open_video(path, stream_number)
     with container:
         number = stream.index
