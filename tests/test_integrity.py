@@ -169,3 +169,19 @@ def test_a_page_that_ffmpeg_would_leave_out(tmp_path: Path) -> None:
     start = whole.read_bytes().find(b"OggS", at)
     with pytest.raises(InputError, match=r"c\.ogv is damaged: no page begins at byte \d+"):
         look(odd_clips.edited(whole, tmp_path / "c.ogv", lambda data: data[:start] + b"o" + data[start + 1 :]))
+
+
+# MXF
+
+
+def test_an_mxf_file_that_was_cut(tmp_path: Path) -> None:
+    whole = clips.write(tmp_path / "a.mxf", 30, rate=25, codec="mpeg2video", pixels="yuv422p")
+    right, notes = look(whole)
+    assert len(right) == 30 and not any("may have been longer" in note for note in notes)
+    for share in (0.3, 0.5, 0.7):
+        with pytest.raises(InputError, match="is cut off: its headers promise"):
+            look(clips.cut(whole, tmp_path / "b.mxf", share))
+    picture = b"\x06\x0e\x2b\x34\x01\x02\x01\x01\x0d\x01\x03\x01\x15"
+    at = [match.start() for match in re.finditer(re.escape(picture), whole.read_bytes())]
+    found, notes = look(odd_clips.edited(whole, tmp_path / "c.mxf", lambda data: data[: at[-6]]))
+    assert 10 < len(found) < 30 and any("lacks its footer" in note for note in notes)

@@ -458,3 +458,10 @@ def test_unreadable_permission(plain: Path, tmp_path: Path) -> None:
             probe(str(locked), "v")
     finally:
         os.seteuid(whoever)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    folder = clips.frame_folder(tmp_path / "frames")
+    (folder / "frame13.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"frame13\.png cannot be read"):
+        probe(str(folder), "v")

@@ -2,10 +2,9 @@
 
 FFmpeg reads a file that was cut off as far as it goes and reports nothing, so parts are followed here to their ends:
 ISO base media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: elements), AVI (RIFF
-chunks), GIF (GIF89a: blocks), FLV (tags),
-Ogg (RFC 3533: pages). A part that goes on beyond the file's end is evidence of loss. A header that
-merely promises more, or bytes that follow the end, are not: they are noted. Transport streams and bare bit streams
-promise nothing, so their end cannot be checked.
+chunks), GIF (GIF89a: blocks), FLV (tags), Ogg (RFC 3533: pages), MXF (SMPTE 377: KLV triplets). A part that goes on
+beyond the file's end is evidence of loss. A header that merely promises more, or bytes that follow the end, are not:
+they are noted. Transport streams and bare bit streams promise nothing, so their end cannot be checked.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ _ESSENTIAL_BOXES = {b"moov", b"mdat", b"moof"}
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _UNKNOWN = -1  # the size of an EBML element that was still being written
 _OGG = b"OggS"
+_SMPTE, _MXF_FOOTER = b"\x06\x0e\x2b\x34", b"\x0d\x01\x02\x01\x01\x04"
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _FLV_TAGS = (8, 9, 18)  # sound, pictures, script
 _PARTS = {_SEGMENT, _CLUSTER, *(bytes([head]) for head in b"\xe7\xa7\xab\xa3\xa0\xaf\xbf\xec"), b"\x58\x54"}
@@ -56,6 +56,8 @@ def look_over(path: str) -> State:
             return _flv(file, size)
         if head[:4] == _OGG:
             return _ogg(file, size)
+        if head[:4] == _SMPTE:
+            return _mxf(file, size)
     return State()
 
 
@@ -264,6 +266,25 @@ def _ogg_checksum(page: bytes) -> int:
     """CRC-32 as Ogg has it: the usual one with the bits of every byte, and of the sum, in the other order."""
     found = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{found:032b}"[::-1], 2)
+
+
+def _mxf(file: BinaryIO, size: int) -> State:
+    """Follow the KLV triplets: a key of 16 bytes, a BER length, a value. A finished file has a footer partition."""
+    position, finished = 0, False
+    while position < size:
+        file.seek(position)
+        head = file.read(25)
+        if head[:4] != _SMPTE[: len(head)]:
+            return State(notes=_after(file, position, size))
+        if len(head) < 17:
+            return _cut(position + 17, size)
+        finished = finished or head[8:14] == _MXF_FOOTER
+        more = head[16] & 0x7F if head[16] & 0x80 else 0
+        length = int.from_bytes(head[17 : 17 + more], "big") if more else head[16]
+        position += 17 + more + length
+    if position > size:
+        return _cut(position, size)
+    return State() if finished else State(notes=("The file lacks its footer: it may have been longer.",))
 
 
 def _after(file: BinaryIO, end: int, size: int) -> tuple[str, ...]:
