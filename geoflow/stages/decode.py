@@ -20,7 +20,7 @@ class Decode(Stage):
     optional = ("video.seek",)
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
     optional_outputs = ("frames.mask",)  # where the user gave masks
-    version = "3"
+    version = "4"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
