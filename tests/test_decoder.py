@@ -100,3 +100,36 @@ def test_pictures_before_the_first_key_frame_are_left_out_and_noted(tmp_path: Pa
     np.testing.assert_allclose(np.diff(arrays["video.time"]), 1 / options.get("rate", 10), atol=2e-3)
     (note,) = info.notes
     assert "pictures of the file need what came before them, and are left out" in note
+
+
+def transport(path: Path, start: int) -> list[bytes]:
+    """The packets of a transport stream of 24 frames that begins at `start` / 10 s; their numbers begin anew."""
+    container = {"output_ts_offset": str(start / 10)}
+    data = clips.write(path, 24, options=GROUPS | {"g": "12"}, container=container).read_bytes()
+    return [data[k : k + 188] for k in range(0, len(data), 188)]
+
+
+def test_joined_pieces_of_a_transport_stream_are_whole(tmp_path: Path) -> None:
+    """As a list of HLS pieces is, one after the other."""
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(transport(tmp_path / "a.ts", 0) + transport(tmp_path / "b.ts", 24)[3:]))
+    info, arrays = probe(str(path), "v")
+    frames = read_frames(info, arrays["video.index"], arrays["video.pts"], 0, info.num_frames)
+    assert [clips.number_of(frame) for frame in frames] == [*range(24), *range(24)]
+    assert "joined from pieces" in info.notes[0]
+
+
+def test_lost_packets_of_a_transport_stream_are_damage_or_noted(tmp_path: Path) -> None:
+    packets = transport(tmp_path / "a.ts", 0)
+    starts = [k for k, packet in enumerate(packets) if packet[1:3] == b"\x41\x00"]  # of pictures
+    assert len(starts) == 24 and packets[starts[12] + 1][1:3] == b"\x01\x00", "the second key frame is in two packets"
+    path = tmp_path / "lost.ts"
+    for gone in (starts[7], starts[12], starts[12] + 1):  # a picture, the start of a key frame, its end
+        path.write_bytes(b"".join(packets[:gone] + packets[gone + 1 :]))
+        with pytest.raises(InputError, match=r"lost\.ts (is damaged \d\.\d0 s after its start|cannot be decoded)"):
+            info, arrays = probe(str(path), "v")
+            read_frames(info, arrays["video.index"], arrays["video.pts"], 0, info.num_frames)
+    gone = starts[11]  # a whole picture before a key frame: nothing else needs it
+    path.write_bytes(b"".join(packets[:gone] + packets[gone + 1 :]))
+    info, _ = probe(str(path), "v")
+    assert info.num_frames == 23 and "or pictures are missing there" in info.notes[0]

@@ -40,6 +40,9 @@ def decoded(container: Any, stream: Any, packets: Iterable[Any] | None = None) -
             return
         if not fed and packet.size:
             fed, failed = True, builds_on_grey and not packet.is_keyframe
+        # Gaps in a transport's numbering, which this says, are judged when a file is listed: they may lie between
+        # pieces that were joined. Here counts what the decoder finds.
+        packet.is_corrupt = False
         try:
             frames: Sequence[Any] = packet.decode()
         except av.error.FFmpegError:

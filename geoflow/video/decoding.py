@@ -50,6 +50,10 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         timed = carries_times(container)
     first, sha256 = _first_frame(path, number), file_sha256(path)
     notes, seek = (*state.notes, *remarks), None
+    bad = damaged if first.pts is None else damaged[damaged >= first.pts]
+    if len(bad):
+        after = (bad[0] - (damaged[0] if first.pts is None else first.pts)) * base
+        raise InputError(f"{path} is damaged {after:.2f} s after its start; {DAMAGED}")
     if stamps is None or first.pts is None or not timed:
         table = frame_table(path, sha256, number)
         time, mended = frame_times(table.stamps, base, rate)
@@ -60,9 +64,6 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         pts = stamps[stamps >= first.pts]
         left_out = len(stamps) - len(pts)
         time = (pts - pts[0]) * base
-        bad = damaged[damaged >= first.pts]
-        if len(bad):
-            raise InputError(f"{path} is damaged {(bad[0] - pts[0]) * base:.2f} s after its start; {DAMAGED}")
     if left_out:
         notes += (f"The first {left_out} pictures of the file need what came before them, and are left out.",)
     return SourceIndex(
