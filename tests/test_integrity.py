@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SOUND: dict[str, dict[str, Any]] = {
     "a.flv": {},
     "a.gif": {"codec": "gif", "pixels": "pal8"},
     "a.ts": {},
+    "a.ogv": {"codec": "libvpx"},
     "a.mpg": {"codec": "mpeg2video", "rate": 25},
     "a.h264": {},
 }
@@ -54,7 +56,7 @@ def test_bytes_after_the_end_cost_nothing(tmp_path: Path, name: str, junk: str) 
     expected, notes = look(whole)
     found, more = look(odd_clips.edited(whole, tmp_path / f"junk-{name}", lambda data: data + JUNK[junk]))
     assert found == expected and len(found) == 12
-    told = name.rpartition(".")[2] in ("mp4", "mov", "mkv", "webm", "avi", "flv", "gif") and junk != "zeros"
+    told = name.rpartition(".")[2] in ("mp4", "mov", "mkv", "webm", "avi", "flv", "gif", "ogv") and junk != "zeros"
     assert len(more) == len(notes) + told, more
     assert not told or f"{len(JUNK[junk])} bytes that belong to nothing" in " ".join(more)
 
@@ -130,3 +132,56 @@ def test_bytes_after_a_picture_cost_nothing(tmp_path: Path, suffix: str) -> None
         path.write_bytes(path.read_bytes() + JUNK["words"])
     assert look(folder)[0] == expected
     assert cv2.imread(str(next(folder.iterdir()))) is not None
+
+
+# Ogg
+
+
+def ogg(path: Path) -> Path:
+    return clips.write(
+        path, 30, codec="libvpx", options={"g": "6", "auto-alt-ref": "0"}, container={"page_duration": "1"}
+    )
+
+
+def test_an_ogg_file_that_was_cut(tmp_path: Path) -> None:
+    whole = ogg(tmp_path / "a.ogv")
+    right, notes = look(whole)
+    assert len(right) == 30 and not notes
+    pages = [match.start() for match in re.finditer(b"OggS", whole.read_bytes())]
+    between = odd_clips.edited(whole, tmp_path / "b.ogv", lambda data: data[: pages[-4]])
+    found, notes = look(between)
+    assert found == right[: len(found)] and 20 < len(found) < 30
+    assert "ends before its streams say that they do" in notes[0]
+    for share in (0.35, 0.8):
+        with pytest.raises(InputError, match="is cut off: its last page is not whole"):
+            look(clips.cut(whole, tmp_path / "c.ogv", share))
+
+
+def test_a_page_that_ffmpeg_would_leave_out(tmp_path: Path) -> None:
+    whole = ogg(tmp_path / "a.ogv")
+    at = whole.stat().st_size // 2
+
+    def flipped(data: bytes) -> bytes:
+        return data[:at] + bytes([data[at] ^ 8]) + data[at + 1 :]
+
+    with pytest.raises(InputError, match=r"b\.ogv is damaged: the checksum of its page at byte \d+ is wrong"):
+        look(odd_clips.edited(whole, tmp_path / "b.ogv", flipped))
+    start = whole.read_bytes().find(b"OggS", at)
+    with pytest.raises(InputError, match=r"c\.ogv is damaged: no page begins at byte \d+"):
+        look(odd_clips.edited(whole, tmp_path / "c.ogv", lambda data: data[:start] + b"o" + data[start + 1 :]))
+
+
+# MXF
+
+
+def test_an_mxf_file_that_was_cut(tmp_path: Path) -> None:
+    whole = clips.write(tmp_path / "a.mxf", 30, rate=25, codec="mpeg2video", pixels="yuv422p")
+    right, notes = look(whole)
+    assert len(right) == 30 and not any("may have been longer" in note for note in notes)
+    for share in (0.3, 0.5, 0.7):
+        with pytest.raises(InputError, match="is cut off: its headers promise"):
+            look(clips.cut(whole, tmp_path / "b.mxf", share))
+    picture = b"\x06\x0e\x2b\x34\x01\x02\x01\x01\x0d\x01\x03\x01\x15"
+    at = [match.start() for match in re.finditer(re.escape(picture), whole.read_bytes())]
+    found, notes = look(odd_clips.edited(whole, tmp_path / "c.mxf", lambda data: data[: at[-6]]))
+    assert 10 < len(found) < 30 and any("lacks its footer" in note for note in notes)

@@ -327,8 +327,8 @@ def test_only_the_needed_frames_are_decoded(tmp_path: Path, monkeypatch: pytest.
     seen = []
     decoded = decoding.decoded
 
-    def count(container, stream):
-        for item in decoded(container, stream):
+    def count(*args):
+        for item in decoded(*args):
             seen.append(item[0].pts)
             yield item
 
@@ -344,9 +344,10 @@ def test_no_decoded_frame_outlives_its_turn(plain: Path) -> None:
     gc.collect()
     gc.disable()
     try:
+        before = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())  # decoders that other tests left
         for start in range(0, 20, 5):
             read_frames(info, arrays["video.index"], arrays["video.pts"], start, start + 5)
-        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) == 0
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) <= before
     finally:
         gc.enable()
 
@@ -457,3 +458,10 @@ def test_unreadable_permission(plain: Path, tmp_path: Path) -> None:
             probe(str(locked), "v")
     finally:
         os.seteuid(whoever)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    folder = clips.frame_folder(tmp_path / "frames")
+    (folder / "frame13.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"frame13\.png cannot be read"):
+        probe(str(folder), "v")

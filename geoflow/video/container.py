@@ -23,6 +23,8 @@ _FORMATS = (
 )
 _BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "vc1"}  # streams without a container
 _MOST_REORDER = 16  # frames that a decoder may hold back (H.264, level limits)
+_BEFORE_JOINT = 2  # packets before a key frame that may bear the mark of a gap there: parsers put it one too early
+_NOTICE_LOSS = {"h264", "mpeg1video", "mpeg2video", "mpeg4"}  # decoders that say when a picture lacks a part
 DAMAGED = "copy or record it again; to keep what is left of it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
@@ -54,7 +56,7 @@ def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | 
     stands twice, or one out of order. Raises InputError when the file ends before its container says.
     """
     stamps: list[int] = []
-    damaged: list[int] = []
+    gaps = _Gaps(stream)
     telling, end = not _counts_in_storage_order(container, stream), 0.0
     reader, agreement = PacketReader(stream), Agreement(stream, os.path.getsize(path))
     configure(stream, 1)
@@ -68,17 +70,55 @@ def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | 
             telling = telling and shown in (0, 1) and (packet.pts is not None or not shown)
             if telling:
                 agreement.see(packet, bool(shown))
+            gaps.see(packet, matters=shown != 0)
             if packet.pts is not None and shown:
                 stamps.append(packet.pts)
-                if packet.is_corrupt:
-                    damaged.append(packet.pts)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path} is damaged after {end:.2f} s ({error.strerror}); {DAMAGED}") from None
     agreement.close()
-    remarks = _check_end(container, stream, end, path)
+    remarks = (*_check_end(container, stream, end, path), *gaps.remarks())
     pts = np.array(stamps, np.int64)
     telling = telling and agreement.holds and _in_order(pts, stream.codec_context.has_b_frames)
-    return (np.sort(pts) if telling else None), np.array(sorted(damaged), np.int64), remarks
+    return (np.sort(pts) if telling else None), gaps.damaged(), remarks
+
+
+class _Gaps:
+    """Gaps in the numbers of a transport's packets: damage, except right before a key frame, where pieces are joined.
+
+    There nothing later needs what may be missing, and the decoder says whether the last picture is whole.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._notices_loss = stream.codec_context.codec.canonical_name in _NOTICE_LOSS
+        self._damaged: list[int] = []
+        self._joints = 0
+        self._doubtful: list[list[int]] = []  # stamps of packets that bear the mark, and how many packets ago they came
+
+    def see(self, packet: Any, *, matters: bool) -> None:
+        """Take the next packet of the stream; `matters` is False for one that shows nothing."""
+        if packet.is_keyframe and self._notices_loss:
+            self._joints += bool(self._doubtful)
+            self._doubtful = []
+        for row in self._doubtful:
+            row[1] += 1
+        self._damaged += [stamp for stamp, ago in self._doubtful if ago > _BEFORE_JOINT]
+        self._doubtful = [row for row in self._doubtful if row[1] <= _BEFORE_JOINT]
+        if packet.is_corrupt and matters:
+            stamp = packet.dts if packet.pts is None else packet.pts
+            self._doubtful.append([stamp or 0, 1])
+
+    def damaged(self) -> np.ndarray:
+        """Stamps of what is damaged, sorted, (F,) int64; to be asked at the end."""
+        return np.array(sorted(self._damaged + [stamp for stamp, _ in self._doubtful]), np.int64)
+
+    def remarks(self) -> tuple[str, ...]:
+        if not self._joints:
+            return ()
+        where = f"{self._joints} key frame" + "s" * (self._joints > 1)
+        return (
+            f"The numbers of packets do not go on before {where}: the file was joined from pieces, or pictures are "
+            "missing there.",
+        )
 
 
 def _counts_in_storage_order(container: Any, stream: Any) -> bool:

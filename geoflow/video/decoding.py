@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import av
@@ -16,8 +15,8 @@ from geoflow.errors import InputError
 from geoflow.video import colour, interlace, orient
 from geoflow.video.aperture import stated_aperture
 from geoflow.video.container import DAMAGED, carries_times, open_video, packet_stamps
-from geoflow.video.decoder import configure, decoded
-from geoflow.video.frame_table import frames_listed
+from geoflow.video.cursor import Cursor, Cursors, Places, Search
+from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.integrity import look_over
 from geoflow.video.shown import Shown
 from geoflow.video.source import SourceIndex, file_sha256
@@ -40,6 +39,8 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
     state = look_over(path)
     if state.missing:
         raise InputError(f"{path} is cut off: {state.missing}; {DAMAGED}")
+    if state.broken:
+        raise InputError(f"{path} is damaged: {state.broken}; {DAMAGED}")
     container, stream = open_video(path, stream_number)
     with container:
         number = stream.index
@@ -49,17 +50,22 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         timed = carries_times(container)
     first, sha256 = _first_frame(path, number), file_sha256(path)
     notes, seek = (*state.notes, *remarks), None
+    bad = damaged if first.pts is None else damaged[damaged >= first.pts]
+    if len(bad):
+        after = (bad[0] - (damaged[0] if first.pts is None else first.pts)) * base
+        raise InputError(f"{path} is damaged {after:.2f} s after its start; {DAMAGED}")
     if stamps is None or first.pts is None or not timed:
         table = frame_table(path, sha256, number)
         time, mended = frame_times(table.stamps, base, rate)
         pts, seek, notes = np.full(len(time), -1, np.int64), table.seek, (*notes, *mended)
+        left_out = table.left_out
     else:
         # Pictures before the first decodable one (a recording that starts between key frames) can never be shown.
         pts = stamps[stamps >= first.pts]
+        left_out = len(stamps) - len(pts)
         time = (pts - pts[0]) * base
-        bad = damaged[damaged >= first.pts]
-        if len(bad):
-            raise InputError(f"{path} is damaged {(bad[0] - pts[0]) * base:.2f} s after its start; {DAMAGED}")
+    if left_out:
+        notes += (f"The first {left_out} pictures of the file need what came before them, and are left out.",)
     return SourceIndex(
         sha256,
         pts,
@@ -86,66 +92,92 @@ def _notes(path: str, number: int, first: _FirstFrame, *, chosen: bool) -> tuple
 def read_frames(
     path: str,
     index: np.ndarray,
-    pts: np.ndarray | None,
+    places: Places,
     out: np.ndarray,
     source_size: tuple[int, int],
     threads: int = 1,
-    seek: tuple[np.ndarray, int] | None = None,
     stream_number: int | None = None,
+    cursors: Cursors | None = None,
+    share: int | None = None,
 ) -> None:
-    """Fill `out` (T, H, W, 3) uint8 RGB with the frames of time stamps `pts` (T), numbers `index` (T).
+    """Fill `out` (T, H, W, 3) uint8 RGB with the frames of numbers `index` (T), which rise; `places` finds them.
 
-    Both rise. Files without usable stamps have `seek` instead of `pts`: the rows of a frame table, and which is the
-    first to read. `source_size` is (height, width) as displayed, `stream_number` that of `SourceIndex.stream`. Raises
-    InputError that names file and frame.
+    `source_size` is (height, width) as displayed, `stream_number` that of `SourceIndex.stream`. A decoder of `cursors`
+    goes on where it stands. Unless `share` is None it is kept there, with the last `share` frames.
+
+    Raises InputError that names file and frame.
     """
     shown, fields = _first_frame(path, stream_number).shown, interlace.FieldPicker()
-    if seek is not None:
-        frames = frames_listed(path, seek[0], seek[1], seek[1] + len(index), threads, stream_number)
-    else:
-        assert pts is not None
-        frames = _frames_at(path, pts, threads, stream_number)
-    height, width = out.shape[1:3]
-    done = 0
-    for frame in frames:
-        found = shown.size(frame)
-        if found != source_size:
-            raise InputError(
-                f"frame {index[done]} of {path} is {found[1]}x{found[0]}, but the first is "
-                f"{source_size[1]}x{source_size[0]}; cut the video where its size changes"
-            )
-        out[done] = shown.picture(frame, height, width, threads, fields)
-        done += 1
-    if done < len(index):
-        raise InputError(f"frame {index[done]} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+    key = _key(path, stream_number, threads, out)
+    search = Search(places, index, None if cursors is None else cursors.take(key, index))
+    try:
+        done = 0
+        while search.cursor is not None and done < len(index) and index[done] <= search.cursor.number:
+            out[done] = search.cursor.kept[int(index[done])]
+            done += 1
+        for frame in search.frames(done) if done < len(index) else ():
+            found = shown.size(frame)
+            if found != source_size:
+                raise InputError(
+                    f"frame {index[done]} of {path} is {found[1]}x{found[0]}, but the first is "
+                    f"{source_size[1]}x{source_size[0]}; cut the video where its size changes"
+                )
+            out[done] = shown.picture(frame, out.shape[1], out.shape[2], threads, fields)
+            done += 1
+        if done < len(index):
+            raise InputError(f"frame {index[done]} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+        if cursors is not None:
+            _leave(cursors, key, search, index, out, share)
+    finally:
+        search.close()
 
 
-def _frames_at(path: str, pts: np.ndarray, threads: int, stream_number: int | None) -> Iterator[Any]:
-    """Yield the frames with these time stamps; ends early when one cannot be had.
+def _leave(cursors: Cursors, key: Any, search: Search, index: np.ndarray, out: np.ndarray, share: int | None) -> None:
+    """Keep the decoder for the frames that follow, with the last `share` pictures; None: no frames follow."""
+    if share is None:
+        cursors.close(key)
+    elif (cursor := search.release()) is not None:
+        last = range(max(0, len(index) - share), len(index))
+        cursor.kept = {int(index[k]): out[k].copy() for k in last}
+        cursors.give(key, cursor)
 
-    A seek may land on a key frame that does not suffice (open GOPs, containers without an index), so what is missing
-    is tried again from further back before it is given up.
-    """
-    done = 0
-    for seconds in _STEPS_BACK:
-        container, stream = open_video(path, stream_number)
-        with container:
-            configure(stream, threads)
-            if seconds is not None and pts[done] > 0:
-                offset = int(pts[done] - seconds / float(stream.time_base))
-                try:
-                    container.seek(offset, stream=stream)
-                except av.error.FFmpegError:
-                    continue  # this container cannot seek there
-            for frame, sound in decoded(container, stream):
-                if frame.pts is None or frame.pts < pts[done]:
-                    continue
-                if frame.pts > pts[done] or not sound:
-                    break
-                yield frame
-                done += 1
-                if done == len(pts):
-                    return
+
+def _key(path: str, stream_number: int | None, threads: int, out: np.ndarray) -> tuple[Any, ...]:
+    """What a decoder that is kept open, and its pictures, are good for: this very file, and frames of this form."""
+    status = os.stat(path)
+    dates = status.st_mtime_ns, status.st_ctime_ns
+    return path, status.st_dev, status.st_ino, status.st_size, *dates, stream_number, threads, out.shape[1:]
+
+
+class Stamps:
+    """Finds frames by their time stamps `pts` (T,), which rise: see `cursor.Places`. Marks are stamps."""
+
+    ways = len(_STEPS_BACK)
+
+    def __init__(self, path: str, stream_number: int | None, pts: np.ndarray, threads: int) -> None:
+        self._path, self._stream, self._pts, self._threads = path, stream_number, pts, threads
+
+    def open(self, k: int, way: int) -> Cursor | None:
+        """A decoder some seconds before wanted frame k, or at the beginning; None where the container cannot seek."""
+        seconds = _STEPS_BACK[way]
+        container, stream = open_video(self._path, self._stream)
+        configure(stream, self._threads)
+        if seconds is not None and self._pts[k] > 0:
+            try:
+                container.seek(int(self._pts[k] - seconds / float(stream.time_base)), stream=stream)
+            except av.error.FFmpegError:
+                container.close()
+                return None
+        packets = container.demux(stream)
+        try:
+            first = list(islice(packets, 1))
+        except (av.error.FFmpegError, OSError):
+            first = []
+        frames = decoded(container, stream, chain(first, packets))
+        return Cursor(container, ((f.pts, f, sound) for f, sound in frames), first[0].pts if first else None)
+
+    def compare(self, mark: int | None, k: int) -> int:
+        return -1 if mark is None else int(mark > self._pts[k]) - int(mark < self._pts[k])
 
 
 @dataclass(frozen=True)
@@ -177,9 +209,14 @@ def _decode_first(path: str, stream_number: int | None, size: int, mtime_ns: int
     """
     container, stream = open_video(path, stream_number)
     with container:
-        for frame, sound in decoded(container, stream):
+        beginning = Beginning(stream)
+        packets = beginning.packets(container.demux(stream), lambda packet: packet.pts)
+        for frame, sound in decoded(container, stream, packets):
             if not sound:
+                beginning.patched(frame.pts)
                 continue
+            if beginning.is_damaged(frame.pts):
+                raise InputError(f"frame 0 of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
             signal = colour.signal_of(frame)
             if (reason := colour.unreadable(signal, frame)) is not None:
                 raise InputError(f"{path} cannot be shown in its colours: {reason}; export it as SDR, HLG or HDR10")

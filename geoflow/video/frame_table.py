@@ -18,7 +18,8 @@ from av.codec.context import Flags
 
 from geoflow.errors import InputError
 from geoflow.video.container import DAMAGED, carries_times, open_video
-from geoflow.video.decoder import configure, decoded
+from geoflow.video.cursor import Cursor
+from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.times import NO_STAMP
 
 # Columns of a table's `seek`: the packet to start at (number in the stream, byte position, decoding stamp), then the
@@ -33,11 +34,12 @@ class FrameTable:
     """Every frame of a file in display order, as its decoder gives them.
 
     `stamps` (F,) int64 are in the stream's time base, NO_STAMP where a frame has none. `seek` (F, 5) int64 has the
-    columns of `COLUMNS`.
+    columns of `COLUMNS`. `left_out` frames stand before the first sound one: they need what the file lacks.
     """
 
     stamps: np.ndarray
     seek: np.ndarray
+    left_out: int = 0
 
 
 def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
@@ -45,15 +47,19 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
     container, stream = open_video(path, stream_number)
     places: list[tuple[int, int]] = []  # byte position and decoding stamp of each packet
     rows: list[tuple[int, int, int, bool]] = []  # packet, which of its frames, stamp, key frame
+    beginning = Beginning(stream)
+    left_out: list[int] = []  # packets
     with container:
         _prepare(stream, 1)
-        for frame, sound in decoded(container, stream, _numbered(container.demux(stream), 0, places)):
-            if sound:
-                nth = rows[-1][1] + 1 if rows and rows[-1][0] == frame.opaque else 0
-                stamp = NO_STAMP if frame.pts is None else frame.pts
-                rows.append((frame.opaque, nth, stamp, bool(frame.key_frame)))
-            elif rows:  # before the first sound one: a recording that starts between key frames
+        packets = beginning.packets(_numbered(container.demux(stream), 0, places), lambda packet: packet.opaque[0])
+        for mark, frame, sound in _marked(decoded(container, stream, packets)):
+            if not sound and not rows:
+                beginning.patched(mark[0])
+                left_out.append(mark[0])
+                continue
+            if not sound or (not rows and beginning.is_damaged(mark[0])):
                 raise InputError(f"frame {len(rows)} of {path} cannot be decoded: the file is damaged there; {DAMAGED}")
+            rows.append((*mark, NO_STAMP if frame.pts is None else frame.pts, bool(frame.key_frame)))
     if not rows:
         raise InputError(f"{path} opens as a video, but not one frame of it can be decoded; {DAMAGED}")
     timed = carries_times(container)
@@ -61,39 +67,42 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
     stamps = np.array([row[2] if timed else NO_STAMP for row in rows], np.int64)
     if container.format.name == "avi":
         # AVI knows no times but counts what it stores; frames are shown in order at those ticks.
-        stamps = np.sort(place[packet, 1])
+        stamps = np.sort(place[[*left_out, *packet], 1])[len(left_out) :]
     start = _starts(packet, np.flatnonzero([row[3] for row in rows]))
     nths = np.array([row[1] for row in rows], np.int64)
-    return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64))
+    return FrameTable(stamps, np.column_stack([start, place[start], packet, nths]).astype(np.int64), len(left_out))
 
 
-def frames_listed(
-    path: str, seek: np.ndarray, start: int, stop: int, threads: int, stream_number: int | None = None
-) -> Iterator[Any]:
-    """Yield frames [start, stop) of those whose rows of a table's `seek` these are.
+class Rows:
+    """Finds the frames whose rows of a table's `seek` (F, 5) these are, from row `first` on: see `cursor.Places`.
 
-    Decoding starts at a key frame. Where that does not suffice (frames that need what comes before it), it starts
-    further back. Ends early when a frame cannot be had.
+    Decoding starts at a key frame. A mark is (packet, which of its frames).
     """
-    done = start
-    for back in _GROUPS_BACK:
-        container, stream, packets = _open_at(path, stream_number, _origin(seek, done, back), threads)
-        before = (-1, -1)
-        with container:
-            for frame, sound in decoded(container, stream, packets):
-                number = frame.opaque
-                before = mark = (number, before[1] + 1 if number == before[0] else 0)
-                wanted = tuple(seek[done, 3:])
-                if mark != wanted:
-                    if number > wanted[0] + _MOST_REORDER:
-                        break
-                    continue
-                if not sound:
-                    break
-                yield frame
-                done += 1
-                if done == stop:
-                    return
+
+    ways = len(_GROUPS_BACK)
+
+    def __init__(self, path: str, stream_number: int | None, seek: np.ndarray, first: int, threads: int) -> None:
+        self._path, self._stream, self._threads = path, stream_number, threads
+        self._seek, self._first = seek, first
+
+    def open(self, k: int, way: int) -> Cursor:
+        """A decoder at the last key frame before wanted frame k, or some before that one."""
+        origin = _origin(self._seek, self._first + k, _GROUPS_BACK[way])
+        container, stream, packets = _open_at(self._path, self._stream, origin, self._threads)
+        return Cursor(container, _marked(decoded(container, stream, packets)), (origin[0], 0))
+
+    def compare(self, mark: tuple[int, int], k: int) -> int:
+        wanted = tuple(self._seek[self._first + k, 3:])
+        return 0 if mark == wanted else 1 if mark[0] > wanted[0] + _MOST_REORDER else -1
+
+
+def _marked(frames: Iterator[tuple[Any, bool]]) -> Iterator[tuple[tuple[int, int], Any, bool]]:
+    """Frames with the number of their packet, and which of that packet's frames each is."""
+    last, nth = -1, 0
+    for frame, sound in frames:
+        (number,) = frame.opaque
+        last, nth = number, nth + 1 if number == last else 0
+        yield (number, nth), frame, sound
 
 
 def _prepare(stream: Any, threads: int) -> None:
@@ -105,7 +114,7 @@ def _numbered(packets: Iterator[Any], first: int, places: list[tuple[int, int]] 
     """The packets that hold something, each with its number; then the empty one that makes a decoder give the rest."""
     for packet in packets:
         if packet.size:
-            packet.opaque = first
+            packet.opaque = [first]  # PyAV knows these by identity, and small numbers are one object in all files
             first += 1
             if places is not None:
                 places.append(
@@ -155,7 +164,9 @@ def _open_at(
         container.close()
     container, stream = open_video(path, stream_number)
     _prepare(stream, threads)
-    packets = (packet for packet in _numbered(container.demux(stream), 0) if not packet.size or packet.opaque >= start)
+    packets = (
+        packet for packet in _numbered(container.demux(stream), 0) if not packet.size or packet.opaque[0] >= start
+    )
     return container, stream, packets
 
 

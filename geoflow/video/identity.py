@@ -61,8 +61,9 @@ def identify(source: str, pattern: str | None = None) -> Identity:
         pattern = pattern if os.path.isdir(path) else None
         size, modified, changed = _glance(path, pattern)
         return Identity(size, modified, changed, _sample(path, size, pattern), pattern)
-    except OSError as error:
-        raise InputError(f"{source} cannot be read ({error.strerror}); check the path and the disk") from None
+    except OSError as error:  # of a folder it may be one picture, such as a link that leads nowhere
+        where = error.filename or source
+        raise InputError(f"{where} cannot be read ({error.strerror}); check the path and the disk") from None
 
 
 def is_same(path: str, sha256: str, known: Identity | None) -> bool:

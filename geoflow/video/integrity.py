@@ -2,15 +2,16 @@
 
 FFmpeg reads a file that was cut off as far as it goes and reports nothing, so parts are followed here to their ends:
 ISO base media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: elements), AVI (RIFF
-chunks), GIF (GIF89a: blocks), FLV (tags). A part that goes on beyond the file's end is evidence of loss. A header that
-merely promises more, or bytes that follow the end, are not: they are noted. Transport streams and bare bit streams
-promise nothing, so their end cannot be checked.
+chunks), GIF (GIF89a: blocks), FLV (tags), Ogg (RFC 3533: pages), MXF (SMPTE 377: KLV triplets). A part that goes on
+beyond the file's end is evidence of loss. A header that merely promises more, or bytes that follow the end, are not:
+they are noted. Transport streams and bare bit streams promise nothing, so their end cannot be checked.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -19,6 +20,9 @@ _BOXES |= {b"pnot", b"mfra", b"emsg", b"prft", b"pdin", b"ssix", b"junk", b"PICT
 _ESSENTIAL_BOXES = {b"moov", b"mdat", b"moof"}
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _UNKNOWN = -1  # the size of an EBML element that was still being written
+_OGG = b"OggS"
+_SMPTE, _MXF_FOOTER = b"\x06\x0e\x2b\x34", b"\x0d\x01\x02\x01\x01\x04"
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _FLV_TAGS = (8, 9, 18)  # sound, pictures, script
 _PARTS = {_SEGMENT, _CLUSTER, *(bytes([head]) for head in b"\xe7\xa7\xab\xa3\xa0\xaf\xbf\xec"), b"\x58\x54"}
 _PARTS |= {b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1c\x53\xbb\x6b"}
@@ -28,10 +32,11 @@ _SLACK = 0.05  # share of a promise that may be missing: headers round
 
 @dataclass(frozen=True)
 class State:
-    """What a look at a file's parts found: what is known to be missing, "" if nothing, and remarks on the rest."""
+    """What a look at a file's parts found: what is known to be missing or broken, "" if nothing; and remarks."""
 
     missing: str = ""
     notes: tuple[str, ...] = ()
+    broken: str = ""
 
 
 def look_over(path: str) -> State:
@@ -49,6 +54,10 @@ def look_over(path: str) -> State:
             return _gif(file, size)
         if head[:3] == b"FLV":
             return _flv(file, size)
+        if head[:4] == _OGG:
+            return _ogg(file, size)
+        if head[:4] == _SMPTE:
+            return _mxf(file, size)
     return State()
 
 
@@ -225,6 +234,57 @@ def _numbers_of(script: bytes) -> dict[str, float]:
         if at >= 0 and len(value := script[at + len(name) + 3 :][:8]) == 8:
             found[name.decode()] = struct.unpack(">d", value)[0]
     return {name: value for name, value in found.items() if value > 0}
+
+
+def _ogg(file: BinaryIO, size: int) -> State:
+    """Follow the pages (RFC 3533, section 6). Each stream in the file ends with a page that says so."""
+    position, unended = 0, set[bytes]()
+    while position < size:
+        file.seek(position)
+        page = file.read(27)
+        if page[:4] != _OGG[: len(page)]:
+            if unended and position:
+                return State(broken=f"no page begins at byte {position}, where one should")
+            return State(notes=_after(file, position, size))
+        page += file.read(page[26]) if len(page) == 27 else b""
+        if len(page) < 27 or len(page) < 27 + page[26]:
+            return State("its last page is not whole")
+        content = sum(page[27:])
+        page += file.read(content)
+        position += len(page)
+        if len(page) < 27 + page[26] + content:
+            return State("its last page is not whole")
+        if int.from_bytes(page[22:26], "little") != _ogg_checksum(page[:22] + bytes(4) + page[26:]):
+            return State(broken=f"the checksum of its page at byte {position - len(page)} is wrong")
+        (unended.discard if page[5] & 4 else unended.add)(page[14:18])
+    if unended:
+        return State(notes=("The file ends before its streams say that they do: it may have been longer.",))
+    return State()
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC-32 as Ogg has it: the usual one with the bits of every byte, and of the sum, in the other order."""
+    found = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{found:032b}"[::-1], 2)
+
+
+def _mxf(file: BinaryIO, size: int) -> State:
+    """Follow the KLV triplets: a key of 16 bytes, a BER length, a value. A finished file has a footer partition."""
+    position, finished = 0, False
+    while position < size:
+        file.seek(position)
+        head = file.read(25)
+        if head[:4] != _SMPTE[: len(head)]:
+            return State(notes=_after(file, position, size))
+        if len(head) < 17:
+            return _cut(position + 17, size)
+        finished = finished or head[8:14] == _MXF_FOOTER
+        more = head[16] & 0x7F if head[16] & 0x80 else 0
+        length = int.from_bytes(head[17 : 17 + more], "big") if more else head[16]
+        position += 17 + more + length
+    if position > size:
+        return _cut(position, size)
+    return State() if finished else State(notes=("The file lacks its footer: it may have been longer.",))
 
 
 def _after(file: BinaryIO, end: int, size: int) -> tuple[str, ...]:

@@ -10,9 +10,13 @@ import numpy as np
 from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder, images
+from geoflow.video.cursor import Cursors, Places
+from geoflow.video.frame_table import Rows
 from geoflow.video.identity import unchanged
 from geoflow.video.source import SourceIndex, check_readable, list_images, local_path
 from geoflow.video.table_cache import frame_table
+
+_CURSORS = Cursors(idle_s=20.0)  # of `read_numbered`: an export reads a film in many calls, one after the other
 
 
 def read_frames(
@@ -24,11 +28,15 @@ def read_frames(
     *,
     seek: np.ndarray | None = None,
     threads: int = 1,
+    cursors: Cursors | None = None,
+    share: int | None = None,
 ) -> np.ndarray:
     """Frames [start, stop) of the processed video: (T, H, W, 3) uint8 RGB, upright, `info.height` x `info.width`.
 
     `index`, `pts` and, where there is one, `seek` are `video.index`, `video.pts` and `video.seek` of the whole video,
-    as `probe` gave them. Without `seek`, a file that needs it is looked up in the cache, or listed anew.
+    as `probe` gave them. Without `seek`, a file that needs it is looked up in the cache, or listed anew. With `cursors`
+    a file is read on from where it was left, and `share` says how many of these frames the next call shares; None: that
+    no further one is to come.
 
     Raises InputError that names file and frame when one cannot be decoded, and SourceChanged when the source is not the
     one that was probed.
@@ -43,11 +51,14 @@ def read_frames(
     with unchanged(info.source, path, info.source_sha256, info.source_identity, pictures):
         if os.path.isdir(path):
             folder.read_frames(path, wanted, out, size, info.pattern)
-        elif (pts == -1).all():  # of the whole video: a single stamp of -1 may be a real one
-            rows = frame_table(path, info.source_sha256, info.stream).seek[index] if seek is None else seek
-            decoding.read_frames(path, wanted, None, out, size, threads, (rows, start), info.stream)
         else:
-            decoding.read_frames(path, wanted, pts[start:stop], out, size, threads, stream_number=info.stream)
+            places: Places
+            if (pts == -1).all():  # of the whole video: a single stamp of -1 may be a real one
+                rows = frame_table(path, info.source_sha256, info.stream).seek[index] if seek is None else seek
+                places = Rows(path, info.stream, rows, start, threads)
+            else:
+                places = decoding.Stamps(path, info.stream, pts[start:stop], threads)
+            decoding.read_frames(path, wanted, places, out, size, threads, info.stream, cursors, share)
     return out
 
 
@@ -96,6 +107,8 @@ def _numbered(
     source: str, path: str, numbers: np.ndarray, size: tuple[int, int], stream: int | None, pattern: str | None
 ) -> np.ndarray:
     out = np.empty((len(numbers), size[1], size[0], 3), np.uint8)
+    if not len(numbers):
+        return out
     if os.path.isdir(path):
         paths = list_images(path, pattern)
         _check_numbers(source, numbers, len(paths), "pictures")
@@ -107,11 +120,13 @@ def _numbered(
     found = _index_of(path, stream, status.st_size, status.st_mtime_ns)
     _check_numbers(source, numbers, len(found.pts), "frames")
     size_there, number = (found.height, found.width), found.stream
+    places: Places
     if found.seek is None:
-        decoding.read_frames(path, numbers, found.pts[numbers], out, size_there, stream_number=number)
+        places = decoding.Stamps(path, number, found.pts[numbers], threads=1)
     else:
-        rows = found.seek[numbers], 0
-        decoding.read_frames(path, numbers, None, out, size_there, seek=rows, stream_number=number)
+        places = Rows(path, number, found.seek[numbers], 0, threads=1)
+    share = 0 if numbers[-1] + 1 < len(found.pts) else None
+    decoding.read_frames(path, numbers, places, out, size_there, 1, number, _CURSORS, share)
     return out
 
 

@@ -16,7 +16,7 @@ from geoflow.resources import cache_folder
 from geoflow.video.frame_table import FrameTable, list_frames
 
 _KEPT = 256  # tables; one of an hour at 30 per second takes about 1 MB
-_VERSION = 1  # raise it when tables change
+_VERSION = 2  # raise it when tables change
 
 
 @lru_cache(maxsize=4)
@@ -45,7 +45,7 @@ def frame_table(path: str, sha256: str, stream_number: int | None = None) -> Fra
 def _load(place: Path) -> FrameTable | None:
     try:
         with np.load(place, allow_pickle=False) as arrays:
-            table = FrameTable(arrays["stamps"], arrays["seek"])
+            table = FrameTable(arrays["stamps"], arrays["seek"], int(arrays["left_out"]))
         os.utime(place)
     except (OSError, ValueError, KeyError, EOFError):
         return None
@@ -59,7 +59,7 @@ def _load(place: Path) -> FrameTable | None:
 def _keep(place: Path, table: FrameTable) -> None:
     draft = place.with_suffix(f".{os.getpid()}.part")
     with open(draft, "wb") as file:
-        np.savez_compressed(file, stamps=table.stamps, seek=table.seek)
+        np.savez_compressed(file, stamps=table.stamps, seek=table.seek, left_out=table.left_out)
     os.replace(draft, place)
     old = sorted(place.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)[:-_KEPT]
     for path in old:
