@@ -8,6 +8,7 @@ come up in 5 s this way instead of 10 s.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 # BLAS, OpenMP and OpenCV read these once, when they are loaded.
@@ -24,9 +25,12 @@ def thread_limits(threads: int) -> dict[str, str]:
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
+@functools.cache
 def actor_class() -> Any:
-    """The remote class. Its actors are made with environment variables, `bare_packages` or None, and what StageWorker
-    takes."""
+    """The remote class, the same for all: Ray takes 25 ms to send one out.
+
+    Its actors are made with environment variables, `bare_packages` or None, and what StageWorker takes.
+    """
     import ray
 
     class StageHost:
