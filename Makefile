@@ -5,18 +5,21 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-all test-fast lint bench clean
 
 demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, write demo/report.html
 	$(BIN)/geoflow demo -o demo $(ARGS)
 
-test: $(DEV)  ## every test that can run here; `gpu` tests skip themselves
+test: $(DEV)  ## the tests, with Ray and real environments, except the slow ones; `gpu` tests skip themselves
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else  # tests with Ray keep all cores busy by themselves; they run whatever became of the others
-	$(BIN)/python -m pytest -n 2 -m "not ray and not env"; others=$$?; \
-	$(BIN)/python -m pytest -m "ray or env" && exit $$others
+	$(BIN)/python -m pytest -n 2 -m "not ray and not env and not slow"; others=$$?; \
+	$(BIN)/python -m pytest -m "(ray or env) and not slow" && exit $$others
 endif
+
+test-all: $(DEV)  ## every test: `make test`, then the slow ones, whatever became of the others
+	$(MAKE) test; others=$$?; $(BIN)/python -m pytest -m slow && exit $$others
 
 test-fast: $(DEV)  ## the default tier: no Ray, no environments, nothing long
 	$(BIN)/python -m pytest -n 2 -m "not long and not ray and not env and not gpu" $(ARGS)
