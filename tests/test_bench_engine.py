@@ -271,6 +271,7 @@ def test_a_run_that_was_kept_is_not_done_again(tmp_path: Path, monkeypatch: pyte
     assert len(done) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_geoflow_delivers_every_item_also_when_killed_half_way(tmp_path: Path) -> None:
     load = dataclasses.replace(chain(0.05, 0.1, items=12), killed_at=0.5)
@@ -285,6 +286,7 @@ def test_geoflow_delivers_every_item_also_when_killed_half_way(tmp_path: Path) -
     assert found["spilled_mb"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("name", ["plain", "plain-batch"])
 def test_the_plain_executor_delivers_every_item_of_a_dag(tmp_path: Path, name: str) -> None:

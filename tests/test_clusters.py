@@ -224,6 +224,7 @@ def test_the_job_runs_a_pipeline_that_is_there() -> None:
     Pipeline.load(arguments_of_run(entrypoint[4:])["pipeline"])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_gpu_nodes_come_with_the_load_and_go_when_idle(tmp_path: Path) -> None:
     """0 → at least 2 → 0 of them in one `geoflow run`, by Ray's autoscaler and configs/clusters/fake.yaml."""

@@ -178,6 +178,7 @@ def test_a_package_that_there_is_not_is_named(tmp_path: Path, monkeypatch: pytes
         env_build.build(yaml_file(tmp_path, "without_dependencies: [geoflow-nosuch==1.0]\n"))
 
 
+@pytest.mark.slow
 @pytest.mark.env
 @pytest.mark.ray
 def test_the_command_builds_with_pip(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_a_finish_that_raises_fails_its_video_with_the_reason(tmp_path: Path) ->
     assert videos[0].reason == "stitch failed to finish it: RuntimeError: the last page is missing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["go", "build"])
 def test_nodes_may_join_and_leave_and_be_unlike_each_other(tmp_path: Path, scenario: str) -> None:
     """A node that joins gets work, what another takes with it is computed again; not each need build every stage."""

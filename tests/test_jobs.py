@@ -154,6 +154,7 @@ def test_ray_job_submit_from_a_checkout(cluster: tuple[str, dict[str, str]], wor
     assert {path.stem for path in (work / "out1" / "videos").glob("*.h5")} == {"a", "b"}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.env
 def test_geoflow_submit_from_a_wheel(cluster: tuple[str, dict[str, str]], work: Path, installed: Path) -> None:

@@ -62,6 +62,7 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
             kernel.close()
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_leaves_a_run_that_goes_on(kernel: Kernel, tmp_path: Path) -> None:
     render_clip(tmp_path / "a.mp4", tmp_path / "a.gt.h5", num_frames=30, width=64, height=48)
     code = (

@@ -110,6 +110,7 @@ def test_explore(place: tuple[Path, dict[str, str]]) -> None:
     assert len(outputs(notebook, "image/png")) == 1  # `show` shows once, and no numbers
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_add_a_model(place: tuple[Path, dict[str, str]]) -> None:
     notebook, facts = execute("03_add_a_model", *place)
@@ -119,6 +120,7 @@ def test_add_a_model(place: tuple[Path, dict[str, str]]) -> None:
     assert sum("data:image/jpeg" in html for html in outputs(notebook, "text/html")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_connect_to_a_cluster(place: tuple[Path, dict[str, str]]) -> None:
     _, facts = execute("04_connect_to_a_cluster", *place)

@@ -48,7 +48,7 @@ def test_every_call_of_a_run_is_in_its_trace_once(tmp_path: Path) -> None:
         assert all(after[0] >= before[1] - 1 for before, after in itertools.pairwise(row))
     loaded = {e["tid"] for e in spans(paths) if e["cat"] == "load"}
     assert by_actor.keys() <= loaded
-    assert all(e["submitted"] <= e["began"] for e in events if e["event"] == "stage_done")  # one machine, one clock
+    assert all(e["waited"] >= 0 for e in events if e["event"] == "stage_done")
 
     status = read_status(paths.root)
     assert status["state"] == "finished" and status["counts"]["complete"] == 1 and status["counts"]["failed"] == 1

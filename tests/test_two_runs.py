@@ -89,6 +89,7 @@ def start_both(clip: Path, out: str, pipes: list[Pipeline]) -> list[tuple[RunRes
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ["same", "other"])
 def test_two_at_once(clip: Path, tmp_path: Path, place: Callable[[str], str], settings: str) -> None:
     factors = FACTORS if settings == "other" else (1.0, 1.0)

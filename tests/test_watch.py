@@ -116,6 +116,7 @@ with ray_cluster(num_cpus=4, object_store_memory=200_000_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("what", ["gcs_server", "raylet"])
 def test_a_ray_that_ends_under_a_run_is_said_in_a_sentence(tmp_path: Path, what: str) -> None:

@@ -76,6 +76,7 @@ def hands_over_a_scene(path: Path, count: int = 12) -> None:
         file.mux(stream.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.env
 @pytest.mark.ray
 def test_a_plain_install_runs_every_stage(installed: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import geoflow
 from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip
 
-pytestmark = [pytest.mark.ray, pytest.mark.env, pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.env, pytest.mark.usefixtures("ray_session")]
 
 FRAMES = 20
 SETTINGS = {
