@@ -61,14 +61,15 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHON", "VIRTUAL_ENV"))}
 
 
-def hands_over_a_scene(path: Path, count: int = 12) -> None:
+def hands_over_a_scene(path: Path, count: int = 24) -> None:
     """A clip that gives every stage something: a camera that moves, and a left and a right hand before it."""
     clip = render(num_frames=count, width=320, height=240, fps=10)
     with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=10, options={"crf": "16"})
+        stream = file.add_stream("libx264", rate=10, options={"crf": "10"})
+        stream.thread_count = 1  # how many there are changes the bits
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for k, picture in enumerate(clip.frames.copy()):
-            left = place(hand_joints("left"), (-0.13 - 0.003 * k, 0.02, 0.6), roll_deg=10)
+            left = place(hand_joints("left"), (-0.13 - 0.0015 * k, 0.02, 0.6), roll_deg=10)
             right = place(hand_joints("right"), (0.13, 0.0, 0.5), roll_deg=-10)
             drawn, depth = draw([left, right], clip.intrinsics[k], 240, 320)
             picture[depth > 0] = drawn[depth > 0]
