@@ -105,6 +105,7 @@ def refused(address: str, knock: Any = joining.knock) -> str:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_nobody_and_somebody_else_are_told_apart(silent: int) -> None:
     assert "nobody listens there; start one with `ray start --head" in refused(f"127.0.0.1:{free_port()}")
     assert "no host has the name nowhere.invalid" in refused("nowhere.invalid:6379")
@@ -248,6 +249,7 @@ class pages:
 JOBS = {"/api/version": json.dumps({"version": "4", "ray_version": "2.60.0"})}
 
 
+@pytest.mark.long
 def test_a_job_server_is_knocked_at(home: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pages(JOBS) as url:
         assert job_server.knock(url) == job_server.knock(f" {url.removeprefix('http://')}/") == url
@@ -266,6 +268,7 @@ def test_a_job_server_is_knocked_at(home: list[str], monkeypatch: pytest.MonkeyP
         assert job_server.knock(url) == url and home == ["sent"]
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_a_job_server_that_says_nothing_is_given_up(silent: int) -> None:
     assert "no job server answers at" in refused(f"http://127.0.0.1:{silent}", job_server.knock)
