@@ -102,8 +102,8 @@ def assemble(
         for name, codes in (("camera/motion", MOTION_NAMES), ("frames/view", VIEW_NAMES)):
             if name in whole.file:
                 whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
-        whole.file[SEGMENTS] = segment_table([info for _, info in plan.parts], records)
         infos = [info for _, info in plan.parts]
+        whole.file[SEGMENTS] = segment_table(infos, records)
         whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
         summary = totals(whole.file, final, _coverage(infos, video))
         whole.file.attrs.update({name: summary[name] for name in EXTRA_ATTRIBUTES})

@@ -190,6 +190,6 @@ def _timed(work: Stage, count: int, device: torch.device) -> dict[str, float | s
     seconds = time.perf_counter() - began
     found: dict[str, float | str] = {"seconds": seconds, "frames_per_s": count / seconds}
     if on_gpu:
-        found |= {"peak_mb": torch.cuda.max_memory_allocated() / 1e6}
-        found |= {"reserved_mb": torch.cuda.max_memory_reserved() / 1e6}
+        found["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        found["reserved_mb"] = torch.cuda.max_memory_reserved() / 1e6
     return found

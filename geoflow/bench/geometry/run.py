@@ -84,7 +84,7 @@ def _child(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """What one measurement found; a run that does not fit into memory says so."""
+    """What one measurement printed, a row per line; a stage that does not fit into memory says so."""
     command = [sys.executable, "-m", "geoflow.bench.geometry.child", json.dumps(job)]
     settings = _ON_CPU if job.get("device", "cpu") == "cpu" else {}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment() | settings, text=True)
