@@ -21,7 +21,7 @@ class Told:
         self._out = os.fdopen(os.dup(1), "w")  # pytest captures the other one
 
     def say(self, row: dict[str, Any]) -> None:
-        print(json.dumps(row), file=self._out, flush=True)
+        print("\n" + json.dumps(row), file=self._out, flush=True)  # pytest leaves its dots on the line
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when != "call" and report.outcome == "passed":

@@ -50,7 +50,7 @@ def steps(device: str, small: bool) -> list[Step]:
         geometry("streaming", "diff", LARGE, 90),
         geometry("prior", "diff", LARGE, 40),
         geometry("plain", "determ", LARGE, 80),
-        geometry("ladder", "determ", LARGE, 90),
+        geometry("ladder", "determ", LARGE, 160),
         geometry("streaming", "determ", SMALLER, 40),
         geometry("streaming", "diff", SMALLER, 40),
         geometry("plain", "diff", LARGE, 90),
