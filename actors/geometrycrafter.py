@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoflow import weights
+from geoflow.backends import weights
 from geoflow.errors import EnvironmentBroken
 from geoflow.geometry.cameras import unproject
 from geoflow.models.device import choose_device

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from geoflow import weights
+from geoflow.backends import weights
 from geoflow.errors import ConfigError, EnvironmentBroken
 from geoflow.models.device import choose_device
 from geoflow.segments import Segment

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
-from geoflow.plain import text, whole
-from geoflow.runner import RunResult, run
+from geoflow.results import RunResult
+from geoflow.runner import run
 from geoflow.store.mirror import run_paths
 from geoflow.store.whole import write_whole
+from geoflow.values.plain import text, whole
 from geoflow.video.options import ReadOptions
 
 if TYPE_CHECKING:

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from geoflow import backends, fields, provenance, resources
-from geoflow.engine.environments import load_runtime_env
+from geoflow import fields
+from geoflow.backends import loading, provenance
+from geoflow.backends.weights import pin
+from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
-from geoflow.plain import plain, text
+from geoflow.files import resources
 from geoflow.stage import Stage, bound_by_run
-from geoflow.validation import Whole, first_fault, validated
-from geoflow.weights import pin
-from geoflow.yaml_text import read_yaml
+from geoflow.values.plain import plain, text
+from geoflow.values.validation import Whole, first_fault, validated
+from geoflow.values.yaml_text import read_yaml
 
 if TYPE_CHECKING:
-    from geoflow.registry import ModelEntry
+    from geoflow.backends.catalogue import ModelEntry
 
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
@@ -65,18 +67,18 @@ class StageSpec(BaseModel):
         return self.backend.startswith("geoflow.")
 
     def stage_class(self) -> type[Stage]:
-        return backends.load(self.backend)
+        return loading.load(self.backend)
 
     def make_stage(self) -> Stage:
         stage_class = self.stage_class()
-        return stage_class(backends.make_params(stage_class, self.params, slot=self.slot))
+        return stage_class(loading.make_params(stage_class, self.params, slot=self.slot))
 
     def signature(self) -> dict[str, Any]:
         """All that shapes this stage's results; not how many actors compute them, or where.
 
         Raises ConfigError when there is no such environment.
         """
-        from geoflow.registry import load_models
+        from geoflow.backends.catalogue import load_models
 
         stage, model = self.make_stage(), load_models().get(self.backend)
         env, needs = load_runtime_env(self.env) if self.env else None, stage.weights()
@@ -236,7 +238,7 @@ class Pipeline(BaseModel):
 
         Of a stage that is a model also its licence and weights (repository@revision), as models.yaml states them.
         """
-        from geoflow.registry import load_models
+        from geoflow.backends.catalogue import load_models
 
         models, stages = load_models(), []
         for spec in self.stages:

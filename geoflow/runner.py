@@ -10,29 +10,28 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoflow import preflight
-from geoflow.engine.cluster import capacity, on_every_node, ray_cluster
+from geoflow.backends.catalogue import require_commercial
+from geoflow.cluster.session import capacity, on_every_node, ray_cluster
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
-from geoflow.engine.ledger import Ledger
-from geoflow.engine.metrics import Metrics
 from geoflow.engine.profile import apply_profile, keep_profile
-from geoflow.engine.progress import ConsoleProgress
 from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
-from geoflow.engine.trace import write_trace
 from geoflow.errors import ConfigError, InputError, StoreError
-from geoflow.inputs import Input, Rejected, expand_inputs, listed
-from geoflow.locations import is_remote
+from geoflow.files.locations import is_remote
 from geoflow.notebook.frontend import in_notebook
+from geoflow.observe.console import ConsoleProgress
+from geoflow.observe.ledger import Ledger
+from geoflow.observe.metrics import Metrics
+from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
-from geoflow.plain import flag, text
-from geoflow.registry import require_commercial
+from geoflow.planning import preflight
+from geoflow.results import RunResult, VideoResult
 from geoflow.segments import VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished
@@ -42,65 +41,15 @@ from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
+from geoflow.values.plain import flag, text
 from geoflow.video.fetched import forget
+from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.options import ReadOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from geoflow.notebook.progress import NotebookProgress
-
-
-@dataclass(frozen=True)
-class VideoResult:
-    """How one input ended."""
-
-    name: str  # of the store; for what is no video at all, the source
-    source: str
-    status: str  # complete or failed
-    reason: str = ""
-    path: str = ""  # the store, when complete
-    seconds: float = 0.0
-    reused: bool = False  # complete from an earlier run with the same settings
-    frames: int = 0  # 0 when it could not be opened
-    recovered: str = ""  # what was recovered, and what was not and why, when complete
-    lacking: str = ""  # what of it is missing in all or in part, such as "poses, depth"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended."""
-
-    out: str
-    pipeline: str
-    videos: tuple[VideoResult, ...]
-    disabled: dict[str, str] = field(default_factory=dict)  # optional stages the run went on without, and why
-    seconds: float = 0.0
-
-    @property
-    def complete(self) -> tuple[VideoResult, ...]:
-        return tuple(v for v in self.videos if v.status == "complete")
-
-    @property
-    def failed(self) -> tuple[VideoResult, ...]:
-        return tuple(v for v in self.videos if v.status == "failed")
-
-    @property
-    def exit_status(self) -> int:
-        """0 when every input is complete, else 3."""
-        return 3 if self.failed else 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `geoflow run --json` prints them."""
-        return asdict(self)
-
-    def __repr__(self) -> str:
-        return f"RunResult({self.out!r}, {len(self.complete)} complete, {len(self.failed)} failed)"
-
-    def _repr_html_(self) -> str:
-        from geoflow.notebook.run_table import run_html
-
-        return run_html(self)
+    from geoflow.notebook.live import NotebookProgress
 
 
 def run(
@@ -238,7 +187,7 @@ def _progress(
 ) -> contextlib.AbstractContextManager[ConsoleProgress | NotebookProgress]:
     """Who shows how far the run is: a widget in Jupyter, unless a console was given; bars or lines elsewhere."""
     if console is None and in_notebook():
-        from geoflow.notebook.progress import NotebookProgress
+        from geoflow.notebook.live import NotebookProgress
 
         return NotebookProgress(num_inputs)
     from rich.console import Console

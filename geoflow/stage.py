@@ -97,7 +97,7 @@ class Stage:
 
     def weights(self) -> dict[str, str]:
         """Names, in the backend's entry of models.yaml, of the weights that these parameters need, each with the folder
-        to take them from; "" for the hub's cache. `setup` finds them with `geoflow.weights.locate`."""
+        to take them from; "" for the hub's cache. `setup` finds them with `geoflow.backends.weights.locate`."""
         return {}
 
     def setup(self) -> None:

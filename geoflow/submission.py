@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow import distribution, resources
-from geoflow.engine import job_server
+from geoflow.cluster import job_server
+from geoflow.environments import distribution
 from geoflow.errors import ConfigError
+from geoflow.files import resources
 
 _DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _FILES = "submitted"  # folder of the job's working directory that holds files of the arguments

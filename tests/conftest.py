@@ -20,7 +20,8 @@ import pytest
 if TYPE_CHECKING:
     from geoflow.synth import Clip
 
-sys.path.insert(0, str(Path(__file__).parent))
+SUPPORT = Path(__file__).parent / "support"  # what the tests share; stages are loaded from there, by workers too
+sys.path.insert(0, str(SUPPORT))
 
 
 def pytest_configure() -> None:
@@ -78,7 +79,7 @@ def refuse(s3_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
     pytest.importorskip("moto.server")
     mark = tmp_path_factory.mktemp("s3") / "refuse"
     port = urlsplit(s3_settings["AWS_ENDPOINT_URL_S3"]).port
-    script = Path(__file__).with_name("s3_server.py")
+    script = SUPPORT / "s3_server.py"
     command = [sys.executable, str(script), str(port), str(mark)]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_settings.items():
@@ -102,11 +103,11 @@ def refuse(s3_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory, s3_settings: dict[str, str]) -> Iterator[None]:
     """A local Ray: 4 CPUs and 2 GPUs as it counts them, 1 GiB of store, workers that find the tests' own stages."""
-    from geoflow.engine.cluster import ray_cluster
+    from geoflow.cluster.session import ray_cluster
 
     # Where workers find the tests' stages. Not as a `runtime_env`: processes that Ray keeps ready could not be used.
     known = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [known])])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SUPPORT), *filter(None, [known])])
     temp = Path("/tmp") / f"geoflow-test-{os.getpid()}"  # Ray's socket paths must stay short
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # what workers find in their environment

@@ -11,10 +11,10 @@ from rich.console import Console
 
 import geoflow
 from geoflow.cli.output import end
+from geoflow.observe.status import read_status
 from geoflow.pipeline import Pipeline
 from geoflow.report import write_report
-from geoflow.runner import RunResult
-from geoflow.status import read_status
+from geoflow.results import RunResult
 from geoflow.store.paths import RunPaths
 from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip

@@ -14,15 +14,15 @@ import pytest
 from plain_pipeline import PLAIN
 
 import geoflow
-from geoflow import registry, weights
+from geoflow.backends import catalogue, weights
 from geoflow.cli import main
-from geoflow.cli.options import intrinsics_of, settings_of
+from geoflow.cli.arguments import intrinsics_of, settings_of
 from geoflow.errors import ConfigError, InputError
-from geoflow.inputs import expand_inputs
 from geoflow.pipeline import Pipeline
-from geoflow.plain import plain
+from geoflow.values.plain import plain
+from geoflow.values.yaml_text import parse_yaml, read_yaml
+from geoflow.video.inputs import expand_inputs
 from geoflow.video.options import ReadOptions
-from geoflow.yaml_text import parse_yaml, read_yaml
 
 NAN, INF = float("nan"), float("inf")
 K = np.array([[220, 0, 120], [0, 230, 160], [0, 0, 1]], np.float32)
@@ -386,7 +386,7 @@ def test_environment_files_that_cannot_work(place: Path, text: str, message: str
 )
 def test_models_files_that_cannot_work(text: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        registry._parsed(text, Path("configs/models.yaml"))
+        catalogue._parsed(text, Path("configs/models.yaml"))
     assert message in str(refused.value)
     weights.parse.cache_clear()
 

@@ -23,12 +23,12 @@ from plain_pipeline import PLAIN
 from typer.testing import CliRunner
 
 import geoflow
-from geoflow import locations
 from geoflow.cli import app
 from geoflow.errors import ConfigError
+from geoflow.files import locations
+from geoflow.observe.status import read_status
 from geoflow.pipeline import Pipeline
 from geoflow.report import write_report
-from geoflow.status import read_status
 from geoflow.store.mirror import run_paths
 from geoflow.store.verify import verify
 from geoflow.synth import render_clip

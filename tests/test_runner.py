@@ -12,9 +12,9 @@ import pytest
 from plain_pipeline import PLAIN
 
 import geoflow
-from geoflow.engine.ledger import read_events
 from geoflow.errors import InputError
-from geoflow.runner import RunResult
+from geoflow.observe.ledger import read_events
+from geoflow.results import RunResult
 from geoflow.store.info import describe
 from geoflow.store.paths import RunPaths
 from geoflow.store.verify import verify_run

@@ -19,8 +19,8 @@ from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.geometry.motion import Chains
-    from geoflow.geometry.structure import Structure
+    from geoflow.geometry.motion.camera_motion import Chains
+    from geoflow.geometry.motion.structure import Structure
 
 _LEAST_FRAMES = 3  # with a pose, for a segment to be given any
 _AFTER = 96  # frames by which a chapter reaches into the next one: the segments that start in it end there
@@ -77,8 +77,8 @@ class Colmap(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
-        from geoflow.geometry.motion import classify_motion
-        from geoflow.geometry.multiview import multiview_depth
+        from geoflow.geometry.depth.multiview import multiview_depth
+        from geoflow.geometry.motion.camera_motion import classify_motion
 
         cv2.setNumThreads(self.threads)
         rgb, mask = fields["frames.rgb"], fields.get("frames.mask")
@@ -123,8 +123,8 @@ class Colmap(Stage):
     def _reconstructed(self, segment: Segment, fields: Fields, start: int, stop: int) -> _Chapter:
         import cv2
 
-        from geoflow.geometry.motion import chain_points, classify_motion
-        from geoflow.geometry.structure import reconstruct
+        from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
+        from geoflow.geometry.motion.structure import reconstruct
 
         known = segment.video.known_intrinsics
         grays: list[np.ndarray] = []
@@ -144,7 +144,7 @@ class Colmap(Stage):
         self, segment: Segment, fields: Fields, start: int, stop: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Frames [start, stop) and their masks, piece by piece: the segment's own as given, the others read again."""
-        from geoflow.video import reader
+        from geoflow.video import frame_reader
 
         video, masked = segment.video, "frames.mask" in fields
         own = max(start, segment.start), min(stop, segment.stop)
@@ -154,10 +154,10 @@ class Colmap(Stage):
                 continue
             for at in range(first, last, _READ_AT_A_TIME):
                 end, index = min(last, at + _READ_AT_A_TIME), fields["video.index"]
-                rgb = reader.read_frames(
+                rgb = frame_reader.read_frames(
                     video, index, fields["video.pts"], at, end, seek=fields.get("video.seek"), threads=self.threads
                 )
-                yield rgb, reader.read_masks(video, index, at, end) if masked else None
+                yield rgb, frame_reader.read_masks(video, index, at, end) if masked else None
 
 
 def chapter_of(segment: Segment, length: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.geometry.lifting import Cameras
+    from geoflow.geometry.motion.lifting import Cameras
 
 
 class Klt(Stage):
@@ -33,7 +33,7 @@ class Klt(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
-        from geoflow.geometry.lifting import Cameras
+        from geoflow.geometry.motion.lifting import Cameras
 
         cv2.setNumThreads(self.threads)
         valid = fields["camera.valid"]
@@ -57,8 +57,8 @@ class Klt(Stage):
         self, query: int, grays: list[np.ndarray], cameras: Cameras, mask: np.ndarray | None, segment: Segment
     ) -> Fields:
         """Tracks of the points picked in one frame of the segment; {} where none has depth."""
-        from geoflow.geometry.klt import snapped_grid, track_both_ways
-        from geoflow.geometry.lifting import lift_points, lift_tracks, project_all, sample_depth
+        from geoflow.geometry.motion.lifting import lift_points, lift_tracks, project_all, sample_depth
+        from geoflow.geometry.motion.point_tracks import snapped_grid, track_both_ways
 
         points = snapped_grid(grays[query], self.params.grid, None if mask is None else mask[query])
         everywhere = np.broadcast_to(points, (len(grays), *points.shape))

@@ -17,10 +17,10 @@ import numpy as np
 
 from geoflow.errors import EnvironmentBroken
 from geoflow.geometry.cameras import assumed_intrinsics
-from geoflow.geometry.hand_motion import Limits, steady_frames
-from geoflow.geometry.hand_pose import lift_hands
-from geoflow.geometry.hand_search import Place, Search, Sight, find_hands
-from geoflow.geometry.hand_sides import SIDES, Detection, assign_sides
+from geoflow.geometry.hands.hand_motion import Limits, steady_frames
+from geoflow.geometry.hands.hand_pose import lift_hands
+from geoflow.geometry.hands.hand_search import Place, Search, Sight, find_hands
+from geoflow.geometry.hands.hand_sides import SIDES, Detection, assign_sides
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 

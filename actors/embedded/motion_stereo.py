@@ -1,6 +1,6 @@
 """Motion stereo: a point map for every frame from the frames alone, on a CPU and without a network.
 
-The mathematics is in `geoflow/geometry/two_view.py`; here frames are brought to its working size and back.
+The mathematics is in `geoflow/geometry/depth/two_view.py`; here frames are brought to its working size and back.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class MotionStereo(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
-        from geoflow.geometry.edge_aware import enlarge
-        from geoflow.geometry.two_view import MotionStereoSolver
+        from geoflow.geometry.depth.edge_aware import enlarge
+        from geoflow.geometry.depth.two_view import MotionStereoSolver
         from geoflow.geometry.working_size import PointMaps, WorkingSize
 
         frames = fields["frames.rgb"]

@@ -1,6 +1,6 @@
 """Temporal fusion: a segment's point maps brought to one scale and made steady, whatever prior they come from.
 
-The mathematics is in `geoflow/geometry/fusion.py`; here maps are brought to its working size and back.
+The mathematics is in `geoflow/geometry/depth/fusion.py`; here maps are brought to its working size and back.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class TemporalFusion(Stage):
             return _of_camera(fields)
         import cv2
 
-        from geoflow.geometry.edge_aware import enlarge, fill, sharpen
-        from geoflow.geometry.fusion import DepthFuser
+        from geoflow.geometry.depth.edge_aware import enlarge, fill, sharpen
+        from geoflow.geometry.depth.fusion import DepthFuser
         from geoflow.geometry.working_size import PointMaps, WorkingSize
 
         frames, points, masks = fields["frames.rgb"], fields["prior.points"], fields["prior.mask"]

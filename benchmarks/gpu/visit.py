@@ -42,7 +42,9 @@ def steps(device: str, small: bool) -> list[Step]:
         frames = REHEARSAL["frames"] if small else FRAMES
         job = {"way": way, "frames": frames, "options": options, "device": device, "small": small}
         name = f"{way}-{width}x{height}" if way == "prior" else f"{model_type}-{way}-{width}x{height}"
-        return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.geometry.child", json.dumps(job)], env)
+        return Step(
+            name, limit_s, [sys.executable, "-m", "geoflow.bench.geometry.geometry_child", json.dumps(job)], env
+        )
 
     return [
         geometry("streaming", "determ", LARGE, 70),

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from geoflow.bench.processes import environment
+from geoflow.bench.peer_processes import environment
 
 _STORE_BYTES = 256 << 20  # of each node
 

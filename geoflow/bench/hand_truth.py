@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.evaluate.hands import TrueHand, side_of_joints
+from geoflow.evaluate.hand_scores import TrueHand, side_of_joints
 from geoflow.geometry.cameras import pinhole, resize_intrinsics
 
 _FINGERS = ("thumb", "index", "middle", "ring", "little")

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoflow.engine.ledger import read_events
-from geoflow.engine.processes import private_bytes
+from geoflow.cluster.processes import private_bytes
+from geoflow.observe.ledger import read_events
 from geoflow.store.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def memory(
     """
     import ray
 
-    from geoflow.engine.cluster import ray_cluster
+    from geoflow.cluster.session import ray_cluster
 
     runs = []
     for count in frames:

@@ -11,11 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
-from geoflow.engine.ledger import Ledger
-from geoflow.engine.metrics import Tally
-from geoflow.engine.progress import ConsoleProgress
-from geoflow.engine.timeline import build_timeline
-from geoflow.engine.trace import write_trace
+from geoflow.observe.console import ConsoleProgress
+from geoflow.observe.ledger import Ledger
+from geoflow.observe.metrics import Tally
+from geoflow.observe.timeline import build_timeline
+from geoflow.observe.trace import write_trace
 
 _STAGES = ("decode", "prior", "stitch")
 Observer = Callable[[dict[str, Any]], None]

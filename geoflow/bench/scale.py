@@ -17,7 +17,7 @@ from geoflow.bench.engine import geoflow_engine
 from geoflow.bench.engine.bounds import fluid
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import TINY, SleepStage, Workload
-from geoflow.engine.processes import private_bytes
+from geoflow.cluster.processes import private_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geoflow.cli.options import Address, AsJson, Out, PipelineName, Settings, settings_of, size_of
+from geoflow.cli.arguments import Address, AsJson, Out, PipelineName, Settings, settings_of, size_of
 from geoflow.cli.output import error_console, print_json, result_alone, result_console
 from geoflow.errors import ConfigError
 
@@ -53,8 +53,8 @@ def bench_engine(
     as_json: AsJson = False,
 ) -> None:
     """The executor beside Ray Data, cosmos-xenna, a plain executor and a stage-by-stage script, on pretended GPUs."""
+    from geoflow.bench.engine.engine_bench import bench_engines
     from geoflow.bench.engine.engines import ENGINES
-    from geoflow.bench.engine.run import bench_engines
 
     with result_alone():
         found = bench_engines(
@@ -80,7 +80,7 @@ def bench_engine_table(
     """The table of a bench of engines for a page (Markdown), from its figures."""
     import json
 
-    from geoflow.bench.engine.table import markdown
+    from geoflow.bench.engine.engine_table import markdown
 
     typer.echo(markdown(json.loads(figures.read_text())["rows"], workloads.split(",") if workloads else ()), nl=False)
 
@@ -121,7 +121,7 @@ def bench_faults(
     moments: Annotated[str, typer.Option(help="shares of the run, separated by commas")] = "0.1,0.5,0.9",
 ) -> None:
     """What goes wrong during a run, what comes out all the same, and the time it costs; JSON on stdout."""
-    from geoflow.bench.faults.run import FAULTS, bench_faults
+    from geoflow.bench.faults.fault_bench import FAULTS, bench_faults
 
     wanted = faults.split(",") if faults else list(FAULTS)
     if unknown := sorted(set(wanted) - set(FAULTS)):
@@ -147,8 +147,8 @@ def bench_footage(
     as_json: AsJson = False,
 ) -> None:
     """Real clips with ground truth through a pipeline, each scored; benchmarks/footage says where to get some."""
-    from geoflow.bench.footage.run import bench_footage
-    from geoflow.bench.footage.table import render_rows
+    from geoflow.bench.footage.footage_bench import bench_footage
+    from geoflow.bench.footage.footage_table import render_rows
     from geoflow.pipeline import Pipeline
 
     pipe, left_out = Pipeline.load(pipeline), without.split(",") if without else []
@@ -187,7 +187,7 @@ def bench_hands_command(
     ] = 640,
 ) -> None:
     """Hands found, how well they lie, which side, 3D error and CPU time; JSON on stdout."""
-    from geoflow.bench.hands import bench_hands
+    from geoflow.bench.hand_bench import bench_hands
 
     settings = settings_of(set_, "PARAM=VALUE")
     with result_alone():
@@ -210,7 +210,7 @@ def bench_geometry_command(
     device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it: then at full size")] = "cpu",
 ) -> None:
     """GeometryCrafter in a stream beside the whole video at once: time per frame, peak memory; JSON on stdout."""
-    from geoflow.bench.geometry.run import bench_geometry
+    from geoflow.bench.geometry.geometry_bench import bench_geometry
 
     lengths = tuple(int(count) for count in frames.split(","))
     with result_alone():

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from geoflow.runner import RunResult, VideoResult
+    from geoflow.results import RunResult, VideoResult
 
 _MOST_LACKING = 20  # videos
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geoflow.cli.options import (
+from geoflow.cli.arguments import (
     Address,
     AsJson,
     Destination,
@@ -153,8 +153,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what `run` would do, take and cost, without doing it: stages and their pools, inputs, segments."""
-    from geoflow.plan import make_plan
-    from geoflow.plan_table import render_plan
+    from geoflow.planning.plan import make_plan
+    from geoflow.planning.plan_table import render_plan
     from geoflow.video.options import ReadOptions
 
     found = make_plan(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geoflow.cli.options import AsJson, size_of
+from geoflow.cli.arguments import AsJson, size_of
 from geoflow.cli.output import print_json, result_console
 
 app = typer.Typer()

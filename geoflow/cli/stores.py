@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geoflow.cli.options import Address, AsJson, settings_of
+from geoflow.cli.arguments import Address, AsJson, settings_of
 from geoflow.cli.output import print_json, result_alone, result_console
 
 app = typer.Typer()
@@ -16,7 +16,7 @@ app = typer.Typer()
 @app.command()
 def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
     """Say where a run stands, also while it goes on: videos, stages, time left."""
-    from geoflow.status import read_status, render_status
+    from geoflow.observe.status import read_status, render_status
 
     found = read_status(out)
     if as_json:
@@ -49,7 +49,7 @@ def verify(
 
     Sources that were replaced since, or are gone, are noted.
     """
-    from geoflow.store.source import source_remarks
+    from geoflow.store.source_frames import source_remarks
     from geoflow.store.verify import verify as find_problems
 
     problems = find_problems(out, deep=not quick)
@@ -117,6 +117,6 @@ def view(
     ] = None,
 ) -> None:
     """Show a store in the Rerun viewer until that is closed, or until Ctrl-C."""
-    from geoflow.view import view as show
+    from geoflow.export.viewer import view as show
 
     show(file, web=web, port=port, **settings_of(set_, "NAME=VALUE"))

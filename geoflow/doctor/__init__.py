@@ -5,6 +5,6 @@
 
 from geoflow.doctor.checks import Finding, can_run, judge
 from geoflow.doctor.facts import Facts, gather
-from geoflow.doctor.table import render_findings
+from geoflow.doctor.findings_table import render_findings
 
 __all__ = ["Facts", "Finding", "can_run", "gather", "judge", "render_findings"]

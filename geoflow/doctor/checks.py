@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from geoflow.cluster.machine import object_store
 from geoflow.doctor.facts import Facts, Folder, StageNeeds
-from geoflow.engine.machine import object_store
-from geoflow.preflight import without_gpus
+from geoflow.planning.preflight import without_gpus
 
 State = Literal["ok", "warning", "failure"]
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow import distribution, weights
-from geoflow.engine import bare_packages, env_check, machine
-from geoflow.engine.environments import load_runtime_env
-from geoflow.engine.gpu_list import GpuDevice, list_gpus
+from geoflow.backends import weights
+from geoflow.cluster import machine
+from geoflow.engine.gpu.nvml import GpuDevice, list_gpus
+from geoflow.environments import bare_packages, checking, distribution
+from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
+from geoflow.files.resources import cache_folder
 from geoflow.pipeline import Pipeline, StageSpec
-from geoflow.resources import cache_folder
 
 # Those with compiled parts, which may be installed and still not load.
 _MODULES = ("ray", "numpy", "h5py", "pyarrow", "av", "cv2", "scipy", "pycolmap")
@@ -116,7 +117,7 @@ def gather(pipeline: Pipeline) -> Facts:
 
 
 def _refusal(address: str) -> str:
-    from geoflow.engine import joining
+    from geoflow.cluster import joining
 
     if address == "local":
         return ""
@@ -195,7 +196,7 @@ def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
     """`with_ray`: Ray can be asked what it thinks of the environment."""
     wanted = spec.make_stage().weights()
     missing = weights.must_fetch(spec.backend, wanted)
-    env_problems = tuple(env_check.problems(spec.env)) if spec.env and with_ray else ()
+    env_problems = tuple(checking.problems(spec.env)) if spec.env and with_ray else ()
     env = load_runtime_env(spec.env) if spec.env and not env_problems else {}
     return StageNeeds(
         slot=spec.slot,

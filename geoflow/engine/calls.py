@@ -6,8 +6,8 @@ import pickle
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from geoflow.engine.tokens import Hold, Lane
-from geoflow.engine.workfiles import SaveTo
+from geoflow.engine.actor.workfiles import SaveTo
+from geoflow.engine.gpu.tokens import Hold, Lane
 from geoflow.segments import Segment
 
 

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from geoflow.engine.actor.workfiles import SavedState, SaveTo, looks_whole
 from geoflow.engine.graph import Graph
 from geoflow.engine.keys import Keys
 from geoflow.engine.resume import Action, below_order, choose_actions, finished_prefix
 from geoflow.engine.state import SegmentRun, VideoRun
-from geoflow.engine.workfiles import SavedState, SaveTo, looks_whole
 from geoflow.errors import StoreError
 from geoflow.pipeline import Pipeline
 from geoflow.segments import Segment, VideoInfo, count_segments, plan_segments

@@ -12,17 +12,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from geoflow.engine import schedule, splitting, watch
+from geoflow.cluster import watch
+from geoflow.cluster.joining import within
+from geoflow.cluster.session import Capacity
+from geoflow.engine import schedule
+from geoflow.engine.actor import splitting
 from geoflow.engine.calls import Call, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
-from geoflow.engine.cluster import Capacity
 from geoflow.engine.finishing import Finishes
 from geoflow.engine.fleet import Fleet, Handlers
 from geoflow.engine.flow import Flow
+from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
-from geoflow.engine.joining import within
-from geoflow.engine.metrics import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
@@ -30,12 +32,12 @@ from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.engine.stopping import Stop
-from geoflow.engine.tokens import Lane
 from geoflow.errors import ClusterLost, EnvironmentBroken
-from geoflow.inputs import Input
+from geoflow.observe.metrics import Load
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
 from geoflow.store.paths import RunPaths
+from geoflow.video.inputs import Input
 
 _LOOK_S = 3.0
 _ANSWER_S = 1.0  # Ray itself would wait for a minute, and then end this process

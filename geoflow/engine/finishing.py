@@ -10,12 +10,12 @@ from typing import Any
 from geoflow.engine.calls import Call
 from geoflow.engine.fleet import Fleet
 from geoflow.engine.flow import Flow
+from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.schedule import Kind
 from geoflow.engine.state import VideoRun
-from geoflow.engine.tokens import Lane
 
 
 class Finishes:

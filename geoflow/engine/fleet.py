@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from geoflow.engine import environments, schedule
+from geoflow.cluster.session import Capacity, number_of_nodes
+from geoflow.engine import schedule
 from geoflow.engine.calls import Call
-from geoflow.engine.cluster import Capacity, number_of_nodes
-from geoflow.engine.gpu_fleet import GpuFleet
-from geoflow.engine.gpus import Gpu
+from geoflow.engine.gpu.gpu_fleet import GpuFleet
+from geoflow.engine.gpu.placement import Gpu
+from geoflow.engine.gpu.residency import Residency
+from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
-from geoflow.engine.residency import Residency
 from geoflow.engine.schedule import Kind
-from geoflow.engine.tokens import Lane
+from geoflow.environments import environment
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.stage import Stage
@@ -57,7 +58,7 @@ class Fleet:
         self._first_plan = residency.plan
         self._specs = [(spec, stage.ordered) for spec, stage in zip(specs, stages)]
         sizes = self._size_pools()
-        envs = [environments.load_runtime_env(s.env) if s.env else {} for s in specs]
+        envs = [environment.load_runtime_env(s.env) if s.env else {} for s in specs]
         self.pools = [Pool(s, stage, sizes[s.slot], env) for s, stage, env in zip(specs, stages, envs)]
         self._gpus = GpuFleet(
             residency,
@@ -260,7 +261,7 @@ class Fleet:
             worker.loading, worker.node = None, outcome["node"]
             pool.load_seconds = max(pool.load_seconds, time.monotonic() - worker.since)
             self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
-        elif pool.spec.env and environments.is_at_fault(outcome["error"]):
+        elif pool.spec.env and environment.is_at_fault(outcome["error"]):
             self._unbuilt(node, worker, outcome["error"])
         elif outcome["error"]["kind"] == Kind.DIED:
             self.died(node, worker)
@@ -271,7 +272,7 @@ class Fleet:
         """Its environment could not be built where it was to live. Go on with those that come up elsewhere; where there
         are none, let other nodes try, and only then do without the stage."""
         pool = self.pools[node]
-        slot, reason = pool.spec.slot, environments.explain_failure(error["exception"], pool.spec.env or "")
+        slot, reason = pool.spec.slot, environment.explain_failure(error["exception"], pool.spec.env or "")
         pool.end(worker)
         pool.unbuilt += 1
         self._emit("environment_failed", slot=slot, actor=worker.number, reason=reason)

@@ -9,13 +9,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from geoflow.engine import bare_packages
-from geoflow.engine.cluster import as_it_builds
-from geoflow.engine.gpus import BOOKED, Gpu
-from geoflow.engine.host import actor_class, thread_limits
+from geoflow.cluster.session import as_it_builds
+from geoflow.engine.actor.host import actor_class, thread_limits
+from geoflow.engine.gpu.placement import BOOKED, Gpu
+from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import PoolSize, queue_depth
-from geoflow.engine.tokens import Lane
+from geoflow.environments import bare_packages
 
 if TYPE_CHECKING:
     from geoflow.pipeline import StageSpec

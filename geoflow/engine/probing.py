@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from geoflow.engine.actor.wire import pack
 from geoflow.engine.graph import PROBED
 from geoflow.engine.schedule import probes_in_actors
-from geoflow.engine.wire import pack
-from geoflow.inputs import Input
 from geoflow.segments import VideoInfo
+from geoflow.video.inputs import Input
 
 Probe = Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
 
@@ -58,7 +58,7 @@ class Probes:
 
 def run_probe(probe: Probe, item: Input) -> tuple[Any, ...]:
     """In the actor or the task: the outcome, and the arrays of `PROBED`, packed."""
-    from geoflow.engine.worker import describe
+    from geoflow.engine.actor.worker import describe
 
     began = time.monotonic()
     try:

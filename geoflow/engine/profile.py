@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow.engine.gpu_memory import memory_share
+from geoflow.engine.gpu.meter import memory_share
 from geoflow.errors import StoreError
+from geoflow.files.resources import cache_folder
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
-from geoflow.resources import cache_folder
 from geoflow.store.whole import write_whole
 
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from geoflow.engine.wire import pack, pack_state
-from geoflow.engine.workfiles import DamagedWork, SaveTo, load, load_state
+from geoflow.engine.actor.wire import pack, pack_state
+from geoflow.engine.actor.workfiles import DamagedWork, SaveTo, load, load_state
 
 _AT_ONCE = 4  # each holds a segment's fields in memory, twice for a moment
 

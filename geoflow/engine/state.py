@@ -9,9 +9,9 @@ from typing import Any
 from geoflow.engine.calls import Part
 from geoflow.engine.graph import PROBE, Graph
 from geoflow.engine.resume import Action
-from geoflow.inputs import Input
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import SegmentRecord
+from geoflow.video.inputs import Input
 
 
 @dataclass(eq=False)

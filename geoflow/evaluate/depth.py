@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geoflow.evaluate import metrics
+from geoflow.evaluate import measures
 from geoflow.evaluate.correspondence import matches
 from geoflow.evaluate.pixels import depth_between, sample_grid
 from geoflow.evaluate.prediction import Branch
@@ -136,11 +136,11 @@ def _estimate_scales(
             if points is not None and true_points is not None:
                 tallies[name].points.append((points[both], true_points[both]))
     for tally in tallies.values():
-        tally.scale = metrics.median(np.concatenate(tally.ratios))
+        tally.scale = measures.median(np.concatenate(tally.ratios))
         if tally.points:
-            tally.point_scale = metrics.l1_point_scale(*(np.concatenate(part) for part in zip(*tally.points)))
+            tally.point_scale = measures.l1_point_scale(*(np.concatenate(part) for part in zip(*tally.points)))
         tally.ratios, tally.points = [], []
-    return metrics.median(np.concatenate(true_depths))
+    return measures.median(np.concatenate(true_depths))
 
 
 def _add_frame(
@@ -160,18 +160,18 @@ def _add_frame(
     true, predicted = true[both], predicted[both]
     if not len(true):
         return
-    errors = metrics.absolute_relative_errors(tally.scale * predicted, true)
-    own = metrics.median_ratio(predicted, true)
+    errors = measures.absolute_relative_errors(tally.scale * predicted, true)
+    own = measures.median_ratio(predicted, true)
     tally.curves["abs_rel"][i], tally.curves["scale"][i] = errors.mean(), own
     tally.abs_rel.add(errors)
-    tally.delta1.add(metrics.within_delta(tally.scale * predicted, true))
-    tally.abs_rel_per_frame.add(metrics.absolute_relative_errors(own * predicted, true))
-    tally.delta1_per_frame.add(metrics.within_delta(own * predicted, true))
+    tally.delta1.add(measures.within_delta(tally.scale * predicted, true))
+    tally.abs_rel_per_frame.add(measures.absolute_relative_errors(own * predicted, true))
+    tally.delta1_per_frame.add(measures.within_delta(own * predicted, true))
     true_points = None if points is None else frame.points(pixels)
     if points is not None and true_points is not None:
-        errors = metrics.relative_point_errors(tally.point_scale * points[both], true_points[both])
+        errors = measures.relative_point_errors(tally.point_scale * points[both], true_points[both])
         tally.point_rel.add(errors)
-        tally.point_inliers.add(errors < metrics.INLIER_THRESHOLD)
+        tally.point_inliers.add(errors < measures.INLIER_THRESHOLD)
 
 
 def _steps(
@@ -193,7 +193,7 @@ def _steps(
         both = (before > 0) & (after > 0)
         if both.any():
             true_before = a.depth.ravel()[source[both]]
-            found[name] = metrics.median(metrics.relative_step(before[both], after[both], true_before, z[both]))
+            found[name] = measures.median(measures.relative_step(before[both], after[both], true_before, z[both]))
     return found
 
 
@@ -231,10 +231,10 @@ def _summary(tally: _Tally, intrinsics: np.ndarray | None, truth: Truth, seams: 
         delta1_per_frame=tally.delta1_per_frame.value,
         point_rel=tally.point_rel.value,
         point_inliers=tally.point_inliers.value,
-        flicker=metrics.median(flicker[known & ~at_edge]),
-        seam_jump=metrics.median(at_seams),
+        flicker=measures.median(flicker[known & ~at_edge]),
+        seam_jump=measures.median(at_seams),
         seam_jump_worst=float(at_seams.max()) if len(at_seams) else NAN,
-        seam_drift=metrics.median(np.array(tally.across_seams)),
-        scale_drift=metrics.scale_drift(tally.curves["scale"]),
-        focal_error=metrics.focal_error(intrinsics, truth.intrinsics),
+        seam_drift=measures.median(np.array(tally.across_seams)),
+        scale_drift=measures.scale_drift(tally.curves["scale"]),
+        focal_error=measures.focal_error(intrinsics, truth.intrinsics),
     )

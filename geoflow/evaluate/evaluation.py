@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from geoflow.evaluate import metrics
+from geoflow.evaluate import measures
 from geoflow.evaluate.depth import score_depths
-from geoflow.evaluate.motion import score_motion, true_motion
+from geoflow.evaluate.motion_scores import score_motion, true_motion
 from geoflow.evaluate.prediction import Prediction
 from geoflow.evaluate.scores import Curves, PoseScores, Scores, TrackScores
 from geoflow.evaluate.tracks import score_tracks
@@ -62,7 +62,7 @@ def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | Non
     found = prediction.poses()
     if found is None:
         return None, identity, {}
-    focal = metrics.focal_error(prediction.array("camera/intrinsics"), truth.intrinsics)
+    focal = measures.focal_error(prediction.array("camera/intrinsics"), truth.intrinsics)
     scores, curves = score_poses(*found, truth, focal)
     return scores, identity, curves
 

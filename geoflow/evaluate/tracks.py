@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.evaluate.correspondence import true_world_points
-from geoflow.evaluate.metrics import median
+from geoflow.evaluate.measures import median
 from geoflow.evaluate.scores import TrackScores
 from geoflow.evaluate.truth import Truth
 from geoflow.geometry.rigid import Sim3

@@ -6,6 +6,6 @@ depth.
 
 from __future__ import annotations
 
-from geoflow.export.registry import FORMATS, Exported, Format, export_store
+from geoflow.export.formats import FORMATS, Exported, Format, export_store
 
 __all__ = ["FORMATS", "Exported", "Format", "export_store"]

@@ -9,9 +9,9 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
+from geoflow.store.lazy import Cameras, Lazy
 from geoflow.store.reader import Video
-from geoflow.store.source import source_frames
-from geoflow.store.views import Cameras, Lazy
+from geoflow.store.source_frames import source_frames
 
 _DECODED = 16  # frames decoded at once where the store has none: each batch seeks to a key frame first
 

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from geoflow.engine.cluster import ray_cluster
+from geoflow.cluster.session import ray_cluster
 from geoflow.errors import GeoFlowError, StoreError
-from geoflow.export.registry import check_options, export_store, format_named
-from geoflow.locations import is_remote
-from geoflow.plain import plain
+from geoflow.export.formats import check_options, export_store, format_named
+from geoflow.files.locations import is_remote
 from geoflow.store.index import read_rows
 from geoflow.store.mirror import records
+from geoflow.values.plain import plain
 
 
 def export_run(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from geoflow.environments.extras import library
 from geoflow.export.frames import Depths, cameras_of, frames_with_depth, lifted, pictures, posed_frames
 from geoflow.export.track_rows import spread_out
-from geoflow.extras import library
 from geoflow.geometry.rigid import apply
 from geoflow.store.reader import Video
 from geoflow.store.whole import write_whole

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.environments.extras import library
 from geoflow.errors import StoreError
 from geoflow.export.frames import Depths, has_depth, jpeg, pictures
 from geoflow.export.track_rows import track_rows
-from geoflow.extras import library
 from geoflow.geometry.rigid import invert
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft

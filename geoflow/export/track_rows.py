@@ -9,8 +9,8 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.store.layout import TRACK_TILE
+from geoflow.store.lazy import Tracks
 from geoflow.store.reader import Video
-from geoflow.store.views import Tracks
 
 
 @dataclass(frozen=True)

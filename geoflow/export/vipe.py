@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.environments.extras import library
 from geoflow.export.frames import Depths, cameras_of, frames_with_depth, pictures, posed_frames
 from geoflow.export.mp4 import frame_rate, write_mp4
 from geoflow.export.npz import whole_npz
-from geoflow.extras import library
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft, write_whole
 

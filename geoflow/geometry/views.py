@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from geoflow.fields import VIEW_BARE, VIEW_CUT, VIEW_PLAIN
-from geoflow.geometry.klt import follow
+from geoflow.geometry.motion.point_tracks import follow
 
 _WIDTH = 160  # px, of the longer side: enough to tell one view from another
 _THUMB = (16, 12)

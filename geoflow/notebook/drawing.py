@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from geoflow.durations import clock
-from geoflow.notebook.tally import Board, StageBar
+from geoflow.observe.tally import Board, StageBar
 from geoflow.report.markup import text
+from geoflow.values.durations import clock
 
 # Seen on light and on dark themes alike: text keeps the theme's colour.
 _BLUE, _GREEN, _RED, _TRACK = "#3b82c4", "#2e9e5b", "#d9534f", "rgba(128,128,128,.25)"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from geoflow.report.markup import duration, number, text
 
 if TYPE_CHECKING:
-    from geoflow.runner import RunResult, VideoResult
+    from geoflow.results import RunResult, VideoResult
 
 _MOST_ROWS = 100
 _COLOURS = {"complete": "#2e9e5b", "failed": "#d9534f"}  # legible on light and on dark

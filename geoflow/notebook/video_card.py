@@ -9,7 +9,7 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.report.markup import number, text
 from geoflow.report.pictures import colour_depth, data_uri, inverse_range, turbo_gradient
-from geoflow.store.source import is_of_another_source
+from geoflow.store.source_frames import is_of_another_source
 
 if TYPE_CHECKING:
     from geoflow.store.reader import Video

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from geoflow.report.writer import write_report
+from geoflow.report.build import write_report
 
 __all__ = ["write_report"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from geoflow.evaluate.metrics import relative_step
+from geoflow.evaluate.measures import relative_step
 from geoflow.evaluate.pixels import depth_between, lift, sample_grid
 from geoflow.geometry.rigid import invert
 from geoflow.report import markup

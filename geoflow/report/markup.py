@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from geoflow.durations import in_words
+from geoflow.values.durations import in_words
 
 MISSING = "—"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from geoflow.report.markup import text
+from geoflow.store.lazy import Hand, Tracks
 from geoflow.store.reader import Video
-from geoflow.store.views import Hand, Tracks
 
 _TRAIL = 12  # frames that a trail goes back
 _MOST_TRACKS = 140  # seen in one frame; more hide what they lie on

@@ -10,9 +10,9 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.export.frames import pictures
 from geoflow.report.pictures import Ends, inverse_range
+from geoflow.store.lazy import Lazy
 from geoflow.store.reader import Video
-from geoflow.store.source import is_of_another_source
-from geoflow.store.views import Lazy
+from geoflow.store.source_frames import is_of_another_source
 
 _FOR_COLOURS = 6  # frames that the range of the colours is taken from
 _PIXELS = 20_000  # of each of them

@@ -12,8 +12,8 @@ from geoflow.geometry.rigid import apply, invert
 from geoflow.report import markup
 from geoflow.report.figures import path_figure
 from geoflow.report.samples import Sample
+from geoflow.store.lazy import Cameras
 from geoflow.store.reader import Video
-from geoflow.store.views import Cameras
 
 _CLOUD_FRAMES = 8
 _CLOUD_POINTS = 1500  # of each of them

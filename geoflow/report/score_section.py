@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from geoflow.errors import StoreError
-from geoflow.evaluate.table import DEPTH_ROWS, MOTION_ROWS, POSE_ROWS, TRACK_ROWS, cell
+from geoflow.evaluate.score_table import DEPTH_ROWS, MOTION_ROWS, POSE_ROWS, TRACK_ROWS, cell
 from geoflow.report.curve_section import curve_section
 from geoflow.report.markup import scroll, text
 from geoflow.store.paths import RunPaths

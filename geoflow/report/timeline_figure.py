@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoflow.durations import in_words
-from geoflow.engine.timeline import ActorRow, Span, Timeline
+from geoflow.observe.timeline import ActorRow, Span, Timeline
 from geoflow.report.markup import text
+from geoflow.values.durations import in_words
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _AXIS = 1080, 120, 12, 8, 26
 _ROW, _GAP = 12, 3  # px; height of a row, and the space below it

@@ -32,11 +32,11 @@ class Decode(Stage):
     def setup(self) -> None:
         import cv2
 
-        from geoflow.video import reader
+        from geoflow.video import frame_reader
         from geoflow.video.cursor import Cursors
 
         cv2.setNumThreads(self.threads)
-        self._reader: Any = reader
+        self._reader: Any = frame_reader
         self._cursors = Cursors()
 
     def process(self, segment: Segment, fields: Fields) -> Fields:

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Collection
 from pathlib import Path
 
-from geoflow import locations
 from geoflow.errors import StoreError
+from geoflow.files import locations
 from geoflow.store.paths import TEMPORARY, RunPaths
 
 

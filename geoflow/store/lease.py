@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from geoflow import locations
 from geoflow.errors import StoreError
+from geoflow.files import locations
 
 _TRIES = 20
 _RECORD = re.compile(r"(\d{6})\.json")

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from geoflow import locations, resources
 from geoflow.errors import ConfigError, GeoFlowError, StoreError
+from geoflow.files import locations, resources
 from geoflow.store.paths import RunPaths
 
 _EVERY_S = 10.0  # between two copies of the ledger; longer where a copy takes long

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from geoflow import locations
+from geoflow.files import locations
 
 BLOCK = 256 << 10  # bytes per request: HDF5's own tables are read in pieces of some KiB, a frame of depth in one
 _BLOCKS = 256  # kept in memory: 64 MiB

@@ -33,8 +33,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow import locations
 from geoflow.errors import ConfigError, StoreError
+from geoflow.files import locations
 from geoflow.store.kernel_lock import KernelLock, is_local
 from geoflow.store.lease import Disk, Elsewhere, age_s, numbers, record_name
 from geoflow.store.paths import RunPaths

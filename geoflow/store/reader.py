@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.files.locations import is_remote, local
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
-from geoflow.locations import is_remote, local
 from geoflow.store.index import table_rows
+from geoflow.store.lazy import Cameras, Hand, Hands, Lazy, Tracks
 from geoflow.store.opening import Uri, open_h5
 from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS
-from geoflow.store.views import Cameras, Hand, Hands, Lazy, Tracks
 
 
 def open_video(path: str | os.PathLike[str]) -> Video:
@@ -194,7 +194,7 @@ class Video:
         """
         if "frames/rgb" in self.file:
             return Lazy(self._dataset("frames/rgb"))[i]
-        from geoflow.store.source import source_frames
+        from geoflow.store.source_frames import source_frames
 
         return source_frames(self, self.frame_index[[i]])[0]
 
@@ -206,7 +206,7 @@ class Video:
         Raises StoreError when there is nothing to show, or when another source lies where that of the store was.
         """
         from geoflow.store.picture import Picture, colour_depth
-        from geoflow.store.source import is_of_another_source
+        from geoflow.store.source_frames import is_of_another_source
 
         panels = []
         try:
@@ -224,7 +224,7 @@ class Video:
 
         Raises StoreError when no frame has a pose, ConfigError when plotly (the extra `notebook`) is not installed.
         """
-        from geoflow.notebook.scene import trajectory_figure
+        from geoflow.notebook.scene_figure import trajectory_figure
 
         return trajectory_figure(self, points=points, frusta=frusta)
 

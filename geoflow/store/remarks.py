@@ -11,8 +11,8 @@ import numpy as np
 from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, VIEW_BARE, VIEW_CUT
 
 if TYPE_CHECKING:
+    from geoflow.store.lazy import Cameras
     from geoflow.store.reader import Video
-    from geoflow.store.views import Cameras
 
 _FEW = 5  # frames: no camera is asked to be found in so few
 _MOST = 12  # remarks; a film of many cuts would bury the rest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoflow.errors import StoreError
-from geoflow.locations import exists
+from geoflow.files.locations import exists
 from geoflow.store.index import read_rows
 from geoflow.store.mirror import records
 from geoflow.store.paths import RunPaths

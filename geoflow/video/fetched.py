@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from geoflow import locations, resources
 from geoflow.errors import GeoFlowError, InputError, SourceChanged, StoreError
+from geoflow.files import locations, resources
 from geoflow.video.source import file_sha256
 
 CACHE_BYTES = 64 << 30  # copies beyond this, or beyond half the disk, make room for new ones, oldest use first

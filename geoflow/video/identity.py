@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from geoflow import locations
 from geoflow.errors import GeoFlowError, InputError, SourceChanged
+from geoflow.files import locations
 from geoflow.video.source import file_sha256, list_images, pictures_sha256
 
 _BLOCKS, _BLOCK = 16, 64 << 10  # of a file: 1 MiB is read whatever its size

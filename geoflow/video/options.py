@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoflow.errors import ConfigError
-from geoflow.plain import real, several, text, whole
+from geoflow.values.plain import real, several, text, whole
 
 LONGEST_SIDE = 16_384  # px; a frame of that size takes 800 MB
 _SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: a frame every four months, and the fastest of cameras

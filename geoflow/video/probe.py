@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.locations import is_remote, is_uri
+from geoflow.files.locations import is_remote, is_uri
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
 from geoflow.video.identity import Identity, identify

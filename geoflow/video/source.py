@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.locations import is_remote, local
+from geoflow.files.locations import is_remote, local
 from geoflow.video.aperture import Aperture
 
 # fmt: off

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from geoflow.resources import cache_folder
+from geoflow.files.resources import cache_folder
 from geoflow.video.frame_table import FrameTable, list_frames
 
 _KEPT = 256  # tables; one of an hour at 30 per second takes about 1 MB

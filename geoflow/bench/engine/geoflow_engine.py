@@ -10,13 +10,13 @@ from geoflow.bench.engine import sleep_stages
 from geoflow.bench.engine.bounds import Pools
 from geoflow.bench.engine.sleep_stages import END, LEFT, RIGHT, TRUNK
 from geoflow.bench.engine.workloads import Workload
-from geoflow.engine.cluster import capacity
+from geoflow.cluster.session import capacity
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.errors import ConfigError
-from geoflow.inputs import Input
 from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
+from geoflow.video.inputs import Input
 
 _FRAMES = 2  # of one segment, the fewest there may be
 _BACKENDS = {

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.bench.engine.bounds import Pools
-from geoflow.bench.engine.child import Request, Result
+from geoflow.bench.engine.engine_child import Request, Result
+from geoflow.bench.engine.engine_figures import part_after, times_of
 from geoflow.bench.engine.engines import Engine
-from geoflow.bench.engine.figures import part_after, times_of
 from geoflow.bench.engine.sleeper import read_trace
 from geoflow.bench.engine.workloads import Workload
-from geoflow.bench.processes import END_WITHIN_S, end_all, environment
-from geoflow.engine.processes import Process, cpu_seconds, descendants, private_bytes, wake_ups
+from geoflow.bench.peer_processes import END_WITHIN_S, end_all, environment
+from geoflow.cluster.processes import Process, cpu_seconds, descendants, private_bytes, wake_ups
 
 _SAMPLE_EVERY_S = 0.2
 _LOOK_EVERY = 5  # samples between two looks at who is there
@@ -54,7 +54,7 @@ def measure(
     (folder / "request.json").write_text(json.dumps(asdict(request)))
     try:
         with open(log, "wb") as out:
-            command = [python, "-m", "geoflow.bench.engine.child", str(folder)]
+            command = [python, "-m", "geoflow.bench.engine.engine_child", str(folder)]
             env = {**environment(), **engine.env}
 
             def start() -> subprocess.Popen[bytes]:

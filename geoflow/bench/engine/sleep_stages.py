@@ -13,9 +13,9 @@ import numpy as np
 
 from geoflow.bench.engine.sleeper import Sleeper
 from geoflow.bench.engine.workloads import Workload
-from geoflow.inputs import Input
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, Stage, param
+from geoflow.video.inputs import Input
 
 TRUNK, LEFT, RIGHT, END = "frames.mask", "prior.mask", "geometry.mask", "frames.index"
 

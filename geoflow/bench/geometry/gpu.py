@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geoflow import backends
+from geoflow.backends import loading
 from geoflow.bench.geometry.made_up import middle_config, networks, video
-from geoflow.bench.geometry.plain import PlainCrafter
-from geoflow.engine import bare_packages
-from geoflow.engine.environments import load_runtime_env
+from geoflow.bench.geometry.plain_pipeline import PlainCrafter
+from geoflow.environments import bare_packages
+from geoflow.environments.environment import load_runtime_env
 from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
 from geoflow.models.geometrycrafter.config import LATENT_STRIDE
 from geoflow.models.geometrycrafter.denoise import Conditioning
@@ -88,7 +88,7 @@ def made_up_moge(small: bool = False) -> Any:
 
 def _prior(model: Any, options: Options) -> dict[str, Stage]:
     """The backend's own way with frames, around this model."""
-    stage: Any = backends.load("moge")()
+    stage: Any = loading.load("moge")()
     stage.use(model, str(model.device))
 
     def prior(count: int) -> None:

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from small_crafter import make_video, small_crafter, small_networks  # noqa: E402
 
 from geoflow.bench.geometry import gpu  # noqa: E402
-from geoflow.bench.geometry.plain import PlainCrafter  # noqa: E402
+from geoflow.bench.geometry.plain_pipeline import PlainCrafter  # noqa: E402
 from geoflow.models.geometrycrafter import Options  # noqa: E402
 
 

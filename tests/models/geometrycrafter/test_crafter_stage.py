@@ -18,8 +18,9 @@ pytest.importorskip("safetensors", reason="safetensors is not installed")
 import small_moge
 from small_crafter import make_video, publish, small_networks, trusting
 
-from geoflow import backends, contract, fields
-from geoflow.engine.splitting import can_split
+from geoflow import fields
+from geoflow.backends import contract, loading
+from geoflow.engine.actor.splitting import can_split
 from geoflow.errors import ConfigError, InputError
 from geoflow.geometry.cameras import pinhole, unproject
 from geoflow.models.geometrycrafter.priors import estimate_intrinsics, rays
@@ -27,8 +28,8 @@ from geoflow.segments import Segment, VideoInfo
 
 pytestmark = pytest.mark.long
 
-Crafter = backends.load("geometrycrafter")
-MoGe = backends.load("moge")
+Crafter = loading.load("geometrycrafter")
+MoGe = loading.load("moge")
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +134,13 @@ def test_rungs_that_would_not_be_cheaper_are_left_out() -> None:
     assert small.ladder == ({"decode_chunk_size": 2, "window_size": 32, "overlap": 8},)
     assert not can_split(small), "halves would have a scale each"
     for rung in Crafter().ladder:
-        backends.make_params(Crafter, rung, slot="geometry")
+        loading.make_params(Crafter, rung, slot="geometry")
 
 
 def test_options_are_refused_before_anything_is_loaded() -> None:
     for wrong, message in (({"height": 540}, "multiples of 64"), ({"window_size": 20}, "below window_size")):
         with pytest.raises(ConfigError, match=message):
-            backends.make_params(Crafter, wrong, slot="geometry")
+            loading.make_params(Crafter, wrong, slot="geometry")
     assert {row.name for row in dataclasses.fields(Crafter.Params)} >= {"seed", "downsample_ratio", "guidance_scale"}
 
 

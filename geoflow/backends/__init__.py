@@ -1,0 +1,1 @@
+"""Backends: how one is found and loaded, what it must keep to, its licence and its weights."""

@@ -1,0 +1,229 @@
+"""What every backend keeps to, checked without Ray: for the tests, and for who writes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow import fields
+from geoflow.backends import loading, weights
+from geoflow.backends.catalogue import load_models
+from geoflow.engine.actor.splitting import can_split, process_in_halves
+from geoflow.engine.actor.wire import pack_state, unpack_state
+from geoflow.engine.actor.workfiles import load_state, save_state
+from geoflow.environments import listing
+from geoflow.environments.checking import problems as env_problems
+from geoflow.errors import ConfigError, StageError
+from geoflow.files import resources
+from geoflow.segments import Segment, VideoInfo
+from geoflow.stage import Fields, SegmentRecord, Stage
+
+_FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
+_SHARED = 2  # frames of two neighbours
+
+
+def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = True) -> list[str]:
+    """What is wrong with a backend, a sentence each; [] when it can go into a pipeline.
+
+    Its declarations come first: fields, parameters, the ladder, its entry in models.yaml with the weights that `params`
+    need, and the environments that pipelines run it in. With `run` it is then set up with `params` and given six grey
+    frames of 64x48 in which nothing can be known: with and without its optional inputs, twice, on every rung of its
+    ladder, and in halves where it can be split. An ordered stage gets two segments, the second one also after another
+    of its kind took over its state, and is asked to finish. What it raises there is raised here. Its results are
+    compared with the field table.
+
+    Raises ConfigError when there is no such backend, or `params` are not its own.
+    """
+    stage_class = loading.load(backend)
+    stage = stage_class(loading.make_params(stage_class, params or {}, slot=stage_class.slot or "stage"))
+    found = [*_declared(stage), *_parameters(stage), *_registered(backend, stage), *_environments(backend)]
+    if found or not run:
+        return found
+    try:
+        return list(_ordered_trial(stage, backend) if stage.ordered else _trial(stage, backend))
+    except StageError as error:
+        return [str(error)]
+
+
+def _declared(stage: Stage) -> list[str]:
+    found = [] if stage.slot else ["slot is empty: name its role, such as prior"]
+    names = [*stage.inputs, *stage.optional, *stage.outputs, *stage.optional_outputs]
+    found += [f"{name} is no field: geoflow/fields.py lists them all" for name in names if name not in fields.FIELDS]
+    if not stage.ordered and (twice := sorted({name for name in names if names.count(name) > 1})):
+        found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
+    if type(stage).process is Stage.process:
+        found.append("process is not written yet")
+    return found
+
+
+def _parameters(stage: Stage) -> list[str]:
+    found = [
+        f"parameter {row.name} has no description: write {row.name}: type = param(default, 'what it means')"
+        for row in dataclasses.fields(stage.params)
+        if not row.metadata.get("help")
+    ]
+    for rung in stage.ladder:
+        try:
+            loading.make_params(type(stage), rung, slot=stage.slot)
+        except ConfigError as error:
+            found.append(f"ladder: {error}")
+    return found
+
+
+def _registered(backend: str, stage: Stage) -> Iterator[str]:
+    """Its entry in models.yaml, which is for what lies below actors/, and the weights it needs."""
+    try:
+        if backend in loading.names() and not backend.startswith("geoflow.") and backend not in load_models():
+            yield f"configs/models.yaml has no entry {backend}: state its licence, weights and memory"
+    except ConfigError as error:
+        yield str(error)
+    for name, own in stage.weights().items():
+        try:
+            _ = own or weights.pin(backend, name)
+        except ConfigError as error:
+            yield str(error)
+
+
+def _environments(backend: str) -> Iterator[str]:
+    """Of the pipelines' stages that have this backend, and the one that is called as it is."""
+    wanted = {name for name, rows in listing.users().items() if any(row["backend"] == backend for row in rows)}
+    if (resources.folder("runtime_envs") / f"{backend}.yaml").is_file():
+        wanted.add(backend)
+    for name in sorted(wanted):
+        try:
+            found = env_problems(name)
+        except ConfigError as error:
+            found = [str(error)]
+        yield from (f"environment {name}: {line}" for line in found)
+
+
+def _trial(stage: Stage, who: str) -> Iterator[str]:
+    """Have it work on made-up fields, as it is and on every rung of its ladder."""
+    segment = _segment(0, _FRAMES, _FRAMES)
+    everything = made_up((*stage.inputs, *stage.optional), segment)
+    for level in range(len(stage.ladder) + 1):
+        rung = _cheaper(stage, level)
+        rung.setup()
+        try:
+            first = None
+            if not level:
+                _process(rung, segment, made_up(stage.inputs, segment), who)
+                first = _process(rung, segment, everything, who)
+            again = _process(rung, segment, everything, who)
+            if first is not None and stage.deterministic and (name := _unlike(first, again)):
+                yield f"{who} gave another {name} for the same segment a second time; is something kept of the first?"
+            if not level and can_split(stage):
+                _checked(rung, process_in_halves(rung, segment, everything), segment, f"{who} in halves")
+        finally:
+            rung.teardown()
+
+
+def _ordered_trial(stage: Stage, who: str) -> Iterator[str]:
+    """Two segments and the end of a video, with one actor and with another that takes over from it."""
+    num_frames = 2 * _FRAMES - _SHARED
+    first, second = _segment(0, _FRAMES, num_frames), _segment(1, num_frames, num_frames)
+    given = [made_up((*stage.inputs, *stage.optional), segment) for segment in (first, second)]
+    other = _cheaper(stage, 0)
+    for actor in (stage, other):
+        actor.setup()
+    try:
+        stage.restore({})
+        _process(stage, first, given[0], who)
+        state = _carried(stage, who)
+        stage.restore(state)
+        expected = _process(stage, second, given[1], who)
+        other.restore(state)
+        found = _process(other, second, given[1], f"{who} taking over")
+        if stage.deterministic and (name := _unlike(expected, found)):
+            yield f"{who} gave another {name} after a new actor took over; `state` and `restore` carry too little"
+        records = [SegmentRecord(s.index, s.start, s.stop, "complete", {}, {}) for s in (first, second)]
+        yield from _plain(other.finish(first.video, records), f"{who}: finish")
+    finally:
+        for actor in (stage, other):
+            actor.teardown()
+
+
+def _segment(index: int, stop: int, num_frames: int) -> Segment:
+    video = VideoInfo("grey", "grey.mp4", "", num_frames, 30.0, _HEIGHT, _WIDTH, _HEIGHT, _WIDTH)
+    before, after = (_SHARED if index else 0), (_SHARED if stop < num_frames else 0)
+    return Segment(video, index, stop - _FRAMES, stop, before, after)
+
+
+def _cheaper(stage: Stage, level: int) -> Stage:
+    """A new stage of the kind, so many rungs down its ladder."""
+    params = stage.params
+    for rung in stage.ladder[:level]:
+        params = dataclasses.replace(params, **rung)
+    return type(stage)(params)
+
+
+def _process(stage: Stage, segment: Segment, given: Fields, who: str) -> Fields:
+    return _checked(stage, stage.process(segment, given), segment, who)
+
+
+def _checked(stage: Stage, result: Fields, segment: Segment, who: str) -> Fields:
+    frames = None if stage.ordered else len(segment)
+    fields.check(result, stage.outputs, optional=stage.optional_outputs, who=who, num_frames=frames)
+    return result
+
+
+def _carried(stage: Stage, who: str) -> dict[str, Any]:
+    """The state as another actor gets it: through the object store, and through a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "state")
+        try:
+            save_state(path, stage.state())
+        except (TypeError, ValueError) as error:
+            raise StageError(f"{who}: state should hold arrays and plain values that JSON has: {error}") from error
+        return unpack_state(pack_state(load_state(path)))
+
+
+def _unlike(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> str:
+    """The name of a field in which two results differ, "" if none."""
+    names = first.keys() | second.keys()
+    same = {n for n in first.keys() & second.keys() if first[n].tobytes() == second[n].tobytes()}
+    return min(names - same, default="")
+
+
+def _plain(result: Any, who: str) -> Iterator[str]:
+    try:
+        json.dumps(result)
+    except (TypeError, ValueError) as error:
+        yield f"{who} should return plain values that JSON has: {error}"
+
+
+def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
+    """Fields of the right form in which nothing can be known: grey pictures, all else invalid; read-only as in runs."""
+    size = {
+        "T": len(segment),
+        "F": segment.video.num_frames,
+        "H": segment.video.height,
+        "W": segment.video.width,
+        "N": 0,
+    }
+    arrays = {}
+    for name in names:
+        row = fields.field(name)
+        shape = [int(symbol) if symbol.isdigit() else size[symbol] for symbol in row.shape.split()]
+        arrays[name] = np.full(shape, 128 if name == "frames.rgb" else 0, row.dtype)
+        if name.endswith("intrinsics"):
+            arrays[name][:] = _camera(segment.video)
+        elif row.invalid == fields.NAN:
+            arrays[name][:] = np.nan
+        if name in ("frames.index", "frames.time"):
+            arrays[name] = np.arange(segment.start, segment.stop).astype(row.dtype)
+        if name.startswith("video."):
+            arrays[name] = np.arange(segment.video.num_frames).astype(row.dtype)
+        arrays[name].flags.writeable = False
+    return arrays
+
+
+def _camera(video: VideoInfo) -> np.ndarray:
+    width, height = video.width, video.height
+    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], np.float32)

@@ -1,0 +1,95 @@
+"""The clips of a bench as one table: a row for each clip and branch, and what a trivial answer would score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from geoflow.evaluate.score_table import cell, fixed
+from geoflow.store.schema import MOTION_NAMES
+from geoflow.store.writer import motion_summary
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def _percent(digits: int) -> Callable[[float], str]:
+    return lambda share: f"{100 * share:.{digits}f}"
+
+
+_DEPTH = (
+    ("coverage", "covers %", _percent(0)),
+    ("abs_rel", "AbsRel", fixed("")),
+    ("delta1", "δ<1.25", fixed("")),
+    ("flicker", "flicker %", _percent(2)),
+    ("seam_jump", "seam %", _percent(2)),
+    ("scale_drift", "drift %", _percent(1)),
+    ("invented", "invents %", _percent(0)),
+)
+_POSES = (
+    ("frames_posed", "posed %", _percent(0)),
+    ("ate_percent", "ATE %", fixed("", 2)),
+    ("focal_error", "focal %", _percent(1)),
+)
+_TRACKS = (("error_percent", "tracks %", fixed("", 2)),)
+# Branch, where its depth, camera and track scores stand.
+_BRANCHES = (
+    ("prior", "prior", "", ""),
+    ("geometry", "geometry", "", ""),
+    ("camera", "camera", "poses", "tracks"),
+    ("trivial", "constant_plane", "identity_pose", ""),
+)
+
+
+def render_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Rows of `bench_footage` as a rich table, and below it the reasons of clips that failed.
+
+    Shares and errors are in percent where the heading says so, CPU seconds are per frame, of the whole pipeline. The
+    last column is what the store says the camera does, and what it really does.
+    """
+    from rich.box import SIMPLE
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    table.add_column("clip")
+    table.add_column("branch")
+    for heading in ("frames", *(heading for _, heading, _ in (*_DEPTH, *_POSES, *_TRACKS)), "CPU s"):
+        table.add_column(heading, justify="right")
+    table.add_column("camera")
+    reasons = []
+    for row in rows:
+        if row["status"] == "complete":
+            for line in _lines(row):
+                table.add_row(*line)
+            table.add_section()
+        else:
+            table.add_row(row["clip"], row["status"], end_section=True)
+            reasons.append(Text(f"{row['clip']}: {row['reason']}", style="red"))
+    return Group(table, *reasons)
+
+
+def _lines(row: Mapping[str, Any]) -> list[list[str]]:
+    """A line of cells for each branch that the clip's store holds, the trivial answer last."""
+    scores = row["scores"]
+    lines: list[list[str]] = []
+    cpu, motion = f"{sum(row['cpu_seconds_per_frame'].values()):.2f}", _motion(scores.get("motion"))
+    for branch, *names in _BRANCHES:
+        if not scores.get(names[0]) and not scores.get(names[1]):
+            continue
+        cells = []
+        for name, columns in zip(names, (_DEPTH, _POSES, _TRACKS)):
+            values = scores.get(name) or {}
+            cells += [cell(values, key, show) if values else "" for key, _, show in columns]
+        first = not lines
+        once = (row["clip"], str(row["frames"]), cpu, motion) if first else ("",) * 4
+        lines.append([once[0], branch, once[1], *cells, *once[2:]])
+    return lines
+
+
+def _motion(scores: Mapping[str, Any] | None) -> str:
+    if not scores:
+        return ""
+    said = motion_summary([round(1000 * scores[name]) for name in MOTION_NAMES])
+    return f"{said} ({scores['truth'] or 'unknown'})"

@@ -1,0 +1,65 @@
+"""One measurement in a process of its own: `python -m geoflow.bench.geometry.geometry_child JSON`.
+
+Every line of stdout is a JSON object: one for a measurement on the CPU; one per stage, as soon as it is measured, where
+a device is given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geoflow.bench.geometry.made_up import middle_config, networks, video
+from geoflow.bench.geometry.plain_pipeline import PlainCrafter
+from geoflow.models.geometrycrafter import GeometryCrafter, Options
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one reconstruction on the CPU took."""
+
+    seconds: float  # wall clock
+    cpu_seconds: float
+    peak_mb: float  # resident, the whole process
+    loaded_mb: float  # resident before the first frame: Python, torch, weights
+
+
+def measure(job: dict[str, Any]) -> Measured:
+    """Reconstruct a made-up video with one thread; `job` has way (streaming or plain), frames, size and options."""
+    torch.set_num_threads(1)
+    options = Options(**job["options"])
+    nets = networks(middle_config(options.model_type), "cpu")
+    given = video(job["frames"], *job["size"])
+    streaming = GeometryCrafter(nets, options) if job["way"] == "streaming" else None
+    plain = PlainCrafter(nets, options, "cpu", torch.float32) if streaming is None else None
+    loaded = _resident_mb("VmRSS")
+    wall, cpu = time.perf_counter(), time.process_time()
+    if streaming is not None:
+        for _ in streaming.reconstruct(*given):
+            pass  # a consumer that writes each chunk and lets it go
+    elif plain is not None:
+        plain.reconstruct(*given)
+    return Measured(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
+
+
+def _resident_mb(row: str) -> float:
+    """Of this process, now (VmRSS) or at most so far (VmHWM) (Linux)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[row].split()[0]) / 1e3
+
+
+if __name__ == "__main__":
+    given: dict[str, Any] = json.loads(sys.argv[1])
+    if "device" in given:
+        from geoflow.bench.geometry.gpu import measure_on_gpu
+
+        for row in measure_on_gpu(given):
+            print(json.dumps(row), flush=True)
+    else:
+        print(json.dumps(asdict(measure(given))))

@@ -1,0 +1,161 @@
+"""Commands about machines and models: doctor, models, envs, worker."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from geoflow.cli.arguments import Address, AsJson, PipelineName, Settings, settings_of
+from geoflow.cli.output import print_json, result_alone, result_console
+
+app = typer.Typer()
+models = typer.Typer(help="The models that backends use: licences, weights, what they need.", no_args_is_help=True)
+envs = typer.Typer(help="The environments of stages: what is in them, whether they build.", no_args_is_help=True)
+worker = typer.Typer(help="Models as child processes of other programs.", no_args_is_help=True)
+for name, group in (("models", models), ("envs", envs), ("worker", worker)):
+    app.add_typer(group, name=name)
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[BACKEND]...", help="default: all")]
+EnvNames = Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="default: all")]
+
+
+@app.command()
+def doctor(pipeline: PipelineName = "embedded", set_: Settings = None, as_json: AsJson = False) -> None:
+    """Say whether a pipeline will run on this machine, and what to do if not; exit status 3 when it cannot."""
+    from dataclasses import asdict
+
+    from geoflow.doctor import can_run, gather, judge, render_findings
+    from geoflow.pipeline import Pipeline
+
+    pipe = Pipeline.load(pipeline, settings_of(set_))
+    with result_alone():
+        findings = judge(gather(pipe))
+    if as_json:
+        rows = [asdict(finding) for finding in findings]
+        print_json({"pipeline": pipe.name, "can_run": can_run(findings), "findings": rows})
+    else:
+        result_console(width=160).print(render_findings(pipe.name, findings))
+    raise typer.Exit(0 if can_run(findings) else 3)
+
+
+@models.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Every backend's licence, weights and needs, and whether its weights are here."""
+    from geoflow.backends.catalogue import describe_models, render_models
+
+    rows = describe_models()
+    if as_json:
+        print_json(rows)
+    else:
+        result_console(width=160).print(render_models(rows))
+
+
+@models.command("fetch")
+def models_fetch(
+    backends: Annotated[list[str], typer.Argument(metavar="BACKEND[:NAME]...", help="such as geometrycrafter:determ")],
+) -> None:
+    """Download weights at their pinned revisions into the Hugging Face cache ($HF_HOME)."""
+    from geoflow.backends import weights
+    from geoflow.backends.catalogue import weights_of
+
+    for label, files in weights_of(backends):
+        if files.missing:
+            print(f"{label}: fetching {files}", file=sys.stderr)
+            weights.fetch(files)
+        print(f"{label}: {files.folder}")
+
+
+@models.command("prefetch")
+def models_prefetch(
+    pipeline: Annotated[str, typer.Argument(help="name in configs/pipelines/, or a file")],
+    set_: Settings = None,
+    address: Address = None,
+) -> None:
+    """Have a pipeline's weights in the Hugging Face cache of every node of a cluster, before a run needs them."""
+    from geoflow.backends.prefetch import prefetch
+
+    with result_alone():
+        found = prefetch(pipeline, settings=settings_of(set_), address=address)
+    print("\n".join(f"{node}: {', '.join(folders)}" for node, folders in found.items()) or "no weights are needed")
+
+
+@models.command("check")
+def models_check(
+    backends: Names = None,
+    quick: Annotated[bool, typer.Option("--quick", help="that files are there and whole, not their content")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the weights that are here: revision, completeness, SHA-256; exit status 3 when something is wrong."""
+    from geoflow.backends.catalogue import check_models
+
+    found = check_models(backends or [], deep=not quick)
+    if as_json:
+        print_json(found)
+    else:
+        lines = [f"{label}: {', '.join(wrong) or 'right'}" for label, wrong in found.items()]
+        print("\n".join(lines) or "no weights are here")
+    raise typer.Exit(3 if any(found.values()) else 0)
+
+
+@envs.command("list")
+def envs_list(as_json: AsJson = False) -> None:
+    """Every file of runtime_envs/: which stages use it, what it installs."""
+    from geoflow.environments.listing import list_environments, render_environments
+
+    rows = list_environments()
+    if as_json:
+        print_json(rows)
+    else:
+        result_console(width=160).print(render_environments(rows))
+
+
+@envs.command("check")
+def envs_check(names: EnvNames = None, as_json: AsJson = False) -> None:
+    """Check the files, without building anything: valid for Ray, packages readable; exit status 3 if not."""
+    from geoflow.environments.listing import check_environments
+
+    found = check_environments(names or [])
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(f"{name}: {line}" for name, wrong in found.items() for line in wrong or ["right"]))
+    raise typer.Exit(3 if any(found.values()) else 0)
+
+
+@envs.command("build")
+def envs_build(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE")],
+    backend: Annotated[
+        list[str] | None, typer.Option(help="a backend to import in it; default: those that pipelines run in it")
+    ] = None,
+    load: Annotated[bool, typer.Option("--load", help="load their models, too, which fetches weights")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build one for real, start an actor in it and import its stages there: how long, how large, or why not."""
+    from dataclasses import asdict
+
+    from geoflow.environments.building import build
+    from geoflow.environments.listing import backends_of, render_built
+
+    with result_alone():
+        built = build(name, backend or backends_of(name), load=load, address=address)
+    if as_json:
+        print_json(asdict(built))
+    else:
+        print(render_built(built))
+
+
+@worker.command("moge")
+def worker_moge(
+    images: Annotated[
+        str | None, typer.Argument(metavar="[IN.npy]", help="(B,3,H,W) float32 in 0..1; none: requests on stdin")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the moge backend")] = None,
+) -> None:
+    """Point maps by MoGe: prints {"p": points.npy, "m": mask.npy}. Runs here, where torch and dlr-moge must be."""
+    from geoflow.workers.moge import make_stage, serve
+
+    serve(make_stage(**settings_of(set_, "PARAM=VALUE")), images)

@@ -1,0 +1,223 @@
+"""Joining a Ray cluster, or starting one on this machine, and leaving it as it was found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoflow.cluster.watch import own_processes, watched
+from geoflow.errors import ConfigError
+
+# Share of the object stores that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room for
+# copies of arguments on the way between nodes.
+BUDGET_SHARE = 0.6
+_KIND = "accelerator_type:"  # how Ray names what says which kind of GPU a node has
+_LEFTOVERS = ("runtime_resources", "ray_spilled_objects")  # of a session's folder; its logs are kept
+_PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
+_own: set[str] = set()  # the session of the Ray that this process started, while it is up
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a run may use of a cluster."""
+
+    cpus: float
+    gpus: int
+    budget_bytes: int  # of the object stores, for segments in flight
+    accelerators: str = ""  # kinds of GPU, as Ray calls them
+
+
+def capacity() -> Capacity:
+    """What the cluster that was joined has at this moment, all its nodes together."""
+    import ray
+
+    found = ray.cluster_resources()
+    store = found.get("object_store_memory", 1 << 30)
+    kinds = sorted(name.removeprefix(_KIND) for name in found if name.startswith(_KIND))
+    return Capacity(found.get("CPU", 1), int(found.get("GPU", 0)), int(BUDGET_SHARE * store), "+".join(kinds))
+
+
+def as_it_builds(env: dict[str, Any]) -> dict[str, Any]:
+    """An environment as the cluster that was joined takes it: one that GeoFlow started has its own way with `pip`."""
+    if not _own:
+        return env
+    from geoflow.environments import overlay
+
+    return overlay.instead_of_pip(env)
+
+
+def number_of_nodes() -> int:
+    """Of those that can hold actors."""
+    return len(_nodes())
+
+
+def _nodes() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+
+
+def on_every_node(
+    function: Callable[..., Any], *args: Any, runtime_env: dict[str, Any] | None = None
+) -> list[tuple[str, Any]]:
+    """What a function returns on each node that can hold actors, with the node's name; all at the same time.
+
+    Raises what it raises, of the first node where it does.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(function)
+    nodes = _nodes()
+    options = {"num_cpus": 0, "max_retries": 0, **({"runtime_env": runtime_env} if runtime_env else {})}
+    refs = [
+        task.options(**options, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            *args
+        )
+        for node in nodes
+    ]
+    return list(zip([node["NodeManagerHostname"] for node in nodes], ray.get(refs)))
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[], Capacity] | None]:
+    """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is
+    shut down at the end. Yields what tells of nodes that joined or left it; None of a local one, which has one node.
+
+    Raises ConfigError when the address is none, or when there is no cluster at it that can be joined from here.
+    """
+    import ray
+
+    if ray.is_initialized():
+        with watched():
+            yield capacity
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each process warns of a coming change
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the ledger tells of what fails; Ray would tell it twice
+    # A broken environment is tried once, not three times: 17 s until the user hears of it instead of 60.
+    os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, **init}
+    if not address or address == "local":
+        with _started(options), _quiet(), watched():
+            yield None
+        return
+    _join(address, options)
+    try:
+        with _quiet(), watched():
+            yield capacity
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    import ray
+
+    from geoflow.cluster import joining
+
+    try:
+        place = joining.knock(address)
+    except ConfigError as error:
+        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address is that of $RAY_ADDRESS"
+        raise ConfigError(f"{error}{given}") from None
+    try:
+        ray.init(address=place, **options)
+    except Exception as error:  # of many kinds, most of them plain
+        ray.shutdown()
+        raise ConfigError(f"the Ray cluster at {place} cannot be joined: {_in_a_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray prints about dead processes to itself: log lines by the dozen, of what the ledger tells, too."""
+    from ray._private import worker
+
+    printed = getattr(worker, "print_to_stdstream", None)  # what its thread for errors calls, whatever its options say
+    if printed is None:
+        yield
+        return
+    worker.print_to_stdstream = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _started(options: dict[str, Any]) -> Iterator[None]:
+    """Have a Ray on this machine that builds environments GeoFlow's way, and that does not outlive this process."""
+    import ray
+
+    from geoflow.cluster import keeper
+    from geoflow.environments import overlay
+
+    plugins = [*json.loads(os.environ.get(_PLUGINS) or "[]"), overlay.PLUGIN]
+    options = {"include_dashboard": False, **options}
+    with keeper.kept() as kept:
+        with _in_environment(_PLUGINS, json.dumps(plugins)), _geoflow_importable():
+            session = _init_local(options)
+        _own.add(session)
+        kept.keep(list(own_processes().values()), [f"{session}/{name}" for name in _LEFTOVERS])
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            _own.discard(session)
+
+
+def _init_local(options: dict[str, Any]) -> str:
+    """Start Ray here, and give its session's folder. Its processes wait for each other for fixed times, which a busy
+    machine may exceed: so it has a second try."""
+    import ray
+
+    def start() -> str:
+        session: str = ray.init(address="local", **options).address_info["session_dir"]  # "local": joins no other
+        return session
+
+    try:
+        return start()
+    except Exception:  # of many kinds, most of them plain
+        ray.shutdown()
+    try:
+        return start()
+    except Exception as error:
+        raise ConfigError(f"Ray does not start on this machine: {error}; see /tmp/ray/session_latest/logs") from error
+
+
+def _geoflow_importable() -> contextlib.AbstractContextManager[None]:
+    """Have Ray's own processes and workers find GeoFlow.
+
+    Where it is installed they do so by themselves. Only a folder that none of them would look into goes onto
+    $PYTHONPATH: what stands there comes before the packages of every environment. A folder of installed packages
+    would hide those that an environment pins.
+    """
+    from geoflow.environments import overlay
+
+    home = os.path.realpath(Path(__file__).parents[2])
+    known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    if home in map(os.path.realpath, [*overlay.installed_packages(), *known]):
+        return contextlib.nullcontext()
+    return _in_environment("PYTHONPATH", os.pathsep.join([*known, home]))
+
+
+@contextlib.contextmanager
+def _in_environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,1 @@
+"""What runs in a worker's process: one stage, its files, its arrays on the wire."""

@@ -1,0 +1,239 @@
+"""The actor that runs one stage. It imports only what every model's environment has: Ray, numpy, GeoFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from geoflow import fields
+from geoflow.backends import loading
+from geoflow.cluster.processes import private_bytes
+from geoflow.engine.actor.splitting import process_in_halves
+from geoflow.engine.actor.wire import pack, pack_state, unpack, unpack_state
+from geoflow.engine.actor.workfiles import DamagedWork, SavedState, SaveTo, load_state, save, save_state
+from geoflow.engine.calls import Job, answer, open_job, read_asked
+from geoflow.engine.gpu.meter import Meter, find_meter
+from geoflow.engine.gpu.tokens import Lane, held
+from geoflow.errors import InputError, StageError, StoreError
+from geoflow.segments import VideoInfo
+from geoflow.stage import SegmentRecord
+
+_LOOK_EVERY_S = 1.0
+_TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory
+_TRIM_EVERY_S = 1.0  # it takes about a millisecond
+
+
+def classify(error: BaseException) -> str:
+    """The `schedule.Kind` of an exception, by type and, for frameworks not installed here, by name and text."""
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, DamagedWork):
+        return "saved"
+    if isinstance(error, StoreError):
+        return "store"
+    text = f"{type(error).__name__}: {error}".lower()
+    if isinstance(error, MemoryError) or "outofmemory" in text or "out of memory" in text:
+        return "memory"
+    return "stage"
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An exception as plain strings: those of a foreign environment cannot be unpickled in the driver."""
+    return {
+        "kind": classify(error),
+        "message": f"{error}"
+        if isinstance(error, (InputError, StoreError, StageError))
+        else f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+class StageWorker:
+    """Wraps a Stage for Ray: unpacks fields, runs, checks, packs. Never raises for what a stage does wrong."""
+
+    def __init__(self, backend: str, params: dict[str, Any], threads: int, gpu_memory: float | None = None) -> None:
+        """`gpu_memory` is the share of its GPU's memory that it may have."""
+        self._backend, self._raw_params, self._threads = backend, params, threads
+        self._gpu_memory = gpu_memory
+        self._level = 0
+        self._ladder: tuple[dict[str, Any], ...] = ()
+        self._stage: Any = None
+        self._meter: Meter | None = None
+        self._looked = self._trimmed = 0.0
+
+    def load(self) -> dict[str, Any]:
+        """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
+        began, clock = time.time(), time.monotonic()
+        try:
+            self._stage = self._make(0)
+            if self._gpu_memory is not None:
+                self._watch().cap(self._gpu_memory)
+            return {"began": began, "seconds": time.monotonic() - clock, **_whereabouts()}
+        except Exception as error:
+            return {"error": describe(error)}
+
+    def process(self, asked: bytes, *objects: Any) -> Any:
+        """Work on segments one after another, computing only while the lane is this worker's.
+
+        `asked` are the jobs and the lane, as `calls.ask` writes them; `objects` is what they read, after the state that
+        an ordered stage goes on from. Returns (the outcomes, as `calls.read_answer` reads them, per output an array or
+        None[, the state of an ordered stage]); with several jobs, a list of arrays per output.
+        """
+        stage_class = loading.load(self._backend)
+        jobs, lane = read_asked(asked)
+        state, objects = (objects[0], objects[1:]) if stage_class.ordered else (None, objects)
+        outputs = (*stage_class.outputs, *stage_class.optional_outputs)
+        began = time.monotonic()
+        outcomes, results = zip(*[self._one(job, lane, state, objects) for job in jobs])
+        columns = [[result.get(name) for result in results] for name in outputs]
+        returned = [answer(list(outcomes)), *(column[0] if len(jobs) == 1 else column for column in columns)]
+        if stage_class.ordered:
+            returned.append(None if "error" in outcomes[0] else pack_state(self._stage.state()))
+        ended = time.monotonic()
+        if ended - began > _TRIM_ABOVE_S and ended - self._trimmed > _TRIM_EVERY_S:
+            self._trimmed = ended
+            _give_back_freed_memory()
+        return tuple(returned) if len(returned) > 1 else returned[0]
+
+    def _one(
+        self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Outcome and packed outputs of one segment; {"error": ...} and no outputs when the stage failed."""
+        began, clock = time.time(), time.monotonic()
+        try:
+            given = {name: unpack(array) for name, array in open_job(job, objects).items()}
+            with held(lane):
+                began, clock, cpu_began = time.time(), time.monotonic(), time.process_time()
+                self._use_level(min(job.level, len(self._ladder)))
+                stage, segment = self._stage, job.segment
+                if stage.ordered:
+                    stage.restore(_load_state(state))
+                with self._gpu_memory_of(job) as memory:
+                    halve = job.level > len(self._ladder)
+                    result = process_in_halves(stage, segment, given) if halve else stage.process(segment, given)
+                seconds = time.monotonic() - clock
+            fields.check(
+                result,
+                stage.outputs,
+                optional=stage.optional_outputs,
+                who=f"{stage.slot} ({self._backend}) on {segment}",
+                num_frames=None if stage.ordered else len(segment),
+            )
+            packed = {name: pack(array) for name, array in result.items()}
+            outcome = {
+                "began": began,
+                "seconds": seconds,
+                "cpu_seconds": time.process_time() - cpu_began,
+                "bytes": {name: array.nbytes for name, array in result.items()},
+                **self._own_memory(),
+                **memory,
+            }
+            if job.save_to is not None:
+                state = stage.state() if stage.ordered else {}
+                outcome |= _save(job.save_to, result, state, {"level": job.level, "work_seconds": outcome["seconds"]})
+            return outcome, packed
+        except Exception as error:
+            return {"error": describe(error), "began": began, "seconds": time.monotonic() - clock}, {}
+
+    def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> dict[str, Any]:
+        """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
+        try:
+            with held(lane):
+                began, clock = time.time(), time.monotonic()
+                self._stage.restore(_load_state(state))
+                result = self._stage.finish(video, records)
+                return {"result": result, "began": began, "seconds": time.monotonic() - clock}
+        except Exception as error:
+            return {"error": describe(error)}
+
+    def teardown(self) -> None:
+        if self._stage is not None:
+            self._stage.teardown()
+
+    def _make(self, level: int) -> Any:
+        stage_class = loading.load(self._backend)
+        stage = stage_class(stage_class.Params(**self._raw_params))
+        self._ladder = stage.ladder  # of the full setting: that of a cheaper one may be shorter
+        if level:
+            params = stage.params
+            for rung in self._ladder[:level]:
+                params = dataclasses.replace(params, **rung)
+            stage = stage_class(params)
+        stage.threads = self._threads
+        stage.setup()
+        return stage
+
+    def _own_memory(self) -> dict[str, int]:
+        """How much memory this process has; not after every call, since to look takes a third of a millisecond."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_EVERY_S:
+            return {}
+        self._looked = now
+        return {"private_bytes": private_bytes(os.getpid())}
+
+    @contextlib.contextmanager
+    def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, int]]:
+        """What the job takes at its peak, if that is asked for; what it may take, if that is more than usual."""
+        found: dict[str, int] = {}
+        if job.measure:
+            self._watch().start()
+        if job.alone:
+            self._watch().cap(1.0)
+        try:
+            yield found
+        finally:
+            if job.measure:
+                found |= {"gpu_peak": self._watch().stop(), "gpu_total": self._watch().total()}
+            if job.alone and self._gpu_memory is not None:
+                self._watch().cap(self._gpu_memory)
+
+    def _watch(self) -> Meter:
+        self._meter = self._meter or find_meter()
+        return self._meter
+
+    def _use_level(self, level: int) -> None:
+        if level != self._level:
+            self._stage.teardown()
+            self._stage, self._level = self._make(level), level
+
+
+def _give_back_freed_memory() -> None:
+    """Return freed heap to the system: glibc keeps it, so a worker would grow with the number of segments."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _whereabouts() -> dict[str, Any]:
+    """Which process this is, in the words of the system and, in an actor, of Ray (as `ray list actors` shows them)."""
+    where = {"pid": os.getpid(), "host": socket.gethostname()}
+    if (ray := sys.modules.get("ray")) is None or not ray.is_initialized():
+        return where
+    context = ray.get_runtime_context()
+    return {**where, "node": context.get_node_id(), "actor_id": context.get_actor_id()}
+
+
+def _save(to: SaveTo, result: Mapping[str, np.ndarray], state: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """Leave what a call made on disk. Whatever hinders that costs only a later run its time."""
+    began, size = time.monotonic(), 0
+    try:
+        if to.fields is not None:
+            size += save(to.fields, result, meta)
+        if to.state is not None:
+            size += save_state(to.state, state)
+    except (OSError, TypeError, ValueError) as error:
+        return {"unsaved": f"{type(error).__name__}: {error}"}
+    return {"saved_bytes": size, "save_seconds": time.monotonic() - began}
+
+
+def _load_state(state: Any) -> dict[str, Any]:
+    return load_state(state.path) if isinstance(state, SavedState) else unpack_state(state or {})

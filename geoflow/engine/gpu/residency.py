@@ -1,0 +1,290 @@
+"""Which models live on which GPU of a run, as it is learnt what they take and what the work needs.
+
+Decides and keeps the books; the fleet starts and ends the actors.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from geoflow.engine.gpu.allocation import GpuNeed, allocate, rate, worth_resizing
+from geoflow.engine.gpu.meter import memory_share
+from geoflow.engine.gpu.placement import Gpu
+from geoflow.engine.gpu.rehearsal import best_layout
+from geoflow.engine.graph import Graph
+from geoflow.errors import EnvironmentBroken
+from geoflow.pipeline import AUTO, StageSpec
+from geoflow.stage import Stage
+
+_LEAST_LACK_S = 0.5
+_SPREAD_FACTOR = 10.0
+_ADD_FACTOR = 2.0  # times what it takes to load, the copies that are there must still have to do
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Change:
+    """A copy of `slot` to start on `gpu`; of `ends`, one to end there first."""
+
+    slot: str
+    gpu: Gpu
+    ends: str | None = None
+
+
+class Residency:
+    """The GPUs of a run and the slots planned for each. `needs` holds the GPU stages by slot, as known by now."""
+
+    def __init__(
+        self,
+        specs: Sequence[StageSpec],
+        stages: Sequence[Stage],
+        count: int,
+        *,
+        graph: Graph | None = None,
+    ) -> None:
+        """With the `graph`, who lives where is settled by rehearsing it.
+
+        Raises EnvironmentBroken when the models do not fit on `count` GPUs together.
+        """
+        self._specs = {spec.slot: spec for spec in specs if spec.num_gpus}
+        self.unmeasured = {spec.slot for spec in specs if spec.num_gpus and AUTO in (spec.gpu_memory, spec.num_gpus)}
+        self.needs = {
+            spec.slot: GpuNeed(
+                spec.slot,
+                _number(spec.num_gpus),
+                _number(spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory),
+                spec.weight or None,
+                1 if spec.slot in self.unmeasured else spec.actors,
+                stage.ordered,
+            )
+            for spec, stage in zip(specs, stages)
+            if spec.num_gpus
+        }
+        self.gpus: list[Gpu] = []
+        self._lacking: list[tuple[Gpu, str]] = []
+        self._noted = time.monotonic()
+        self.plan = self._first_plan(max(1, count), graph) if self.needs else []
+
+    @property
+    def up(self) -> list[Gpu]:
+        """Those that are there; the others were asked for."""
+        return [gpu for gpu in self.gpus if gpu.ready is None]
+
+    def share(self, slot: str) -> float:
+        """Of a GPU's token that a call of this stage takes: all of it until it is known what the stage needs."""
+        return 1.0 if slot in self.unmeasured else self.needs[slot].share
+
+    def seconds(self, slot: str) -> float:
+        """Of one call, as it was stated, relative to the other stages."""
+        return self.needs[slot].seconds or 1.0
+
+    def measured(self, slot: str, peak: int, total: int) -> list[Change]:
+        """A stage's first call took `peak` of `total` bytes; returns the copies that can be started now."""
+        if slot not in self.unmeasured or not total:
+            return []
+        self.unmeasured.discard(slot)
+        spec, need = self._specs[slot], self.needs[slot]
+        memory = memory_share(peak, total) if spec.gpu_memory in (AUTO, None) else need.memory
+        share = memory if spec.num_gpus == AUTO else need.share
+        self.needs[slot] = replace(need, memory=memory, share=share, fixed=spec.actors)
+        return [] if self.unmeasured else list(self._grow())
+
+    def note_starved(self, slot: str | None) -> None:
+        """This one has work and no worker could take it; where a GPU is idle until the next word, a copy is lacking."""
+        now = time.monotonic()
+        for gpu, lacking in self._lacking:
+            gpu.lack[lacking] += now - self._noted
+        self._noted = now
+        self._lacking = []
+        if slot is not None:
+            self._lacking = [(gpu, slot) for gpu in self.up if gpu.token.free >= self.share(slot)]
+
+    def weigh(self, seconds: dict[str, float | None]) -> None:
+        """Note of each GPU how much the stages that live there want of it, and whether their calls can get in each
+        other's way.
+
+        A call that could go to several GPUs goes to the one that is least wanted: else stages that live in few places
+        wait there while others, which could be anywhere, are in their way.
+        """
+        homes = Counter(slot for gpu in self.gpus for slot in set(gpu.planned))
+        measured = all(seconds.get(slot) for slot in self.needs)
+        work = {
+            slot: need.share * ((seconds[slot] if measured else need.seconds) or 1.0) / max(1, homes[slot])
+            for slot, need in self.needs.items()
+        }
+        for gpu in self.gpus:
+            gpu.wanted = round(sum(work[slot] for slot in set(gpu.planned)), 6)
+            gpu.contended = sum(self.share(slot) for slot in gpu.planned) > 1 + _TINY
+
+    def additions(
+        self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int
+    ) -> Iterator[Change]:
+        """One copy more wherever a GPU was idle for want of it for as long as it takes to load: then having waited
+        for that costs at most twice what knowing it in advance would have. None that would come too late to be of use
+        for the `left` segments."""
+        copies = Counter(slot for gpu in self.gpus for slot in gpu.planned)
+        for slot, need in self.needs.items():
+            if need.fixed is not None or need.ordered:
+                continue
+            known = seconds.get(slot)
+            if known is not None and left * known / max(1, copies[slot]) < _ADD_FACTOR * load_seconds[slot]:
+                continue
+            for gpu in self.up:
+                if gpu.lack[slot] >= max(_LEAST_LACK_S, load_seconds[slot]) and self._fits(slot, gpu):
+                    yield self._added(slot, gpu)
+
+    def spread(self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int) -> Iterator[Change]:
+        """A copy of each stage on every GPU, as far as memory goes: then work can always go where there is room. One
+        at a time, and only while the `left` segments will take far longer than it takes to load."""
+        known = {slot: s for slot, s in seconds.items() if s is not None}
+        if self.unmeasured or len(known) < len(seconds) or not self.up:
+            return
+        ahead = left * self._work(known) / len(self.up)
+        for slot, need in sorted(self.needs.items(), key=lambda item: -known[item[0]] * item[1].share):
+            if need.fixed is not None or need.ordered or ahead < _SPREAD_FACTOR * load_seconds[slot]:
+                continue
+            for gpu in self.up:
+                if slot not in gpu.planned and self._fits(slot, gpu):
+                    yield self._added(slot, gpu)
+                    return
+
+    def exchanges(
+        self, seconds: dict[str, float | None], load_seconds: dict[str, float], idle: set[tuple[str, Gpu]], left: int
+    ) -> Iterator[Change]:
+        """Where memory is full: copies to put in the place of others, if the measured times say that it pays over the
+        `left` segments. `idle` are copies that do nothing now."""
+        if self.unmeasured or any(not s for s in seconds.values()):
+            return
+        up = self.up
+        needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
+        now = Counter(slot for gpu in up for slot in gpu.planned)
+        then = Counter(slot for slots in allocate(needs, len(up)) or () for slot in slots)
+        for slot in (then - now).elements():
+            if any(self._fits(slot, gpu) for gpu in up):
+                continue  # if it is lacking, it will be added
+            if not worth_resizing(rate(now, needs), rate(then, needs), remaining=left, load_seconds=load_seconds[slot]):
+                continue
+            for other, gpu in sorted(idle, key=lambda pair: pair[0]):
+                gained = self.needs[other].memory
+                if now[other] > then[other] and self._room(gpu) + gained + _TINY >= self.needs[slot].memory:
+                    gpu.planned.remove(other)
+                    idle.discard((other, gpu))
+                    yield replace(self._added(slot, gpu), ends=other)
+                    break
+
+    def worth_having(self, seconds: dict[str, float | None], left: int, worth: float) -> int:
+        """How many GPUs the `left` segments keep busy for `worth` seconds each; as many as there are while nobody
+        knows how long a segment takes."""
+        known = {slot: s for slot, s in seconds.items() if s}
+        if self.unmeasured or len(known) < len(self.needs):
+            return len(self.gpus)
+        return int(left * self._work(known) / worth)
+
+    def settle(self, gpu: Gpu, seconds: dict[str, float | None]) -> None:
+        """Plan what lives on a GPU that joined during the run: what all GPUs together should have more of, then one of
+        everything else, as far as memory goes."""
+        if self.unmeasured:
+            return  # what it gets is decided when that is known
+        needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
+        now = Counter(slot for other in self.up for slot in other.planned)
+        plan = Counter(slot for slots in allocate(needs, len(self.up)) or () for slot in slots)
+        for slot in (plan - now).elements():
+            if self._fits(slot, gpu):
+                gpu.planned.append(slot)
+        for need in sorted(needs, key=lambda need: -need.share * (need.seconds or 1.0)):
+            settled = need.ordered or need.fixed is not None
+            if not settled and need.slot not in gpu.planned and self._fits(need.slot, gpu):
+                gpu.planned.append(need.slot)
+
+    def lost(self, gpu: Gpu) -> list[Change]:
+        """A GPU went with its node, and may never be replaced: copies to start elsewhere of what lived only there."""
+        gpu.planned.clear()
+        gpu.refuses.clear()
+        gpu.lack.clear()
+        return [
+            change
+            for slot in sorted(self.needs, key=lambda slot: -self.needs[slot].memory)
+            if (change := self._rehomed(slot)) is not None
+        ]
+
+    def refused(self, gpu: Gpu, slot: str) -> list[Change]:
+        """The GPU's node cannot build the stage's environment: a copy to start elsewhere if it lived only there."""
+        gpu.refuses.add(slot)
+        gpu.planned = [other for other in gpu.planned if other != slot]
+        change = self._rehomed(slot)
+        return [] if change is None else [change]
+
+    def _rehomed(self, slot: str) -> Change | None:
+        """A copy of what lives nowhere any more, if there is a place for it."""
+        if any(slot in gpu.planned for gpu in self.up) or (place := self._refuge(slot)) is None:
+            return None
+        gpu, ends = place
+        if ends is not None:
+            gpu.planned.remove(ends)
+        return replace(self._added(slot, gpu), ends=ends)
+
+    def _refuge(self, slot: str) -> tuple[Gpu, str | None] | None:
+        """A GPU with room for a copy, or one that has room when a copy ends there of which there are others."""
+        copies = Counter(other for gpu in self.up for other in gpu.planned)
+        wanted = self.needs[slot].memory
+        willing = [gpu for gpu in self.up if slot not in gpu.refuses]
+        places: list[tuple[Gpu, str | None]] = [(gpu, None) for gpu in willing]
+        places += [(gpu, other) for gpu in willing for other in sorted(set(gpu.planned)) if copies[other] > 1]
+        for gpu, ends in places:
+            if self._room(gpu) + (self.needs[ends].memory if ends else 0.0) + _TINY >= wanted:
+                return gpu, ends
+        return None
+
+    def _first_plan(self, count: int, graph: Graph | None) -> list[list[str]]:
+        """Of a stage whose memory is not known, one copy; those share out what the others leave."""
+        known = sum(need.memory for slot, need in self.needs.items() if slot not in self.unmeasured)
+        together = math.ceil(len(self.unmeasured) / count)
+        guess = max(0.01, (1.0 - known / count) / max(1, together))
+        needs = [replace(n, memory=guess) if slot in self.unmeasured else n for slot, n in self.needs.items()]
+        if graph is None or self.unmeasured:
+            plan = allocate(needs, count)
+        else:
+            plan = best_layout(needs, graph.above(self.needs.keys()), count)
+        if plan is None:
+            sizes = ", ".join(f"{need.slot} {need.memory:g}" for need in self.needs.values())
+            raise EnvironmentBroken(
+                f"the models do not fit on {count} GPU(s) together; of a GPU's memory they ask for {sizes}: "
+                "lower gpu_memory in the pipeline, or add GPUs"
+            )
+        return plan
+
+    def _grow(self) -> Iterator[Change]:
+        """Now that all is measured: what a plan from scratch would have more of."""
+        plan = allocate(list(self.needs.values()), len(self.up)) or []
+        now = Counter(slot for gpu in self.up for slot in gpu.planned)
+        more = Counter(slot for slots in plan for slot in slots) - now
+        for slot in sorted(more.elements(), key=lambda s: -self.needs[s].memory):
+            places = [gpu for gpu in self.up if self._fits(slot, gpu)]
+            if places:
+                yield self._added(slot, min(places, key=lambda g: (g.planned.count(slot), len(g.planned))))
+
+    def _work(self, seconds: dict[str, float]) -> float:
+        """Seconds of a GPU that one segment takes."""
+        return sum(self.needs[slot].share * s for slot, s in seconds.items())
+
+    def _room(self, gpu: Gpu) -> float:
+        return 1.0 - sum(self.needs[slot].memory for slot in gpu.planned)
+
+    def _fits(self, slot: str, gpu: Gpu) -> bool:
+        if self.unmeasured or slot in gpu.refuses:
+            return False
+        return self._room(gpu) + _TINY >= self.needs[slot].memory
+
+    def _added(self, slot: str, gpu: Gpu) -> Change:
+        gpu.planned.append(slot)
+        gpu.lack.clear()
+        return Change(slot, gpu)
+
+
+def _number(share: float | str) -> float:
+    """All of a GPU, where it is to be found out."""
+    return 1.0 if isinstance(share, str) else share

@@ -1,0 +1,90 @@
+"""Packages of an environment that are installed without what they ask for: `without_dependencies` in its YAML.
+
+Models ask for user interfaces, for plotting, and for a build of OpenCV that overwrites the core's. pip can leave
+dependencies out for a whole environment only, and torch needs its own. So these are installed by the driver, once, and
+handed to the actors through the object store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from geoflow.environments.environment import explain_failure
+from geoflow.errors import EnvironmentBroken
+from geoflow.files.resources import cache_folder
+
+KEY = "without_dependencies"
+
+
+def split(env: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """An environment as Ray takes it, and the packages that are GeoFlow's affair."""
+    return {key: value for key, value in env.items() if key != KEY}, [str(package) for package in env.get(KEY) or []]
+
+
+def install(packages: list[str], name: str) -> Path:
+    """The zip archive of packages in GeoFlow's cache, made if it is not there yet.
+
+    Raises EnvironmentBroken when environment `name` cannot have them.
+    """
+    key = hashlib.sha256(repr([*packages, sys.version_info[:2]]).encode()).hexdigest()[:16]
+    archive = cache_folder() / "packages" / f"{key}.zip"
+    if archive.is_file():
+        return archive
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        target, packed = Path(folder) / "packages", Path(folder) / "packages.zip"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+        done = subprocess.run([*command, "--target", str(target), *packages], capture_output=True, text=True)
+        if done.returncode:
+            raise EnvironmentBroken(explain_failure(done.stderr, name))
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+            for path in sorted(target.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    file.write(path, path.relative_to(target))
+        os.replace(packed, archive)
+    return archive
+
+
+def make_importable(archive: bytes) -> Path:
+    """Have the packages of an archive on this process's path, before all that is installed; returns their folder.
+
+    Raises ImportError that names those which this process has loaded from elsewhere already, such as numpy: what the
+    environment's file says of them would be without effect.
+    """
+    home = unpack(archive)
+    sys.path.insert(0, str(home))
+    names = {path.stem for path in home.glob("*.py")} | {path.parent.name for path in home.glob("*/__init__.py")}
+    if late := sorted(name for name in names & sys.modules.keys() if not _is_within(sys.modules[name], home)):
+        raise ImportError(
+            f"{', '.join(late)} cannot stand under {KEY}: loaded from elsewhere before; list it under pip"
+        )
+    return home
+
+
+def _is_within(module: Any, home: Path) -> bool:
+    return Path(getattr(module, "__file__", None) or "").is_relative_to(home)
+
+
+def unpack(archive: bytes) -> Path:
+    """The folder that holds an archive's packages, in the cache of this node; some packages write into their own."""
+    home = cache_folder() / "packages" / hashlib.sha256(archive).hexdigest()[:16]
+    if not home.is_dir():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+            target = Path(folder) / "packages"
+            with zipfile.ZipFile(io.BytesIO(archive)) as file:
+                file.extractall(target)
+            try:
+                os.replace(target, home)
+            except OSError:  # another actor was quicker
+                if not home.is_dir():
+                    raise
+    return home

@@ -1,0 +1,119 @@
+"""Building an environment for once, outside of a run: does it come up, how long does it take, how large is it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoflow.backends import loading as known_backends
+from geoflow.cluster.session import as_it_builds, ray_cluster
+from geoflow.engine.outcome import outcome_of
+from geoflow.environments import bare_packages
+from geoflow.environments.environment import explain_failure, load_runtime_env
+from geoflow.errors import EnvironmentBroken
+
+
+@dataclass(frozen=True)
+class Built:
+    """An environment that came up."""
+
+    environment: str
+    python: str
+    backends: tuple[str, ...]  # those that were imported in it
+    loaded: bool  # and loaded
+    seconds: float  # until an actor in it had answered; Ray itself was up before
+    bytes: int  # on disk; on a cluster, with what Ray copies of the environment around it
+    own_bytes: int  # of that, what the environment around it has not
+
+
+def build(name: str, backends: Sequence[str] = (), *, load: bool = False, address: str | None = None) -> Built:
+    """Build an environment through Ray, start an actor in it and import these backends there; with `load`, load their
+    models as well, with the default parameters.
+
+    Raises ConfigError when there is no such environment or backend, EnvironmentBroken that says what is to blame when
+    it cannot be built or a backend does not come up in it.
+    """
+    env, bare = bare_packages.split(load_runtime_env(name))
+    for backend in backends:
+        known_backends.load(backend)  # an unknown one is said before anything is built
+    with ray_cluster(address):
+        began = time.monotonic()
+        archive = bare_packages.install(bare, name).read_bytes() if bare else None
+        found = _ask_an_actor(as_it_builds(env), archive, list(backends), load)
+        seconds = time.monotonic() - began
+    if "error" in found:
+        error = found["error"]
+        raise EnvironmentBroken(explain_failure(error.get("exception", error["message"]), name))
+    for backend, reason in found["failed"].items():
+        if "ImportError" in reason or "ModuleNotFoundError" in reason:
+            reason = f"\n{explain_failure(reason, name)}"
+        raise EnvironmentBroken(f"environment {name!r} is built, but {backend} does not come up in it: {reason}")
+    sizes = {"bytes": found["bytes"], "own_bytes": found["own_bytes"]}
+    return Built(name, found["python"], tuple(backends), load, seconds, **sizes)
+
+
+def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str], load: bool) -> dict[str, Any]:
+    import ray
+
+    class Visitor:  # sent by value, as the host of a stage is
+        def look(self, archive: bytes | None, *args: Any) -> Any:
+            from geoflow.environments import bare_packages, building
+
+            home = "" if archive is None else str(bare_packages.make_importable(archive))
+            return building.look(home, *args)
+
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **({"runtime_env": env} if env else {})}
+    visitor = ray.remote(Visitor).options(**options).remote()
+    try:
+        found: dict[str, Any] = outcome_of(visitor.look.remote(archive, sys.prefix, backends, load))
+        return found
+    finally:
+        ray.kill(visitor, no_restart=True)
+
+
+def look(bare_home: str, around: str, backends: Sequence[str], load: bool) -> dict[str, Any]:
+    """In the actor: what came up, and how large the environment is beside the one `around` it, a prefix of Python's."""
+    failed = {backend: reason for backend in backends if (reason := _does_not_come_up(backend, load))}
+    beside = not os.path.isdir(around) or not os.path.samefile(sys.prefix, around)
+    whole, own = sizes(Path(sys.prefix), Path(around)) if beside else (0, 0)
+    bare = sizes(Path(bare_home), Path(bare_home) / "none")[0] if bare_home else 0
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"failed": failed, "python": python, "bytes": whole + bare, "own_bytes": own + bare}
+
+
+def sizes(folder: Path, around: Path) -> tuple[int, int]:
+    """Bytes of all files in a folder, and of those that `around` has not in the same place and length."""
+    whole = own = 0
+    for path, size in _files(folder):
+        whole += size
+        try:
+            same = os.lstat(around / path).st_size == size
+        except OSError:
+            same = False
+        own += 0 if same else size
+    return whole, own
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    for home, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(home, name)
+            if not os.path.islink(path):
+                yield os.path.relpath(path, folder), os.path.getsize(path)
+
+
+def _does_not_come_up(backend: str, load: bool) -> str:
+    """Why not; "" when it does."""
+    try:
+        stage = known_backends.load(backend)()
+        if load:
+            stage.setup()
+            stage.teardown()
+    except Exception as error:  # whatever a foreign package raises while it is imported
+        return f"{type(error).__name__}: {error}"
+    return ""

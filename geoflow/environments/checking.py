@@ -1,0 +1,140 @@
+"""Whether a file of `runtime_envs/` is one that Ray takes, with packages that can be read and nothing secret.
+
+What Ray checks itself is left to Ray. It takes keys that it does not know for those of plug-ins, and does not read what
+pip is to install.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from geoflow.environments import bare_packages
+from geoflow.environments.environment import load_runtime_env
+from geoflow.errors import ConfigError
+from geoflow.files import resources
+
+_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]*@")
+_SECRET = re.compile(r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
+_INSTALLERS = ("pip", "uv")
+
+
+def problems(name: str) -> list[str]:
+    """What is wrong with an environment's file, a line for each; [] when it is right.
+
+    Raises ConfigError when there is no such file.
+    """
+    resources.find_yaml("runtime_envs", name)
+    try:
+        env = load_runtime_env(name)
+    except ConfigError as error:
+        return [_in_a_line(error)]
+    found = [*_bare_problems(env.get(bare_packages.KEY)), *_secrets(env)]
+    for_ray = {key: value for key, value in env.items() if key != bare_packages.KEY}
+    if refused := _ray_says(for_ray):
+        return [*found, refused]
+    found += _unknown_keys(for_ray)
+    return found + [wrong for package in packages(env) if (wrong := _unreadable(package))]
+
+
+def faults(name: str) -> list[str]:
+    """Of these, what keeps it from being built at all.
+
+    Keys that nobody knows may be those of a plug-in that only the cluster has: they count where another must be meant.
+    """
+    env = load_runtime_env(name)
+    for_ray = {key: value for key, value in env.items() if key != bare_packages.KEY}
+    if refused := _ray_says(for_ray):
+        return [refused]
+    unreadable = [wrong for package in packages(env) if (wrong := _unreadable(package))]
+    return [*(line for line in _unknown_keys(for_ray) if line.endswith("meant?")), *unreadable]
+
+
+def packages(env: dict[str, Any]) -> list[str]:
+    """What pip or uv is to install, as the file says it. Ray allows a list, a mapping or a requirements file."""
+    rows: list[str] = []
+    for installer in _INSTALLERS:
+        wanted = env.get(installer) or []
+        if isinstance(wanted, dict):
+            wanted = wanted.get("packages") or []
+        if isinstance(wanted, str):
+            with open(wanted, encoding="utf-8") as file:
+                wanted = file.read().splitlines()
+        rows += [line.strip() for line in wanted]
+    return [row for row in rows if row and not row.startswith("#")]
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _ray_says(env: dict[str, Any]) -> str:
+    """Ray's objection, "" when it has none."""
+    from ray.runtime_env import RuntimeEnv
+
+    try:
+        RuntimeEnv(**env)
+    except Exception as error:  # TypeError, ValueError and others, as its parts see fit
+        return f"Ray refuses it: {_in_a_line(error)}"
+    return ""
+
+
+def _unknown_keys(env: dict[str, Any]) -> Iterator[str]:
+    from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
+
+    config = env.get("config")
+    rows = [("config.", config, RuntimeEnvConfig.known_fields)] if isinstance(config, dict) else []
+    if not os.environ.get("RAY_RUNTIME_ENV_PLUGINS"):  # those have keys of their own
+        rows.append(("", env, {key for key in RuntimeEnv.known_fields if not key.startswith("_")}))
+    for where, mapping, known in rows:
+        for key in sorted(set(mapping) - set(known)):
+            near = difflib.get_close_matches(key, [*known, bare_packages.KEY], 1)
+            yield f"{where}{key} is no option of Ray's" + (f"; is {where}{near[0]} meant?" if near else "")
+
+
+def _bare_problems(wanted: Any) -> Iterator[str]:
+    """They are installed once and kept by what the file says, so that must name one version."""
+    from packaging.requirements import Requirement
+
+    if wanted is not None and not (isinstance(wanted, list) and all(isinstance(row, str) for row in wanted)):
+        yield f"{bare_packages.KEY} should be a list of packages, found {wanted!r:.80}"
+        return
+    for package in wanted or []:
+        if wrong := _unreadable(package):
+            yield wrong
+        elif not _is_place(package) and not (parsed := Requirement(package)).url and not _is_pinned(parsed):
+            yield f"{package}: what is installed {bare_packages.KEY} is kept; pin it, such as {parsed.name}==1.0"
+
+
+def _is_pinned(requirement: Any) -> bool:
+    return any(pin.operator in ("==", "===") and "*" not in pin.version for pin in requirement.specifier)
+
+
+def _is_place(package: str) -> bool:
+    """A path or an address, which pip takes as it is."""
+    return "/" in package and " @ " not in package
+
+
+def _unreadable(package: str) -> str:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    if package.startswith("-") or _is_place(package):
+        return ""
+    try:
+        Requirement(package)
+    except InvalidRequirement as error:
+        return f"{package}: no requirement that pip can read: {str(error).splitlines()[0]}"
+    return ""
+
+
+def _secrets(env: dict[str, Any]) -> Iterator[str]:
+    """Ray shows environments on its dashboard and in its logs."""
+    if _PASSWORD.search(str(env)):
+        yield "an address in it holds a password, which Ray would show; leave that to pip's own configuration"
+    variables = env.get("env_vars")
+    for name in variables if isinstance(variables, dict) else ():
+        if _SECRET.search(str(name)):
+            yield f"env_vars.{name} looks like a secret, which Ray would show; set it on the machines instead"

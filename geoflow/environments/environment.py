@@ -1,0 +1,95 @@
+"""A stage's environment: reading `runtime_envs/*.yaml`, and saying in a few lines why one could not be built."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from geoflow.engine.schedule import Kind
+from geoflow.errors import ConfigError
+from geoflow.files import resources
+from geoflow.values.yaml_text import read_yaml
+
+_MAX_LINES, _MAX_WIDTH = 6, 240
+
+# What pip, Ray and the import system say, and which package they mean by it; the first that matches names the culprit.
+_CULPRITS = (
+    re.compile(r"No matching distribution found for (?P<package>[^\s(;]+)"),
+    re.compile(r"satisfies the requirement (?P<package>[^\s(;]+)"),
+    re.compile(r"(?:Failed building wheel for|Failed to build) (?P<package>[\w.\-]+)"),
+    re.compile(r"Cannot install (?P<package>[^\s,;]+)"),
+    re.compile(r"^\s*(?P<package>[\w.\-]+) \S+ (?:has requirement|requires) ", re.MULTILINE),
+    re.compile(r"No module named '(?P<package>\w+)"),
+    re.compile(r"ImportError: (?P<package>[\w.\-]+) requires "),
+)
+# Lines that carry the reason; the tracebacks around them are the installer's own.
+_TELLING = re.compile(
+    r"\s*(?:ERROR:|error:|fatal |\w*Error: |WARNING: Retrying|.*\[Errno \d+\]|.* has requirement |.*timeout of \d+ sec)"
+)
+_NOISE = re.compile(r"Ignored the following|SubprocessCalledProcessError|See above for output|subprocess-exited")
+
+
+def load_runtime_env(name: str) -> dict[str, Any]:
+    """The Ray runtime environment of `runtime_envs/<name>.yaml`, or of a YAML file given by its path.
+
+    Raises ConfigError when there is no such file, or when it is not a mapping.
+    """
+    path = resources.find_yaml("runtime_envs", name)
+    env = read_yaml(path)
+    if not isinstance(env, dict) or not all(isinstance(key, str) for key in env):
+        raise ConfigError(f"{path} should hold a mapping, one of Ray's runtime_env options per key, found {env!r:.80}")
+    return env
+
+
+def is_at_fault(error: dict[str, Any]) -> bool:
+    """Whether an actor did not come up for its environment's sake: it could not be built, or GeoFlow does not start in
+    it. `error` is that of `outcome_of`."""
+    return "exception" in error and (error["kind"] == Kind.ENVIRONMENT or "creation task" in error["message"])
+
+
+def explain_failure(error: BaseException | str, name: str) -> str:
+    """Why environment `name` cannot be used: the package at fault, the lines that matter, what to do next.
+
+    `error` is Ray's RuntimeEnvSetupError (whose text holds two tracebacks and the last 50 lines of pip), what a
+    stage raised while it was loaded, or the text of either.
+    """
+    text = _without_credentials(str(error))
+    lines = _telling_lines(text)
+    match = next((found for pattern in _CULPRITS if (found := pattern.search(text))), None)
+    package = match["package"].rstrip(".,:'\"") if match else None
+    head = f"environment {name!r} cannot be built"
+    if package:
+        head += f": {package} is at fault"
+    return "\n".join([head, *(f"  | {line}" for line in lines), f"  {_advice(text, package, name)}"])
+
+
+def _telling_lines(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if _TELLING.match(line) and not _NOISE.search(line)]
+    chosen = list(dict.fromkeys(telling or lines[-2:]))[-_MAX_LINES:]
+    return [line if len(line) <= _MAX_WIDTH else f"{line[:_MAX_WIDTH]} …" for line in chosen]
+
+
+def _advice(text: str, package: str | None, name: str) -> str:
+    file = name if name.endswith((".yaml", ".yml")) else f"runtime_envs/{name}.yaml"
+    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    if "[Errno 28]" in text or "No space left" in text:
+        return "free disk space where Ray keeps its sessions (/tmp/ray unless told otherwise), then run again"
+    if "(from versions: none)" in text:
+        return (
+            f"is the package index reachable from this machine? try `pip download --no-deps {package}`; "
+            f"if it is, it has no file of this package for {python} on this platform"
+        )
+    if "(from versions:" in text:
+        return f"the index has other versions of it than {file} asks for, or none for {python}"
+    if "timeout of" in text:
+        return "it took longer than config.setup_timeout_seconds; raise it in the YAML, or warm pip's cache"
+    if "No module named" in text:
+        return f"add the package to {file}"
+    return f"see {file}, and runtime_env_setup-*.log among Ray's logs for everything pip said"
+
+
+def _without_credentials(text: str) -> str:
+    """Index URLs may hold a user and password; they must not reach a report."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "", text)

@@ -1,0 +1,79 @@
+"""`geoflow envs`: the environments there are, who uses them and what they install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from geoflow.environments import bare_packages, checking
+from geoflow.environments.building import Built
+from geoflow.environments.environment import load_runtime_env
+from geoflow.files import resources
+from geoflow.pipeline import Pipeline
+
+
+def names() -> list[str]:
+    """Every file of runtime_envs/, without its ending."""
+    return sorted(path.stem for path in resources.folder("runtime_envs").glob("*.yaml"))
+
+
+def users() -> dict[str, list[dict[str, Any]]]:
+    """The stages that want each environment, of all pipelines in configs/pipelines/."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(resources.folder("configs/pipelines").glob("*.yaml")):
+        for spec in Pipeline.load(path).stages:
+            if spec.env:
+                row = {"pipeline": path.stem, "slot": spec.slot, "backend": spec.backend, "optional": spec.optional}
+                found.setdefault(spec.env, []).append(row)
+    return found
+
+
+def list_environments() -> list[dict[str, Any]]:
+    """A row per environment. Raises ConfigError when the file of one, or of a pipeline, cannot be read."""
+    wanted = users()
+    return [_row(name, wanted.get(name, [])) for name in names()]
+
+
+def _row(name: str, used_by: list[dict[str, Any]]) -> dict[str, Any]:
+    env = load_runtime_env(name)
+    for_ray, bare = bare_packages.split(env)
+    return {
+        "environment": name,
+        "file": str(resources.find_yaml("runtime_envs", name)),
+        "used_by": used_by,
+        "installs": checking.packages(for_ray),
+        "without_dependencies": bare,
+        "other": sorted(set(for_ray) - {"pip", "uv"}),
+    }
+
+
+def check_environments(wanted: Sequence[str]) -> dict[str, list[str]]:
+    """What is wrong with each of these, by name; [] means all. Raises ConfigError when there is no such file."""
+    return {name: checking.problems(name) for name in wanted or names()}
+
+
+def backends_of(name: str) -> list[str]:
+    """The backends that pipelines run in this environment."""
+    return list(dict.fromkeys(row["backend"] for row in users().get(name, [])))
+
+
+def render_environments(rows: list[dict[str, Any]]) -> Any:
+    """`list_environments` for the console."""
+    from rich.table import Table
+
+    table = Table("environment", "used by", "installs", "without dependencies", "other", title="runtime_envs")
+    for row in rows:
+        stages = [f"{user['backend']} ({user['pipeline']}.{user['slot']})" for user in row["used_by"]]
+        cells = (stages, row["installs"], row["without_dependencies"], row["other"])
+        table.add_row(row["environment"], *("\n".join(cell) or "-" for cell in cells))
+    return table
+
+
+def render_built(built: Built) -> str:
+    """What was built, in a sentence."""
+    done = "loaded" if built.loaded else "imported"
+    stages = f"{', '.join(built.backends)} {done}" if built.backends else "nothing to import: no pipeline uses it"
+    return (
+        f"{built.environment}: built in {built.seconds:.1f} s, {built.own_bytes / 1e6:.0f} MB of its own "
+        f"({built.bytes / 1e6:.0f} MB on disk), Python {built.python}; {stages}"
+    )

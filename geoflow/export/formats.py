@@ -1,0 +1,107 @@
+"""The formats there are, and the one function that writes any of them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from geoflow.errors import ConfigError
+from geoflow.export.colmap import export_colmap
+from geoflow.export.depth_folder import export_depth
+from geoflow.export.lerobot import export_lerobot
+from geoflow.export.point_cloud import export_glb, export_ply
+from geoflow.export.rerun_log import export_rerun
+from geoflow.export.tapip3d import export_tapip3d
+from geoflow.export.tapvid3d import export_tapvid3d
+from geoflow.export.vipe import export_vipe
+from geoflow.export.y2r import export_y2r
+from geoflow.files.locations import is_remote
+from geoflow.store.reader import open_video
+from geoflow.values.plain import plain
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: `function(video, out, **options)` writes it and returns how many frames went in."""
+
+    function: Callable[..., int]
+    what: str
+    suffix: str  # of the file; "" for a folder
+    reader: str  # what opens it
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Option -> default."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {row.name: row.default for row in parameters if row.kind is row.KEYWORD_ONLY}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: where to, and how many of the store's frames are in it."""
+
+    path: Path
+    frames: int
+    of: int
+
+
+FORMATS: dict[str, Format] = {
+    "tapip3d": Format(export_tapip3d, "npz of video, depth and cameras", ".npz", "TAPIP3D's inference.py"),
+    "vipe": Format(export_vipe, "ViPE's artefacts: rgb, pose, intrinsics, depth", "", "vipe.utils.io"),
+    "tapvid3d": Format(export_tapvid3d, "npz of frames and 3D tracks", ".npz", "TAPVid-3D's evaluate_model.py"),
+    "colmap": Format(export_colmap, "sparse model and images", "", "COLMAP, pycolmap, 3DGS trainers"),
+    "ply": Format(export_ply, "coloured points of the world", ".ply", "trimesh, MeshLab, Open3D"),
+    "glb": Format(export_glb, "coloured points and the camera's path", ".glb", "trimesh, Blender, browsers"),
+    "rerun": Format(export_rerun, "recording over time", ".rrd", "the Rerun viewer"),
+    "lerobot": Format(export_lerobot, "dataset v3.0 of one episode", "", "LeRobotDataset"),
+    "y2r": Format(export_y2r, "HDF5 of windows of tracks and hands", ".hdf5", "y2r's TrackDataset"),
+    "depth": Format(export_depth, "depth/GeometryCrafter/, a file per frame", "", "numpy, OpenCV"),
+}
+
+
+def format_named(to: str) -> Format:
+    """Raises ConfigError when there is none of this name."""
+    if to not in FORMATS:
+        raise ConfigError(f"--to {to}: there is no such format; there are: {', '.join(FORMATS)}")
+    return FORMATS[to]
+
+
+def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[str], **options: Any) -> Exported:
+    """Write the store `file` in the format `to` under the name `out`, which appears when it is whole.
+
+    `options` are those of the format: the keyword arguments of its function, which say what they mean.
+
+    Raises ConfigError for an unknown format or option, or when a library that it needs is not installed, and StoreError
+    that names file and remedy when the store lacks what the format needs or the disk refuses.
+    """
+    form = format_named(to)
+    options = plain(options, "options")
+    if is_remote(out):
+        raise ConfigError(f"-o {out}: exports are written to a disk; name a path, and copy it from there")
+    if form.suffix and Path(out).suffix != form.suffix:
+        raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {form.suffix}")
+    check_options(to, options)
+    with open_video(file) as video:
+        frames = form.function(video, Path(out), **options)
+        return Exported(Path(out), frames, len(video))
+
+
+def check_options(to: str, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError for an option that the format does not have, or a value that it cannot take."""
+    known = FORMATS[to].options
+    if unknown := sorted(set(options) - set(known)):
+        there = ", ".join(f"{name}={value!r}" for name, value in known.items()) or "none"
+        raise ConfigError(f"--set {', '.join(unknown)}: {to} has no such option; it has: {there}")
+    hints = get_type_hints(FORMATS[to].function)
+    for name, value in options.items():
+        kind = hints[name]
+        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not fits or (kind is not bool and isinstance(value, bool)):
+            raise ConfigError(f"--set {name}={value}: {to} takes a {kind.__name__} here, such as {known[name]!r}")
+        if kind in (int, float) and not (value > 0 and math.isfinite(value)):
+            raise ConfigError(f"--set {name}={value}: {to} takes a positive number here, such as {known[name]!r}")

@@ -1,0 +1,1 @@
+"""Files: those that lie elsewhere (fsspec), and those that GeoFlow brings along."""

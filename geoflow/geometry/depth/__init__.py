@@ -1,0 +1,1 @@
+"""Depth: motion stereo, multi-view depth, temporal fusion, edges."""

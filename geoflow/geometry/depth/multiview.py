@@ -1,0 +1,288 @@
+"""Dense depth of every frame of known pose, from optical flow between some of them.
+
+Depth is computed for keys among the frames and carried to the frames between. Every flow vector is triangulated along
+its epipolar line; what neither the line, nor the way back, nor the other source frames confirm gets depth 0. Things
+that move by themselves fail these checks and drop out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
+from geoflow.geometry.depth.edge_aware import enlarge, spread
+from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs, in_view
+from geoflow.geometry.depth.posed_views import Lens, View, carry, project
+from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
+from geoflow.geometry.optical_flow import dense_flow, flow_error
+from geoflow.geometry.rigid import invert
+
+# Lengths in px hold at 320x240, and grow with the working size: see View.unit.
+_MAX_EPIPOLAR_PX = 1.0
+_MAX_RETURN_PX = 1.0
+_FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
+_FLOW_WINDOW = (9, 9)
+_TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
+_BLANK = 4.0  # levels per px; a surface with less is even, and flow on it tells little
+_REACH = 30.0  # px that depth is carried on an even surface
+_LEAST_SUPPORT = 0.2  # share of known depth around a pixel that is given some
+_MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
+_MAX_SIGMA_ALONE = 0.075  # the same where one source only had a say
+_MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
+_LEAST_KNOWN = 0.03  # share of the picture; less is not believed
+_LEAST_POINTS = 10  # of the structure in a picture, to judge its depth by them
+_FAR_OFF = 0.2  # relative distance of a depth from a point of the structure seen there
+_AGREE = 0.05  # relative depth difference up to which two frames see the same surface
+
+
+def multiview_depth(
+    rgb: np.ndarray,
+    intrinsics: np.ndarray,
+    cam_from_world: np.ndarray,
+    valid: np.ndarray,
+    xyz: np.ndarray,
+    *,
+    seen: np.ndarray | None = None,
+    radial: float = 0.0,
+    masks: np.ndarray | None = None,
+    width: int = 480,
+    sources: int = 6,
+) -> np.ndarray:
+    """Depth z of every posed frame, in the unit of the poses.
+
+    Args:
+        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
+        xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
+        seen: (T, M) bool, which points each frame shows; depth that contradicts most of them is dropped.
+        radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
+        masks: (T, H, W) bool, True where to give no depth.
+        width: px, working width of a 4:3 picture; others get as many pixels. sources: how many other frames each key is
+            compared with.
+
+    Returns (T, H, W) float16, a segment of float32 is large; 0 where unknown.
+    """
+    num_frames, full_h, full_w = rgb.shape[:3]
+    scale = min(1.0, width * np.sqrt(0.75 / (full_h * full_w)))
+    size = (round(full_w * scale), round(full_h * scale))
+    k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
+    lens = Lens(k, radial, size)
+    views = {
+        int(t): _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t])
+        for t in np.flatnonzero(valid)
+    }
+    known = np.isfinite(xyz[:, 0])
+    shown = np.zeros((num_frames, int(known.sum())), bool) if seen is None else seen[:, known]
+    depths = _depths(views, k, xyz[known], shown, sources)
+    depth = np.zeros((num_frames, full_h, full_w), np.float16)
+    for t, found in depths.items():
+        depth[t] = enlarge(lens.distort(found), rgb[t])
+        if masks is not None:
+            depth[t][masks[t]] = 0
+    return depth
+
+
+def _depths(
+    views: dict[int, View], k: np.ndarray, points: np.ndarray, shown: np.ndarray, sources: int
+) -> dict[int, np.ndarray]:
+    """Depth (h, w) float32 of every view; `shown` (T, M) bool says which points (M, 3) world each frame shows."""
+    poses = {t: view.cam_from_world for t, view in views.items()}
+    size = next(iter(views.values())).gray.shape[::-1] if views else (0, 0)
+    keys = choose_keys(poses, k, size, points)
+    pairs = choose_pairs({t: poses[t] for t in keys}, k, size, points, sources)
+    estimates: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {t: [] for t in keys}
+    linked: dict[int, list[int]] = {t: [] for t in keys}
+    for a, b in pairs:
+        for t, other, estimate in zip((a, b), (b, a), _both_ways(views[a], views[b], k, points)):
+            estimates[t].append(estimate)
+            linked[t].append(other)
+    fused = {t: fuse(found, views[t].gray.shape) for t, found in estimates.items()}
+    del estimates
+    whole: dict[int, np.ndarray] = {}
+    for t in keys:
+        sure = cross_check(t, fused, views, linked[t], k)
+        whole[t] = complete(sure, views[t]) if agrees_with(sure, views[t], k, points[shown[t]]) else 0 * sure
+    return {
+        t: whole[t] if t in whole else carry(view, [(views[s], whole[s]) for s in _around(t, keys)], k)
+        for t, view in views.items()
+    }
+
+
+def _around(t: int, keys: list[int]) -> list[int]:
+    """The keys before and after frame t, the nearer one first."""
+    at = bisect(keys, t)
+    return sorted(keys[max(0, at - 1) : at + 1], key=lambda s: abs(s - t))
+
+
+def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> View:
+    if rgb.shape[:2] != lens.size[::-1]:
+        rgb = cv2.resize(rgb, lens.size, interpolation=cv2.INTER_AREA)
+    rgb = lens.undistort(rgb)
+    if mask is not None:
+        mask = cv2.resize(mask.astype(np.uint8), lens.size, interpolation=cv2.INTER_NEAREST)
+        mask = lens.undistort(mask, cv2.INTER_NEAREST) > 0
+    return View(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
+
+
+def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
+    b_from_a = b.cam_from_world @ invert(a.cam_from_world)
+    forth, back = _flow(a, b, k, b_from_a, points), _flow(b, a, k, invert(b_from_a), points)
+    found = []
+    for view, flow, way_back, relative in ((a, forth, back, b_from_a), (b, back, forth, invert(b_from_a))):
+        error = flow_error(flow, way_back)
+        inverse, sigma, epipolar = triangulate(flow, k, relative)
+        blur = _TEXTURE_PX / np.maximum(texture(view, epipolar_direction(k, relative, view.gray.shape)), 1e-3)
+        sigma = sigma * np.hypot(np.hypot(_FLOW_SIGMA_PX, blur), 0.5 * np.minimum(error, 9))
+        good = (error < _MAX_RETURN_PX * view.unit) & (epipolar < _MAX_EPIPOLAR_PX * view.unit) & (inverse > 1e-3)
+        if view.ignore is not None:
+            good &= ~view.ignore
+        found.append((np.where(good, inverse, 0).astype(np.float16), np.where(good, sigma, np.inf).astype(np.float16)))
+    return found
+
+
+def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Unit vectors (h, w, 2) float32 along which the pixels of view a move in view b as their depth changes."""
+    epipole = (k @ b_from_a[:3, 3]).astype(np.float32)
+    along = epipole[:2] - epipole[2] * pixel_grid(*shape)
+    length = cv2.magnitude(along[..., 0], along[..., 1])
+    return along / np.maximum(length, 1e-9)[..., None]
+
+
+def texture(view: View, direction: np.ndarray) -> np.ndarray:
+    """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
+
+    The root mean square over the window that flow is fitted to: what there is to tell one place on an epipolar line
+    from the next.
+    """
+    across, down = view.gradient
+    change = across * direction[..., 0] + down * direction[..., 1]
+    return cv2.sqrt(cv2.blur(change * change, _FLOW_WINDOW))
+
+
+def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Flow (h, w, 2) float32 px from a to b, started from the motion of a plane at the scene's median depth."""
+    height, width = a.gray.shape
+    seen = in_view(a.cam_from_world, k, (width, height), points)
+    depth = np.median(seen @ a.cam_from_world[2, :3] + a.cam_from_world[2, 3]) if len(seen) else np.inf
+    plane = b_from_a[:3, :3] + np.outer(b_from_a[:3, 3], [0, 0, 1 / depth])
+    uv = pixel_grid(height, width)
+    start = cv2.perspectiveTransform(uv.reshape(1, -1, 2), k @ plane @ np.linalg.inv(k)).reshape(uv.shape) - uv
+    return dense_flow(a.gray, b.gray, start)
+
+
+def triangulate(
+    flow: np.ndarray, intrinsics: np.ndarray, b_from_a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inverse depth in view a of every flow vector a -> b, nearest to it on its epipolar line.
+
+    Args: flow (H, W, 2) px; intrinsics (3, 3); b_from_a (4, 4).
+    Returns (H, W) float32 each: inverse depth, its standard deviation per px of flow error (inf where the flow tells
+    nothing), and the distance px of the match from the epipolar line. Points behind either camera get (0, inf, inf).
+    """
+    height, width = flow.shape[:2]
+    u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    inverse, power, sideways, z = inverse_depth_of_matches(
+        u, v, u + flow[..., 0], v + flow[..., 1], b_from_a[:3, :3], b_from_a[:3, 3], intrinsics
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sigma = np.abs(z) / np.sqrt(power)
+        epipolar = sideways / np.abs(z)
+    bad = ~((inverse > 0) & (z > 1e-6) & np.isfinite(epipolar))
+    inverse[bad], sigma[bad], epipolar[bad] = 0, np.inf, np.inf
+    return inverse, sigma, epipolar
+
+
+def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int]) -> np.ndarray:
+    """Combine inverse depths with their standard deviations into one depth map, (H, W) float32; 0 where unsure.
+
+    The estimate that most weight agrees with wins, and the mean of those agreeing is taken. One source alone is
+    believed only where no other source had a say, and then at half the error allowed.
+    """
+    if not estimates:
+        return np.zeros(shape, np.float32)
+    inverse = [e[0].astype(np.float32) for e in estimates]
+    sigma = [np.maximum(e[1].astype(np.float32), 1e-4) for e in estimates]
+    weight = [1 / (s * s) for s in sigma]  # 0 where sigma is infinite
+    weighted = [q * w for q, w in zip(weight, inverse)]
+    count = sum((w > 0).astype(np.float32) for w in inverse)
+    best_support, best_sum, number = (np.zeros(shape, np.float32) for _ in range(3))
+    for i, (w, s) in enumerate(zip(inverse, sigma)):
+        support, total, agreeing = weight[i].copy(), weighted[i].copy(), (w > 0).astype(np.float32)
+        for j, (other, other_s) in enumerate(zip(inverse, sigma)):
+            if j != i:
+                agree = ((np.abs(other - w) < 1.8 * (s + other_s) + 0.01 * w) & (other > 0)).astype(np.float32)
+                support += agree * weight[j]
+                total += agree * weighted[j]
+                agreeing += agree
+        better = (w > 0) & (support > best_support)
+        np.copyto(best_support, support, where=better)
+        np.copyto(best_sum, total, where=better)
+        np.copyto(number, agreeing, where=better)
+    mean = best_sum / np.maximum(best_support, 1e-9)
+    relative = 1 / np.sqrt(np.maximum(best_support, 1e-9)) / np.maximum(mean, 1e-6)
+    trusted = (number >= 2) & (relative < _MAX_SIGMA) & (number * 2 >= count)
+    alone = (number == 1) & (count == 1) & (relative < _MAX_SIGMA_ALONE)
+    return np.where(trusted | alone, 1 / np.maximum(mean, 1e-6), 0).astype(np.float32)
+
+
+def cross_check(
+    t: int, depth: dict[int, np.ndarray], views: dict[int, View], others: Sequence[int], k: np.ndarray
+) -> np.ndarray:
+    """Average frame t's depth with what the other frames say of the same surface, and drop what they contradict.
+
+    `depth` maps frames to (h, w) float32. Another frame contradicts a point when it looks through it. Returns
+    (h, w) float32, 0 where unknown.
+    """
+    own = depth[t]
+    u, v = np.arange(own.shape[1], dtype=np.float32), np.arange(own.shape[0], dtype=np.float32)[:, None]
+    total, weight = own.copy(), (own > 0).astype(np.float32)
+    through = np.zeros(own.shape, np.float32)
+    for s in others[:_MAX_CHECKS]:
+        x, y, z = project(u, v, own, views[s].cam_from_world @ invert(views[t].cam_from_world), k)
+        other = cv2.remap(depth[s], x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        ratio = np.where((other > 0) & (own > 0), other / z, 0)
+        same = np.abs(ratio - 1) < _AGREE
+        total += np.where(same, own * ratio, 0)
+        weight += same
+        through += ratio > 1 + 2 * _AGREE
+    mean = total / np.maximum(weight, 1)
+    return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
+
+
+def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray) -> bool:
+    """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
+
+    A map that says next to nothing is not believed either: what is left where nearly all was refused, as in fast
+    forward motion, are its errors.
+    """
+    if (depth > 0).mean() < _LEAST_KNOWN:
+        return False
+    here = points @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
+    u, v = np.rint((here @ k.T)[:, :2] / here[:, 2:]).clip(0, (depth.shape[1] - 1, depth.shape[0] - 1)).astype(int).T
+    found = depth[v, u]
+    ratio = found[found > 0] / here[found > 0, 2]
+    return len(ratio) < _LEAST_POINTS or float((np.abs(ratio - 1) < _FAR_OFF).mean()) >= 0.5
+
+
+def complete(depth: np.ndarray, view: View) -> np.ndarray:
+    """Carry depth (h, w) over even surfaces that tell nothing by themselves.
+
+    Inverse depth is what is carried: it is linear on planes. Where the picture does tell and the views contradict each
+    other, at occlusions and on what moves, depth stays unknown.
+    """
+    known = depth > 0
+    if not known.any():
+        return depth
+    inverse = np.where(known, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
+    half = max(1, depth.shape[1] // 2), max(1, depth.shape[0] // 2)
+    sums, weight, guide = (cv2.resize(m, half, interpolation=cv2.INTER_AREA) for m in (inverse, known * 1.0, view.rgb))
+    carried, support = (cv2.resize(m, depth.shape[::-1]) for m in spread(sums, weight, guide, _REACH * view.unit / 2))
+    blank = cv2.blur(cv2.magnitude(*view.gradient), _FLOW_WINDOW) < _BLANK
+    if view.ignore is not None:
+        blank &= ~view.ignore
+    filled = ~known & blank & (support > _LEAST_SUPPORT)
+    return np.where(filled, 1 / np.maximum(carried, 1e-6), depth).astype(np.float32)

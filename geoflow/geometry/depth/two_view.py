@@ -1,0 +1,183 @@
+"""Motion stereo: depth of every frame of a moving camera from its optical flow to two well-chosen neighbours.
+
+Nothing is known but the frames. Depth comes out up to one scale per frame; where the camera stood still or only
+turned there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.geometry.cameras import pinhole, pixel_grid
+from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
+from geoflow.geometry.motion.epipolar import find_motion
+from geoflow.geometry.motion.survey import Survey, Surveyor
+from geoflow.geometry.optical_flow import flow_error, quick_flow
+
+FLOW_ERROR_PX = 1.0  # forward-backward distance beyond which a match is not believed (occlusion, blur)
+EPIPOLAR_PX = (0.4, 1.0)  # distance from the epipolar line beyond which a pixel moves by itself: least and most
+EPIPOLAR_NOISE = 6.0  # that distance in median distances of the pair, between these bounds
+MIN_PARALLAX_PX = 1.5  # with 0.25 px of flow noise a depth from less is worse than 17%
+AGREE_SIGMA_PX = 0.35  # flow noise assumed when two views of the same pixel are compared
+MAX_PAIR_ERROR_PX = 0.6  # a pair whose median match lies further from its epipolar line is not explained by motion
+SAMPLE_STEP = 10  # grid of pixels the relative pose is fitted to
+
+
+@dataclass(frozen=True)
+class PairDepth:
+    """Inverse depth of frame a seen against frame b, in units of 1 / baseline."""
+
+    inverse: np.ndarray  # (H, W) float32
+    information: np.ndarray  # (H, W) float32: squared px per unit of inverse depth; 0 where invalid
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A matched pair of frames: flows and their errors both ways, and the pose b_from_a with unit translation."""
+
+    flow_ab: np.ndarray
+    flow_ba: np.ndarray
+    error_ab: np.ndarray
+    error_ba: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+    epipolar_px: float
+
+    def depth(self, intrinsics: np.ndarray, *, reverse: bool) -> PairDepth:
+        """Triangulate in frame a, or in frame b when `reverse`."""
+        flow, error, rotation, translation = self.flow_ab, self.error_ab, self.rotation, self.translation
+        if reverse:
+            flow, error, rotation = self.flow_ba, self.error_ba, rotation.T
+            translation = -rotation @ translation
+        return triangulate(flow, error, rotation, translation, intrinsics, self.epipolar_px)
+
+
+def triangulate(
+    flow: np.ndarray,
+    error: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    intrinsics: np.ndarray,
+    epipolar_px: float = EPIPOLAR_PX[1],
+) -> PairDepth:
+    """Least-squares inverse depth along the epipolar line of every pixel, with its gates.
+
+    A pixel x of frame a with inverse depth d is seen in b at x' ~ K R K^-1 x + d K t, which is linear in d once
+    multiplied out. `flow` (H, W, 2) px, `error` (H, W) px its forward-backward distance,
+    `epipolar_px` how far from its line a match may lie.
+    """
+    height, width = error.shape
+    u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    inverse, slope2, sideways, z_b = inverse_depth_of_matches(
+        u, v, flow[..., 0] + u, flow[..., 1] + v, rotation, translation, intrinsics
+    )
+    safe_z = np.maximum(z_b, 0.05)
+    valid = (error < FLOW_ERROR_PX) & (sideways < epipolar_px * safe_z) & (inverse > 0) & (z_b > 0.05)
+    information = slope2 / safe_z**2
+    valid &= information * inverse**2 > MIN_PARALLAX_PX**2
+    return PairDepth(inverse, np.where(valid, information, 0).astype(np.float32))
+
+
+def combine(first: PairDepth, second: PairDepth) -> PairDepth:
+    """Join two pairs of the same frame: the second is brought to the first's baseline, contradictions are dropped.
+
+    A point that moves by itself rarely moves so that both neighbours agree on its depth.
+    """
+    both = (first.information > 0) & (second.information > 0)
+    if both.sum() < 50:
+        larger = (first.information > 0).sum() >= (second.information > 0).sum()
+        return first if larger else second
+    ratio = float(np.exp(np.median(np.log(first.inverse[both] / second.inverse[both]))))
+    inverse, information = second.inverse * ratio, second.information / ratio**2
+    total = first.information + information
+    mean = (first.inverse * first.information + inverse * information) / np.maximum(total, 1e-12)
+    noise = np.where(both, 1 / np.maximum(first.information, 1e-12) + 1 / np.maximum(information, 1e-12), 0)
+    tolerance = 3 * AGREE_SIGMA_PX * np.sqrt(noise) + 0.05 * mean
+    agree = ~both | (np.abs(first.inverse - inverse) < tolerance)
+    return PairDepth(mean, np.where(agree, total, 0).astype(np.float32))
+
+
+class MotionStereoSolver:
+    """Depth maps of one segment at working resolution.
+
+    Frames are (H, W) uint8 grey; `ignore` marks pixels (H, W) bool per frame that move or must not be used.
+    """
+
+    def __init__(
+        self,
+        grays: Sequence[np.ndarray],
+        intrinsics: np.ndarray | None = None,
+        ignore: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        self.grays, self.ignore = grays, ignore
+        self.height, self.width = grays[0].shape
+        surveyor = Surveyor(grays, ignore)
+        self.survey: Survey = surveyor.run(intrinsics)
+        self.intrinsics = pinhole(self.survey.focal, self.height, self.width) if intrinsics is None else intrinsics
+        self._pairs: dict[tuple[int, int], Pair | None] = {}
+        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # gap -> the latest pose found over it
+
+    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield for each frame its depth (H, W) float32 with median 1, 0 where invalid, and its mask (H, W) bool."""
+        for i in range(len(self.grays)):
+            yield self._frame(i)
+            self._pairs = {key: pair for key, pair in self._pairs.items() if key[1] > i}
+
+    def _frame(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        views = []
+        for j in self.survey.neighbours(i):
+            pair = self._pair(min(i, j), max(i, j))
+            if pair is not None:
+                views.append(pair.depth(self.intrinsics, reverse=j < i))
+        if not views:
+            empty = np.zeros((self.height, self.width), np.float32)
+            return empty, empty.astype(bool)
+        view = views[0] if len(views) == 1 else combine(*views)
+        mask = view.information > 0
+        if self.ignore is not None:
+            mask &= ~self.ignore[i]
+        return _normalise(view.inverse, mask)
+
+    def _pair(self, a: int, b: int) -> Pair | None:
+        if (a, b) not in self._pairs:
+            self._pairs[a, b] = self._solve(a, b)
+        return self._pairs[a, b]
+
+    def _solve(self, a: int, b: int) -> Pair | None:
+        flow_ab, flow_ba = quick_flow(self.grays[a], self.grays[b]), quick_flow(self.grays[b], self.grays[a])
+        error_ab, error_ba = flow_error(flow_ab, flow_ba), flow_error(flow_ba, flow_ab)
+        half = SAMPLE_STEP // 2
+        grid = (slice(half, None, SAMPLE_STEP), slice(half, None, SAMPLE_STEP))
+        good = error_ab[grid] < FLOW_ERROR_PX
+        if self.ignore is not None:
+            good &= ~self.ignore[a][grid]
+        if good.sum() < 30:
+            return None
+        uv_a = pixel_grid(self.height, self.width)[grid][good].astype(np.float64)
+        guesses = [self._last[b - a]] if b - a in self._last else []
+        motion = find_motion(uv_a, uv_a + flow_ab[grid][good], np.ones(len(uv_a)), self.intrinsics, guesses)
+        if motion is None or motion.error_px[0] > MAX_PAIR_ERROR_PX:
+            return None
+        rotation, translation = motion.rotation[0], motion.translation[0]
+        self._last[b - a] = rotation, translation
+        # The sign of the translation is free until the points are asked to lie in front of the camera.
+        matched = uv_a + flow_ab[grid][good]
+        inverse = inverse_depth_of_matches(
+            uv_a[:, 0], uv_a[:, 1], matched[:, 0], matched[:, 1], rotation, translation, self.intrinsics
+        )[0]
+        sign = np.sign(np.median(inverse)) or 1.0
+        gate = float(np.clip(EPIPOLAR_NOISE * motion.error_px[0], *EPIPOLAR_PX))
+        return Pair(flow_ab, flow_ba, error_ab, error_ba, rotation, sign * translation, gate)
+
+
+def _normalise(inverse: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse depth to depth with median 1; depths beyond 50 times the median are as good as unknown."""
+    depth = np.where(mask, 1 / np.maximum(inverse, 1e-9), 0)
+    if mask.sum() < 50:
+        return np.zeros_like(inverse), np.zeros_like(mask)
+    depth /= np.median(depth[mask])
+    mask = mask & (depth < 50) & (depth > 0.02)
+    return np.where(mask, depth, 0).astype(np.float32), mask

@@ -1,0 +1,1 @@
+"""Hands: found, followed, told apart, and placed in the camera frame."""

@@ -1,0 +1,316 @@
+"""Hands in the camera's frame: from a hand's metric shape and its pixels to joints, wrist pose and scene scale.
+
+Joints are in MediaPipe's (and OpenPose's) order: 0 wrist, then four per finger from the thumb to the little finger,
+from its base to its tip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from geoflow.geometry.cameras import project
+from geoflow.geometry.hands.hand_motion import NO_LIMITS, Limits, between, gaps, in_unit, slow_enough
+from geoflow.geometry.hands.hand_sides import SIDES, Detection
+from geoflow.geometry.rigid import apply, invert
+
+NUM_JOINTS = 21
+_WRIST, _INDEX_MCP, _MIDDLE_MCP, _LITTLE_MCP = 0, 5, 9, 17
+# Bones whose length neither a bent finger nor a fist changes.
+_PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17))
+# Where the scene's depth is read: along the palm's rays and the lower finger bones, well inside the silhouette.
+_SAMPLED = (*_PALM[:4], (1, 2), (5, 6), (9, 10), (13, 14), (17, 18))
+
+MIN_DEPTH_M = 0.05
+MAX_RESIDUAL = 0.15  # of the hand's size in the image; beyond it shape and pixels do not describe one hand
+
+
+def palm_size(shape: np.ndarray) -> float:
+    """Mean length of the palm's bones of (21, 3) joints, in their unit."""
+    return float(np.mean([np.linalg.norm(shape[a] - shape[b]) for a, b in _PALM]))
+
+
+def locate(shape_m: np.ndarray, uv: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, float]:
+    """Place a hand of known shape where its pixels are: perspective n-point with a prior on the rotation.
+
+    The rotation stays close to the one in which the detector saw the hand: its camera-parallel axes turned onto the ray
+    through the hand. A hand is nearly flat, and the plain problem has two solutions then that mirror each other in
+    depth; the prior picks the one that the network saw. Minimised by Levenberg-Marquardt from the scaled-orthographic
+    solution (Hartley & Zisserman 2004, A6.2).
+
+    shape_m    (21, 3) metres about the hand's centre, camera-parallel axes
+    uv         (21, 2) px
+    intrinsics (3, 3)
+
+    Returns the joints (21, 3) float64 in the camera frame, metres, and the root mean square reprojection error as a
+    share of the hand's size in the image; NaN and infinity where the hand would be behind or at the camera.
+    """
+    shape = np.asarray(shape_m, np.float64)
+    k = np.asarray(intrinsics, np.float64)
+    rays = (np.c_[uv, np.ones(len(uv))] @ np.linalg.inv(k).T)[:, :2]
+    centre = rays.mean(0)
+    base = _turn_axis_to(np.append(centre, 1.0))
+    spread = np.sqrt(((shape - shape.mean(0))[:, :2] ** 2).sum() / max(((rays - centre) ** 2).sum(), 1e-18))
+    pose = np.array([0, 0, 0, *(spread * np.append(centre, 1.0) - base @ shape.mean(0))])
+    size = float(np.linalg.norm(np.ptp(rays, axis=0)))
+    sigma = 0.02 * size  # how well the two heads of the network agree, about
+    xyz, best = _refine(pose, base, shape, rays, sigma)
+    if not np.isfinite(best) or xyz[:, 2].min() < MIN_DEPTH_M:
+        return np.full((len(shape), 3), np.nan), np.inf
+    error = xyz[:, :2] / xyz[:, 2:] - rays
+    return xyz, float(np.sqrt((error**2).sum(1).mean()) / size)
+
+
+def _refine(
+    pose: np.ndarray, base: np.ndarray, shape: np.ndarray, rays: np.ndarray, sigma: float, prior_rad: float = 0.10
+) -> tuple[np.ndarray, float]:
+    """Levenberg-Marquardt over a rotation vector on top of `base` and a translation; returns points and cost."""
+    damping, turned = 1e-3, shape @ base.T
+
+    def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        points = turned @ _rotation(x[:3]).T + x[3:]
+        z = np.maximum(points[:, 2:], 1e-3)
+        return points, np.r_[((points[:, :2] / z - rays) / sigma).ravel(), x[:3] / prior_rad]
+
+    points, residual = evaluate(pose)
+    cost = float(residual @ residual)
+    for _ in range(30):
+        jacobian = _jacobian(points, pose[3:], sigma, prior_rad)
+        hessian, gradient = jacobian.T @ jacobian, jacobian.T @ residual
+        step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian) + 1e-12), gradient)
+        # The Jacobian turns about the current rotation: compose instead of adding.
+        trial = np.r_[_rotation_vector(_rotation(-step[:3]) @ _rotation(pose[:3])), pose[3:] - step[3:]]
+        new_points, new_residual = evaluate(trial)
+        new_cost = float(new_residual @ new_residual)
+        if new_cost < cost:
+            converged = cost - new_cost < 1e-6 * cost + 1e-12
+            pose, points, residual, cost, damping = trial, new_points, new_residual, new_cost, damping * 0.3
+            if converged:
+                break
+        else:
+            damping *= 10
+            if damping > 1e8:
+                break
+    return points, cost
+
+
+def _jacobian(points: np.ndarray, translation: np.ndarray, sigma: float, prior_rad: float) -> np.ndarray:
+    """Derivative of the residuals by a small turn about the hand's centre and a shift: (2 N + 3, 6)."""
+    x, y, z = points[:, 0], points[:, 1], np.maximum(points[:, 2], 1e-3)
+    zero = np.zeros_like(x)
+    by_point = np.stack([np.stack([1 / z, zero, -x / z**2], -1), np.stack([zero, 1 / z, -y / z**2], -1)], 1) / sigma
+    a, b, c = (points - translation).T
+    by_turn = np.stack([np.stack([zero, c, -b], -1), np.stack([-c, zero, a], -1), np.stack([b, -a, zero], -1)], 1)
+    data = np.concatenate([by_point @ by_turn, by_point], -1).reshape(-1, 6)
+    return np.r_[data, np.c_[np.eye(3) / prior_rad, np.zeros((3, 3))]]
+
+
+def _rotation(vector: np.ndarray) -> np.ndarray:
+    """Rodrigues' formula: (3,) axis-angle to (3, 3)."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = vector / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def _rotation_vector(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of `_rotation`, for turns well below half a circle (the prior keeps them there)."""
+    off = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]) / 2
+    sine = float(np.linalg.norm(off))
+    angle = float(np.arctan2(sine, (np.trace(matrix) - 1) / 2))
+    return off if sine < 1e-12 else off / sine * angle
+
+
+def _turn_axis_to(ray: np.ndarray) -> np.ndarray:
+    """The smallest rotation that takes the optical axis onto a ray in front of the camera."""
+    axis = np.cross([0.0, 0.0, 1.0], ray)
+    sine = float(np.linalg.norm(axis))
+    return np.eye(3) if sine < 1e-12 else _rotation(axis / sine * np.arctan2(sine, ray[2]))
+
+
+def wrist_pose(joints: np.ndarray, side: str) -> np.ndarray:
+    """cam_from_wrist: (21, 3) joints in the camera frame to (4, 4) float64, in the joints' unit.
+
+    Origin: the wrist joint. x: from the wrist to the middle finger's base. z: out of the palm, square to x. y = z × x,
+    which runs towards the little finger on a right hand and towards the thumb on a left one; both frames are
+    right-handed. NaN where the palm is degenerate.
+    """
+    wrist = joints[_WRIST]
+    forward = joints[_MIDDLE_MCP] - wrist
+    normal = np.cross(joints[_INDEX_MCP] - wrist, joints[_LITTLE_MCP] - wrist)
+    if side == "left":
+        normal = -normal
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = forward / np.linalg.norm(forward)
+        normal = normal - (normal @ x) * x
+        z = normal / np.linalg.norm(normal)
+    pose = np.eye(4)
+    pose[:3] = np.stack([x, np.cross(z, x), z, wrist], axis=1)
+    return pose
+
+
+def scene_scale(
+    placed: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    depth: np.ndarray,
+    *,
+    depth_offset_m: float = 0.0,
+    min_samples: int = 40,
+    max_spread: float = 0.25,
+) -> float | None:
+    """Scene units per metre: the scene's depth at the hands over the hands' own metric depth.
+
+    placed: (frame, joints (21, 3) metres, uv (21, 2) px) of every hand found
+    depth:  (T, H, W), 0 where unknown
+    depth_offset_m: how far the joints lie behind the skin that the depth is of
+
+    Each hand gives one ratio, the median over samples along the palm and the lower finger bones; the segment's is the
+    median over the hands. None when fewer than `min_samples` pixels have a depth, or when the middle half of the hands'
+    ratios is spread over more than `max_spread` of their median: then the depth is not that of the hands (they moved
+    while the rest stood still, or the background shows through).
+    """
+    ratios: list[float] = []
+    total = 0
+    height, width = depth.shape[1:]
+    for frame, joints, uv in placed:
+        points, metres = _samples(uv, joints[:, 2])
+        column, row = np.rint(points).astype(int).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        scene = depth[frame, row[inside], column[inside]].astype(np.float64)
+        known = np.isfinite(scene) & (scene > 0)
+        total += int(known.sum())
+        if known.sum() >= 0.25 * len(points):
+            skin = np.maximum(metres[inside][known] - depth_offset_m, MIN_DEPTH_M)
+            ratios.append(float(np.median(scene[known] / skin)))
+    if total < min_samples or not ratios:
+        return None
+    low, middle, high = np.percentile(ratios, [25, 50, 75])
+    return None if high - low > max_spread * middle else float(middle)
+
+
+def _samples(uv: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points between joints, (M, 2) px, and the hand's depth there, (M,)."""
+    at = np.linspace(0.15, 0.85, 6)[:, None]
+    points = np.concatenate([uv[a] + at * (uv[b] - uv[a]) for a, b in _SAMPLED])
+    depth = np.concatenate([z[a] + at[:, 0] * (z[b] - z[a]) for a, b in _SAMPLED])
+    return points, depth
+
+
+def lift_hands(
+    sides: Mapping[str, Sequence[Detection | None]],
+    intrinsics: np.ndarray,
+    depth: np.ndarray | None = None,
+    *,
+    metric: bool = False,
+    time_s: np.ndarray | None = None,
+    world_from_cam: np.ndarray | None = None,
+    limits: Limits = NO_LIMITS,
+) -> dict[str, np.ndarray]:
+    """The `hands.*` fields from one detection or None per side and frame.
+
+    sides          "left" and "right", T entries each
+    intrinsics     (T, 3, 3) px
+    depth          (T, H, W) scene depth, 0 where unknown, or None
+    metric         the scene is in metres already, so no scale is looked for
+    time_s         (T,), needed where `limits` has a velocity
+    world_from_cam (T, 4, 4) scene units, or None
+
+    A hand's size does not change, so the shapes of a side are first brought to their median palm size; a joint then has
+    the depth that `locate` finds and lies on the ray through its pixel, so that it projects onto its `uv` exactly. All
+    hands of the segment are scaled from metres to scene units by one factor along their rays (`scene_scale`). Without
+    depth at the hands there is no such factor: they stay in metres, and `scale` is NaN.
+
+    What is too fast is then left out, and short gaps are filled: there `valid` and `filled` are True, `confidence` 0.
+    """
+    count = len(intrinsics)
+    placed = {side: _place_side(sides[side], intrinsics) for side in SIDES}
+    rows = [(i, joints, detection.uv) for side in SIDES for i, joints, detection in placed[side]]
+    known = scene_scale(rows, depth, depth_offset_m=limits.depth_offset) if depth is not None and not metric else None
+    per_metre = 1.0 if metric else known
+    fields: dict[str, np.ndarray] = {}
+    for side in SIDES:
+        hand = _empty(count)
+        believed = _slow(placed[side], time_s, in_unit(world_from_cam, count, per_metre), limits)
+        _write(hand, believed, known or 1.0, side)
+        steady = in_unit(world_from_cam, count, None if per_metre is None else 1.0)
+        _fill(hand, gaps([i for i, _, _ in believed], limits), intrinsics, steady, side)
+        hand["scale"][hand["valid"]] = np.nan if known is None else known
+        fields |= {f"hands.{side}.{name}": array for name, array in hand.items()}
+    return fields
+
+
+def _slow(
+    placed: list[tuple[int, np.ndarray, Detection]], time_s: np.ndarray | None, steady: np.ndarray, limits: Limits
+) -> list[tuple[int, np.ndarray, Detection]]:
+    if time_s is None or not placed:
+        return placed
+    wrists = np.array([joints[_WRIST] for _, joints, _ in placed])
+    frames = np.array([i for i, _, _ in placed])
+    weight = np.array([detection.score for _, _, detection in placed])
+    keep = slow_enough(wrists, frames, time_s, weight, steady, limits)
+    return [row for row, good in zip(placed, keep) if good]
+
+
+def _write(
+    hand: dict[str, np.ndarray], placed: list[tuple[int, np.ndarray, Detection]], scale: float, side: str
+) -> None:
+    for i, joints, detection in placed:
+        hand["valid"][i] = True
+        hand["joints"][i] = joints * scale
+        hand["wrist"][i] = wrist_pose(hand["joints"][i].astype(np.float64), side)
+        hand["uv"][i] = detection.uv
+        hand["confidence"][i] = detection.score
+
+
+def _fill(
+    hand: dict[str, np.ndarray], pairs: list[tuple[int, int]], intrinsics: np.ndarray, steady: np.ndarray, side: str
+) -> None:
+    """Put the hand where it was between two sights of it, in a frame that does not move with the camera."""
+    for a, b in pairs:
+        joints_a, joints_b = (apply(steady[i], hand["joints"][i].astype(np.float64)) for i in (a, b))
+        wrist_a, wrist_b = (steady[i] @ hand["wrist"][i].astype(np.float64) for i in (a, b))
+        if not np.isfinite([wrist_a, wrist_b]).all():
+            continue
+        for i in range(a + 1, b):
+            here = apply(invert(steady[i]), between(joints_a, joints_b, wrist_a, wrist_b, (i - a) / (b - a)))
+            uv = project(here, intrinsics[i].astype(np.float64))
+            if np.isfinite(uv).all():
+                hand["valid"][i] = hand["filled"][i] = True
+                hand["joints"][i], hand["uv"][i] = here, uv
+                hand["wrist"][i] = wrist_pose(here, side)
+
+
+def _place_side(
+    detections: Sequence[Detection | None], intrinsics: np.ndarray
+) -> list[tuple[int, np.ndarray, Detection]]:
+    found = [(i, d) for i, d in enumerate(detections) if d is not None]
+    if not found:
+        return []
+    sizes = [palm_size(d.shape_m) for _, d in found]
+    typical = float(np.median(sizes))
+    placed = []
+    for (i, detection), size in zip(found, sizes):
+        if size <= 0:
+            continue
+        xyz, error = locate(detection.shape_m * (typical / size), detection.uv, intrinsics[i])
+        if error <= MAX_RESIDUAL:
+            rays = np.c_[detection.uv, np.ones(NUM_JOINTS)] @ np.linalg.inv(intrinsics[i].astype(np.float64)).T
+            placed.append((i, rays * xyz[:, 2:], detection))
+    return placed
+
+
+def _empty(count: int) -> dict[str, np.ndarray]:
+    def missing(*shape: int) -> np.ndarray:
+        return np.full((count, *shape), np.nan, np.float32)
+
+    return {
+        "valid": np.zeros(count, bool),
+        "filled": np.zeros(count, bool),
+        "joints": missing(NUM_JOINTS, 3),
+        "wrist": missing(4, 4),
+        "uv": missing(NUM_JOINTS, 2),
+        "scale": missing(),
+        "confidence": np.zeros(count, np.float32),
+    }

@@ -1,0 +1,217 @@
+"""How the camera moved: points followed through a segment, its keyframes, and cameras that stand still or only turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
+from geoflow.geometry.cameras import assumed_intrinsics, pinhole
+from geoflow.geometry.motion.point_tracks import corners, follow
+from geoflow.geometry.rigid import nearest_rotation
+from geoflow.geometry.views import is_bare
+
+_MIN_SHARED = 25  # points two frames must share before anything is concluded from them
+_SLOW_GAP = 20  # frames (or a quarter of a shorter segment) after which less motion makes a keyframe
+_LEAST_TO_TURN = 3  # frames: with a focal length to its liking, a turn explains most pairs of views
+_FOCALS = np.geomspace(0.45, 2.5, 24)  # tried focal lengths in image widths: 96 to 23 degrees of view
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Points followed through the T frames of a segment."""
+
+    uv: np.ndarray  # (T, M, 2) float32 px; NaN where the point is not seen
+    keyframes: list[int]  # ascending; the first and the last frame are among them
+    height: int
+    width: int
+
+    def part(self, start: int, stop: int) -> Chains:
+        """The points seen in frames [start, stop) there, with their keyframes, the first and the last frame."""
+        uv = self.uv[start:stop]
+        seen = np.isfinite(uv[..., 0]).any(0)
+        keyframes = {0, len(uv) - 1, *(t - start for t in self.keyframes if start <= t < stop)}
+        return Chains(uv[:, seen], sorted(keyframes), self.height, self.width)
+
+    def shared(self, i: int, j: int) -> np.ndarray:
+        """Indices of the points seen in both frames."""
+        return np.flatnonzero(np.isfinite(self.uv[i, :, 0]) & np.isfinite(self.uv[j, :, 0]))
+
+
+def chain_points(
+    grays: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray] | None = None,
+    *,
+    max_points: int = 1000,
+    keyframe_motion: float = 0.04,
+) -> Chains:
+    """Follow corners through (H, W) uint8 images; `masks`, (H, W) bool each, mark what to ignore.
+
+    Points are tracked from the last keyframe, not from the last frame, so they drift per keyframe only. A frame
+    becomes a keyframe when the median point has moved `keyframe_motion` image widths since the last one (a quarter
+    of that after 20 frames, so that slow clips get keyframes too) or a third of its points is lost; new corners
+    then fill the gaps.
+    """
+    height, width = grays[0].shape
+    spacing = max(4.0, 0.7 * np.sqrt(height * width / max_points))
+    points = np.zeros((0, 2), np.float32)
+    ids, at_keyframe = np.zeros(0, int), points
+    keyframes: list[int] = []
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    count = alive_then = 0
+    for t, gray in enumerate(grays):
+        if t:
+            points, good = _advance(grays[keyframes[-1]], grays[t - 1], gray, at_keyframe, points)
+            if masks is not None:
+                u, v = np.rint(np.where(good[:, None], points, 0)).astype(int).T
+                good &= ~masks[t][v, u]
+            points, ids, at_keyframe = points[good], ids[good], at_keyframe[good]
+        moved = np.median(np.linalg.norm(points - at_keyframe, axis=1)) if len(points) else np.inf
+        slow = t > 0 and t - keyframes[-1] >= min(_SLOW_GAP, len(grays) // 4)
+        enough = moved > keyframe_motion * width * (0.25 if slow else 1)
+        if enough or len(points) < alive_then * 2 / 3 or t in (0, len(grays) - 1):
+            room = max_points - len(points)
+            if room > 0 and not is_bare(gray):  # its corners would be the sensor's noise
+                ignore = None if masks is None else masks[t]
+                new = corners(gray, room, spacing, keep_off=points, ignore=ignore)
+                ids = np.concatenate([ids, count + np.arange(len(new))])
+                points, count = np.concatenate([points, new]), count + len(new)
+            at_keyframe, alive_then = points, len(points)
+            keyframes.append(t)
+        seen.append((ids, points))
+    uv = np.full((len(grays), count, 2), np.nan, np.float32)
+    for t, (who, where) in enumerate(seen):
+        uv[t, who] = where
+    return Chains(uv, keyframes, height, width)
+
+
+def _advance(
+    keyframe: np.ndarray, last: np.ndarray, gray: np.ndarray, at_keyframe: np.ndarray, at_last: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Track from the keyframe; points whose look has changed too much go on from the last frame."""
+    points, good = follow(keyframe, gray, at_keyframe, at_last)
+    retry = np.flatnonzero(~good)
+    again, fine = follow(last, gray, at_last[retry], at_last[retry])
+    points[retry[fine]], good[retry[fine]] = again[fine], True
+    return points, good
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What can be said of the camera before any structure is computed."""
+
+    code: int  # geoflow.fields.MOTION_*; MOVING means there is parallax to work with
+    intrinsics: np.ndarray  # (3, 3) float32; the given matrix, or one with a focal length estimated or assumed
+    rotations: np.ndarray | None  # (T, 3, 3) camera-from-first-camera, for a rotating camera of known focal length
+
+
+def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) -> Motion:
+    """Tell a still or purely rotating camera from one that moves through the scene.
+
+    Still: in every frame half of the points lie within a pixel of where they first were. Rotating: one rotation per
+    frame pair (and one shared focal length) explains the displacements of widely separated frames to about the
+    precision of the tracks, so no depth can be had from them. Unknown: too few points or frames to say.
+    """
+    guess = assumed_intrinsics(chains.height, chains.width) if known_intrinsics is None else known_intrinsics
+    if len(chains.uv) < 2 or chains.uv.shape[1] < _MIN_SHARED:
+        return Motion(MOTION_UNKNOWN, guess, None)
+    if _is_still(chains):
+        return Motion(MOTION_STILL, guess, None)
+    pairs = _wide_pairs(chains)
+    if not pairs or (known_intrinsics is None and len(chains.uv) < _LEAST_TO_TURN):
+        return Motion(MOTION_UNKNOWN, guess, None)
+    focals = _FOCALS * chains.width
+    candidates = [guess]
+    if known_intrinsics is None:
+        candidates = [pinhole(f, chains.height, chains.width) for f in focals]
+    residuals = np.array([[_rotation_residual(chains, i, j, k) for i, j in pairs] for k in candidates])
+    total = residuals.mean(1)
+    best = int(total.argmin())
+    if np.quantile(residuals[best], 0.75) > max(0.5, 0.0018 * chains.width):
+        return Motion(MOTION_MOVING, guess, None)
+    if known_intrinsics is not None:
+        return Motion(MOTION_ROTATING, guess, _chain_rotations(chains, guess))
+    focal = _focal_at_minimum(total, best)
+    if focal is None:
+        return Motion(MOTION_ROTATING, guess, None)
+    found = pinhole(focal * chains.width, chains.height, chains.width)
+    return Motion(MOTION_ROTATING, found, _chain_rotations(chains, found))
+
+
+def _is_still(chains: Chains) -> bool:
+    tolerance = max(0.75, chains.width / 640)
+    for t in range(1, len(chains.uv)):
+        shared = chains.shared(0, t)
+        if len(shared) < _MIN_SHARED:
+            return False
+        if np.median(np.linalg.norm(chains.uv[t, shared] - chains.uv[0, shared], axis=1)) > tolerance:
+            return False
+    return True
+
+
+def _wide_pairs(chains: Chains, count: int = 10) -> list[tuple[int, int]]:
+    """Keyframe pairs, spread over the segment, in which the picture has moved far but most points are still the same.
+
+    Beyond a fifth of the image width the few survivors are mostly points that slid along an occluding edge.
+    """
+    keys = chains.keyframes
+    pairs = []
+    for i in keys[:: max(1, len(keys) // count)]:
+        moved = {j: _displacement(chains, i, j) for j in keys if j > i}
+        moved = {j: far for j, far in moved.items() if far <= 0.2 * chains.width}
+        if moved:
+            pairs.append((i, max(moved, key=lambda j: moved[j])))
+    return pairs
+
+
+def _displacement(chains: Chains, i: int, j: int) -> float:
+    """Median displacement, px; inf where the frames share too few points."""
+    shared = chains.shared(i, j)
+    if len(shared) < _MIN_SHARED:
+        return np.inf
+    return float(np.median(np.linalg.norm(chains.uv[j, shared] - chains.uv[i, shared], axis=1)))
+
+
+def _relative_rotation(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Robust rotation j-from-i and its residuals (N,) px on the shared points (Kabsch, re-weighted twice)."""
+    shared = chains.shared(i, j)
+    k = np.asarray(intrinsics, np.float64)
+    uv_i, uv_j = chains.uv[i, shared].astype(np.float64), chains.uv[j, shared].astype(np.float64)
+    rays_i, rays_j = (np.concatenate([uv, np.ones((len(uv), 1))], 1) @ np.linalg.inv(k).T for uv in (uv_i, uv_j))
+    rays_i /= np.linalg.norm(rays_i, axis=1, keepdims=True)
+    rays_j /= np.linalg.norm(rays_j, axis=1, keepdims=True)
+    weight = np.ones(len(shared))
+    for _ in range(5):
+        rotation = nearest_rotation((rays_j * weight[:, None]).T @ rays_i)
+        seen = rays_i @ rotation.T @ k.T
+        error = np.linalg.norm(seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - uv_j, axis=1)
+        weight = 1 / (1 + (error / max(np.median(error), 0.1)) ** 2)
+    return rotation, error
+
+
+def _rotation_residual(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -> float:
+    """Two thirds of the points move as if the camera only turned, to within this many px."""
+    return float(np.quantile(_relative_rotation(chains, i, j, intrinsics)[1], 0.67))
+
+
+def _focal_at_minimum(residual: np.ndarray, best: int) -> float | None:
+    """Focal length, image widths, at the vertex of the parabola around the best of `_FOCALS`; None if it is vague."""
+    if best < 2 or best > len(residual) - 3 or min(residual[best - 2], residual[best + 2]) < 1.15 * residual[best]:
+        return None
+    before, here, after = residual[best - 1 : best + 2]
+    shift = 0.5 * (before - after) / max(before - 2 * here + after, 1e-12)
+    return float(_FOCALS[best] * (_FOCALS[1] / _FOCALS[0]) ** np.clip(shift, -1, 1))
+
+
+def _chain_rotations(chains: Chains, intrinsics: np.ndarray) -> np.ndarray:
+    """Rotations (T, 3, 3) camera-from-first-camera, each from the keyframe before it; NaN where the chain breaks."""
+    rotations = np.full((len(chains.uv), 3, 3), np.nan)
+    rotations[0] = np.eye(3)
+    for t in range(1, len(chains.uv)):
+        before = [k for k in chains.keyframes if k < t][-6:]
+        linked = [k for k in before if _displacement(chains, k, t) < 0.15 * chains.width] or before[-1:]
+        if len(chains.shared(linked[0], t)) >= _MIN_SHARED:
+            rotations[t] = _relative_rotation(chains, linked[0], t, intrinsics)[0] @ rotations[linked[0]]
+    return rotations

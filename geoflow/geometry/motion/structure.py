@@ -1,0 +1,385 @@
+"""Structure from motion: keyframes through COLMAP, the frames between them by their tracked points.
+
+COLMAP puts the centre of the top-left pixel at (0.5, 0.5), we at (0, 0): half a pixel is added on the way in and
+taken off on the way out, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from geoflow.geometry.cameras import USUAL_FOCAL, pixel_grid
+from geoflow.geometry.motion.camera_motion import Chains
+from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
+from geoflow.geometry.rigid import Sim3, invert, umeyama
+
+_SEED = 7
+_MIN_MATCHES = 30
+_MIN_INLIERS = 15
+_MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are a few tenths of a pixel off
+_MIN_ANGLE_DEG = 1.0  # between the rays of a point
+_MANY = 40  # keyframes
+_FOCAL_RANGE = (0.3, 3.0)  # of the longer side; beyond it the self-calibration has run away
+_FOCAL_RANGE_OF_FEW = (0.4, 1.6)  # and with few keyframes, which hardly tell it, already beyond this
+_MAX_RADIAL = 0.3  # |k1|; lenses of cameras that take video bend less
+_LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise, and left out
+_MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
+MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
+
+Matches = dict[tuple[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two keyframes whose matches agree with one motion."""
+
+    a: int
+    b: int
+    fundamental: np.ndarray  # (3, 3)
+    rows: np.ndarray  # (N, 2) keypoints of either
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Cameras and sparse points in one world: the first posed camera's frame."""
+
+    intrinsics: np.ndarray  # (3, 3) float32, of the camera without its distortion
+    radial: float  # k1: a point at distance r from the axis (z = 1) is seen at r (1 + k1 r^2)
+    cam_from_world: np.ndarray  # (T, 4, 4) float64; NaN where unknown
+    valid: np.ndarray  # (T,) bool
+    xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
+    angle_deg: float  # median over points of the widest angle under which cameras see them
+
+    def pinhole(self, height: int, width: int) -> np.ndarray:
+        """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image."""
+        if not self.radial:
+            return self.intrinsics
+        offset = pixel_grid(height, width) - self.intrinsics[:2, 2]
+        r2 = ((offset / np.diag(self.intrinsics)[:2]) ** 2).sum(-1)
+        nearest = self.intrinsics.copy()
+        nearest[:2, :2] *= 1 + self.radial * (r2 * r2).sum() / r2.sum()
+        return nearest
+
+
+def reconstruct(
+    chains: Chains,
+    grays: Sequence[np.ndarray],
+    *,
+    known_intrinsics: np.ndarray | None = None,
+    masks: Sequence[np.ndarray] | None = None,
+) -> list[Structure]:
+    """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
+
+    Tracked points hold neighbouring frames together, SIFT matches those further apart and places seen again. Returns
+    the structures that can be trusted, the one of most frames first: more than one where the pictures fall into
+    parts that share no view (a cut), none where nothing came out. COLMAP has one thread, so that the same input
+    gives the same bits.
+
+    Args:
+        chains: followed points; grays: the same T frames, (H, W) uint8 each.
+        known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length, and one coefficient of
+            radial distortion where the pictures show it, be found.
+        masks: (H, W) bool per frame, True where to take no features from.
+    """
+    import pycolmap
+
+    pycolmap.logging.minloglevel = 3
+    pycolmap.set_random_seed(_SEED)
+    keys = chains.keyframes
+    keypoints, matches = _tracked_matches(chains)
+    _append(
+        keypoints, matches, *wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
+    )
+    free = known_intrinsics is None
+    in_colmap = [np.ascontiguousarray(uv + 0.5, np.float32) for uv in keypoints]
+    pairs = _verify(in_colmap, matches, chains)
+    with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
+        database = Path(folder) / "database.db"
+        _write_database(database, _camera(chains, known_intrinsics), in_colmap, pairs)
+        models = _map(database, Path(folder), free, len(keys) > _MANY)
+        found = [_read_model(_polished(model, free), chains) for model in models]
+    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
+    return [_normalised(s, chains) for s in join_structures(trusted)]
+
+
+def join_structures(structures: list[Structure]) -> list[Structure]:
+    """Put structures that share points into one world, the larger one's; the one of most frames first."""
+    whole: list[Structure] = []
+    for part in sorted(structures, key=lambda s: -int(s.valid.sum())):
+        for k, other in enumerate(whole):
+            if (world := _shared_world(part.xyz, other.xyz)) is not None:
+                poses, xyz = world.apply_to_cameras(part.cam_from_world), world.apply(part.xyz)
+                whole[k] = replace(
+                    other,
+                    cam_from_world=np.where(other.valid[:, None, None], other.cam_from_world, poses),
+                    valid=other.valid | part.valid,
+                    xyz=np.where(np.isfinite(other.xyz), other.xyz, xyz),
+                )
+                break
+        else:
+            whole.append(part)
+    return sorted(whole, key=lambda s: -int(s.valid.sum()))
+
+
+def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
+    """The similarity that takes points to where another structure has them, (M, 3) each with NaN where unknown; None
+    when too few are in both, or they do not agree."""
+    rows = np.flatnonzero(np.isfinite(source[:, 0]) & np.isfinite(target[:, 0]))
+    for _ in range(5):
+        if len(rows) < _MIN_MATCHES:
+            return None
+        world = umeyama(source[rows], target[rows])
+        off = np.linalg.norm(world.apply(source[rows]) - target[rows], axis=1)
+        rows = rows[off <= 2.5 * np.median(off)]
+    spread = np.linalg.norm(target[rows] - np.median(target[rows], axis=0), axis=1)
+    return world if np.median(off) < _MAX_JOIN_GAP * np.median(spread) else None
+
+
+def _explained(structure: Structure, chains: Chains) -> float:
+    """Share of the points seen in three posed keyframes or more that were triangulated."""
+    posed = [t for t in chains.keyframes if structure.valid[t]]
+    often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
+    return float(np.isfinite(structure.xyz[often, 0]).mean()) if often.any() else 0.0
+
+
+def _ids(chains: Chains, t: int) -> np.ndarray:
+    return np.flatnonzero(np.isfinite(chains.uv[t, :, 0]))
+
+
+def _tracked_matches(chains: Chains) -> tuple[list[np.ndarray], Matches]:
+    """Keypoints (N, 2) of every keyframe, row by row its chained points, and matches by shared identity."""
+    ids = [_ids(chains, t) for t in chains.keyframes]
+    matches: Matches = {}
+    for a, b in choose_pairs(len(ids)):
+        _, rows_a, rows_b = np.intersect1d(ids[a], ids[b], assume_unique=True, return_indices=True)
+        if len(rows_a) >= _MIN_MATCHES:
+            matches[a, b] = np.stack([rows_a, rows_b], 1)
+    return [chains.uv[t, who] for t, who in zip(chains.keyframes, ids)], matches
+
+
+def _append(keypoints: list[np.ndarray], matches: Matches, uv: list[np.ndarray], wide: Matches) -> None:
+    """Add further keypoints behind the tracked ones, and their matches."""
+    first = [len(points) for points in keypoints]
+    for k, points in enumerate(uv):
+        keypoints[k] = np.concatenate([keypoints[k], points])
+    for (a, b), rows in wide.items():
+        rows = rows + [first[a], first[b]]
+        matches[a, b] = np.concatenate([matches[a, b], rows]) if (a, b) in matches else rows
+
+
+def _camera(chains: Chains, known_intrinsics: np.ndarray | None) -> Any:
+    import pycolmap
+
+    size = {"width": chains.width, "height": chains.height}
+    if known_intrinsics is None:
+        params = [USUAL_FOCAL * max(chains.width, chains.height), chains.width / 2, chains.height / 2, 0.0]
+        return pycolmap.Camera(model="SIMPLE_RADIAL", params=params, **size)
+    k = np.asarray(known_intrinsics, float)
+    params = [k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5]
+    return pycolmap.Camera(model="PINHOLE", params=params, has_prior_focal_length=True, **size)
+
+
+def _write_database(path: Path, camera: Any, keypoints: list[np.ndarray], pairs: list[_Pair]) -> None:
+    """Keypoints (N, 2) float32 per image, with pixel centres as COLMAP has them."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
+        camera.camera_id = database.write_camera(camera)
+        rig = pycolmap.Rig(rig_id=1)
+        rig.add_ref_sensor(camera.sensor_id)
+        database.write_rig(rig, use_rig_id=True)
+        for k, uv in enumerate(keypoints):
+            image = pycolmap.Image(image_id=k + 1, name=f"{k:04d}", camera_id=camera.camera_id)
+            database.write_image(image, use_image_id=True)
+            frame = pycolmap.Frame(frame_id=k + 1, rig_id=1)
+            frame.add_data_id(image.data_id)
+            database.write_frame(frame, use_frame_id=True)
+            database.write_keypoints(k + 1, uv)
+        for pair in pairs:
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config, geometry.F = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED, pair.fundamental
+            geometry.inlier_matches = pair.rows.astype(np.uint32)
+            database.write_matches(pair.a + 1, pair.b + 1, geometry.inlier_matches)
+            database.write_two_view_geometry(pair.a + 1, pair.b + 1, geometry)
+
+
+def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> list[_Pair]:
+    """Keep what two views agree on in every matched pair; then points that mostly contradict it, such as on moving
+    things, go."""
+    ids = [_ids(chains, t) for t in chains.keyframes]
+    uv = [points.astype(np.float64) for points in keypoints]
+    tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
+    found: list[_Pair] = []
+    for (a, b), rows in matches.items():
+        fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
+        if inlier.sum() >= _MIN_INLIERS:
+            found.append(_Pair(a, b, fundamental, rows[inlier]))
+            tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
+            first = rows[inlier, 0]
+            agreed[ids[a][first[first < len(ids[a])]]] += 1
+    suspect = agreed < 0.6 * tried
+    return [replace(pair, rows=pair.rows[~_tracked(pair.rows[:, 0], ids[pair.a], suspect)]) for pair in found]
+
+
+def _tracked(keypoints: np.ndarray, ids: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Whether keypoints (N,) of an image are tracked ones `which` (M,) bool of all points holds for; (N,) bool."""
+    tracked = keypoints < len(ids)
+    tracked[tracked] = which[ids[keypoints[tracked]]]
+    return tracked
+
+
+def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fundamental matrix (3, 3) of matches (N, 2) px, and which of them (N,) it explains; none if there is no such.
+
+    By OpenCV's USAC, in a quarter of the time of COLMAP's verification and as good here: mapping estimates the motion
+    of the pairs it starts from once more.
+    """
+    nothing = np.zeros((3, 3)), np.zeros(len(uv_a), bool)
+    if len(uv_a) < _MIN_INLIERS:
+        return nothing
+    try:
+        found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, _MAX_ERROR_PX, 0.999, 1000)
+    except cv2.error:  # OpenCV 5.0 asserts where its refinement leaves no model
+        return nothing
+    return nothing if found is None or inlier is None else (found[:3], inlier.ravel() > 0)
+
+
+def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
+    """COLMAP's models, the largest first. Long ones are refined shortly on the way: `_polished` does it thoroughly."""
+    import pycolmap
+
+    out = folder / "models"
+    out.mkdir()
+    step = pycolmap.IncrementalPipelineOptions(num_threads=1, random_seed=_SEED, extract_colors=False)
+    step.min_model_size = 3
+    step.max_num_models = 4
+    if many:
+        step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.3
+        step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
+        step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3
+    step.ba_refine_focal_length = step.mapper.abs_pose_refine_focal_length = free
+    step.ba_refine_extra_params = step.mapper.abs_pose_refine_extra_params = False  # few frames do not tell it
+    step.mapper.min_focal_length_ratio, step.mapper.max_focal_length_ratio = _FOCAL_RANGE
+    # Hand-held clips rarely give the angles and the numbers of matches asked of photo collections.
+    step.mapper.init_min_tri_angle = 4.0
+    step.mapper.init_min_num_inliers = 50
+    step.mapper.abs_pose_min_num_inliers, step.mapper.abs_pose_min_inlier_ratio = 15, 0.15
+    step.mapper.filter_max_reproj_error = _MAX_ERROR_PX
+    models = pycolmap.incremental_mapping(path, folder, out, step)
+    return sorted(models.values(), key=lambda model: -model.num_reg_images())
+
+
+def _polished(model: Any, free: bool) -> Any:
+    """Bundle adjustment until it settles: first of a camera without distortion, then with it where there is any."""
+    _adjust(model, focal=free, radial=False)
+    if not free:
+        return model
+    straight = next(iter(model.cameras.values())).focal_length
+    _adjust(model, focal=True, radial=True)
+    camera = next(iter(model.cameras.values()))
+    radius = 0.5 * np.hypot(camera.width, camera.height) / camera.focal_length
+    radial = abs(camera.params[3])
+    if radial * radius**2 < _LEAST_BEND or radial > _MAX_RADIAL:
+        camera.params = [straight, camera.params[1], camera.params[2], 0.0]
+        _adjust(model, focal=True, radial=False)
+    return model
+
+
+def _adjust(model: Any, *, focal: bool, radial: bool) -> None:
+    import pycolmap
+
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_focal_length, options.refine_extra_params, options.refine_principal_point = focal, radial, False
+    options.print_summary = False
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
+    options.ceres.solver_options.num_threads = 1
+    options.ceres.solver_options.max_num_iterations = 100
+    options.ceres.solver_options.function_tolerance = 1e-5
+    pycolmap.bundle_adjustment(model, options)
+    pycolmap.ObservationManager(model).filter_all_points3D(_MAX_ERROR_PX, _MIN_ANGLE_DEG)
+
+
+def _read_model(model: Any, chains: Chains) -> Structure | None:
+    """Bring a COLMAP model of the keyframes to our conventions and pose the frames between them."""
+    camera = next(iter(model.cameras.values()))
+    intrinsics = np.array(camera.calibration_matrix())
+    intrinsics[:2, 2] -= 0.5
+    posed = sum(image.has_pose for image in model.images.values())
+    low, high = _FOCAL_RANGE if posed > _MANY / 2 else _FOCAL_RANGE_OF_FEW
+    if camera.model_name == "SIMPLE_RADIAL" and not low < intrinsics[0, 0] / max(chains.height, chains.width) < high:
+        return None
+    poses = np.full((len(chains.uv), 4, 4), np.nan)
+    for image in model.images.values():
+        if image.has_pose:
+            poses[chains.keyframes[image.image_id - 1]] = _matrix(image.cam_from_world())
+    xyz = np.full((chains.uv.shape[1], 3), np.nan)
+    ids = [_ids(chains, t) for t in chains.keyframes]
+    for point in model.points3D.values():
+        for element in point.track.elements:
+            who = ids[element.image_id - 1]
+            if element.point2D_idx < len(who):
+                xyz[who[element.point2D_idx]] = point.xyz
+    angle = _median_angle_deg(chains, poses, xyz)
+    for t in np.flatnonzero(np.isnan(poses[:, 0, 0])):
+        pose = _resect(chains.uv[t], xyz, camera)
+        if pose is not None:
+            poses[t] = pose
+    radial = float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
+    return Structure(intrinsics.astype(np.float32), radial, poses, np.isfinite(poses[:, 0, 0]), xyz, angle)
+
+
+def _matrix(rigid: Any) -> np.ndarray:
+    return np.vstack([rigid.matrix(), [0, 0, 0, 1]])
+
+
+def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
+    """Pose (4, 4) cam_from_world of a frame from its tracked points with known position; None when unsure."""
+    import pycolmap
+
+    use = np.isfinite(uv[:, 0]) & np.isfinite(xyz[:, 0])
+    if use.sum() < 15:
+        return None
+    estimation = pycolmap.AbsolutePoseEstimationOptions()
+    estimation.ransac.max_error = _MAX_ERROR_PX
+    estimation.ransac.random_seed = _SEED
+    estimation.ransac.max_num_trials = 300
+    found = pycolmap.estimate_and_refine_absolute_pose(uv[use].astype(float) + 0.5, xyz[use], camera, estimation)
+    if not found or found["num_inliers"] < 0.5 * use.sum():
+        return None
+    return _matrix(found["cam_from_world"])
+
+
+def _median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
+    """Median over triangulated points of the angle between the first and the farthest later view of each."""
+    posed = [t for t in chains.keyframes if np.isfinite(poses[t, 0, 0])]
+    points = np.flatnonzero(np.isfinite(xyz[:, 0]))
+    if not posed or not len(points):
+        return 0.0
+    centres = invert(poses[posed])[:, :3, 3]
+    rays = xyz[points] - centres[:, None]
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    seen = np.isfinite(chains.uv[posed][:, points, 0])
+    first = rays[seen.argmax(0), np.arange(len(points))]
+    cosine = np.where(seen, (rays * first).sum(-1), 1.0).min(0)
+    return float(np.degrees(np.median(np.arccos(np.clip(cosine, -1, 1)))))
+
+
+def _normalised(structure: Structure, chains: Chains) -> Structure:
+    """Put the world into the first posed camera's frame and scale it to a median point depth of MEDIAN_DEPTH."""
+    poses, xyz = structure.cam_from_world, structure.xyz
+    depths = []
+    for t in (t for t in chains.keyframes if structure.valid[t]):
+        seen = np.isfinite(chains.uv[t, :, 0]) & np.isfinite(xyz[:, 0])
+        depths.append(xyz[seen] @ poses[t, 2, :3] + poses[t, 2, 3])
+    together = np.concatenate(depths)
+    scale = MEDIAN_DEPTH / float(np.median(together[np.isfinite(together)]))
+    first = poses[structure.valid.argmax()]
+    world = Sim3(scale, first[:3, :3], scale * first[:3, 3])
+    return replace(structure, cam_from_world=world.apply_to_cameras(poses), xyz=world.apply(xyz))

@@ -1,0 +1,234 @@
+"""A look over a segment before any depth is computed: focal length, and which frames make good stereo pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow.geometry.cameras import pixel_grid
+from geoflow.geometry.motion.epipolar import (
+    FOCAL_GRID,
+    FOCAL_PRIOR,
+    FOCAL_PRIOR_SIGMA,
+    fit_rotation,
+    initial_motion,
+    masked_median,
+    refine_motion,
+)
+from geoflow.geometry.optical_flow import flow_error, quick_flow
+from geoflow.geometry.views import is_bare
+
+GAPS = (2, 4, 8, 12, 16, 24, 32)  # frames between the views of a pair
+ANCHOR_EVERY = 10  # a pair of every gap starts at each of these frames
+LEAST_TO_VOTE = 6  # frames: so few views fit a wrong focal length with a wrong relief as well
+FOCAL_VOTE = 8.0  # what one pair's robust cost (0..1) counts against the prior on the focal length
+GRID_POINTS = 400  # matches per pair the fits are made on
+FLOW_ERROR_PX = 1.0
+# Motion that no rotation explains, in px of a 320-px-wide image (median over the image): below the first it is
+# noise, at the second triangulation is good to a few percent and longer gaps only lose matches.
+LEAST_PARALLAX, GOOD_PARALLAX = 0.7, 2.5
+GOOD_SHARE, LEAST_SHARE = 0.7, 0.45  # matched share of the image: what a pair should keep, and must keep
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the survey found; `forward[i]` and `backward[i]` are the gaps to frame i's neighbours, 0 for none."""
+
+    focal: float  # px of the surveyed frames
+    forward: np.ndarray  # (T,) int
+    backward: np.ndarray  # (T,) int
+
+    def neighbours(self, i: int) -> list[int]:
+        """Frames to triangulate frame i against; empty where there is no parallax.
+
+        At the ends of a segment both lie on one side: two views are needed to find out what moves by itself.
+        """
+        forward, backward = int(self.forward[i]), int(self.backward[i])
+        if forward and backward:
+            return [i + forward, i - backward]
+        step = forward or -backward
+        return [i + step, i + step // 2] if abs(step) >= 4 else [i + step] if step else []
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Matches of P pairs on a regular grid: first frame and gap (P,), pixels (P, N, 2), weights 0 or 1 (P, N)."""
+
+    first: np.ndarray
+    gap: np.ndarray
+    uv_a: np.ndarray
+    uv_b: np.ndarray
+    weight: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> Matches:
+        return Matches(self.first[rows], self.gap[rows], self.uv_a[rows], self.uv_b[rows], self.weight[rows])
+
+
+class Surveyor:
+    """Surveys (H, W) uint8 frames; `ignore` marks pixels (H, W) bool per frame that must not be used."""
+
+    def __init__(self, grays: Sequence[np.ndarray], ignore: Sequence[np.ndarray] | None = None) -> None:
+        self.grays, self.ignore = grays, ignore
+        self.height, self.width = grays[0].shape
+        self.long_side = max(self.height, self.width)
+        self.unit = self.long_side / 320  # thresholds in px hold at that size
+
+    def run(self, intrinsics: np.ndarray | None = None) -> Survey:
+        """Find focal length and neighbours; known intrinsics (3, 3) are used as they are."""
+        count = len(self.grays)
+        nothing = np.zeros(count, int)
+        center = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
+        focal = FOCAL_PRIOR * self.long_side
+        if intrinsics is not None:
+            focal, center = float(intrinsics[0, 0]), intrinsics[:2, 2].astype(np.float64)
+        matches = self._match()
+        if not len(matches.first):
+            return Survey(focal, nothing, nothing)
+        if intrinsics is None and count >= LEAST_TO_VOTE:
+            focal = vote_focal(matches, center, self.long_side, self.unit)
+        share = matches.weight.mean(1)
+        parallax = median_parallax(matches, focal, center) / self.unit
+        return Survey(focal, *choose_gaps(matches, parallax, share, count))
+
+    def _match(self) -> Matches:
+        step = max(1, round(np.sqrt(self.height * self.width / GRID_POINTS)))
+        grid = (slice(step // 2, None, step), slice(step // 2, None, step))
+        uv = pixel_grid(self.height, self.width)[grid].reshape(-1, 2).astype(np.float64)
+        rows = []
+        count = len(self.grays)
+        bare = [is_bare(gray) for gray in self.grays]  # flow would follow the noise
+        for gap in (gap for gap in GAPS if gap < count):
+            anchors = np.unique(np.linspace(0, count - 1 - gap, 1 + -(-(count - gap) // ANCHOR_EVERY)).astype(int))
+            for a in anchors:
+                if bare[a] or bare[a + gap]:
+                    rows.append((a, gap, uv, uv, np.zeros(len(uv))))
+                    continue
+                forward = quick_flow(self.grays[a], self.grays[a + gap])
+                error = flow_error(forward, quick_flow(self.grays[a + gap], self.grays[a]))[grid].ravel()
+                good = error < FLOW_ERROR_PX
+                if self.ignore is not None:
+                    good &= ~self.ignore[a][grid].ravel()
+                rows.append((a, gap, uv, uv + forward[grid].reshape(-1, 2), good.astype(float)))
+        if not rows:
+            none = np.zeros((0, len(uv), 2))
+            return Matches(np.zeros(0, int), np.zeros(0, int), none, none, none[..., 0])
+        return Matches(*(np.stack(column) for column in zip(*rows)))
+
+
+def median_parallax(matches: Matches, focal: float, center: np.ndarray) -> np.ndarray:
+    """Median motion (P,) px that is left when the best rotation is taken out of each pair."""
+    _, left = fit_rotation(matches.uv_a, matches.uv_b, matches.weight, np.full(len(matches.gap), focal), center)
+    return masked_median(left, matches.weight)
+
+
+def vote_focal(matches: Matches, center: np.ndarray, long_side: int, unit: float) -> float:
+    """Focal length in px on which the pairs agree best.
+
+    Every focal of a grid is tried: the robust epipolar error left after refining all motions with it is summed over
+    the pairs. If rotation alone explains all pairs, the error of the rotations is used instead. A wide prior around
+    common cameras decides only where the motion says nothing (a still camera, pure sideways motion).
+    """
+    usable = (matches.weight.mean(1) > LEAST_SHARE) & (matches.weight.sum(1) >= 30)
+    moved = masked_median(np.linalg.norm(matches.uv_b - matches.uv_a, axis=-1), matches.weight) > 1.0 * unit
+    matches = matches[np.flatnonzero(usable & moved)]
+    if not len(matches.gap):
+        return FOCAL_PRIOR * long_side
+    turning = np.array([median_parallax(matches, focal, center) for focal in FOCAL_GRID * long_side])
+    informative = np.flatnonzero(turning.min(0) > LEAST_PARALLAX * unit)
+    rotates = len(informative) < 0.15 * len(matches.gap)
+    if not rotates:
+        matches = matches[informative]
+
+    def energies(focals: np.ndarray) -> np.ndarray:
+        if rotates:
+            left = np.array([median_parallax(matches, focal, center) for focal in focals])
+            data = (np.minimum(left / unit, 2) ** 2).sum(1)
+        else:
+            data = FOCAL_VOTE * _epipolar_costs(matches, focals, center).sum(1)
+        return data + 0.5 * (np.log(focals / long_side / FOCAL_PRIOR) / FOCAL_PRIOR_SIGMA) ** 2
+
+    coarse = FOCAL_GRID * long_side
+    guess = np.exp(_parabola_minimum(np.log(coarse), energies(coarse)))
+    fine = guess * np.geomspace(0.92, 1.087, 5)  # the curve is no parabola over the grid's wide spacing
+    return float(np.exp(_parabola_minimum(np.log(fine), energies(fine))))
+
+
+@dataclass
+class _FocalSweep:
+    """Robust epipolar costs of pairs under changing focals; motions are carried from one focal to the next."""
+
+    matches: Matches
+    center: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+
+    @classmethod
+    def at(cls, focal: float, matches: Matches, center: np.ndarray) -> _FocalSweep:
+        intrinsics = np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]])
+        pairs = len(matches.gap)
+        sweep = cls(matches, center, np.tile(np.eye(3), (pairs, 1, 1)), np.tile([1.0, 0, 0], (pairs, 1)))
+        for p in range(pairs):
+            start = initial_motion(matches.uv_a[p], matches.uv_b[p], matches.weight[p], intrinsics)
+            if start is not None:
+                sweep.rotation[p], sweep.translation[p] = start
+        return sweep
+
+    def cost(self, focal: float, iterations: int = 8) -> np.ndarray:
+        """Cost (P,) of every pair with this focal."""
+        m = self.matches
+        focals = np.full(len(m.gap), focal)
+        best = refine_motion(m.uv_a, m.uv_b, m.weight, focals, self.center, self.rotation, self.translation, iterations)
+        self.rotation, self.translation = best.rotation, best.translation
+        return best.cost
+
+    def copy(self) -> _FocalSweep:
+        return _FocalSweep(self.matches, self.center, self.rotation, self.translation)
+
+
+def _epipolar_costs(matches: Matches, focals: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Robust epipolar cost (F, P) of each pair under each focal, swept outwards from the most common camera."""
+    middle = len(focals) // 2
+    start = _FocalSweep.at(focals[middle], matches, center)
+    costs = np.zeros((len(focals), len(matches.gap)))
+    costs[middle] = start.cost(focals[middle], 15)
+    for indices in (range(middle + 1, len(focals)), range(middle - 1, -1, -1)):
+        sweep = start.copy()
+        for index in indices:
+            costs[index] = sweep.cost(focals[index])
+    return costs
+
+
+def _parabola_minimum(x: np.ndarray, y: np.ndarray) -> float:
+    """Vertex through the lowest sample of an evenly spaced curve and its neighbours."""
+    i = int(np.clip(y.argmin(), 1, len(y) - 2))
+    bend = y[i - 1] - 2 * y[i] + y[i + 1]
+    shift = 0.5 * (y[i - 1] - y[i + 1]) / bend if bend > 1e-12 else 0.0
+    return float(x[i] + np.clip(shift, -1, 1) * (x[1] - x[0]))
+
+
+def choose_gaps(matches: Matches, parallax: np.ndarray, share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gap to the next and to the previous neighbour of each of `count` frames: two (T,) int arrays, 0 for none.
+
+    `parallax` (P,) px at 320 px width and `share` (P,) of the surveyed pairs are interpolated in time. The shortest
+    gap with good parallax and a good share of matches wins; failing that, the one with the most parallax.
+    """
+    frames = np.arange(count)
+    chosen = []
+    for direction in (1, -1):
+        scores = np.zeros((len(GAPS), count))
+        for k, gap in enumerate(GAPS):
+            rows = matches.gap == gap
+            if not rows.any():
+                continue
+            middle, at = matches.first[rows] + gap / 2, frames + direction * gap / 2
+            p, s = np.interp(at, middle, parallax[rows]), np.interp(at, middle, share[rows])
+            other = frames + direction * gap
+            possible = (other >= 0) & (other < count) & (p > LEAST_PARALLAX) & (s > LEAST_SHARE)
+            good = (p > GOOD_PARALLAX) & (s > GOOD_SHARE)
+            # Good pairs score 2 and less the longer they are; the others score by parallax, always below 1.
+            scores[k] = np.where(possible, np.where(good, 2 - 0.01 * k, np.minimum(p / 100, 0.9)), 0)
+        best = scores.argmax(0)
+        chosen.append(np.where(scores.max(0) > 0, np.array(GAPS)[best], 0))
+    return chosen[0], chosen[1]

@@ -1,0 +1,157 @@
+"""What Prometheus sees of a run: figures per stage through `ray.util.metrics`, on every node's metrics port.
+
+The ledger's events only change plain numbers here; a thread hands them to Ray once a second, so that a run of
+thousands of calls per second pays for a few dozen records per second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoflow.cluster import watch
+from geoflow.cluster.processes import private_bytes
+from geoflow.engine.schedule import Verdict
+from geoflow.observe.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
+
+_EXPORT_EVERY_S = 1.0
+_LEFT_WITHIN_S = 5.0  # for the thread that exports, once the run is over
+_TELL_EVERY_SHARE = 0.005  # of the time since the run's beginning
+# Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
+_MOST_SERVICE_TIMES = 50
+_SERVICE_BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+
+
+@dataclass
+class Load:
+    """What waits and runs in an executor at one moment."""
+
+    segments_in_flight: int = 0
+    bytes_in_flight: int = 0
+    queued: dict[str, int] = field(default_factory=dict)  # by slot
+    running: dict[str, int] = field(default_factory=dict)
+
+
+class Tally:
+    """The events since the last `take`, added up by stage. One thread observes, another takes."""
+
+    def __init__(self) -> None:
+        self._rows: deque[dict[str, Any]] = deque()
+        self._levels: dict[str, int] = {}
+        self.observe = self._rows.append  # all that the driver's thread pays for
+
+    def take(self) -> tuple[dict[str, dict[str, float]], dict[str, list[float]], dict[str, int]]:
+        """Sums and service times by slot since the last call, and the latest ladder levels."""
+        sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        service: dict[str, list[float]] = defaultdict(list)
+        while self._rows:
+            row = self._rows.popleft()
+            if row["event"] in ("stage_done", "stage_failed", "finish_done", "actor_died"):
+                self._add(row, sums[row["slot"]], service[row["slot"]])
+        return dict(sums), dict(service), dict(self._levels)
+
+    def _add(self, row: dict[str, Any], sums: dict[str, float], service: list[float]) -> None:
+        event = row["event"]
+        sums["busy_seconds"] += row.get("seconds", 0.0)
+        if event == "stage_done":
+            sums["calls"] += 1
+            sums["bytes"] += row["bytes"]
+            self._levels[row["slot"]] = row["level"]
+            if len(service) < _MOST_SERVICE_TIMES:
+                service.append(row["seconds"])
+        elif event == "stage_failed":
+            sums["retries"] += Verdict(row["verdict"]).tries_again
+        elif event == "actor_died":
+            sums["restarts"] += 1
+
+
+class Metrics:
+    """Observes the ledger and exports; `export` needs a running Ray."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self.observe = self._tally.observe
+
+    @contextlib.contextmanager
+    def export(self, load: Callable[[], Load], emit: Callable[..., None] | None = None) -> Iterator[None]:
+        """Hand the figures to Ray every second until the block ends; `load` is asked as often.
+
+        `emit` is told of the memory in use, `emit("memory", ...)`: at first every second, later every half percent of
+        the time that has passed, so that a run of days adds a few thousand lines to its ledger.
+        """
+        records, ended = _Records(), threading.Event()
+
+        def keep_exporting() -> None:
+            began = due = time.monotonic()
+            while True:
+                now = load()
+                records.update(self._tally, now)
+                if emit is not None and (at := time.monotonic()) >= due and not (watch.lost() or watch.silent()):
+                    due = at + _TELL_EVERY_SHARE * (at - began)
+                    with contextlib.suppress(Exception):  # a cluster that does not answer costs a line of the ledger
+                        emit("memory", **_memory(now))
+                if ended.wait(_EXPORT_EVERY_S):
+                    return
+
+        thread = threading.Thread(target=keep_exporting, name="geoflow-metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(_LEFT_WITHIN_S)
+            if not thread.is_alive():  # else it asks a control service that is no more
+                final = load()
+                idle = Load(queued=dict.fromkeys(final.queued, 0), running=dict.fromkeys(final.running, 0))
+                records.update(self._tally, idle)
+
+
+def _memory(load: Load) -> dict[str, int]:
+    """Bytes: promised to segments in flight, held by all nodes' object stores, the size of these, the driver's own."""
+    import ray
+
+    size = ray.cluster_resources().get("object_store_memory", 0.0)
+    free = ray.available_resources().get("object_store_memory", 0.0)
+    return {
+        "promised_bytes": load.bytes_in_flight,
+        "store_bytes": int(size - free),
+        "store_size": int(size),
+        "driver_bytes": private_bytes(os.getpid()),
+    }
+
+
+class _Records:
+    """The metrics as Ray knows them."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge, Histogram
+
+        def told(metric: Metric) -> tuple[str, str]:
+            return metric.name, metric.text
+
+        self._counters = {key: Counter(*told(m := stage_metric(key)), tag_keys=m.tags) for key in COUNTERS}
+        self._gauges = {key: Gauge(*told(m := stage_metric(key)), tag_keys=m.tags) for key in STAGE_GAUGES}
+        self._run = {key: Gauge(*told(run_metric(key))) for key in RUN_GAUGES}
+        service = stage_metric("service_seconds")
+        self._service = Histogram(*told(service), boundaries=_SERVICE_BOUNDS_S, tag_keys=service.tags)
+
+    def update(self, tally: Tally, load: Load) -> None:
+        sums, service, levels = tally.take()
+        for slot, row in sums.items():
+            for name, value in row.items():
+                if value > 0:
+                    self._counters[name].inc(value, {"slot": slot})
+        for slot, times in service.items():
+            for seconds in times:
+                self._service.observe(seconds, {"slot": slot})
+        for name, by_slot in (("queued", load.queued), ("running", load.running), ("ladder_level", levels)):
+            for slot, value in by_slot.items():
+                self._gauges[name].set(value, {"slot": slot})
+        self._run["segments_in_flight"].set(load.segments_in_flight)
+        self._run["bytes_in_flight"].set(load.bytes_in_flight)

@@ -1,0 +1,99 @@
+"""The run as a Chrome trace (Trace Event Format), to be opened in ui.perfetto.dev or chrome://tracing.
+
+Each stage is a "process" of the trace and each of its actors a "thread". The events are passed through one by one,
+so a trace of a million calls costs the driver no memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from geoflow.observe.ledger import iter_events, last_run
+from geoflow.observe.timeline import Span, span_of
+from geoflow.store.whole import write_whole_lines
+
+_MARKS = {"stage_failed", "finish_failed", "actor_died", "stage_disabled", "video_failed", "video_complete"}
+_RUN = 0  # the trace's process for what belongs to no stage
+
+
+def write_trace(events: Path, trace: Path) -> None:
+    """Write the trace of the latest run in a ledger. Raises StoreError when the disk refuses."""
+    write_whole_lines(trace, trace_lines(iter_events(events, last_run(events))))
+
+
+def trace_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """The trace's JSON, one entry to a line."""
+    yield '{"displayTimeUnit": "ms", "traceEvents": [\n'
+    yield json.dumps({"ph": "M", "name": "process_name", "pid": _RUN, "args": {"name": "run"}})
+    for entry in trace_entries(events):
+        yield ",\n" + json.dumps(entry)
+    yield "\n]}\n"
+
+
+def trace_entries(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Entries of the trace for one run's events; times in microseconds since the epoch."""
+    processes: dict[str, int] = {}
+    named: set[int] = set()
+    for row in events:
+        if row["event"] == "run_started":
+            for slot in row.get("slots", ()):
+                yield from _process(slot, processes)
+        if (slot := row.get("slot")) is not None:
+            yield from _process(slot, processes)
+        if (span := span_of(row)) is not None:
+            if span.actor not in named:
+                named.add(span.actor)
+                yield _thread(row, span, processes)
+            yield _complete(span, processes[span.slot])
+        if row["event"] in _MARKS:
+            yield _mark(row, processes)
+
+
+def _process(slot: str, processes: dict[str, int]) -> Iterator[dict[str, Any]]:
+    if slot not in processes:
+        pid = processes[slot] = len(processes) + 1
+        yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": slot}}
+        yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
+
+
+def _thread(row: dict[str, Any], span: Span, processes: dict[str, int]) -> dict[str, Any]:
+    where = f", process {row['pid']} on {row.get('host', '?')}" if "pid" in row else ""
+    name = {"name": f"{span.slot} {span.actor}{where}"}
+    return {"ph": "M", "name": "thread_name", "pid": processes[span.slot], "tid": span.actor, "args": name}
+
+
+def _complete(span: Span, process: int) -> dict[str, Any]:
+    title = {"load": "load", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
+    return {
+        "ph": "X",
+        "name": title if span.good else f"failed: {title}",
+        "cat": span.kind,
+        "pid": process,
+        "tid": span.actor,
+        "ts": round(span.began * 1e6),
+        "dur": round(span.seconds * 1e6),
+        "args": {
+            "video": span.video,
+            "segment": span.segment,
+            "waited_ms": round(span.waited * 1e3, 3),
+            "attempt": span.attempt,
+            "ladder_level": span.level,
+            "bytes": span.bytes,
+        },
+    }
+
+
+def _mark(row: dict[str, Any], processes: dict[str, int]) -> dict[str, Any]:
+    told = {key: row[key] for key in ("video", "index", "verdict", "message", "reason") if key in row}
+    return {
+        "ph": "i",
+        "name": row["event"],
+        "s": "t" if "actor" in row else "p",  # drawn across the thread or the process
+        "pid": processes.get(row.get("slot", ""), _RUN),
+        "tid": row.get("actor", 0),
+        "ts": round(row["time"] * 1e6),
+        "args": told,
+    }

@@ -1,0 +1,173 @@
+"""`geoflow plan`: what a run would do and cost, worked out without Ray."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geoflow.backends.catalogue import load_models, stage_weights
+from geoflow.cluster.machine import memory, object_store
+from geoflow.cluster.session import BUDGET_SHARE
+from geoflow.engine.gpu.nvml import gpu_kind, list_gpus
+from geoflow.engine.gpu.residency import Residency
+from geoflow.engine.graph import Graph, expected_bytes
+from geoflow.engine.profile import Measured, apply_profile, known_stages
+from geoflow.engine.schedule import PoolNeed, PoolSize, size_pools
+from geoflow.errors import GeoFlowError
+from geoflow.pipeline import AUTO, Pipeline, StageSpec
+from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
+from geoflow.segments import VideoInfo, count_segments, plan_segments
+from geoflow.stage import Stage
+from geoflow.video.inputs import expand_inputs, listed
+from geoflow.video.options import ReadOptions
+from geoflow.video.probe import probe
+
+
+def make_plan(
+    inputs: Sequence[str | Path],
+    pipeline: str | Path = "embedded",
+    *,
+    settings: dict[str, Any] | None = None,
+    reading: ReadOptions | None = None,
+    gpus: int | None = None,
+    kind: str | None = None,
+    gpu_cost: float | None = None,
+) -> dict[str, Any]:
+    """Stages with their pools, environments, licences and weights; inputs with their segments; the work of it all.
+
+    Pools are sized as a run would size them on this machine's CPUs and on `gpus` GPUs of a `kind` (by default this
+    machine's, one where it has none), and times are those of earlier runs from this machine. What those do not tell
+    is None. `gpu_cost` is in dollars per GPU and hour. Raises EnvironmentBroken when the models do not fit.
+    """
+    here = list_gpus()
+    kind = (gpu_kind() if here else "") if kind is None else kind
+    pipe = Pipeline.load(pipeline, settings)
+    known = known_stages(pipe, kind)
+    pipe = apply_profile(pipe, kind)
+    stages = [spec.make_stage() for spec in pipe.stages]
+    graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
+    counted = len(here) if gpus is None else gpus
+    resident = Residency(pipe.stages, stages, min(counted, pipe.max_gpus or counted), graph=graph).plan
+    sizes = _pools(pipe, stages, resident)
+    costs = [_cost(spec, known.get(spec.slot)) for spec in pipe.stages]
+    videos, works = _videos(inputs, pipe, stages, reading or ReadOptions(), costs)
+    whole = together([estimate for _, estimate in works])
+    return {
+        "pipeline": pipe.name,
+        "machine": {
+            "cpus": os.cpu_count() or 1,
+            "gpus": len(here),
+            "gpu_kind": kind,
+            "budget_bytes": int(BUDGET_SHARE * object_store(memory())),  # for segments in flight, by Ray's defaults
+        },
+        "segment": pipe.segment.model_dump(),
+        "gpus": resident,
+        "stages": [_stage(spec, sizes[spec.slot], known.get(spec.slot)) for spec in pipe.stages],
+        "videos": videos,
+        "total": _total(whole, [work for work, _ in works], sizes, gpu_cost),
+    }
+
+
+def _pools(pipe: Pipeline, stages: list[Stage], resident: list[list[str]]) -> dict[str, PoolSize]:
+    copies = Counter(slot for slots in resident for slot in slots)
+    needs = [
+        PoolNeed(s.slot, s.num_cpus, s.weight, stage.ordered, copies.get(s.slot, s.actors))
+        for s, stage in zip(pipe.stages, stages)
+    ]
+    return size_pools(needs, cpus=os.cpu_count() or 1)
+
+
+def _cost(spec: StageSpec, known: Measured | None) -> StageCost:
+    share = None if spec.num_gpus == AUTO else float(spec.num_gpus)
+    if known is None or not known.seconds_per_frame:
+        return StageCost(spec.slot, None, 0, share)
+    return StageCost(spec.slot, known.seconds_per_frame, known.pixels, share)
+
+
+def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str, Any]:
+    entry = load_models().get(spec.backend)
+    return {
+        "slot": spec.slot,
+        "backend": spec.backend,
+        "optional": spec.optional,
+        "device": "GPU" if spec.num_gpus else "CPU",
+        "gpu_share": spec.num_gpus,
+        "gpu_memory": spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory,
+        "actors": size.actors,
+        "threads": size.threads,
+        "environment": spec.env or "geoflow's own",
+        "licence": entry.licence if entry else "Apache-2.0" if spec.is_own else None,
+        "commercial": entry.commercial if entry else True if spec.is_own else None,
+        "weights": stage_weights(spec),
+        "memory": entry.memory if entry else None,
+        "seconds_per_segment": known.seconds if known else None,
+        "seconds_per_frame": known.seconds_per_frame or None if known else None,
+        "measured_pixels": known.pixels or None if known else None,
+    }
+
+
+def _videos(
+    inputs: Sequence[str | Path], pipe: Pipeline, stages: list[Stage], reading: ReadOptions, costs: list[StageCost]
+) -> tuple[list[dict[str, Any]], list[tuple[VideoWork, Estimate]]]:
+    graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
+    if reading.size is None:
+        reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
+    items, rejected = expand_inputs(listed(inputs), reading.pattern)
+    rows: list[dict[str, Any]] = []
+    works = []
+    for item in items:
+        try:
+            info, _ = probe(item.source, item.name, reading)
+        except GeoFlowError as error:
+            rows.append({"name": item.name, "problem": str(error)})
+            continue
+        row, work = _video(info, pipe, graph)
+        estimate = work_of(costs, work)
+        works.append((work, estimate))
+        rows.append({**row, "seconds": estimate.seconds, "at_most": estimate.at_most})
+    return rows + [{"name": r.source, "problem": r.reason} for r in rejected], works
+
+
+def _video(info: VideoInfo, pipe: Pipeline, graph: Graph) -> tuple[dict[str, Any], VideoWork]:
+    size, overlap = pipe.segment.size, pipe.segment.overlap
+    count = count_segments(info.num_frames, size, overlap)
+    longest = len(next(plan_segments(info, size, overlap)))
+    plays = info.num_frames / info.fps
+    row = {
+        "name": info.name,
+        "frames": info.num_frames,
+        "size": f"{info.width}x{info.height}",
+        "plays_seconds": plays,
+        "notes": list(info.notes),
+        "segments": count,
+        "segment_bytes": expected_bytes(graph, longest, info.height, info.width),
+    }
+    return row, VideoWork(info.num_frames + (count - 1) * overlap, info.height * info.width, plays)
+
+
+def _total(
+    whole: Estimate, works: list[VideoWork], sizes: dict[str, PoolSize], gpu_cost: float | None
+) -> dict[str, Any]:
+    plays = sum(work.seconds for work in works)
+    limit = bottleneck(whole.by_slot, {slot: size.actors for slot, size in sizes.items()})
+    found: dict[str, Any] = {
+        "video_hours": plays / 3600,
+        "seconds": whole.seconds,
+        "seconds_by_stage": whole.by_slot,
+        "unknown": whole.unknown,
+        "at_most": whole.at_most,
+        "limit_seconds": limit[1] if limit else None,
+        "limited_by": limit[0] if limit else None,
+        "gpu_hours": None if whole.gpu_seconds is None else whole.gpu_seconds / 3600,
+    }
+    if gpu_cost is not None:
+        dollars = price(whole.gpu_seconds, plays, gpu_cost)
+        found |= {
+            "gpu_cost_per_hour": gpu_cost,
+            "cost": dollars[0] if dollars else None,
+            "cost_per_video_hour": dollars[1] if dollars else None,
+        }
+    return found

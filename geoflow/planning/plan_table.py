@@ -1,0 +1,144 @@
+"""The plan for the console: a table of stages, one of videos, and what it all takes in sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geoflow.values.durations import in_words
+
+_UNKNOWN = "unknown"
+
+
+def render_plan(plan: dict[str, Any]) -> Any:
+    """What `make_plan` found."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(_stages(plan), _videos(plan), Text("\n".join(summary(plan))))
+
+
+def summary(plan: dict[str, Any]) -> list[str]:
+    """What it takes, a line for each question."""
+    found, lines = plan["total"], _gpus(plan) + _memory(plan)
+    if not found["video_hours"]:
+        return [*lines, "no input can be read: nothing to do"]
+    at_most = "at most " if found["at_most"] else ""
+    if found["unknown"]:
+        unknown = ", ".join(found["unknown"])
+        lines.append(f"time: {_UNKNOWN}; no run from this machine has measured {unknown} on frames of this size yet")
+    else:
+        lines.append(
+            f"time: {at_most}{in_words(found['seconds'])} of work by all actors; "
+            f"{found['limited_by']} is the limit, with {in_words(found['limit_seconds'])} for the actors above"
+        )
+    if all(row["device"] == "CPU" for row in plan["stages"]):
+        return [*lines, "GPU hours: 0; no stage uses a GPU"]
+    hours = found["gpu_hours"]
+    lines.append(f"GPU hours: {_UNKNOWN if hours is None else f'{at_most}{hours:.3g}, of GPUs that never wait'}")
+    return [*lines, *_cost(found, at_most)]
+
+
+def _memory(plan: dict[str, Any]) -> list[str]:
+    """Of the object store, where a segment does not fit into what this machine's will have."""
+    largest = max((row for row in plan["videos"] if "problem" not in row), key=_segment_bytes, default=None)
+    budget = plan["machine"]["budget_bytes"]
+    if largest is None or _segment_bytes(largest) <= budget:
+        return []
+    size, overlap = plan["segment"]["size"], plan["segment"]["overlap"]
+    fits = int(min(size, largest["frames"]) * budget / _segment_bytes(largest))
+    remedy = f"--set segment.size={fits}" if fits >= 2 * overlap else "smaller frames (--size)"
+    takes = f"a segment of {largest['name']} takes {_segment_bytes(largest) / 1e9:.1f} GB"
+    return [
+        f"memory: {takes}, and {budget / 1e9:.1f} GB of this machine's object store are for those in flight, "
+        f"so that they go one at a time and Ray may spill to disk: {remedy}, or more memory"
+    ]
+
+
+def _segment_bytes(row: dict[str, Any]) -> int:
+    return int(row["segment_bytes"])
+
+
+def _cost(found: dict[str, Any], at_most: str) -> list[str]:
+    if "cost" not in found:
+        return []
+    rate = f"at ${found['gpu_cost_per_hour']:g} per GPU and hour"
+    if found["cost"] is None:
+        return [f"cost: {_UNKNOWN}, {rate}"]
+    each = f"${found['cost_per_video_hour']:.2f} per hour of video"
+    return [f"cost: {at_most}${found['cost']:.2f} for {found['video_hours']:.3g} h of video, {each}, {rate}"]
+
+
+def _gpus(plan: dict[str, Any]) -> list[str]:
+    needing = [row["slot"] for row in plan["stages"] if row["device"] == "GPU"]
+    if not needing:
+        return []
+    lines = [f"GPU {i} keeps loaded: {', '.join(slots) or 'nothing'}" for i, slots in enumerate(plan["gpus"])]
+    on_gpus = [row for row in plan["stages"] if row["device"] == "GPU" and row["memory"]]
+    lines += [f"{row['slot']} takes: {row['memory']}" for row in on_gpus]
+    if not plan["machine"]["gpus"]:
+        lines.insert(0, f"{', '.join(needing)} need a GPU, and this machine has none: planned for another one")
+    return lines
+
+
+def _stages(plan: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"pipeline {plan['pipeline']}")
+    for column in ("slot", "backend", "device", "actors", "environment", "licence", "weights", "s/segment"):
+        table.add_column(column, overflow="fold")
+    for row in plan["stages"]:
+        table.add_row(
+            row["slot"] + (" (optional)" if row["optional"] else ""),
+            row["backend"],
+            _device(row),
+            f"{row['actors']} of {row['threads']} thread{'s' if row['threads'] > 1 else ''}",
+            row["environment"],
+            _licence(row),
+            "\n".join(_weights(held) for held in row["weights"]) or "none",
+            _UNKNOWN if row["seconds_per_segment"] is None else f"{row['seconds_per_segment']:.2f}",
+        )
+    return table
+
+
+def _videos(plan: dict[str, Any]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("video", "frames", "size", "segments", "MB per segment", "work", title="inputs")
+    for row in plan["videos"]:
+        if "problem" in row:
+            table.add_row(escape(row["name"]), f"[red]{escape(row['problem'])}")
+            continue
+        megabytes = f"{row['segment_bytes'] / 1e6:.0f}"
+        cells = (escape(row["name"]), str(row["frames"]), row["size"], str(row["segments"]), megabytes, _work(row))
+        table.add_row(*cells)
+        for note in row["notes"]:
+            table.add_row("", f"[yellow]{escape(note)}")
+    return table
+
+
+def _work(row: dict[str, Any]) -> str:
+    if row["seconds"] is None:
+        return _UNKNOWN
+    return ("at most " if row["at_most"] else "") + in_words(row["seconds"])
+
+
+def _device(row: dict[str, Any]) -> str:
+    if row["device"] == "CPU":
+        return "CPU"
+    return f"GPU: {_share(row['gpu_share'])} compute, {_share(row['gpu_memory'])} memory"
+
+
+def _share(share: float | str) -> str:
+    return "auto" if isinstance(share, str) else f"{share:.2g}"
+
+
+def _licence(row: dict[str, Any]) -> str:
+    if row["licence"] is None:
+        return f"[yellow]{_UNKNOWN}"
+    return row["licence"] + ("" if row["commercial"] else " [red](not commercial)")
+
+
+def _weights(held: dict[str, str]) -> str:
+    state = "" if held["state"] in ("told", "unknown") else f" ({held['state']})"
+    return f"{held['name']}: {held['place']}{state}" if held["name"] else held["place"]

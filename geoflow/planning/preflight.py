@@ -1,0 +1,141 @@
+"""What is checked before work starts, and not found out hours later: that there are GPUs, that weights are whole, that
+what lies elsewhere can be read and written from every node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from geoflow.backends import weights
+from geoflow.cluster.session import Capacity, on_every_node
+from geoflow.environments import checking
+from geoflow.errors import ConfigError
+from geoflow.files import locations
+from geoflow.pipeline import WRITER, Pipeline
+from geoflow.store.delivery import deliver_kept
+from geoflow.store.paths import RunPaths, printable
+
+Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
+
+
+def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
+    """Raise ConfigError when stages cannot start here; `alone` means on this machine only, which no node joins.
+
+    Weights that are missing are no fault as long as they can be fetched: the first actor that needs them does.
+    """
+    if alone and not has.gpus:
+        _refuse_gpu_stages(pipeline)
+    needs = _needs(pipeline)
+    if not needs:
+        return
+    for where, found in [("this machine", faults(needs))] if alone else on_every_node(faults, needs):
+        if found:
+            raise ConfigError(f"weights on {where}:\n" + "\n".join(f"  {line}" for line in found))
+
+
+def _refuse_gpu_stages(pipeline: Pipeline) -> None:
+    wanted = [spec.slot for spec in pipeline.stages if spec.num_gpus and not spec.optional]
+    if wanted:
+        raise ConfigError(
+            f"pipeline {pipeline.name!r} needs a GPU for {', '.join(wanted)}, and this machine has none; "
+            f"{without_gpus(wanted)}"
+        )
+
+
+def without_gpus(slots: list[str]) -> str:
+    """What to do where stages want a GPU and there is none."""
+    settings = " ".join(f"--set {slot}.num_gpus=0" for slot in slots)
+    return f"join a cluster that has (--address), or compute on CPUs: {settings}"
+
+
+def _needs(pipeline: Pipeline) -> Needs:
+    stages = ((spec, spec.make_stage().weights()) for spec in pipeline.stages if not spec.optional)
+    return [(spec.slot, spec.backend, needs) for spec, needs in stages if needs]
+
+
+def faults(needs: Needs) -> list[str]:
+    """What is wrong with the weights of stages on this machine: files that are broken, or missing and out of reach."""
+    missing = any(weights.must_fetch(backend, wanted) for _, backend, wanted in needs)
+    fetch = missing and weights.hub_answers()
+    return [
+        f"{slot}: {line}"
+        for slot, backend, wanted in needs
+        for line in weights.problems(backend, wanted, but_missing=fetch)
+    ]
+
+
+def check_makes_stores(pipeline: Pipeline) -> None:
+    """Raise ConfigError for a pipeline that would work for nothing: one that reads no frames, or writes no store."""
+    backends = {spec.slot: spec.backend for spec in pipeline.stages}
+    for slot, own, what in (
+        ("decode", "geoflow.stages.decode", "reads the frames"),
+        ("write", WRITER, "writes stores"),
+    ):
+        if slot not in backends:
+            raise ConfigError(
+                f"pipeline {pipeline.name!r} has no stage {slot}, which {what}: add {{slot: {slot}, backend: {own}}}"
+            )
+
+
+def check_environments(pipeline: Pipeline) -> None:
+    """Raise ConfigError for environments that nothing could be built from."""
+    for name in dict.fromkeys(spec.env for spec in pipeline.stages if spec.env):
+        if found := checking.faults(name):
+            raise ConfigError(f"environment {name}: {'; '.join(found)}")
+
+
+def check_out(paths: RunPaths, sources: Sequence[str]) -> None:
+    """Raise ConfigError when OUT is one of the inputs, or has a name that its own records could not hold."""
+    if paths.home != printable(paths.home):
+        raise ConfigError(f"-o {printable(paths.home)} has a name that is no UTF-8 text; name another folder")
+    if paths.remote:
+        return
+    out = os.path.realpath(paths.root)
+    if any(os.path.realpath(locations.local(s)) == out for s in sources if not locations.is_remote(s)):
+        raise ConfigError(f"-o {paths.home} is one of the inputs; name another folder, it may lie inside of it")
+
+
+def check_masks(masks: str | None, names: Sequence[str]) -> None:
+    """Raise ConfigError when no video can have masks; a single one that lacks its own fails by itself."""
+    if masks is None:
+        return
+    if not os.path.isdir(masks):
+        raise ConfigError(f"--masks {masks} should be a folder with a folder of masks per video; there is none")
+    if not any(os.path.isdir(os.path.join(masks, name)) for name in names):
+        raise ConfigError(
+            f"--masks {masks} holds no folder for any of the videos; expected such as {os.path.join(masks, names[0])}"
+        )
+
+
+def check_places(paths: RunPaths, sources: Sequence[str]) -> None:
+    """Raise ConfigError when inputs or output lie where this machine cannot read or write."""
+    locations.require_packages([*sources, paths.remote] if paths.remote else sources)
+    if paths.remote:
+        locations.check_writable(paths.remote)
+
+
+def check_places_everywhere(
+    paths: RunPaths, sources: Sequence[str], *, alone: bool, resume: bool = True
+) -> dict[str, str]:
+    """The same on every node, with its own packages and credentials; with `resume`, what earlier runs left is uploaded.
+
+    Returns the videos whose stores still cannot be uploaded, and why.
+    """
+    schemes = list({locations.scheme(source): source for source in sources if locations.is_remote(source)}.values())
+    if not (schemes or paths.remote):
+        return {}
+    here = [("this machine", _node(paths, schemes, resume))] if alone else on_every_node(_node, paths, schemes, resume)
+    kept: dict[str, str] = {}
+    for where, (fault, failed) in here:
+        if fault:
+            raise ConfigError(f"{where}: {fault}")
+        kept |= failed
+    return kept
+
+
+def _node(paths: RunPaths, sources: Sequence[str], resume: bool) -> tuple[str, dict[str, str]]:
+    try:
+        check_places(paths, sources)
+    except ConfigError as error:
+        return str(error), {}
+    return "", deliver_kept(paths) if paths.remote and resume else {}

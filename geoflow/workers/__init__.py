@@ -1,0 +1,1 @@
+"""Models as child processes, for programs that live in another environment."""

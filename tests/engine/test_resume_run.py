@@ -1,0 +1,349 @@
+"""Runs that are killed, interrupted, resumed and changed: what is computed again, and what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import counting_stages
+import h5py
+import numpy as np
+import pytest
+import yaml
+from counting_stages import calls, events
+
+import geoflow
+from geoflow.engine.stopping import Stop
+from geoflow.observe.ledger import Ledger
+from geoflow.pipeline import Pipeline
+from geoflow.store.paths import RunPaths
+from geoflow.store.verify import verify_run
+from geoflow.synth import render_clip
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+SEGMENTS = 5
+KEPT = ("prior", "geometry")
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    render_clip(folder / "a.mp4", folder / "a.gt.h5", num_frames=30, width=64, height=48)
+    return folder / "a.mp4"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(clip, folder)
+    assert len(calls(folder)) == 2 * SEGMENTS
+    assert not RunPaths(folder / "out").work.exists()
+    return datasets(folder / "out")
+
+
+def run(clip: Path, folder: Path, **settings: Any) -> geoflow.RunResult:
+    pipe = Pipeline.from_dict(counting_stages.pipeline(folder, **settings))
+    result = geoflow.run(clip, folder / "out", pipe)
+    assert result.exit_status == 0 and verify_run(folder / "out") == []
+    return result
+
+
+def datasets(out: Path) -> dict[str, np.ndarray]:
+    """Everything in the store but how long it took."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(RunPaths(out).video("a")) as store:
+        store.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    table = found.pop("segments")
+    for name in table.dtype.names:
+        if not name.startswith("seconds_"):
+            found[f"segments.{name}"] = table[name]
+    return found
+
+
+def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].tobytes() == b[name].tobytes() or list(a[name]) == list(b[name]), name
+
+
+def of(rows: Rows, *names: str) -> list[tuple[str, int]]:
+    return [(row["slot"], row["index"]) for row in rows if row["event"] in names]
+
+
+def count(rows: Rows, event: str, slot: str | None = None) -> int:
+    return sum(row["event"] == event and slot in (None, row.get("slot")) for row in rows)
+
+
+def stop_in_process(clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, event: str, n: int, **kw: Any) -> None:
+    """Let the driver die of an exception at the n-th `event` (of `slot`)."""
+    slot, emit, seen = kw.pop("slot", None), Ledger.emit, Counter[str]()
+
+    def deadly(self: Ledger, name: str, **data: Any) -> None:
+        emit(self, name, **data)
+        seen[name] += slot in (None, data.get("slot"))
+        if name == event and seen[name] == n:
+            raise ZeroDivisionError
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(Ledger, "emit", deadly)
+        run(clip, folder, **kw)
+
+
+class Driver:
+    """`geoflow run` in another process."""
+
+    def __init__(self, clip: Path, folder: Path, *, own_cluster: bool = False, **settings: Any) -> None:
+        import ray
+
+        self.folder, self.mark = folder, f"geoflow-test-{os.getpid()}-{folder.name}"
+        config = folder / "counted.yaml"
+        config.write_text(yaml.safe_dump(counting_stages.pipeline(folder, **settings)))
+        arguments = ["run", str(clip), "-o", str(folder / "out"), "--pipeline", str(config)]
+        env = {**os.environ, "GEOFLOW_TEST_MARK": self.mark}
+        if own_cluster:
+            env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "support"), env.get("PYTHONPATH", "")])
+            command = [sys.executable, "-m", "geoflow", *arguments]
+        else:
+            address = ray.get_runtime_context().gcs_address
+            command = [sys.executable, counting_stages.__file__, address, *arguments]
+        self.process = subprocess.Popen(
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def when(self, ready: Callable[[], bool]) -> None:
+        """Wait for a moment of the run."""
+        while not ready():
+            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+            time.sleep(0.005)
+
+    def events(self) -> Rows:
+        return events(self.folder / "out") if (self.folder / "out" / "events.jsonl").exists() else []
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=90)
+
+    def left_behind(self) -> list[str]:
+        """Processes of that run that are still there."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (entry / "environ").read_bytes():
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
+
+
+MOMENTS: dict[str, Callable[[Rows], bool]] = {
+    "the first results": lambda rows: count(rows, "stage_done", "prior") >= 2,
+    "a segment written": lambda rows: count(rows, "segment_complete") >= 2,
+    "the last segment": lambda rows: count(rows, "stage_done", "geometry") >= SEGMENTS,
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_goes_on_where_it_was(
+    clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], moment: str
+) -> None:
+    driver = Driver(clip, tmp_path, prior__seconds=0.2, geometry__seconds=0.1)
+    driver.when(lambda: MOMENTS[moment](driver.events()))
+    assert driver.end(signal.SIGKILL) == -signal.SIGKILL
+    before = events(tmp_path / "out")
+    # Other pool sizes; what takes time or not is a parameter here, so it stays.
+    run(clip, tmp_path, prior__seconds=0.2, geometry__seconds=0.1, prior__actors=2, geometry__actors=2)
+    after = events(tmp_path / "out")[len(before) :]
+    began = Counter(calls(tmp_path))
+    for slot, index in of(before, "stage_done"):
+        if slot in KEPT:
+            assert began[slot, index] == 1, f"{slot} on segment {index} was finished and ran again"
+    complete = {row["index"] for row in before if row["event"] == "segment_complete"}
+    assert not complete & {index for _, index in of(after, "stage_done", "stage_restored")}
+    assert_same(datasets(tmp_path / "out"), undisturbed)
+    assert not RunPaths(tmp_path / "out").work.exists()
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_finished_segments_are_not_touched_again(
+    clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    stop_in_process(clip, tmp_path, monkeypatch, "segment_complete", number)
+    files = [path.name for path in RunPaths(tmp_path / "out").parts("a").iterdir()]
+    assert not [n for n in files if n.endswith(".fields.npz") and int(n[8:13]) < number], "what is written is deleted"
+    before = len(events(tmp_path / "out"))
+    run(clip, tmp_path)
+    after = events(tmp_path / "out")[before:]
+    assert min([index for _, index in of(after, "stage_done", "stage_restored")], default=SEGMENTS) == number
+    assert [row["finished"] for row in after if row["event"] == "video_planned"] == [number]
+    assert max(Counter(calls(tmp_path)).values()) <= 2
+    assert_same(datasets(tmp_path / "out"), undisturbed)
+
+
+def test_damaged_work_is_done_again(
+    clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in_process(clip, tmp_path, monkeypatch, "segment_complete", 2)
+    work = RunPaths(tmp_path / "out").parts("a")
+    saved = sorted(work.glob("*.fields.npz"))
+    assert saved
+    for path in [*saved, *work.glob("segment_00001.stitch.*.state.npz")]:  # its checksum tells, when it is read
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    (work / "segment_00002.prior.0000.fields.npz.99.part").write_bytes(b"a draft")
+    before = len(events(tmp_path / "out"))
+    run(clip, tmp_path)
+    after = events(tmp_path / "out")[before:]
+    assert 1 <= count(after, "video_rewound") <= 1 + len(saved)
+    assert {index for _, index in of(after, "stage_done")} == {1, 2, 3, 4}  # the state before that one is still there
+    assert_same(datasets(tmp_path / "out"), undisturbed)
+    assert not work.exists()
+
+
+def test_a_part_that_is_gone_is_written_again(
+    clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in_process(clip, tmp_path, monkeypatch, "segment_complete", 3)
+    (part,) = [path for index, _, path in RunPaths(tmp_path / "out").all_parts("a") if index == 1]
+    part.write_bytes(part.read_bytes()[:-100])
+    with RunPaths(tmp_path / "out").finished("a").open("a") as file:
+        file.write('{"index": 3, "keys"')  # cut short by the kill
+    run(clip, tmp_path)
+    assert_same(datasets(tmp_path / "out"), undisturbed)
+
+
+def test_a_changed_parameter_runs_its_stage_and_those_below(clip: Path, tmp_path: Path) -> None:
+    def again(**settings: Any) -> tuple[Counter[str], Counter[str]]:
+        before = len(events(tmp_path / "out")) if (tmp_path / "out").exists() else 0
+        run(clip, tmp_path, keep_fields=True, decode__keep=True, **settings)
+        after = events(tmp_path / "out")[before:]
+        return Counter(s for s, _ in of(after, "stage_done")), Counter(s for s, _ in of(after, "stage_restored"))
+
+    every = Counter(dict.fromkeys(("decode", "prior", "geometry", "stitch", "write"), SEGMENTS))
+    assert again() == (every, Counter())
+    ran, _ = again(geometry__factor=2.0)
+    assert ran == Counter({"geometry": SEGMENTS, "stitch": SEGMENTS, "write": SEGMENTS})
+    ran, _ = again(geometry__factor=2.0, stitch__median_depth=3.0)
+    assert ran == Counter({"stitch": SEGMENTS, "write": SEGMENTS})
+    ran, restored = again(geometry__factor=2.0, stitch__median_depth=3.0, write__compression=1)
+    assert ran == Counter({"write": SEGMENTS})
+    assert restored["stitch"] == SEGMENTS and not restored["geometry"] and not restored["prior"]
+
+
+def test_a_parameter_changed_before_resuming(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_in_process(clip, tmp_path, monkeypatch, "stage_done", 3, slot="geometry", stitch__keep=False)
+    done = of(events(tmp_path / "out"), "stage_done")
+    complete = count(events(tmp_path / "out"), "segment_complete")
+    run(clip, tmp_path, geometry__factor=2.0)
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    run(clip, fresh, geometry__factor=2.0)
+    assert_same(datasets(tmp_path / "out"), datasets(fresh / "out"))
+    began = Counter(calls(tmp_path))
+    assert [index for slot, index in done if slot == "prior" and index >= complete]
+    assert all(began["prior", index] == 1 for slot, index in done if slot == "prior" and index >= complete)
+
+
+def test_an_optional_stage_that_fails_only_now(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It worked when the later segments were saved; their world hangs on this segment, so they are stitched anew."""
+    options = {"geometry__optional": True, "geometry__fail_in": "cloud", "keep_fields": True, "geometry__keep": False}
+    run(clip, tmp_path, **options)
+    (tmp_path / "cloud").touch()
+    next(RunPaths(tmp_path / "out").parts("a").glob("segment_00001.stitch.*.fields.npz")).unlink()
+    before = len(events(tmp_path / "out"))
+    run(clip, tmp_path, **options, write__compression=1)
+    assert count(events(tmp_path / "out")[before:], "video_rewound") >= 1
+    with h5py.File(RunPaths(tmp_path / "out").video("a")) as store:
+        assert [row["status"].decode() for row in store["segments"][()]] == [
+            "complete", "incomplete", "complete", "complete", "complete",
+        ]  # fmt: skip
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "cloud").touch()
+    run(clip, fresh, **options, write__compression=1)
+    assert_same(datasets(tmp_path / "out"), datasets(fresh / "out"))
+
+
+def test_a_full_disk_costs_only_the_saving(clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray]) -> None:
+    run(clip, tmp_path, prior__full=True)
+    rows = [row for row in events(tmp_path / "out") if row["event"] == "work_unsaved"]
+    assert [row["slot"] for row in rows] == ["prior"]
+    assert "MiB free" in rows[0]["reason"]
+    assert_same(datasets(tmp_path / "out"), undisturbed)
+
+
+def test_fresh_starts_from_nothing(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_in_process(clip, tmp_path, monkeypatch, "segment_complete", 2)
+    before = len(calls(tmp_path))
+    pipe = Pipeline.from_dict(counting_stages.pipeline(tmp_path))
+    geoflow.run(clip, tmp_path / "out", pipe, resume=False)
+    assert len(calls(tmp_path)) == before + 2 * SEGMENTS
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_lets_running_calls_end(
+    clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], number: int
+) -> None:
+    driver = Driver(clip, tmp_path, prior__seconds=0.4)
+    driver.when(lambda: len(calls(tmp_path)) >= 3 and calls(tmp_path)[-1][0] == "prior")
+    assert driver.end(number) == 130
+    assert driver.process.stderr is not None
+    said = driver.process.stderr.read()
+    assert "once more stops at once" in said and "run the same command again" in said and "Traceback" not in said
+    began, ended = calls(tmp_path), calls(tmp_path, "ended")
+    assert sorted(began) == sorted(ended) and len(began) < 2 * SEGMENTS
+    assert [row["event"] for row in driver.events()][-1] == "run_stopped"
+    run(clip, tmp_path, prior__seconds=0.4)
+    assert max(Counter(calls(tmp_path)).values()) == 1
+    assert_same(datasets(tmp_path / "out"), undisturbed)
+
+
+def test_two_interrupts_stop_at_once_and_leave_no_process(
+    clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray]
+) -> None:
+    """As a terminal sends it: to every process of the group."""
+    driver = Driver(clip, tmp_path, own_cluster=True, prior__seconds=60.0)
+    driver.when(lambda: bool(calls(tmp_path)))
+    os.killpg(driver.process.pid, signal.SIGINT)
+    driver.when(lambda: count(driver.events(), "run_stopping") == 1)
+    assert not calls(tmp_path, "ended")
+    os.killpg(driver.process.pid, signal.SIGINT)
+    assert driver.process.wait(timeout=50) == 130
+    assert not calls(tmp_path, "ended")
+    deadline = time.monotonic() + 30
+    while driver.left_behind() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert driver.left_behind() == []
+
+
+def test_a_deadline_ends_the_waiting() -> None:
+    stop = Stop()
+    stop.ask(grace_s=0.0)
+    assert stop.asked and stop.overdue
+    with pytest.raises(KeyboardInterrupt):
+        stop.ask()
+    patient = Stop()
+    patient.ask()
+    assert patient.asked and not patient.overdue
+
+
+def test_the_record_of_a_resumed_video_is_whole(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_in_process(clip, tmp_path, monkeypatch, "segment_complete", 3)
+    run(clip, tmp_path)
+    loaded = geoflow.load_run(tmp_path / "out")
+    assert [row["index"] for row in loaded.segments] == list(range(SEGMENTS))
+    assert all(row["seconds_prior"] >= 0 for row in loaded.segments)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["inputs"][0]["status"] == "complete"

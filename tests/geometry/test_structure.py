@@ -1,0 +1,237 @@
+"""Camera motion and structure from motion, on chains made exactly and on one rendered clip."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import planes
+import pytest
+
+from actors.embedded.colmap import Colmap
+from geoflow import fields
+from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
+from geoflow.geometry.motion.structure import MEDIAN_DEPTH, _two_view, join_structures, reconstruct
+from geoflow.geometry.motion.wide_matches import wide_matches
+from geoflow.geometry.rigid import Sim3, invert, umeyama
+from geoflow.segments import Segment, VideoInfo
+from geoflow.synth import Clip, render
+
+SIZE = (planes.HEIGHT, planes.WIDTH)
+
+
+def _chains(cam_from_world: np.ndarray, noise: float = 0.1, seed: int = 0) -> Chains:
+    """Points of a box-shaped cloud as a camera path sees them, every frame a keyframe; `noise` in px."""
+    rng = np.random.default_rng(seed)
+    xyz = rng.uniform([-2, -1.5, 2], [2, 1.5, 6], (300, 3))
+    here = np.einsum("tij,nj->tni", cam_from_world[:, :3, :3], xyz) + cam_from_world[:, None, :3, 3]
+    uv = here @ planes.INTRINSICS.T
+    uv = uv[..., :2] / uv[..., 2:] + rng.normal(0, noise, (*uv.shape[:2], 2))
+    inside = (uv >= 0).all(-1) & (uv[..., 0] < SIZE[1]) & (uv[..., 1] < SIZE[0])
+    uv[~inside] = np.nan
+    return Chains(uv.astype(np.float32), list(range(len(uv))), *SIZE)
+
+
+def _turning(count: int = 12) -> np.ndarray:
+    along = np.linspace(0, 1, count)[:, None]
+    return planes.poses(np.zeros((count, 3)), along * [0.05, 0.5, 0.02])
+
+
+def _blank(chains: Chains) -> list[np.ndarray]:
+    return [np.zeros(SIZE, np.uint8)] * len(chains.uv)
+
+
+def test_a_camera_that_does_not_move_is_still() -> None:
+    poses = np.tile(np.eye(4), (8, 1, 1))
+    assert classify_motion(_chains(poses)).code == fields.MOTION_STILL
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_camera_that_only_turns_is_rotating_and_its_turns_are_found(known: bool) -> None:
+    poses = _turning()
+    motion = classify_motion(_chains(poses), planes.INTRINSICS if known else None)
+    assert motion.code == fields.MOTION_ROTATING
+    assert motion.intrinsics[0, 0] == pytest.approx(planes.INTRINSICS[0, 0], rel=0.03)
+    assert motion.rotations is not None
+    between = np.einsum("tij,tkj->tik", motion.rotations, poses[:, :3, :3])
+    angle = np.arccos(np.clip((np.trace(between, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    assert angle.max() < 0.03 * 0.5  # as good as the focal length: 3% of half a radian
+
+
+def test_a_camera_that_moves_sideways_is_moving() -> None:
+    assert classify_motion(_chains(planes.handheld(10))).code == fields.MOTION_MOVING
+
+
+def test_too_few_points_leave_the_motion_unknown() -> None:
+    chains = Chains(np.full((5, 10, 2), 20, np.float32), [0, 4], *SIZE)
+    assert classify_motion(chains).code == fields.MOTION_UNKNOWN
+
+
+def test_followed_points_land_where_geometry_says() -> None:
+    poses = planes.handheld(9)
+    seen = [planes.look(pose) for pose in poses]
+    chains = chain_points([picture[..., 0] for _, _, picture in seen], max_points=300)
+    assert chains.keyframes[0] == 0 and chains.keyframes[-1] == 8
+    shared = chains.shared(0, 4)
+    assert len(shared) > 50
+    u, v = np.rint(chains.uv[0, shared]).astype(int).T
+    expected = planes.exact_flow(poses[0], poses[4])[v, u]
+    assert np.median(np.linalg.norm(chains.uv[4, shared] - chains.uv[0, shared] - expected, axis=1)) < 0.3
+
+
+def test_masked_pixels_are_never_followed() -> None:
+    grays = [planes.look(pose)[2][..., 0] for pose in planes.handheld(6)]
+    masks = [np.zeros(SIZE, bool) for _ in grays]
+    for mask in masks:
+        mask[:, :80] = True
+    uv = chain_points(grays, masks, max_points=300).uv
+    assert np.isfinite(uv).any()
+    assert np.nanmin(uv[..., 0]) > 79
+
+
+def test_known_intrinsics_and_frames_between_keyframes_are_honoured() -> None:
+    poses = planes.handheld(10)
+    whole = _chains(poses)
+    chains = Chains(whole.uv, [0, 2, 4, 6, 8, 9], *SIZE)
+    (found,) = reconstruct(chains, _blank(chains), known_intrinsics=planes.INTRINSICS)
+    assert found.valid.all()
+    assert np.allclose(found.intrinsics, planes.INTRINSICS, atol=1e-3)
+    assert np.allclose(found.cam_from_world[0], np.eye(4), atol=1e-6)
+    ours, truth = invert(found.cam_from_world)[:, :3, 3], invert(poses)[:, :3, 3]
+    error = np.linalg.norm(umeyama(ours, truth).apply(ours) - truth, axis=1)
+    assert error.max() < 0.01 * np.linalg.norm(truth[-1])  # 1% of the path, at 0.1 px of noise
+    z = found.xyz[np.isfinite(found.xyz[:, 0])][:, 2]
+    assert np.median(z) == pytest.approx(MEDIAN_DEPTH, rel=0.3)  # the median is over all keyframes, this is the first
+
+
+def _bent(uv: np.ndarray, radial: float) -> np.ndarray:
+    """Where a lens with that distortion shows what a pinhole camera sees at uv."""
+    centre, focal = planes.INTRINSICS[:2, 2], planes.INTRINSICS[0, 0]
+    offset = (uv - centre) / focal
+    return centre + focal * offset * (1 + radial * (offset**2).sum(-1, keepdims=True))
+
+
+def test_radial_distortion_is_found_and_the_nearest_pinhole_given() -> None:
+    rng = np.random.default_rng(3)
+    poses = planes.poses(rng.uniform(-1, 1, (14, 3)) * [0.8, 0.5, 0.5], rng.uniform(-0.2, 0.2, (14, 3)))
+    straight = _chains(poses, noise=0.05)
+    chains = Chains(_bent(straight.uv, -0.1).astype(np.float32), straight.keyframes, *SIZE)
+    found = reconstruct(chains, _blank(chains))[0]
+    assert found.radial == pytest.approx(-0.1, abs=0.02)
+    assert found.intrinsics[0, 0] == pytest.approx(planes.INTRINSICS[0, 0], rel=0.02)
+    uv = np.array([[10.0, 10.0], [150.0, 60.0], [40.0, 100.0]])
+    rays = (uv - planes.INTRINSICS[:2, 2]) / planes.INTRINSICS[0, 0]
+    pinhole = found.pinhole(*SIZE)
+    off = [np.abs(rays * k[0, 0] + k[:2, 2] - _bent(uv, -0.1)).max() for k in (pinhole, planes.INTRINSICS)]
+    assert off[0] < 0.6 * off[1]
+
+
+def test_structures_that_share_points_are_brought_together() -> None:
+    poses = planes.handheld(10)
+    chains = _chains(poses)
+    (whole,) = reconstruct(chains, _blank(chains), known_intrinsics=planes.INTRINSICS)
+    moved = Sim3(1.7, poses[5, :3, :3], np.array([1.0, -2.0, 0.5]))
+    first, rest = np.arange(10) < 6, np.arange(10) >= 6
+    parts = [
+        replace(
+            whole,
+            cam_from_world=np.where(keep[:, None, None], world.apply_to_cameras(whole.cam_from_world), np.nan),
+            valid=keep,
+            xyz=world.apply(whole.xyz),
+        )
+        for keep, world in ((first, Sim3.identity()), (rest, moved))
+    ]
+    (joined,) = join_structures(parts)
+    assert joined.valid.all()
+    assert np.allclose(joined.cam_from_world, whole.cam_from_world, atol=1e-6)
+    apart = replace(parts[1], xyz=np.where(np.arange(len(whole.xyz))[:, None] < 20, parts[1].xyz, np.nan))
+    assert len(join_structures([parts[0], apart])) == 2  # twenty points are no proof
+
+
+def test_a_turning_camera_has_no_structure() -> None:
+    chains = _chains(_turning(4))
+    assert reconstruct(chains, _blank(chains), known_intrinsics=planes.INTRINSICS) == []
+
+
+def test_sift_finds_the_same_pixels_again() -> None:
+    poses = planes.handheld(2, reach=0.3)
+    seen = [planes.look(pose) for pose in poses]
+    uv, matches = wide_matches([picture[..., 0] for _, _, picture in seen], None)
+    rows = matches[0, 1]
+    u, v = np.rint(uv[0][rows[:, 0]]).astype(int).clip(0, (SIZE[1] - 1, SIZE[0] - 1)).T
+    off = uv[1][rows[:, 1]] - uv[0][rows[:, 0]] - planes.exact_flow(*poses)[v, u]
+    assert np.median(np.linalg.norm(off, axis=1)) < 0.5  # a half-pixel slip of the convention would show
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return render(num_frames=10, width=192, height=144, fps=8.0, seed=0)
+
+
+def _segment(rgb: np.ndarray) -> Segment:
+    height, width = rgb.shape[1:3]
+    return Segment(VideoInfo("v", "v.mp4", "", len(rgb), 30.0, height, width, height, width), 0, 0, len(rgb))
+
+
+@pytest.mark.long
+def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stage = Colmap()
+    found = stage.process(_segment(clip.frames), {"frames.rgb": clip.frames})
+    fields.check(found, stage.outputs, who="colmap", num_frames=len(clip.frames))
+    assert found["camera.valid"].all()
+    assert (found["camera.motion"] == fields.MOTION_MOVING).all()
+    ours, truth = (
+        invert(np.asarray(p, float))[:, :3, 3] for p in (found["camera.cam_from_world"], clip.cam_from_world)
+    )
+    error = np.sqrt((np.linalg.norm(umeyama(ours, truth).apply(ours) - truth, axis=1) ** 2).mean())
+    assert error < 0.02 * np.linalg.norm(np.diff(truth, axis=0), axis=1).sum()  # the 2% of path asked of a real run
+    depth = found["camera.depth"].astype(np.float32)
+    known = depth > 0
+    ratio = clip.depth[known] / depth[known]
+    assert known.mean() > 0.6
+    assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.1
+    assert not list(tmp_path.iterdir())  # the reconstruction's scratch files are gone
+
+
+def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> None:
+    rgb = np.repeat(clip.frames[:1], 5, axis=0)
+    found = Colmap().process(_segment(rgb), {"frames.rgb": rgb})
+    assert (found["camera.motion"] == fields.MOTION_STILL).all()
+    assert not found["camera.valid"].any()
+    assert np.isnan(found["camera.cam_from_world"]).all()
+    assert not found["camera.depth"].any()
+
+
+def test_the_stage_survives_one_frame_and_no_texture() -> None:
+    for rgb in (np.full((1, 60, 80, 3), 90, np.uint8), np.full((6, 60, 80, 3), 90, np.uint8)):
+        found = Colmap().process(_segment(rgb), {"frames.rgb": rgb})
+        assert (found["camera.motion"] == fields.MOTION_UNKNOWN).all()
+        assert not found["camera.valid"].any()
+
+
+def test_two_views_agree_on_what_stands_still_only() -> None:
+    rng = np.random.default_rng(3)
+    cameras = planes.handheld(2)
+    xyz = planes.look(cameras[0])[1].reshape(-1, 3)[rng.choice(planes.WIDTH * planes.HEIGHT, 200, replace=False)]
+    xyz = xyz * rng.uniform(0.5, 1.5, (200, 1))  # off the planes, which allow many motions
+    uv = [(xyz @ pose[:3, :3].T + pose[:3, 3]) @ planes.INTRINSICS.T for pose in cameras]
+    a, b = (p[:, :2] / p[:, 2:] for p in uv)
+    b[:60] += rng.uniform(10, 40, (60, 2))
+    fundamental, inlier = _two_view(a, b)
+    assert inlier[60:].all()
+    assert inlier[:60].mean() < 0.3  # some happen to move along their epipolar line
+    one = np.concatenate([a, np.ones((200, 1))], 1), np.concatenate([b, np.ones((200, 1))], 1)
+    line = one[0] @ fundamental.T
+    distance = np.abs((line * one[1]).sum(1)) / np.linalg.norm(line[:, :2], axis=1)
+    assert distance[60:].max() < 0.1
+
+
+@pytest.mark.parametrize("count", [0, 7, 14])
+def test_too_few_matches_agree_on_nothing(count: int) -> None:
+    uv = np.random.default_rng(0).uniform(0, 100, (count, 2))
+    assert not _two_view(uv, uv + 5)[1].any()

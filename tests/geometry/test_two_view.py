@@ -1,0 +1,166 @@
+"""Motion stereo: two-view geometry on exact matches, then whole clips whose depth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import plane_scene
+import pytest
+
+from actors.embedded.motion_stereo import MotionStereo
+from geoflow import fields
+from geoflow.geometry.cameras import pinhole, pixel_grid, pixel_rays, project
+from geoflow.geometry.depth.two_view import PairDepth, combine, triangulate
+from geoflow.geometry.motion.epipolar import find_motion, fit_rotation, rotation_exp
+from geoflow.geometry.motion.survey import Matches, choose_gaps, median_parallax, vote_focal
+from geoflow.segments import Segment, VideoInfo
+
+HEIGHT, WIDTH = 120, 160
+K = pinhole(150.0, HEIGHT, WIDTH).astype(np.float64)
+CENTER = K[:2, 2]
+
+
+def relief(seed: int = 0) -> np.ndarray:
+    """A smooth, bumpy depth map (H, W) between about 2 and 5."""
+    u, v = np.moveaxis(pixel_grid(HEIGHT, WIDTH).astype(np.float64), -1, 0)
+    return 3.4 + np.sin(u / 17 + seed) + 0.5 * np.cos(v / 12 - seed) + 0.004 * u
+
+
+def exact_flow(depth: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    xyz = pixel_rays(pixel_grid(HEIGHT, WIDTH), K) * depth[..., None]
+    return project(xyz @ rotation.T + translation, K) - pixel_grid(HEIGHT, WIDTH)
+
+
+def matches(pairs: int, *, baseline: float = 0.4, turn: float = 0.12) -> tuple[Matches, np.ndarray, np.ndarray]:
+    """Exact matches of pairs that turn about changing axes, with their rotations and translations."""
+    rng = np.random.default_rng(4)
+    grid = pixel_grid(HEIGHT, WIDTH)[3::6, 3::6].reshape(-1, 2).astype(np.float64)
+    rotation = rotation_exp(rng.normal(0, turn, (pairs, 3)))
+    translation = rng.normal(0, 1, (pairs, 3))
+    translation *= baseline / np.linalg.norm(translation, axis=1, keepdims=True)
+    flows = [
+        exact_flow(relief(p), r, t)[3::6, 3::6].reshape(-1, 2) for p, (r, t) in enumerate(zip(rotation, translation))
+    ]
+    uv_a, weight = np.stack([grid] * pairs), np.ones((pairs, len(grid)))
+    return Matches(np.arange(pairs), np.full(pairs, 8), uv_a, uv_a + np.stack(flows), weight), rotation, translation
+
+
+def test_triangulation_of_exact_flow_is_the_inverse_depth() -> None:
+    depth, rotation, translation = relief(), rotation_exp(np.array([0.02, -0.05, 0.03])), np.array([0.5, 0.1, 0.2])
+    flow = exact_flow(depth, rotation, translation).astype(np.float32)
+    view = triangulate(flow, np.zeros((HEIGHT, WIDTH), np.float32), rotation, translation, K)
+    valid = view.information > 0
+    assert valid.mean() > 0.95
+    # Flow in float32 is off by 4e-6 px against a parallax above 1.5 px; the products add a few digits.
+    assert np.allclose(view.inverse[valid] * depth[valid], 1, atol=1e-3)
+
+
+def test_points_off_their_epipolar_line_or_behind_the_camera_are_refused() -> None:
+    rotation, translation = np.eye(3), np.array([0.5, 0.0, 0.0])
+    flow = exact_flow(relief(), rotation, translation).astype(np.float32)
+    flow[:10, :, 1] += 2.0  # sideways of horizontal epipolar lines
+    flow[-10:] *= -1  # as if behind the camera
+    view = triangulate(flow, np.zeros((HEIGHT, WIDTH), np.float32), rotation, translation, K)
+    assert not view.information[:10].any()
+    assert not view.information[-10:].any()
+    assert (view.information[10:-10] > 0).all()
+
+
+@pytest.mark.parametrize("pair", range(3))
+def test_pose_is_found_among_outliers(pair: int) -> None:
+    found, rotation, translation = matches(3, baseline=0.6)
+    rng = np.random.default_rng(1)
+    moving = np.flatnonzero(rng.random(found.weight.shape[1]) < 0.25)
+    found.uv_b[pair, moving] += rng.normal(0, 8, (len(moving), 2))
+    motion = find_motion(found.uv_a[pair], found.uv_b[pair], found.weight[pair], K)
+    assert motion is not None
+    direction = translation[pair] / np.linalg.norm(translation[pair])
+    # Three quarters of the matches are exact. Outliers within a pixel of their line pull a little.
+    assert np.abs(motion.rotation[0] - rotation[pair]).max() < 0.01
+    assert abs(motion.translation[0] @ direction) > np.cos(np.radians(2))
+    assert motion.error_px[0] < 0.1
+
+
+def test_rotation_leaves_no_parallax_and_translation_does() -> None:
+    turning, rotation, _ = matches(4, baseline=1e-9)
+    found, left = fit_rotation(turning.uv_a, turning.uv_b, turning.weight, np.full(4, K[0, 0]), CENTER)
+    assert np.abs(found - rotation).max() < 1e-4
+    assert left.max() < 0.05
+    assert median_parallax(matches(4)[0], K[0, 0], CENTER).min() > 0.5
+
+
+@pytest.mark.parametrize("baseline", [0.5, 1e-9], ids=["moving", "turning"])
+def test_focal_length_is_voted_from_exact_matches(baseline: float) -> None:
+    found, _, _ = matches(10, baseline=baseline)
+    focal = vote_focal(found, CENTER, WIDTH, unit=WIDTH / 320)
+    # The vertex of a parabola through samples 4% apart, pulled a little by the prior at 0.85 widths (136 px).
+    assert focal == pytest.approx(K[0, 0], rel=0.03)
+
+
+def test_gaps_are_long_where_motion_is_slow_and_none_where_there_is_none() -> None:
+    first = np.repeat(np.arange(0, 90, 10), 3)
+    gap = np.tile([2, 8, 16], 9)
+    speed = np.where(first < 30, 0.0, np.where(first < 60, 0.2, 1.5))  # px of parallax per frame
+    found = Matches(first, gap, np.zeros((27, 1, 2)), np.zeros((27, 1, 2)), np.ones((27, 1)))
+    forward, backward = choose_gaps(found, speed * gap, np.full(27, 0.9), 90)
+    assert not forward[:15].any()
+    assert (forward[35:45] == 16).all()
+    assert (forward[65:80] == 2).all()
+    assert forward[-1] == 0 and backward[-1] == 2
+
+
+def test_two_views_are_brought_to_one_scale_and_contradictions_dropped() -> None:
+    inverse = (1 / relief()).astype(np.float32)
+    information = np.full(inverse.shape, 1e4, np.float32)
+    other = inverse * 3
+    other[:5] *= 2  # moved by itself between the two views
+    joined = combine(PairDepth(inverse, information), PairDepth(other, information / 9))
+    assert not joined.information[:5].any()
+    assert np.allclose(joined.inverse[5:], inverse[5:], rtol=1e-5)
+    assert joined.information[5:].min() > 0
+
+
+def run_stage(clip: plane_scene.Clip, known: bool = False, ignored: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    count, height, width = clip.depth.shape
+    k = clip.intrinsics
+    intrinsics = (k[0, 0], k[1, 1], k[0, 2], k[1, 2]) if known else None
+    video = VideoInfo("clip", "clip", "", count, 30.0, height, width, height, width, intrinsics=intrinsics)
+    given = {"frames.rgb": clip.rgb} if ignored is None else {"frames.rgb": clip.rgb, "frames.mask": ignored}
+    out = MotionStereo().process(Segment(video, 0, 0, count), given)
+    fields.check(out, MotionStereo.outputs, who="prior", num_frames=count)
+    return out
+
+
+def test_clip_of_planes_gives_their_depth_up_to_a_scale_per_frame() -> None:
+    clip = plane_scene.render(plane_scene.walk(14, turn=0.008), 180, 240)
+    ignored = np.zeros(clip.depth.shape, bool)
+    ignored[:, 75:105, 75:120] = True
+    out = run_stage(clip, ignored=ignored)
+    mask, depth = out["prior.mask"], out["prior.points"][..., 2].astype(np.float32)
+    assert not mask[ignored].any()
+    assert mask[~ignored].mean() > 0.75
+    assert not out["prior.points"][~mask].any()
+    for z, true, m in zip(depth, clip.depth, mask):
+        ratio = z[m] / true[m]
+        # 0.25 px of flow noise on about 4 px of parallax are 6%; the median of a normal error is two thirds of that.
+        assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.05
+        assert np.median(z[m]) == pytest.approx(1, rel=0.03)
+    assert out["prior.intrinsics"][0, 0, 0] == pytest.approx(clip.intrinsics[0, 0], rel=0.08)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.01], ids=["still", "turning"])
+def test_without_parallax_everything_is_masked(turn: float) -> None:
+    clip = plane_scene.render(plane_scene.walk(14, step=(0, 0, 0), turn=turn))
+    noise = np.random.default_rng(0).normal(0, 2, clip.rgb.shape)  # a sensor's, so that flow is not exactly zero
+    rgb = np.clip(clip.rgb + noise, 0, 255).astype(np.uint8)
+    out = run_stage(plane_scene.Clip(rgb, clip.depth, clip.cam_from_world, clip.intrinsics))
+    assert not out["prior.mask"].any()
+    assert not out["prior.points"].any()
+    assert np.isfinite(out["prior.intrinsics"]).all() and (out["prior.intrinsics"][:, 0, 0] > 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_clips_of_a_few_frames_pass_through(count: int) -> None:
+    clip = plane_scene.render(plane_scene.walk(count), 60, 80)
+    out = run_stage(clip, known=True)
+    assert np.allclose(out["prior.intrinsics"], clip.intrinsics)
+    assert out["prior.mask"].shape == (count, 60, 80)
