@@ -8,12 +8,14 @@ values included, against this table before anyone consumes it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geoflow.errors import ConfigError, StageError
+from geoflow.geometry.mesh import mesh_fault
 
 # What a value that is not known looks like.
 NEVER = "never"  # every value is known, and finite
@@ -108,6 +110,13 @@ _ROWS = [
     Field("tracks.query", "float32", "N 4", "frame, scene", "query frame (counted in the video) and its x, y, z", NAN),
     *_hand("left"),
     *_hand("right"),
+    Field("objects.label", "uint8", "T H W", "", "number of the object that each pixel shows, 1 to 255; 0 background"),
+    # Per object: in transit `mesh.3.vertices` is the row `mesh.vertices` of object 3. V vertices, F faces.
+    Field("mesh.vertices", "float32", "V 3", "mesh", "vertices in units and axes of the mesh itself"),
+    Field("mesh.faces", "int32", "F 3", "", "triangles: numbers of their vertices, counter-clockwise from outside"),
+    Field("mesh.colours", "uint8", "V 3", "", "colour of each vertex, RGB"),
+    Field("mesh.world_from_mesh", "float32", "4 4", "scene", "maps vertices into the world: rotation, scale and place"),
+    Field("mesh.frame", "int64", "1", "", "source frame number that the mesh was made from"),
     Field("stitch.scale", "float32", "1", "", "factor that brought the segment to the video's scale", NAN),
     Field(
         "stitch.seam_residual", "float32", "1", "relative", "median depth gap left at the seam; NaN for the first", NAN
@@ -122,12 +131,59 @@ VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 
 
+MESH = "mesh"  # the group of which every object has its own
+MOST_OBJECTS = 255  # in a video: a label is one byte, and 0 is background
+_OF_OBJECT = re.compile(rf"{MESH}\.([1-9][0-9]*)\.(\w+)")
+
+
 def field(name: str) -> Field:
-    """Look a field up. Raises ConfigError when the table does not know it."""
-    try:
-        return FIELDS[name]
-    except KeyError:
-        raise ConfigError(f"unknown field {name!r}; geoflow/fields.py lists them all") from None
+    """Look a field up; one of an object (`mesh.3.vertices`) is the row of its kind, under its own name.
+
+    Raises ConfigError when the table does not know it.
+    """
+    row = FIELDS.get(kind_of(name))
+    if row is None:
+        raise ConfigError(f"unknown field {name!r}; geoflow/fields.py lists them all")
+    return row if row.name == name else replace(row, name=name)
+
+
+def kind_of(name: str) -> str:
+    """The name of a field's row: the name itself, less the number of an object.
+
+    >>> kind_of("mesh.3.vertices"), kind_of("camera.depth")
+    ('mesh.vertices', 'camera.depth')
+    """
+    match = _OF_OBJECT.fullmatch(name)
+    return f"{MESH}.{match[2]}" if match else name
+
+
+def object_of(name: str) -> int | None:
+    """The number of the object that a field is of, None if it is of none.
+
+    >>> object_of("mesh.3.vertices"), object_of("mesh.vertices")
+    (3, None)
+    """
+    match = _OF_OBJECT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def name_for(name: str, number: int) -> str:
+    """The name in transit of a field of object `number`.
+
+    >>> name_for("mesh.vertices", 3)
+    'mesh.3.vertices'
+    """
+    group, _, leaf = name.rpartition(".")
+    return f"{group}.{number}.{leaf}"
+
+
+def meshes_in(arrays: Mapping[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
+    """The meshes among fields in transit: number of the object -> {"vertices": ..., "faces": ..., ...}."""
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        if (number := object_of(name)) is not None:
+            found.setdefault(number, {})[name.rpartition(".")[2]] = array
+    return dict(sorted(found.items()))
 
 
 def check(
@@ -145,8 +201,8 @@ def check(
 
     Raises StageError that names the field, what was expected and what was found.
     """
-    undeclared = sorted(set(arrays) - set(declared) - set(optional))
-    missing = sorted(set(declared) - set(arrays))
+    undeclared = sorted(name for name in arrays if kind_of(name) not in {*declared, *optional})
+    missing = sorted(_missing(arrays, declared, optional))
     if undeclared or missing:
         raise StageError(f"{who} returned undeclared {undeclared} and left out {missing}; its outputs are {declared}")
     bound: dict[tuple[str, str], int] = {}
@@ -160,6 +216,22 @@ def check(
     for name, array in arrays.items():
         if array.dtype.kind == "f" and (fault := _value_fault(field(name), array, arrays)):
             raise StageError(f"{who}: {name} {fault}")
+    for group in sorted({row.rpartition(".")[0] for row in arrays if kind_of(row).startswith(f"{MESH}.")}):
+        mesh = {name.rpartition(".")[2]: array for name, array in arrays.items() if name.rpartition(".")[0] == group}
+        if fault := mesh_fault(mesh):
+            raise StageError(f"{who}: {group}.{fault}")
+
+
+def _missing(names: Iterable[str], declared: tuple[str, ...], optional: tuple[str, ...]) -> set[str]:
+    """Fields that should be there: all declared ones, and of every object that has any of its own all that others have.
+
+    A stage may give one mesh as `mesh.vertices`, or those of several objects as `mesh.3.vertices`.
+    """
+    kinds = {kind_of(name) for name in names}
+    own = {name for name in (*declared, *optional) if name.startswith(f"{MESH}.")}
+    numbers = {number for name in names if (number := object_of(name)) is not None}
+    lacking = {name_for(name, number) for name in own for number in numbers} - set(names)
+    return lacking | (set(declared) - kinds)
 
 
 def _check_shape(

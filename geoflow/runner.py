@@ -9,8 +9,8 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
 from geoflow.planning import preflight
 from geoflow.results import RunResult, VideoResult
-from geoflow.segments import VideoInfo
+from geoflow.segments import Prompt, VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished
 from geoflow.store.index import write_index, write_segments
@@ -40,7 +40,7 @@ from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths, printable
 from geoflow.store.whole import write_whole
-from geoflow.store.work_key import describe_work, work_key
+from geoflow.store.work_key import GIVEN_FILES, describe_work, work_key
 from geoflow.values.plain import flag, text
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
@@ -63,6 +63,7 @@ def run(
     limit: int | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     masks: str | Path | None = None,
+    objects: str | Path | None = None,
     stream: int | None = None,
     pattern: str | None = None,
     address: str | None = None,
@@ -78,10 +79,11 @@ def run(
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
-    that players show, or a 3x3 matrix; `stream` is the number of the video stream in files that hold several; `pattern`
-    says which pictures of frame folders are frames, such as `*.color.png`; `out` is a folder or a URI of fsspec. With
-    `resume`, what it already holds with the same content and settings is kept. Numbers may be NumPy's, paths those of
-    pathlib.
+    that players show, or a 3x3 matrix; `masks` is a folder with a folder of masks per video; `objects` is such a folder
+    of label images, or a file of prompts (see `geoflow.video.prompts`); `stream` is the number of the video stream in
+    files that hold several; `pattern` says which pictures of frame folders are frames, such as `*.color.png`; `out` is
+    a folder or a URI of fsspec. With `resume`, what it already holds with the same content and settings is kept.
+    Numbers may be NumPy's, paths those of pathlib.
 
     One run at a time may write to `out`; see `geoflow.store.owner` for what that is worth on which disk.
 
@@ -92,7 +94,7 @@ def run(
     began = time.monotonic()
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
-    options = ReadOptions(**reading, stream=stream, pattern=pattern)
+    options = ReadOptions(**reading, objects=objects, stream=stream, pattern=pattern)  # type: ignore[arg-type]
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
@@ -107,7 +109,10 @@ def run(
         raise InputError(f"nothing to do: {reasons}")
     sources = [item.source for item in items]
     preflight.check_out(paths, sources)
-    preflight.check_masks(options.masks, [item.name for item in items])
+    names = [item.name for item in items]
+    preflight.check_masks(options.masks, names)
+    prompts = preflight.check_objects(options.objects, names, pipe)
+    labels = None if prompts else options.objects
     preflight.check_places(paths, sources)
     _prepare(paths)
     with contextlib.ExitStack() as stack:
@@ -130,14 +135,14 @@ def run(
             pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         executor = Executor(
             apply_profile(pipe, has.accelerators),
-            partial(_probe, options=options, kept=kept),
+            partial(_probe, options=replace(options, objects=labels), kept=kept, prompts=prompts),
             Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
             has,
             look=look,
             emit=ledger.emit,
             already_done=Finished(paths, stamp).find if resume else lambda info: None,
             paths=paths,
-            reading=json.dumps({**asdict(options), "masks": None}),
+            reading=json.dumps({**options.record(), **dict.fromkeys(GIVEN_FILES & options.record().keys())}),
             part_key=lambda info: work_key(describe_work(info, stamp)),
             resume=resume,
             stop=stop,
@@ -213,7 +218,7 @@ def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> 
     if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
         decode = pipe.spec("decode").make_stage().params
         options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
-    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": asdict(options)})
+    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": options.record()})
     return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
 
 
@@ -224,12 +229,16 @@ def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
             forget(remote) if alone else on_every_node(forget, remote)
 
 
-def _probe(item: Input, options: ReadOptions, kept: dict[str, str]) -> tuple[VideoInfo, dict[str, Any]]:
+def _probe(
+    item: Input, options: ReadOptions, kept: dict[str, str], prompts: Mapping[str, tuple[Prompt, ...]]
+) -> tuple[VideoInfo, dict[str, Any]]:
     from geoflow.video.probe import probe
+    from geoflow.video.prompts import with_prompts
 
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
-    return probe(item.source, item.name, options)
+    info, arrays = probe(item.source, item.name, options)
+    return with_prompts(info, arrays["video.index"], prompts.get(item.name, ())), arrays
 
 
 def _result(
@@ -291,7 +300,7 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking", "key")
+    told = ("frames_posed", "geometry_coverage", "motion", "segments", "objects", "recovered", "lacking", "key")
     row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)

@@ -5,12 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 # Of a VideoInfo: what it is called, where it lies, and words about it. The same content may have moved, or have another
 # name.
-ELSEWHERE = frozenset({"name", "source", "masks", "source_identity", "notes"})
+ELSEWHERE = frozenset({"name", "source", "masks", "labels", "source_identity", "notes"})
+# Facts that earlier versions did not know. They count only where they say something, so that earlier work is found.
+_SINCE = frozenset({"labels_sha256", "prompts"})
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Where the user shows an object in one frame: by a box, by points, or by both; in processed pixels."""
+
+    object: int  # its number, 1 to 255
+    frame: int  # source frame number; one of the frames that are processed
+    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom
+    points: tuple[tuple[float, float, bool], ...] = ()  # x, y, and whether the point lies on the object
 
 
 @dataclass(frozen=True)
@@ -39,9 +52,17 @@ class VideoInfo:
     intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels
     masks: str | None = None  # folder with the user's masks for this video
     masks_sha256: str = ""
+    labels: str | None = None  # folder with the user's labels of objects for this video
+    labels_sha256: str = ""
+    prompts: tuple[Prompt, ...] = ()  # objects that the user shows, for a stage that finds them in all frames
     notes: tuple[str, ...] = ()  # sentences: what is not as one would expect of the source, and how it was read
     metric: bool = False  # True when depths will be in metres
     source_identity: str = ""  # what the source is known by at a glance: a geoflow.video.identity.Identity as text
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What identifies the frames and what is known of them, by name; nothing of where files lie."""
+        return {n: v for n, v in vars(self).items() if n not in ELSEWHERE and (v or n not in _SINCE)}
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:

@@ -85,6 +85,7 @@ class Stage:
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
+    takes_prompts: ClassVar[bool] = False  # it finds the objects that the user shows: `segment.video.prompts`
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
 
     @dataclass(frozen=True)

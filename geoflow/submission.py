@@ -1,8 +1,8 @@
 """`geoflow submit`: a run as a job of a Ray cluster's job server, from a checkout or an installed wheel.
 
 What the job needs of GeoFlow itself is uploaded with it: the packages, pipelines and environments of this installation,
-and a pipeline file or a camera file that the arguments name. Everything else that they name (videos, OUT, masks,
-weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
+and a pipeline file, a camera file or a file of prompts that the arguments name. Everything else that they name (videos,
+OUT, masks, labels, weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
 """
 
 from __future__ import annotations

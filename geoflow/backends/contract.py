@@ -26,6 +26,7 @@ from geoflow.stage import Fields, SegmentRecord, Stage
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
 _SHARED = 2  # frames of two neighbours
+LABELS = "objects.label"  # a stage refines what the user gave, and is given and gives back the same field
 
 
 def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = True) -> list[str]:
@@ -55,8 +56,10 @@ def _declared(stage: Stage) -> list[str]:
     found = [] if stage.slot else ["slot is empty: name its role, such as prior"]
     names = [*stage.inputs, *stage.optional, *stage.outputs, *stage.optional_outputs]
     found += [f"{name} is no field: geoflow/fields.py lists them all" for name in names if name not in fields.FIELDS]
-    if not stage.ordered and (twice := sorted({name for name in names if names.count(name) > 1})):
+    if not stage.ordered and (twice := sorted({name for name in names if names.count(name) > 1} - {LABELS})):
         found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
+    if stage.slot == "objects" and LABELS not in (*stage.inputs, *stage.optional):
+        found.append(f"{LABELS} should be optional, too: where the user gave labels, these stay")
     if type(stage).process is Stage.process:
         found.append("process is not written yet")
     return found
@@ -115,6 +118,7 @@ def _trial(stage: Stage, who: str) -> Iterator[str]:
             if not level:
                 _process(rung, segment, made_up(stage.inputs, segment), who)
                 first = _process(rung, segment, everything, who)
+                yield from _keeps_labels(rung, segment, everything, who)
             again = _process(rung, segment, everything, who)
             if first is not None and stage.deterministic and (name := _unlike(first, again)):
                 yield f"{who} gave another {name} for the same segment a second time; is something kept of the first?"
@@ -122,6 +126,18 @@ def _trial(stage: Stage, who: str) -> Iterator[str]:
                 _checked(rung, process_in_halves(rung, segment, everything), segment, f"{who} in halves")
         finally:
             rung.teardown()
+
+
+def _keeps_labels(stage: Stage, segment: Segment, everything: Fields, who: str) -> Iterator[str]:
+    """Labels that the user gave stay where they are, whatever a backend finds there."""
+    if LABELS not in everything or LABELS not in (*stage.outputs, *stage.optional_outputs):
+        return
+    given = np.zeros_like(everything[LABELS])
+    given[:, 8:16, 8:16] = fields.MOST_OBJECTS
+    given.flags.writeable = False
+    found = _process(stage, segment, {**everything, LABELS: given}, f"{who} with the user's labels").get(LABELS)
+    if found is None or (found[given != 0] != given[given != 0]).any():
+        yield f"{who} replaced labels of the user; see geoflow.geometry.labels.with_given"
 
 
 def _ordered_trial(stage: Stage, who: str) -> Iterator[str]:
@@ -206,6 +222,7 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
         "H": segment.video.height,
         "W": segment.video.width,
         "N": 0,
+        "V": 3,
     }
     arrays = {}
     for name in names:

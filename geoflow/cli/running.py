@@ -44,6 +44,13 @@ def run(
         ),
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    objects: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE",
+            help="folder with <video>/<label images>, whose pixels are numbers of objects; or a YAML file of prompts",
+        ),
+    ] = None,
     stream: Stream = None,
     pattern: Pattern = None,
     address: Address = None,
@@ -68,6 +75,7 @@ def run(
             limit=limit,
             intrinsics=intrinsics_of(intrinsics),
             masks=masks,
+            objects=objects,
             stream=stream,
             pattern=pattern,
             address=address,
@@ -107,8 +115,10 @@ def submit(
     Pipeline.load(given["pipeline"], settings_of(given["set_"]))
     seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
     ReadOptions(**{name: given[name] for name in ("fps", "limit", "stream", "pattern")}, **seen)  # type: ignore[arg-type]
-    files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and os.path.isfile(given[name])]
-    paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
+    named = [str(given[name]) for name in ("pipeline", "intrinsics", "objects") if given[name]]
+    files = [path for path in named if os.path.isfile(path)]
+    folders = [str(given[name]) for name in ("out", "masks", "objects") if given[name]]
+    paths = [*given["inputs"], *(path for path in folders if path not in files)]
     with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
         done = submit_run(
             context.args,

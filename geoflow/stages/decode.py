@@ -19,7 +19,7 @@ class Decode(Stage):
     inputs = ("video.index", "video.pts", "video.time")
     optional = ("video.seek",)
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
-    optional_outputs = ("frames.mask",)  # where the user gave masks
+    optional_outputs = ("frames.mask", "objects.label")  # where the user gave masks or labels
     version = "4"
 
     @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Decode(Stage):
         }
         if segment.video.masks is not None:
             out["frames.mask"] = self._reader.read_masks(segment.video, index, segment.start, segment.stop)
+        if segment.video.labels is not None:
+            out["objects.label"] = self._reader.read_labels(segment.video, index, segment.start, segment.stop)
         return out
 
     def teardown(self) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geoflow.geometry.seams import Join
 
 _HELD = "held."  # prefix of the fields kept back, in the state
-_PASSED = ("prior.points", "prior.mask", "prior.intrinsics")
+_PASSED = ("prior.points", "prior.mask", "prior.intrinsics", "objects.label")
 _JOINED = tuple(
     name for name in FIELDS if name.startswith(("frames.view", "geometry.", "camera.", "tracks.", "hands."))
 )
@@ -29,7 +29,8 @@ class Stitch(Stage):
 
     The frames that a segment shares with the next one are kept back until that one has come, so what is
     returned are the frames up to where the next segment starts. Tracks stay whole. The prior passes unchanged:
-    it has a scale of its own in every frame. Segments whose cameras come in one and the same world are joined by
+    it has a scale of its own in every frame; so do labels of objects, and of frames that two
+    segments share those of the later one stay. Segments whose cameras come in one and the same world are joined by
     them, exactly; others by what they say of the depth of the frames they share.
 
     What cannot be known is not made up. A segment whose camera has no valid frame in common with what came

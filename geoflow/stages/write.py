@@ -47,6 +47,7 @@ class Write(Stage):
             for side in ("left", "right")
             for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale", "mano_pose", "betas")
         ),
+        "objects.label",
         "stitch.scale",
         "stitch.seam_residual",
     )

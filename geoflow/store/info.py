@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoflow.store.meshes import mesh_datasets
 from geoflow.store.reader import Video
 from geoflow.store.schema import ATTRIBUTES, DATASETS, SECONDS_PREFIX, SEGMENTS
 from geoflow.store.writer import motion_summary
@@ -18,8 +19,8 @@ def describe(video: Video) -> dict[str, Any]:
     """Attributes, datasets with their sizes, and totals over the video; JSON can hold it.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), seconds per slot and the largest seam residual, each only where the file knows it. `recovered`
-    is a sentence on what there is; `remarks` are sentences on what could not be known, and why.
+    hands_right (frames), objects, meshes, seconds per slot and the largest seam residual, each only where the file
+    knows it. `recovered` is a sentence on what there is; `remarks` are sentences on what could not be known, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -33,6 +34,8 @@ def describe(video: Video) -> dict[str, Any]:
                 "unit": row.unit,
                 "bytes": int(dataset.id.get_storage_size()),
             }
+    if video.objects is not None:
+        datasets |= mesh_datasets(video.file)
     return {
         "path": str(video.path),
         "bytes": video.file.id.get_filesize(),
@@ -58,6 +61,9 @@ def _totals(video: Video) -> dict[str, Any]:
     for side in ("left", "right"):
         if video.hands is not None and (hand := getattr(video.hands, side)) is not None:
             totals[f"hands_{side}"] = int(hand.valid.sum())
+    if (objects := video.objects) is not None:
+        totals["objects"] = len(objects)
+        totals["meshes"] = sum(row.has_mesh for row in objects.values())
     seconds: dict[str, float] = {}
     for row in video.segments:
         for name, value in row.items():

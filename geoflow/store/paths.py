@@ -110,6 +110,15 @@ class RunPaths:
         matches = [(path, _PART.fullmatch(path.name)) for path in paths]
         return [(int(match[1]), match[2] or "", path) for path, match in matches if match]
 
+    def mesh_part(self, name: str, number: int, key: str) -> Path:
+        """The file of a finished object's mesh, beside the segments; `key` is as for `part`."""
+        return self.parts(name) / f"object_{number:03d}.{key}.h5"
+
+    def mesh_parts(self, name: str) -> list[Path]:
+        """Every file of a mesh there is of a video that is not done yet, of whatever work."""
+        folder = self.parts(name)
+        return sorted(folder.glob("object_*.h5")) if folder.is_dir() else []
+
     def finished(self, name: str) -> Path:
         """The list of a video's finished segments: one JSON object per line."""
         return self.parts(name) / "finished.jsonl"

@@ -18,6 +18,7 @@ from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.store.index import table_rows
 from geoflow.store.lazy import Cameras, Hand, Hands, Lazy, Tracks
+from geoflow.store.objects import Objects
 from geoflow.store.opening import Uri, open_h5
 from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS
 
@@ -167,6 +168,11 @@ class Video:
         return Hands(self._hand("left"), self._hand("right"))
 
     @cached_property
+    def objects(self) -> Objects | None:
+        """Objects by their number, each with its mask in any frame and its mesh; None when the file holds none."""
+        return Objects(self.file, str(self.path)) if "objects" in self.file else None
+
+    @cached_property
     def segments(self) -> list[dict[str, Any]]:
         """Rows of the `segments` table: start, stop, status, scale, seam_residual, seconds per stage, ladder."""
         return table_rows(self._array(SEGMENTS))
@@ -245,7 +251,7 @@ class Video:
     def __repr__(self) -> str:
         if not self.file:
             return f"Video({self.name!r}, closed)"
-        held = [name for name in ("prior", "geometry", "camera", "tracks", "hands") if name in self.file]
+        held = [name for name in ("prior", "geometry", "camera", "tracks", "hands", "objects") if name in self.file]
         size = f"{self.num_frames} frames {self.width}x{self.height}"
         return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
 

@@ -35,6 +35,9 @@ class Recovery:
     hands: int | None  # frames in which there is one
     segments: int
     unjoined: int  # segments that nothing connects to those before them
+    objects: int | None = None  # that have a label or a mesh
+    meshes: int = 0
+    without_mesh: Mapping[int, str] = field(default_factory=dict)  # object -> why it has none
     prior_depth: float | None = None  # the share that the slot `prior` gives
     unposed: Mapping[str, int] = field(default_factory=dict)  # reason -> frames
     without: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # slot -> segments it is missing in, why
@@ -48,6 +51,8 @@ class Recovery:
             "poses": self.posed is not None and self.posed < self.frames,
             "depth": depth is not None and depth < _HARDLY,
             "tracks": self.tracks == 0,
+            "objects": self.objects == 0,
+            "meshes": bool(self.without_mesh),
             **{f"{slot} (not computed)": True for slot in self.without},
         }
         return ", ".join(name for name, true in missing.items() if true)
@@ -55,12 +60,16 @@ class Recovery:
     @property
     def sentence(self) -> str:
         """Say what there is and what there is not, with the reason; frames and pixels are those of the whole video."""
-        found = [*self._poses(), *self._depth(), *self._tracks(), *self._hands()]
+        found = [*self._poses(), *self._depth(), *self._tracks(), *self._hands(), *self._objects()]
         if not found:
             found = ["frames only"]
-        elif not (self.posed or self.depth or self.camera_depth or self.prior_depth or self.tracks or self.hands):
+        elif not any(self._any_found()):
             found = ["nothing recovered: " + found[0], *found[1:]]
         return "; ".join([", ".join(found), *self._reasons()])
+
+    def _any_found(self) -> tuple[float | None, ...]:
+        maps = (self.depth, self.camera_depth, self.prior_depth)
+        return (self.posed, *maps, self.tracks, self.hands, self.objects)
 
     def _poses(self) -> list[str]:
         if self.posed is None:
@@ -87,6 +96,13 @@ class Recovery:
             return []
         return [f"hands in {_number(self.hands)}" if self.hands else "no hands found"]
 
+    def _objects(self) -> list[str]:
+        if self.objects is None:
+            return []
+        said = f"{self.objects} object{'s' * (self.objects != 1)}" if self.objects else "no objects found"
+        meshes = f"{self.meshes} mesh{'es' * (self.meshes != 1)}"
+        return [said, meshes] if self.meshes or self.without_mesh else [said]
+
     def _reasons(self) -> list[str]:
         why = sorted(self.unposed.items(), key=lambda row: -row[1])
         said = [
@@ -98,6 +114,7 @@ class Recovery:
             said.append("the prior found nothing")
         if self.unjoined:
             said.append(f"{self.unjoined} of {self.segments} segments could not be joined to the rest")
+        said += [f"object {number} has no mesh: {reason}" for number, reason in self.without_mesh.items()]
         for slot, (count, reason) in self.without.items():
             where = "" if count == self.segments else f" in {count} of {self.segments} segments"
             said.append(f"{slot} not computed{where}: {reason}")
@@ -115,7 +132,7 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         posed = int(cameras.valid.sum())
         unposed.update(reason for reason in reasons_without_pose(cameras, video.views) if reason)
     hands = None if video.hands is None else [h.valid for h in (video.hands.left, video.hands.right) if h is not None]
-    tracks = video.tracks
+    tracks, objects = video.tracks, video.objects
     without: dict[str, tuple[int, str]] = {}
     for row in video.segments:
         for slot, reason in read_without(json.loads(row["notes"])).items():
@@ -135,6 +152,9 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         prior_depth=share("prior/mask", lambda i: float(video.file["prior/mask"][i].mean())),
         tracks=None if tracks is None else int(np.isfinite(tracks.query).all(1).sum()),
         hands=None if hands is None else int(np.logical_or.reduce(hands).sum()),
+        objects=None if objects is None else len(objects),
+        meshes=0 if objects is None else sum(row.has_mesh for row in objects.values()),
+        without_mesh={n: row.without for n, row in objects.items() if row.without} if objects is not None else {},
         segments=len(video.segments),
         unjoined=sum(np.isnan(row["scale"]) for row in video.segments),
         unposed=dict(unposed),

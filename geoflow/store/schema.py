@@ -119,6 +119,10 @@ _ROWS = [
     ),
     *_hand("left"),
     *_hand("right"),
+    Dataset(
+        "objects/label", "uint8", "T H W", "", "objects.label", FRAME,
+        "number of the object that each pixel shows, 1 to 255; 0 background; the attribute `numbers` lists them",
+    ),
 ]  # fmt: skip
 
 DATASETS: dict[str, Dataset] = {row.name: row for row in _ROWS}
@@ -195,6 +199,7 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "frames_posed": ("int64", "frames with a full camera pose; null where no stage looks for any"),
     "geometry_coverage": ("float64", "share of pixels with geometry, 0..1; NaN without geometry"),
     "motion": ("string", "what the camera does, by share of frames"),
+    "objects": ("int64", "objects that have a label or a mesh; null where no stage looks for any"),
     "recovered": ("string", "what was recovered, and what was not and why: a sentence"),
     "lacking": ("string", "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
     "seconds": ("float64", "work of all stages on this video, s"),

@@ -17,6 +17,7 @@ from geoflow.store.coherence import unlike_parts, unlike_row
 from geoflow.store.events import iter_events, worked_on_at_once
 from geoflow.store.index import read_rows
 from geoflow.store.layout import shape_of
+from geoflow.store.meshes import mesh_form_faults, object_faults
 from geoflow.store.mirror import files_of_videos, is_run, records
 from geoflow.store.opening import copied, open_h5
 from geoflow.store.paths import TEMPORARY, RunPaths
@@ -62,11 +63,11 @@ def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
     problems = list(_attributes(file))
     if problems:
         return problems  # the rest needs num_frames, height and width
-    problems += _structure(file)
+    problems += [*_structure(file), *mesh_form_faults(file)]
     if not problems:
         problems += unlike_parts(file)
     if deep and not problems:
-        for check in (_frames, _dense, _cameras, _tracks, _hands):
+        for check in (_frames, _dense, _cameras, _tracks, _hands, object_faults):
             try:
                 problems += check(file)
             except (OSError, RuntimeError) as error:

@@ -18,6 +18,7 @@ from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.store.coherence import key_of
 from geoflow.store.layout import create, shape_of
+from geoflow.store.meshes import MeshSource, add_objects
 from geoflow.store.notes import nothing_found
 from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info, read_parts
@@ -67,16 +68,20 @@ def assemble(
     version: str = "",
     compression: int = 2,
     confirm: Callable[[], None] = lambda: None,
+    meshes: Mapping[int, MeshSource] | None = None,
+    without_mesh: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
 
     A store is made of parts of one work, and says so: parts of other settings, or that another run wrote at the same
     time, are refused.
 
-    `confirm` is called before the file gets its name, and raises StoreError when it must not.
+    `confirm` is called before the file gets its name, and raises StoreError when it must not. `meshes` are those of
+    the video's objects by their number, in the video's world, or the part files that hold them; `without_mesh` says why
+    an object has none that should have one. Only what is named there goes into the file.
 
-    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, key, and
-    recovered and lacking, as geoflow/store/recovery.py says them.
+    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, objects,
+    key, and recovered and lacking, as geoflow/store/recovery.py says them.
     Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
     """
     final, work = paths.video(video.name), describe_work(video, pipeline)
@@ -92,6 +97,8 @@ def assemble(
         return done
     with whole_h5(final) as whole:
         _write_attributes(whole.file, video, records, pipeline, version, work)
+        if without_mesh:
+            whole.file.attrs["status"] = "incomplete"
         _create_all(whole.file, plan, video)
         first_track = 0
         for path, info in plan.parts:
@@ -102,6 +109,7 @@ def assemble(
         for name, codes in (("camera/motion", MOTION_NAMES), ("frames/view", VIEW_NAMES)):
             if name in whole.file:
                 whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
+        add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression)
         infos = [info for _, info in plan.parts]
         whole.file[SEGMENTS] = segment_table(infos, records)
         whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
@@ -127,7 +135,7 @@ def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
 
 
 def _remove_parts(paths: RunPaths, name: str, key: str) -> None:
-    for path in paths.finished_parts(name, key).values():
+    for path in (*paths.finished_parts(name, key).values(), *paths.mesh_parts(name)):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         paths.parts(name).rmdir()  # what else lies there is the engine's
@@ -157,6 +165,7 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
         "geometry_coverage": recovery.depth,
         "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
         "segments": recovery.segments,
+        "objects": recovery.objects,
         "recovered": recovery.sentence,
         "lacking": recovery.lacking,
         "key": key_of(file),

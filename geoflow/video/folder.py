@@ -75,21 +75,30 @@ def _same_size(found: tuple[int, ...], expected: tuple[int, int], path: str, oth
 
 def check_masks(folder: str, num_source_frames: int) -> str:
     """The SHA-256 of the masks in `folder`. Raises InputError unless it holds one per frame of the source."""
-    if not os.path.isdir(folder):
-        raise InputError(f"{folder} should hold this video's masks, but is no folder; make it, or leave out --masks")
-    paths = list_images(folder)
-    count = len(paths)
-    if count != num_source_frames:
-        raise InputError(
-            f"{folder} holds {count} masks, but the video has {num_source_frames} frames; "
-            "one mask per frame of the source is needed, in natural order"
-        )
+    paths = one_per_frame(folder, num_source_frames, "mask", "--masks")
     digest = hashlib.sha256()
     for path in paths:
         data = images.read_bytes(path)
         digest.update(b"%d:" % len(data))
         digest.update(data)
     return digest.hexdigest()
+
+
+def one_per_frame(folder: str, num_source_frames: int, what: str, option: str) -> list[str]:
+    """The pictures of a folder that goes with a video. Raises InputError unless there is one per frame of the source.
+
+    `what` is what each picture is called, `option` the one that the folder was given with.
+    """
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder} should hold this video's {what}s, but is no folder; make it, or leave out {option}")
+    paths = list_images(folder)
+    count = len(paths)
+    if count != num_source_frames:
+        raise InputError(
+            f"{folder} holds {count} {what}s, but the video has {num_source_frames} frames; "
+            f"one {what} per frame of the source is needed, in natural order"
+        )
+    return paths
 
 
 def read_masks(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray:
@@ -105,20 +114,35 @@ def read_masks(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray
         if i >= len(paths):
             raise InputError(f"mask {i} of {folder} is gone: it holds {len(paths)} masks now; run again")
         mask = images.decode_mask(images.read_bytes(paths[i]), paths[i])
-        if video.cropped is not None and mask.shape == video.cropped[:2]:  # made from pictures that were not cropped
-            mask = Aperture(video.cropped[:2], *video.cropped[2:]).cut(mask)
-        if not _fits(mask, video):
-            raise InputError(
-                f"{paths[i]} is {mask.shape[1]}x{mask.shape[0]}, which fits neither the source of "
-                f"{video.source_width}x{video.source_height} as displayed nor frames of {width}x{height}; "
-                "masks should show the frames as displayed"
-            )
-        out[k] = images.resize_mask(mask, height, width)
+        out[k] = images.resize_mask(as_displayed(mask, paths[i], video, "mask"), height, width)
     return out
 
 
-def _fits(mask: np.ndarray, video: VideoInfo) -> bool:
+def as_displayed(picture: np.ndarray, path: str, video: VideoInfo, what: str) -> np.ndarray:
+    """A mask or a label image (H, W) that goes with a frame, cropped as the frames are.
+
+    Raises InputError for one that fits neither the source as displayed nor the processed frames.
+    """
+    check_fits(picture.shape[0], picture.shape[1], path, video, what)
+    if video.cropped is not None and picture.shape == video.cropped[:2]:  # made from pictures that were not cropped
+        picture = Aperture(video.cropped[:2], *video.cropped[2:]).cut(picture)
+    return picture
+
+
+def check_fits(height: int, width: int, path: str, video: VideoInfo, what: str) -> None:
+    """Raise InputError for a picture of a size that fits neither the source nor the processed frames."""
+    if video.cropped is not None and (height, width) == video.cropped[:2]:
+        return
+    if not _fits(height, width, video):
+        raise InputError(
+            f"{path} is {width}x{height}, which fits neither the source of "
+            f"{video.source_width}x{video.source_height} as displayed nor frames of {video.width}x{video.height}; "
+            f"{what}s should show the frames as displayed"
+        )
+
+
+def _fits(height: int, width: int, video: VideoInfo) -> bool:
     """Masks on their side are what this keeps out, most often."""
-    proportion, source = mask.shape[1] / mask.shape[0], video.source_width / video.source_height
+    proportion, source = width / height, video.source_width / video.source_height
     shown = (source, source / video.pixel_aspect, video.width / video.height)
     return any(0.9 < proportion / other < 1.1 for other in shown)

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
-from geoflow.video import decoding, folder, images
+from geoflow.video import decoding, folder, images, labels
 from geoflow.video.cursor import Cursors, Places
 from geoflow.video.frame_table import Rows
 from geoflow.video.identity import unchanged
@@ -78,6 +78,16 @@ def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.
     if info.masks is None:
         raise InputError(f"{info.name} was given no masks; give their folder with --masks")
     return folder.read_masks(info.masks, index[start:stop], info)
+
+
+def read_labels(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """The user's labels of objects for frames [start, stop): (T, H, W) uint8, 0 background.
+
+    Raises InputError for a label image that is missing, unreadable, of another shape than the frames, or of colours.
+    """
+    if info.labels is None:
+        raise InputError(f"{info.name} was given no labels; give their folder with --objects")
+    return labels.read_labels(info.labels, index[start:stop], info)
 
 
 def read_numbered(

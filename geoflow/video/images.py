@@ -64,6 +64,13 @@ def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
 
 
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize (H, W) uint8 labels as `resize_mask` does: numbers of objects are never mixed."""
+    if labels.shape == (height, width):
+        return labels
+    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
 def upright_size(data: bytes, path: str) -> tuple[int, int]:
     """Height and width of the upright picture; from the header where it is PNG or JPEG, else by decoding it."""
     size = _png_size(data) or _jpeg_size(data)

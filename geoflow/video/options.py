@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoflow.errors import ConfigError
@@ -21,7 +21,8 @@ class ReadOptions:
     its container states, upright and with square pixels, before any resizing. For a frame folder, which carries no
     times, `fps` is its rate and drops no frame.
 
-    Numbers may be NumPy's, `size` any two of them and `intrinsics` any four, or a 3x3 matrix; `masks` may be a path.
+    Numbers may be NumPy's, `size` any two of them and `intrinsics` any four, or a 3x3 matrix; `masks` and
+    `objects` may be paths.
 
     Raises ConfigError for values that can mean nothing.
     """
@@ -32,8 +33,13 @@ class ReadOptions:
     limit: int | None = None  # stop after this many frames
     intrinsics: tuple[float, float, float, float] | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
+    objects: str | None = None  # folder that holds a folder of label images per video, or a file of prompts
     stream: int | None = None  # number of the video stream in files that hold several; None: see `choose_stream`
     pattern: str | None = None  # of frame folders, take the pictures whose names match this, such as *.color.png
+
+    def record(self) -> dict[str, Any]:
+        """The options as plain values, for stores and keys; `objects`, which came later, only where it is given."""
+        return {name: value for name, value in asdict(self).items() if name != "objects" or value is not None}
 
     def __post_init__(self) -> None:
         made = {
@@ -43,6 +49,7 @@ class ReadOptions:
             "limit": _limit,
             "intrinsics": _pinhole,
             "masks": text,
+            "objects": text,
             "stream": _stream,
             "pattern": _pattern,
         }

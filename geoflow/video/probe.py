@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.files.locations import is_remote, is_uri
 from geoflow.segments import VideoInfo
-from geoflow.video import decoding, folder
+from geoflow.video import decoding, folder, labels
 from geoflow.video.identity import Identity, identify
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.source import SourceIndex, check_readable, local_path
@@ -21,6 +22,8 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
     Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,), and of files whose packets do not
     tell their frames `video.seek` (F, 5). A container is read through once (and once more for its hash); of the pixels
     only the first frame and a few stretches are decoded, unless packets and frames differ.
+
+    `options.objects` is a folder here: prompts are added by `geoflow.video.prompts.with_prompts`.
 
     Raises InputError that names the source and the remedy for anything that cannot be read whole, and for fewer than
     2 frames.
@@ -59,6 +62,9 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         notes=found.notes,
         source_identity=identity.to_text(),
     )
+    if options.objects is not None:
+        where = labels.label_folder(options.objects, name)
+        info = replace(info, labels=where, labels_sha256=labels.check_labels(where, len(found.time), info))
     arrays = {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
     return info, arrays if found.seek is None else {**arrays, "video.seek": found.seek[keep]}
 

@@ -1,0 +1,197 @@
+"""How the meshes of objects lie in a store, and in part files before it: `objects/<number>/{vertices, faces, ...}`.
+
+Names, dtypes, shapes, units and meanings are those of the field table's rows `mesh.*`. The group of an object carries
+the key of the work that its mesh is a part of. One that should have a mesh and has none says why, in `without`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from geoflow import fields
+from geoflow.errors import StageError, StoreError
+from geoflow.geometry.labels import numbers_in
+from geoflow.geometry.mesh import mesh_fault
+from geoflow.segments import VideoInfo
+from geoflow.store.paths import RunPaths
+from geoflow.store.schema import WORK
+from geoflow.store.whole import WholeH5, whole_h5
+from geoflow.store.work_key import work_key
+
+Mesh = Mapping[str, np.ndarray]  # "vertices", "faces", "colours", "world_from_mesh", "frame"
+MeshSource = Mesh | Path  # or the part file that holds it
+
+GROUP = "objects"
+LABEL = "objects/label"
+NUMBERS = "numbers"  # attribute of the labels: the objects that are seen in any frame
+KEY = "key"  # attribute of an object: of the work that its mesh is a part of
+WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
+ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == fields.MESH}
+_SMALL = 64  # bytes: what is not worth a chunk
+
+
+def write_mesh_part(paths: RunPaths, video: VideoInfo, number: int, mesh: Mesh, key: str) -> Path:
+    """Store the finished mesh of an object until its video is done; `key` is that of the work. Returns its path.
+
+    The file appears whole or not at all. Raises StoreError for a mesh that is none, and when the disk refuses.
+    """
+    path = paths.mesh_part(video.name, number, key)
+    with whole_h5(path) as whole:
+        _write(whole.file, number, mesh, key, compression=1)
+        whole.file.attrs["number"], whole.file.attrs["digest"] = number, _digest(number, mesh, key)
+    return path
+
+
+def read_mesh_part(path: Path, number: int, key: str) -> dict[str, np.ndarray]:
+    """The mesh that `write_mesh_part` stored. Raises StoreError for a file that is not whole, or of other work."""
+    try:
+        with h5py.File(path, "r") as file:
+            mesh = {name: file[name][()] for name in ROWS}
+            said = (int(file.attrs["number"]), str(file.attrs[KEY]), str(file.attrs["digest"]))
+    except (OSError, KeyError) as error:
+        raise StoreError(f"cannot read the finished mesh {path}: {error}; delete it and run again") from error
+    if said != (number, key, _digest(number, mesh, key)):
+        raise StoreError(f"{path} is not the mesh of object {number} of this work; delete it and run again")
+    return mesh
+
+
+def add_objects(
+    whole: WholeH5, meshes: Mapping[int, MeshSource], without: Mapping[int, str], *, key: str, compression: int
+) -> None:
+    """Write the objects of a video into its store, and list those that its labels show.
+
+    Raises StoreError that names the object for a mesh that is none, or that belongs to no label.
+    """
+    file, seen = whole.file, []
+    if LABEL in file:
+        seen = numbers_in(file[LABEL][i] for i in range(len(file[LABEL])))
+        file[LABEL].attrs[NUMBERS] = np.array(seen, np.int64)
+    if unseen := sorted({*meshes, *without} - set(seen)):
+        raise StoreError(f"there are meshes of objects {unseen}, but labels show {seen or 'none'}; please report this")
+    for number, source in sorted(meshes.items()):
+        mesh = read_mesh_part(source, number, key) if isinstance(source, Path) else source
+        _write(file.create_group(f"{GROUP}/{number}"), number, mesh, key, compression)
+        if mesh["frame"][0] not in file["frames/index"][()]:
+            raise StoreError(f"the mesh of object {number} is of frame {mesh['frame'][0]}, which is not of this video")
+        whole.check()
+    for number, reason in sorted(without.items()):
+        file.require_group(f"{GROUP}/{number}").attrs.update({KEY: key, WITHOUT: reason})
+
+
+def _write(group: h5py.Group, number: int, mesh: Mesh, key: str, compression: int) -> None:
+    _check(number, mesh)
+    for name, row in ROWS.items():
+        array = mesh[name]
+        packed: dict[str, Any] = {"compression": "gzip", "compression_opts": compression, "shuffle": True}
+        dataset = group.create_dataset(name, data=array, **(packed if compression and array.nbytes > _SMALL else {}))
+        dataset.attrs["unit"], dataset.attrs["meaning"] = row.unit, row.meaning
+    group.attrs[KEY] = key
+
+
+def _check(number: int, mesh: Mesh) -> None:
+    _check_number(number)
+    names = tuple(row.name for row in ROWS.values())
+    try:
+        arrays = {fields.name_for(f"{fields.MESH}.{name}", number): array for name, array in mesh.items()}
+        fields.check(arrays, names, who=f"the mesh of object {number}")
+    except StageError as error:
+        raise StoreError(str(error)) from None
+
+
+def _check_number(number: int) -> None:
+    if not 1 <= number <= fields.MOST_OBJECTS:
+        raise StoreError(f"an object's number should be 1 to {fields.MOST_OBJECTS}, found {number}")
+
+
+def _digest(number: int, mesh: Mesh, key: str) -> str:
+    digest = hashlib.sha256(f"{key} {number}".encode())
+    for name in ROWS:
+        digest.update(f"{name} {mesh[name].shape}".encode())
+        digest.update(np.ascontiguousarray(mesh[name]).data.cast("B"))
+    return digest.hexdigest()[:20]
+
+
+def groups(file: h5py.File) -> dict[int, h5py.Group]:
+    """The objects of a store that have a group of their own: number -> group, in rising order."""
+    if GROUP not in file:
+        return {}
+    found = {int(name): group for name, group in file[GROUP].items() if name.isdecimal()}
+    return dict(sorted(found.items()))
+
+
+def mesh_datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
+    """What `geoflow info` says of each dataset of the meshes."""
+    return {
+        f"{GROUP}/{number}/{name}": {
+            "shape": list(group[name].shape),
+            "dtype": row.dtype,
+            "unit": row.unit,
+            "bytes": int(group[name].id.get_storage_size()),
+        }
+        for number, group in groups(file).items()
+        for name, row in ROWS.items()
+        if name in group
+    }
+
+
+def mesh_form_faults(file: h5py.File) -> Iterator[str]:
+    """What is wrong with the names, dtypes, shapes and keys of the meshes in a store; a line each."""
+    if GROUP not in file:
+        return
+    work = work_key(str(file.attrs[WORK])) if WORK in file.attrs else None
+    for name in file[GROUP]:
+        if name != LABEL.rpartition("/")[2] and not (name.isdecimal() and 1 <= int(name) <= fields.MOST_OBJECTS):
+            yield f"{GROUP}/{name} is no object: its name should be a number from 1 to {fields.MOST_OBJECTS}"
+    if LABEL not in file:
+        yield f"{LABEL} is missing beside the meshes of objects"
+    for number, group in groups(file).items():
+        where = f"{GROUP}/{number}"
+        if work is not None and group.attrs.get(KEY) != work:
+            yield f"{where} is part of other work than the file says; compute the video again with --fresh"
+        if not len(group) and WITHOUT not in group.attrs:
+            yield f"{where} has neither a mesh nor a reason why it has none"
+        elif len(group):
+            yield from _form(where, group)
+
+
+def _form(where: str, group: h5py.Group) -> Iterator[str]:
+    sizes: dict[str, int] = {}
+    for name, row in ROWS.items():
+        if name not in group:
+            yield f"{where}/{name} is missing"
+            continue
+        found = group[name]
+        if found.dtype != np.dtype(row.dtype):
+            yield f"{where}/{name} should be {row.dtype}, found {found.dtype}"
+        symbols = row.shape.split()
+        sizes |= {s: n for s, n in zip(symbols, found.shape) if not s.isdigit() and s not in sizes}
+        if found.shape != tuple(int(s) if s.isdigit() else sizes[s] for s in symbols):
+            yield f"{where}/{name} should have shape ({row.shape}), found {found.shape}"
+
+
+def object_faults(file: h5py.File) -> Iterator[str]:
+    """What is wrong with the values of labels and meshes in a store of the right form; a line each."""
+    if GROUP not in file:
+        return
+    seen = numbers_in(file[LABEL][i] for i in range(len(file[LABEL])))
+    listed = file[LABEL].attrs.get(NUMBERS)
+    if listed is not None and listed.tolist() != seen:
+        yield f"{LABEL} shows objects {seen}, but lists {listed.tolist()}"
+    index = file["frames/index"][()]
+    for number, group in groups(file).items():
+        where = f"{GROUP}/{number}"
+        if number not in seen:
+            yield f"{where} is an object that no frame of {LABEL} shows"
+        if not len(group):
+            continue
+        mesh = {name: group[name][()] for name in ROWS}
+        if fault := mesh_fault(mesh):
+            yield f"{where}/{fault}"
+        elif not np.isin(mesh["frame"], index).all():
+            yield f"{where}/frame {mesh['frame'][0]} is no frame of this video"

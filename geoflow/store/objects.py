@@ -1,0 +1,121 @@
+"""The objects that a video's store hands out: their masks, read where they are asked for, and their meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import h5py
+import numpy as np
+
+from geoflow.errors import StoreError
+from geoflow.geometry.labels import numbers_in
+from geoflow.geometry.mesh import in_world, scale_of
+from geoflow.store.lazy import Lazy
+from geoflow.store.meshes import LABEL, NUMBERS, ROWS, WITHOUT, groups
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """An object's triangle mesh."""
+
+    vertices: np.ndarray  # (V, 3) float32, units and axes of the mesh
+    faces: np.ndarray  # (F, 3) int32: numbers of vertices, counter-clockwise from outside
+    colours: np.ndarray  # (V, 3) uint8 RGB
+    world_from_mesh: np.ndarray  # (4, 4) float32: rotation, scale and place
+    frame: int  # source frame number that it was made from
+
+    @property
+    def scale(self) -> float:
+        """Scene units per unit of the mesh."""
+        return scale_of(self.world_from_mesh)
+
+    @property
+    def world_vertices(self) -> np.ndarray:
+        """The vertices in the world: (V, 3) float32 scene units."""
+        return in_world(self.vertices, self.world_from_mesh)
+
+    def __repr__(self) -> str:
+        return f"Mesh({len(self.vertices):,} vertices, {len(self.faces):,} faces, of frame {self.frame})"
+
+
+class Object:
+    """One object of a video."""
+
+    def __init__(self, number: int, label: Lazy | None, group: h5py.Group | None, path: str) -> None:
+        self.number = number
+        self.without = "" if group is None else str(group.attrs.get(WITHOUT, ""))  # why it has no mesh, if it should
+        self._label, self._group, self._path = label, group, path
+
+    def mask(self, i: int) -> np.ndarray:
+        """Where frame i of the store shows the object: (H, W) bool. Raises StoreError when the file has no labels."""
+        if self._label is None:
+            raise StoreError(f"{self._path} holds no {LABEL}, so where its objects are seen is not known")
+        return self._label[i] == self.number
+
+    @cached_property
+    def mesh(self) -> Mesh | None:
+        """The object's mesh, read when it is first asked for; None if it has none."""
+        if self._group is None or "vertices" not in self._group:
+            return None
+        arrays = {name: Lazy(self._group[name])[()] for name in ROWS}
+        frame = int(arrays.pop("frame")[0])
+        return Mesh(frame=frame, **arrays)
+
+    @property
+    def has_mesh(self) -> bool:
+        return self._group is not None and "vertices" in self._group
+
+    def __repr__(self) -> str:
+        if not self.has_mesh:
+            return f"Object({self.number}, no mesh{f': {self.without}' if self.without else ''})"
+        return f"Object({self.number}, {self.mesh!r})"
+
+
+class Objects(Mapping[int, Object]):
+    """The objects of a video by their number: those that its labels show, and those that have a mesh."""
+
+    def __init__(self, file: h5py.File, path: str) -> None:
+        self._file, self._path = file, path
+        label = Lazy(file[LABEL]) if LABEL in file else None
+        own = groups(file)
+        self._objects = {n: Object(n, label, own.get(n), path) for n in sorted({*own, *_seen(file)})}
+
+    @property
+    def label(self) -> Lazy:
+        """Number of the object that each pixel shows: (T, H, W) uint8, 0 background; read where it is indexed.
+
+        Raises StoreError when the file has no labels.
+        """
+        if LABEL not in self._file:
+            raise StoreError(f"{self._path} holds no {LABEL}; run a pipeline that has the slot objects, or --objects")
+        return Lazy(self._file[LABEL])
+
+    @property
+    def meshes(self) -> dict[int, Mesh]:
+        """The meshes there are, by the number of their object."""
+        return {number: row.mesh for number, row in self.items() if row.mesh is not None}
+
+    def __getitem__(self, number: int) -> Object:
+        return self._objects[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._objects)
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __repr__(self) -> str:
+        if not self._objects:
+            return "Objects(none)"
+        meshes = sum(row.has_mesh for row in self.values())
+        return f"Objects({', '.join(map(str, self))}; {meshes} of {len(self)} with a mesh)"
+
+
+def _seen(file: h5py.File) -> list[int]:
+    """The objects that labels show; counted where the file does not list them."""
+    if LABEL not in file:
+        return []
+    listed = file[LABEL].attrs.get(NUMBERS)
+    return numbers_in(file[LABEL][i] for i in range(len(file[LABEL]))) if listed is None else [int(n) for n in listed]

@@ -1,0 +1,101 @@
+"""Trivial backends for objects and meshes: labels by a threshold, and a box around what each object's pixels show.
+
+`boxed` and `cube` make meshes for tests that need no stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoflow import fields as table
+from geoflow.geometry.labels import numbers_in, with_given
+from geoflow.geometry.rigid import apply, invert
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+# The corners of a unit cube around the origin in the order of their bits (x, y, z), and its faces seen from outside.
+_CORNERS = np.array([[k & 1, k >> 1 & 1, k >> 2] for k in range(8)], np.float32) - 0.5
+_FACES = np.array(
+    [
+        [0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
+        [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5],
+    ],
+    np.int32,
+)  # fmt: skip
+
+
+def cube(*, scale: float = 2.0, at: tuple[float, float, float] = (0, 0, 5), frame: int = 0) -> Fields:
+    """A coloured cube of `scale` scene units around `at`, turned a quarter about z, as `{"vertices": ..., ...}`."""
+    world_from_mesh = np.eye(4, dtype=np.float32)
+    world_from_mesh[:3, :3] = scale * np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    world_from_mesh[:3, 3] = at
+    return {
+        "vertices": _CORNERS.copy(),
+        "faces": _FACES.copy(),
+        "colours": (255 * (_CORNERS + 0.5)).astype(np.uint8),
+        "world_from_mesh": world_from_mesh,
+        "frame": np.array([frame], np.int64),
+    }
+
+
+def boxed(xyz: np.ndarray, colour: np.ndarray, frame: int) -> Fields:
+    """The box around points (K, 3) in the world, as a mesh; `colour` is (3,) uint8."""
+    low, high = xyz.min(0), xyz.max(0)
+    sides = np.maximum(high - low, 1e-3)
+    scale = float(sides.max())
+    world_from_mesh = np.diag([scale, scale, scale, 1]).astype(np.float32)
+    world_from_mesh[:3, 3] = (low + high) / 2
+    return {
+        "vertices": (_CORNERS * sides / scale).astype(np.float32),
+        "faces": _FACES.copy(),
+        "colours": np.tile(colour, (8, 1)).astype(np.uint8),
+        "world_from_mesh": world_from_mesh,
+        "frame": np.array([frame], np.int64),
+    }
+
+
+class BrightObjects(Stage):
+    """Every pixel brighter than a threshold is of one object; what the user labelled stays as it is."""
+
+    slot = "objects"
+    inputs = ("frames.rgb",)
+    optional = ("objects.label",)
+    outputs = ("objects.label",)
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        threshold: int = param(200, "mean of the colours above which a pixel is of the object", at_least=0, at_most=255)
+        number: int = param(1, "of the object", at_least=1, at_most=255)
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        bright = fields["frames.rgb"].mean(-1) > self.params.threshold
+        found = bright.astype(np.uint8) * np.uint8(self.params.number)
+        return {"objects.label": with_given(found, fields.get("objects.label"))}
+
+
+class BoxMeshes(Stage):
+    """A box around the points that each object's pixels show, in the first posed frame that shows any."""
+
+    slot = "mesh"
+    inputs = ("frames.index", "frames.rgb", "objects.label", "camera.cam_from_world", "camera.valid")
+    optional = ("geometry.points", "geometry.mask")
+    optional_outputs = ("mesh.vertices", "mesh.faces", "mesh.colours", "mesh.world_from_mesh", "mesh.frame")
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        out: Fields = {}
+        if "geometry.points" not in fields:
+            return out
+        for number in numbers_in(fields["objects.label"]):
+            seen = (fields["objects.label"] == number) & fields["geometry.mask"]
+            frames = np.flatnonzero(seen.any((1, 2)) & fields["camera.valid"])
+            if not len(frames):
+                continue
+            t = int(frames[0])
+            xyz = fields["geometry.points"][t][seen[t]].astype(np.float64)
+            world = apply(invert(fields["camera.cam_from_world"][t].astype(np.float64)), xyz)
+            colour = fields["frames.rgb"][t][seen[t]].mean(0)
+            mesh = boxed(world, colour, int(fields["frames.index"][t]))
+            out |= {table.name_for(f"mesh.{name}", number): array for name, array in mesh.items()}
+        return out
