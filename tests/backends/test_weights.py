@@ -217,7 +217,7 @@ def hub() -> Iterator[tuple[str, list[str]]]:
 
 
 FETCH = """
-from geoflow import weights
+from geoflow.backends import weights
 assert weights.hub_answers()
 print(weights.locate("moge", "v1"))
 """
