@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,8 +13,10 @@ from geoflow.backends import loading, weights
 from geoflow.backends.weights import HubFiles
 from geoflow.errors import ConfigError
 from geoflow.files import resources
-from geoflow.pipeline import Pipeline, StageSpec
 from geoflow.values.validation import first_fault, validated
+
+if TYPE_CHECKING:
+    from geoflow.pipeline import Pipeline, StageSpec
 
 
 class ModelEntry(BaseModel):

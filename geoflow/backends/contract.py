@@ -17,10 +17,10 @@ from geoflow.backends.catalogue import load_models
 from geoflow.engine.actor.splitting import can_split, process_in_halves
 from geoflow.engine.actor.wire import pack_state, unpack_state
 from geoflow.engine.actor.workfiles import load_state, save_state
-from geoflow.environments import listing
 from geoflow.environments.checking import problems as env_problems
 from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
+from geoflow.planning import environment_listing
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage
 
@@ -92,7 +92,9 @@ def _registered(backend: str, stage: Stage) -> Iterator[str]:
 
 def _environments(backend: str) -> Iterator[str]:
     """Of the pipelines' stages that have this backend, and the one that is called as it is."""
-    wanted = {name for name, rows in listing.users().items() if any(row["backend"] == backend for row in rows)}
+    wanted = {
+        name for name, rows in environment_listing.users().items() if any(row["backend"] == backend for row in rows)
+    }
     if (resources.folder("runtime_envs") / f"{backend}.yaml").is_file():
         wanted.add(backend)
     for name in sorted(wanted):

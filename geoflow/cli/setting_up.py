@@ -74,7 +74,7 @@ def models_prefetch(
     address: Address = None,
 ) -> None:
     """Have a pipeline's weights in the Hugging Face cache of every node of a cluster, before a run needs them."""
-    from geoflow.backends.prefetch import prefetch
+    from geoflow.planning.prefetch import prefetch
 
     with result_alone():
         found = prefetch(pipeline, settings=settings_of(set_), address=address)
@@ -102,7 +102,7 @@ def models_check(
 @envs.command("list")
 def envs_list(as_json: AsJson = False) -> None:
     """Every file of runtime_envs/: which stages use it, what it installs."""
-    from geoflow.environments.listing import list_environments, render_environments
+    from geoflow.planning.environment_listing import list_environments, render_environments
 
     rows = list_environments()
     if as_json:
@@ -114,7 +114,7 @@ def envs_list(as_json: AsJson = False) -> None:
 @envs.command("check")
 def envs_check(names: EnvNames = None, as_json: AsJson = False) -> None:
     """Check the files, without building anything: valid for Ray, packages readable; exit status 3 if not."""
-    from geoflow.environments.listing import check_environments
+    from geoflow.planning.environment_listing import check_environments
 
     found = check_environments(names or [])
     if as_json:
@@ -137,8 +137,8 @@ def envs_build(
     """Build one for real, start an actor in it and import its stages there: how long, how large, or why not."""
     from dataclasses import asdict
 
-    from geoflow.environments.building import build
-    from geoflow.environments.listing import backends_of, render_built
+    from geoflow.planning.environment_building import build
+    from geoflow.planning.environment_listing import backends_of, render_built
 
     with result_alone():
         built = build(name, backend or backends_of(name), load=load, address=address)

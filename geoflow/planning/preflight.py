@@ -13,7 +13,8 @@ from geoflow.errors import ConfigError
 from geoflow.files import locations
 from geoflow.pipeline import WRITER, Pipeline
 from geoflow.store.delivery import deliver_kept
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
+from geoflow.values.plain import printable
 
 Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
 

@@ -10,9 +10,10 @@ from geoflow.errors import InputError
 from geoflow.files.locations import is_remote, is_uri
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
+from geoflow.video.fetched import local_path
 from geoflow.video.identity import Identity, identify
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
-from geoflow.video.source import SourceIndex, check_readable, local_path
+from geoflow.video.source import SourceIndex, check_readable
 
 
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
