@@ -275,7 +275,7 @@ class Pipeline(BaseModel):
             raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
             raise ConfigError(f"{source}: slots stand more than once: {', '.join(sorted(repeated))}")
-        given = {name for name in fields.FIELDS if name.startswith("video.")}
+        given = {name for name, row in fields.FIELDS.items() if row.probed}
         for spec in self.stages:
             _check_slot(spec, source)
             stage = spec.make_stage()

@@ -80,7 +80,7 @@ class Stage:
     inputs: ClassVar[tuple[str, ...]] = ()
     optional: tuple[str, ...] = ()  # an instance may ask for fewer, as its parameters say
     outputs: ClassVar[tuple[str, ...]] = ()
-    optional_outputs: ClassVar[tuple[str, ...]] = ()  # returned only when what they are made from was given
+    optional_outputs: tuple[str, ...] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it

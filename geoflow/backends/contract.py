@@ -23,6 +23,7 @@ from geoflow.files import resources
 from geoflow.planning import environment_listing
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage
+from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
 _SHARED = 2  # frames of two neighbours
@@ -213,15 +214,13 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
     for name in names:
         row = fields.field(name)
         shape = [int(symbol) if symbol.isdigit() else size[symbol] for symbol in row.shape.split()]
-        arrays[name] = np.full(shape, 128 if name == "frames.rgb" else 0, row.dtype)
-        if name.endswith("intrinsics"):
+        arrays[name] = np.full(shape, row.unknown, row.dtype)
+        if row.form == COLOUR:
+            arrays[name][:] = 128
+        elif row.form == PINHOLE:
             arrays[name][:] = _camera(segment.video)
-        elif row.invalid == fields.NAN:
-            arrays[name][:] = np.nan
-        if name in ("frames.index", "frames.time"):
-            arrays[name] = np.arange(segment.start, segment.stop).astype(row.dtype)
-        if name.startswith("video."):
-            arrays[name] = np.arange(segment.video.num_frames).astype(row.dtype)
+        elif row.form in (COUNTING, GROWING):
+            arrays[name][:] = np.arange(len(arrays[name])) + (segment.start if row.per_frame else 0)
         arrays[name].flags.writeable = False
     return arrays
 
