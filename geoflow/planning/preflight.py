@@ -87,7 +87,7 @@ def check_environments(pipeline: Pipeline) -> None:
 def check_out(paths: RunPaths, sources: Sequence[str]) -> None:
     """Raise ConfigError when OUT is one of the inputs, or has a name that its own records could not hold."""
     if paths.home != printable(paths.home):
-        raise ConfigError(f"-o {printable(paths.home)} has a name that is no UTF-8 text; name another folder")
+        raise ConfigError(f"-o {printable(paths.home)} has a name that is not UTF-8 text; name another folder")
     if paths.remote:
         return
     out = os.path.realpath(paths.root)
