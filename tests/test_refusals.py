@@ -354,10 +354,10 @@ def test_shipped_pipelines_stay_whole() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pipp: [numpy]", "pipp is no option of Ray's; is pip meant?"),
+        ("pipp: [numpy]", "pipp is not an option of Ray; is pip meant?"),
         ("pip: 5", "Ray refuses it: runtime_env['pip'] must be"),
         ("env_vars: {OMP_NUM_THREADS: 1}", "Ray refuses it: runtime_env['env_vars'] must be"),
-        ("pip: ['six=1.16']", "six=1.16: no requirement that pip can read"),
+        ("pip: ['six=1.16']", "six=1.16 is not a requirement that pip can read"),
         ("- a", "should hold a mapping"),
         ("pip: [", "is not valid YAML"),
         ("pip: [a]\npip: [b]", "stands twice"),
