@@ -125,7 +125,7 @@ def test_fetched_copies_are_of_what_was_asked_for(place: str, monkeypatch: pytes
     digest = file_sha256(str(first))
     assert fetched(uri, digest) == str(first) and first.suffix == ".mp4"
     write(uri, b"second")
-    with pytest.raises(InputError, match="not the one it was"):
+    with pytest.raises(InputError, match="has changed"):
         fetched(uri, digest)
     assert Path(fetched(uri)).read_bytes() == b"second"
     assert len(list(folder.iterdir())) == 1  # the first went away
