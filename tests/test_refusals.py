@@ -14,7 +14,7 @@ import pytest
 from plain_pipeline import PLAIN
 
 import geoflow
-from geoflow.backends import catalogue, weights
+from geoflow.backends import catalogue, pins
 from geoflow.cli import main
 from geoflow.cli.arguments import intrinsics_of, settings_of
 from geoflow.errors import ConfigError, InputError
@@ -388,7 +388,7 @@ def test_models_files_that_cannot_work(text: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         catalogue._parsed(text, Path("configs/models.yaml"))
     assert message in str(refused.value)
-    weights.parse.cache_clear()
+    pins.parse.cache_clear()
 
 
 # Files of intrinsics

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from geoflow import fields
-from geoflow.backends import loading, weights
+from geoflow.backends import loading, pins
 from geoflow.backends.catalogue import load_models
 from geoflow.engine.actor.splitting import can_split, process_in_halves
 from geoflow.engine.actor.wire import pack_state, unpack_state
@@ -86,7 +86,7 @@ def _registered(backend: str, stage: Stage) -> Iterator[str]:
         yield str(error)
     for name, own in stage.weights().items():
         try:
-            _ = own or weights.pin(backend, name)
+            _ = own or pins.pin(backend, name)
         except ConfigError as error:
             yield str(error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -56,15 +55,14 @@ def models_list(as_json: AsJson = False) -> None:
 def models_fetch(
     backends: Annotated[list[str], typer.Argument(metavar="BACKEND[:NAME]...", help="such as geometrycrafter:determ")],
 ) -> None:
-    """Download weights at their pinned revisions into the Hugging Face cache ($HF_HOME)."""
-    from geoflow.backends import weights
-    from geoflow.backends.catalogue import weights_of
+    """Download weights as they are pinned: the hub's into its own cache ($HF_HOME), others into GeoFlow's.
 
-    for label, files in weights_of(backends):
-        if files.missing:
-            print(f"{label}: fetching {files}", file=sys.stderr)
-            weights.fetch(files)
-        print(f"{label}: {files.folder}")
+    What only you can get, such as a file behind a registration, is named with the way to it; exit status 2.
+    """
+    from geoflow.backends.catalogue import fetch_models
+
+    for label, source in fetch_models(backends):
+        print(f"{label}: {source.folder}")
 
 
 @models.command("prefetch")
@@ -73,7 +71,7 @@ def models_prefetch(
     set_: Settings = None,
     address: Address = None,
 ) -> None:
-    """Have a pipeline's weights in the Hugging Face cache of every node of a cluster, before a run needs them."""
+    """Have a pipeline's weights on every node of a cluster, before a run needs them."""
     from geoflow.planning.prefetch import prefetch
 
     with result_alone():

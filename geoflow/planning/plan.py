@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geoflow.backends.catalogue import load_models, stage_weights
+from geoflow.backends.catalogue import licence_of, load_models, stage_weights
 from geoflow.cluster.machine import memory, object_store
 from geoflow.cluster.session import BUDGET_SHARE
 from geoflow.engine.gpu.nvml import gpu_kind, list_gpus
@@ -89,7 +89,7 @@ def _cost(spec: StageSpec, known: Measured | None) -> StageCost:
 
 
 def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str, Any]:
-    entry = load_models().get(spec.backend)
+    entry, (licence, commercial) = load_models().get(spec.backend), licence_of(spec)
     return {
         "slot": spec.slot,
         "backend": spec.backend,
@@ -100,8 +100,8 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "actors": size.actors,
         "threads": size.threads,
         "environment": spec.env or "geoflow's own",
-        "licence": entry.licence if entry else "Apache-2.0" if spec.is_own else None,
-        "commercial": entry.commercial if entry else True if spec.is_own else None,
+        "licence": licence,
+        "commercial": commercial,
         "weights": stage_weights(spec),
         "memory": entry.memory if entry else None,
         "seconds_per_segment": known.seconds if known else None,

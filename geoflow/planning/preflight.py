@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 
 from geoflow.backends import weights
+from geoflow.backends.pins import pin
 from geoflow.cluster.session import Capacity, on_every_node
 from geoflow.environments import checking
 from geoflow.errors import ConfigError
@@ -32,9 +33,16 @@ def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
     needs = _needs(pipeline)
     if not needs:
         return
-    for where, found in [("this machine", faults(needs))] if alone else on_every_node(faults, needs):
-        if found:
-            raise ConfigError(f"weights on {where}:\n" + "\n".join(f"  {line}" for line in found))
+    here = _contents(needs)
+    for where, (found, held) in [("this machine", _look(needs))] if alone else on_every_node(_look, needs):
+        others = [
+            f"{slot}: {identity} is another file there, found {held.get(slot)}; results are known by its content, so copy "
+            "this machine's to every node"
+            for slot, identity in here.items()
+            if held.get(slot) != identity
+        ]
+        if found or others:
+            raise ConfigError(f"weights on {where}:\n" + "\n".join(f"  {line}" for line in found or others))
 
 
 def _refuse_gpu_stages(pipeline: Pipeline) -> None:
@@ -57,14 +65,29 @@ def _needs(pipeline: Pipeline) -> Needs:
     return [(spec.slot, spec.backend, needs) for spec, needs in stages if needs]
 
 
+def _look(needs: Needs) -> tuple[list[str], dict[str, str]]:
+    return faults(needs), _contents(needs)
+
+
+def _contents(needs: Needs) -> dict[str, str]:
+    """What the files are that only the user can get, by slot: nobody but the user sees to it that nodes have the same."""
+    found = {}
+    for slot, backend, wanted in needs:
+        sources = [pin(backend, name) for name, own in wanted.items() if not own]
+        if held := [source.identity for source in sources if not source.fetchable]:
+            found[slot] = ", ".join(held)
+    return found
+
+
 def faults(needs: Needs) -> list[str]:
-    """Return what is wrong with stages' weights on this machine: broken, or missing and not to be fetched."""
-    missing = any(weights.must_fetch(backend, wanted) for _, backend, wanted in needs)
-    fetch = missing and weights.hub_answers()
+    """What is wrong with the weights of stages on this machine: files that are broken, or missing and out of reach."""
+    excuse = weights.within_reach(
+        source for _, backend, wanted in needs for source in weights.must_fetch(backend, wanted)
+    )
     return [
         f"{slot}: {line}"
         for slot, backend, wanted in needs
-        for line in weights.problems(backend, wanted, but_missing=fetch)
+        for line in weights.problems(backend, wanted, excuse=excuse)
     ]
 
 

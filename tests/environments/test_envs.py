@@ -73,7 +73,10 @@ def test_every_shipped_environment_is_right_and_wanted() -> None:
         ("pip: ['torch>=2.5', 'six=1.16']\n", "six=1.16 is not a requirement that pip can read"),
         ("uv: {packages: ['torch >> 2']}\n", "torch >> 2 is not a requirement"),
         ("without_dependencies: six==1.16.0\n", "without_dependencies should be a list"),
-        ("without_dependencies: [six]\n", "six: a package installed without_dependencies is kept for later runs; pin it"),
+        (
+            "without_dependencies: [six]\n",
+            "six: a package installed without_dependencies is kept for later runs; pin it",
+        ),
         ("without_dependencies: ['six==1.*']\n", "pin it, such as six==1.0"),
         ("without_dependencies: ['six=1']\n", "six=1 is not a requirement"),
         ("pip: ['--extra-index-url=https://me:pw@index.example/simple']\n", "holds a password"),
@@ -148,7 +151,9 @@ def test_packages_without_dependencies_come_before_the_core_s(
 
 
 def test_a_pin_that_comes_too_late_is_said(archive: Callable[[dict[str, str]], bytes]) -> None:
-    with pytest.raises(ImportError, match="numpy cannot be listed under without_dependencies: already loaded from elsewhere"):
+    with pytest.raises(
+        ImportError, match="numpy cannot be listed under without_dependencies: already loaded from elsewhere"
+    ):
         bare_packages.make_importable(archive({"numpy/__init__.py": "", "other/__init__.py": ""}))
 
 
