@@ -21,7 +21,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file's content, worked out once for as long as the file does not change. Raises OSError."""
+    """Return the SHA-256 of a file's content, worked out again only after the file has changed. Raises OSError."""
     found = os.stat(path)
     return _of_content(str(path), found.st_size, found.st_mtime_ns)
 
