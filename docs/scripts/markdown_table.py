@@ -42,7 +42,7 @@ def code(text: str) -> str:
 
 
 def properties(row: Any, named: Sequence[str]) -> str:
-    """What a mapping, dataclass or pydantic model holds beside `named` and other than its defaults, as `name: value`."""
+    """What a mapping, dataclass or pydantic model holds beside `named` and its defaults, as `name: value`."""
     found = []
     for name, default in _defaults(row).items():
         value = row[name] if isinstance(row, Mapping) else getattr(row, name)

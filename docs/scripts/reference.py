@@ -79,7 +79,7 @@ def attributes() -> str:
 
 
 def segment_columns() -> str:
-    rows = [(code(name), kind, text) for name, (kind, text) in schema.SEGMENT_COLUMNS.items()]
+    rows = [(code(name), kind, text) for name, (kind, text) in schema.segment_columns().items()]
     seconds = (f"`{schema.SECONDS_PREFIX}<slot>`", "float32", "seconds of work of each stage")
     return table(("column", "type", "meaning"), [*rows, seconds])
 
