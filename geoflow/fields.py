@@ -36,6 +36,7 @@ from geoflow.values.field import (
     PINHOLE,
     POSE,
     SCORE,
+    TOGETHER,
     WHOLE,
     WITH_GROUP,
     WORLD,
@@ -64,11 +65,14 @@ def _hand(side: str) -> list[Field]:
     valid, filled, scale = (f"hands.{side}.{name}" for name in ("valid", "filled", "scale"))
 
     def found(name: str, shape: str, unit: str, meaning: str, **more: Any) -> Field:
-        return Field(f"hands.{side}.{name}", "float32", shape, unit, meaning, NAN, valid, **more)
+        return Field(f"hands.{side}.{name}", "float32", shape, unit, meaning, NAN, valid, fade=TOGETHER, **more)
 
     return [
         Field(valid, "bool", "T", "", f"a {side} hand was found", fade=EITHER, filler=filled, stored=_IN_STORE),
-        Field(filled, "bool", "T", "", "valid, but not seen: put between two sights of the hand", within=valid),
+        Field(
+            filled, "bool", "T", "", "valid, but not seen: put between two sights of the hand", within=valid,
+            fade=TOGETHER,
+        ),
         found(
             "joints", "T 21 3", "scene", "21 joints", space=CAMERA, metres=scale, stored=_IN_STORE,
             conventions="MediaPipe's order: wrist, then four joints of each finger from thumb to little finger",
@@ -80,11 +84,11 @@ def _hand(side: str) -> list[Field]:
         found("uv", "T 21 2", "px", "the joints in the image", space=IMAGE, stored=_IN_STORE),
         Field(
             f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score", ZERO, within=valid, form=SCORE,
-            stored=_IN_STORE,
+            fade=TOGETHER, stored=_IN_STORE,
         ),
         Field(
             scale, "float32", "T", "scene/m", "scene units per metre; NaN: this hand is in metres", NAN, within=valid,
-            space=CAMERA, metres=scale,
+            metres=scale, fade=TOGETHER,
         ),
         found(
             "mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints",
@@ -353,20 +357,24 @@ def _seen(values: np.ndarray) -> str:
 
 
 def known(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Where a field's values are known: of bool, with the field's axes of frames, pixels and tracks or the first of
-    them. Its row names the field that says so, or else the values do.
+    """Where a field's values are known: of bool, with the field's axes of frames, pixels and tracks.
+
+    Its row says what a value looks like that is not known, and names the field that tells, if any.
 
     >>> known("camera.motion", {"camera.motion": np.array([0, 3], np.uint8)})
     array([False,  True])
     """
     row, array = FIELDS[name], arrays[name]
-    if row.outside in arrays:
-        told = arrays[row.outside]
-        return told if told.ndim <= len(row.axes) else np.array([part.any() for part in told], bool)
-    if row.invalid in (NEVER, ANYTHING):
-        return np.ones(array.shape[: len(row.axes)], bool)
-    values = np.isfinite(array) if row.invalid == NAN else array != 0
-    return values.reshape(*array.shape[: len(row.axes)], -1).all(-1)
+    there = np.ones(array.shape[: len(row.axes)], bool)
+    if row.invalid == NAN:
+        there = np.isfinite(array).reshape(*there.shape, -1).all(-1)
+    elif row.invalid != NEVER:
+        there = (array != 0).reshape(*there.shape, -1).any(-1)
+    if (told := arrays.get(row.outside)) is None:
+        return there
+    if told.ndim > there.ndim:
+        told = np.array([part.any() for part in told], bool)
+    return there & told.reshape(*told.shape, *[1] * (there.ndim - told.ndim))
 
 
 def telling() -> list[str]:
