@@ -17,12 +17,12 @@ import numpy as np
 from geoflow import fields
 from geoflow.errors import StageError, StoreError
 from geoflow.geometry.labels import numbers_in
-from geoflow.geometry.mesh import mesh_fault
 from geoflow.segments import VideoInfo
 from geoflow.store.paths import RunPaths
 from geoflow.store.schema import WORK
 from geoflow.store.whole import WholeH5, whole_h5
 from geoflow.store.work_key import work_key
+from geoflow.values.mesh_values import mesh_fault
 
 Mesh = Mapping[str, np.ndarray]  # "vertices", "faces", "colours", "world_from_mesh", "frame"
 MeshSource = Mesh | Path  # or the part file that holds it

@@ -11,9 +11,10 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.geometry.labels import numbers_in
-from geoflow.geometry.mesh import in_world, scale_of
+from geoflow.geometry.mesh import in_world
 from geoflow.store.lazy import Lazy
 from geoflow.store.meshes import LABEL, NUMBERS, ROWS, WITHOUT, groups
+from geoflow.values.mesh_values import scale_of
 
 
 @dataclass(frozen=True)

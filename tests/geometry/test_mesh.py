@@ -8,7 +8,8 @@ import pytest
 
 from geoflow.errors import ConfigError, StageError
 from geoflow.fields import check, field, kind_of, meshes_in, name_for
-from geoflow.geometry.mesh import in_world, mesh_fault, scale_of, similarity_fault
+from geoflow.geometry.mesh import in_world
+from geoflow.values.mesh_values import mesh_fault, scale_of, similarity_fault
 
 NAMES = ("mesh.vertices", "mesh.faces", "mesh.colours", "mesh.world_from_mesh", "mesh.frame")
 

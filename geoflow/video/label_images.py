@@ -13,7 +13,7 @@ from geoflow.fields import MOST_OBJECTS
 from geoflow.segments import VideoInfo
 from geoflow.video import images
 from geoflow.video.folder import as_displayed, check_fits, one_per_frame
-from geoflow.video.source import list_images
+from geoflow.video.sequence import list_images
 
 _GREY, _PALETTE = "grey", "palette"
 _REMEDY = "save labels as PNG of 8 bits, grey or with a palette, whose values are the numbers of the objects"
