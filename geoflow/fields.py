@@ -82,6 +82,10 @@ _ROWS = [
     Field("video.pts", "int64", "F", "stream time base", "presentation time stamp; -1 where the source has none"),
     Field("video.time", "float64", "F", "s", "true time of each frame since the start of the source"),
     Field("video.seek", "int64", "F 5", "", "where decoding must start for a frame that packets do not tell"),
+    Field("video.cam_from_world", "float64", "F 4 4", "given", "known pose: maps world points into the camera", NAN),
+    Field(
+        "video.intrinsics", "float64", "F 3 3", "px", "known pinhole matrix of each frame that has a known pose", NAN
+    ),
     Field("frames.rgb", "uint8", "T H W 3", "", "colour, RGB"),
     Field("frames.index", "int64", "T", "", "source frame number"),
     Field("frames.time", "float64", "T", "s", "true time since the start of the source"),

@@ -27,6 +27,10 @@ from geoflow.segments import Segment, VideoInfo
 
 Fields = dict[str, np.ndarray]
 
+# What a user may state of the camera: `VideoInfo.known_intrinsics`, `VideoInfo.distortion`, and `video.cam_from_world`
+# in the given unit.
+STATED = ("intrinsics", "distortion", "poses", "scale")
+
 
 def param(
     default: Any,
@@ -86,6 +90,8 @@ class Stage:
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
+    # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
+    honours: ClassVar[frozenset[str]] = frozenset()
 
     @dataclass(frozen=True)
     class Params:

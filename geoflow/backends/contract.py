@@ -218,7 +218,7 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
             arrays[name][:] = np.nan
         if name in ("frames.index", "frames.time"):
             arrays[name] = np.arange(segment.start, segment.stop).astype(row.dtype)
-        if name.startswith("video."):
+        if name.startswith("video.") and row.invalid != fields.NAN:
             arrays[name] = np.arange(segment.video.num_frames).astype(row.dtype)
         arrays[name].flags.writeable = False
     return arrays

@@ -9,7 +9,8 @@ from functools import cached_property
 from geoflow.stage import Stage
 
 PROBE = -1  # the producer of `video.*`
-PROBED = ("video.index", "video.pts", "video.time", "video.seek")  # not every video has the last
+# Not every video has the last three.
+PROBED = ("video.index", "video.pts", "video.time", "video.seek", "video.cam_from_world", "video.intrinsics")
 
 
 @dataclass(frozen=True)
