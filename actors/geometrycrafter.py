@@ -41,6 +41,7 @@ class GeometryCrafter(Stage):
     slot = "geometry"
     inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+    honours = frozenset({"intrinsics"})
     divisible = False  # halves would each have a scale of their own
 
     @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class MoGe(Stage):
     slot = "prior"
     inputs = ("frames.rgb",)
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+    honours = frozenset({"intrinsics"})  # their field of view
     ladder = ({"batch_size": 2}, {"batch_size": 1}, {"resolution_level": 4})
 
     @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def multiview_depth(
     *,
     seen: np.ndarray | None = None,
     radial: float = 0.0,
+    distortion: Sequence[float] | None = None,
     masks: np.ndarray | None = None,
     width: int = 480,
     sources: int = 6,
@@ -55,10 +56,12 @@ def multiview_depth(
     """Depth z of every posed frame, in the unit of the poses.
 
     Args:
-        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
+        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px, or (T, 3, 3) where they change. cam_from_world: (T, 4, 4).
+        valid: (T,) bool, frames to use.
         xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
         seen: (T, M) bool, which points each frame shows; depth that contradicts most of them is dropped.
         radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
+        distortion: in its place, up to five coefficients of OpenCV's for a lens that is known.
         masks: (T, H, W) bool, True where to give no depth.
         width: px, working width of a 4:3 picture; others get as many pixels. sources: how many other frames each key is
             compared with.
@@ -68,21 +71,38 @@ def multiview_depth(
     num_frames, full_h, full_w = rgb.shape[:3]
     scale = min(1.0, width * np.sqrt(0.75 / (full_h * full_w)))
     size = (round(full_w * scale), round(full_h * scale))
-    k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
-    lens = Lens(k, radial, size)
+    shown_by = {
+        int(t): resize_intrinsics(k, size[0] / full_w, size[1] / full_h)
+        for t, k in enumerate(np.broadcast_to(intrinsics, (num_frames, 3, 3)))
+        if valid[t]
+    }
+    k = np.median(list(shown_by.values()), axis=0).astype(np.float32) if shown_by else np.eye(3, dtype=np.float32)
+    lenses = _lenses(shown_by, (radial,) if distortion is None else distortion, size, k)
     views = {
-        int(t): _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t])
-        for t in np.flatnonzero(valid)
+        t: _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t]) for t, lens in lenses.items()
     }
     known = np.isfinite(xyz[:, 0])
     shown = np.zeros((num_frames, int(known.sum())), bool) if seen is None else seen[:, known]
     depths = _depths(views, k, xyz[known], shown, sources)
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, found in depths.items():
-        depth[t] = enlarge(lens.distort(found), rgb[t])
+        depth[t] = enlarge(lenses[t].distort(found), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
+
+
+def _lenses(
+    shown_by: dict[int, np.ndarray], distortion: Sequence[float], size: tuple[int, int], seen_as: np.ndarray
+) -> dict[int, Lens]:
+    """The lens of each frame; frames of equal intrinsics (3, 3) share one."""
+    known: dict[bytes, Lens] = {}
+    lenses = {}
+    for t, k in shown_by.items():
+        if (key := k.tobytes()) not in known:
+            known[key] = Lens(k, distortion, size, seen_as)
+        lenses[t] = known[key]
+    return lenses
 
 
 def _depths(

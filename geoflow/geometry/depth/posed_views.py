@@ -41,17 +41,28 @@ class PosedView:
 
 
 class Lens:
-    """One coefficient of radial distortion, at working size; with 0 pictures pass unchanged."""
+    """Brings a camera's pictures to those of a pinhole camera, at working size; where it is one, they pass unchanged.
 
-    def __init__(self, intrinsics: np.ndarray, radial: float, size: tuple[int, int]) -> None:
+    `distortion` are up to five coefficients of OpenCV's, k1 first. `seen_as` (3, 3) is the pinhole camera, by default
+    the same without its distortion.
+    """
+
+    def __init__(
+        self,
+        intrinsics: np.ndarray,
+        distortion: Sequence[float],
+        size: tuple[int, int],
+        seen_as: np.ndarray | None = None,
+    ) -> None:
         self.size = size
         self._straight = self._bent = None
-        if radial:
-            bend = np.array([radial, 0, 0, 0, 0])
+        if any(distortion) or not (seen_as is None or np.array_equal(seen_as, intrinsics)):
+            bend = np.array([*distortion, *[0] * (5 - len(distortion))], np.float64)
             k = np.asarray(intrinsics, np.float64)
-            self._bent = cv2.initUndistortRectifyMap(k, bend, None, k, size, cv2.CV_32FC1)
+            new = k if seen_as is None else np.asarray(seen_as, np.float64)
+            self._bent = cv2.initUndistortRectifyMap(k, bend, None, new, size, cv2.CV_32FC1)
             uv = pixel_grid(size[1], size[0]).reshape(-1, 1, 2)
-            straight = cv2.undistortPoints(uv, k, bend, P=k).reshape(size[1], size[0], 2)
+            straight = cv2.undistortPoints(uv, k, bend, P=new).reshape(size[1], size[0], 2)
             self._straight = straight[..., 0], straight[..., 1]
 
     def undistort(self, picture: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
