@@ -32,8 +32,8 @@ def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
     here = _contents(needs)
     for where, (found, held) in [("this machine", _look(needs))] if alone else on_every_node(_look, needs):
         others = [
-            f"{slot}: {identity} is another file there, found {held.get(slot)}; results are known by its content, so copy "
-            "this machine's to every node"
+            f"{slot}: {identity} is another file there, found {held.get(slot)}; results are known by its content, "
+            "so copy this machine's to every node"
             for slot, identity in here.items()
             if held.get(slot) != identity
         ]
@@ -66,7 +66,7 @@ def _look(needs: Needs) -> tuple[list[str], dict[str, str]]:
 
 
 def _contents(needs: Needs) -> dict[str, str]:
-    """What the files are that only the user can get, by slot: nobody but the user sees to it that nodes have the same."""
+    """What identifies the files that only the user can get, by slot; every node should have the same."""
     found = {}
     for slot, backend, wanted in needs:
         sources = [pin(backend, name) for name, own in wanted.items() if not own]
