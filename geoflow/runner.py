@@ -24,7 +24,6 @@ from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.files.locations import is_remote
-from geoflow.notebook.frontend import in_notebook
 from geoflow.observe.console import ConsoleProgress
 from geoflow.observe.ledger import Ledger
 from geoflow.observe.metrics import Metrics
@@ -38,10 +37,11 @@ from geoflow.store.finished import Finished
 from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
-from geoflow.values.plain import flag, text
+from geoflow.values.frontend import in_notebook
+from geoflow.values.plain import flag, printable, text
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.options import ReadOptions

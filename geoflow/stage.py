@@ -80,11 +80,13 @@ class Stage:
     inputs: ClassVar[tuple[str, ...]] = ()
     optional: tuple[str, ...] = ()  # an instance may ask for fewer, as its parameters say
     outputs: ClassVar[tuple[str, ...]] = ()
-    optional_outputs: ClassVar[tuple[str, ...]] = ()  # returned only when what they are made from was given
+    optional_outputs: tuple[str, ...] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
+    licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
+    commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
 
     @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class Stage:
 
     def weights(self) -> dict[str, str]:
         """Names, in the backend's entry of models.yaml, of the weights that these parameters need, each with the folder
-        to take them from; "" for the hub's cache. `setup` finds them with `geoflow.backends.weights.locate`."""
+        to take them from; "" for where models.yaml has them. `setup` finds them with
+        `geoflow.backends.weights.locate`."""
         return {}
 
     def setup(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from plain_pipeline import PLAIN
 
 import geoflow
-from geoflow.backends import catalogue, weights
+from geoflow.backends import catalogue, pins
 from geoflow.cli import main
 from geoflow.cli.arguments import intrinsics_of, settings_of
 from geoflow.errors import ConfigError, InputError
@@ -142,7 +142,7 @@ def test_what_comes_through_the_door_is_plain() -> None:
         ({"out": "a.mp4"}, "a.mp4 is one of the inputs"),
         ({"inputs": "frames", "out": "frames"}, "frames is one of the inputs"),
         ({"inputs": "frames", "out": "link"}, "is one of the inputs"),
-        ({"out": os.fsdecode(b"\xff")}, "is no UTF-8 text"),
+        ({"out": os.fsdecode(b"\xff")}, "is not UTF-8 text"),
         ({"inputs": 5}, "inputs should be a path, or a list of paths"),
         ({"inputs": [5]}, "inputs should be paths, found int 5"),
         ({"inputs": None}, "inputs should be a path"),
@@ -354,10 +354,10 @@ def test_shipped_pipelines_stay_whole() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pipp: [numpy]", "pipp is no option of Ray's; is pip meant?"),
+        ("pipp: [numpy]", "pipp is not an option of Ray; is pip meant?"),
         ("pip: 5", "Ray refuses it: runtime_env['pip'] must be"),
         ("env_vars: {OMP_NUM_THREADS: 1}", "Ray refuses it: runtime_env['env_vars'] must be"),
-        ("pip: ['six=1.16']", "six=1.16: no requirement that pip can read"),
+        ("pip: ['six=1.16']", "six=1.16 is not a requirement that pip can read"),
         ("- a", "should hold a mapping"),
         ("pip: [", "is not valid YAML"),
         ("pip: [a]\npip: [b]", "stands twice"),
@@ -388,7 +388,7 @@ def test_models_files_that_cannot_work(text: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         catalogue._parsed(text, Path("configs/models.yaml"))
     assert message in str(refused.value)
-    weights.parse.cache_clear()
+    pins.parse.cache_clear()
 
 
 # Files of intrinsics
@@ -464,7 +464,7 @@ def test_manifests_in_any_dress(tmp_path: Path, name: str, data: bytes) -> None:
         ("m.csv", b"path\n\xe9.mp4\n", "save it as UTF-8"),
         ("m.txt", b"\x00\x01\x02", "check"),
         ("m.txt", b"# nothing\n", "lists no videos"),
-        ("m.parquet", b"PAR1 no table", "is no Parquet table"),
+        ("m.parquet", b"PAR1 no table", "is not a Parquet table"),
         ("m.txt", b"\xff\xfea", "save it as UTF-8"),
     ],
 )

@@ -12,12 +12,12 @@ from markdown_table import code, plain_type, properties, table
 
 from geoflow.backends import loading
 from geoflow.backends.catalogue import load_models
-from geoflow.environments import listing
 from geoflow.export.formats import FORMATS
 from geoflow.fields import FIELDS
 from geoflow.files import resources
 from geoflow.observe import metric_names
 from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
+from geoflow.planning import environment_listing
 from geoflow.stage import bound_by_run
 from geoflow.store import schema
 
@@ -201,7 +201,7 @@ def weights() -> str:
 def environments() -> str:
     """The files of runtime_envs: what they install, and who runs in them."""
     cells = []
-    for row in listing.list_environments():
+    for row in environment_listing.list_environments():
         users = ", ".join(sorted({f"{user['pipeline']}.{user['slot']}" for user in row["used_by"]}))
         bare = ", ".join(map(code, row["without_dependencies"]))
         cells.append((code(row["environment"]), ", ".join(map(code, row["installs"])), bare, users))

@@ -63,11 +63,8 @@ def load(backend: str) -> type[Stage]:
 
 def names() -> list[str]:
     """Every backend there is: the modules below `actors` and the library's own stages."""
-    import actors
-    import geoflow.stages
-
-    below_actors = pkgutil.walk_packages(actors.__path__, "actors.")
-    own = pkgutil.iter_modules(geoflow.stages.__path__, "geoflow.stages.")
+    below_actors = pkgutil.walk_packages(importlib.import_module("actors").__path__, "actors.")
+    own = pkgutil.iter_modules(importlib.import_module("geoflow.stages").__path__, "geoflow.stages.")
     return sorted(
         [m.name.removeprefix("actors.") for m in below_actors if not m.ispkg] + [m.name for m in own if not m.ispkg]
     )

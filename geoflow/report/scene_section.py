@@ -28,7 +28,7 @@ _VIEWS = (  # the script's name of it, sign, words
 _FINEST = 65535  # places are told in steps of the scene's size by this
 
 
-class Scene:
+class SceneSection:
     """Collects points of the frames shown, in colour."""
 
     def __init__(self, video: Video, frames: np.ndarray) -> None:

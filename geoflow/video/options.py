@@ -1,4 +1,4 @@
-"""What a user may ask of a video before it enters the pipeline."""
+"""What a user may set for reading a video, before it enters the pipeline."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from geoflow.errors import ConfigError
 from geoflow.values.plain import real, several, text, whole
 
 LONGEST_SIDE = 16_384  # px; a frame of that size takes 800 MB
-_SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: a frame every four months, and the fastest of cameras
-_LEAST_SKEW = 1e-6  # of fx: what calibration tools leave of rounding
+_SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: one frame in four months, and the fastest cameras
+_LEAST_SKEW = 1e-6  # of fx: the rounding error that calibration tools leave
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a source becomes frames; the same options hold for every input of a run.
+    """How a source becomes frames; the same options are used for every input of a run.
 
-    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: what players show, after the cropping that
-    its container states, upright and with square pixels, before any resizing. For a frame folder, which carries no
-    times, `fps` is its rate and drops no frame.
+    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: as players show it, after the cropping that
+    its container states, upright and with square pixels, before any resizing. A frame folder carries no times: for it,
+    `fps` is its rate and drops no frame.
 
     Numbers may be NumPy's, `size` any two of them and `intrinsics` any four, or a 3x3 matrix; `masks` may be a path.
 
-    Raises ConfigError for values that can mean nothing.
+    Raises ConfigError for values that make no sense.
     """
 
     fps: float | None = None  # resample to this rate, by the true time of the frames; never invents frames
@@ -33,7 +33,7 @@ class ReadOptions:
     intrinsics: tuple[float, float, float, float] | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
     stream: int | None = None  # number of the video stream in files that hold several; None: see `choose_stream`
-    pattern: str | None = None  # of frame folders, take the pictures whose names match this, such as *.color.png
+    pattern: str | None = None  # for frame folders: take the pictures whose names match this, such as *.color.png
 
     def __post_init__(self) -> None:
         made = {
@@ -93,12 +93,12 @@ def _side(value: Any, name: str) -> int:
 def _limit(value: Any, name: str) -> int:
     limit = whole(value, name)
     if limit < 2:
-        raise ConfigError(f"{name} should be at least 2, since depth is read from motion; found {value!r}")
+        raise ConfigError(f"{name} should be at least 2, since depth is estimated from motion; found {value!r}")
     return limit
 
 
 def _pinhole(value: Any, name: str) -> tuple[float, float, float, float]:
-    """From fx, fy, cx, cy, or from the nine numbers of a pinhole matrix, by rows or in one list."""
+    """Parse fx, fy, cx, cy, or the nine numbers of a pinhole matrix, by rows or in one list."""
     rows = several(value, name)
     flat = [real(v, name) for row in rows for v in (row if isinstance(row, list) else [row])]
     if len(flat) == 9:
@@ -118,7 +118,7 @@ def _of_matrix(values: list[float], name: str) -> list[float]:
 
 
 def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, int]:
-    """Height and width of the processed frames, from those of the source as displayed.
+    """Return height and width of the processed frames, from those of the source as displayed.
 
     >>> processed_size(1080, 1920, ReadOptions(long_side=640))
     (360, 640)
@@ -136,7 +136,7 @@ def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, 
 def scale_intrinsics(
     intrinsics: tuple[float, float, float, float], scale_x: float, scale_y: float
 ) -> tuple[float, float, float, float]:
-    """Carry fx, fy, cx, cy to a resized image.
+    """Scale fx, fy, cx, cy to a resized image.
 
     Pixel centres are at integer coordinates, so an image spans [-0.5, width - 0.5) and a point moves to
     u' = (u + 0.5) * scale - 0.5.

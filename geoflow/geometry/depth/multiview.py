@@ -16,12 +16,12 @@ import numpy as np
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
 from geoflow.geometry.depth.edge_aware import enlarge, spread
 from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs, in_view
-from geoflow.geometry.depth.posed_views import Lens, View, carry, project
+from geoflow.geometry.depth.posed_views import Lens, PosedView, carry, project
 from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
 from geoflow.geometry.optical_flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
 
-# Lengths in px hold at 320x240, and grow with the working size: see View.unit.
+# Lengths in px hold at 320x240, and grow with the working size: see PosedView.unit.
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
@@ -86,7 +86,7 @@ def multiview_depth(
 
 
 def _depths(
-    views: dict[int, View], k: np.ndarray, points: np.ndarray, shown: np.ndarray, sources: int
+    views: dict[int, PosedView], k: np.ndarray, points: np.ndarray, shown: np.ndarray, sources: int
 ) -> dict[int, np.ndarray]:
     """Depth (h, w) float32 of every view; `shown` (T, M) bool says which points (M, 3) world each frame shows."""
     poses = {t: view.cam_from_world for t, view in views.items()}
@@ -117,17 +117,17 @@ def _around(t: int, keys: list[int]) -> list[int]:
     return sorted(keys[max(0, at - 1) : at + 1], key=lambda s: abs(s - t))
 
 
-def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> View:
+def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> PosedView:
     if rgb.shape[:2] != lens.size[::-1]:
         rgb = cv2.resize(rgb, lens.size, interpolation=cv2.INTER_AREA)
     rgb = lens.undistort(rgb)
     if mask is not None:
         mask = cv2.resize(mask.astype(np.uint8), lens.size, interpolation=cv2.INTER_NEAREST)
         mask = lens.undistort(mask, cv2.INTER_NEAREST) > 0
-    return View(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
+    return PosedView(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
 
 
-def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _both_ways(a: PosedView, b: PosedView, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
     b_from_a = b.cam_from_world @ invert(a.cam_from_world)
     forth, back = _flow(a, b, k, b_from_a, points), _flow(b, a, k, invert(b_from_a), points)
@@ -152,7 +152,7 @@ def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, in
     return along / np.maximum(length, 1e-9)[..., None]
 
 
-def texture(view: View, direction: np.ndarray) -> np.ndarray:
+def texture(view: PosedView, direction: np.ndarray) -> np.ndarray:
     """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
 
     The root mean square over the window that flow is fitted to: what there is to tell one place on an epipolar line
@@ -163,7 +163,7 @@ def texture(view: View, direction: np.ndarray) -> np.ndarray:
     return cv2.sqrt(cv2.blur(change * change, _FLOW_WINDOW))
 
 
-def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _flow(a: PosedView, b: PosedView, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Flow (h, w, 2) float32 px from a to b, started from the motion of a plane at the scene's median depth."""
     height, width = a.gray.shape
     seen = in_view(a.cam_from_world, k, (width, height), points)
@@ -230,7 +230,7 @@ def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int])
 
 
 def cross_check(
-    t: int, depth: dict[int, np.ndarray], views: dict[int, View], others: Sequence[int], k: np.ndarray
+    t: int, depth: dict[int, np.ndarray], views: dict[int, PosedView], others: Sequence[int], k: np.ndarray
 ) -> np.ndarray:
     """Average frame t's depth with what the other frames say of the same surface, and drop what they contradict.
 
@@ -253,7 +253,7 @@ def cross_check(
     return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
 
 
-def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray) -> bool:
+def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.ndarray) -> bool:
     """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
 
     A map that says next to nothing is not believed either: what is left where nearly all was refused, as in fast
@@ -268,7 +268,7 @@ def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray
     return len(ratio) < _LEAST_POINTS or float((np.abs(ratio - 1) < _FAR_OFF).mean()) >= 0.5
 
 
-def complete(depth: np.ndarray, view: View) -> np.ndarray:
+def complete(depth: np.ndarray, view: PosedView) -> np.ndarray:
     """Carry depth (h, w) over even surfaces that tell nothing by themselves.
 
     Inverse depth is what is carried: it is linear on planes. Where the picture does tell and the views contradict each

@@ -20,7 +20,7 @@ _SAME_SURFACE = 0.05  # relative difference up to which two depths are of one su
 
 
 @dataclass(frozen=True)
-class View:
+class PosedView:
     """One frame at working size."""
 
     rgb: np.ndarray  # (h, w, 3) uint8
@@ -63,7 +63,7 @@ class Lens:
         return depth if self._straight is None else cv2.remap(depth, *self._straight, cv2.INTER_NEAREST)
 
 
-def carry(view: View, known: Sequence[tuple[View, np.ndarray]], k: np.ndarray) -> np.ndarray:
+def carry(view: PosedView, known: Sequence[tuple[PosedView, np.ndarray]], k: np.ndarray) -> np.ndarray:
     """Depth (h, w) of a view from other views' depth (h, w) each, the nearest first; 0 where it does not show there.
 
     What looks different in the two pictures is left out: something passes in front. Where the others disagree, the
@@ -81,7 +81,7 @@ def carry(view: View, known: Sequence[tuple[View, np.ndarray]], k: np.ndarray) -
     return result.astype(np.float32)
 
 
-def _seen_from(view: View, other: View, depth: np.ndarray, k: np.ndarray) -> np.ndarray:
+def _seen_from(view: PosedView, other: PosedView, depth: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Another view's depth as seen from a view: what each of its pixels shows is searched for along its ray."""
     if not (depth > 0).any():
         return np.zeros_like(depth)
