@@ -10,8 +10,7 @@ Symbols bind within a group (the name up to its last dot), so `tracks.*` may cov
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from geoflow.values.field import (
     PINHOLE,
     POSE,
     SCORE,
+    TOGETHER,
     WHOLE,
     WITH_GROUP,
     WORLD,
@@ -44,6 +44,7 @@ from geoflow.values.field import (
     Stored,
     Switch,
 )
+from geoflow.values.field_values import value_fault
 
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
@@ -64,11 +65,14 @@ def _hand(side: str) -> list[Field]:
     valid, filled, scale = (f"hands.{side}.{name}" for name in ("valid", "filled", "scale"))
 
     def found(name: str, shape: str, unit: str, meaning: str, **more: Any) -> Field:
-        return Field(f"hands.{side}.{name}", "float32", shape, unit, meaning, NAN, valid, **more)
+        return Field(f"hands.{side}.{name}", "float32", shape, unit, meaning, NAN, valid, fade=TOGETHER, **more)
 
     return [
         Field(valid, "bool", "T", "", f"a {side} hand was found", fade=EITHER, filler=filled, stored=_IN_STORE),
-        Field(filled, "bool", "T", "", "valid, but not seen: put between two sights of the hand", within=valid),
+        Field(
+            filled, "bool", "T", "", "valid, but not seen: put between two sights of the hand", within=valid,
+            fade=TOGETHER,
+        ),
         found(
             "joints", "T 21 3", "scene", "21 joints", space=CAMERA, metres=scale, stored=_IN_STORE,
             conventions="MediaPipe's order: wrist, then four joints of each finger from thumb to little finger",
@@ -80,11 +84,11 @@ def _hand(side: str) -> list[Field]:
         found("uv", "T 21 2", "px", "the joints in the image", space=IMAGE, stored=_IN_STORE),
         Field(
             f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score", ZERO, within=valid, form=SCORE,
-            stored=_IN_STORE,
+            fade=TOGETHER, stored=_IN_STORE,
         ),
         Field(
             scale, "float32", "T", "scene/m", "scene units per metre; NaN: this hand is in metres", NAN, within=valid,
-            space=CAMERA, metres=scale,
+            metres=scale, fade=TOGETHER,
         ),
         found(
             "mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints",
@@ -253,7 +257,8 @@ def check(
             raise StageError(f"{who}: {name} should be {row.dtype}, found {array.dtype}")
         _check_shape(row, array.shape, bound, num_frames, who)
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and (fault := _value_fault(field(name), array, arrays)):
+        row = field(name)
+        if array.dtype.kind == "f" and (fault := value_fault(row, array, _holding(row, arrays))):
             raise StageError(f"{who}: {name} {fault}")
 
 
@@ -274,28 +279,7 @@ def _check_shape(
             raise StageError(f"{who}: {row.name} should have {symbol}={expected} in ({row.shape}), found {shape}")
 
 
-_Fault = tuple[str, np.ndarray, np.ndarray]  # what was expected, the values looked at, where they are not so
-
-_BLOCK = 1 << 19  # values looked at together: their temporaries stay in the processor's cache
-_HALF_EXPONENT, _HALF_SIGN = 0x7C00, -0x8000  # bits of float16: all of an infinity's or a NaN's; of -0.0
-
-
-def _value_fault(row: Field, array: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
-    """What is wrong with the values of a field of floats, "" when nothing is."""
-    holds = _known(row, array, arrays)
-    for part in _blocks(array):
-        values, known = array[part], None if holds is None else holds[part]
-        fault = _not_finite(row, values, known) or (_not_ahead(row, values, known) if row.depth else None)
-        if fault is not None:
-            expected, looked_at, wrong = fault
-            i = int(np.flatnonzero(wrong.reshape(len(wrong), -1).any(1))[0])
-            told = row.invalid not in (NEVER, ZERO) and row.holds and known is not None
-            where = f" where {row.holds} is True" if told else ""
-            return f"should be {expected}{where}, found {_seen(looked_at[i][wrong[i]])} in row {part.start + i}"
-    return ""
-
-
-def _known(row: Field, array: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _holding(row: Field, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Where values are known, in as many of the array's first axes as that is said for; None where nothing says so."""
     if (holds := arrays.get(row.holds)) is None:
         return None
@@ -303,70 +287,25 @@ def _known(row: Field, array: np.ndarray, arrays: Mapping[str, np.ndarray]) -> n
     return holds if row.shape.split()[: len(symbols)] == symbols else np.array([part.any() for part in holds], bool)
 
 
-def _blocks(array: np.ndarray) -> Iterator[slice]:
-    rows = max(1, _BLOCK * len(array) // max(array.size, 1)) if array.size else 1
-    return (slice(start, start + rows) for start in range(0, len(array) if array.size else 0, rows))
-
-
-def _not_finite(row: Field, values: np.ndarray, known: np.ndarray | None) -> _Fault | None:
-    """Values that are not finite and should be."""
-    if values.dtype == np.float16:  # numpy's own test of float16 takes several times as long
-        odd = (values.view(np.int16) & _HALF_EXPONENT) == _HALF_EXPONENT
-    else:
-        odd = ~np.isfinite(values)
-    if not odd.any():
-        return None
-    if row.invalid in (NEVER, ZERO):
-        return "finite", values, odd
-    if row.invalid == NAN and (infinite := odd & ~np.isnan(values)).any():
-        return "finite or NaN", values, infinite
-    if known is None:
-        return None
-    parts = odd.reshape(*known.shape, -1)
-    few = parts.shape[-1] <= 4  # numpy is slow to reduce an axis that short
-    wrong = known & (functools.reduce(np.logical_or, np.moveaxis(parts, -1, 0)) if few else parts.any(-1))
-    return ("finite", values, wrong) if wrong.any() else None
-
-
-def _not_ahead(row: Field, values: np.ndarray, known: np.ndarray | None) -> _Fault | None:
-    """Depths that are not above 0 and should be; unknown ones are 0 where nothing else tells which those are."""
-    z = values if row.invalid == ZERO else values[..., -1]
-    bits = z.view(np.int16) if z.dtype == np.float16 else z  # they sort alike, and integers are compared faster
-    if row.invalid == ZERO:
-        wrong = (bits < 0) & (bits != _HALF_SIGN)
-        return ("a depth of 0 or more", z, wrong) if wrong.any() else None
-    if known is None:
-        return None
-    wrong = (bits <= 0) & known
-    return ("a depth above 0", z, wrong) if wrong.any() else None
-
-
-def _seen(values: np.ndarray) -> str:
-    """A few words on wrong values: what they are, and how many."""
-    values = values.reshape(-1)
-    if np.isinf(values).any():
-        limit = f" (float16 ends at {np.finfo(np.float16).max:.0f})" if values.dtype == np.float16 else ""
-        return f"{np.count_nonzero(np.isinf(values))} infinite values{limit}"
-    if np.isnan(values).any():
-        return f"{np.count_nonzero(np.isnan(values))} that are NaN"
-    return f"{values.min():.4g} and {len(values) - 1} more such" if len(values) > 1 else f"{values[0]:.4g}"
-
-
 def known(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Where a field's values are known: of bool, with the field's axes of frames, pixels and tracks or the first of
-    them. Its row names the field that says so, or else the values do.
+    """Where a field's values are known: of bool, with the field's axes of frames, pixels and tracks.
+
+    Its row says what a value looks like that is not known, and names the field that tells, if any.
 
     >>> known("camera.motion", {"camera.motion": np.array([0, 3], np.uint8)})
     array([False,  True])
     """
     row, array = FIELDS[name], arrays[name]
-    if row.outside in arrays:
-        told = arrays[row.outside]
-        return told if told.ndim <= len(row.axes) else np.array([part.any() for part in told], bool)
-    if row.invalid in (NEVER, ANYTHING):
-        return np.ones(array.shape[: len(row.axes)], bool)
-    values = np.isfinite(array) if row.invalid == NAN else array != 0
-    return values.reshape(*array.shape[: len(row.axes)], -1).all(-1)
+    there = np.ones(array.shape[: len(row.axes)], bool)
+    if row.invalid == NAN:
+        there = np.isfinite(array).reshape(*there.shape, -1).all(-1)
+    elif row.invalid != NEVER:
+        there = (array != 0).reshape(*there.shape, -1).any(-1)
+    if (told := arrays.get(row.outside)) is None:
+        return there
+    if told.ndim > there.ndim:
+        told = np.array([part.any() for part in told], bool)
+    return there & told.reshape(*told.shape, *[1] * (there.ndim - told.ndim))
 
 
 def telling() -> list[str]:

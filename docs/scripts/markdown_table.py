@@ -42,16 +42,18 @@ def code(text: str) -> str:
 
 
 def properties(row: Any, named: Sequence[str]) -> str:
-    """What a dataclass or pydantic model holds beside `named` and other than its defaults, as `name: value`."""
+    """What a mapping, dataclass or pydantic model holds beside `named` and its defaults, as `name: value`."""
     found = []
     for name, default in _defaults(row).items():
-        value = getattr(row, name)
+        value = row[name] if isinstance(row, Mapping) else getattr(row, name)
         if name not in named and value != default and (text := plain(value)):
             found.append(f"{name.replace('_', ' ')}: {text}")
     return "; ".join(found)
 
 
 def _defaults(row: Any) -> Mapping[str, Any]:
+    if isinstance(row, Mapping):
+        return dict.fromkeys(row)
     if dataclasses.is_dataclass(row):
         return {field.name: field.default for field in dataclasses.fields(row)}
     return {name: field.default for name, field in type(row).model_fields.items()}

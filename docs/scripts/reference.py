@@ -20,6 +20,7 @@ from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
 from geoflow.planning import environment_listing
 from geoflow.stage import bound_by_run
 from geoflow.store import schema
+from geoflow.values.field import EXTRA
 
 _FIELD = ("name", "dtype", "shape", "unit", "meaning")  # columns of their own; other properties share the last one
 _SHORT = {"float16": "f16", "float32": "f32", "float64": "f64", "uint8": "u8", "int64": "i64", "int32": "i32"}
@@ -41,25 +42,25 @@ def fields() -> str:
 def store() -> str:
     """A table per group of the store's datasets."""
     parts = []
-    for group, rows in itertools.groupby(schema.DATASETS.values(), lambda row: row.group):
+    for group, rows in itertools.groupby(schema.datasets().values(), lambda row: row.group):
         parts.append(f"#### {group}\n")
         cells = [(code(row.name), f"{row.dtype} {_shape(row.shape)}", row.unit, _asked(row)) for row in rows]
         parts.append(table(("dataset", "type", "unit", "meaning"), cells) + "\n")
     return "\n".join(parts)
 
 
-def _asked(row: Any) -> str:
+def _asked(row: schema.Dataset) -> str:
     """A dataset's meaning, and when it is there."""
-    if row.option:
-        default = next(f.default for f in dataclasses.fields(_params("geoflow.stages.write")) if f.name == row.option)
-        return f"{row.meaning} (`--set write.{row.option}=true`{', the default' if default else ''})"
-    return row.meaning + (" (optional)" if row.extra else "")
+    if switch := row.stored.switch:
+        on = ", the default" if switch.default else ""
+        return f"{row.meaning} (`--set write.{switch.name}=true`{on})"
+    return row.meaning + (" (optional)" if row.stored.presence == EXTRA else "")
 
 
 def store_summary() -> str:
     """A row per group of the store, for the README; both hands in one."""
     groups: dict[str, list[str]] = {}
-    for row in schema.DATASETS.values():
+    for row in schema.datasets().values():
         group = row.group.replace("hands/left", "hands/left, hands/right")
         if row.group == "hands/right":
             continue
@@ -78,7 +79,7 @@ def attributes() -> str:
 
 
 def segment_columns() -> str:
-    rows = [(code(name), kind, text) for name, (kind, text) in schema.SEGMENT_COLUMNS.items()]
+    rows = [(code(name), kind, text) for name, (kind, text) in schema.segment_columns().items()]
     seconds = (f"`{schema.SECONDS_PREFIX}<slot>`", "float32", "seconds of work of each stage")
     return table(("column", "type", "meaning"), [*rows, seconds])
 

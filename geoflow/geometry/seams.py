@@ -23,6 +23,7 @@ from geoflow.values.field import (
     PLACES,
     POSE,
     POSES,
+    TOGETHER,
     Field,
 )
 
@@ -230,10 +231,10 @@ def _mixed_poses(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> n
 
 def _nearer(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
     """The value of the segment that knows one, of the nearer where both do. Two are never mixed into a third."""
-    first, second = known(row.name, held), known(row.name, now)
+    together = row.fade == TOGETHER and row.outside in now
+    first, second = ((fields[row.outside] if together else known(row.name, fields)) for fields in (held, now))
     nearer = (weight >= 0.5).reshape(-1, *[1] * (first.ndim - 1))
-    filler = FIELDS[row.outside].filler if row.outside else ""
-    if filler in now:  # what was seen is better than what was filled in
+    if together and (filler := FIELDS[row.outside].filler) in now:
         seen, seen_next = first & ~held[filler], second & ~now[filler]
         nearer = np.where(seen == seen_next, nearer, seen_next)
     use_second = second & (~first | nearer)
@@ -245,4 +246,4 @@ def _either(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.nda
     return held[row.name] | now[row.name]
 
 
-_FADES = {MIX: _mixed, NEARER: _nearer, EITHER: _either}
+_FADES = {MIX: _mixed, NEARER: _nearer, TOGETHER: _nearer, EITHER: _either}

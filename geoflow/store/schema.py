@@ -65,7 +65,7 @@ class Dataset:
         """What it holds, and what it has where that is not known: a sentence."""
         words = [self.stored.meaning or self.row.meaning]
         if self.row.space in ("camera", "world"):
-            words[0] += f", {self.row.space} frame"
+            words[0] += f" ({self.row.space} frame)"
         if invalid := self.invalid:
             words.append(invalid)
         words += [self.row.conventions] if self.row.conventions else []

@@ -31,7 +31,7 @@ from geoflow.store.schema import (
     num_tracks,
     required_columns,
 )
-from geoflow.store.values import wrong_values
+from geoflow.store.value_checks import wrong_values
 from geoflow.values.field import ALWAYS, WITH_GROUP
 
 

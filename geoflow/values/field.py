@@ -29,6 +29,7 @@ FRAME_FIRST = "frame first"  # a frame counted in the video, then the rest
 # How the frames that two neighbouring segments share become one.
 LATER = "later"  # the later segment's value is taken as it is: it is the same in both, or each frame's own
 NEARER = "nearer"  # of two known values the one whose segment reaches further beyond the frame; else the known one
+TOGETHER = "together"  # as NEARER, where the field of `outside` alone says which one is known: all of one segment
 MIX = "mix"  # from the earlier segment's value to the later one's; where one is unknown, the other
 EITHER = "either"  # True where one of both is
 WHOLE = "whole"  # nothing is joined: the value is the segment's own, its overlaps included
@@ -36,12 +37,12 @@ PAST = "past"  # it does not come to `stitch` at all: nothing there would change
 
 # How a value is brought to the video's world and scale; see `Field.moves`.
 STAYS = "stays"
-DEPTHS = "times the scale, in float16; 0 where the scale is unknown"
-LENGTHS = "times the scale"
-PLACES = "by the similarity of the worlds"
-PLACEMENTS = "followed by the similarity of the worlds"
-DIRECTIONS = "turned with the world"
-POSES = "into the video's world; unknown where that is"
+DEPTHS = "depths"  # times the scale, within float16's range; 0 where the scale is unknown
+LENGTHS = "lengths"  # times the scale
+PLACES = "places"  # by the similarity of the worlds
+PLACEMENTS = "placements"  # followed by the similarity of the worlds
+DIRECTIONS = "directions"  # turned with the world
+POSES = "poses"  # of cameras, after the inverse of the similarity; those of an unknown world are unknown
 
 # How a dataset lies in the file; see `Field.layout`.
 FRAME = "frame"  # dense map: one frame per chunk, so that one frame can be read without its neighbours
@@ -103,7 +104,7 @@ class Field:
     space: str = ""
     form: str = ""
     fade: str = NEARER
-    filler: str = ""  # of a field of bool: the one that says where it holds and yet nothing was seen
+    filler: str = ""  # of a field of bool: the one that says where it holds and yet nothing was seen; that is worse
     metres: str = ""  # field of the scene units per metre; NaN there: the value is in metres and no scale is its own
     stored: tuple[Stored, ...] = (Stored(),)
     codes: tuple[str, ...] = ()  # what the numbers 0, 1, ... stand for
