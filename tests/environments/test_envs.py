@@ -71,7 +71,10 @@ def test_every_shipped_environment_is_right_and_wanted() -> None:
         ("pip: ['torch>=2.5', 'six=1.16']\n", "six=1.16 is not a requirement that pip can read"),
         ("uv: {packages: ['torch >> 2']}\n", "torch >> 2 is not a requirement"),
         ("without_dependencies: six==1.16.0\n", "without_dependencies should be a list"),
-        ("without_dependencies: [six]\n", "six: a package installed without_dependencies is kept for later runs; pin it"),
+        (
+            "without_dependencies: [six]\n",
+            "six: a package installed without_dependencies is kept for later runs; pin it",
+        ),
         ("without_dependencies: ['six==1.*']\n", "pin it, such as six==1.0"),
         ("without_dependencies: ['six=1']\n", "six=1 is not a requirement"),
         ("pip: ['--extra-index-url=https://me:pw@index.example/simple']\n", "holds a password"),
@@ -146,7 +149,9 @@ def test_packages_without_dependencies_come_before_the_core_s(
 
 
 def test_a_pin_that_comes_too_late_is_said(archive: Callable[[dict[str, str]], bytes]) -> None:
-    with pytest.raises(ImportError, match="numpy cannot be listed under without_dependencies: already loaded from elsewhere"):
+    with pytest.raises(
+        ImportError, match="numpy cannot be listed under without_dependencies: already loaded from elsewhere"
+    ):
         bare_packages.make_importable(archive({"numpy/__init__.py": "", "other/__init__.py": ""}))
 
 
@@ -164,7 +169,7 @@ def test_an_environment_is_built_and_its_stage_loaded(tmp_path: Path) -> None:
         building.build(name, ["tiny_stage:Other"], load=True)
     without = yaml_file(tmp_path, "env_vars: {TINY: '2'}\n")
     assert building.build(without, ["tiny_stage:Tiny"]).loaded is False, "to import it does not take the package"
-    with pytest.raises(EnvironmentBroken, match=r"tiny_stage:Tiny does not come up(.|\n)*geoflow_tiny is at fault"):
+    with pytest.raises(EnvironmentBroken, match=r"tiny_stage:Tiny does not start in it(.|\n)*geoflow_tiny is at fault"):
         building.build(without, ["tiny_stage:Tiny"], load=True)
 
 
