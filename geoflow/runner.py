@@ -30,8 +30,9 @@ from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
 from geoflow.planning import preflight
+from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult, VideoResult
-from geoflow.segments import Prompt, VideoInfo
+from geoflow.segments import ELSEWHERE, Prompt, VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished
 from geoflow.store.index import write_index, write_segments
@@ -39,7 +40,7 @@ from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
-from geoflow.store.work_key import GIVEN_FILES, describe_work, work_key
+from geoflow.store.work_key import describe_work, work_key
 from geoflow.values.frontend import in_notebook
 from geoflow.values.plain import flag, printable, text
 from geoflow.video.fetched import forget
@@ -61,9 +62,11 @@ def run(
     fps: float | None = None,
     size: tuple[int, int] | None = None,
     limit: int | None = None,
-    intrinsics: tuple[float, float, float, float] | None = None,
+    intrinsics: Any = None,
     masks: str | Path | None = None,
     objects: str | Path | None = None,
+    cameras: str | Path | None = None,
+    scale: float | None = None,
     stream: int | None = None,
     pattern: str | None = None,
     address: str | None = None,
@@ -79,8 +82,11 @@ def run(
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
-    that players show, or a 3x3 matrix; `masks` is a folder with a folder of masks per video; `objects` is such a folder
-    of label images, or a file of prompts (see `geoflow.video.prompts`); `stream` is the number of the video stream in
+    that players show, or a 3x3 matrix, and may have the lens's distortion (see `geoflow.video.lens.lens_of`); `masks`
+    is a folder with a folder of masks per video; `objects` is such a folder of label images, or a file of prompts (see
+    `geoflow.video.prompts`); `cameras` are known poses: a COLMAP model, ViPE artefacts, a TUM trajectory, a GeoFlow
+    store, or a folder that holds one per video, and `scale` says how many metres a unit of theirs is; `stream` is the
+    number of the video stream in
     files that hold several; `pattern` says which pictures of frame folders are frames, such as `*.color.png`; `out` is
     a folder or a URI of fsspec. With `resume`, what it already holds with the same content and settings is kept.
     Numbers may be NumPy's, paths those of pathlib.
@@ -94,7 +100,8 @@ def run(
     began = time.monotonic()
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
-    options = ReadOptions(**reading, objects=objects, stream=stream, pattern=pattern)  # type: ignore[arg-type]
+    reading |= {"objects": objects, "stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
+    options = ReadOptions(**reading)
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
@@ -113,6 +120,7 @@ def run(
     preflight.check_masks(options.masks, names)
     prompts = preflight.check_objects(options.objects, names, pipe)
     labels = None if prompts else options.objects
+    preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
     _prepare(paths)
     with contextlib.ExitStack() as stack:
@@ -135,14 +143,14 @@ def run(
             pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         executor = Executor(
             apply_profile(pipe, has.accelerators),
-            partial(_probe, options=replace(options, objects=labels), kept=kept, prompts=prompts),
+            partial(_probe, options=replace(options, objects=labels), kept=kept, heeds=heeds(pipe), prompts=prompts),
             Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
             has,
             look=look,
             emit=ledger.emit,
             already_done=Finished(paths, stamp).find if resume else lambda info: None,
             paths=paths,
-            reading=json.dumps({**options.record(), **dict.fromkeys(GIVEN_FILES & options.record().keys())}),
+            reading=json.dumps({**options.described(), **dict.fromkeys(ELSEWHERE & options.described().keys())}),
             part_key=lambda info: work_key(describe_work(info, stamp)),
             resume=resume,
             stop=stop,
@@ -218,7 +226,7 @@ def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> 
     if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
         decode = pipe.spec("decode").make_stage().params
         options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
-    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": options.record()})
+    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": options.described()})
     return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
 
 
@@ -230,7 +238,11 @@ def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
 
 
 def _probe(
-    item: Input, options: ReadOptions, kept: dict[str, str], prompts: Mapping[str, tuple[Prompt, ...]]
+    item: Input,
+    options: ReadOptions,
+    kept: dict[str, str],
+    heeds: Heeds,
+    prompts: Mapping[str, tuple[Prompt, ...]],
 ) -> tuple[VideoInfo, dict[str, Any]]:
     from geoflow.video.probe import probe
     from geoflow.video.prompts import with_prompts
@@ -238,7 +250,8 @@ def _probe(
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
     info, arrays = probe(item.source, item.name, options)
-    return with_prompts(info, arrays["video.index"], prompts.get(item.name, ())), arrays
+    info = with_prompts(info, arrays["video.index"], prompts.get(item.name, ()))
+    return as_heeded(info, heeds), arrays
 
 
 def _result(

@@ -20,23 +20,16 @@ from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
 from geoflow.planning import environment_listing
 from geoflow.stage import bound_by_run
 from geoflow.store import schema
+from geoflow.store.reference import field_table
 from geoflow.values.field import EXTRA
 
-_FIELD = ("name", "dtype", "shape", "unit", "meaning")  # columns of their own; other properties share the last one
 _SHORT = {"float16": "f16", "float32": "f32", "float64": "f64", "uint8": "u8", "int64": "i64", "int32": "i32"}
 
 
 def fields() -> str:
-    """A table per group of the field table."""
-    parts = []
-    for group, rows in itertools.groupby(FIELDS.values(), lambda row: row.group):
-        parts.append(f"### {group}\n")
-        cells = [
-            (code(row.name), f"{row.dtype} {_shape(row.shape)}", row.unit, row.meaning, properties(row, _FIELD))
-            for row in rows
-        ]
-        parts.append(table(("field", "type", "unit", "meaning", "what else holds"), cells) + "\n")
-    return "\n".join(parts)
+    """A table per slot of the field table."""
+    slots = dict.fromkeys(row.slot for row in FIELDS.values())
+    return "\n".join(f"### {slot}\n\n{field_table(slot)}" for slot in slots)
 
 
 def store() -> str:

@@ -48,7 +48,7 @@ class Keys:
 
 @functools.lru_cache(maxsize=64)
 def _video_key(info: VideoInfo) -> str:
-    return _digest(_text(info.facts))
+    return _digest(_text(info.content()))
 
 
 def _text(value: Any) -> str:

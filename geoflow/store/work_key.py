@@ -9,9 +9,8 @@ import hashlib
 import json
 from typing import Any
 
-from geoflow.segments import VideoInfo
+from geoflow.segments import ELSEWHERE, VideoInfo
 
-GIVEN_FILES = frozenset({"masks", "objects"})  # of a run's `reading`: where the user's files lie
 _LENGTH = 20  # hexadecimal digits; 80 bits, and short enough for a file name
 
 
@@ -19,11 +18,11 @@ def describe_work(video: VideoInfo, pipeline: str) -> str:
     """All that the key is made of, as JSON: facts of the video as it is read, the pipeline's fingerprint, how it reads.
 
     `pipeline` is the JSON of the run that every store carries. Where files lie is left out: the same content may have
-    moved. Masks and labels of objects count by the checksum of their content.
+    moved. Masks, labels of objects and known cameras count by the checksum of their content.
     """
     run = json.loads(pipeline)
-    reading = {name: value for name, value in (run.get("reading") or {}).items() if name not in GIVEN_FILES}
-    work = {"video": video.facts, "fingerprint": run.get("fingerprint", ""), "reading": reading}
+    reading = {name: value for name, value in (run.get("reading") or {}).items() if name not in ELSEWHERE}
+    work = {"video": video.content(), "fingerprint": run.get("fingerprint", ""), "reading": reading}
     return json.dumps(work, sort_keys=True, default=_plain)
 
 
