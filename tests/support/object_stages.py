@@ -99,3 +99,21 @@ class BoxMeshes(Stage):
             mesh = boxed(world, colour, int(fields["frames.index"][t]))
             out |= {table.name_for(f"mesh.{name}", number): array for name, array in mesh.items()}
         return out
+
+
+class PromptedObjects(Stage):
+    """Each object is what its last box holds, in every frame; a box says nothing of how the object moves."""
+
+    slot = "objects"
+    inputs = ("frames.rgb",)
+    optional = ("objects.label",)
+    outputs = ("objects.label",)
+    takes_prompts = True
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        found = np.zeros(fields["frames.rgb"].shape[:3], np.uint8)
+        for prompt in segment.video.prompts:
+            if prompt.box is not None:
+                left, top, right, bottom = (round(side) for side in prompt.box)
+                found[:, max(top, 0) : bottom + 1, max(left, 0) : right + 1] = prompt.object
+        return {"objects.label": with_given(found, fields.get("objects.label"))}

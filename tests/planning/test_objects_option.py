@@ -1,0 +1,88 @@
+"""`--objects`: what it names is looked at before work starts, and goes with a submitted job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import clips
+import pytest
+from plain_pipeline import PLAIN
+
+import geoflow
+from geoflow.cli import main
+from geoflow.errors import ConfigError
+from geoflow.pipeline import Pipeline
+from geoflow.planning.preflight import check_objects
+from geoflow.segments import Prompt
+from geoflow.submission import Submitted
+from geoflow.values.yaml_text import parse_yaml
+
+PROMPTS = "a: [{object: 1, frame: 0, box: [1, 2, 3, 4]}]\n"
+
+
+def pipeline(*more: dict[str, Any]) -> Pipeline:
+    raw = parse_yaml(PLAIN, "PLAIN")
+    stages = [*raw["stages"]]
+    stages[1:1] = more
+    return Pipeline.from_dict({**raw, "stages": stages})
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    clips.write(tmp_path / "a.mp4", 4)
+    (tmp_path / "p.yaml").write_text(PLAIN)
+    (tmp_path / "prompts.yaml").write_text(PROMPTS)
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("objects", "message"),
+    [
+        (5, "objects should be a path"),
+        ("absent", "--objects absent should be a folder with a folder of label images per video, or a file of prompts"),
+        ("empty", "--objects empty holds no folder for any of the videos; expected label images such as empty/a/00000"),
+        ("prompts.yaml", "holds prompts, and no stage of pipeline 'plain' takes any; add a stage for the slot objects"),
+        ("a.mp4", "a.mp4"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(place: Path, objects: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        geoflow.run("a.mp4", "o", "p.yaml", objects=objects)
+
+
+TAKER = {"slot": "objects", "backend": "object_stages:PromptedObjects"}
+
+
+def test_prompts_are_for_pipelines_that_take_them(place: Path) -> None:
+    taker = pipeline(TAKER)
+    assert check_objects("prompts.yaml", ["a", "b"], taker) == {"a": (Prompt(1, 0, (1, 2, 3, 4)),)}
+    assert check_objects(None, ["a"], taker) == {}
+    with pytest.raises(ConfigError, match="has prompts for a, which is none of the videos: b, c"):
+        check_objects("prompts.yaml", ["b", "c"], taker)
+    (place / "labels" / "a").mkdir(parents=True)
+    assert check_objects("labels", ["a", "b"], pipeline()) == {}
+
+
+@pytest.mark.parametrize("objects", ["prompts.yaml", "labels"])
+def test_a_job_gets_the_prompts_and_finds_the_labels(
+    place: Path, monkeypatch: pytest.MonkeyPatch, objects: str
+) -> None:
+    (place / "labels").mkdir()
+    asked: dict[str, Any] = {}
+
+    def submit(arguments: list[str], **options: Any) -> Submitted:
+        asked.update(options)
+        return Submitted("j", "http://there")
+
+    monkeypatch.setattr("geoflow.submission.submit", submit)
+    command = ["submit", "a.mp4", "-o", "o", "--pipeline", "p.yaml", "--objects", objects, "--no-wait"]
+    monkeypatch.setattr(sys, "argv", ["geoflow", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert asked["files"] == ["p.yaml"] + (["prompts.yaml"] if objects == "prompts.yaml" else [])
+    assert ("labels" in asked["paths"]) == (objects == "labels") and "prompts.yaml" not in asked["paths"]
