@@ -75,7 +75,7 @@ def report(out: Annotated[str, typer.Argument(help="a run's folder")]) -> None:
 def export(
     file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos")],
     to: Annotated[
-        str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, rerun, lerobot, y2r or depth")
+        str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, obj, rerun, lerobot, y2r or depth")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="the file or folder to write; of a run, where they all go")],
     set_: Annotated[

@@ -14,6 +14,7 @@ from geoflow.errors import ConfigError
 from geoflow.export.colmap import export_colmap
 from geoflow.export.depth_folder import export_depth
 from geoflow.export.lerobot import export_lerobot
+from geoflow.export.mesh import export_obj
 from geoflow.export.point_cloud import export_glb, export_ply
 from geoflow.export.rerun_log import export_rerun
 from geoflow.export.tapip3d import export_tapip3d
@@ -55,8 +56,9 @@ FORMATS: dict[str, Format] = {
     "vipe": Format(export_vipe, "ViPE's artefacts: rgb, pose, intrinsics, depth", "", "vipe.utils.io"),
     "tapvid3d": Format(export_tapvid3d, "npz of frames and 3D tracks", ".npz", "TAPVid-3D's evaluate_model.py"),
     "colmap": Format(export_colmap, "sparse model and images", "", "COLMAP, pycolmap, 3DGS trainers"),
-    "ply": Format(export_ply, "coloured points of the world", ".ply", "trimesh, MeshLab, Open3D"),
-    "glb": Format(export_glb, "coloured points and the camera's path", ".glb", "trimesh, Blender, browsers"),
+    "ply": Format(export_ply, "coloured points of the world, or meshes", ".ply", "trimesh, MeshLab, Open3D"),
+    "glb": Format(export_glb, "coloured points and the camera's path, or meshes", ".glb", "trimesh, Blender, browsers"),
+    "obj": Format(export_obj, "meshes of objects in the world", ".obj", "trimesh, Blender, MeshLab"),
     "rerun": Format(export_rerun, "recording over time", ".rrd", "the Rerun viewer"),
     "lerobot": Format(export_lerobot, "dataset v3.0 of one episode", "", "LeRobotDataset"),
     "y2r": Format(export_y2r, "HDF5 of windows of tracks and hands", ".hdf5", "y2r's TrackDataset"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from geoflow.environments.extras import library
 from geoflow.errors import StoreError
 from geoflow.export.frames import Depths, has_depth, jpeg, pictures
+from geoflow.export.rerun_objects import log_labels, log_objects
 from geoflow.export.track_rows import track_rows
 from geoflow.geometry.rigid import invert
 from geoflow.store.reader import Video
@@ -27,10 +29,10 @@ def export_rerun(
 
     Timelines `frame`, the store's frame number, and `time`, seconds since the start of the source. Below `/world`,
     OpenCV axes and scene units: `camera` world from camera, and `camera/image` its pinhole and the picture (JPEG of
-    `quality`); `camera/depth` the depth map, float32, under its own pinhole; `tracks` the tracks that are seen; `path`
-    the camera's whole path; `camera/hands/left` and `right` the 21 joints. What a frame lacks is cleared there. A hand
-    that is in metres where the scene is not has no place in the world: its joints are below `/hands_in_metres`, in the
-    camera's axes.
+    `quality`), with `camera/image/labels` over it, the numbers of objects; `camera/depth` the depth map, float32, under
+    its own pinhole; `tracks` the tracks that are seen; `objects/<number>` the meshes; `path` the camera's whole path;
+    `camera/hands/left` and `right` the 21 joints. What a frame lacks is cleared there. A hand that is in metres where
+    the scene is not has no place in the world: its joints are below `/hands_in_metres`, in the camera's axes.
     `stride`: every so many frames; `images` and `depth` may be left out.
 
     Raises StoreError if pixels are wanted and cannot be read, or if there is nothing to show, ConfigError without the
@@ -50,8 +52,10 @@ def open_recording(video: Video, *, images: bool = True) -> Any:
     Raises StoreError if there is nothing to show, ConfigError without the library.
     """
     rerun = library("rerun", "export", "to write for Rerun")
-    if video.cameras is None and not has_depth(video) and not images:
-        raise StoreError(f"{video.path} holds neither cameras nor depth to show; run a pipeline that has these slots")
+    if video.cameras is None and not has_depth(video) and not images and not video.objects:
+        raise StoreError(
+            f"{video.path} holds neither cameras, depth nor objects to show; run a pipeline that has these slots"
+        )
     return rerun.RecordingStream("geoflow", recording_id=f"{video.name}-{video.source_sha256[:16]}")
 
 
@@ -62,6 +66,9 @@ def log_video(
     rerun = library("rerun", "export", "to write for Rerun")
     frames = range(0, len(video), stride)
     _log_static(rerun, recording, video)
+    log = partial(_log, recording)
+    if video.objects is not None:
+        log_objects(rerun, log, video.objects)
     rows = iter(track_rows(video)) if video.tracks is not None and len(video.tracks) else None
     pixels = pictures(video, frames) if images else None
     depths = Depths(video) if depth and has_depth(video) else None
@@ -79,6 +86,8 @@ def log_video(
             seen = rerun.Points3D(row.xyz[row.visible])
             _log(recording, "world/tracks", seen)
         _log_hands(rerun, recording, video, i)
+        if video.objects is not None:
+            log_labels(rerun, log, video.objects, i)
         if k % _FLUSH == _FLUSH - 1:
             recording.flush()
         yield i

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from geoflow.geometry.mesh import in_world
 from geoflow.store.lazy import Lazy
 from geoflow.store.meshes import LABEL, NUMBERS, ROWS, WITHOUT, groups
 from geoflow.values.mesh_values import scale_of
+
+_GOLDEN = 0.618034  # of a full turn: no two of many hues fall close together
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,16 @@ class Objects(Mapping[int, Object]):
         self._objects = {n: Object(n, label, own.get(n), path) for n in sorted({*own, *_seen(file)})}
 
     @property
+    def has_labels(self) -> bool:
+        return LABEL in self._file
+
+    @property
     def label(self) -> Lazy:
         """Number of the object that each pixel shows: (T, H, W) uint8, 0 background; read where it is indexed.
 
         Raises StoreError when the file has no labels.
         """
-        if LABEL not in self._file:
+        if not self.has_labels:
             raise StoreError(f"{self._path} holds no {LABEL}; run a pipeline that has the slot objects, or --objects")
         return Lazy(self._file[LABEL])
 
@@ -112,6 +119,17 @@ class Objects(Mapping[int, Object]):
             return "Objects(none)"
         meshes = sum(row.has_mesh for row in self.values())
         return f"Objects({', '.join(map(str, self))}; {meshes} of {len(self)} with a mesh)"
+
+
+def colour_of(number: int) -> tuple[int, int, int]:
+    """The colour (red, green, blue) that an object has in pictures: neighbouring numbers are far apart.
+
+    >>> colour_of(1) != colour_of(2)
+    True
+    """
+    hue = number * _GOLDEN % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.65 if number % 2 else 0.9, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _seen(file: h5py.File) -> list[int]:
