@@ -54,7 +54,7 @@ def open_recording(video: Video, *, images: bool = True) -> Any:
     rerun = library("rerun", "export", "to write for Rerun")
     if video.cameras is None and not has_depth(video) and not images and not video.objects:
         raise StoreError(
-            f"{video.path} holds neither cameras, depth nor objects to show; run a pipeline that has these slots"
+            f"{video.path} holds neither cameras nor depth nor objects to show; run a pipeline that has these slots"
         )
     return rerun.RecordingStream("geoflow", recording_id=f"{video.name}-{video.source_sha256[:16]}")
 
