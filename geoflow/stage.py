@@ -91,7 +91,7 @@ class Stage:
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
     # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
-    honours: ClassVar[frozenset[str]] = frozenset()
+    honours: frozenset[str] = frozenset()  # an instance may keep to more, as its parameters say
 
     @dataclass(frozen=True)
     class Params:
