@@ -6,12 +6,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import planes
 import pytest
 
 from actors.embedded.colmap import Colmap
 from geoflow import fields
+from geoflow.geometry.cameras import pixel_grid
+from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
 from geoflow.geometry.motion.structure import MEDIAN_DEPTH, _two_view, join_structures, reconstruct
 from geoflow.geometry.motion.wide_matches import wide_matches
@@ -235,3 +238,40 @@ def test_two_views_agree_on_what_stands_still_only() -> None:
 def test_too_few_matches_agree_on_nothing(count: int) -> None:
     uv = np.random.default_rng(0).uniform(0, 100, (count, 2))
     assert not _two_view(uv, uv + 5)[1].any()
+
+
+LENS = (-0.25, 0.08, 1e-3, -1e-3, 0.0)
+
+
+def _path_error(found: np.ndarray, truth: np.ndarray) -> float:
+    """Root mean square distance of camera centres after alignment, as a share of the path."""
+    ours, true = (invert(np.asarray(poses, float))[:, :3, 3] for poses in (found, truth))
+    off = np.linalg.norm(umeyama(ours, true).apply(ours) - true, axis=1)
+    return float(np.sqrt((off**2).mean()) / np.linalg.norm(np.diff(true, axis=0), axis=1).sum())
+
+
+@pytest.mark.long
+def test_the_stage_takes_a_known_lens_out_of_what_it_measures() -> None:
+    poses = planes.poses(
+        np.linspace(0, 1, 12)[:, None] * [0.5, 0.1, 0.15], np.linspace(0, 1, 12)[:, None] * [0.03, -0.1, 0.02]
+    )
+    rays = straighten(pixel_grid(*SIZE), planes.INTRINSICS, LENS).astype(np.float32)
+    seen = [planes.look(pose) for pose in poses]
+    rgb = np.stack([cv2.remap(picture, rays, None, cv2.INTER_CUBIC) for _, _, picture in seen])
+    depth = np.stack([cv2.remap(z, rays, None, cv2.INTER_NEAREST) for z, _, _ in seen])
+    camera = tuple(float(planes.INTRINSICS[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    found = {}
+    for lens in (LENS, None):
+        segment = _segment(rgb)
+        video = replace(segment.video, intrinsics=camera, distortion=lens)
+        found[lens] = Colmap().process(replace(segment, video=video), {"frames.rgb": rgb})
+    kept, blind = found[LENS], found[None]
+    assert kept["camera.valid"].all()
+    error = _path_error(kept["camera.cam_from_world"], poses)
+    assert error < 0.01 and error < 0.5 * _path_error(blind["camera.cam_from_world"], poses)
+    z = kept["camera.depth"].astype(np.float32)
+    known = (z > 0) & (depth > 0)
+    ratio = depth[known] / z[known]
+    assert known.mean() > 0.6 and np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.01
+    expected = nearest_pinhole(planes.INTRINSICS, LENS, *SIZE)
+    np.testing.assert_allclose(kept["camera.intrinsics"][0], expected, atol=1e-4)
