@@ -22,7 +22,7 @@ from geoflow.environments.checking import problems as env_problems
 from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
 from geoflow.segments import Segment, VideoInfo
-from geoflow.stage import Fields, SegmentRecord, Stage
+from geoflow.stage import STATED, Fields, SegmentRecord, Stage
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
 _SHARED = 2  # frames of two neighbours
@@ -57,6 +57,8 @@ def _declared(stage: Stage) -> list[str]:
     found += [f"{name} is no field: geoflow/fields.py lists them all" for name in names if name not in fields.FIELDS]
     if not stage.ordered and (twice := sorted({name for name in names if names.count(name) > 1})):
         found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
+    if unknown := sorted(stage.honours - set(STATED)):
+        found.append(f"honours has {', '.join(unknown)}; what a user may state is {', '.join(STATED)}")
     if type(stage).process is Stage.process:
         found.append("process is not written yet")
     return found
