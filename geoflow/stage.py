@@ -104,7 +104,7 @@ class Stage:
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
     # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
-    honours: ClassVar[frozenset[str]] = frozenset()
+    honours: frozenset[str] = frozenset()  # an instance may keep to more, as its parameters say
 
     @dataclass(frozen=True)
     class Params:

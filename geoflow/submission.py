@@ -2,7 +2,7 @@
 
 What the job needs of GeoFlow itself is uploaded with it: the packages, pipelines and environments of this installation,
 and a pipeline file or a camera file that the arguments name. Everything else that they name (videos, OUT, masks,
-weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
+known cameras, weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
 """
 
 from __future__ import annotations
