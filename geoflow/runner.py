@@ -291,7 +291,7 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking", "key")
+    told = ("frames_posed", "geometry_coverage", "motion", "segments", "metric", "recovered", "lacking", "key")
     row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)

@@ -85,6 +85,7 @@ class Stage:
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
+    metric: bool = False  # lengths that it gives are metres; an instance may say so by its parameters
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
 
     @dataclass(frozen=True)
