@@ -27,9 +27,9 @@ class Stitch(Stage):
 
     The frames that a segment shares with the next one are kept back until that one has come, so what is
     returned are the frames up to where the next segment starts. Tracks stay whole. How a field moves and fades is said
-    by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Segments
-    whose cameras come in one and the same world are joined by them, exactly; others by what they say of the depth of
-    the frames they share.
+    by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Where the
+    camera's poses are known ones, their world and unit are the video's. Segments whose cameras come in one and the same
+    world are joined by them, exactly; others by what they say of the depth of the frames they share.
 
     What cannot be known is not made up. A segment whose camera has no valid frame in common with what came
     before gets `camera.valid` False, unless the camera stood still in between; of orientations, which a camera that
@@ -94,7 +94,12 @@ class Stitch(Stage):
         return result
 
     def _claimed(self, segment: Segment, fields: Fields) -> set[str]:
-        """The branches whose lengths are metres, as their stages or the video's user state it."""
+        """The branches whose lengths are metres, as their stages or the video's user state it.
+
+        Of known poses the user alone says so: without that, their unit is the video's, whatever a stage states.
+        """
+        if segment.video.given_world:
+            return {"camera", *self.params.metric} if segment.video.metric else set()
         whole_video = {"camera" if "camera.valid" in fields else "geometry"} if segment.video.metric else set()
         return {*self.params.metric, *whole_video}
 
@@ -104,9 +109,12 @@ class Stitch(Stage):
         None are where the video's scale was found before any of them was there: it is another one then, since two
         parts of a video have no two scales.
         """
+        claimed = self._claimed(segment, fields)
+        if segment.video.given_world:
+            return claimed
         if self._state.get("units") == _FREE:
             return set()
-        return {branch for branch in self._claimed(segment, fields) if any(FIELDS[n].slot == branch for n in fields)}
+        return {branch for branch in claimed if any(FIELDS[n].slot == branch for n in fields)}
 
     def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:
         kept = self._state.get("kept.index", np.zeros(0, np.int64))
@@ -122,6 +130,8 @@ class Stitch(Stage):
 
         geometry = depth_of(fields)
         own = _ratio(fields.get("camera.depth"), geometry)  # brings geometry to the camera branch's scale
+        if segment.video.given_world:
+            return self._in_given_world(held, fields, shared, own, metric)
         now = {name: fields[name][:shared] for name in joined(fields)}
         turn = self._turn(held, fields, now)
         if metric or self._state.get("units") == _METRES:
@@ -140,6 +150,20 @@ class Stitch(Stage):
         else:
             geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
+
+    def _in_given_world(self, held: Fields, fields: Fields, shared: int, own: float | None, metric: set[str]) -> Join:
+        """Known poses stay what they are, and so does their unit; geometry is brought to it by what it shares with it,
+        unless both are in metres.
+
+        Geometry that shares nothing with either the segment's cameras or the frames before has no known scale.
+        """
+        from geoflow.geometry.rigid import Sim3
+        from geoflow.geometry.seams import Join, depth_of
+
+        now = {name: value[:shared] for name, value in fields.items() if name.startswith("geometry.")}
+        scale = 1.0 if "geometry" in metric else own
+        scale = scale or _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
+        return Join(1.0, scale, Sim3.identity(), np.eye(3))
 
     def _in_metres(
         self,

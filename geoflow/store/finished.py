@@ -18,10 +18,11 @@ from geoflow.store.coherence import key_of, unlike_parts
 from geoflow.store.events import iter_events, worked_on_at_once
 from geoflow.store.index import read_rows
 from geoflow.store.opening import open_h5
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
 from geoflow.store.schema import SECONDS_PREFIX, SEGMENTS, WORK
 from geoflow.store.work_key import describe_work
 from geoflow.store.writer import totals
+from geoflow.values.plain import printable
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,11 @@ class FieldRow:
     dtype: str
     shape: str
     unit: str
+    meaning: str
     space: str
     invalid: str
     store: str
     seam: str
-    meaning: str
 
 
 def field_rows() -> Iterator[FieldRow]:
@@ -66,7 +66,7 @@ def field_rows() -> Iterator[FieldRow]:
     for row in FIELDS.values():
         meaning = f"{row.meaning}; {row.conventions}" if row.conventions else row.meaning
         yield FieldRow(
-            row.name, row.dtype, row.shape, row.unit, row.space, _invalid(row), _store(row), _seam(row), meaning
+            row.name, row.dtype, row.shape, row.unit, meaning, row.space, _invalid(row), _store(row), _seam(row)
         )
 
 

@@ -22,7 +22,7 @@ from geoflow.store.layout import create, shape_of
 from geoflow.store.notes import nothing_found
 from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info, read_parts
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
 from geoflow.store.reader import Video
 from geoflow.store.recovery import recovery_of
 from geoflow.store.schema import (
@@ -48,6 +48,7 @@ from geoflow.store.schema import (
 from geoflow.store.verify import verify_file, verify_store
 from geoflow.store.whole import WholeH5, whole_h5
 from geoflow.store.work_key import describe_work, work_key
+from geoflow.values.plain import printable
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
-"""Where a source lies: local files, frame folders, and URIs fetched into a cache."""
+"""What a source is: a file or a folder of pictures, by its suffix, and the index of its frames."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.files.locations import is_remote, local
 from geoflow.video.aperture import Aperture
 
 # fmt: off
@@ -23,16 +20,17 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-FOLDER_FPS = 30.0  # pictures carry no times; --fps says better
+FOLDER_FPS = 30.0  # pictures carry no times; --fps gives the true rate
 
 
 @dataclass(frozen=True)
 class SourceIndex:
     """Every frame of a source, in display order.
 
-    `pts` (F,) int64 is in the stream's time base, or -1 throughout where frames can only be counted (frame folders,
-    files whose packets do not tell their frames); such files have `seek`, (F, 5) int64, see `frame_table`. `time` (F,)
-    float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked wrong.
+    `pts` (F,) int64 is in the stream's time base. It is -1 throughout if frames can only be counted (frame folders, and
+    files whose packets do not tell which frames there are); such files have `seek`, (F, 5) int64, see `frame_table`.
+    `time` (F,) float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked
+    wrong.
     """
 
     sha256: str
@@ -43,21 +41,9 @@ class SourceIndex:
     rotation: int = 0
     pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
     stream: int | None = None  # number of the video stream in its container
-    cropped: Aperture | None = None  # what of an upright stored picture is shown; None: all of it
+    cropped: Aperture | None = None  # the part of an upright stored picture that is shown; None: all of it
     seek: np.ndarray | None = None
     notes: tuple[str, ...] = ()
-
-
-def local_path(source: str, sha256: str = "") -> str:
-    """The local file or folder of `source`; what lies elsewhere is fetched once per node, see `fetched`.
-
-    Raises InputError when the URI cannot be fetched, or its content is not that of `sha256`.
-    """
-    if not is_remote(source):
-        return os.path.abspath(local(source))
-    from geoflow.video.fetched import fetched
-
-    return fetched(source, sha256)
 
 
 def check_readable(path: str) -> None:
@@ -80,33 +66,8 @@ def check_readable(path: str) -> None:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and the disk") from None
 
 
-def file_sha256(path: str) -> str:
-    """SHA-256 of a file's content, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def add_picture(digest: hashlib._Hash, path: str, data: bytes) -> None:
-    """Have a picture count for the SHA-256 of its folder: its name, and all of its file."""
-    name = os.fsencode(os.path.basename(path))
-    digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
-    digest.update(data)
-
-
-def pictures_sha256(paths: Sequence[str]) -> str:
-    """SHA-256 of a frame folder with these pictures. Raises OSError."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            add_picture(digest, path, file.read())
-    return digest.hexdigest()
-
-
 def natural_key(name: str) -> tuple[object, ...]:
-    """Sort key that counts: `frame2` before `frame10`.
+    """Return a sort key that puts `frame2` before `frame10`.
 
     >>> sorted(["f10.png", "f2.png", "F1.png"], key=natural_key)
     ['F1.png', 'f2.png', 'f10.png']
@@ -116,16 +77,5 @@ def natural_key(name: str) -> tuple[object, ...]:
 
 
 def suffix_of(path: str) -> str:
-    """The lower-case suffix with its dot, or an empty string."""
+    """Return the lower-case suffix with its dot, or an empty string."""
     return os.path.splitext(path)[1].lower()
-
-
-def list_images(folder: str, pattern: str | None = None) -> list[str]:
-    """The pictures of a folder in the order of their numbers, as full paths, or those whose names match `pattern`.
-
-    Hidden files (macOS leaves `._x.png`) do not count.
-    """
-    from geoflow.video.sequence import in_order, matching
-
-    names = [n for n in os.listdir(folder) if suffix_of(n) in IMAGE_SUFFIXES and not n.startswith(".")]
-    return [os.path.join(folder, name) for name in in_order(matching(names, pattern))]

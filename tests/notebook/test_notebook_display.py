@@ -16,12 +16,12 @@ from ledger_events import Event, done, failed, one_run, planned, ready, started
 from geoflow.environments.extras import library
 from geoflow.errors import ConfigError, StoreError
 from geoflow.notebook import drawing
-from geoflow.notebook.frontend import in_notebook
 from geoflow.observe.tally import Board, StageBar, Tally
 from geoflow.results import RunResult, VideoResult
 from geoflow.store.picture import Picture
 from geoflow.store.reader import open_video
 from geoflow.synth import Clip
+from geoflow.values.frontend import in_notebook
 
 NASTY = '<img src=x onerror="alert(1)">'
 
@@ -194,7 +194,7 @@ def test_a_video_without_pixels_or_depth(tmp_path: Path, small_clip: Clip) -> No
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["camera"], file["prior"]
     with open_video(tmp_path / "a.h5") as video:
-        assert "Nothing to picture" in str(video._repr_html_())
+        assert "Nothing to show" in str(video._repr_html_())
         with pytest.raises(StoreError, match="no camera pose"):
             video.trajectory()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +168,22 @@ def test_cameras_that_share_no_depth_with_metric_geometry_have_no_place_yet() ->
     )
     depth = joined(results, "geometry.points")[..., 2]
     np.testing.assert_allclose(depth[:, 2:], truth.depth[:, 2:], rtol=4 * HALF)
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_known_poses_keep_their_unit_and_metric_geometry_keeps_its_own_only_beside_metres(metric: bool) -> None:
+    truth = make_truth(metric=metric)
+    truth.video = dataclasses.replace(truth.video, given_world=True)
+    truth.segments = [dataclasses.replace(segment, video=truth.video) for segment in truth.segments]
+    truth.worlds = [Sim3.identity()] * len(truth.segments)  # that of the known poses
+    truth.geometry_scales = [1.25] * len(truth.segments)
+    results = run(truth, ("geometry",))
+    np.testing.assert_allclose(joined(results, "camera.cam_from_world"), truth.cam_from_world, atol=1e-5)
+    mask, depth = joined(results, "geometry.mask"), joined(results, "geometry.points")[..., 2]
+    np.testing.assert_allclose(depth[mask], (1.25 if metric else 1) * truth.depth[mask], rtol=4 * HALF)
+    assert all(bool(result.get("stitch.metric", [False])[0]) is metric for result in results)
+    if metric:
+        np.testing.assert_allclose(joined(results, "stitch.depth_ratio"), 0.8, rtol=2 * HALF)
 
 
 def _centers(poses: np.ndarray) -> np.ndarray:

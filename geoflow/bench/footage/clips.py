@@ -30,7 +30,7 @@ _MM = 1000.0
 
 
 @dataclass(frozen=True)
-class Clip:
+class FootageClip:
     """One clip on disk."""
 
     folder: Path
@@ -119,12 +119,12 @@ class Prepared:
     notes: tuple[str, ...]  # what was done to the frames
 
 
-def find_clips(folder: Path, names: Sequence[str] = ()) -> list[Clip]:
+def find_clips(folder: Path, names: Sequence[str] = ()) -> list[FootageClip]:
     """The clips in a folder, all or those named, in that order.
 
     Raises ConfigError when there are none, or one is not there.
     """
-    found = {path.parent.name: Clip(path.parent) for path in sorted(folder.glob("*/gt.npz"))}
+    found = {path.parent.name: FootageClip(path.parent) for path in sorted(folder.glob("*/gt.npz"))}
     if not found:
         raise ConfigError(f"{folder} holds no clip: expected folders with frames/ and gt.npz; see benchmarks/footage")
     if unknown := sorted(set(names) - set(found)):
@@ -132,7 +132,7 @@ def find_clips(folder: Path, names: Sequence[str] = ()) -> list[Clip]:
     return [found[name] for name in names] if names else list(found.values())
 
 
-def prepare(clip: Clip, out: Path, *, frames: int | None = None, max_size: int | None = None) -> Prepared:
+def prepare(clip: FootageClip, out: Path, *, frames: int | None = None, max_size: int | None = None) -> Prepared:
     """Write the clip's truth and, where its frames need work, the frames as well, below `out`.
 
     `frames` cuts the clip, `max_size` is the most that its longer side may have. Frames with distortion are

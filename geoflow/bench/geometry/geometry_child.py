@@ -21,7 +21,7 @@ from geoflow.models.geometrycrafter import GeometryCrafter, Options
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What one reconstruction on the CPU took."""
 
     seconds: float  # wall clock
@@ -30,7 +30,7 @@ class Measured:
     loaded_mb: float  # resident before the first frame: Python, torch, weights
 
 
-def measure(job: dict[str, Any]) -> Measured:
+def measure(job: dict[str, Any]) -> Measurement:
     """Reconstruct a made-up video with one thread; `job` has way (streaming or plain), frames, size and options."""
     torch.set_num_threads(1)
     options = Options(**job["options"])
@@ -45,7 +45,7 @@ def measure(job: dict[str, Any]) -> Measured:
             pass  # a consumer that writes each chunk and lets it go
     elif plain is not None:
         plain.reconstruct(*given)
-    return Measured(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
+    return Measurement(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
 
 
 def _resident_mb(row: str) -> float:

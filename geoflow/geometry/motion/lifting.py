@@ -1,4 +1,4 @@
-"""Image tracks into the world: where static points are, which points move, and when they are hidden."""
+"""From image tracks to the world: positions of static points, which points move, and when they are hidden."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from geoflow.geometry.rigid import invert
 
-_RAY_SIGMA_PX = 0.5  # how well a track is known in the image
-_DEPTH_SIGMA = 0.05  # relative, how well a depth map is known; its errors persist over frames
+_RAY_SIGMA_PX = 0.5  # precision of a track in the image
+_DEPTH_SIGMA = 0.05  # relative precision of a depth map; its errors persist over frames
 _STATIC_PX = 1.5  # median distance from the reprojection of one fixed point, at 320 px image width
-_DRIFT_PX = 4.0  # a static point's track further than this from its reprojection has slipped, at 320 px width
+_DRIFT_PX = 4.0  # a static point's track is wrong beyond this distance from its reprojection, at 320 px width
 _BEHIND = 0.08  # relative depth by which a surface in front hides a point
 
 
 @dataclass(frozen=True)
-class Cameras:
+class CamerasWithDepth:
     """Poses and depth of a segment."""
 
     intrinsics: np.ndarray  # (T, 3, 3) px
@@ -36,11 +36,12 @@ class LiftedTracks:
     static: np.ndarray  # (N,) bool
 
 
-def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: Cameras) -> LiftedTracks:
+def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) -> LiftedTracks:
     """Lift tracks uv (T, N, 2) px, visible (T, N) by depth and pose.
 
-    A track that one fixed point explains in all frames where it is seen is static: that point is its position, from
-    all rays and depths together. Others keep one position per frame, from that frame's depth alone, NaN without.
+    A track is static if one fixed point explains it in all frames where it is seen: its position is this point, from
+    all rays and depths together. Other tracks keep one position per frame, from this frame's depth alone, NaN without
+    depth.
     """
     lifted = lift_points(uv, cameras)
     fixed = fixed_points(uv, visible, lifted, cameras)
@@ -71,13 +72,13 @@ def sample_depth(depth: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return np.where(inside, found, 0)
 
 
-def _rays(uv: np.ndarray, cameras: Cameras) -> np.ndarray:
+def _rays(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
     """Camera-frame rays (T, N, 3) with z = 1."""
     inverse = np.linalg.inv(cameras.intrinsics.astype(np.float64))
     return np.einsum("tij,tnj->tni", inverse, np.concatenate([uv, np.ones_like(uv[..., :1])], -1))
 
 
-def lift_points(uv: np.ndarray, cameras: Cameras) -> np.ndarray:
+def lift_points(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
     """World positions (T, N, 3) float64 of pixels uv (T, N, 2) by their frame's depth and pose; NaN where unknown."""
     z = sample_depth(cameras.depth, uv)
     points = _rays(uv, cameras) * np.where(z > 0, z, np.nan)[..., None]
@@ -85,17 +86,17 @@ def lift_points(uv: np.ndarray, cameras: Cameras) -> np.ndarray:
     return np.einsum("tij,tnj->tni", world_from_cam[:, :3, :3], points) + world_from_cam[:, None, :3, 3]
 
 
-def _world_from_cam(cameras: Cameras) -> np.ndarray:
+def _world_from_cam(cameras: CamerasWithDepth) -> np.ndarray:
     poses = cameras.cam_from_world.astype(np.float64).copy()
     poses[~cameras.valid] = np.nan
     return invert(poses)
 
 
-def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, cameras: Cameras) -> np.ndarray:
+def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
     """The world point (N, 3) nearest to all rays of each track and to where its depths put it; NaN without depth.
 
-    Weighted least squares on distances across the rays and, with the weight of a single observation (its error does
-    not average out), from the median lifted position; rays far off are weighted down (Cauchy), six rounds.
+    Weighted least squares on distances from the rays and, with the weight of a single observation (its error does not
+    average out), from the median lifted position. Rays far away are weighted down (Cauchy), in six rounds.
     """
     world_from_cam = _world_from_cam(cameras)
     centre = world_from_cam[:, None, :3, 3]
@@ -106,7 +107,7 @@ def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, camera
     origin = np.where(use[..., None], centre, 0)
     focal = cameras.intrinsics[:, 0, 0].astype(np.float64)[:, None]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN columns: no depth anywhere, NaN is the answer
+        warnings.simplefilter("ignore", RuntimeWarning)  # an all-NaN column has no depth anywhere: NaN is right
         start = np.nanmedian(np.where(visible[..., None], lifted, np.nan), axis=0)
     point = start.copy()
     for _ in range(6):
@@ -125,7 +126,7 @@ def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, camera
     return point
 
 
-def project_all(points: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
+def project_all(points: np.ndarray, cameras: CamerasWithDepth) -> tuple[np.ndarray, np.ndarray]:
     """World points (N, 3) in every frame: uv (T, N, 2) px and depth (T, N); NaN where behind or unknown."""
     poses = np.where(cameras.valid[:, None, None], cameras.cam_from_world, np.nan).astype(np.float64)
     here = np.einsum("tij,nj->tni", poses[:, :3, :3], points) + poses[:, None, :3, 3]
