@@ -202,7 +202,21 @@ def test_the_store_says_what_stitch_did(tmp_path: Path, edit: Callable[[Segment,
     with geoflow.open(done["path"]) as video:
         assert video.metric is metric
         assert [row["metric"] for row in video.segments][-1] is metric
+        assert any("although a stage states metres" in remark for remark in video.remarks) is not metric
         write_segments(RunPaths(str(tmp_path)), {"clip": video.file["segments"][()]})
+
+
+def test_the_store_says_by_how_much_two_metres_differ(tmp_path: Path) -> None:
+    truth = metric_truth("camera")
+    truth.geometry_scales = [1.25] * len(truth.segments)
+    write = Write(Write.Params(out=str(tmp_path)))
+    for segment, result in zip(truth.segments, run(truth, ("camera", "geometry"))):
+        write.process(segment, result)
+    records = [SegmentRecord(s.index, s.start, s.stop, "complete", {}, {}) for s in truth.segments]
+    with geoflow.open(write.finish(truth.video, records)["path"]) as video:
+        assert (
+            video.metric and "Depth of the camera stage is 0.80 times that of the geometry stage." in video.remarks[0]
+        )
 
 
 class Depth(Stage):
