@@ -395,7 +395,7 @@ def test_state_holds_only_the_overlap():
     segment = truth.segments[0]
     stage.process(segment, fields_of(truth, segment))
     for name, value in stage.state().items():
-        assert isinstance(value, np.ndarray | bool | int | float), name
+        assert isinstance(value, np.ndarray | bool | int | float | str), name
         if isinstance(value, np.ndarray) and name.startswith("held."):
             assert len(value) == segment.overlap_after and value.base is None
 
