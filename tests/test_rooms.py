@@ -20,6 +20,7 @@ ORDER: tuple[tuple[tuple[str, ...], str], ...] = (
     (("fields", "segments"), "the words of the design: what arrays there are, which frames"),
     (("geometry", "video"), "mathematics on fields; frames of a video. Neither knows of stages"),
     (("stage",), "the seam: what a backend fills in"),
+    (("observe.events",), "the words of the ledger, which stores are judged by"),
     (("models", "synth"), "networks, and made-up scenes: computations that know neither Ray nor the pipeline"),
     (("store",), "what a run leaves behind; read without everything above"),
     (("stages", "environments"), "the library's own stages; the environments that stages run in"),

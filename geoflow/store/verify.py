@@ -13,8 +13,9 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.geometry.rigid import only_turns
+from geoflow.observe.events import iter_events
 from geoflow.store.coherence import unlike_parts, unlike_row
-from geoflow.store.events import iter_events, worked_on_at_once
+from geoflow.store.concurrent_runs import worked_on_at_once
 from geoflow.store.index import read_rows
 from geoflow.store.layout import shape_of
 from geoflow.store.mirror import files_of_videos, is_run, records
