@@ -212,7 +212,7 @@ def test_a_run_joins_a_head_that_wants_the_token(
     done = start(tmp_path, head_port)
     assert done.returncode == 0 and "1 complete" in done.stdout, done.stderr[-3000:]
     assert verify_run(work / "out4") == []
-    for home, port, said in ((work, head_port, "wants a token"), (tmp_path, free_port(), "nobody listens there")):
+    for home, port, said in ((work, head_port, "asks for a token"), (tmp_path, free_port(), "nothing listens there")):
         done = start(home, port)
         assert done.returncode == 2 and done.stdout == ""
         (line,) = done.stderr.splitlines()

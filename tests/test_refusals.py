@@ -14,7 +14,7 @@ import pytest
 from plain_pipeline import PLAIN
 
 import geoflow
-from geoflow.backends import catalogue, weights
+from geoflow.backends import catalogue, pins
 from geoflow.cli import main
 from geoflow.cli.arguments import intrinsics_of, settings_of
 from geoflow.errors import ConfigError, InputError
@@ -120,12 +120,12 @@ def test_what_comes_through_the_door_is_plain() -> None:
         ({"intrinsics": K.T}, "pinhole matrix without skew"),
         ({"intrinsics": K + np.array([[0, 5, 0], [0, 0, 0], [0, 0, 0]])}, "pinhole matrix without skew"),
         ({"intrinsics": "500"}, "intrinsics should be a list"),
-        ({"intrinsics": {"fx": 1}}, "intrinsics should be a list"),
+        ({"intrinsics": {"fx": 1}}, "intrinsics should have fx, fy, cx and cy"),
         ({"masks": 5}, "masks should be a path"),
         ({"masks": "absent"}, "--masks absent should be a folder with a folder of masks per video"),
         ({"masks": "empty"}, "--masks empty holds no folder for any of the videos; expected such as empty/a"),
         ({"settings": [1]}, "settings should be a mapping"),
-        ({"settings": {1: 2}}, "settings should have texts for keys"),
+        ({"settings": {1: 2}}, "settings should have texts as keys"),
         ({"settings": {"segment.size": object()}}, "segment.size should be a number, a text"),
         ({"settings": {"segment.size": {1, 2}}}, "segment.size should be a number, a text"),
         ({"pipeline": None}, "pipeline should be a path or a text"),
@@ -142,7 +142,7 @@ def test_what_comes_through_the_door_is_plain() -> None:
         ({"out": "a.mp4"}, "a.mp4 is one of the inputs"),
         ({"inputs": "frames", "out": "frames"}, "frames is one of the inputs"),
         ({"inputs": "frames", "out": "link"}, "is one of the inputs"),
-        ({"out": os.fsdecode(b"\xff")}, "is no UTF-8 text"),
+        ({"out": os.fsdecode(b"\xff")}, "is not UTF-8 text"),
         ({"inputs": 5}, "inputs should be a path, or a list of paths"),
         ({"inputs": [5]}, "inputs should be paths, found int 5"),
         ({"inputs": None}, "inputs should be a path"),
@@ -274,7 +274,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"name: x\nstages: {a: 1}\n", "stages: Input should be a valid"),
         (b"name: x\nstages: [decode]\n", "stages.0: "),
         (b"name: [x]\nstages: []\n", "name: Input should be a valid string"),
-        (b"name: x\nname: y\nstages: []\n", "the key 'name' stands twice (line 2, column 1)"),
+        (b"name: x\nname: y\nstages: []\n", "the key 'name' is there twice (line 2, column 1)"),
         (b"name: x\n\tstages: []\n", "cannot start any token"),
         (b"name: x\n? [a, b]\n: c\n", "a key should be a text"),
         (b"name: \xe9t\xe9\nstages: []\n", "save it as UTF-8 text"),
@@ -282,8 +282,8 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"\x00" * 64, "is not valid YAML"),
         ("name: x\nstages: []\n".encode("utf-16"), "stages is empty"),
         (b"\xef\xbb\xbfname: x\nstages: []\n", "stages is empty"),
-        (LAUGHS.encode(), "it stands for more than 100,000 values"),
-        (b"a: &a\n  b: *a\n", "an alias stands inside of what it names"),
+        (LAUGHS.encode(), "it holds more than 100,000 values"),
+        (b"a: &a\n  b: *a\n", "an alias is used inside the value that it names"),
         (b"[" * 5000, "nested too deeply"),
         (b"name: x\nstages: []\nextra: 1\n", "extra: Extra inputs are not permitted"),
         (b"name: x\nstages: []\nsegment: 5\n", "segment: "),
@@ -354,13 +354,13 @@ def test_shipped_pipelines_stay_whole() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pipp: [numpy]", "pipp is no option of Ray's; is pip meant?"),
+        ("pipp: [numpy]", "pipp is not an option of Ray; is pip meant?"),
         ("pip: 5", "Ray refuses it: runtime_env['pip'] must be"),
         ("env_vars: {OMP_NUM_THREADS: 1}", "Ray refuses it: runtime_env['env_vars'] must be"),
-        ("pip: ['six=1.16']", "six=1.16: no requirement that pip can read"),
+        ("pip: ['six=1.16']", "six=1.16 is not a requirement that pip can read"),
         ("- a", "should hold a mapping"),
         ("pip: [", "is not valid YAML"),
-        ("pip: [a]\npip: [b]", "stands twice"),
+        ("pip: [a]\npip: [b]", "is there twice"),
     ],
 )
 def test_environment_files_that_cannot_work(place: Path, text: str, message: str) -> None:
@@ -388,7 +388,7 @@ def test_models_files_that_cannot_work(text: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         catalogue._parsed(text, Path("configs/models.yaml"))
     assert message in str(refused.value)
-    weights.parse.cache_clear()
+    pins.parse.cache_clear()
 
 
 # Files of intrinsics
@@ -414,7 +414,7 @@ def test_intrinsics_in_a_file(tmp_path: Path, data: bytes) -> None:
     ("data", "message"),
     [
         (b"", "expected fx,fy,cx,cy or a file"),
-        (b"focal: long", "expected fx,fy,cx,cy"),
+        (b"focal: long", "should have fx, fy, cx and cy.*found focal"),
         (b"-500, 500, 1, 1", "positive fx and fy"),
         (b"nan, 500, 1, 1", "finite number"),
         (b"1e999, 500, 1, 1", "finite number"),
@@ -464,7 +464,7 @@ def test_manifests_in_any_dress(tmp_path: Path, name: str, data: bytes) -> None:
         ("m.csv", b"path\n\xe9.mp4\n", "save it as UTF-8"),
         ("m.txt", b"\x00\x01\x02", "check"),
         ("m.txt", b"# nothing\n", "lists no videos"),
-        ("m.parquet", b"PAR1 no table", "is no Parquet table"),
+        ("m.parquet", b"PAR1 no table", "is not a Parquet table"),
         ("m.txt", b"\xff\xfea", "save it as UTF-8"),
     ],
 )

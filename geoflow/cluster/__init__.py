@@ -1,1 +1,1 @@
-"""Ray itself: a cluster is joined, or started and left as it was found; its processes and its health."""
+"""The Ray cluster: join one, or start one on this machine and stop it again; watch its processes and its health."""

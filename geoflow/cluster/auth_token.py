@@ -1,4 +1,4 @@
-"""The token that a cluster of today's Ray wants; `ray.init` sends it only where $RAY_AUTH_MODE says so."""
+"""The token that clusters ask for in recent versions of Ray; `ray.init` sends it only if $RAY_AUTH_MODE says so."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ _HAVE_IT = "have the cluster's in $RAY_AUTH_TOKEN or ~/.ray/auth_token (on its h
 
 
 def token_for(place: str) -> str:
-    """The token that this machine has for clusters. Raises ConfigError when there is none, or it must not be sent."""
+    """Return this machine's token for clusters. Raises ConfigError if there is none, or it must not be sent."""
     if os.environ.get(_MODE, "token").lower() != "token":
-        raise ConfigError(f"the cluster at {place} wants a token, which {_MODE}={os.environ[_MODE]} forbids; unset it")
+        raise ConfigError(
+            f"the cluster at {place} asks for a token, which {_MODE}={os.environ[_MODE]} forbids; unset it"
+        )
     try:
         from ray._raylet import AuthenticationTokenLoader
 
         token = AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True)
-    except (ImportError, AttributeError, RuntimeError):  # a Ray that knows none yet
+    except (ImportError, AttributeError, RuntimeError):  # an older Ray, without tokens
         token = ""
     if not token:
-        raise ConfigError(f"the cluster at {place} wants a token, and there is none here; {_HAVE_IT}")
+        raise ConfigError(f"the cluster at {place} asks for a token, and this machine has none; {_HAVE_IT}")
     return str(token)
 
 
 def refused_token(place: str) -> str:
-    """What to say when a cluster does not take this machine's token."""
+    """Return the message for a cluster that does not accept this machine's token."""
     return f"{place} refused the token; {_HAVE_IT}"
 
 
 def send_token() -> None:
-    """Have Ray send the token from now on, from this process and those that it starts."""
+    """Make Ray send the token from now on, in this process and in the processes that it starts."""
     os.environ[_MODE] = "token"
     from ray._raylet import Config
 

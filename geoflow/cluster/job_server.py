@@ -1,4 +1,4 @@
-"""Before a job is handed in: who listens at the address, and does it want a token."""
+"""Checks before a job is submitted: what listens at the address, and whether it asks for a token."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from geoflow.cluster.auth_token import refused_token, send_token, token_for
 from geoflow.cluster.joining import ANSWERS_S, is_host, within
 from geoflow.errors import ConfigError
 
-_WANTED = "name it with --address as http://HOST:PORT (the port of Ray's dashboard, 8265)"
+_WANTED = "give its address with --address as http://HOST:PORT (the port of Ray's dashboard, 8265)"
 
 
 def knock(address: str) -> str:
-    """The address of a job server that answers, with its scheme; Ray then has the token if one is wanted.
+    """Return the address of a job server that answers, with its scheme; give Ray the token if the server asks for one.
 
-    Raises ConfigError that says what is wrong with the address, or who is behind it.
+    Raises ConfigError that says what is wrong with the address, or with the server behind it.
     """
     address = address.strip()
     url = (address if "://" in address else f"http://{address}").rstrip("/")
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and is_host(parts.hostname or "") and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         known = False
     if not known or address == "auto":
-        raise ConfigError(f"{address!r} is no address of a job server; {_WANTED}")
+        raise ConfigError(f"{address!r} is not the address of a job server; {_WANTED}")
     reply, headers = _ask(url, {}), {}
     if reply.status_code in (401, 403):
         headers = {"Authorization": f"Bearer {token_for(url)}"}
@@ -48,16 +48,16 @@ def _ask(url: str, headers: dict[str, str]) -> Any:
         raise ConfigError(f"no job server answers at {url} within {ANSWERS_S:g} s; {_WANTED}") from None
     except (requests.RequestException, UnicodeError) as error:
         raise ConfigError(
-            f"no job server answers at {url}: {_cause(error)}; {_WANTED}, and start one with `ray start --head` or "
-            "forward the port of your cluster's"
+            f"no job server answers at {url}: {_cause(error)}; {_WANTED}, start one with `ray start --head`, or "
+            "forward the port of your cluster's dashboard"
         ) from None
 
 
 def _cause(error: Exception) -> str:
     text = str(error)
     if "NameResolution" in text or "Name or service" in text:
-        return "no host has that name"
-    return "nobody listens there" if "refused" in text else "something else listens there, or no way leads to it"
+        return "no host has this name"
+    return "nothing listens there" if "refused" in text else "something else listens there, or it cannot be reached"
 
 
 def _is_of_ray(reply: Any) -> bool:

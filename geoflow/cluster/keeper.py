@@ -1,8 +1,8 @@
-"""Nothing of a local Ray outlives its driver, however the driver ended.
+"""A keeper process: it makes sure that nothing of a local Ray survives its driver, however the driver ended.
 
-Ray's own processes notice by and by that their driver was killed: its agents after a minute, a worker when its call
-comes to an end. So a small process stands by that holds the other end of a pipe. When the pipe closes, it ends what is
-left of that Ray, and removes what only Ray could have used.
+Ray's own processes notice slowly that their driver was killed: agents after a minute, a worker when its call ends. So a
+small process holds the other end of a pipe. When the pipe closes, it ends what is left of this Ray, and removes the
+files that only Ray could have used.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# As a program this file stands alone beside `processes.py`: importing the package would take numpy, for nothing.
+# As a program this file is run alone beside `processes.py`: importing the package would load numpy for nothing.
 if __package__:
     from geoflow.cluster import processes
 else:
     import processes  # type: ignore[no-redef]
 
-_LOOK_EVERY_S = 5.0  # for what was started since; what runs below the raylet is looked up at the end as well
+_LOOK_EVERY_S = 5.0  # for processes started since; those below the raylet are looked up at the end as well
 _STARTING_LOOK_EVERY_S = 0.5
 _ENDING_LOOK_EVERY_S = 0.1
-_GRACE_S = 3.0  # for processes to end by themselves; a healthy Ray takes one
-_GONE_WITHIN_S = 10.0  # of a keeper whose Ray was shut down
+_GRACE_S = 3.0  # for processes to end by themselves; a healthy Ray takes one second
+_GONE_WITHIN_S = 10.0  # the keeper ends within this time when its Ray was shut down
 
 
 class Keeper:
-    """The driver's end of the pipe."""
+    """The driver's end of the pipe to the keeper process."""
 
     def __init__(self, ray_home: str) -> None:
         code = "import sys; sys.path.append(sys.argv[1]); import keeper; keeper.keep(int(sys.argv[2]), sys.argv[3])"
-        # Isolated, without site-packages, and with this folder last on the path: it has names of the standard library.
+        # Isolated, without site-packages, and with this folder last on the path: its modules share names with the
+        # standard library.
         command = [sys.executable, "-I", "-S", "-c", code, str(Path(__file__).parent), str(os.getpid()), ray_home]
-        # A session of its own: what a terminal sends to the run does not reach it.
+        # The process has a session of its own: signals from a terminal to the run do not reach it.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, bufsize=0)
 
     def keep(self, pids: Sequence[int], leftovers: Sequence[str]) -> None:
-        """Name Ray's processes that this one has started, and folders that are of no use after them."""
-        with contextlib.suppress(OSError):  # somebody has ended it
+        """Send the pids of the Ray processes that this process started, and folders to remove after them."""
+        with contextlib.suppress(OSError):  # the keeper was ended by someone
             os.write(self._pipe, json.dumps({"pids": list(pids), "leftovers": list(leftovers)}).encode() + b"\n")
 
     def release(self) -> None:
-        """Ray was shut down: have it look once more, and end."""
+        """Tell the keeper that Ray was shut down: it looks once more, and ends."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -62,7 +63,7 @@ class Keeper:
 
 @contextlib.contextmanager
 def kept() -> Iterator[Keeper]:
-    """A keeper from before Ray is started until after it was shut down."""
+    """Run a keeper from before the start of Ray until after its shutdown."""
     import ray
 
     keeper = Keeper(os.path.dirname(ray.__file__))
@@ -76,7 +77,7 @@ def kept() -> Iterator[Keeper]:
 
 
 def keep(driver: int, ray_home: str) -> None:
-    """Wait until the pipe on stdin closes, or the driver is gone; then end what is left of its Ray."""
+    """Wait until the pipe on stdin closes, or the driver is gone; then end the rest of its Ray."""
     family = Family(driver, ray_home)
     leftovers: list[str] = []
     told, known = b"", processes.process(driver)
@@ -95,13 +96,13 @@ def keep(driver: int, ray_home: str) -> None:
     while family.look() and time.monotonic() < deadline:
         time.sleep(_ENDING_LOOK_EVERY_S)
     processes.end_all(family.members, 0.0)
-    processes.end_all(family.look(), 0.0)  # what these had started meanwhile
+    processes.end_all(family.look(), 0.0)  # processes that these had started meanwhile
     for folder in leftovers:
         _remove(folder)
 
 
 class Family:
-    """The processes of the driver's Ray, as far as they are seen."""
+    """The processes of the driver's Ray, as far as they were seen."""
 
     def __init__(self, driver: int, ray_home: str) -> None:
         self._driver, self._home = driver, f"{ray_home}/".encode()
@@ -112,12 +113,12 @@ class Family:
         self.members: set[processes.Process] = set()
 
     def name(self, pids: Sequence[int]) -> None:
-        """Ray is up: these are its processes, and no others that the driver starts."""
+        """Take the pids of Ray's processes, now that Ray is up; no other process of the driver counts."""
         self._starting = False
         self.members = {found for pid in pids if (found := processes.process(pid)) is not None}
 
     def look(self) -> set[processes.Process]:
-        """Those that are there now, with whatever they have started."""
+        """Return the processes that run now, with all that they started."""
         if self._starting:
             started = processes.descendants(self._driver) - self._before
             self.members |= {found for found in started if self._home in processes.command_line(found[0])}
@@ -126,8 +127,11 @@ class Family:
         return self.members
 
     def _orphans(self) -> set[processes.Process]:
-        """Workers and agents whose raylet is gone: the system ends that one with the driver, and with it the trace of
-        who had started them. They are known by the driver's session, which they have from it."""
+        """Return the workers and agents whose raylet is gone.
+
+        The system ends the raylet with the driver, and then nothing shows who started its children. They are recognised
+        by the driver's session, which they inherited.
+        """
         if self._starting or processes.process(self._driver) is not None:
             return set()
         return {
@@ -143,7 +147,7 @@ class Family:
 
 
 def _remove(folder: str) -> None:
-    """What was killed a moment ago may still be going."""
+    """Remove a folder. A process that was just killed may still be ending."""
     for _ in range(10):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.exists(folder):

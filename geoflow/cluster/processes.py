@@ -1,4 +1,7 @@
-"""What the system knows of processes, and ending them (Linux). The standard library alone: see `keeper.py`."""
+"""What the system knows of processes, and how to end them (Linux).
+
+Uses only the standard library, see `keeper.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import signal
 import time
 from collections.abc import Iterable
 
-Process = tuple[int, int]  # pid and start time: the pid alone may be given out again
+Process = tuple[int, int]  # pid and start time: the pid alone may be used again
 
 _LOOK_EVERY_S = 0.1
 
 
 def private_bytes(pid: int) -> int:
-    """Anonymous memory of a process, resident or swapped; 0 when it is gone (Linux).
+    """Return the anonymous memory of a process, resident or swapped, in bytes; 0 if the process is gone (Linux).
 
-    This is what the process itself has allocated. Private pages as `smaps` counts them would be wrong here: a page
-    of the object store that only one process has touched so far counts as private there.
+    This is what the process itself has allocated. The private pages that `smaps` counts would be wrong here: a page of
+    the object store that only one process has touched so far counts as private there.
     """
     total = 0
     try:
@@ -31,13 +34,13 @@ def private_bytes(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has taken so far; 0 when it is gone."""
+    """Return the CPU time that a process has taken so far; 0 if the process is gone."""
     row = _stat(pid)
     return 0.0 if row is None else (int(row[11]) + int(row[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wake_ups(pid: int) -> int:
-    """How often the main thread of a process has gone to sleep by itself, and so was woken up; 0 when it is gone."""
+    """Return how often a process's main thread has gone to sleep and so was woken up; 0 if the process is gone."""
     try:
         with open(f"/proc/{pid}/task/{pid}/status") as rows:
             return next((int(row.split()[1]) for row in rows if row.startswith("voluntary_ctxt_switches:")), 0)
@@ -46,18 +49,18 @@ def wake_ups(pid: int) -> int:
 
 
 def process(pid: int) -> Process | None:
-    """A process that runs; None of one that is gone, or dead and not yet collected by its parent."""
+    """Return a running process; None if it is gone, or dead and not yet collected by its parent."""
     row = _stat(pid)
     return (pid, int(row[19])) if row is not None and row[0] not in "ZX" else None
 
 
 def is_there(known: Process) -> bool:
-    """Whether just this process still runs."""
+    """Return whether exactly this process still runs."""
     return process(known[0]) == known
 
 
 def descendants(*roots: int) -> set[Process]:
-    """Every process below these."""
+    """Return every process below these."""
     parents: dict[int, list[Process]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (row := _stat(int(entry))) is not None:
@@ -72,18 +75,18 @@ def descendants(*roots: int) -> set[Process]:
 
 
 def session(pid: int) -> int:
-    """The session that a process is in, 0 of one that is gone."""
+    """Return the session of a process, 0 if the process is gone."""
     return int(row[3]) if (row := _stat(pid)) is not None else 0
 
 
 def in_session(number: int) -> set[Process]:
-    """Every process in a session."""
+    """Return every process in a session."""
     rows = [(int(entry), _stat(int(entry))) for entry in os.listdir("/proc") if entry.isdigit()]
     return {(pid, int(row[19])) for pid, row in rows if row is not None and int(row[3]) == number}
 
 
 def parent(pid: int) -> int:
-    """Who started a process, or who has it now; 0 of one that is gone."""
+    """Return the parent of a process (the one that started or adopted it); 0 if the process is gone."""
     return int(row[1]) if (row := _stat(pid)) is not None else 0
 
 
@@ -100,7 +103,7 @@ def end_all(left: Iterable[Process], within_s: float) -> None:
 
 
 def command_line(pid: int) -> bytes:
-    """The words of a process's command, a null byte after each; b"" when it is gone."""
+    """Return the words of a process's command, each followed by a null byte; b"" if the process is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read()
@@ -109,7 +112,7 @@ def command_line(pid: int) -> bytes:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the third on: state, parent, ...; the 20th of these is the start time."""
+    """Return the fields of /proc/PID/stat from the third on: state, parent, ...; the 20th is the start time."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()

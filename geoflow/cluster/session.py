@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine, and leaving it as it was found."""
+"""A Ray session: join a cluster, or start a Ray on this machine, and leave things as they were."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from geoflow.cluster.watch import own_processes, watched
 from geoflow.errors import ConfigError
 
-# Share of the object stores that segments in flight may fill. Below Ray's own spilling threshold (0.8), with room for
-# copies of arguments on the way between nodes.
+# Share of the object stores that segments in flight may fill. It lies below Ray's own spilling threshold (0.8), with
+# room for copies of arguments on the way between nodes.
 BUDGET_SHARE = 0.6
-_KIND = "accelerator_type:"  # how Ray names what says which kind of GPU a node has
-_LEFTOVERS = ("runtime_resources", "ray_spilled_objects")  # of a session's folder; its logs are kept
+_KIND = "accelerator_type:"  # how Ray's resource for a kind of GPU is named
+_LEFTOVERS = ("runtime_resources", "ray_spilled_objects")  # parts of a session's folder to remove; its logs are kept
 _PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
-_own: set[str] = set()  # the session of the Ray that this process started, while it is up
+_own: set[str] = set()  # the session of the Ray that this process started, while Ray is up
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Capacity:
 
     cpus: float
     gpus: int
-    budget_bytes: int  # of the object stores, for segments in flight
-    accelerators: str = ""  # kinds of GPU, as Ray calls them
+    budget_bytes: int  # bytes of the object stores for segments in flight
+    accelerators: str = ""  # kinds of GPU, with Ray's names
 
 
 def capacity() -> Capacity:
-    """What the cluster that was joined has at this moment, all its nodes together."""
+    """Return what all nodes of the joined cluster have together at this moment."""
     import ray
 
     found = ray.cluster_resources()
@@ -44,7 +44,7 @@ def capacity() -> Capacity:
 
 
 def as_it_builds(env: dict[str, Any]) -> dict[str, Any]:
-    """An environment as the cluster that was joined takes it: one that GeoFlow started has its own way with `pip`."""
+    """Return an environment in the form that this cluster takes: a Ray started by GeoFlow has its own `pip`."""
     if not _own:
         return env
     from geoflow.environments import overlay
@@ -53,7 +53,7 @@ def as_it_builds(env: dict[str, Any]) -> dict[str, Any]:
 
 
 def number_of_nodes() -> int:
-    """Of those that can hold actors."""
+    """Return the number of nodes that can hold actors."""
     return len(_nodes())
 
 
@@ -66,9 +66,9 @@ def _nodes() -> list[dict[str, Any]]:
 def on_every_node(
     function: Callable[..., Any], *args: Any, runtime_env: dict[str, Any] | None = None
 ) -> list[tuple[str, Any]]:
-    """What a function returns on each node that can hold actors, with the node's name; all at the same time.
+    """Call a function on every node that can hold actors, all at the same time; return (node's name, result) pairs.
 
-    Raises what it raises, of the first node where it does.
+    Raises the function's exception, from the first node where there is one.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -87,10 +87,12 @@ def on_every_node(
 
 @contextlib.contextmanager
 def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[], Capacity] | None]:
-    """Have a running Ray: the one already joined, that at `address` (or $RAY_ADDRESS), or a fresh local one, which is
-    shut down at the end. Yields what tells of nodes that joined or left it; None of a local one, which has one node.
+    """Provide a running Ray: the one already joined, the one at `address` (or $RAY_ADDRESS), or a fresh local one.
 
-    Raises ConfigError when the address is none, or when there is no cluster at it that can be joined from here.
+    A local Ray is shut down at the end. Yields a function that reports the capacity again after nodes joined or left;
+    None for a local Ray, which has one node.
+
+    Raises ConfigError if the address is invalid, or no cluster there can be joined from here.
     """
     import ray
 
@@ -98,9 +100,9 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
         with watched():
             yield capacity
         return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else each process warns of a coming change
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the ledger tells of what fails; Ray would tell it twice
-    # A broken environment is tried once, not three times: 17 s until the user hears of it instead of 60.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise each process warns of a coming change
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # failures are in the ledger; Ray would report them again
+    # A broken environment is tried once, not three times: the user is told after 17 s instead of 60.
     os.environ.setdefault("RUNTIME_ENV_RETRY_TIMES", "1")
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, **init}
@@ -124,21 +126,21 @@ def _join(address: str, options: dict[str, Any]) -> None:
     try:
         place = joining.knock(address)
     except ConfigError as error:
-        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address is that of $RAY_ADDRESS"
+        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address comes from $RAY_ADDRESS"
         raise ConfigError(f"{error}{given}") from None
     try:
         ray.init(address=place, **options)
-    except Exception as error:  # of many kinds, most of them plain
+    except Exception as error:  # Ray raises many kinds, mostly plain ones
         ray.shutdown()
         raise ConfigError(f"the Ray cluster at {place} cannot be joined: {_in_a_line(error)}") from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Ray prints about dead processes to itself: log lines by the dozen, of what the ledger tells, too."""
+    """Hide what Ray prints about dead processes: dozens of lines about failures that the ledger reports, too."""
     from ray._private import worker
 
-    printed = getattr(worker, "print_to_stdstream", None)  # what its thread for errors calls, whatever its options say
+    printed = getattr(worker, "print_to_stdstream", None)  # Ray's error thread calls this, whatever its options say
     if printed is None:
         yield
         return
@@ -155,7 +157,7 @@ def _in_a_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _started(options: dict[str, Any]) -> Iterator[None]:
-    """Have a Ray on this machine that builds environments GeoFlow's way, and that does not outlive this process."""
+    """Start a Ray on this machine that builds environments GeoFlow's way and does not outlive this process."""
     import ray
 
     from geoflow.cluster import keeper
@@ -176,17 +178,19 @@ def _started(options: dict[str, Any]) -> Iterator[None]:
 
 
 def _init_local(options: dict[str, Any]) -> str:
-    """Start Ray here, and give its session's folder. Its processes wait for each other for fixed times, which a busy
-    machine may exceed: so it has a second try."""
+    """Start Ray here, and return its session's folder.
+
+    Ray's processes wait for each other for fixed times, which a busy machine may exceed. So it gets a second try.
+    """
     import ray
 
     def start() -> str:
-        session: str = ray.init(address="local", **options).address_info["session_dir"]  # "local": joins no other
+        session: str = ray.init(address="local", **options).address_info["session_dir"]  # "local" joins no other
         return session
 
     try:
         return start()
-    except Exception:  # of many kinds, most of them plain
+    except Exception:  # Ray raises many kinds, mostly plain ones
         ray.shutdown()
     try:
         return start()
@@ -195,11 +199,11 @@ def _init_local(options: dict[str, Any]) -> str:
 
 
 def _geoflow_importable() -> contextlib.AbstractContextManager[None]:
-    """Have Ray's own processes and workers find GeoFlow.
+    """Let Ray's own processes and workers find GeoFlow.
 
-    Where it is installed they do so by themselves. Only a folder that none of them would look into goes onto
-    $PYTHONPATH: what stands there comes before the packages of every environment. A folder of installed packages
-    would hide those that an environment pins.
+    If GeoFlow is installed they find it by themselves. Only a folder that none of them would search is put onto
+    $PYTHONPATH, since $PYTHONPATH comes before the packages of every environment: a folder of installed packages there
+    would hide the versions that an environment pins.
     """
     from geoflow.environments import overlay
 

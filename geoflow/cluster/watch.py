@@ -1,6 +1,6 @@
-"""Whether the Ray under a run still lives: its control service (GCS), and the raylet that the driver hangs on.
+"""A watch on the Ray under a run: its control service (GCS), and the raylet of the driver's machine.
 
-Ray itself says nothing for a minute and then ends the driver, or reports every call one by one as lost.
+Without it, Ray reports nothing for a minute and then ends the driver, or reports every call one by one as lost.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 from geoflow.cluster import processes
 
 _KNOCK_EVERY_S = 2.0
-_SILENT_S = 40.0  # of a control service elsewhere, which may be restarted; Ray ends the driver after 60 s
+_SILENT_S = 40.0  # a control service on another machine may be restarted in this time; Ray ends the driver after 60 s
 _GCS, _RAYLET = "gcs_server", "raylet"
 _NAMES = {_GCS: "Ray's control service (GCS)", _RAYLET: "Ray's raylet"}
 
 
 def own_processes() -> dict[str, int]:
-    """Pids of what `ray.init` has started here, by Ray's name for it; {} where it has joined a cluster."""
+    """Return the pids of the processes that `ray.init` started here, by Ray's names; {} if it joined a cluster."""
     node = _node()
     started = node.all_processes if node is not None else {}
     return {kind: row.process.pid for kind, rows in started.items() for row in rows}
@@ -34,7 +34,7 @@ def _node() -> Any:
 
 
 class Watch:
-    """Asked in between by the driver's loop; what takes time is done in a thread."""
+    """A watch that the driver's loop asks now and then; what takes time is done in a thread."""
 
     def __init__(self) -> None:
         node = _node()
@@ -57,11 +57,11 @@ class Watch:
 
     @property
     def silent(self) -> bool:
-        """Whether the control service does not answer at this moment; who asks it something waits."""
+        """Return whether the control service does not answer at this moment; a request to it would have to wait."""
         return time.monotonic() - self._heard > 2 * _KNOCK_EVERY_S and not self._own
 
     def lost(self) -> str:
-        """What has ended, in words; "" while all is well."""
+        """Return what has ended, in words; "" if nothing has."""
         for kind, known in self._own.items():
             if not processes.is_there(known):
                 return f"{_NAMES[kind]} has ended"
@@ -86,17 +86,17 @@ def _listens(path: str) -> bool:
             sock.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except OSError:  # its queue is full: it is there
+        except OSError:  # its queue is full: it is alive
             return True
     return True
 
 
-_watches: list[Watch] = []  # of the Ray that is up, if GeoFlow has joined or started it
+_watches: list[Watch] = []  # of the Ray that is up, if GeoFlow joined or started it
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Have the Ray that is up now watched until it is left."""
+    """Watch the Ray that is up now, until the end of the `with` block."""
     if _node() is None:
         yield
         return
@@ -109,10 +109,10 @@ def watched() -> Iterator[None]:
 
 
 def lost() -> str:
-    """What has ended of the Ray that is watched, in words; "" while all is well."""
+    """Return what has ended of the watched Ray, in words; "" if nothing has."""
     return _watches[-1].lost() if _watches else ""
 
 
 def silent() -> bool:
-    """Whether whoever asks the control service something at this moment would wait for long."""
+    """Return whether a request to the control service would have to wait for long at this moment."""
     return bool(_watches) and _watches[-1].silent

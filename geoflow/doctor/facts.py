@@ -1,4 +1,4 @@
-"""What there is on this machine, as far as a run depends on it. Nothing is started, fetched or written."""
+"""Facts about this machine that a run depends on. Nothing is started, fetched or written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow.backends import weights
+from geoflow.backends import hub, weights
 from geoflow.cluster import machine
 from geoflow.engine.gpu.nvml import GpuDevice, list_gpus
 from geoflow.environments import bare_packages, checking, distribution
@@ -21,13 +21,13 @@ from geoflow.errors import ConfigError
 from geoflow.files.resources import cache_folder
 from geoflow.pipeline import Pipeline, StageSpec
 
-# Those with compiled parts, which may be installed and still not load.
+# Modules with compiled parts, which may be installed and still not load.
 _MODULES = ("ray", "numpy", "h5py", "pyarrow", "av", "cv2", "scipy", "pycolmap")
 
 
 @dataclass(frozen=True)
 class Package:
-    """One of the packages that GeoFlow asks for; `version` is None where it is missing."""
+    """A package that GeoFlow requires; `version` is None if it is missing."""
 
     name: str
     wanted: str  # versions, such as >=2.40
@@ -37,19 +37,19 @@ class Package:
 
 @dataclass(frozen=True)
 class Folder:
-    """A place that is written to; it, or the nearest folder above it that exists, has so many bytes."""
+    """A folder that is written to, and the bytes of its disk (or of the nearest folder above that exists)."""
 
     purpose: str
     path: str
     writable: bool
     total: int
     free: int
-    needed: bool = True  # the run cannot do without
+    needed: bool = True  # the run cannot work without it
 
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """What one stage of the pipeline asks of the machine, and what of that is there."""
+    """What one stage of the pipeline needs from the machine, and what of this is missing."""
 
     slot: str
     backend: str
@@ -58,19 +58,20 @@ class StageNeeds:
     env: str | None = None
     env_problems: tuple[str, ...] = ()
     installs: bool = False  # its environment is made with pip
-    missing: tuple[str, ...] = ()  # weights that are to be fetched
+    missing: tuple[str, ...] = ()  # weights that are to be fetched from the hub
+    elsewhere: tuple[str, ...] = ()  # those to be fetched from servers that answer
     broken: tuple[str, ...] = ()  # weights that are wrong
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that `checks` looks at."""
+    """Everything that `checks` judges."""
 
     pipeline: str
     stages: tuple[StageNeeds, ...]
     system: str  # as sys.platform
     python: tuple[int, int, int]
-    requires_python: str  # "" where GeoFlow is not installed as a package
+    requires_python: str  # "" if GeoFlow is not installed as a package
     packages: tuple[Package, ...]
     import_errors: dict[str, str]
     has_pip: bool
@@ -88,7 +89,7 @@ class Facts:
 
 
 def gather(pipeline: Pipeline) -> Facts:
-    """Look at the machine. Takes a few seconds: packages are imported, and the hub is asked for."""
+    """Collect the facts. This takes a few seconds: packages are imported, and the hub is asked."""
     requires_python, packages = _packages()
     import_errors = {name: error for name in _MODULES if (error := _import_error(name))}
     stages = tuple(_needs(spec, with_ray="ray" not in import_errors) for spec in pipeline.stages)
@@ -110,7 +111,7 @@ def gather(pipeline: Pipeline) -> Facts:
         shm_free=shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0,
         folders=_folders(stages),
         gpus=tuple(list_gpus()),
-        hub="offline" if weights.offline() else "answers" if weights.hub_answers() else "silent",
+        hub="offline" if hub.offline() else "answers" if hub.hub_answers() else "silent",
         ray_address=(address := os.environ.get("RAY_ADDRESS", "")),
         ray_refusal=_refusal(address) if address and "ray" not in import_errors else "",
     )
@@ -146,7 +147,7 @@ def _packages() -> tuple[str, tuple[Package, ...]]:
 def _import_error(name: str) -> str:
     try:
         importlib.import_module(name)
-    except Exception as error:  # a library that is not there, an ABI that has changed: each raises what it likes
+    except Exception as error:  # a missing library, a changed ABI: these may raise anything
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -178,12 +179,12 @@ def _folders(stages: tuple[StageNeeds, ...]) -> tuple[Folder, ...]:
         look_at("the current folder", Path.cwd(), needed=False),
         look_at("Ray's sessions", ray_home),
         look_at("GeoFlow's cache", cache_folder(), needed=False),
-        look_at("the hub's cache", weights.hub_cache(), needed=fetches),
+        look_at("the hub's cache", hub.hub_cache(), needed=fetches),
     )
 
 
 def look_at(purpose: str, path: Path, *, needed: bool = True) -> Folder:
-    """A folder as it is, or as it could be made."""
+    """Return the facts of a folder as it is, or as it could be made."""
     there = path.absolute()
     while not there.exists():
         there = there.parent
@@ -193,9 +194,11 @@ def look_at(purpose: str, path: Path, *, needed: bool = True) -> Folder:
 
 
 def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
-    """`with_ray`: Ray can be asked what it thinks of the environment."""
+    """Return what a stage needs. `with_ray`: Ray can check the environment."""
     wanted = spec.make_stage().weights()
     missing = weights.must_fetch(spec.backend, wanted)
+    from_hub = [source for source in missing if isinstance(source, hub.HubFiles)]
+    answered = weights.within_reach(source for source in missing if source not in from_hub)
     env_problems = tuple(checking.problems(spec.env)) if spec.env and with_ray else ()
     env = load_runtime_env(spec.env) if spec.env and not env_problems else {}
     return StageNeeds(
@@ -206,6 +209,9 @@ def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
         env=spec.env,
         env_problems=env_problems,
         installs="pip" in env or bare_packages.KEY in env,
-        missing=tuple(f"{files} lacks {', '.join(files.missing)}" for files in missing),
-        broken=tuple(weights.problems(spec.backend, wanted, but_missing=True)),
+        missing=tuple(f"{source} lacks {', '.join(source.missing)}" for source in from_hub),
+        elsewhere=tuple(source.lack for source in missing if source not in from_hub and answered(source)),
+        broken=tuple(
+            weights.problems(spec.backend, wanted, excuse=lambda source: source in from_hub or answered(source))
+        ),
     )

@@ -1,1 +1,1 @@
-"""Environments of stages: read, checked, built, laid over each other; and this installation's own packages."""
+"""Environments of stages: read, checked, built, laid over each other; and the packages of this installation."""

@@ -1,8 +1,8 @@
-"""Packages of an environment that are installed without what they ask for: `without_dependencies` in its YAML.
+"""Packages of an environment that are installed without their dependencies: `without_dependencies` in its YAML.
 
-Models ask for user interfaces, for plotting, and for a build of OpenCV that overwrites the core's. pip can leave
-dependencies out for a whole environment only, and torch needs its own. So these are installed by the driver, once, and
-handed to the actors through the object store.
+Some models depend on user interfaces, on plotting, and on a build of OpenCV that overwrites the core's. pip can leave
+dependencies out for a whole environment only, and torch needs its own. So these packages are installed once by the
+driver, and reach the actors through the object store.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ KEY = "without_dependencies"
 
 
 def split(env: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """An environment as Ray takes it, and the packages that are GeoFlow's affair."""
+    """Split an environment into the part that Ray takes and the packages that GeoFlow installs itself."""
     return {key: value for key, value in env.items() if key != KEY}, [str(package) for package in env.get(KEY) or []]
 
 
 def install(packages: list[str], name: str) -> Path:
-    """The zip archive of packages in GeoFlow's cache, made if it is not there yet.
+    """Return the zip archive of packages in GeoFlow's cache; make it if it is missing.
 
-    Raises EnvironmentBroken when environment `name` cannot have them.
+    Raises EnvironmentBroken if environment `name` cannot have these packages.
     """
     key = hashlib.sha256(repr([*packages, sys.version_info[:2]]).encode()).hexdigest()[:16]
     archive = cache_folder() / "packages" / f"{key}.zip"
@@ -54,17 +54,17 @@ def install(packages: list[str], name: str) -> Path:
 
 
 def make_importable(archive: bytes) -> Path:
-    """Have the packages of an archive on this process's path, before all that is installed; returns their folder.
+    """Put the packages of an archive first on this process's path, before all installed ones; return their folder.
 
-    Raises ImportError that names those which this process has loaded from elsewhere already, such as numpy: what the
-    environment's file says of them would be without effect.
+    Raises ImportError that names the packages which this process has already loaded from elsewhere, such as numpy: for
+    these the environment's file would have no effect.
     """
     home = unpack(archive)
     sys.path.insert(0, str(home))
     names = {path.stem for path in home.glob("*.py")} | {path.parent.name for path in home.glob("*/__init__.py")}
     if late := sorted(name for name in names & sys.modules.keys() if not _is_within(sys.modules[name], home)):
         raise ImportError(
-            f"{', '.join(late)} cannot stand under {KEY}: loaded from elsewhere before; list it under pip"
+            f"{', '.join(late)} cannot be listed under {KEY}: already loaded from elsewhere; list it under pip"
         )
     return home
 
@@ -74,7 +74,7 @@ def _is_within(module: Any, home: Path) -> bool:
 
 
 def unpack(archive: bytes) -> Path:
-    """The folder that holds an archive's packages, in the cache of this node; some packages write into their own."""
+    """Return the folder of an archive's packages in this node's cache; some packages write into their own folder."""
     home = cache_folder() / "packages" / hashlib.sha256(archive).hexdigest()[:16]
     if not home.is_dir():
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def unpack(archive: bytes) -> Path:
                 file.extractall(target)
             try:
                 os.replace(target, home)
-            except OSError:  # another actor was quicker
+            except OSError:  # another actor was faster
                 if not home.is_dir():
                     raise
     return home

@@ -1,7 +1,7 @@
-"""Whether a file of `runtime_envs/` is one that Ray takes, with packages that can be read and nothing secret.
+"""Checks of a file of `runtime_envs/`: Ray accepts it, its packages can be read, and it holds no secrets.
 
-What Ray checks itself is left to Ray. It takes keys that it does not know for those of plug-ins, and does not read what
-pip is to install.
+What Ray checks itself is left to Ray. But Ray takes unknown keys for options of plug-ins, and does not read the list of
+packages for pip.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _INSTALLERS = ("pip", "uv")
 
 
 def problems(name: str) -> list[str]:
-    """What is wrong with an environment's file, a line for each; [] when it is right.
+    """Return what is wrong with an environment's file, one line each; [] if nothing is.
 
-    Raises ConfigError when there is no such file.
+    Raises ConfigError if there is no such file.
     """
     resources.find_yaml("runtime_envs", name)
     try:
@@ -41,9 +41,9 @@ def problems(name: str) -> list[str]:
 
 
 def faults(name: str) -> list[str]:
-    """Of these, what keeps it from being built at all.
+    """Return those problems that make it impossible to build the environment.
 
-    Keys that nobody knows may be those of a plug-in that only the cluster has: they count where another must be meant.
+    An unknown key may belong to a plug-in that only the cluster has. So it counts only if it looks like a misspelt key.
     """
     env = load_runtime_env(name)
     for_ray = {key: value for key, value in env.items() if key != bare_packages.KEY}
@@ -54,7 +54,7 @@ def faults(name: str) -> list[str]:
 
 
 def packages(env: dict[str, Any]) -> list[str]:
-    """What pip or uv is to install, as the file says it. Ray allows a list, a mapping or a requirements file."""
+    """Return the packages for pip or uv as written in the file: a list, a mapping or a requirements file."""
     rows: list[str] = []
     for installer in _INSTALLERS:
         wanted = env.get(installer) or []
@@ -72,12 +72,12 @@ def _in_a_line(error: BaseException) -> str:
 
 
 def _ray_says(env: dict[str, Any]) -> str:
-    """Ray's objection, "" when it has none."""
+    """Return Ray's objection, "" if there is none."""
     from ray.runtime_env import RuntimeEnv
 
     try:
         RuntimeEnv(**env)
-    except Exception as error:  # TypeError, ValueError and others, as its parts see fit
+    except Exception as error:  # TypeError, ValueError and others
         return f"Ray refuses it: {_in_a_line(error)}"
     return ""
 
@@ -87,16 +87,19 @@ def _unknown_keys(env: dict[str, Any]) -> Iterator[str]:
 
     config = env.get("config")
     rows = [("config.", config, RuntimeEnvConfig.known_fields)] if isinstance(config, dict) else []
-    if not os.environ.get("RAY_RUNTIME_ENV_PLUGINS"):  # those have keys of their own
+    if not os.environ.get("RAY_RUNTIME_ENV_PLUGINS"):  # plug-ins have keys of their own
         rows.append(("", env, {key for key in RuntimeEnv.known_fields if not key.startswith("_")}))
     for where, mapping, known in rows:
         for key in sorted(set(mapping) - set(known)):
             near = difflib.get_close_matches(key, [*known, bare_packages.KEY], 1)
-            yield f"{where}{key} is no option of Ray's" + (f"; is {where}{near[0]} meant?" if near else "")
+            yield f"{where}{key} is not an option of Ray" + (f"; is {where}{near[0]} meant?" if near else "")
 
 
 def _bare_problems(wanted: Any) -> Iterator[str]:
-    """They are installed once and kept by what the file says, so that must name one version."""
+    """Yield the problems of bare packages.
+
+    They are installed once and kept by name, so the name must give one version.
+    """
     from packaging.requirements import Requirement
 
     if wanted is not None and not (isinstance(wanted, list) and all(isinstance(row, str) for row in wanted)):
@@ -106,7 +109,10 @@ def _bare_problems(wanted: Any) -> Iterator[str]:
         if wrong := _unreadable(package):
             yield wrong
         elif not _is_place(package) and not (parsed := Requirement(package)).url and not _is_pinned(parsed):
-            yield f"{package}: what is installed {bare_packages.KEY} is kept; pin it, such as {parsed.name}==1.0"
+            yield (
+                f"{package}: a package installed {bare_packages.KEY} is kept for later runs; "
+                f"pin it, such as {parsed.name}==1.0"
+            )
 
 
 def _is_pinned(requirement: Any) -> bool:
@@ -114,7 +120,7 @@ def _is_pinned(requirement: Any) -> bool:
 
 
 def _is_place(package: str) -> bool:
-    """A path or an address, which pip takes as it is."""
+    """Return whether a package is a path or an address, which pip takes as it is."""
     return "/" in package and " @ " not in package
 
 
@@ -126,14 +132,14 @@ def _unreadable(package: str) -> str:
     try:
         Requirement(package)
     except InvalidRequirement as error:
-        return f"{package}: no requirement that pip can read: {str(error).splitlines()[0]}"
+        return f"{package} is not a requirement that pip can read: {str(error).splitlines()[0]}"
     return ""
 
 
 def _secrets(env: dict[str, Any]) -> Iterator[str]:
-    """Ray shows environments on its dashboard and in its logs."""
+    """Yield the secrets in an environment: Ray shows environments on its dashboard and in its logs."""
     if _PASSWORD.search(str(env)):
-        yield "an address in it holds a password, which Ray would show; leave that to pip's own configuration"
+        yield "an address holds a password, which Ray would show; put it into pip's own configuration instead"
     variables = env.get("env_vars")
     for name in variables if isinstance(variables, dict) else ():
         if _SECRET.search(str(name)):

@@ -1,4 +1,4 @@
-"""What the installed distribution says of itself."""
+"""Requirements that the installed distribution states."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ NAME = "geoflow-video"
 
 @dataclass(frozen=True)
 class Demands:
-    """What the core needs: a specifier for Python's version, and requirements as `packaging` has them."""
+    """What the core needs: a specifier for Python's version, and requirements as `packaging` parses them."""
 
     python: str
     packages: tuple[Any, ...]
 
 
 def demands() -> Demands | None:
-    """What the core needs on this machine, without any extra; None of a checkout that is not installed."""
+    """Return what the core needs on this machine, without any extra; None for a checkout that is not installed."""
     from packaging.requirements import Requirement
 
     try:

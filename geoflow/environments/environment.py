@@ -1,4 +1,4 @@
-"""A stage's environment: reading `runtime_envs/*.yaml`, and saying in a few lines why one could not be built."""
+"""A stage's environment: read `runtime_envs/*.yaml`, and explain in a few lines why one could not be built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from geoflow.values.yaml_text import read_yaml
 
 _MAX_LINES, _MAX_WIDTH = 6, 240
 
-# What pip, Ray and the import system say, and which package they mean by it; the first that matches names the culprit.
+# Messages of pip, Ray and the import system, and the package that each blames; the first match names the package at
+# fault.
 _CULPRITS = (
     re.compile(r"No matching distribution found for (?P<package>[^\s(;]+)"),
     re.compile(r"satisfies the requirement (?P<package>[^\s(;]+)"),
@@ -30,9 +31,9 @@ _NOISE = re.compile(r"Ignored the following|SubprocessCalledProcessError|See abo
 
 
 def load_runtime_env(name: str) -> dict[str, Any]:
-    """The Ray runtime environment of `runtime_envs/<name>.yaml`, or of a YAML file given by its path.
+    """Return the Ray runtime environment of `runtime_envs/<name>.yaml`, or of a YAML file given by its path.
 
-    Raises ConfigError when there is no such file, or when it is not a mapping.
+    Raises ConfigError if there is no such file, or it does not hold a mapping.
     """
     path = resources.find_yaml("runtime_envs", name)
     env = read_yaml(path)
@@ -42,10 +43,10 @@ def load_runtime_env(name: str) -> dict[str, Any]:
 
 
 def explain_failure(error: BaseException | str, name: str) -> str:
-    """Why environment `name` cannot be used: the package at fault, the lines that matter, what to do next.
+    """Explain why environment `name` cannot be used: the package at fault, the lines that matter, what to do next.
 
-    `error` is Ray's RuntimeEnvSetupError (whose text holds two tracebacks and the last 50 lines of pip), what a
-    stage raised while it was loaded, or the text of either.
+    `error` is Ray's RuntimeEnvSetupError (whose text holds two tracebacks and the last 50 lines of pip), an exception
+    that a stage raised when it was loaded, or the text of either.
     """
     text = _without_credentials(str(error))
     lines = _telling_lines(text)
@@ -68,21 +69,21 @@ def _advice(text: str, package: str | None, name: str) -> str:
     file = name if name.endswith((".yaml", ".yml")) else f"runtime_envs/{name}.yaml"
     python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
     if "[Errno 28]" in text or "No space left" in text:
-        return "free disk space where Ray keeps its sessions (/tmp/ray unless told otherwise), then run again"
+        return "free disk space where Ray keeps its sessions (/tmp/ray by default), then run again"
     if "(from versions: none)" in text:
         return (
-            f"is the package index reachable from this machine? try `pip download --no-deps {package}`; "
-            f"if it is, it has no file of this package for {python} on this platform"
+            f"check that this machine reaches the package index: `pip download --no-deps {package}`; "
+            f"if it does, the index has no file of this package for {python} on this platform"
         )
     if "(from versions:" in text:
-        return f"the index has other versions of it than {file} asks for, or none for {python}"
+        return f"the index lacks the version that {file} asks for, or has none for {python}"
     if "timeout of" in text:
-        return "it took longer than config.setup_timeout_seconds; raise it in the YAML, or warm pip's cache"
+        return "it took longer than config.setup_timeout_seconds; raise it in the YAML, or fill pip's cache first"
     if "No module named" in text:
         return f"add the package to {file}"
-    return f"see {file}, and runtime_env_setup-*.log among Ray's logs for everything pip said"
+    return f"see {file}, and runtime_env_setup-*.log among Ray's logs for all of pip's output"
 
 
 def _without_credentials(text: str) -> str:
-    """Index URLs may hold a user and password; they must not reach a report."""
+    """Remove user and password from index URLs: they must not reach a report."""
     return re.sub(r"(?<=://)[^/\s@]+@", "", text)

@@ -1,4 +1,4 @@
-"""Libraries that only some of what GeoFlow does needs, each in an extra of the distribution."""
+"""Libraries that only parts of GeoFlow need; each belongs to an extra of the distribution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from geoflow.errors import ConfigError
 
 
 def library(name: str, extra: str, what: str) -> Any:
-    """Import a library of an extra, for the sake of `what`. Raises ConfigError that says how to install it."""
+    """Import a library of an extra, which `what` needs. Raises ConfigError that says how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

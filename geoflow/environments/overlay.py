@@ -1,8 +1,8 @@
-"""Environments of a Ray that GeoFlow started itself: laid over the packages that are there, and kept for later runs.
+"""Environments of a Ray that GeoFlow started itself: laid over the installed packages, and kept for later runs.
 
-Ray's own way with `pip` copies the virtual environment around it into each session: gigabytes, and up to a minute
-before anything is installed. Here a new environment begins empty and finds what it lacks in the one around it. How a
-cluster that somebody else started builds environments is not GeoFlow's to say: there they are left to Ray.
+Ray's own way with `pip` copies the surrounding virtual environment into each session: gigabytes, and up to a minute
+before anything is installed. Here a new environment begins empty, and finds what it lacks in the surrounding one. On a
+cluster that somebody else started, Ray builds environments in its own way.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 from geoflow.environments import own_first
 from geoflow.files.resources import cache_folder
 
-FIELD = "overlay"  # of a runtime environment, in place of `pip`
-PLUGIN = {"class": f"{__name__}.Overlay"}  # an entry of $RAY_RUNTIME_ENV_PLUGINS, where nodes are started
+FIELD = "overlay"  # the field of a runtime environment that replaces `pip`
+PLUGIN = {"class": f"{__name__}.Overlay"}  # an entry of $RAY_RUNTIME_ENV_PLUGINS when nodes are started
 
 _PYTHON = Path("bin", "python")
 _BORROWED = "borrowed.pth"
 _OWN_FIRST = "_geoflow_own_first"  # the copy of `own_first.py`; Python reads `.pth` files before any other code
-_FORM = 2  # of the environments; what was made in an earlier form is not taken up
-_LAST = 50  # lines of pip's that an error keeps, as many as Ray's
+_FORM = 2  # version of the environments' layout; those of an earlier form are not used
+_LAST = 50  # lines of pip's output that an error keeps, as many as in Ray
 
 
 class Overlay(RuntimeEnvPlugin):
-    """What Ray's agent on each node does for the field `overlay`, which holds what `pip` may hold."""
+    """Ray's plug-in for the field `overlay`, which holds what `pip` may hold; Ray's agent on each node calls it."""
 
     name = FIELD
 
     async def create(self, uri: str | None, runtime_env: Any, context: Any, logger: Any = None) -> float:
-        """Have the environment, and the actor start in it. Raises RuntimeError with the installer's last words."""
+        """Make the environment and let the actor start in it. Raises RuntimeError with the installer's last lines."""
         variables = runtime_env.env_vars()
         python = await asyncio.to_thread(install, runtime_env[FIELD], variables)
         context.py_executable = shlex.quote(str(python))
@@ -49,7 +49,7 @@ class Overlay(RuntimeEnvPlugin):
 
 
 def instead_of_pip(env: dict[str, Any]) -> dict[str, Any]:
-    """An environment with `overlay` where it had `pip`."""
+    """Return an environment with `overlay` in place of `pip`."""
     wanted = env.get("pip")
     if wanted is None:
         return env
@@ -58,15 +58,15 @@ def instead_of_pip(env: dict[str, Any]) -> dict[str, Any]:
 
 
 def install(wanted: dict[str, Any], variables: dict[str, str]) -> Path:
-    """The Python of the environment that has these packages, made if it is not there yet.
+    """Return the Python of the environment that has these packages; make the environment if it is missing.
 
-    `wanted` is a mapping as Ray has it for `pip`; `variables` are set while pip runs. Raises RuntimeError with the last
-    lines of what failed.
+    `wanted` is a mapping as in Ray's `pip`; `variables` are set while pip runs. Raises RuntimeError with the last lines
+    of the command that failed.
     """
     home = cache_folder() / "environments" / _key(wanted)
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody else on this machine makes the same one
+        fcntl.flock(lock, fcntl.LOCK_EX)  # only one process on this machine makes this environment
         if not home.is_dir():
             _make(home.with_suffix(".new"), wanted, variables, lock.fileno())
             os.replace(home.with_suffix(".new"), home)
@@ -74,7 +74,7 @@ def install(wanted: dict[str, Any], variables: dict[str, str]) -> Path:
 
 
 def _make(home: Path, wanted: dict[str, Any], variables: dict[str, str], lock: int) -> None:
-    shutil.rmtree(home, ignore_errors=True)  # of somebody who was killed at this
+    shutil.rmtree(home, ignore_errors=True)  # left by a process that was killed meanwhile
     pip = [str(home / _PYTHON), "-m", "pip"]
     try:
         _run([sys.executable, "-m", "virtualenv", "--quiet", "--no-download", str(home)], lock)
@@ -88,7 +88,7 @@ def _make(home: Path, wanted: dict[str, Any], variables: dict[str, str], lock: i
 
 
 def _in_full(wanted: Any) -> dict[str, Any]:
-    """What `pip` holds, whichever of Ray's ways it is written in: packages, options, whether `pip check` is to run."""
+    """Return all options of `pip`, in whichever of Ray's forms they are written: packages, options, `pip check`."""
     if isinstance(wanted, str):
         return _in_full(["-r", os.path.abspath(wanted)])
     if isinstance(wanted, list):
@@ -102,9 +102,9 @@ def _in_full(wanted: Any) -> dict[str, Any]:
 
 
 def _key(wanted: dict[str, Any]) -> str:
-    """Changes with what is to be installed, and with what there is to borrow."""
+    """Return a key that changes with the packages to install, and with those of the surrounding environment."""
     files = [Path(row).read_text() for before, row in zip(wanted["packages"], wanted["packages"][1:]) if before == "-r"]
-    known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # pip sees what is there, too
+    known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # pip sees these packages, too
     there = [
         sorted(path.name for path in Path(folder).glob("*.dist-info")) for folder in [*installed_packages(), *known]
     ]
@@ -113,23 +113,23 @@ def _key(wanted: dict[str, Any]) -> str:
 
 
 def installed_packages() -> list[str]:
-    """The folders in which this Python has its packages."""
+    """Return the folders in which this Python has its packages."""
     own = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     return [folder for folder in [*own, *site.getsitepackages()] if os.path.isdir(folder)]
 
 
 def _borrow(home: Path) -> None:
-    """Have an environment find, after its own packages, those of the Python around it; its own come before all."""
+    """Let an environment find the packages of the surrounding Python; its own packages come first."""
     (inside,) = home.glob("lib/python*/site-packages")
     shutil.copyfile(own_first.__file__, inside / f"{_OWN_FIRST}.py")
-    # Where it is now is not where it will be.
+    # The environment is moved to its final place later.
     lines = [f"import os, {_OWN_FIRST} as own; own.keep_first(os.path.dirname(own.__file__))"]
     lines += [f"import site; site.addsitedir({folder!r})" for folder in installed_packages()]
     (inside / _BORROWED).write_text("\n".join([*lines, ""]))
 
 
 def _run(command: list[str], lock: int, variables: dict[str, str] | None = None, cwd: Path | None = None) -> None:
-    """The command holds the lock, too: if this process is killed, nobody comes in before the command has ended."""
+    """Run a command, which holds the lock, too: if this process is killed, others wait until the command has ended."""
     done = subprocess.run(
         command,
         env=os.environ | (variables or {}),

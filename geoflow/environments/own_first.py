@@ -1,8 +1,8 @@
-"""Keeping an environment's own packages before all others on `sys.path`.
+"""A rule for `sys.path`: an environment's own packages come before all others.
 
-What the environment pins must win, whoever else puts folders on the path: $PYTHONPATH of the user, Ray's workers (the
+What the environment pins must win, whatever else puts folders on the path: the user's $PYTHONPATH, Ray's workers (the
 folders of the driver's script and of its work), a notebook. The environments of `overlay.py` carry a copy of this file
-and start it by a `.pth` of theirs, before anything else is imported. So it needs nothing but the standard library.
+and start it from a `.pth` file before anything else is imported. So it needs only the standard library.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 
 class OwnFirst:
-    """A finder that finds nothing: before each search for a top-level module it puts the path in order.
+    """An import finder that finds nothing itself: before each search for a top-level module it puts the path in order.
 
-    An order settled once would not last: Ray's workers put folders in front when their first call comes.
+    An order set once would not last: Ray's workers put folders in front when their first call comes.
     """
 
     def __init__(self, own: str) -> None:
         library = os.path.dirname(os.__file__)
         archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
-        # The standard library stays in front: packages on the index carry names of it, for Pythons that lacked them.
+        # The standard library stays in front: some packages of the index have its names, for Pythons that lacked them.
         standard = {os.path.join(os.path.dirname(library), archive), library, os.path.join(library, "lib-dynload")}
         self._first = [*(folder for folder in sys.path if folder in standard), own]
 
@@ -31,9 +31,9 @@ class OwnFirst:
             sys.path[:] = [*self._first, *(folder for folder in sys.path if folder not in self._first)]
 
     def invalidate_caches(self) -> None:
-        """The import system calls this of every finder; there is nothing kept here."""
+        """Do nothing: the import system calls this for every finder, and this finder keeps nothing."""
 
 
 def keep_first(own: str) -> None:
-    """Have the packages in folder `own` found before all others in this process, whatever comes onto the path."""
+    """Let this process find the packages in folder `own` before all others, whatever is added to the path."""
     sys.meta_path.insert(0, OwnFirst(own))

@@ -1,4 +1,4 @@
-"""`y2r`: windows of tracks, camera and hands from every frame on, as y2r's data loader reads them."""
+"""`y2r`: windows of tracks, camera and hands from every frame on, in the form of y2r's data loader."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from geoflow.export.frames import Depths, cameras_of, pictures, posed_frames
 from geoflow.export.statistics import Moments
 from geoflow.export.track_rows import TrackRow, track_rows, tracks_of
 from geoflow.geometry.rigid import apply, invert
+from geoflow.store.lazy import Hand
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_h5, write_whole
 
@@ -32,7 +33,7 @@ _STATISTICS = {
 
 @dataclass(frozen=True)
 class _Crop:
-    """The square in the middle of the picture, brought to `size` pixels."""
+    """The square in the middle of the picture, resized to `size` pixels."""
 
     left: int
     top: int
@@ -51,7 +52,7 @@ class _Crop:
         return cv2.resize(square, (self.size, self.size), interpolation=interpolation)
 
     def intrinsics(self, k: np.ndarray) -> np.ndarray:
-        """Pinhole matrices (..., 3, 3) float64 of the cropped picture, whose corner is (0, 0)."""
+        """Return pinhole matrices (..., 3, 3) float64 of the cropped picture, whose corner is (0, 0)."""
         out = np.array(k, np.float64)
         out[..., 0, 2] += 0.5 - self.left
         out[..., 1, 2] += 0.5 - self.top
@@ -59,7 +60,10 @@ class _Crop:
         return out
 
     def uvd(self, xyz: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """Camera-frame points (..., 3) as u, v in [0, 1] and depth, float64; `k` is cropped. NaN behind the camera."""
+        """Project camera-frame points (..., 3) to u, v in [0, 1] and depth, float64; `k` is of the crop.
+
+        NaN behind the camera.
+        """
         z = np.where(xyz[..., 2] > 1e-9, xyz[..., 2], np.nan)
         x, y = xyz[..., 0] / z, xyz[..., 1] / z
         u = k[..., 0, 0] * x + k[..., 0, 1] * y + k[..., 0, 2]
@@ -70,10 +74,10 @@ class _Crop:
 def export_y2r(
     video: Video, out: Path, *, num_track_ts: int = 16, target_size: int = 256, stride: int = 1, text: str = ""
 ) -> int:
-    """Write `out`, an .hdf5, and `normalization_stats.yaml` over all of its folder; returns T, all frames.
+    """Write `out`, an .hdf5, and `normalization_stats.yaml` for all of its folder; return T, the number of frames.
 
-    A window starts at every `stride`-th frame t from which `num_track_ts` = W frames on all have a pose. Pictures are
-    the middle square at `target_size` = S pixels. Depth is z in scene units, poses are OpenCV's.
+    A window starts at every `stride`-th frame t from which on `num_track_ts` = W frames all have a pose. Pictures are
+    the middle square at `target_size` = S pixels. Depth is z in scene units, poses are in OpenCV's convention.
 
     `root/video` (T, 3, S, S) uint8 RGB; `root/depth` (T, S, S) float32, 0 where unknown; `root/intrinsics` (3, 3)
     float32, of the cropped pictures, the median over the posed frames; `root/num_frames`, `root/num_track_ts` int64;
@@ -88,9 +92,13 @@ def export_y2r(
       3), `query_rot_6d` (6,) and `rot_displacements` (W, 6), each frame's in its own camera; a rotation's displacement
       is that from the first, R_t R_0^T, by its first two columns
 
-    Attributes of `root` hold mean, deviation and number of the displacements, depths, poses and hands of this file.
+    Depths of hands are in the unit of the scene. A hand that is in metres where the scene is not is left out of the
+    windows in which it is: its depth would be no depth of this scene.
 
-    Raises StoreError without poses, tracks or depth, when no window is posed throughout, or when pixels cannot be had.
+    Attributes of `root` hold mean, deviation and number of the displacements, depths, poses and hands of this file,
+    `unit` ("m" or "scene"), and `hands_left_out`, the number of hands in windows that are left out for their unit.
+
+    Raises StoreError without poses, tracks or depth, if no window has all poses, or if pixels cannot be read.
     """
     if num_track_ts < 2 or target_size < 2:
         raise ConfigError(f"--set num_track_ts={num_track_ts} target_size={target_size}: both should be at least 2")
@@ -106,14 +114,23 @@ def export_y2r(
         root["intrinsics"] = intrinsics.astype(np.float32)
         root["num_frames"], root["num_track_ts"], root["track_type"] = len(video), num_track_ts, "3d"
         root["text"] = text
-        groups = root.create_group("tracks")
+        root.attrs["unit"] = "m" if video.metric else "scene"
+        groups, left_out = root.create_group("tracks"), 0
         for t, window in _windows(video, starts, num_track_ts):
-            arrays = {**_tracks(video, window, crop, intrinsics), **_hands(video, t, num_track_ts, crop, intrinsics)}
+            hands = _whole_hands(video, slice(t, t + num_track_ts))
+            placed = {
+                side: hand
+                for side, hand in hands.items()
+                if hand.in_scene_units(video.metric)[t : t + num_track_ts].all()
+            }
+            left_out += len(hands) - len(placed)
+            arrays = {**_tracks(video, window, crop, intrinsics), **_hands(placed, t, num_track_ts, crop, intrinsics)}
             group = groups.create_group(f"frame_{t:04d}")
             for name, array in arrays.items():
                 group[name] = array.astype(np.float32)
             _count(moments, arrays)
             whole.check()
+        root.attrs["hands_left_out"] = left_out
         for name, (mean, std, _) in _STATISTICS.items():
             root.attrs.update(
                 {mean: moments[name].mean, std: moments[name].std, f"{name}_num_samples": moments[name].count[0]}
@@ -123,9 +140,9 @@ def export_y2r(
 
 
 def pool_statistics(folder: Path) -> Path:
-    """Write `normalization_stats.yaml` over every .hdf5 of a folder; returns its path. Raises StoreError.
+    """Write `normalization_stats.yaml` for all .hdf5 files of a folder; return its path. Raises StoreError.
 
-    Files that are not of this format count for nothing. Statistics of hands are there only where hands are.
+    Files of other formats are ignored. Statistics of hands are written only if there are hands.
     """
     import h5py
     import yaml
@@ -157,7 +174,7 @@ def _starts(video: Video, length: int, stride: int) -> np.ndarray:
     starts = [t for t in range(0, max(last, 0), stride) if posed[t : t + length].all()]
     if not starts:
         raise StoreError(
-            f"{video.path} has no {length} frames with a pose in a row; ask for fewer with --set num_track_ts=N"
+            f"{video.path} does not have {length} frames with a pose in a row; ask for fewer with --set num_track_ts=N"
         )
     return np.array(starts)
 
@@ -199,12 +216,15 @@ def _tracks(video: Video, window: list[TrackRow], crop: _Crop, intrinsics: np.nd
     return {"query_coords": uvd[0], "displacements": uvd - uvd[:1], "poses": poses}
 
 
-def _hands(video: Video, t: int, length: int, crop: _Crop, intrinsics: np.ndarray) -> dict[str, np.ndarray]:
+def _whole_hands(video: Video, window: slice) -> dict[str, Hand]:
+    """The hands that are valid throughout a window, by side."""
+    found = {side: getattr(video.hands, side, None) for side in ("left", "right")}
+    return {side: hand for side, hand in found.items() if hand is not None and hand.valid[window].all()}
+
+
+def _hands(hands: dict[str, Hand], t: int, length: int, crop: _Crop, intrinsics: np.ndarray) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    for side in ("left", "right"):
-        hand = getattr(video.hands, side, None)
-        if hand is None or not hand.valid[t : t + length].all():
-            continue
+    for side, hand in hands.items():
         wrist = hand.wrist[t : t + length].astype(np.float64)
         uvd = crop.uvd(wrist[:, :3, 3], intrinsics)
         if not (np.isfinite(uvd).all() and np.isfinite(wrist).all()):
@@ -220,7 +240,7 @@ def _hands(video: Video, t: int, length: int, crop: _Crop, intrinsics: np.ndarra
 
 
 def _six(rotation: np.ndarray) -> np.ndarray:
-    """The first two columns of rotations (W, 3, 3), one after the other: (W, 6) (Zhou et al. 2019)."""
+    """Return the first two columns of rotations (W, 3, 3), one after the other: (W, 6) (Zhou et al. 2019)."""
     return np.concatenate([rotation[..., 0], rotation[..., 1]], axis=-1)
 
 

@@ -1,1 +1,1 @@
-"""What a run would take, and whether it can work, before anything starts."""
+"""What a run would take, and whether it can work; both are found out before anything starts."""

@@ -1,7 +1,7 @@
-"""What a run will take, from what earlier runs took. Pure functions; what was never measured stays None.
+"""Estimates of a run's work from what earlier runs measured. Pure functions; what was never measured stays None.
 
-Work is counted in actor-seconds: a stage's seconds per frame times the frames of all segments, those that neighbours
-share counted twice. Of the GPU, a stage takes its share for as long as its calls run.
+Work is counted in actor-seconds: a stage's seconds per frame times the frames of all segments; frames shared by
+neighbours count twice. On the GPU a stage takes its share for as long as its calls run.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ class StageCost:
     """What is known of one stage."""
 
     slot: str
-    seconds_per_frame: float | None  # None: not known
-    pixels: int  # of the frames that was measured on
-    gpu_share: float | None  # 0: no GPU; None: it is found out by the first call
+    seconds_per_frame: float | None  # None: unknown
+    pixels: int  # of the measured frames
+    gpu_share: float | None  # 0: no GPU; None: measured by the first call
 
 
 @dataclass(frozen=True)
 class VideoWork:
-    """One video as far as time depends on it."""
+    """The properties of one video that time depends on."""
 
     frames: int  # of all segments together
     pixels: int
-    seconds: float  # how long it plays
+    seconds: float  # the video's length
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Work by slot and together; None where it is not known."""
+    """Work by slot and in total; None if unknown."""
 
     by_slot: dict[str, float | None]
     seconds: float | None
     gpu_seconds: float | None
-    at_most: bool  # measured on larger frames than these
+    at_most: bool  # an upper bound: measured on larger frames than these
 
     @property
     def unknown(self) -> list[str]:
-        """Slots of which no run told."""
+        """Return the slots that no run has measured."""
         return [slot for slot, seconds in self.by_slot.items() if seconds is None]
 
 
 def work_of(stages: Sequence[StageCost], video: VideoWork) -> Estimate:
-    """What one video takes.
+    """Return the work of one video.
 
-    What was measured on larger frames is an upper bound; what was measured on smaller ones tells nothing.
+    A measurement on larger frames is an upper bound; a measurement on smaller frames tells nothing.
 
     >>> prior = StageCost("prior", 0.5, pixels=100, gpu_share=0.25)
     >>> work_of([prior], VideoWork(frames=240, pixels=100, seconds=8.0)).gpu_seconds
@@ -64,7 +64,7 @@ def work_of(stages: Sequence[StageCost], video: VideoWork) -> Estimate:
 
 
 def together(estimates: Sequence[Estimate]) -> Estimate:
-    """The work of several videos; unknown as soon as that of one is."""
+    """Return the work of several videos; it is unknown if that of one video is."""
     slots = list(dict.fromkeys(slot for row in estimates for slot in row.by_slot))
     by_slot = {slot: total(row.by_slot.get(slot) for row in estimates) for slot in slots}
     return Estimate(
@@ -76,7 +76,7 @@ def together(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def bottleneck(by_slot: dict[str, float | None], actors: dict[str, int]) -> tuple[str, float] | None:
-    """The stage that is done last when none waits, and the seconds its actors take; None while a stage is not known.
+    """Return the stage that ends last if no stage waits, and its actors' seconds; None if a stage is unknown.
 
     >>> bottleneck({"camera": 100.0, "prior": 90.0}, {"camera": 2, "prior": 1})
     ('prior', 90.0)
@@ -89,7 +89,7 @@ def bottleneck(by_slot: dict[str, float | None], actors: dict[str, int]) -> tupl
 
 
 def price(gpu_seconds: float | None, played_seconds: float, dollars_per_hour: float) -> tuple[float, float] | None:
-    """Dollars in all and per hour of video, of GPUs that never wait; None where their work is not known.
+    """Return dollars in total and per hour of video, for GPUs that never wait; None if their work is unknown.
 
     >>> price(gpu_seconds=7200.0, played_seconds=1800.0, dollars_per_hour=2.5)
     (5.0, 10.0)
@@ -101,7 +101,7 @@ def price(gpu_seconds: float | None, played_seconds: float, dollars_per_hour: fl
 
 
 def total(values: Iterable[float | None]) -> float | None:
-    """The sum, None as soon as one of them is."""
+    """Return the sum, None if one of the values is None."""
     known = list(values)
     return None if any(value is None for value in known) else sum(value or 0.0 for value in known)
 

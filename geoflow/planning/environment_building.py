@@ -1,4 +1,4 @@
-"""Building an environment for once, outside of a run: does it come up, how long does it take, how large is it."""
+"""Build an environment once, outside of a run: does it start, how long does it take, how large is it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from geoflow.errors import EnvironmentBroken
 
 @dataclass(frozen=True)
 class Built:
-    """An environment that came up."""
+    """An environment that was built and started."""
 
     environment: str
     python: str
-    backends: tuple[str, ...]  # those that were imported in it
-    loaded: bool  # and loaded
-    seconds: float  # until an actor in it had answered; Ray itself was up before
+    backends: tuple[str, ...]  # backends that were imported in it
+    loaded: bool  # whether their models were loaded, too
+    seconds: float  # until an actor in it answered; Ray itself was up before
     bytes: int  # on disk; on a cluster, with what Ray copies of the environment around it
-    own_bytes: int  # of that, what the environment around it has not
+    own_bytes: int  # bytes of files that the environment around it does not have
 
 
 def build(name: str, backends: Sequence[str] = (), *, load: bool = False, address: str | None = None) -> Built:
-    """Build an environment through Ray, start an actor in it and import these backends there; with `load`, load their
-    models as well, with the default parameters.
+    """Build an environment through Ray, start an actor in it and import these backends there.
 
-    Raises ConfigError when there is no such environment or backend, EnvironmentBroken that says what is to blame when
-    it cannot be built or a backend does not come up in it.
+    With `load`, load their models as well, with default parameters.
+
+    Raises ConfigError if there is no such environment or backend. Raises EnvironmentBroken, which names the cause, if
+    the environment cannot be built or a backend does not start in it.
     """
     env, bare = bare_packages.split(load_runtime_env(name))
     for backend in backends:
-        known_backends.load(backend)  # an unknown one is said before anything is built
+        known_backends.load(backend)  # an unknown backend is reported before anything is built
     with ray_cluster(address):
         began = time.monotonic()
         archive = bare_packages.install(bare, name).read_bytes() if bare else None
@@ -52,7 +53,7 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
     for backend, reason in found["failed"].items():
         if "ImportError" in reason or "ModuleNotFoundError" in reason:
             reason = f"\n{explain_failure(reason, name)}"
-        raise EnvironmentBroken(f"environment {name!r} is built, but {backend} does not come up in it: {reason}")
+        raise EnvironmentBroken(f"environment {name!r} is built, but {backend} does not start in it: {reason}")
     sizes = {"bytes": found["bytes"], "own_bytes": found["own_bytes"]}
     return Built(name, found["python"], tuple(backends), load, seconds, **sizes)
 
@@ -60,7 +61,7 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
 def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str], load: bool) -> dict[str, Any]:
     import ray
 
-    class Visitor:  # sent by value, as the host of a stage is
+    class Visitor:  # sent by value, like the host of a stage
         def look(self, archive: bytes | None, *args: Any) -> Any:
             from geoflow.environments import bare_packages
             from geoflow.planning import environment_building
@@ -78,7 +79,10 @@ def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str
 
 
 def look(bare_home: str, around: str, backends: Sequence[str], load: bool) -> dict[str, Any]:
-    """In the actor: what came up, and how large the environment is beside the one `around` it, a prefix of Python's."""
+    """Look around in the actor: which backends fail, and the environment's size beside the one `around` it.
+
+    `around` is a prefix of Python's.
+    """
     failed = {backend: reason for backend in backends if (reason := _does_not_come_up(backend, load))}
     beside = not os.path.isdir(around) or not os.path.samefile(sys.prefix, around)
     whole, own = sizes(Path(sys.prefix), Path(around)) if beside else (0, 0)
@@ -88,7 +92,7 @@ def look(bare_home: str, around: str, backends: Sequence[str], load: bool) -> di
 
 
 def sizes(folder: Path, around: Path) -> tuple[int, int]:
-    """Bytes of all files in a folder, and of those that `around` has not in the same place and length."""
+    """Return the bytes of all files in a folder, and of those that `around` lacks in the same place and size."""
     whole = own = 0
     for path, size in _files(folder):
         whole += size
@@ -109,12 +113,12 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _does_not_come_up(backend: str, load: bool) -> str:
-    """Why not; "" when it does."""
+    """Return why a backend does not start; "" if it does."""
     try:
         stage = known_backends.load(backend)()
         if load:
             stage.setup()
             stage.teardown()
-    except Exception as error:  # whatever a foreign package raises while it is imported
+    except Exception as error:  # a foreign package may raise anything when it is imported
         return f"{type(error).__name__}: {error}"
     return ""

@@ -1,4 +1,4 @@
-"""`geoflow envs`: the environments there are, who uses them and what they install."""
+"""`geoflow envs`: the environments, the stages that use them, and what they install."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from geoflow.planning.environment_building import Built
 
 
 def names() -> list[str]:
-    """Every file of runtime_envs/, without its ending."""
+    """Return the names of all files of runtime_envs/, without suffix."""
     return sorted(path.stem for path in resources.folder("runtime_envs").glob("*.yaml"))
 
 
 def users() -> dict[str, list[dict[str, Any]]]:
-    """The stages that want each environment, of all pipelines in configs/pipelines/."""
+    """Return the stages of all pipelines in configs/pipelines/ by the environment that they use."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(resources.folder("configs/pipelines").glob("*.yaml")):
         for spec in Pipeline.load(path).stages:
@@ -29,7 +29,7 @@ def users() -> dict[str, list[dict[str, Any]]]:
 
 
 def list_environments() -> list[dict[str, Any]]:
-    """A row per environment. Raises ConfigError when the file of one, or of a pipeline, cannot be read."""
+    """Return a row per environment. Raises ConfigError if the file of an environment or a pipeline cannot be read."""
     wanted = users()
     return [_row(name, wanted.get(name, [])) for name in names()]
 
@@ -48,17 +48,20 @@ def _row(name: str, used_by: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_environments(wanted: Sequence[str]) -> dict[str, list[str]]:
-    """What is wrong with each of these, by name; [] means all. Raises ConfigError when there is no such file."""
+    """Return the problems of each of these environments by name; [] checks all.
+
+    Raises ConfigError if one has no file.
+    """
     return {name: checking.problems(name) for name in wanted or names()}
 
 
 def backends_of(name: str) -> list[str]:
-    """The backends that pipelines run in this environment."""
+    """Return the backends that pipelines run in this environment."""
     return list(dict.fromkeys(row["backend"] for row in users().get(name, [])))
 
 
 def render_environments(rows: list[dict[str, Any]]) -> Any:
-    """`list_environments` for the console."""
+    """Show `list_environments` on the console."""
     from rich.table import Table
 
     table = Table("environment", "used by", "installs", "without dependencies", "other", title="runtime_envs")
@@ -70,7 +73,7 @@ def render_environments(rows: list[dict[str, Any]]) -> Any:
 
 
 def render_built(built: Built) -> str:
-    """What was built, in a sentence."""
+    """Describe in a sentence what was built."""
     done = "loaded" if built.loaded else "imported"
     stages = f"{', '.join(built.backends)} {done}" if built.backends else "nothing to import: no pipeline uses it"
     return (

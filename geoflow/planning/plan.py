@@ -1,4 +1,4 @@
-"""`geoflow plan`: what a run would do and cost, worked out without Ray."""
+"""`geoflow plan`: what a run would do and cost, calculated without Ray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geoflow.backends.catalogue import load_models, stage_weights
+from geoflow.backends.catalogue import licence_of, load_models, stage_weights
 from geoflow.cluster.machine import memory, object_store
 from geoflow.cluster.session import BUDGET_SHARE
 from geoflow.engine.gpu.nvml import gpu_kind, list_gpus
@@ -19,6 +19,8 @@ from geoflow.engine.schedule import PoolNeed, PoolSize, size_pools
 from geoflow.errors import GeoFlowError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
+from geoflow.planning.preflight import check_cameras
+from geoflow.planning.stated import as_heeded, heeds
 from geoflow.segments import VideoInfo, count_segments, plan_segments
 from geoflow.stage import Stage
 from geoflow.video.inputs import expand_inputs, listed
@@ -36,11 +38,12 @@ def make_plan(
     kind: str | None = None,
     gpu_cost: float | None = None,
 ) -> dict[str, Any]:
-    """Stages with their pools, environments, licences and weights; inputs with their segments; the work of it all.
+    """Return the plan: stages with their pools, environments, licences and weights; inputs with their segments; all
+    work.
 
-    Pools are sized as a run would size them on this machine's CPUs and on `gpus` GPUs of a `kind` (by default this
-    machine's, one where it has none), and times are those of earlier runs from this machine. What those do not tell
-    is None. `gpu_cost` is in dollars per GPU and hour. Raises EnvironmentBroken when the models do not fit.
+    Pools are sized as a run would size them, with this machine's CPUs and `gpus` GPUs of a `kind` (by default this
+    machine's; one GPU if it has none). Times come from earlier runs from this machine; what they do not tell is None.
+    `gpu_cost` is in dollars per GPU and hour. Raises EnvironmentBroken if the models do not fit.
     """
     here = list_gpus()
     kind = (gpu_kind() if here else "") if kind is None else kind
@@ -61,7 +64,7 @@ def make_plan(
             "cpus": os.cpu_count() or 1,
             "gpus": len(here),
             "gpu_kind": kind,
-            "budget_bytes": int(BUDGET_SHARE * object_store(memory())),  # for segments in flight, by Ray's defaults
+            "budget_bytes": int(BUDGET_SHARE * object_store(memory())),  # for segments in flight, with Ray's defaults
         },
         "segment": pipe.segment.model_dump(),
         "gpus": resident,
@@ -88,7 +91,7 @@ def _cost(spec: StageSpec, known: Measured | None) -> StageCost:
 
 
 def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str, Any]:
-    entry = load_models().get(spec.backend)
+    entry, (licence, commercial) = load_models().get(spec.backend), licence_of(spec)
     return {
         "slot": spec.slot,
         "backend": spec.backend,
@@ -99,8 +102,8 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "actors": size.actors,
         "threads": size.threads,
         "environment": spec.env or "geoflow's own",
-        "licence": entry.licence if entry else "Apache-2.0" if spec.is_own else None,
-        "commercial": entry.commercial if entry else True if spec.is_own else None,
+        "licence": licence,
+        "commercial": commercial,
         "weights": stage_weights(spec),
         "memory": entry.memory if entry else None,
         "seconds_per_segment": known.seconds if known else None,
@@ -116,11 +119,13 @@ def _videos(
     if reading.size is None:
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
     items, rejected = expand_inputs(listed(inputs), reading.pattern)
+    check_cameras(reading.cameras, [item.name for item in items])
+    heeded = heeds(pipe)
     rows: list[dict[str, Any]] = []
     works = []
     for item in items:
         try:
-            info, _ = probe(item.source, item.name, reading)
+            info = as_heeded(probe(item.source, item.name, reading)[0], heeded)
         except GeoFlowError as error:
             rows.append({"name": item.name, "problem": str(error)})
             continue

@@ -1,4 +1,4 @@
-"""The plan for the console: a table of stages, one of videos, and what it all takes in sentences."""
+"""The plan on the console: a table of stages, a table of videos, and the total in sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNKNOWN = "unknown"
 
 
 def render_plan(plan: dict[str, Any]) -> Any:
-    """What `make_plan` found."""
+    """Show what `make_plan` returned."""
     from rich.console import Group
     from rich.text import Text
 
@@ -18,18 +18,20 @@ def render_plan(plan: dict[str, Any]) -> Any:
 
 
 def summary(plan: dict[str, Any]) -> list[str]:
-    """What it takes, a line for each question."""
+    """Return the total work, one line for each question."""
     found, lines = plan["total"], _gpus(plan) + _memory(plan)
     if not found["video_hours"]:
         return [*lines, "no input can be read: nothing to do"]
     at_most = "at most " if found["at_most"] else ""
     if found["unknown"]:
         unknown = ", ".join(found["unknown"])
-        lines.append(f"time: {_UNKNOWN}; no run from this machine has measured {unknown} on frames of this size yet")
+        lines.append(
+            f"time: {_UNKNOWN}; no earlier run from this machine has measured {unknown} on frames of this size"
+        )
     else:
         lines.append(
             f"time: {at_most}{in_words(found['seconds'])} of work by all actors; "
-            f"{found['limited_by']} is the limit, with {in_words(found['limit_seconds'])} for the actors above"
+            f"{found['limited_by']} is the limit, with {in_words(found['limit_seconds'])} for the actors listed above"
         )
     if all(row["device"] == "CPU" for row in plan["stages"]):
         return [*lines, "GPU hours: 0; no stage uses a GPU"]
@@ -39,7 +41,7 @@ def summary(plan: dict[str, Any]) -> list[str]:
 
 
 def _memory(plan: dict[str, Any]) -> list[str]:
-    """Of the object store, where a segment does not fit into what this machine's will have."""
+    """Return a warning if a segment does not fit into this machine's object store."""
     largest = max((row for row in plan["videos"] if "problem" not in row), key=_segment_bytes, default=None)
     budget = plan["machine"]["budget_bytes"]
     if largest is None or _segment_bytes(largest) <= budget:
@@ -49,8 +51,8 @@ def _memory(plan: dict[str, Any]) -> list[str]:
     remedy = f"--set segment.size={fits}" if fits >= 2 * overlap else "smaller frames (--size)"
     takes = f"a segment of {largest['name']} takes {_segment_bytes(largest) / 1e9:.1f} GB"
     return [
-        f"memory: {takes}, and {budget / 1e9:.1f} GB of this machine's object store are for those in flight, "
-        f"so that they go one at a time and Ray may spill to disk: {remedy}, or more memory"
+        f"memory: {takes}, and {budget / 1e9:.1f} GB of this machine's object store are for segments in flight, "
+        f"so that segments go one at a time and Ray may spill to disk; use {remedy}, or more memory"
     ]
 
 
@@ -76,7 +78,9 @@ def _gpus(plan: dict[str, Any]) -> list[str]:
     on_gpus = [row for row in plan["stages"] if row["device"] == "GPU" and row["memory"]]
     lines += [f"{row['slot']} takes: {row['memory']}" for row in on_gpus]
     if not plan["machine"]["gpus"]:
-        lines.insert(0, f"{', '.join(needing)} need a GPU, and this machine has none: planned for another one")
+        lines.insert(
+            0, f"{', '.join(needing)} need a GPU, and this machine has none: the plan is for a machine with GPUs"
+        )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Do packets tell the frames? A few stretches of a file are decoded as its packets go by, and compared."""
+"""A check whether packets tell which frames there are: in a few stretches, packets and decoded frames are compared."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import Any
 
 import av
 
-_STRETCHES = 8  # over the file
-_PACKETS = 32  # decoded in each: 256 altogether, a second or two for a large picture
+_STRETCHES = 8  # spread over the file
+_PACKETS = 32  # decoded in each stretch: 256 altogether, which takes a second or two for large pictures
 
 
 class Agreement:
-    """Watches the packets of a video stream. `holds` says whether each gave the frame that its stamp promised."""
+    """Compares the packets of a video stream with its frames.
+
+    `holds`: every packet gave the frame that its stamp promised.
+    """
 
     def __init__(self, stream: Any, num_bytes: int) -> None:
         self._decoder = stream.codec_context
@@ -23,7 +26,7 @@ class Agreement:
         self.holds = True
 
     def see(self, packet: Any, promises: bool) -> None:
-        """Take the next packet, which promises a frame at its stamp, or none."""
+        """Take the next packet. `promises` is True if the packet promises a frame at its time stamp."""
         if not self._open:
             if not self.holds or not packet.is_keyframe or (packet.pos or 0) < self._next:
                 return
@@ -37,15 +40,15 @@ class Agreement:
             self.close()
 
     def close(self) -> None:
-        """The stretch ends here: get what the decoder holds back, and compare."""
+        """End the stretch: get the frames that the decoder still holds back, and compare."""
         if not self._open:
             return
         self._open = False
         self._decode(None)
         self._decoder.flush_buffers()
-        if self._failed or not self._promised:  # damage is told where the frame is read
+        if self._failed or not self._promised:  # damage is reported when the frame is read
             return
-        first = self._promised[0]  # pictures shown before the key frame may need what lies before it
+        first = self._promised[0]  # pictures shown before the key frame may need earlier packets
         promised = sorted(stamp for stamp in self._promised if stamp >= first)
         self.holds = promised == [stamp for stamp in self._given if stamp >= first]
 

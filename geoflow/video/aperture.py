@@ -1,7 +1,7 @@
 """Cropping that a container states: Matroska's PixelCrop elements and the clean aperture of MP4 and QuickTime.
 
-FFmpeg's libraries decode the whole picture and leave this to players. Sizes are of the picture as it is stored, before
-its display matrix turns it. What the bit stream itself crops (H.264 and HEVC) is done by the decoder.
+FFmpeg's libraries decode the whole picture and leave this cropping to players. Sizes are of the stored picture, before
+its display matrix turns it. Cropping inside the bit stream (H.264 and HEVC) is done by the decoder.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-_LARGEST_HEADER = 64 << 20  # bytes of a header that is read whole; real ones have kilobytes
+_LARGEST_HEADER = 64 << 20  # bytes: the most that is read of a header; real headers have kilobytes
 
 
 @dataclass(frozen=True)
 class Aperture:
-    """The part of a stored picture that is to be shown: rows [top, bottom) and columns [left, right).
+    """The part of a stored picture that players show: rows [top, bottom) and columns [left, right).
 
-    `stored` is the (height, width) it holds for. `aspect` is width over height of a stored pixel where the container
-    gives the size of the shown part, else None.
+    `stored` is the (height, width) of the picture that is cropped. `aspect` is width over height of a stored pixel if
+    the container gives the size of the shown part, else None.
     """
 
     stored: tuple[int, int]
@@ -38,7 +38,7 @@ class Aperture:
 
     @property
     def numbers(self) -> tuple[int, int, int, int, int, int]:
-        """As a VideoInfo has it."""
+        """Return the numbers as a VideoInfo has them: stored height and width, top, bottom, left, right."""
         return (*self.stored, self.top, self.bottom, self.left, self.right)
 
     @property
@@ -46,7 +46,7 @@ class Aperture:
         return self.size != self.stored
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        """The shown part of a stored picture (H, W, ...); a view."""
+        """Return the shown part of a stored picture (H, W, ...); a view."""
         return image[self.top : self.bottom, self.left : self.right]
 
     @property
@@ -57,7 +57,7 @@ class Aperture:
 def stated_aperture(
     container: Any, stream: Any, path: str, decoded: tuple[int, int]
 ) -> tuple[Aperture | None, str | None]:
-    """What of decoded pictures (height, width) is to be shown, None for all of it, and what to say of that."""
+    """Return the part of decoded pictures (height, width) to show, None for all; and a remark on it, or None."""
     name = container.format.name
     found: Aperture | None = None
     if "matroska" in name:
@@ -80,7 +80,7 @@ def stated_aperture(
 
 
 def matroska_apertures(path: str) -> list[Aperture]:
-    """One for each video track, in their order (RFC 9559, sections 5.1.4.1.28.10 to 5.1.4.1.28.16)."""
+    """Return the aperture of each video track, in track order (RFC 9559, sections 5.1.4.1.28.10 to 5.1.4.1.28.16)."""
     with open(path, "rb") as file:
         tracks = _matroska_tracks(file, os.path.getsize(path))
     entries = [dict(_elements(entry)) for kind, entry in _elements(tracks) if kind == 0xAE]
@@ -99,7 +99,7 @@ def _of_track(video: dict[int, bytes]) -> Aperture:
 
 
 def _matroska_tracks(file: BinaryIO, size: int) -> bytes:
-    """The content of the first Tracks element; it stands before the pictures, or the index of elements names it."""
+    """Return the content of the first Tracks element, which stands before the pictures or is named by the SeekHead."""
     for kind, start, stop in _element_places(file, 0, size):
         if kind != 0x18538067:  # Segment
             continue
@@ -124,7 +124,7 @@ def _sought(seek_head: bytes) -> int | None:
 
 
 def _element_places(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Identity, and first and last position of the content, of the EBML elements in a stretch of a file."""
+    """Yield identity, first and last position of the content, of each EBML element in a stretch of a file."""
     while start < stop:
         file.seek(start)
         head = file.read(12)
@@ -139,7 +139,7 @@ def _element_places(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """EBML elements (RFC 8794, sections 4 to 6) of a stretch of bytes."""
+    """Yield identity and content of each EBML element (RFC 8794, sections 4 to 6) in a stretch of bytes."""
     position = 0
     while position < len(data):
         kind, length = _vint(data[position : position + 8], keep_marker=True)
@@ -152,7 +152,7 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _vint(data: bytes, *, keep_marker: bool) -> tuple[int, int]:
-    """An EBML variable-length number and its own length; both 0 where there is none."""
+    """Return an EBML variable-length number and its length in bytes; both are 0 if there is none."""
     if not data or not data[0]:
         return 0, 0
     length = 9 - data[0].bit_length()
@@ -167,7 +167,7 @@ def _number(data: bytes | None) -> int:
 
 
 def iso_apertures(path: str) -> dict[int, Aperture]:
-    """By track number, those of the video tracks that state one (ISO/IEC 14496-12, section 12.1.4: clap)."""
+    """Return the stated apertures of video tracks, by track number (ISO/IEC 14496-12, section 12.1.4: clap)."""
     found = {}
     with open(path, "rb") as file:
         for kind, start, stop in _box_places(file, 0, os.path.getsize(path)):
@@ -192,14 +192,17 @@ def _iso_track(file: BinaryIO, start: int, stop: int) -> tuple[int, Aperture] | 
     number = int.from_bytes(header[20:24] if wide else header[12:16], "big")
     height, width = _number(entry[34:36]), _number(entry[32:34])
     size = Fraction(_number(header[-8:-4]), 1 << 16), Fraction(_number(header[-4:]), 1 << 16)
-    # Where pixels have a proportion of their own, or writers forgot that they crop, this size says nothing.
+    # If pixels are not square, or the writer forgot the cropping, this size says nothing.
     shown_as = None if b"pasp" in inside or size == (width, height) or not all(size) else size[0] / size[1]
     aperture = _of_clap(inside[b"clap"], height, width, shown_as)
     return None if aperture is None else (number, aperture)
 
 
 def _of_clap(clap: bytes, height: int, width: int, shown_as: Fraction | None) -> Aperture | None:
-    """`shown_as` is the shown part's proportion by the track's header, None where pixels have one of their own."""
+    """Read a `clap` box.
+
+    `shown_as` is the proportion of the shown part in the track's header, None if pixels have their own.
+    """
     values = [int.from_bytes(clap[k : k + 4], "big", signed=k in (16, 24)) for k in range(0, 32, 4)]
     if not all(values[1::2]):
         return None
@@ -211,13 +214,13 @@ def _of_clap(clap: bytes, height: int, width: int, shown_as: Fraction | None) ->
 
 
 def _aspect(shown_as: Fraction, width: int, height: int) -> float:
-    """Width over height of a pixel; sizes in headers are rounded, so that nearly square ones are square."""
+    """Return width over height of a pixel. Sizes in headers are rounded, so nearly square pixels count as square."""
     aspect = float(shown_as * height / width)
     return 1.0 if abs(aspect - 1) < 0.02 else aspect
 
 
 def _descend(file: BinaryIO, start: int, stop: int, into: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes that say how pictures look, in boxes within boxes: `into` names one of each level."""
+    """Yield the boxes that describe pictures, from boxes within boxes: `into` names one box of each level."""
     for kind, begin, end in _box_places(file, start, stop):
         if into and kind == into[0]:
             yield from _descend(file, begin, end, into[1:])

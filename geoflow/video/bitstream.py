@@ -1,7 +1,7 @@
-"""How many pictures a packet shows, from its own headers.
+"""The number of pictures that a packet shows, read from the packet's own headers.
 
-Containers store what an encoder gave as one piece. With most codecs that is one picture, but there are packets of
-pictures that are never shown (VP8, VP9 and AV1 keep references so), and packets that hold one field of a picture
+Containers store as one packet what an encoder gave as one piece. With most codecs a packet is one picture. But some
+packets hold pictures that are never shown (VP8, VP9 and AV1 keep references so), and some hold one field of a picture
 (H.264, MPEG-2). Sources: RFC 6386, section 9.1 (VP8); VP9 bitstream specification, section 6.2 and annex B; AV1
 bitstream specification, sections 5.3 and 5.9; ITU-T H.264, section 7.3.2.1.1; ITU-T H.262, section 6.2.3.1.
 """
@@ -17,7 +17,7 @@ _SPS = 7  # H.264's NAL unit that says whether pictures may be sent as fields
 
 
 class PacketReader:
-    """Reads the packets of one stream. `shown` is None where their headers do not tell: then only decoding does."""
+    """Reads the packets of one stream. `shown` is None if the headers do not tell: then the packets must be decoded."""
 
     def __init__(self, stream: Any) -> None:
         codec = stream.codec_context.codec
@@ -26,7 +26,7 @@ class PacketReader:
         self._fields = self._codec == "h264" and _may_send_fields(bytes(stream.codec_context.extradata or b""))
 
     def shown(self, packet: Any) -> int | None:
-        """Pictures that this packet shows, 0 for one that only helps to decode others."""
+        """Return the number of pictures that this packet shows: 0 if it only helps to decode others, else None."""
         if self._one:
             return 1
         if self._codec == "h264":
@@ -44,7 +44,7 @@ class PacketReader:
 
 
 def _vp9_pieces(data: memoryview) -> Iterator[memoryview]:
-    """The frames of a packet: several where its last byte announces an index of them."""
+    """Yield the frames of a packet: several if its last byte announces an index of them."""
     mark = data[-1]
     count, width = (mark & 7) + 1, (mark >> 3 & 3) + 1
     length = 2 + count * width
@@ -63,11 +63,11 @@ def _vp9_shows(frame: memoryview) -> bool:
     if not len(frame):
         return False
     shift = 1 if frame[0] & 0x30 == 0x30 else 0  # profile 3 has a reserved bit before these
-    return bool(frame[0] << shift & 0x08 or frame[0] << shift & 0x02)  # an earlier frame again, or this one
+    return bool(frame[0] << shift & 0x08 or frame[0] << shift & 0x02)  # shows an earlier frame again, or this one
 
 
 def _av1_units(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Type and content of the packet's OBUs."""
+    """Yield type and content of each OBU of the packet."""
     at = 0
     while at < len(data):
         head, at = data[at], at + 1 + bool(data[at] & 4)
@@ -89,7 +89,7 @@ def _av1_shows(kind: int, body: memoryview) -> bool:
 
 
 def _mpeg2_pictures(data: bytes) -> int | None:
-    """Whole pictures of a packet; None for half of one."""
+    """Return the number of whole pictures in a packet; None for half a picture."""
     frames = fields = 0
     at = data.find(b"\0\0\1\xb5")
     while 0 <= at < len(data) - 6:
@@ -101,12 +101,12 @@ def _mpeg2_pictures(data: bytes) -> int | None:
 
 
 def _may_send_fields(data: bytes) -> bool:
-    """Whether a sequence parameter set in `data` (avcC, or with start codes) lets pictures be sent as fields."""
+    """Return whether a sequence parameter set in `data` (avcC, or with start codes) allows single fields."""
     return any(not _only_frames(unit) for unit in _h264_units(data) if unit[0] & 31 == _SPS and len(unit) > 4)
 
 
 def _h264_units(data: bytes) -> Iterator[bytes]:
-    if data[:1] == b"\1":  # an avcC record: counted, each with its length
+    if data[:1] == b"\1":  # an avcC record: a count, then each unit with its length
         at = 6
         for _ in range(data[5] & 31 if len(data) > 5 else 0):
             size = int.from_bytes(data[at : at + 2], "big")
@@ -123,7 +123,7 @@ def _h264_units(data: bytes) -> Iterator[bytes]:
 
 
 def _only_frames(sps: bytes) -> bool:
-    """frame_mbs_only_flag. A set that cannot be read counts as one that allows fields: decoding will tell."""
+    """Return frame_mbs_only_flag. A set that cannot be read counts as one that allows fields: then decoding tells."""
     bits = _Bits(sps[1:].replace(b"\0\0\3", b"\0\0"))
     try:
         profile = bits.number(8)

@@ -1,7 +1,7 @@
-"""What a file's colours mean, and what becomes of them: 8-bit RGB for a screen of BT.709.
+"""What the colours of a file mean, and their conversion to 8-bit RGB for a BT.709 screen.
 
-The matrix and the range of Y'CbCr are FFmpeg's work once they are known. What is wider or brighter than BT.709 is
-brought into it here, one way for all films:
+FFmpeg applies matrix and range of Y'CbCr once they are known. Colours that are wider or brighter than BT.709 are
+converted here, in the same way for all films:
 
 1. Light of the screen in cd/m². PQ: EOTF (BT.2100, table 4). HLG: inverse OETF and OOTF of a screen of 1000 cd/m²
    (table 5: system gamma 1.2). Films of ordinary brightness: a screen of gamma 2.4 (BT.1886).
@@ -11,8 +11,8 @@ brought into it here, one way for all films:
 3. Colour: the primaries' matrix to BT.709 (BT.2087), and what lies outside of BT.709 is clipped.
 4. Gamma 2.4 again.
 
-Numbers are resized first. Of one CPU a frame of 640x360 then takes 4 to 5 ms, one of 3840x2160 170 ms. FFmpeg's own
-filters would need zscale for step 1, which PyAV's wheels lack.
+Pictures are resized before the conversion. On one CPU a frame of 640x360 then takes 4 to 5 ms, a frame of 3840x2160 170
+ms. FFmpeg's own filters would need zscale for step 1, which PyAV's wheels lack.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ _PQ, _HLG = 16, 18  # transfer characteristics (ITU-T H.273, table 3)
 _BT709, _UNKNOWN, _BT2020 = 1, 2, 9  # primaries and matrices (tables 2 and 4)
 BT601 = 6  # matrix
 _WIDE = {_BT2020: "BT.2020", 11: "P3", 12: "P3"}
-_MATRICES = (1, 4, 5, 6, 7, 9)  # that FFmpeg's scaler knows: BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020
+_MATRICES = (1, 4, 5, 6, 7, 9)  # matrices that FFmpeg's scaler knows: BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020
 _MATRIX_NAMES = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-PQ-C2"}
 _LUMA = np.array([0.2627, 0.6780, 0.0593], np.float32)  # BT.2100, table 6
-_STEPS = 4096  # of tables over the square root of light: fine where eyes are
-_BLOCK = 1 << 16  # pixels at a time: what is worked on stays in the cache
+_STEPS = 4096  # entries of a table over the square root of light: finest where eyes see best
+_BLOCK = 1 << 16  # pixels converted at a time, so that they stay in the CPU's cache
 
 # Linear RGB of a white of D65, in and out: BT.2087 (annex 2), and SMPTE EG 432-1 primaries by SMPTE RP 177.
 _TO_709 = {
     _BT2020: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32),
     12: np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]], np.float32),
 }
-_TO_709[11] = _TO_709[12]  # the theatre's P3 differs in its white, which screens show as their own
+_TO_709[11] = _TO_709[12]  # P3 of theatres has another white, which screens show as their own white
 
 
 @dataclass(frozen=True)
 class Signal:
-    """How numbers become light. `matrix`, `transfer` and `primaries` are codes of ITU-T H.273."""
+    """How the numbers of a picture become light. `matrix`, `transfer` and `primaries` are codes of ITU-T H.273."""
 
     matrix: int | None  # of Y'CbCr; None for RGB and grey
     transfer: int
     primaries: int
-    peak: float = PEAK  # cd/m², of HDR
-    guessed: bool = False  # the file does not name the matrix, and players and other tools differ in what they take
+    peak: float = PEAK  # cd/m², for HDR
+    guessed: bool = False  # the file does not name the matrix, and players differ in what they assume
 
     @property
     def is_hdr(self) -> bool:
@@ -61,11 +61,11 @@ class Signal:
 
     @property
     def is_plain(self) -> bool:
-        """BT.709 already, as far as eyes can tell."""
+        """Return whether the colours are BT.709 already, as far as eyes can tell."""
         return not self.is_hdr and self.primaries not in _WIDE
 
     def note(self) -> str | None:
-        """What is done to these colours, in a sentence; None where nothing is."""
+        """Return what is done to these colours, in a sentence; None if nothing is."""
         wide = _WIDE.get(self.primaries, "BT.709")
         if self.is_hdr:
             kind = "HLG" if self.transfer == _HLG else f"PQ, peak {self.peak:.0f} cd/m²"
@@ -83,7 +83,7 @@ class Signal:
 
 
 def signal_of(frame: Any) -> Signal:
-    """What a decoded PyAV frame says of its colours; what it leaves open is taken as players take it."""
+    """Return what a decoded PyAV frame says of its colours; what it leaves open is assumed as players do."""
     transfer, primaries, matrix = int(frame.color_trc), int(frame.color_primaries), int(frame.colorspace)
     form = frame.format
     coded = not (form.is_rgb or form.name.startswith("xyz") or len(form.components) < 3)
@@ -103,7 +103,7 @@ def signal_of(frame: Any) -> Signal:
 
 
 def unreadable(signal: Signal, frame: Any) -> str | None:
-    """Why these colours cannot be shown right; None where they can."""
+    """Return why these colours cannot be shown correctly; None if they can."""
     if signal.matrix is not None and signal.matrix not in _MATRICES:
         return f"its colours are coded as {_MATRIX_NAMES.get(signal.matrix, f'matrix {signal.matrix} of ITU-T H.273')}"
     if frame.side_data.get("DOVI_METADATA") is not None and int(frame.color_trc) in (0, _UNKNOWN, 3):
@@ -112,7 +112,7 @@ def unreadable(signal: Signal, frame: Any) -> str | None:
 
 
 def _peak(frame: Any) -> float:
-    """cd/m² of a PQ film's brightest pixel, of its mastering screen, or of most such screens."""
+    """Return the peak in cd/m²: of a PQ film's brightest pixel, else of its mastering screen, else PEAK."""
     level, screen = (frame.side_data.get(name) for name in ("CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"))
     peak = 0.0
     if level is not None and len(bytes(level)) >= 4:
@@ -124,7 +124,7 @@ def _peak(frame: Any) -> float:
 
 
 def to_bt709(rgb: np.ndarray, signal: Signal) -> np.ndarray:
-    """8-bit SDR (H, W, 3) of (H, W, 3) uint16 R'G'B' of `signal`, 0 to 65535."""
+    """Convert (H, W, 3) uint16 R'G'B' of `signal`, 0 to 65535, to 8-bit SDR (H, W, 3)."""
     tables = _tables(signal.transfer, signal.primaries, signal.peak)
     flat = np.ascontiguousarray(rgb).reshape(-1, 3)
     out = np.empty(flat.shape, np.uint8)
@@ -136,14 +136,14 @@ def to_bt709(rgb: np.ndarray, signal: Signal) -> np.ndarray:
 @dataclass(frozen=True)
 class _Tables:
     light: np.ndarray  # (65536,) float32: cd/m² of a PQ code, scene light 0..1 of an HLG code, 0..1 of white else
-    gain: np.ndarray | None  # (_STEPS,) float32 over sqrt(light / peak): what HDR is scaled by, to 1 for white
+    gain: np.ndarray | None  # (_STEPS,) float32 over sqrt(light / peak): the factor for HDR light; white becomes 1
     to_709: np.ndarray | None
     code: np.ndarray  # (_STEPS,) uint8 over sqrt(light), 0..1
     is_hlg: bool
     peak: float
 
     def apply(self, rgb: np.ndarray) -> np.ndarray:
-        """(N, 3) uint16 to (N, 3) uint8."""
+        """Convert (N, 3) uint16 to (N, 3) uint8."""
         light = np.take(self.light, rgb)
         if self.is_hlg:
             light *= (self.peak * (light @ _LUMA) ** np.float32(0.2))[:, None]
@@ -151,7 +151,7 @@ class _Tables:
             largest = np.maximum(np.maximum(light[:, 0], light[:, 1]), light[:, 2])  # 60 times as fast as max(axis=1)
             step = (np.sqrt(np.minimum(largest / self.peak, 1)) * (_STEPS - 1) + 0.5).astype(np.int32)
             gain = np.take(self.gain, step)
-            gain *= self.peak / np.maximum(largest, self.peak)  # a pixel above the stated peak is at the peak
+            gain *= self.peak / np.maximum(largest, self.peak)  # a pixel above the stated peak counts as at the peak
             light *= gain[:, None]
         if self.to_709 is not None:
             light = light @ self.to_709.T
@@ -177,7 +177,7 @@ def _tables(transfer: int, primaries: int, peak: float) -> _Tables:
 
 
 def pq_light(code: np.ndarray) -> np.ndarray:
-    """cd/m² of PQ codes 0..1 (BT.2100, table 4).
+    """Return the light in cd/m² of PQ codes 0..1 (BT.2100, table 4).
 
     >>> pq_light(np.array([0.0, 0.58, 1.0])).round().tolist()
     [0.0, 202.0, 10000.0]
@@ -192,13 +192,13 @@ def _pq_code(light: np.ndarray) -> np.ndarray:
 
 
 def _hlg_scene(code: np.ndarray) -> np.ndarray:
-    """Scene light 0..1 of HLG codes 0..1: the inverse OETF (BT.2100, table 5)."""
+    """Return scene light 0..1 of HLG codes 0..1: the inverse OETF (BT.2100, table 5)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
 
 
 def tone_curve(light: np.ndarray, peak: float) -> np.ndarray:
-    """cd/m² up to `peak` brought to at most WHITE (BT.2390-11, section 5.4.1, with black at 0).
+    """Map light up to `peak` cd/m² to at most WHITE cd/m² (BT.2390-11, section 5.4.1, with black at 0).
 
     >>> tone_curve(np.array([90.0, 203.0, 1000.0]), 1000.0).round().tolist()
     [90.0, 159.0, 203.0]

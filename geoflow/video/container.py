@@ -1,4 +1,4 @@
-"""Video files through PyAV: opening them, and which frames there are."""
+"""Video files through PyAV: open them, and list their frames from packets."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ _FORMATS = (
 )
 _BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "vc1"}  # streams without a container
 _MOST_REORDER = 16  # frames that a decoder may hold back (H.264, level limits)
-_BEFORE_JOINT = 2  # packets before a key frame that may bear the mark of a gap there: parsers put it one too early
+_BEFORE_JOINT = 2  # packets before a key frame that may be marked for a gap there: parsers mark one too early
 _NOTICE_LOSS = {"h264", "mpeg1video", "mpeg2video", "mpeg4"}  # decoders that say when a picture lacks a part
 DAMAGED = "copy or record it again; to keep what is left of it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
 def open_video(path: str, stream: int | None = None) -> tuple[Any, Any]:
-    """The open container and its video stream, see `choose_stream`; the caller closes the container.
+    """Open a video file; return the container and its video stream, see `choose_stream`. The caller closes the
+    container.
 
-    Raises InputError for what is no video, holds no such video stream, or needs a decoder that is not there.
+    Raises InputError if the file is not a video, holds no such video stream, or needs a decoder that is missing.
     """
     try:
         container = av.open(path, options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
@@ -50,10 +51,10 @@ def open_video(path: str, stream: int | None = None) -> tuple[Any, Any]:
 
 
 def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | None, np.ndarray, tuple[str, ...]]:
-    """Time stamps of every frame, sorted, and of the damaged ones, both (F,) int64 in the stream's time base; remarks.
+    """Return the stamps of all frames and of damaged ones, both sorted (F,) int64 in the time base, and remarks.
 
-    The first is None where packets do not tell the frames: some hold none or more than one, or carry no stamp, one that
-    stands twice, or one out of order. Raises InputError when the file ends before its container says.
+    The first is None if packets do not tell which frames there are: a packet holds no frame or several, or its stamp is
+    missing, repeated or out of order. Raises InputError if the file ends before its container says.
     """
     stamps: list[int] = []
     gaps = _Gaps(stream)
@@ -83,19 +84,20 @@ def packet_stamps(container: Any, stream: Any, path: str) -> tuple[np.ndarray | 
 
 
 class _Gaps:
-    """Gaps in the numbers of a transport's packets: damage, except right before a key frame, where pieces are joined.
+    """Gaps in the packet numbers of a transport stream.
 
-    There nothing later needs what may be missing, and the decoder says whether the last picture is whole.
+    Gaps are damage, except right before a key frame, where pieces are joined. There nothing later needs what may be
+    missing, and the decoder says whether the last picture is whole.
     """
 
     def __init__(self, stream: Any) -> None:
         self._notices_loss = stream.codec_context.codec.canonical_name in _NOTICE_LOSS
         self._damaged: list[int] = []
         self._joints = 0
-        self._doubtful: list[list[int]] = []  # stamps of packets that bear the mark, and how many packets ago they came
+        self._doubtful: list[list[int]] = []  # stamps of marked packets, and how many packets ago they came
 
     def see(self, packet: Any, *, matters: bool) -> None:
-        """Take the next packet of the stream; `matters` is False for one that shows nothing."""
+        """Take the next packet of the stream. `matters` is False if the packet shows nothing."""
         if packet.is_keyframe and self._notices_loss:
             self._joints += bool(self._doubtful)
             self._doubtful = []
@@ -108,7 +110,7 @@ class _Gaps:
             self._doubtful.append([stamp or 0, 1])
 
     def damaged(self) -> np.ndarray:
-        """Stamps of what is damaged, sorted, (F,) int64; to be asked at the end."""
+        """Return the stamps of damaged frames, sorted, (F,) int64. Call this after the last packet."""
         return np.array(sorted(self._damaged + [stamp for stamp, _ in self._doubtful]), np.int64)
 
     def remarks(self) -> tuple[str, ...]:
@@ -116,25 +118,28 @@ class _Gaps:
             return ()
         where = f"{self._joints} key frame" + "s" * (self._joints > 1)
         return (
-            f"The numbers of packets do not go on before {where}: the file was joined from pieces, or pictures are "
+            f"The packet numbers have a gap before {where}: the file was joined from pieces, or pictures are "
             "missing there.",
         )
 
 
 def _counts_in_storage_order(container: Any, stream: Any) -> bool:
-    """AVI numbers packets as they are stored; with B-frames that is not the order of display."""
+    """Return whether packets are numbered as they are stored.
+
+    AVI does so; with B-frames that is not the display order.
+    """
     return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
 def _in_order(pts: np.ndarray, reordered: bool) -> bool:
-    """Every stamp stands once, and no farther from its place than a decoder holds frames back."""
+    """Return whether every stamp is there once, and no farther from its place than a decoder holds frames back."""
     order = np.argsort(pts, kind="stable")
     off = np.abs(order - np.arange(len(pts))).max(initial=0)
     return bool((np.diff(pts[order]) > 0).all() and off <= (_MOST_REORDER if reordered else 0))
 
 
 def _check_end(container: Any, stream: Any, end: float, path: str) -> tuple[str, ...]:
-    """Raise InputError when the container's own index goes on after the end; a remark when its duration does."""
+    """Raise InputError if the container's index goes beyond the end; return a remark if its duration does."""
     name = container.format.name
     if "mp4" in name or name == "avi":
         size = os.path.getsize(path)
@@ -145,10 +150,10 @@ def _check_end(container: Any, stream: Any, end: float, path: str) -> tuple[str,
     elif container.duration and ("matroska" in name or name == "flv"):
         promised = container.duration / 1e6  # AV_TIME_BASE: microseconds
         if promised - end > max(0.25, 0.01 * promised):  # headers round, and streams end at different times
-            return (f"The file's header says that it lasts {promised:.1f} s; what it holds lasts {end:.1f} s.",)
+            return (f"The file's header says that it lasts {promised:.1f} s; its frames last {end:.1f} s.",)
     return ()
 
 
 def carries_times(container: Any) -> bool:
-    """Whether a file of this kind has time stamps; for bare bit streams FFmpeg makes them up."""
+    """Return whether this kind of file has time stamps; for bare bit streams FFmpeg invents them."""
     return container.format.name not in _BARE

@@ -1,9 +1,10 @@
-"""Decoders that stand somewhere in a file and go on from there.
+"""Open decoders that stay at a place in a file and continue from there.
 
-Segments of a video follow each other, and neighbours share frames. A reader that seeks for each decodes all from the
-key frame before it again; where key frames are rare (a GIF has one) that is most of the file, every time. A cursor
-keeps the decoder open behind the last frame that was taken, with the pictures that the next segment shares, so that
-each frame of a film is decoded about once. What it gives is what a fresh seek gives: both follow the same key frames.
+Segments of a video follow each other, and neighbours share frames. A reader that seeks for each segment decodes
+everything from the key frame before it again. Where key frames are rare (a GIF has one) that is most of the file, every
+time. A cursor keeps the decoder open behind the last frame taken, and keeps the pictures that the next segment shares:
+so each frame of a film is decoded about once. The pixels are the same as after a fresh seek, since both start at the
+same key frames.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from typing import Any, Protocol
 import numpy as np
 
 OPEN = 2  # decoders per process: the film being read, and the one before or after it
-IDLE_S = 600.0  # a decoder that nobody used for so long is closed
-_NEAR = 32  # frames: nearer than most key frames, so a seek need not be tried
+IDLE_S = 600.0  # a decoder that is not used for this time is closed
+_NEAR = 32  # frames ahead: nearer than most key frames, so no seek is tried
 
-Mark = Any  # a frame's place in its stream, of one type per file, rising with the order of display or of storage
+Mark = Any  # a frame's place in its stream: one type per file, rising in display or storage order
 
 
 class Cursor:
-    """An open decoder. `frames` gives (mark, frame, whether it is sound) from where it stands on, in display order.
+    """An open decoder. `frames` yields (mark, frame, whether the frame is sound) from here on, in display order.
 
-    `start` is the mark of the first packet that it was given, None where unknown; `last` that of the frame that came
-    last. `number` is the frame of the file that was taken last, and `kept` holds pictures by their numbers in the file.
+    `start` is the mark of the first packet given to the decoder, None if unknown. `last` is the mark of the last frame
+    decoded. `number` is the number in the file of the frame taken last. `kept` holds pictures by their number in the
+    file.
     """
 
     def __init__(self, container: Any, frames: Iterator[tuple[Mark, Any, bool]], start: Mark | None) -> None:
@@ -46,24 +48,24 @@ class Cursor:
         self._container.close()
 
     def can_give(self, numbers: np.ndarray) -> bool:
-        """Whether each of these frames lies ahead, or is kept."""
+        """Return whether each of these frames lies ahead, or is kept."""
         return all(number > self.number or number in self.kept for number in numbers.tolist())
 
 
 class Places(Protocol):
-    """How the wanted frames of a file are found: 0 is the first of them."""
+    """A way to find the wanted frames of a file. Wanted frames are counted from 0."""
 
-    ways: int  # places to start from, the nearest first
+    ways: int  # how many places there are to start from; way 0 is the nearest
 
     def open(self, k: int, way: int) -> Cursor | None:
-        """A decoder that stands before wanted frame k; None where this way there is none."""
+        """Return a decoder that stands before wanted frame k; None if this way does not work."""
 
     def compare(self, mark: Mark, k: int) -> int:
-        """Below 0 for a frame that comes before wanted frame k, 0 for that frame, above 0 when it was passed."""
+        """Compare a frame with wanted frame k: negative if it comes before, 0 for the frame itself, positive after."""
 
 
 class Search:
-    """Goes through the wanted frames `numbers` (T,) of a file; `cursor` is where it stands."""
+    """A walk through the wanted frames `numbers` (T,) of a file; `cursor` is its present place."""
 
     def __init__(self, places: Places, numbers: np.ndarray, cursor: Cursor | None = None) -> None:
         self._places, self._numbers = places, numbers
@@ -71,10 +73,10 @@ class Search:
         self.cursor = cursor
 
     def frames(self, first: int) -> Iterator[Any]:
-        """Yield the frames from wanted frame `first` on; ends early when one cannot be had.
+        """Yield the frames from wanted frame `first` on; end early if a frame cannot be decoded.
 
-        A place to start from may not suffice (open GOPs, containers without an index): then it is tried again from
-        further back, before the frame is given up.
+        A place to start from may not be early enough (open GOPs, containers without an index): then the search starts
+        again from further back, before it gives up the frame.
         """
         self._done = first
         for cursor in self._cursors():
@@ -94,7 +96,7 @@ class Search:
                     return
 
     def release(self) -> Cursor | None:
-        """Where the search stands; the cursor is the caller's from now."""
+        """Return the cursor where the search stands; the caller owns it from now on."""
         cursor, self.cursor = self.cursor, None
         return cursor
 
@@ -104,7 +106,7 @@ class Search:
             self.cursor = None
 
     def _cursors(self) -> Iterator[Cursor]:
-        """Decoders to try in turn: the one that stands there, unless a seek leads further; then those by seeking."""
+        """Yield decoders to try: the standing one, unless a seek leads further; then decoders opened by seeking."""
         standing, tried = self.cursor, 0
         if standing is not None:
             nearest = None
@@ -119,30 +121,33 @@ class Search:
                 yield cursor
 
     def _leads_further(self, cursor: Cursor, standing: Cursor) -> bool:
-        """Whether a new decoder starts beyond the standing one, and before the wanted frame."""
+        """Return whether a new decoder starts beyond the standing one, and before the wanted frame."""
         if cursor.start is None or standing.last is None:
             return False
         return bool(cursor.start > standing.last) and self._places.compare(cursor.start, self._done) <= 0
 
 
 class Cursors:
-    """The decoders that a process keeps open, at most OPEN of them; safe to use from several threads.
+    """The decoders that a process keeps open, at most OPEN; safe to use from several threads.
 
-    Each takes what its decoder holds (its reference pictures: 60 MB for most films of 1920x1080, 400 MB at worst for
-    3840x2160 in 10 bits) and the processed pictures that neighbouring segments share, at most half a segment's.
+    Each holds the decoder's reference pictures (60 MB for most films of 1920x1080, 400 MB at worst for 3840x2160 in 10
+    bits), and the processed pictures that neighbouring segments share, at most half a segment's.
     """
 
     def __init__(self, idle_s: float = IDLE_S) -> None:
         self._idle_s = idle_s
         self._lock = threading.Lock()
-        self._held: list[tuple[Any, Cursor]] = []  # the one used last at the end
+        self._held: list[tuple[Any, Cursor]] = []  # the decoder used last is at the end
         self._timer: threading.Timer | None = None
 
     def __len__(self) -> int:
         return len(self._held)
 
     def take(self, key: Any, numbers: np.ndarray) -> Cursor | None:
-        """The decoder of file and form `key` that stands nearest before these frames; it is the caller's from now."""
+        """Return the decoder of file and form `key` that stands nearest before these frames, or None.
+
+        The caller owns it now.
+        """
         with self._lock:
             fitting = [row for row in self._held if row[0] == key and row[1].can_give(numbers)]
             if not fitting:
@@ -152,7 +157,7 @@ class Cursors:
             return found[1]
 
     def give(self, key: Any, cursor: Cursor) -> None:
-        """Keep a decoder for later."""
+        """Keep a decoder for a later call."""
         with self._lock:
             self._held.append((key, cursor))
             for _, old in self._held[:-OPEN]:
@@ -165,7 +170,7 @@ class Cursors:
             self._timer.start()
 
     def close(self, key: Any = None) -> None:
-        """Close all that are held, or those of one file and form."""
+        """Close all decoders kept, or only those of one file and form."""
         with self._lock:
             for held, cursor in self._held:
                 if key is None or held == key:

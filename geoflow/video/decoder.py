@@ -1,4 +1,4 @@
-"""FFmpeg's decoder through PyAV: every frame that packets give, and whether it is sound."""
+"""FFmpeg's decoder through PyAV: every frame that the packets give, and whether the frame is sound."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any
 import av
 from av.video.frame import PictureType
 
-# Decoders that build on grey where the key frame before is missing, and say nothing; others wait for one.
+# Decoders that build on grey pictures when the key frame is missing, and do not report it; others wait for a key frame.
 _BUILD_ON_GREY = {"mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1", "h263", "h263p"}
 _BUILD_ON_GREY |= {"flv1", "mpeg1video", "mpeg2video", "rv10", "rv20", "svq1"}
 _SINGLE_PICTURES = {"png", "tiff", "bmp", "webp", "targa", "sgi"}  # FFmpeg does not list them as intra-only
 
 
 def configure(stream: Any, threads: int) -> None:
-    """Let a stream's decoder use so many threads."""
+    """Let a stream's decoder use this many threads."""
     stream.codec_context.thread_count = max(1, threads)
     if threads > 1:
         stream.codec_context.thread_type = "AUTO"
 
 
 def decoded(container: Any, stream: Any, packets: Iterable[Any] | None = None) -> Iterator[tuple[Any, bool]]:
-    """Every frame that can be decoded from here on, in display order, and whether it is sound.
+    """Yield every frame that can be decoded from here on, in display order, and whether the frame is sound.
 
-    `packets` are the stream's from here on (default: those that the container gives). Decoders patch damage with what
-    they have, and build later frames on it: after damage nothing is sound until the next key frame. Where a stream does
-    not begin with one (broadcasts without any), an intra picture is as good. Callers must notice what is left out.
+    `packets` are the stream's packets from here on (default: those of the container). Decoders patch damage with what
+    they have and build later frames on it: after damage no frame is sound until the next key frame. If a stream does
+    not begin with a key frame (some broadcasts have none), an intra picture is as good. Callers must notice missing
+    frames.
     """
     failed = begun = fed = False
     builds_on_grey = stream.codec_context.codec.canonical_name in _BUILD_ON_GREY
@@ -35,13 +36,13 @@ def decoded(container: Any, stream: Any, packets: Iterable[Any] | None = None) -
         try:
             packet = next(coming, None)
         except (av.error.FFmpegError, OSError):
-            return  # the file ends here in the middle of something
+            return  # the file ends here inside a packet
         if packet is None:
             return
         if not fed and packet.size:
             fed, failed = True, builds_on_grey and not packet.is_keyframe
-        # Gaps in a transport's numbering, which this says, are judged when a file is listed: they may lie between
-        # pieces that were joined. Here counts what the decoder finds.
+        # FFmpeg sets this flag for gaps in a transport's numbering. They are judged when a file is listed, since pieces
+        # may have been joined there. Here only damage that the decoder finds counts.
         packet.is_corrupt = False
         try:
             frames: Sequence[Any] = packet.decode()
@@ -57,11 +58,11 @@ def decoded(container: Any, stream: Any, packets: Iterable[Any] | None = None) -
 
 
 class Beginning:
-    """Watches a stream's packets, and its frames up to the first sound one: is that where the film begins?
+    """Watches packets and frames up to the first sound frame, to decide whether the film begins with this frame.
 
     A recording that starts between key frames has packets, and maybe patched frames, before its first key frame; they
-    can never be shown. But a key frame that does not come out sound is damage. Marks rise with time: stamps, or numbers
-    of packets.
+    can never be shown. But a key frame that does not decode to a sound frame is damage. Marks rise with time: they are
+    time stamps, or numbers of packets.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -71,18 +72,18 @@ class Beginning:
         self._patched = False
 
     def packets(self, packets: Iterable[Any], mark: Callable[[Any], int | None]) -> Iterator[Any]:
-        """Pass packets on; `mark` gives that of one."""
+        """Pass packets on; `mark` returns the mark of a packet."""
         for packet in packets:
             if self._first_key is None and packet.size and packet.is_keyframe and not packet.is_discard:
                 self._first_key = mark(packet)
             yield packet
 
     def patched(self, mark: int | None) -> None:
-        """Take note of a frame that is not sound."""
+        """Note a frame that is not sound."""
         self._patched |= mark is not None and self._first_key is not None and mark >= self._first_key
 
     def is_damaged(self, mark: int | None) -> bool:
-        """Whether the first sound frame, of this mark, comes after a key frame that should have been the first."""
+        """Return whether the first sound frame, with this mark, comes after a key frame that failed."""
         if mark is None or self._first_key is None:
             return False
         return self._first_key < mark and (self._patched or self._intra_only)

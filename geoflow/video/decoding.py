@@ -1,4 +1,4 @@
-"""Decoding chosen frames of a video file: seek to a key frame, decode on from there, keep what was asked for."""
+"""Decode chosen frames of a video file: seek to a key frame, decode from there, keep the frames asked for."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from geoflow.video.streams import note_on_choice
 from geoflow.video.table_cache import frame_table
 from geoflow.video.times import frame_times
 
-_LOOKED_AT = 8  # frames: film that is interlaced in part most often starts so
+_LOOKED_AT = 8  # frames: a partly interlaced film mostly starts interlaced
 _STEPS_BACK = (0.0, 2.0, 20.0, None)  # seconds before the wanted frame to start from; None: the beginning
 
 
 def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
-    """Every frame of a video file, from its packets alone where they tell; of those, little is decoded.
+    """List every frame of a video file, from its packets alone if they tell; then only a few frames are decoded.
 
-    Where packets and frames differ, or time stamps are wanting, the decoder's frames are listed, once.
-    `stream_number` chooses among several video streams.
+    If packets and frames differ, or time stamps are missing, the whole file is decoded once. `stream_number` chooses
+    among several video streams.
 
-    Raises InputError for files that are not video, hold no such video stream, are not whole, or show nothing.
+    Raises InputError for a file that is not a video, holds no such video stream, is not whole, or shows nothing.
     """
     state = look_over(path)
     if state.missing:
@@ -61,12 +61,13 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         pts, seek, notes = np.full(len(time), -1, np.int64), table.seek, (*notes, *mended)
         left_out = table.left_out
     else:
-        # Pictures before the first decodable one (a recording that starts between key frames) can never be shown.
+        # Pictures before the first one that can be decoded (a recording that starts between key frames) cannot be
+        # shown.
         pts = stamps[stamps >= first.pts]
         left_out = len(stamps) - len(pts)
         time = (pts - pts[0]) * base
     if left_out:
-        notes += (f"The first {left_out} pictures of the file need what came before them, and are left out.",)
+        notes += (f"The first {left_out} pictures of the file need earlier ones that are missing, and are left out.",)
     return SourceIndex(
         sha256,
         pts,
@@ -82,7 +83,7 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
 
 
 def _notes(path: str, number: int, first: _FirstFrame, *, chosen: bool) -> tuple[str, ...]:
-    """How the pictures are read, where that is not as one would expect."""
+    """Return how the pictures are read where this is not as one would expect, one sentence each."""
     container, stream = open_video(path, number)
     with container:
         notes = [None if chosen else note_on_choice(container, stream), *first.notes, first.shown.signal.note()]
@@ -101,10 +102,10 @@ def read_frames(
     cursors: Cursors | None = None,
     share: int | None = None,
 ) -> None:
-    """Fill `out` (T, H, W, 3) uint8 RGB with the frames of numbers `index` (T), which rise; `places` finds them.
+    """Fill `out` (T, H, W, 3) uint8 RGB with the frames of rising numbers `index` (T,), which `places` finds.
 
-    `source_size` is (height, width) as displayed, `stream_number` that of `SourceIndex.stream`. A decoder of `cursors`
-    goes on where it stands. Unless `share` is None it is kept there, with the last `share` frames.
+    `source_size` is (height, width) as displayed; `stream_number` is `SourceIndex.stream`. A decoder of `cursors` goes
+    on from its place. Unless `share` is None the decoder is kept there, with the last `share` frames.
 
     Raises InputError that names file and frame.
     """
@@ -134,7 +135,7 @@ def read_frames(
 
 
 def _leave(cursors: Cursors, key: Any, search: Search, index: np.ndarray, out: np.ndarray, share: int | None) -> None:
-    """Keep the decoder for the frames that follow, with the last `share` pictures; None: no frames follow."""
+    """Keep the decoder for the next frames, with the last `share` pictures; with None nothing is kept."""
     if share is None:
         cursors.close(key)
     elif (cursor := search.release()) is not None:
@@ -144,14 +145,14 @@ def _leave(cursors: Cursors, key: Any, search: Search, index: np.ndarray, out: n
 
 
 def _key(path: str, stream_number: int | None, threads: int, out: np.ndarray) -> tuple[Any, ...]:
-    """What a decoder that is kept open, and its pictures, are good for: this very file, and frames of this form."""
+    """Return the key of a kept decoder and its pictures: this version of the file, and frames of this form."""
     status = os.stat(path)
     dates = status.st_mtime_ns, status.st_ctime_ns
     return path, status.st_dev, status.st_ino, status.st_size, *dates, stream_number, threads, out.shape[1:]
 
 
 class Stamps:
-    """Finds frames by their time stamps `pts` (T,), which rise: see `cursor.Places`. Marks are stamps."""
+    """Finds frames by their rising time stamps `pts` (T,), see `cursor.Places`. Marks are time stamps."""
 
     ways = len(_STEPS_BACK)
 
@@ -159,7 +160,7 @@ class Stamps:
         self._path, self._stream, self._pts, self._threads = path, stream_number, pts, threads
 
     def open(self, k: int, way: int) -> Cursor | None:
-        """A decoder some seconds before wanted frame k, or at the beginning; None where the container cannot seek."""
+        """Return a decoder some seconds before wanted frame k, or at the start; None if there is no seeking."""
         seconds = _STEPS_BACK[way]
         container, stream = open_video(self._path, self._stream)
         configure(stream, self._threads)
@@ -183,7 +184,7 @@ class Stamps:
 
 @dataclass(frozen=True)
 class _FirstFrame:
-    """What only decoding tells of a stream, and holds for all of it."""
+    """What only decoding tells of a stream, and is true for the whole stream."""
 
     pts: int | None
     size: tuple[int, int]  # (height, width) as displayed
@@ -192,7 +193,7 @@ class _FirstFrame:
 
     @property
     def pixel_aspect(self) -> float:
-        """Width over height of a stored pixel in the upright picture."""
+        """Return width over height of a stored pixel in the upright picture."""
         return 1 / self.shown.aspect if self.shown.turn.transposed else self.shown.aspect
 
 
@@ -203,10 +204,10 @@ def _first_frame(path: str, stream_number: int | None) -> _FirstFrame:
 
 @lru_cache(maxsize=64)
 def _decode_first(path: str, stream_number: int | None, size: int, mtime_ns: int) -> _FirstFrame:
-    """Size and date are part of the key, so that a changed file is read anew.
+    """Decode the first frame. Size and date are part of the cache's key, so that a changed file is read again.
 
     Asking a frame for its side data ties it into a reference cycle, which keeps its pixels until the next garbage
-    collection; so one frame per file is asked, not every one.
+    collection. So only one frame per file is asked.
     """
     container, stream = open_video(path, stream_number)
     with container:

@@ -1,7 +1,7 @@
-"""Copies of videos that lie elsewhere: fetched by the node that reads them, once, and bounded on its disk.
+"""Local copies of remote videos: fetched once by each node that reads them, with a limit on the disk space.
 
-A copy's name holds a hash of its address, of what the other side says of its version, and its own SHA-256: so neither
-a copy that has become stale nor one of other content than was asked for is ever read.
+A copy's name holds a hash of its address, of the version that the other side states, and its own SHA-256. So neither an
+outdated copy nor a copy of other content is ever read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from geoflow.errors import GeoFlowError, InputError, SourceChanged, StoreError
 from geoflow.files import locations, resources
 from geoflow.files.hashing import file_sha256
 
-CACHE_BYTES = 64 << 30  # copies beyond this, or beyond half the disk, make room for new ones, oldest use first
+CACHE_BYTES = 64 << 30  # beyond this, or beyond half the disk, the copies used longest ago are deleted
 _FETCHING = "fetching-"
-_STALE_S = 3600.0  # a fetch that has written nothing for so long was killed
+_STALE_S = 3600.0  # a fetch that has written nothing for this time was killed
 
 
 def local_path(source: str, sha256: str = "") -> str:
@@ -35,9 +35,9 @@ def local_path(source: str, sha256: str = "") -> str:
 
 
 def fetched(uri: str, sha256: str = "") -> str:
-    """The path of a local copy, fetched if need be; with `sha256`, of exactly that content.
+    """Return the path of a local copy, fetched if necessary; with `sha256`, of exactly that content.
 
-    Raises InputError when there is no such file, it cannot be fetched, there is no room, or its content is another.
+    Raises InputError if there is no such file, it cannot be fetched, there is no room, or its content is different.
     """
     try:
         found = locations.stat(uri)
@@ -55,12 +55,12 @@ def fetched(uri: str, sha256: str = "") -> str:
     except OSError as error:
         raise InputError(f"{uri} cannot be kept in {error.filename or 'the cache'}: {error.strerror}") from error
     if sha256 and not path.name.startswith(f"{key}-{sha256[:24]}"):
-        raise SourceChanged(f"{uri} is not the one it was: it was replaced or written to since; run again")
+        raise SourceChanged(f"{uri} has changed: it was replaced or written to during the run; run again")
     return str(path)
 
 
 def forget(uris: Iterable[str]) -> None:
-    """Delete the copies of these."""
+    """Delete the local copies of these addresses."""
     with contextlib.suppress(OSError, GeoFlowError):
         wanted = {_hash(uri) for uri in uris}
         for path in _folder().iterdir():
@@ -83,7 +83,7 @@ def _fetch(uri: str, folder: Path, key: str, size: int) -> Path:
         path = folder / f"{key}-{file_sha256(str(draft))[:24]}{suffix}"
         os.replace(draft, path)
     except FileNotFoundError:
-        raise InputError(f"{uri} cannot be fetched: it went away meanwhile; check the address") from None
+        raise InputError(f"{uri} cannot be fetched: it was removed meanwhile; check the address") from None
     finally:
         _delete(draft)
     for old in folder.glob(f"{_hash(uri)}-*"):
@@ -97,7 +97,7 @@ def _copy(folder: Path, key: str) -> Path | None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Drop the copies that were used longest ago, until another of `size` bytes fits."""
+    """Delete the copies that were used longest ago, until another copy of `size` bytes fits."""
     entries = sorted((e.stat().st_mtime, e.stat().st_size, Path(e.path)) for e in os.scandir(folder) if e.is_file())
     total = sum(row[1] for row in entries)
     most = min(CACHE_BYTES, (shutil.disk_usage(folder).free + total) // 2)
@@ -117,7 +117,10 @@ def _make_room(folder: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path, key: str) -> Iterator[None]:
-    """Several actors of a node want the same video at the same time: one fetches it, the others wait."""
+    """Lock one copy.
+
+    Several actors of a node want the same video at the same time: one fetches it and the others wait.
+    """
     with open(folder.parent / f"inputs-{key[0]}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

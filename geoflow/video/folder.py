@@ -18,10 +18,10 @@ from geoflow.video.source import FOLDER_FPS, SourceIndex
 
 
 def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> SourceIndex:
-    """List the frames of a folder; every header is read, so that a picture of another size is found at once.
+    """List the frames of a folder. Every header is read, so that a picture of another size is found at once.
 
-    Raises InputError for a folder without pictures (that match `pattern`), an unreadable picture, or pictures that
-    cannot be one film: of different sizes, names or kinds.
+    Raises InputError for a folder without pictures (that match `pattern`), for an unreadable picture, and for pictures
+    of different sizes, names or kinds, which cannot be one film.
     """
     paths = list_images(folder, pattern)
     if not paths:
@@ -56,11 +56,11 @@ def _no_pictures(folder: str, pattern: str | None) -> NoReturn:
 def read_frames(
     folder: str, indices: np.ndarray, out: np.ndarray, source_size: tuple[int, int], pattern: str | None = None
 ) -> None:
-    """Fill `out` (T, H, W, 3) uint8 RGB with the pictures number `indices` of those that match `pattern`."""
+    """Fill `out` (T, H, W, 3) uint8 RGB with pictures number `indices`, among those that match `pattern`."""
     paths = list_images(folder, pattern)
     for k, i in enumerate(indices):
         if i >= len(paths):
-            raise InputError(f"frame {i} of {folder} is gone: it holds {len(paths)} pictures now; run again")
+            raise InputError(f"frame {i} of {folder} is missing: the folder holds {len(paths)} pictures now; run again")
         picture = images.decode_rgb(images.read_bytes(paths[i]), paths[i])
         _same_size(picture.shape[:2], source_size, paths[i], "the others")
         out[k] = images.resize(picture, *out.shape[1:3])
@@ -70,14 +70,17 @@ def _same_size(found: tuple[int, ...], expected: tuple[int, int], path: str, oth
     if found != expected:
         raise InputError(
             f"{path} is {found[1]}x{found[0]}, but {other} is {expected[1]}x{expected[0]}; "
-            "all frames of a folder should have the same size: resize it, take it away, or choose with --pattern GLOB"
+            "all frames of a folder should have the same size: resize or remove it, or choose with --pattern GLOB"
         )
 
 
 def check_masks(folder: str, num_source_frames: int) -> str:
-    """The SHA-256 of the masks in `folder`. Raises InputError unless it holds one per frame of the source."""
+    """Return the SHA-256 of the masks in `folder`.
+
+    Raises InputError unless it holds one mask per frame of the source.
+    """
     if not os.path.isdir(folder):
-        raise InputError(f"{folder} should hold this video's masks, but is no folder; make it, or leave out --masks")
+        raise InputError(f"{folder} should hold this video's masks, but is not a folder; make it, or leave out --masks")
     paths = list_images(folder)
     count = len(paths)
     if count != num_source_frames:
@@ -94,17 +97,17 @@ def check_masks(folder: str, num_source_frames: int) -> str:
 
 
 def read_masks(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray:
-    """The masks number `indices`: (T, H, W) bool, True where the picture is not zero; resized as the frames are.
+    """Read the masks numbered `indices`: (T, H, W) bool, True where the picture is not zero; resized as the frames are.
 
-    Raises InputError for a mask that cannot be read, or has the proportions neither of the source as displayed, with
-    its own pixels or square ones, nor of the processed frames.
+    Raises InputError for a mask that cannot be read, or that has neither the proportions of the source as displayed
+    (with its own or square pixels) nor those of the processed frames.
     """
     height, width = video.height, video.width
     paths = list_images(folder)
     out = np.empty((len(indices), height, width), bool)
     for k, i in enumerate(indices):
         if i >= len(paths):
-            raise InputError(f"mask {i} of {folder} is gone: it holds {len(paths)} masks now; run again")
+            raise InputError(f"mask {i} of {folder} is missing: the folder holds {len(paths)} masks now; run again")
         mask = images.decode_mask(images.read_bytes(paths[i]), paths[i])
         if video.cropped is not None and mask.shape == video.cropped[:2]:  # made from pictures that were not cropped
             mask = Aperture(video.cropped[:2], *video.cropped[2:]).cut(mask)
@@ -119,7 +122,7 @@ def read_masks(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray
 
 
 def _fits(mask: np.ndarray, video: VideoInfo) -> bool:
-    """Masks on their side are what this keeps out, most often."""
+    """Return whether the proportions fit. Most masks that do not fit lie on their side."""
     proportion, source = mask.shape[1] / mask.shape[0], video.source_width / video.source_height
     shown = (source, source / video.pixel_aspect, video.width / video.height)
     return any(0.9 < proportion / other < 1.1 for other in shown)

@@ -1,4 +1,4 @@
-"""Pixels of a probed video, a segment at a time: memory is bounded by what is asked for, not by the video."""
+"""Pixels of a probed video, a segment at a time: memory depends on the frames asked for, not on the video's length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geoflow.video.sequence import list_images
 from geoflow.video.source import SourceIndex, check_readable
 from geoflow.video.table_cache import frame_table
 
-_CURSORS = Cursors(idle_s=20.0)  # of `read_numbered`: an export reads a film in many calls, one after the other
+_CURSORS = Cursors(idle_s=20.0)  # for `read_numbered`: an export reads a film in many calls, one after the other
 
 
 def read_frames(
@@ -33,15 +33,15 @@ def read_frames(
     cursors: Cursors | None = None,
     share: int | None = None,
 ) -> np.ndarray:
-    """Frames [start, stop) of the processed video: (T, H, W, 3) uint8 RGB, upright, `info.height` x `info.width`.
+    """Read frames [start, stop) of the processed video: (T, H, W, 3) uint8 RGB, upright, `info.height` x `info.width`.
 
-    `index`, `pts` and, where there is one, `seek` are `video.index`, `video.pts` and `video.seek` of the whole video,
-    as `probe` gave them. Without `seek`, a file that needs it is looked up in the cache, or listed anew. With `cursors`
-    a file is read on from where it was left, and `share` says how many of these frames the next call shares; None: that
-    no further one is to come.
+    `index`, `pts` and, if there is one, `seek` are `video.index`, `video.pts` and `video.seek` of the whole video, as
+    `probe` returned them. Without `seek`, the table of a file that needs one is taken from the cache, or made again.
+    With `cursors`, reading goes on where it stopped; `share` is the number of these frames that the next call reads
+    too, None if there is no next call.
 
-    Raises InputError that names file and frame when one cannot be decoded, and SourceChanged when the source is not the
-    one that was probed.
+    Raises InputError that names file and frame if one cannot be decoded, and SourceChanged if the source is not the one
+    that was probed.
     """
     path = local_path(info.source, info.source_sha256)
     check_readable(path)
@@ -55,7 +55,7 @@ def read_frames(
             folder.read_frames(path, wanted, out, size, info.pattern)
         else:
             places: Places
-            if (pts == -1).all():  # of the whole video: a single stamp of -1 may be a real one
+            if (pts == -1).all():  # in the whole video: a single stamp of -1 may be real
                 rows = frame_table(path, info.source_sha256, info.stream).seek[index] if seek is None else seek
                 places = Rows(path, info.stream, rows, start, threads)
             else:
@@ -65,7 +65,7 @@ def read_frames(
 
 
 def _pictures(path: str, numbers: np.ndarray, pattern: str | None) -> list[str] | None:
-    """Those of a frame folder that have these numbers, as far as there are any; None for a file."""
+    """Return the pictures of a frame folder that have these numbers and exist; None for a file."""
     if not os.path.isdir(path):
         return None
     paths = list_images(path, pattern)
@@ -73,9 +73,9 @@ def _pictures(path: str, numbers: np.ndarray, pattern: str | None) -> list[str] 
 
 
 def read_masks(info: VideoInfo, index: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """The user's masks for frames [start, stop): (T, H, W) bool, True where the frame must be ignored.
+    """Read the user's masks for frames [start, stop): (T, H, W) bool, True where the frame must be ignored.
 
-    Raises InputError for a mask that is missing, unreadable, or of another shape than the frames.
+    Raises InputError for a mask that is missing, unreadable, or of the wrong shape.
     """
     if info.masks is None:
         raise InputError(f"{info.name} was given no masks; give their folder with --masks")
@@ -92,12 +92,12 @@ def read_numbered(
     sha256: str = "",
     identity: str = "",
 ) -> np.ndarray:
-    """Frames of a source by their rising numbers there (T,) int (`frames/index` of a store): (T, H, W, 3) uint8 RGB.
+    """Read frames of a source by their rising numbers (T,) int (`frames/index` of a store): (T, H, W, 3) uint8 RGB.
 
-    `size` is (width, height); `stream` and `pattern` are as in `ReadOptions`; `sha256` and `identity` are those that
-    the numbers were given for. The first call for a file reads it through once to list its frames.
+    `size` is (width, height). `stream` and `pattern` are as in `ReadOptions`. `sha256` and `identity` are of the source
+    that the numbers belong to. The first call for a file reads the whole file once to list its frames.
 
-    Raises InputError when the source or a frame is gone, SourceChanged when it has another content.
+    Raises InputError if the source or a frame is missing, SourceChanged if the source has other content.
     """
     path = local_path(source, sha256)
     check_readable(path)
@@ -139,5 +139,5 @@ def _check_numbers(source: str, numbers: np.ndarray, count: int, what: str) -> N
 
 @lru_cache(maxsize=4)
 def _index_of(path: str, stream: int | None, size: int, mtime_ns: int) -> SourceIndex:
-    """Size and date are part of the key, so that a changed file is read anew."""
+    """List the frames of a file. Size and date are part of the cache's key, so that a changed file is read again."""
     return decoding.index_file(path, stream)

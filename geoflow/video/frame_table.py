@@ -1,8 +1,9 @@
-"""Frames that packets do not tell: all are decoded once, and listed with where decoding must start to get each again.
+"""Frame tables, for files whose packets do not tell which frames there are.
 
-Some packets hold no whole picture, or more than one, or carry no time stamp of their own. What the decoder gives then
-decides. A frame is known again by the packet that it came from, counted from the start of the stream, so a reader may
-start at the last key frame before it: any part of a video takes the time of that part.
+Some packets hold no whole picture, or several, or have no time stamp. Then the whole file is decoded once, and each
+frame is listed with the place where decoding must start to get the frame again. A frame is recognised by its packet,
+counted from the start of the stream. So a reader may start at the last key frame before it, and reading a part of a
+video takes only the time of this part.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from geoflow.video.cursor import Cursor
 from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.times import NO_STAMP
 
-# Columns of a table's `seek`: the packet to start at (number in the stream, byte position, decoding stamp), then the
-# frame's own packet and which of that packet's frames it is.
+# Columns of a table's `seek`: the packet to start at (its number in the stream, byte position, decoding stamp), then
+# the frame's own packet and the frame's number within this packet.
 COLUMNS = ("start", "position", "stamp", "packet", "nth")
 _GROUPS_BACK = (0, 1, 4, 16, None)  # key frames before the usual one to start from; None: the beginning
 _MOST_REORDER = 64  # packets (two a frame, with fields) that may come before a frame is given
@@ -31,10 +32,10 @@ _MOST_REORDER = 64  # packets (two a frame, with fields) that may come before a 
 
 @dataclass(frozen=True)
 class FrameTable:
-    """Every frame of a file in display order, as its decoder gives them.
+    """Every frame of a file in display order, as the decoder gives them.
 
-    `stamps` (F,) int64 are in the stream's time base, NO_STAMP where a frame has none. `seek` (F, 5) int64 has the
-    columns of `COLUMNS`. `left_out` frames stand before the first sound one: they need what the file lacks.
+    `stamps` (F,) int64 are in the stream's time base, NO_STAMP if a frame has none. `seek` (F, 5) int64 has the columns
+    of `COLUMNS`. `left_out` is the number of frames before the first sound one: they need packets that the file lacks.
     """
 
     stamps: np.ndarray
@@ -43,7 +44,7 @@ class FrameTable:
 
 
 def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
-    """Decode a whole stream of a file. Raises InputError where a frame cannot be decoded."""
+    """Decode a whole stream of a file to list its frames. Raises InputError if a frame cannot be decoded."""
     container, stream = open_video(path, stream_number)
     places: list[tuple[int, int]] = []  # byte position and decoding stamp of each packet
     rows: list[tuple[int, int, int, bool]] = []  # packet, which of its frames, stamp, key frame
@@ -66,7 +67,7 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
     place, packet = np.array(places, np.int64), np.array([row[0] for row in rows], np.int64)
     stamps = np.array([row[2] if timed else NO_STAMP for row in rows], np.int64)
     if container.format.name == "avi":
-        # AVI knows no times but counts what it stores; frames are shown in order at those ticks.
+        # AVI has no time stamps but counts its packets; frames are shown in order at these ticks.
         stamps = np.sort(place[[*left_out, *packet], 1])[len(left_out) :]
     start = _starts(packet, np.flatnonzero([row[3] for row in rows]))
     nths = np.array([row[1] for row in rows], np.int64)
@@ -74,9 +75,9 @@ def list_frames(path: str, stream_number: int | None = None) -> FrameTable:
 
 
 class Rows:
-    """Finds the frames whose rows of a table's `seek` (F, 5) these are, from row `first` on: see `cursor.Places`.
+    """Finds frames by their rows of a table's `seek` (F, 5), from row `first` on, see `cursor.Places`.
 
-    Decoding starts at a key frame. A mark is (packet, which of its frames).
+    Decoding starts at a key frame. A mark is (packet number, number within the packet).
     """
 
     ways = len(_GROUPS_BACK)
@@ -86,7 +87,7 @@ class Rows:
         self._seek, self._first = seek, first
 
     def open(self, k: int, way: int) -> Cursor:
-        """A decoder at the last key frame before wanted frame k, or some before that one."""
+        """Return a decoder at the last key frame before wanted frame k, or at an earlier key frame."""
         origin = _origin(self._seek, self._first + k, _GROUPS_BACK[way])
         container, stream, packets = _open_at(self._path, self._stream, origin, self._threads)
         return Cursor(container, _marked(decoded(container, stream, packets)), (origin[0], 0))
@@ -97,7 +98,7 @@ class Rows:
 
 
 def _marked(frames: Iterator[tuple[Any, bool]]) -> Iterator[tuple[tuple[int, int], Any, bool]]:
-    """Frames with the number of their packet, and which of that packet's frames each is."""
+    """Yield each frame with its mark: the number of its packet, and the frame's number within the packet."""
     last, nth = -1, 0
     for frame, sound in frames:
         (number,) = frame.opaque
@@ -111,10 +112,10 @@ def _prepare(stream: Any, threads: int) -> None:
 
 
 def _numbered(packets: Iterator[Any], first: int, places: list[tuple[int, int]] | None = None) -> Iterator[Any]:
-    """The packets that hold something, each with its number; then the empty one that makes a decoder give the rest."""
+    """Yield the packets that hold something, each numbered; then the empty one that ends the decoding."""
     for packet in packets:
         if packet.size:
-            packet.opaque = [first]  # PyAV knows these by identity, and small numbers are one object in all files
+            packet.opaque = [first]  # PyAV finds these by identity, and a small int is the same object in all files
             first += 1
             if places is not None:
                 places.append(
@@ -126,7 +127,7 @@ def _numbered(packets: Iterator[Any], first: int, places: list[tuple[int, int]] 
 
 
 def _starts(packet: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """For each frame the packet of the last key frame shown and stored no later than it; 0 where there is none."""
+    """Return for each frame the packet of the last key frame not shown or stored after it; 0 if there is none."""
     group = np.searchsorted(keys, np.arange(len(packet)), side="right") - 1
     while len(keys) and (late := (group >= 0) & (packet[keys[group]] > packet)).any():
         group[late] -= 1
@@ -134,7 +135,7 @@ def _starts(packet: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def _origin(seek: np.ndarray, frame: int, back: int | None) -> tuple[int, int, int]:
-    """Where to start for a frame: packet, byte position, stamp; packet 0 is the beginning."""
+    """Return where to start for a frame: packet, byte position, stamp. Packet 0 is the beginning."""
     if back is None:
         return 0, -1, NO_STAMP
     starts, first = np.unique(seek[: frame + 1, 0], return_index=True)
@@ -145,7 +146,7 @@ def _origin(seek: np.ndarray, frame: int, back: int | None) -> tuple[int, int, i
 def _open_at(
     path: str, stream_number: int | None, origin: tuple[int, int, int], threads: int
 ) -> tuple[Any, Any, Iterator[Any]]:
-    """The open container, its stream, and the packets from `origin` on; the caller closes the container."""
+    """Return the open container, its stream, and the packets from `origin` on; the caller closes the container."""
     start, position, stamp = origin
     ways = [] if not start else [way for way, known in (("stamp", stamp != NO_STAMP), ("byte", position >= 0)) if known]
     for way in ways:
@@ -160,7 +161,7 @@ def _open_at(
             if (key := _find(packets, position, stamp)) is not None:
                 return container, stream, _numbered(itertools.chain([key], packets), start)
         except (av.error.FFmpegError, OSError):
-            pass  # this container cannot seek so
+            pass  # this container cannot seek in this way
         container.close()
     container, stream = open_video(path, stream_number)
     _prepare(stream, threads)
@@ -171,7 +172,7 @@ def _open_at(
 
 
 def _find(packets: Iterator[Any], position: int, stamp: int) -> Any | None:
-    """The packet at that place; None when the seek went past it."""
+    """Return the packet at this place; None if the seek went past it."""
     for packet in packets:
         if not packet.size:
             continue

@@ -1,7 +1,7 @@
-"""Whether a source is still the one it was: by its size and dates, by some blocks of it, and on doubt by its content.
+"""Whether a source is unchanged: by its size and dates, by some blocks of it, and in doubt by its whole content.
 
-Equal size and dates are taken as the same content: the date of an inode cannot be set back as the date of a file can.
-Another size, or other blocks, are other content. Whatever lies between (a copy, a `touch`) is hashed once per process.
+Equal size and dates count as the same content: unlike a file's own date, its inode's date cannot be set back. Another
+size, or other blocks, mean other content. All else (a copy, a `touch`) is hashed once per process.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from geoflow.files import locations
 from geoflow.files.hashing import file_sha256, pictures_sha256
 from geoflow.video.sequence import list_images
 
-_BLOCKS, _BLOCK = 16, 64 << 10  # of a file: 1 MiB is read whatever its size
+_BLOCKS, _BLOCK = 16, 64 << 10  # of a file: 1 MiB is read, whatever the file's size
 _DIGITS = 24
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a source from another at a glance. Of a frame folder it is that of its pictures."""
+    """What identifies a source without reading it all. For a frame folder it describes the folder's pictures."""
 
     size: int  # bytes
     modified_ns: int  # of the file, or of the folder; 0 where unknown
     changed_ns: int  # of the inode, or of the newest among the pictures' inodes; 0 where unknown
-    sample: str  # digest of some blocks; of a folder's names and sizes; of what another machine says of its version
-    pattern: str | None = None  # which pictures of a folder count
+    sample: str  # digest of some blocks; or of a folder's names and sizes; or of a remote file's version
+    pattern: str | None = None  # which pictures of a folder belong to the source
 
     def to_text(self) -> str:
-        """As JSON: how a VideoInfo and a store carry it."""
+        """Return the identity as JSON, the form in which a VideoInfo and a store keep it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> Identity | None:
-        """None for what is not an identity, such as that of a store of an earlier version."""
+        """Parse JSON; None if the text is not an identity, such as in a store of an earlier version."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
@@ -47,9 +47,10 @@ class Identity:
 
 
 def identify(source: str, pattern: str | None = None) -> Identity:
-    """Look at a local path or a URI; of a file some blocks are read, nothing is fetched. `pattern` is for folders.
+    """Return the identity of a local path or a URI. Of a file some blocks are read; nothing is fetched.
 
-    Raises InputError when there is no such source, StoreError when a URI cannot be looked at.
+    `pattern` is for frame folders. Raises InputError if there is no such source, StoreError if a URI cannot be looked
+    up.
     """
     if locations.is_remote(source):
         found = locations.stat(source)
@@ -62,15 +63,16 @@ def identify(source: str, pattern: str | None = None) -> Identity:
         pattern = pattern if os.path.isdir(path) else None
         size, modified, changed = _glance(path, pattern)
         return Identity(size, modified, changed, _sample(path, size, pattern), pattern)
-    except OSError as error:  # of a folder it may be one picture, such as a link that leads nowhere
+    except OSError as error:  # in a folder it may be one picture, such as a broken link
         where = error.filename or source
         raise InputError(f"{where} cannot be read ({error.strerror}); check the path and the disk") from None
 
 
 def is_same(path: str, sha256: str, known: Identity | None) -> bool:
-    """Whether what lies at a local path has the content of `sha256`, whose identity was `known`, if it is.
+    """Return whether a local path has the content `sha256`. `known` is the identity of this content, if there is one.
 
-    Without either it cannot be told, and is believed. Raises OSError when it cannot be read.
+    Without `sha256` and `known` it cannot be checked, and the result is True. Raises OSError if the path cannot be
+    read.
     """
     pattern = None if known is None else known.pattern
     now = _glance(path, pattern)
@@ -86,10 +88,11 @@ def is_same(path: str, sha256: str, known: Identity | None) -> bool:
 def unchanged(
     source: str, path: str, sha256: str, identity: str = "", wanted: Sequence[str] | None = None
 ) -> Iterator[None]:
-    """Have a source read that is the same before and after. `path` is where it lies here, `wanted` the pictures of a
-    folder that are read: then only these are looked at, so that a long folder is not listed for each segment.
+    """Check that a source is the same before and after the `with` block. `path` is its local path; `wanted` are the
+    pictures of a folder that are read: then only these are looked at, so that a long folder is not listed for each
+    segment.
 
-    Raises SourceChanged, an InputError that names the source, when it is, or becomes, another one.
+    Raises SourceChanged, an InputError that names the source, if the source has changed before or changes meanwhile.
     """
     if locations.is_remote(source):  # a copy bears the hash of its content in its name
         yield
@@ -99,7 +102,7 @@ def unchanged(
     try:
         yield
     except InputError:
-        _check(source, path, sha256, known, wanted)  # that it is another file says more than what that lacks
+        _check(source, path, sha256, known, wanted)  # "the file was replaced" says more than "this frame is missing"
         raise
     if _brief(path, wanted, known) != before:
         _check(source, path, sha256, known, wanted)
@@ -108,7 +111,7 @@ def unchanged(
 def _check(
     source: str, path: str, sha256: str, known: Identity | None, wanted: Sequence[str] | None
 ) -> tuple[int, ...] | None:
-    """What a glance at the source gives. Raises SourceChanged; a source that is gone is left to whoever reads it."""
+    """Return size and dates of the source. Raises SourceChanged. A missing source is reported later by its reader."""
     try:
         now = _brief(path, wanted, known)
         if wanted is not None and known is not None and now[0] == known.modified_ns and now[1] <= known.changed_ns:
@@ -117,7 +120,7 @@ def _check(
     except OSError:
         return None
     if not same:
-        raise SourceChanged(f"{source} is not the one it was: it was trimmed, replaced or written to since; run again")
+        raise SourceChanged(f"{source} has changed: it was trimmed, replaced or written to since; run again")
     return now
 
 
@@ -128,7 +131,7 @@ def _brief(path: str, wanted: Sequence[str] | None, known: Identity | None) -> t
 
 
 def _glance(path: str, pattern: str | None) -> tuple[int, int, int]:
-    """Size, date of the content and date of the inode, as an Identity has them."""
+    """Return size, date of the content and date of the inode, as in an Identity."""
     status = os.stat(path)
     if not os.path.isdir(path):
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -154,14 +157,17 @@ def _sample(path: str, size: int, pattern: str | None) -> str:
 
 @lru_cache(maxsize=256)
 def _content(path: str, pattern: str | None, size: int, modified_ns: int, changed_ns: int) -> str:
-    """The SHA-256 as `probe` states it; size and dates are part of the key, so that a changed source is read anew."""
+    """Return the SHA-256 as `probe` gives it.
+
+    Size and dates are in the cache's key, so that a changed source is read again.
+    """
     return pictures_sha256(list_images(path, pattern)) if os.path.isdir(path) else file_sha256(path)
 
 
 def still_there(source: str, sha256: str, identity: str, *, deep: bool = True) -> bool | None:
-    """Whether a source is still the one; None when that cannot be told without fetching it, or without `deep` reading.
+    """Return whether a source is unchanged; None if this needs a fetch, or needs reading and `deep` is False.
 
-    Raises FileNotFoundError when there is none.
+    Raises FileNotFoundError if the source is missing.
     """
     known = Identity.from_text(identity)
     try:

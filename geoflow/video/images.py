@@ -13,16 +13,16 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def read_bytes(path: str) -> bytes:
-    """A picture's file. Raises InputError that names it when it cannot be read."""
+    """Read a picture's file. Raises InputError that names the file if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its rights") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from None
 
 
 def decode_rgb(data: bytes, path: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, upright by EXIF; 16 bits lose their lower 8, grey is repeated, alpha is dropped.
+    """Decode to (H, W, 3) uint8 RGB, upright by EXIF; 16 bits lose their lower 8, grey is repeated, alpha is dropped.
 
     Raises InputError that names `path`.
     """
@@ -30,7 +30,7 @@ def decode_rgb(data: bytes, path: str) -> np.ndarray:
 
 
 def decode_mask(data: bytes, path: str) -> np.ndarray:
-    """(H, W) bool: where any colour channel of a picture is not zero; alpha does not count."""
+    """Decode a mask to (H, W) bool: True where any colour channel is not zero; alpha does not count."""
     picture = _decode(data, path, cv2.IMREAD_UNCHANGED)  # label images use the lower bits of 16
     if picture.ndim == 2:
         return picture != 0
@@ -45,12 +45,12 @@ def _decode(data: bytes, path: str, flags: int) -> np.ndarray:
         picture = None
     if picture is None:
         what = "is damaged, or of a kind OpenCV cannot read (8 or 16 bits a channel)" if data else "is empty"
-        raise InputError(f"{path} {what}; save it again as PNG or JPEG, or take it away")
+        raise InputError(f"{path} {what}; save it again as PNG or JPEG, or remove it")
     return picture
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize (H, W, 3) uint8 by the half-pixel rule: areas are averaged when shrinking, else bilinear."""
+    """Resize (H, W, 3) uint8 by the half-pixel rule: average areas when shrinking, else interpolate linearly."""
     if image.shape[:2] == (height, width):
         return image
     shrinks = height <= image.shape[0] and width <= image.shape[1]
@@ -65,7 +65,7 @@ def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def upright_size(data: bytes, path: str) -> tuple[int, int]:
-    """Height and width of the upright picture; from the header where it is PNG or JPEG, else by decoding it."""
+    """Return height and width of the upright picture: from the header for PNG and JPEG, else by decoding."""
     size = _png_size(data) or _jpeg_size(data)
     if size is None:
         height, width = decode_rgb(data, path).shape[:2]
@@ -74,7 +74,7 @@ def upright_size(data: bytes, path: str) -> tuple[int, int]:
 
 
 def kind(data: bytes) -> str:
-    """Bit depth and colours by the header of a PNG, JPEG or TIFF, such as "16-bit grey"; empty for other pictures."""
+    """Return bit depth and colours from the header of a PNG, JPEG or TIFF, such as "16-bit grey"; else ""."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 25:
         colours = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
         return f"{data[24]}-bit {colours.get(data[25], 'picture')}"
@@ -86,7 +86,7 @@ def kind(data: bytes) -> str:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    """IHDR comes first (PNG specification, section 5.6); a picture that carries EXIF is left to the decoder."""
+    """Read the size from IHDR, which comes first (PNG specification, section 5.6); None if EXIF may turn it."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR" or len(data) < 24 or b"eXIf" in data:
         return None
     width, height = struct.unpack(">II", data[16:24])
@@ -103,9 +103,9 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_header(data: bytes) -> tuple[int, bool] | None:
-    """Where the frame header begins (with its bit depth), and whether EXIF, which comes before it, turns the picture.
+    """Return where the frame header begins (with its bit depth), and whether EXIF turns the picture.
 
-    Walks the marker segments (ITU-T T.81, annex B).
+    Walks the marker segments (ITU-T T.81, annex B); EXIF comes before the frame header.
     """
     if not data.startswith(b"\xff\xd8"):
         return None
@@ -126,7 +126,7 @@ def _jpeg_header(data: bytes) -> tuple[int, bool] | None:
 
 
 def _tiff_tag(tiff: bytes, wanted: int) -> int | None:
-    """The first number of a tag of short integers (TIFF 6.0, section 2) in the first directory; None without it."""
+    """Return the first number of a short-integer tag (TIFF 6.0, section 2) in the first directory, or None."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     try:
         if order is None:

@@ -1,4 +1,4 @@
-"""From what the user typed to a list of videos: files, folders, patterns, manifests and URIs, each with a safe name."""
+"""From what the user typed (files, folders, patterns, manifests, URIs) to a list of videos with safe names."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ class Input:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Something the user named that is no video, and why."""
+    """An input that is not a video, and the reason."""
 
     source: str
     reason: str
 
 
 def listed(inputs: Any) -> list[str]:
-    """What a caller in Python names, one path or several, as texts. Raises ConfigError for what can be no path."""
+    """Return the paths that a caller in Python gives, one or several, as texts.
+
+    Raises ConfigError if one cannot be a path.
+    """
     if isinstance(inputs, (str, bytes, os.PathLike)):
         return [_path(inputs)]
     try:
@@ -62,13 +65,12 @@ def _path(item: Any) -> str:
 
 
 def expand_inputs(args: Sequence[str | Path], pattern: str | None = None) -> tuple[list[Input], list[Rejected]]:
-    """Find the videos that `args` stand for, in their order, each once.
+    """Find the videos that `args` name, in order, each once. Return the videos, and the inputs that name no video.
 
-    A video file stands for itself; a folder for the videos directly in it, or, holding pictures only, for one frame
-    folder (also beside videos if `pattern` matches some); a glob for what it matches; a manifest (.txt with a path a
-    line and # comments; .csv or .parquet with a column path, uri or video) for its entries, relative to the manifest.
-    Whether a file really is video is found when it is probed; what stands for no video at all is in the second list.
-    Nothing is raised for bad input.
+    A video file is one video. A folder gives the videos directly in it; or, if it holds only pictures (or pictures that
+    match `pattern`), one frame folder. A glob gives its matches. A manifest (.txt with one path per line and #
+    comments; .csv or .parquet with a column path, uri or video) gives its entries, relative to the manifest. Whether a
+    file really is a video is found by `probe`. Nothing is raised for bad input.
     """
     sources: dict[str, None] = {}
     rejected: dict[Rejected, None] = {}
@@ -86,13 +88,13 @@ def _expand(arg: str, pattern: str | None, manifests: bool) -> Iterator[str | Re
     try:
         yield from (_expand_uri if is_uri(arg) else _expand_path)(arg, pattern, manifests)
     except PermissionError as error:
-        yield Rejected(arg, f"{error.filename or arg} may not be read by this user; allow it with: chmod")
+        yield Rejected(arg, f"{error.filename or arg} may not be read by this user; allow it with: chmod +r")
     except (InputError, StoreError) as error:
         yield Rejected(arg, str(error))
     except OSError as error:
         yield Rejected(arg, f"cannot be read ({error.strerror or error}); check the path")
-    except ValueError as error:  # a path with a null byte in it
-        yield Rejected(printable(arg), f"is no path ({error}); check it")
+    except ValueError as error:  # a path that contains a null byte
+        yield Rejected(printable(arg), f"is not a path ({error}); check it")
 
 
 def _expand_path(arg: str, pattern: str | None, manifests: bool) -> Iterator[str | Rejected]:
@@ -122,7 +124,7 @@ def _is_pattern(path: str) -> bool:
 
 
 def _expand_folder(folder: str, pattern: str | None) -> Iterator[str | Rejected]:
-    # Hidden files do not count: macOS leaves a `._clip.mp4` beside each clip on foreign disks.
+    # Hidden files do not count: macOS leaves a `._clip.mp4` beside each clip on other systems' disks.
     names = sorted((n for n in os.listdir(folder) if not n.startswith(".")), key=natural_key)
     files = [n for n in names if not os.path.isdir(os.path.join(folder, n))]
     videos = [n for n in files if suffix_of(n) in VIDEO_SUFFIXES]
@@ -143,7 +145,8 @@ def _expand_glob(arg: str, path: str, pattern: str | None, manifests: bool) -> I
     if not matches:
         yield Rejected(arg, "matches nothing; check the pattern")
         return
-    # `*` also catches notes and subtitles: only what a pattern names by its suffix, videos and folders count.
+    # `*` also matches notes and subtitles: of its matches only videos and folders count, unless the pattern has a
+    # suffix.
     named = suffix_of(path)
     usable = [
         m for m in matches if os.path.isdir(m) or suffix_of(m) in VIDEO_SUFFIXES or (named and suffix_of(m) == named)
@@ -161,13 +164,13 @@ def _expand_glob(arg: str, path: str, pattern: str | None, manifests: bool) -> I
 
 
 def _choice(path: str) -> str:
-    """How to ask for just the pictures that a glob names."""
+    """Return how to choose exactly the pictures that a glob names."""
     folder, name = os.path.split(path)
     return f": {folder or '.'} --pattern '{name}'" if _is_pattern(name) and not _is_pattern(folder) else ""
 
 
 def _expand_manifest(manifest: str, path: str, pattern: str | None) -> Iterator[str | Rejected]:
-    """`path` is where the manifest can be read."""
+    """Expand a manifest; `path` is where it can be read."""
     entries = _manifest_entries(path)
     if not entries:
         yield Rejected(manifest, "lists no videos")
@@ -176,7 +179,7 @@ def _expand_manifest(manifest: str, path: str, pattern: str | None) -> Iterator[
 
 
 def _beside(manifest: str, entry: str) -> str:
-    """What an entry names that is relative to its manifest."""
+    """Return the path of an entry that is relative to its manifest."""
     if not is_uri(manifest):
         return os.path.join(os.path.dirname(os.path.abspath(manifest)), os.path.expanduser(entry))
     if os.path.isabs(entry):
@@ -189,13 +192,13 @@ def _manifest_entries(manifest: str) -> list[str]:
     suffix = suffix_of(manifest)
     try:
         if suffix == ".txt":
-            # Names of files may be no UTF-8: their bytes are kept as they are.
+            # Names of files may not be UTF-8: their bytes are kept as they are.
             with open(manifest, encoding=_encoding(manifest), errors="surrogateescape") as file:
                 lines = [line.strip() for line in file]
             return [line for line in lines if line and not line.startswith("#")]
         return _csv_entries(manifest) if suffix == ".csv" else _parquet_entries(manifest)
     except UnicodeDecodeError:
-        raise InputError("is no UTF-8 text; save it as UTF-8") from None
+        raise InputError("is not UTF-8 text; save it as UTF-8") from None
 
 
 def _csv_entries(manifest: str) -> list[str]:
@@ -208,21 +211,21 @@ def _csv_entries(manifest: str) -> list[str]:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             values = [(row[column] or "").strip() for row in reader]
         except csv.Error as error:
-            raise InputError(f"is no CSV table ({error})") from None
+            raise InputError(f"is not a CSV table ({error})") from None
     return [value for value in values if value]
 
 
 def _encoding(manifest: str) -> str:
-    """UTF-16 by its mark, as Windows writes lists of files; else UTF-8, with a mark or without."""
+    """Return UTF-16 if the file has its mark, as Windows writes lists of files; else UTF-8, with or without a mark."""
     with open(manifest, "rb") as file:
         return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _delimiter(file: TextIO) -> str:
-    """Spreadsheets write semicolons where the comma stands in numbers, and tabs where they are asked for them."""
+    """Return the delimiter: spreadsheets write semicolons in countries with decimal commas, and tabs on request."""
     header = file.readline()
     file.seek(0)
-    return max(",;\t", key=header.count)  # of none the first
+    return max(",;\t", key=header.count)  # the comma if there is none of them
 
 
 def _parquet_entries(manifest: str) -> list[str]:
@@ -234,7 +237,7 @@ def _parquet_entries(manifest: str) -> list[str]:
             column = _manifest_column(file.schema_arrow.names)
             values = file.read(columns=[column]).column(column).to_pylist()
     except pyarrow.lib.ArrowException as error:
-        raise InputError(f"is no Parquet table ({error})") from None
+        raise InputError(f"is not a Parquet table ({error})") from None
     return [str(value) for value in values if value]
 
 
@@ -255,7 +258,7 @@ def _expand_uri(uri: str, pattern: str | None, manifests: bool) -> Iterator[str 
             raise InputError("is a manifest inside a manifest; list its videos directly")
         yield from _expand_uri_manifest(uri, pattern)
     elif locations.is_web(uri):
-        yield uri  # a web address may hold ? and * for reasons of its own
+        yield uri  # in a web address ? and * may have another meaning
     elif _is_pattern(uri):
         matches = _videos(locations.matching(uri))
         if not matches:
@@ -273,14 +276,14 @@ def _expand_uri_folder(uri: str) -> Iterator[str | Rejected]:
     names = locations.listing(uri)
     videos = _videos(names)
     if any(suffix_of(name) in IMAGE_SUFFIXES for name in names) and not videos:
-        yield Rejected(uri, "holds pictures; a folder of frames is read from a disk: copy it there, or make a video")
+        yield Rejected(uri, "holds pictures; frame folders are read from a local disk: copy it there, or make a video")
     elif not videos:
-        yield Rejected(uri, f"holds no video; for those in folders below give '{uri.rstrip('/')}/**'")
+        yield Rejected(uri, f"holds no video; for videos in its subfolders give '{uri.rstrip('/')}/**'")
     yield from videos
 
 
 def _videos(uris: Iterable[str]) -> list[str]:
-    """Those of them that are videos and not hidden, in natural order."""
+    """Return the URIs that are videos and not hidden, in natural order."""
     found = [uri for uri in uris if suffix_of(uri) in VIDEO_SUFFIXES and not locations.basename(uri).startswith(".")]
     return sorted(found, key=natural_key)
 
@@ -296,12 +299,12 @@ def _expand_uri_manifest(uri: str, pattern: str | None) -> Iterator[str | Reject
 
 
 def _unique_names(sources: Sequence[str]) -> dict[str, str]:
-    """A name for every source; those who would share one all get a hash of their source, so order plays no part."""
+    """Return a name for every source. Sources that would share a name all get a hash of their source, in any order."""
     names = {source: safe_name(source) for source in sources}
     for digits in (8, 64):
         groups: dict[str, list[str]] = {}
         for source, name in names.items():
-            # Some file systems take A.h5 and a.h5, or two spellings of é, for the same file.
+            # On some file systems A.h5 and a.h5, or two encodings of é, are the same file.
             groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(source)
         for group in groups.values():
             if len(group) > 1:
@@ -312,7 +315,7 @@ def _unique_names(sources: Sequence[str]) -> dict[str, str]:
 
 
 def safe_name(source: str) -> str:
-    """A file-safe name for a source: its stem, with anything but letters, digits, `.`, `-`, `_` and spaces replaced.
+    """Return a file-safe name for a source: its stem; all but letters, digits, `.`, `-`, `_` and spaces is replaced.
 
     >>> safe_name("/data/../my clip;rm -rf.mp4")
     'my clip_rm -rf'
@@ -328,5 +331,5 @@ def safe_name(source: str) -> str:
 
 
 def _shorten(name: str, size: int) -> str:
-    """Cut to `size` bytes of UTF-8 between characters."""
+    """Cut a name to `size` bytes of UTF-8, between characters."""
     return name.encode()[:size].decode("utf-8", "ignore").rstrip(" ")

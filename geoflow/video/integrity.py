@@ -1,10 +1,10 @@
-"""Is a container file whole? Its own parts say where they should end.
+"""Whether a container file is whole: its own parts say where they should end.
 
-FFmpeg reads a file that was cut off as far as it goes and reports nothing, so parts are followed here to their ends:
-ISO base media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: elements), AVI (RIFF
-chunks), GIF (GIF89a: blocks), FLV (tags), Ogg (RFC 3533: pages), MXF (SMPTE 377: KLV triplets). A part that goes on
-beyond the file's end is evidence of loss. A header that merely promises more, or bytes that follow the end, are not:
-they are noted. Transport streams and bare bit streams promise nothing, so their end cannot be checked.
+FFmpeg reads a file that was cut off as far as it goes and reports nothing. So the parts are followed here to their
+ends: ISO base media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: elements), AVI
+(RIFF chunks), GIF (GIF89a: blocks), FLV (tags), Ogg (RFC 3533: pages), MXF (SMPTE 377: KLV triplets). A part that goes
+on beyond the file's end is evidence of loss. A header that merely promises more, or bytes after the end, are only
+noted. Transport streams and bare bit streams promise nothing, so their end cannot be checked.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FLV_TAGS = (8, 9, 18)  # sound, pictures, script
 _PARTS = {_SEGMENT, _CLUSTER, *(bytes([head]) for head in b"\xe7\xa7\xab\xa3\xa0\xaf\xbf\xec"), b"\x58\x54"}
 _PARTS |= {b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1c\x53\xbb\x6b"}
 _PARTS |= {b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67"}
-_SLACK = 0.05  # share of a promise that may be missing: headers round
+_SLACK = 0.05  # share of a promised length that may be missing: headers round
 
 
 @dataclass(frozen=True)
 class State:
-    """What a look at a file's parts found: what is known to be missing or broken, "" if nothing; and remarks."""
+    """Result of a look at a file's parts: what is certainly missing or broken ("" if nothing), and remarks."""
 
     missing: str = ""
     notes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class State:
 
 
 def look_over(path: str) -> State:
-    """Follow the parts of a file to its end; of kinds that are not known here, nothing is known to be missing."""
+    """Follow the parts of a file to its end. For unknown kinds of files nothing is reported."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(12)
@@ -87,7 +87,7 @@ def _iso_media(file: BinaryIO, size: int) -> State:
 
 
 def _matroska(file: BinaryIO, size: int) -> State:
-    """The segment's size tells; where it was left open (a live recording), that of the last block does."""
+    """Check the segment's size; if it was left open (a live recording), check the last block's size."""
     file.seek(4)
     header = _vint(file)
     if header is None or header == _UNKNOWN:
@@ -117,7 +117,7 @@ def _matroska(file: BinaryIO, size: int) -> State:
 
 
 def _vint(file: BinaryIO) -> int | None:
-    """An EBML variable-length size (RFC 8794, section 4); None when there is none."""
+    """Read an EBML variable-length size (RFC 8794, section 4); None if there is none."""
     first = file.read(1)
     if not first or not first[0]:
         return None
@@ -139,14 +139,14 @@ def _avi(file: BinaryIO, size: int) -> State:
             if not _holds_its_pictures(file, position + 12, size):
                 return _cut(end, size)
             return State(
-                notes=(f"The file's header promises {end} bytes, but it has {size}; its pictures are all there.",)
+                notes=(f"The file's header promises {end} bytes, but it has {size}; all of its pictures are there.",)
             )
         position = end + length % 2
     return State(notes=_after(file, position, size))
 
 
 def _holds_its_pictures(file: BinaryIO, position: int, size: int) -> bool:
-    """Whether the chunk of an AVI's pictures, and the index after it, end before the file does."""
+    """Return whether the chunk of an AVI's pictures, and the index after it, end before the file does."""
     found = False
     while position + 12 <= size:
         file.seek(position)
@@ -162,11 +162,11 @@ def _holds_its_pictures(file: BinaryIO, position: int, size: int) -> bool:
 
 
 def _gif(file: BinaryIO, size: int) -> State:
-    """Follow the blocks. One that ends early, or announces a picture that does not come, is evidence of loss."""
+    """Follow the blocks. A block that ends early, or announces a picture that does not come, is evidence of loss."""
     file.seek(10)
     flags = file.read(3)[:1] or b"\0"
     file.seek(_colours(flags[0]), os.SEEK_CUR)
-    announced = False  # by a graphic control extension
+    announced = False  # a graphic control extension announced a picture
     while file.tell() < size:
         position, kind = file.tell(), file.read(1)
         if kind == b";":
@@ -183,16 +183,16 @@ def _gif(file: BinaryIO, size: int) -> State:
             break
         if not _skip_blocks(file):
             return State("its last block has no end")
-    return State("its last picture is announced, but not there") if announced else State(notes=_no_trailer())
+    return State("its last picture is announced, but missing") if announced else State(notes=_no_trailer())
 
 
 def _colours(flags: int) -> int:
-    """Bytes of the colour table that follows."""
+    """Return the size in bytes of the colour table that follows."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _skip_blocks(file: BinaryIO) -> bool:
-    """Pass over a GIF's data blocks; False where the file ends before the empty one that closes them."""
+    """Pass over a GIF's data blocks; False if the file ends before the empty block that closes them."""
     while length := file.read(1):
         if length == b"\0":
             return True
@@ -221,13 +221,13 @@ def _flv(file: BinaryIO, size: int) -> State:
         last = max(last, int.from_bytes(header[7:8] + header[4:7], "big") / 1000)
         position += 11 + length + 4
     broken = [found / promised[name] for name, found in (("duration", last), ("filesize", size)) if promised.get(name)]
-    if len(broken) == 2 and max(broken) < 1 - _SLACK and max(broken) < 2 * min(broken):  # they bear each other out
+    if len(broken) == 2 and max(broken) < 1 - _SLACK and max(broken) < 2 * min(broken):  # both say the same
         return _cut(int(promised["filesize"]), size)
     return State()
 
 
 def _numbers_of(script: bytes) -> dict[str, float]:
-    """Numbers of an FLV's onMetaData (Adobe's FLV specification, section E.5) that promise something."""
+    """Return the numbers of an FLV's onMetaData (Adobe's FLV specification, section E.5) that promise a length."""
     found = {}
     for name in (b"duration", b"filesize"):
         at = script.find(len(name).to_bytes(2, "big") + name + b"\0")
@@ -258,12 +258,12 @@ def _ogg(file: BinaryIO, size: int) -> State:
             return State(broken=f"the checksum of its page at byte {position - len(page)} is wrong")
         (unended.discard if page[5] & 4 else unended.add)(page[14:18])
     if unended:
-        return State(notes=("The file ends before its streams say that they do: it may have been longer.",))
+        return State(notes=("The file ends before its streams are marked as ended: it may have been longer.",))
     return State()
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """CRC-32 as Ogg has it: the usual one with the bits of every byte, and of the sum, in the other order."""
+    """Return CRC-32 as Ogg defines it: the usual one with reversed bits in every byte and in the sum."""
     found = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{found:032b}"[::-1], 2)
 
@@ -288,7 +288,7 @@ def _mxf(file: BinaryIO, size: int) -> State:
 
 
 def _after(file: BinaryIO, end: int, size: int) -> tuple[str, ...]:
-    """The remark on bytes that follow a file's end; zeros are padding."""
+    """Return the remark on bytes after a file's end; zeros are padding."""
     file.seek(end)
     if not file.read(1 << 16).strip(b"\0"):
         return ()

@@ -1,7 +1,7 @@
 """Interlaced film: a frame holds two moments, its fields, in alternate lines.
 
-Each frame stays one frame and shows one moment, that of its first field, whose time is the frame's. Only the lines of
-that field are used, and the others are interpolated between them: neighbouring frames play no part, so that a frame is
+Each frame stays one frame and shows the moment of its first field, whose time is the frame's time. Only the lines of
+the first field are used; the other lines are interpolated between them. Neighbouring frames are not used: so a frame is
 the same however it was reached, and nothing that moves is seen twice.
 """
 
@@ -16,16 +16,16 @@ import cv2
 import numpy as np
 
 _PROGRESSIVE = ("vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "libaom-av1", "gif", "png", "apng")
-_BETWEEN = np.array([[-1], [9], [9], [-1]], np.float32) / 16  # a cubic through four lines, in their middle
+_BETWEEN = np.array([[-1], [9], [9], [-1]], np.float32) / 16  # a cubic through four lines, at its middle
 
 
 def in_frames(stream: Any) -> bool:
-    """Frames of this stream that are flagged as interlaced hold two fields; HEVC's hold one each."""
+    """Return whether frames flagged as interlaced hold two fields; HEVC's hold one field each."""
     return stream.codec_context.name != "hevc"
 
 
 def note(stream: Any, frames: Iterable[Any]) -> str | None:
-    """How some decoded frames are read, in a sentence; None where they are not interlaced."""
+    """Return how some decoded frames are read, in a sentence; None if they are not interlaced."""
     if stream.codec_context.name in _PROGRESSIVE or not any(frame.interlaced_frame for frame in frames):
         return None
     if in_frames(stream):
@@ -34,19 +34,19 @@ def note(stream: Any, frames: Iterable[Any]) -> str | None:
 
 
 class FieldPicker:
-    """Takes the first field out of frames of one file."""
+    """Takes the first field out of each frame of one file."""
 
     def __init__(self) -> None:
         self._graphs: dict[tuple[Any, ...], Any] = {}
 
     def first_field(self, frame: Any) -> tuple[Any, int]:
-        """The field that comes first as a frame of half the height, and which of the frame's lines is its first."""
+        """Return the first field as a frame of half the height, and the frame's line (0 or 1) where it begins."""
         for parity, which, part in ((0, "TOPFIRST", "top"), (1, "BOTTOMFIRST", "bottom")):
             graph = self._graph(frame, which, part)
             graph.vpush(frame)
             try:
                 return graph.vpull(), parity
-            except av.error.BlockingIOError:  # the frame was not selected
+            except av.error.BlockingIOError:  # the frame has the other order
                 continue
         raise AssertionError("an interlaced frame has a field that comes first")
 
@@ -68,7 +68,7 @@ class FieldPicker:
 
 
 def fill_lines(field: np.ndarray, parity: int, height: int) -> np.ndarray:
-    """A picture (height, W, 3) whose lines parity, parity + 2, ... are those of `field`; the others lie between."""
+    """Make a picture (height, W, 3): `field` gives lines parity, parity + 2, ...; the others are interpolated."""
     out = np.empty((height, *field.shape[1:]), field.dtype)
     out[parity::2] = field
     # Line k of `between` lies between lines k and k + 1 of the field; lines beyond the edges repeat.

@@ -1,39 +1,45 @@
-"""What a user may ask of a video before it enters the pipeline."""
+"""What a user may set for reading a video, before it enters the pipeline."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoflow.errors import ConfigError
 from geoflow.values.plain import real, several, text, whole
+from geoflow.video.lens import Distortion, Pinhole, distortion_of, lens_of
 
 LONGEST_SIDE = 16_384  # px; a frame of that size takes 800 MB
-_SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: a frame every four months, and the fastest of cameras
-_LEAST_SKEW = 1e-6  # of fx: what calibration tools leave of rounding
+_SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: one frame in four months, and the fastest cameras
+_ADDED = frozenset({"distortion", "calibrated_at", "cameras", "scale"})
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a source becomes frames; the same options hold for every input of a run.
+    """How a source becomes frames; the same options are used for every input of a run.
 
-    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: what players show, after the cropping that
-    its container states, upright and with square pixels, before any resizing. For a frame folder, which carries no
-    times, `fps` is its rate and drops no frame.
+    `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: as players show it, after the cropping that
+    its container states, upright and with square pixels, before any resizing. A frame folder carries no times: for it,
+    `fps` is its rate and drops no frame.
 
-    Numbers may be NumPy's, `size` any two of them and `intrinsics` any four, or a 3x3 matrix; `masks` may be a path.
+    Numbers may be NumPy's, `size` any two of them; `masks` and `cameras` may be paths. `intrinsics` may be whatever
+    `geoflow.video.lens.lens_of` takes: four numbers, more with `distortion`, a 3x3 matrix, or a mapping.
 
-    Raises ConfigError for values that can mean nothing.
+    Raises ConfigError for values that make no sense.
     """
 
     fps: float | None = None  # resample to this rate, by the true time of the frames; never invents frames
     size: tuple[int, int] | None = None  # (width, height) of the processed frames, exactly
     long_side: int | None = None  # shrink so that the longer side is at most this; `size` overrides it
     limit: int | None = None  # stop after this many frames
-    intrinsics: tuple[float, float, float, float] | None = None
+    intrinsics: Pinhole | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
     stream: int | None = None  # number of the video stream in files that hold several; None: see `choose_stream`
-    pattern: str | None = None  # of frame folders, take the pictures whose names match this, such as *.color.png
+    pattern: str | None = None  # for frame folders: take the pictures whose names match this, such as *.color.png
+    distortion: Distortion | None = None  # k1, k2, p1, p2, k3 of the lens that `intrinsics` are of
+    calibrated_at: tuple[int, int] | None = None  # (width, height) of the pictures that `intrinsics` hold for
+    cameras: str | None = None  # known poses: a file, a model's folder, or a folder that holds one per video
+    scale: float | None = None  # metres per unit of `cameras`
 
     def __post_init__(self) -> None:
         made = {
@@ -41,14 +47,37 @@ class ReadOptions:
             "size": _size,
             "long_side": _side,
             "limit": _limit,
-            "intrinsics": _pinhole,
             "masks": text,
             "stream": _stream,
             "pattern": _pattern,
+            "distortion": distortion_of,
+            "calibrated_at": _size,
+            "cameras": text,
+            "scale": _scale,
         }
+        self._take_lens()
         for name, make in made.items():
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, make(value, name))
+        if self.scale is not None and self.cameras is None:
+            raise ConfigError("--scale says how many metres a unit of known cameras is; name them with --cameras")
+        if self.distortion is not None and self.intrinsics is None:
+            raise ConfigError("distortion is of a lens whose fx, fy, cx and cy are known; give intrinsics, too")
+
+    def _take_lens(self) -> None:
+        """Put what `intrinsics` say beside fx, fy, cx, cy where it belongs."""
+        if self.intrinsics is None:
+            return
+        lens = lens_of(self.intrinsics, "intrinsics")
+        object.__setattr__(self, "intrinsics", lens.pinhole)
+        for name, value in (("distortion", lens.distortion), ("calibrated_at", lens.size)):
+            if value is not None:
+                object.__setattr__(self, name, value)
+
+    def described(self) -> dict[str, Any]:
+        """As plain values. What nobody has stated and earlier versions did not know is left out, so that their work
+        is still known as the same."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in _ADDED}
 
 
 def _stream(value: Any, name: str) -> int:
@@ -83,6 +112,13 @@ def _size(value: Any, name: str) -> tuple[int, int]:
     return _side(sides[0], name), _side(sides[1], name)
 
 
+def _scale(value: Any, name: str) -> float:
+    scale = real(value, name)
+    if not 1e-9 <= scale <= 1e9:
+        raise ConfigError(f"{name} should be metres per unit of the cameras, above 0; found {value!r}")
+    return scale
+
+
 def _side(value: Any, name: str) -> int:
     side = whole(value, name)
     if not 1 <= side <= LONGEST_SIDE:
@@ -93,32 +129,12 @@ def _side(value: Any, name: str) -> int:
 def _limit(value: Any, name: str) -> int:
     limit = whole(value, name)
     if limit < 2:
-        raise ConfigError(f"{name} should be at least 2, since depth is read from motion; found {value!r}")
+        raise ConfigError(f"{name} should be at least 2, since depth is estimated from motion; found {value!r}")
     return limit
 
 
-def _pinhole(value: Any, name: str) -> tuple[float, float, float, float]:
-    """From fx, fy, cx, cy, or from the nine numbers of a pinhole matrix, by rows or in one list."""
-    rows = several(value, name)
-    flat = [real(v, name) for row in rows for v in (row if isinstance(row, list) else [row])]
-    if len(flat) == 9:
-        flat = _of_matrix(flat, name)
-    if len(flat) != 4 or min(flat[:2]) <= 0:
-        raise ConfigError(f"{name} should be fx,fy,cx,cy in pixels with positive fx and fy, found {value!r}")
-    return flat[0], flat[1], flat[2], flat[3]
-
-
-def _of_matrix(values: list[float], name: str) -> list[float]:
-    fx, skew, cx, zero, fy, cy, *last = values
-    if zero or last != [0, 0, 1] or abs(skew) > _LEAST_SKEW * abs(fx):
-        raise ConfigError(
-            f"{name} should be a pinhole matrix without skew, with rows fx 0 cx, 0 fy cy and 0 0 1, found {values}"
-        )
-    return [fx, fy, cx, cy]
-
-
 def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, int]:
-    """Height and width of the processed frames, from those of the source as displayed.
+    """Return height and width of the processed frames, from those of the source as displayed.
 
     >>> processed_size(1080, 1920, ReadOptions(long_side=640))
     (360, 640)
@@ -136,7 +152,7 @@ def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, 
 def scale_intrinsics(
     intrinsics: tuple[float, float, float, float], scale_x: float, scale_y: float
 ) -> tuple[float, float, float, float]:
-    """Carry fx, fy, cx, cy to a resized image.
+    """Scale fx, fy, cx, cy to a resized image.
 
     Pixel centres are at integer coordinates, so an image spans [-0.5, width - 0.5) and a point moves to
     u' = (u + 0.5) * scale - 0.5.

@@ -1,4 +1,4 @@
-"""Display orientation: how a decoded picture must be turned before anyone looks at it."""
+"""Display orientation: how a decoded picture must be turned before it is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Orientation:
-    """First transpose, then mirror. `rotation` is the clockwise turn in degrees: 0, 90, 180, 270."""
+    """A turn to upright: first transpose, then mirror. `rotation` is the clockwise turn in degrees: 0, 90, 180, 270."""
 
     transposed: bool = False
     flip_x: bool = False
@@ -27,7 +27,7 @@ class Orientation:
     def turn_box(
         self, top: int, bottom: int, left: int, right: int, height: int, width: int
     ) -> tuple[int, int, int, int]:
-        """Where rows [top, bottom), columns [left, right) of a decoded (height, width) lie in the upright picture."""
+        """Turn a box, rows [top, bottom) and columns [left, right) of a decoded (height, width), upright."""
         if self.transposed:
             top, bottom, left, right, height, width = left, right, top, bottom, width, height
         if self.flip_y:
@@ -37,12 +37,12 @@ class Orientation:
         return top, bottom, left, right
 
     def swap(self, height: int, width: int) -> tuple[int, int]:
-        """Carry a size between the decoded and the upright picture; the same in both directions."""
+        """Convert a (height, width) between the decoded and the upright picture; the same in both directions."""
         return (width, height) if self.transposed else (height, width)
 
 
 def from_display_matrix(a: int, b: int, c: int, d: int) -> Orientation:
-    """The orientation of a display matrix (ISO/IEC 14496-12, section 6.2.2): x' = a x + c y, y' = b x + d y.
+    """Return the orientation of a display matrix (ISO/IEC 14496-12, section 6.2.2): x' = a x + c y, y' = b x + d y.
 
     Image axes are x right, y down, so a=0, b=1, c=-1, d=0 sends the top-left corner to the top-right: a quarter turn
     clockwise, which FFmpeg's counter-clockwise angle calls -90. Skewed matrices snap to the nearest quarter turn. Where
@@ -59,7 +59,7 @@ def from_display_matrix(a: int, b: int, c: int, d: int) -> Orientation:
 
 
 def of_frame(frame: Any) -> Orientation:
-    """The orientation a decoded PyAV frame asks for; upright where it says nothing."""
+    """Return the orientation that a decoded PyAV frame asks for; upright if it says nothing."""
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return Orientation()

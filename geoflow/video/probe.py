@@ -1,4 +1,4 @@
-"""What a source holds, before any of its pixels are needed."""
+"""What a source holds, known before its pixels are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
 from geoflow.video.fetched import local_path
 from geoflow.video.identity import Identity, identify
+from geoflow.video.known_cameras import KnownCameras, check_lens, check_shape, known_cameras
+from geoflow.video.lens import Pinhole
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.source import SourceIndex, check_readable
 
@@ -19,12 +21,13 @@ from geoflow.video.source import SourceIndex, check_readable
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
     """Describe a video file, frame folder or URI, and list the frames that will be processed.
 
-    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,), and of files whose packets do not
-    tell their frames `video.seek` (F, 5). A container is read through once (and once more for its hash); of the pixels
-    only the first frame and a few stretches are decoded, unless packets and frames differ.
+    Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,). For files whose packets do not tell
+    which frames there are, `video.seek` (F, 5) is returned too; with known poses, `video.cam_from_world` (F, 4, 4) and
+    `video.intrinsics` (F, 3, 3). A container is read once for its packets and once for its hash. Only the first frame
+    and a few stretches are decoded, unless packets and frames differ.
 
-    Raises InputError that names the source and the remedy for anything that cannot be read whole, and for fewer than
-    2 frames.
+    Raises InputError that names the source and the remedy for a source that cannot be read whole, and for fewer than 2
+    frames.
     """
     options = options or ReadOptions()
     found, identity = _index(source, options)
@@ -35,9 +38,13 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         masks = os.path.join(os.path.abspath(options.masks), name)
         masks_sha256 = folder.check_masks(masks, len(found.time))
     height, width = processed_size(found.height, found.width, options)
-    intrinsics = options.intrinsics
+    intrinsics, distortion = _known_pinhole(source, options, found, (width, height)), options.distortion
+    known: KnownCameras | None = None
+    if options.cameras is not None:
+        known = known_cameras(name, source, options, found, keep, (width, height), intrinsics)
+        intrinsics, distortion = known.pinhole, known.distortion
     if intrinsics is not None:
-        intrinsics = scale_intrinsics(intrinsics, width / found.width, height / found.height)
+        check_lens(intrinsics, distortion, (width, height), source)
     time = found.time[keep]
     info = VideoInfo(
         name=name,
@@ -57,15 +64,34 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         intrinsics=intrinsics,
         masks=masks,
         masks_sha256=masks_sha256,
-        notes=found.notes,
+        notes=found.notes if known is None else (*found.notes, *known.notes),
         source_identity=identity.to_text(),
+        distortion=distortion,
+        cameras=options.cameras,
+        cameras_sha256="" if known is None else known.sha256,
+        cameras_metric=known is not None and known.metric,
     )
     arrays = {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
-    return info, arrays if found.seek is None else {**arrays, "video.seek": found.seek[keep]}
+    if found.seek is not None:
+        arrays["video.seek"] = found.seek[keep]
+    if known is not None:
+        arrays |= {"video.cam_from_world": known.cam_from_world, "video.intrinsics": known.intrinsics}
+    return info, arrays
+
+
+def _known_pinhole(source: str, options: ReadOptions, found: SourceIndex, size: tuple[int, int]) -> Pinhole | None:
+    """The fx, fy, cx, cy that the user states, in processed pixels; `size` is their (width, height)."""
+    if options.intrinsics is None:
+        return None
+    width, height = found.width, found.height
+    if options.calibrated_at is not None:
+        width, height = options.calibrated_at
+        check_shape(options.calibrated_at, found, f"{source}: what --intrinsics holds")
+    return scale_intrinsics(options.intrinsics, size[0] / width, size[1] / height)
 
 
 def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
-    """Numbers of the frames nearest in time to a steady rate: (F,) float64 s, rising, to (K,) int64, rising.
+    """Choose the frames nearest in time to a steady rate: rising times (F,) float64 s to rising numbers (K,) int64.
 
     No frame is used twice, so a rate above the source's keeps every frame and invents none. Of two frames equally
     near, the earlier is taken.
@@ -75,16 +101,16 @@ def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:
     """
     if fps is None or len(time) < 2:
         return np.arange(len(time), dtype=np.int64)
-    # Tick k is at k / fps. A frame has those up to the middle between it and the next; counted, since a high rate may
-    # have more ticks than there is memory.
-    middle = (time[1:] + time[:-1]) / 2 - time[0] + 0.5e-6  # stamps round to a microsecond or worse
+    # Tick k is at k / fps. A frame owns the ticks up to the middle between it and the next frame. Ticks are counted,
+    # not listed, since a high rate may have more ticks than fit into memory.
+    middle = (time[1:] + time[:-1]) / 2 - time[0] + 0.5e-6  # stamps are rounded to a microsecond or more
     last = np.floor((time[-1] - time[0]) * fps + 1e-6)
     up_to = np.minimum(np.floor(middle * fps), last)
     return np.flatnonzero(np.diff(up_to, prepend=-1, append=last) > 0).astype(np.int64)
 
 
 def _index(source: str, options: ReadOptions) -> tuple[SourceIndex, Identity]:
-    """The frames, and what the source is known by: as it was before, and still is when its frames are listed."""
+    """Return the frames and the identity of the source; the identity is the same before and after the listing."""
     path = local_path(source)
     try:
         check_readable(path)
@@ -94,12 +120,12 @@ def _index(source: str, options: ReadOptions) -> tuple[SourceIndex, Identity]:
         else:
             found = decoding.index_file(path, options.stream)
         if is_remote(source):
-            local_path(source, found.sha256)  # what was fetched is what lies there now
+            local_path(source, found.sha256)  # check that the remote file is still what was fetched
         elif identify(source, options.pattern) != identity:
             raise InputError(f"{source} was written to while it was read; run again when it is whole")
         return found, identity
     except InputError as error:
-        if is_uri(source):  # the user knows the address, not the cache
+        if is_uri(source):  # the user knows the address, not the path in the cache
             raise InputError(str(error).replace(path, source)) from None
         raise
 
@@ -110,4 +136,4 @@ def _check_count(source: str, found: int, kept: int, options: ReadOptions) -> No
     frames = f"{found} frame" + ("s" if found != 1 else "")
     if found < 2:
         raise InputError(f"{source} has {frames}; at least 2 are needed, since a single picture shows no motion")
-    raise InputError(f"{source} has {frames}, of which fps={options.fps} keeps {kept}; raise --fps to keep at least 2")
+    raise InputError(f"{source} has {frames}; fps={options.fps} keeps {kept} of them; raise --fps to keep at least 2")

@@ -1,7 +1,7 @@
-"""Do the pictures of a folder make one film, and in which order?
+"""Whether the pictures of a folder make one film, and their order.
 
-What is asked of names: without their numbers they are all alike, and every number stands once. Colour and depth, frames
-and masks, left and right lie in one folder often enough; taken for one film they would alternate.
+Names of one film are alike without their numbers, and every number is there once. Folders often mix colour and depth,
+frames and masks, or left and right; taken as one film they would alternate.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from itertools import pairwise, takewhile
 from geoflow.errors import InputError
 from geoflow.video.source import IMAGE_SUFFIXES, suffix_of
 
-_NUMBER = re.compile(r"(?<![^_=(\[,])-\d+|\d+")  # a minus stands at the start or after what separates words
+_NUMBER = re.compile(r"(?<![^_=(\[,])-\d+|\d+")  # a minus counts at the start, or after a separator
 _CLOCK = re.compile(r"(\d{9,})(?:\.(\d+))?")  # seconds since 1970 and their fraction
 _SECONDS = re.compile(r"(\d+)(?:\.(\d+))?")
 _FRACTION = re.compile(r"(?<![\d.])\d+\.(\d+)(?!\.?\d)")
 _BESIDE_FRAMES = ("depth", "mask", "label", "seg", "normal", "conf", "disp", "alpha", "right", "ir", "infra")
 _SAME = {".jpeg": ".jpg", ".tiff": ".tif"}
-_LONGEST_TURN = 4  # kinds of pictures that may follow each other again and again
+_LONGEST_TURN = 4  # the longest cycle of picture kinds that is looked for
 _SHOWN = 3  # names per group in a message
 
 
@@ -37,7 +37,10 @@ class _Name:
 
     @classmethod
     def of_all(cls, names: Sequence[str]) -> list[_Name]:
-        """Fractions count as such where all names together say that they are: then 5.25 comes before 5.3."""
+        """Parse names.
+
+        Digits after a point are a fraction if all names together show it: then 5.25 comes before 5.3.
+        """
         seconds = _SECONDS if _have_fractions(names) else _CLOCK
         found = []
         for name in names:
@@ -50,9 +53,9 @@ class _Name:
 
 
 def _have_fractions(names: Sequence[str]) -> bool:
-    """Whether digits after a point are a fraction, not a counter of their own.
+    """Return whether digits after a point are a fraction, not a counter.
 
-    Of fractions of several lengths some begin with 0, or the zeros at their ends are left out; counters do neither.
+    Fractions have different lengths, and some begin with 0 or none ends with 0. Counters do neither.
     """
     digits = [part for name in names for part in _FRACTION.findall(os.path.splitext(name)[0])]
     several = len({len(part) for part in digits}) > 1
@@ -61,7 +64,7 @@ def _have_fractions(names: Sequence[str]) -> bool:
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Names of pictures as a person would put them: by their words, and by their numbers as numbers.
+    """Sort names of pictures as a person would: by their words, and by their numbers as numbers.
 
     >>> in_order(["f_10.png", "f_2.png", "F_01.png", "f_-1.png", "f_-2.png"])
     ['f_-2.png', 'f_-1.png', 'F_01.png', 'f_2.png', 'f_10.png']
@@ -80,7 +83,7 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def matching(names: Sequence[str], pattern: str | None) -> list[str]:
-    """Those whose names match; letters' case plays no part."""
+    """Return the names that match; upper and lower case are the same."""
     return [n for n in names if pattern is None or fnmatchcase(n.casefold(), pattern.casefold())]
 
 
@@ -96,7 +99,7 @@ def list_images(folder: str, pattern: str | None = None) -> list[str]:
 def check_names(folder: str, names: Sequence[str], *, chosen: bool) -> None:
     """Raise InputError unless pictures of these names can be one film.
 
-    With `chosen` the user has named them by a pattern: then single pictures that stand out are believed to belong.
+    With `chosen` the user selected the names by a pattern: then single names that differ are accepted.
     """
     seen = _Name.of_all(names)
     groups: dict[str, list[_Name]] = defaultdict(list)
@@ -111,7 +114,7 @@ def check_names(folder: str, names: Sequence[str], *, chosen: bool) -> None:
         films: dict[float, list[_Name]] = defaultdict(list)
         for name in seen:
             films[name.numbers[column]].append(name)
-        raise InputError(_mixed(folder, list(films.values()), "; if they are one film all the same: --pattern '*'"))
+        raise InputError(_mixed(folder, list(films.values()), "; if they are one film nevertheless: --pattern '*'"))
 
 
 def _check_numbers(folder: str, groups: dict[str, list[_Name]]) -> None:
@@ -120,24 +123,24 @@ def _check_numbers(folder: str, groups: dict[str, list[_Name]]) -> None:
         if twice := next((n for n, count in numbers.items() if count > 1), None):
             both = [name.name for name in group if name.numbers == twice][:2]
             raise InputError(
-                f"{folder} holds two pictures of one number, {both[0]} and {both[1]}: which comes first cannot be "
-                "known; rename or remove one, or choose pictures with --pattern GLOB"
+                f"{folder} holds two pictures of the same number, {both[0]} and {both[1]}: their order is "
+                "unknown; rename or remove one, or choose pictures with --pattern GLOB"
             )
 
 
 def _are_films(groups: dict[str, list[_Name]]) -> bool:
-    """Names of one shape come more than once, or names of two shapes have the same numbers."""
+    """Return whether a shape of names comes more than once, or two shapes have the same numbers."""
     numbers = Counter(name.numbers for group in groups.values() for name in group if name.numbers)
     return any(len(group) > 1 for group in groups.values()) or any(count > 1 for count in numbers.values())
 
 
 def _stand_out(groups: dict[str, list[_Name]]) -> bool:
-    """All pictures but a few single ones have names of one shape."""
+    """Return whether all names are of one shape, except a few single ones."""
     return sum(len(group) > 1 for group in groups.values()) == 1
 
 
 def _share_words(groups: dict[str, list[_Name]]) -> bool:
-    """Of names without numbers, several exist again with the same word added: a and a_mask, b and b_mask."""
+    """Return whether several unnumbered names exist again with the same word added: a, a_mask; b, b_mask."""
     stems = {os.path.splitext(shape)[0] for shape in groups}
     if any("#" in stem for stem in stems):
         return False
@@ -151,7 +154,7 @@ def _share_words(groups: dict[str, list[_Name]]) -> bool:
 
 
 def _column_of_films(seen: list[_Name]) -> int | None:
-    """Which number tells several films apart: of few values, each with exactly the same other numbers beside it."""
+    """Return which number separates several films: few values, each with exactly the same other numbers."""
     count = len(seen[0].numbers)
     for column in range(count if count > 1 else 0):
         rest: dict[float, set[tuple[float, ...]]] = defaultdict(set)
@@ -165,7 +168,7 @@ def _column_of_films(seen: list[_Name]) -> int | None:
 
 
 def check_kinds(folder: str, names: Sequence[str], kinds: Sequence[str]) -> None:
-    """Raise InputError where kinds (bit depth and colours) of pictures take turns, or deep grey is among others."""
+    """Raise InputError if picture kinds (bit depth and colours) alternate, or 16-bit grey is mixed with others."""
     different = list(dict.fromkeys(kinds))
     turn = next((k for k in range(2, _LONGEST_TURN + 1) if _repeats(kinds, k)), None)
     deep = Counter(kind == "16-bit grey" for kind in kinds)
@@ -194,7 +197,7 @@ def _mixed(folder: str, groups: Sequence[Sequence[_Name]], remedy: str = "") -> 
 
 
 def _pattern(wanted: Sequence[_Name], others: Sequence[_Name]) -> str | None:
-    """A pattern that matches the names wanted, of one shape, and none of the others; None if none is found."""
+    """Return a pattern that matches the wanted names, of one shape, and none of the others; None if none is found."""
     names, shape = [name.name for name in wanted], wanted[0].shape
     if "#" not in shape or any(name.shape != shape for name in wanted):
         return None

@@ -20,17 +20,17 @@ class Shown:
     turn: orient.Orientation
     aspect: float = 1.0  # width over height of a stored pixel
     aperture: Aperture | None = None  # None: the whole picture
-    fields: bool = False  # frames that are flagged as interlaced hold two
+    fields: bool = False  # frames flagged as interlaced hold two fields
 
     def size(self, frame: Any) -> tuple[int, int]:
-        """Height and width of a decoded frame as it is shown, at full resolution."""
+        """Return height and width of a decoded frame as it is shown, at full resolution."""
         aperture = self._aperture(frame.height, frame.width)
         height, width = (frame.height, frame.width) if aperture is None else aperture.size
         return self.turn.swap(*_square_pixels(height, width, self.aspect))
 
     @property
     def cropped(self) -> Aperture | None:
-        """What of an upright stored picture is shown, None for all of it."""
+        """Return the part of an upright stored picture that is shown, None for the whole picture."""
         if self.aperture is None:
             return None
         cut, stored = self.aperture, self.aperture.stored
@@ -39,7 +39,7 @@ class Shown:
         )
 
     def picture(self, frame: Any, height: int, width: int, threads: int, fields: FieldPicker) -> np.ndarray:
-        """A decoded frame as it is shown, resized to (height, width, 3) uint8 RGB."""
+        """Convert a decoded frame to what is shown, resized to (height, width, 3) uint8 RGB."""
         stored, image = (frame.height, frame.width), self._rgb(frame, threads, fields)
         if (aperture := self._aperture(*stored)) is not None:
             image = aperture.cut(image)
@@ -49,7 +49,7 @@ class Shown:
         return self.turn.apply(image)
 
     def _rgb(self, frame: Any, threads: int, fields: FieldPicker) -> np.ndarray:
-        """The whole stored picture, (H, W, 3): uint8 where it is BT.709, else uint16 R'G'B' of the signal."""
+        """Return the whole stored picture, (H, W, 3): uint8 if it is BT.709, else uint16 R'G'B' of the signal."""
         height, parity, kind = frame.height, None, "rgb24" if self.signal.is_plain else "rgb48le"
         if self.fields and frame.interlaced_frame:
             frame, parity = fields.first_field(frame)
@@ -63,5 +63,5 @@ class Shown:
 
 
 def _square_pixels(height: int, width: int, aspect: float) -> tuple[int, int]:
-    """The size with square pixels: the longer pixel side is stretched, so no detail is lost."""
+    """Return the size with square pixels: the longer pixel side is stretched, so no detail is lost."""
     return (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)

@@ -20,16 +20,17 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-FOLDER_FPS = 30.0  # pictures carry no times; --fps says better
+FOLDER_FPS = 30.0  # pictures carry no times; --fps gives the true rate
 
 
 @dataclass(frozen=True)
 class SourceIndex:
     """Every frame of a source, in display order.
 
-    `pts` (F,) int64 is in the stream's time base, or -1 throughout where frames can only be counted (frame folders,
-    files whose packets do not tell their frames); such files have `seek`, (F, 5) int64, see `frame_table`. `time` (F,)
-    float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked wrong.
+    `pts` (F,) int64 is in the stream's time base. It is -1 throughout if frames can only be counted (frame folders, and
+    files whose packets do not tell which frames there are); such files have `seek`, (F, 5) int64, see `frame_table`.
+    `time` (F,) float64 is in seconds and starts at 0. Sizes are as displayed. `notes` say what was mended, or looked
+    wrong.
     """
 
     sha256: str
@@ -40,7 +41,7 @@ class SourceIndex:
     rotation: int = 0
     pixel_aspect: float = 1.0  # width over height of a stored pixel in the upright picture; sizes are of square pixels
     stream: int | None = None  # number of the video stream in its container
-    cropped: Aperture | None = None  # what of an upright stored picture is shown; None: all of it
+    cropped: Aperture | None = None  # the part of an upright stored picture that is shown; None: all of it
     seek: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
@@ -66,7 +67,7 @@ def check_readable(path: str) -> None:
 
 
 def natural_key(name: str) -> tuple[object, ...]:
-    """Sort key that counts: `frame2` before `frame10`.
+    """Return a sort key that puts `frame2` before `frame10`.
 
     >>> sorted(["f10.png", "f2.png", "F1.png"], key=natural_key)
     ['F1.png', 'f2.png', 'f10.png']
@@ -76,5 +77,5 @@ def natural_key(name: str) -> tuple[object, ...]:
 
 
 def suffix_of(path: str) -> str:
-    """The lower-case suffix with its dot, or an empty string."""
+    """Return the lower-case suffix with its dot, or an empty string."""
     return os.path.splitext(path)[1].lower()

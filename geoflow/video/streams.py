@@ -1,4 +1,4 @@
-"""Which of a file's video streams is the film."""
+"""The choice of a video stream in a file that holds several."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NO_FILM = _Flag.attached_pic | _Flag.timed_thumbnails | _Flag.still_image | _Fl
 
 
 def choose_stream(container: Any, path: str, wanted: int | None = None) -> Any:
-    """The video stream to read: `wanted` by its number in the file, else the one flagged default, else the largest.
+    """Return the video stream to read: number `wanted` in the file, else the one flagged default, else the largest.
 
-    Cover art, thumbnails and layers that need another stream are never taken. Raises InputError when the file holds
-    no film, `wanted` is none of its films, or no decoder is there for it.
+    Cover art, thumbnails and layers that need another stream are never taken. Raises InputError if the file holds no
+    film, `wanted` is not one of its films, or its decoder is missing.
     """
     films = _films(container)
     if not films:
@@ -28,14 +28,14 @@ def choose_stream(container: Any, path: str, wanted: int | None = None) -> Any:
             numbers = " or ".join(f"--stream {s.index}" for s in films)
             raise InputError(f"{path} has no video stream {wanted}; its video streams are {_list(films)}: {numbers}")
     else:
-        stream = max(_flagged(films), key=_pixels)  # of equals the first
+        stream = max(_flagged(films), key=_pixels)  # the first of equals
     if stream.codec_context is None:
         raise InputError(f"{path} uses a video codec this build of FFmpeg cannot decode; convert it to H.264 first")
     return stream
 
 
 def note_on_choice(container: Any, stream: Any) -> str | None:
-    """Which stream was taken and what others there are, in a sentence; None where there is only one."""
+    """Return which stream was taken and which others there are, in a sentence; None if there is only one."""
     films = _films(container)
     if len(films) < 2:
         return None
@@ -55,7 +55,7 @@ def _films(container: Any) -> list[Any]:
 
 
 def _flagged(films: list[Any]) -> list[Any]:
-    """Those flagged default where that tells them apart, else all."""
+    """Return the films flagged default; all films if none is."""
     flagged = [s for s in films if s.disposition & _Flag.default]
     return flagged or films
 

@@ -1,4 +1,4 @@
-"""Frame tables are kept by their file's content, so that a film is listed by decoding once on each machine."""
+"""A cache of frame tables by the content of their file, so that each machine decodes a film only once to list it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import numpy as np
 from geoflow.files.resources import cache_folder
 from geoflow.video.frame_table import FrameTable, list_frames
 
-_KEPT = 256  # tables; one of an hour at 30 per second takes about 1 MB
+_KEPT = 256  # tables; the table of an hour at 30 frames per second takes about 1 MB
 _VERSION = 2  # raise it when tables change
 
 
 @lru_cache(maxsize=4)
 def frame_table(path: str, sha256: str, stream_number: int | None = None) -> FrameTable:
-    """The table of a stream of the file at `path`, whose content is `sha256`: as it was kept, else made and kept.
+    """Return the table of a stream of the file at `path`, whose content is `sha256`; make it if not in the cache.
 
-    Raises InputError where a frame cannot be decoded.
+    Raises InputError if a frame cannot be decoded.
     """
-    # What a decoder gives is its own affair, so another FFmpeg makes another table.
+    # Another version of FFmpeg may decode otherwise, so it has its own tables.
     made_by = hashlib.sha256(f"{_VERSION} {av.ffmpeg_version_info}".encode()).hexdigest()[:8]
     number = "" if stream_number is None else f"-{stream_number}"
     place = cache_folder() / "frames" / f"{sha256[:40]}-{made_by}{number}.npz"
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
+        with contextlib.suppress(OSError):  # without a writable cache only time is lost
             place.parent.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(open(place.parent / f"{sha256[:1]}.lock", "w"))
             fcntl.flock(lock, fcntl.LOCK_EX)  # one actor makes it, the others wait
@@ -49,7 +49,7 @@ def _load(place: Path) -> FrameTable | None:
         os.utime(place)
     except (OSError, ValueError, KeyError, EOFError):
         return None
-    except Exception as error:  # zipfile and zlib have errors of their own for a torn file
+    except Exception as error:  # zipfile and zlib have their own errors for a damaged file
         if type(error).__module__ not in ("zipfile", "zlib"):
             raise
         return None

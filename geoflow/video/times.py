@@ -1,4 +1,4 @@
-"""Times of frames from their time stamps: the true ones as they are, the others put between them."""
+"""Times of frames from their time stamps: true stamps are kept, other frames are put between them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import numpy as np
 
 NO_STAMP = int(np.iinfo(np.int64).min)
 _CLOCK_BITS = (33, 32, 31, 24)  # clocks of MPEG (33), RTP and FLV (32, 31, 24) start again at 0 after so many bits
-_FEW_STEPS = 100.0  # usual steps: what a clock may go on by where it wraps
-_LEAST_SHARE = 0.2  # of the stamps, in rising order; fewer are as good as drawn by lot
+_FEW_STEPS = 100.0  # usual steps: the most that a clock goes on where it wraps
+_LEAST_SHARE = 0.2  # of the stamps must be in rising order; fewer could be by chance
 _MOST_REORDER = 16  # frames that a decoder may hold back (H.264, level limits)
 
 
 def frame_times(stamps: np.ndarray, base: float, rate: float) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Seconds since the first frame, (F,) float64, strictly rising, and remarks on what was mended.
+    """Return seconds since the first frame, (F,) float64, strictly rising, and remarks on what was mended.
 
-    `stamps` (F,) int64 are those of the frames in the order of display, in units of `base` seconds, NO_STAMP where
-    there is none. A stamp is taken as true when it fits a strictly rising order with as many others as possible; other
-    frames get a time between their true neighbours. Where hardly any stamp can be true, frames are counted at `rate`
-    per second.
+    `stamps` (F,) int64 belong to the frames in display order, in units of `base` seconds; NO_STAMP if a frame has none.
+    A stamp counts as true if it fits a strictly rising order with as many others as possible; other frames get a time
+    between their true neighbours. If hardly any stamp can be true, frames are counted at `rate` per second.
 
     >>> frame_times(np.array([0, 40, 40, 120]), 0.001, 25.0)[0].round(3).tolist()
     [0.0, 0.04, 0.08, 0.12]
@@ -39,7 +38,7 @@ def frame_times(stamps: np.ndarray, base: float, rate: float) -> tuple[np.ndarra
         return _counted(count, rate, "The file's time stamps are of no use (repeated, or in no order)")
     if distinct == len(clock) and _only_reordered(clock):
         clock, kept = np.sort(clock), np.arange(len(clock))
-        said.append("The time stamps stood in the order of storage; they are put in that of display.")
+        said.append("The time stamps were in storage order; they are sorted into display order.")
     at, seconds = given[kept], (clock[kept] - clock[kept[0]]) * base
     if len(at) < count:
         said.append(_mended(count, at, present))
@@ -53,7 +52,7 @@ def _counted(count: int, rate: float, why: str) -> tuple[np.ndarray, tuple[str, 
 
 
 def _mended(count: int, at: np.ndarray, present: np.ndarray) -> str:
-    """The remark on frames whose time is none of their own."""
+    """Return the remark on frames whose time is interpolated."""
     bad = np.setdiff1d(np.arange(count), at)
     missing = int((~present).sum())
     kinds = [f"{missing} missing"] if missing else []
@@ -66,7 +65,7 @@ def _mended(count: int, at: np.ndarray, present: np.ndarray) -> str:
 
 
 def _between(numbers: np.ndarray, at: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Times of frames `numbers` from those known `at` some; beyond the known ones at the usual step."""
+    """Return the times of frames `numbers` from those known, `at` some frames; beyond these at the usual step."""
     step = float(np.median(np.diff(seconds) / np.diff(at))) if len(at) > 1 else 0.0
     time = np.interp(numbers, at, seconds)
     before, after = numbers < at[0], numbers > at[-1]
@@ -76,7 +75,7 @@ def _between(numbers: np.ndarray, at: np.ndarray, seconds: np.ndarray) -> np.nda
 
 
 def _continued(clock: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, str]:
-    """The stamps of frames `at`, joined where the clock wrapped or began anew, and a remark on it."""
+    """Return the stamps of frames `at`, joined where the clock wrapped or restarted, and a remark on it."""
     change = np.diff(clock)
     rises = change[change > 0]
     drops = np.flatnonzero(change < 0) + 1
@@ -103,25 +102,25 @@ def _continued(clock: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _wrapped_step(drop: float, step: float) -> float | None:
-    """How far the clock really went on, if this drop is its wrap."""
+    """Return how far the clock really went on, if this drop is a wrap; else None."""
     on = {bits: drop + 2.0**bits for bits in _CLOCK_BITS}
     return next((value for bits, value in on.items() if 0 < value <= min(_FEW_STEPS * step, 2.0 ** (bits - 6))), None)
 
 
 def _begins_anew(clock: np.ndarray, k: int) -> bool:
-    """The stamps from `k` on lie below the last few before it, and rise: no single stray one."""
+    """Return whether the stamps from `k` on lie below the few before it, and rise: no single stray stamp."""
     before, after = clock[max(0, k - 3) : k], clock[k : k + 3]
     return len(after) > 1 and len(before) > 1 and after.max() < before.min() and bool((np.diff(after) > 0).all())
 
 
 def _only_reordered(clock: np.ndarray) -> bool:
-    """The stamps go back every few frames, and none is farther from its place than decoders hold frames back."""
+    """Return whether stamps go back every few frames, and each is near its place, as reordering leaves it."""
     moved = np.abs(np.argsort(np.argsort(clock)) - np.arange(len(clock)))
     return bool(moved.max() <= _MOST_REORDER and (np.diff(clock) < 0).mean() > _LEAST_SHARE and len(clock) > 8)
 
 
 def _longest_rise(values: np.ndarray) -> np.ndarray:
-    """Places of the longest strictly rising subsequence; of equal values the first is taken.
+    """Return the places of the longest strictly rising subsequence; of equal values the first is taken.
 
     >>> _longest_rise(np.array([0.0, 1.0, 9.0, 2.0, 2.0, 3.0])).tolist()
     [0, 1, 3, 5]

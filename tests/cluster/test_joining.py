@@ -54,25 +54,25 @@ def has_token(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("not an address", "is none of a Ray cluster; write it as HOST:PORT"),
+        ("not an address", "is not the address of a Ray cluster; write it as HOST:PORT"),
         ("127.0.0.1", "has no port; write 127.0.0.1:6379"),
-        ("6379", "is none of a Ray cluster"),
-        ("head:", "is none of a Ray cluster"),
-        (":6379", "is none of a Ray cluster"),
-        ("head:port", "is none of a Ray cluster"),
-        ("head:0", "is none of a Ray cluster"),
-        ("head:65536", "is none of a Ray cluster"),
-        ("head:²", "is none of a Ray cluster"),
-        ("me:secret@head:6379", "is none of a Ray cluster"),
+        ("6379", "is not the address of a Ray cluster"),
+        ("head:", "is not the address of a Ray cluster"),
+        (":6379", "is not the address of a Ray cluster"),
+        ("head:port", "is not the address of a Ray cluster"),
+        ("head:0", "is not the address of a Ray cluster"),
+        ("head:65536", "is not the address of a Ray cluster"),
+        ("head:²", "is not the address of a Ray cluster"),
+        ("me:secret@head:6379", "is not the address of a Ray cluster"),
         ("fd00::1:6379", "needs brackets before its port"),
         ("::1", "needs brackets before its port"),
         (
             "ray://head:10001",
-            "is one of Ray's client.* name its head as head:6379; from elsewhere, use `geoflow submit`",
+            "is an address of Ray's client.* give its head as head:6379; from elsewhere, use `geoflow submit`",
         ),
-        ("https://head:8265", "is one of a job server; use `geoflow submit --address`"),
-        ("redis://head:6379", "is none of a Ray cluster"),
-        ("\x00:1", "is none of a Ray cluster"),
+        ("https://head:8265", "is the address of a job server; use `geoflow submit --address`"),
+        ("redis://head:6379", "is not the address of a Ray cluster"),
+        ("\x00:1", "is not the address of a Ray cluster"),
     ],
 )
 def test_what_is_no_address_is_said(address: str, said: str) -> None:
@@ -107,7 +107,7 @@ def refused(address: str, knock: Any = joining.knock) -> str:
 @pytest.mark.long
 @pytest.mark.long
 def test_nobody_and_somebody_else_are_told_apart(silent: int) -> None:
-    assert "nobody listens there; start one with `ray start --head" in refused(f"127.0.0.1:{free_port()}")
+    assert "nothing listens there; start one with `ray start --head" in refused(f"127.0.0.1:{free_port()}")
     assert "no host has the name nowhere.invalid" in refused("nowhere.invalid:6379")
     assert "gives no answer within 2.5 s" in refused(f"127.0.0.1:{silent}")
     with pages({}) as url:
@@ -191,12 +191,12 @@ def test_a_cluster_that_does_not_fit_is_said() -> None:
         assert "Python 3.7.1, here are" in refused(address)
     with Head(socket_name="/tmp/nowhere/raylet") as address:
         text = refused(address)
-        assert "this machine is no node of the cluster" in text and "far-away" in text and "`geoflow submit`" in text
+        assert "this machine is not a node of the cluster" in text and "far-away" in text and "`geoflow submit`" in text
 
 
 def test_the_token_is_sent_where_it_is_wanted(home: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with Head(token=TOKEN) as address:
-        assert "wants a token, and there is none here" in refused(address)
+        assert "asks for a token, and this machine has none" in refused(address)
         has_token(monkeypatch, "b" * 64)
         assert f"{address} refused the token" in refused(address)
         assert home == []
@@ -211,7 +211,7 @@ def test_the_token_is_sent_where_it_is_wanted(home: list[str], monkeypatch: pyte
 
 def test_the_variable_is_named_where_the_address_is_its(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
-    with pytest.raises(ConfigError, match=r"has no port.*that of \$RAY_ADDRESS"), session.ray_cluster():
+    with pytest.raises(ConfigError, match=r"has no port.*comes from \$RAY_ADDRESS"), session.ray_cluster():
         pass
     with pytest.raises(ConfigError) as caught, session.ray_cluster("other"):
         pass
@@ -257,11 +257,11 @@ def test_a_job_server_is_knocked_at(home: list[str], monkeypatch: pytest.MonkeyP
         assert "something else listens there" in refused(url, job_server.knock)
     with pages({"/api/version": "<html>"}) as url:
         assert "something else listens there" in refused(url, job_server.knock)
-    assert "nobody listens there" in refused(f"http://127.0.0.1:{free_port()}", job_server.knock)
+    assert "nothing listens there" in refused(f"http://127.0.0.1:{free_port()}", job_server.knock)
     for address in ("ray://head:10001", "auto", "http://", "http://head:port", "not an address", "http://head:0"):
-        assert "is no address of a job server" in refused(address, job_server.knock)
+        assert "is not the address of a job server" in refused(address, job_server.knock)
     with pages(JOBS, TOKEN) as url:
-        assert "wants a token" in refused(url, job_server.knock)
+        assert "asks for a token" in refused(url, job_server.knock)
         has_token(monkeypatch, "b" * 64)
         assert "refused the token" in refused(url, job_server.knock) and home == []
         has_token(monkeypatch, TOKEN)

@@ -68,14 +68,17 @@ def test_every_shipped_environment_is_right_and_wanted() -> None:
         ("pip: {packages: [six], pip_chek: true}\n", "Ray refuses it: runtime_env['pip'] can only have these fields"),
         ("pip: [six]\nuv: [six]\n", "Ray refuses it: The 'pip' field, 'uv' field"),
         ("env_vars: {THREADS: 1}\n", "Ray refuses it: runtime_env['env_vars'] must be"),
-        ("env_var: {A: b}\n", "env_var is no option of Ray's; is env_vars meant?"),
+        ("env_var: {A: b}\n", "env_var is not an option of Ray; is env_vars meant?"),
         ("config: {setup_timeout: 3}\n", "is config.setup_timeout_seconds meant?"),
-        ("pip: ['torch>=2.5', 'six=1.16']\n", "six=1.16: no requirement that pip can read"),
-        ("uv: {packages: ['torch >> 2']}\n", "torch >> 2: no requirement"),
+        ("pip: ['torch>=2.5', 'six=1.16']\n", "six=1.16 is not a requirement that pip can read"),
+        ("uv: {packages: ['torch >> 2']}\n", "torch >> 2 is not a requirement"),
         ("without_dependencies: six==1.16.0\n", "without_dependencies should be a list"),
-        ("without_dependencies: [six]\n", "six: what is installed without_dependencies is kept; pin it"),
+        (
+            "without_dependencies: [six]\n",
+            "six: a package installed without_dependencies is kept for later runs; pin it",
+        ),
         ("without_dependencies: ['six==1.*']\n", "pin it, such as six==1.0"),
-        ("without_dependencies: ['six=1']\n", "six=1: no requirement"),
+        ("without_dependencies: ['six=1']\n", "six=1 is not a requirement"),
         ("pip: ['--extra-index-url=https://me:pw@index.example/simple']\n", "holds a password"),
         ("env_vars: {HF_TOKEN: abc}\n", "env_vars.HF_TOKEN looks like a secret"),
     ],
@@ -107,7 +110,7 @@ def test_an_unknown_backend_is_said_before_anything_is_built(tmp_path: Path) -> 
 
 def test_keys_of_plug_ins_are_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = yaml_file(tmp_path, "fragile: six\n")
-    assert "fragile is no option of Ray's" in checking.problems(path)[0]
+    assert "fragile is not an option of Ray" in checking.problems(path)[0]
     monkeypatch.setenv("RAY_RUNTIME_ENV_PLUGINS", '[{"class": "fragile_env.Fragile"}]')
     assert checking.problems(path) == []
 
@@ -148,7 +151,9 @@ def test_packages_without_dependencies_come_before_the_core_s(
 
 
 def test_a_pin_that_comes_too_late_is_said(archive: Callable[[dict[str, str]], bytes]) -> None:
-    with pytest.raises(ImportError, match="numpy cannot stand under without_dependencies: loaded from elsewhere"):
+    with pytest.raises(
+        ImportError, match="numpy cannot be listed under without_dependencies: already loaded from elsewhere"
+    ):
         bare_packages.make_importable(archive({"numpy/__init__.py": "", "other/__init__.py": ""}))
 
 
@@ -162,11 +167,11 @@ def test_an_environment_is_built_and_its_stage_loaded(tmp_path: Path) -> None:
     assert built.backends == ("tiny_stage:Tiny",) and built.seconds > 0
     assert built.bytes == built.own_bytes > len("ANSWER = 42\n"), "the package, and nothing of what is around it"
     assert listing.render_built(built).endswith("tiny_stage:Tiny loaded")
-    with pytest.raises(EnvironmentBroken, match="is built, but tiny_stage:Other does not come up in it: Value"):
+    with pytest.raises(EnvironmentBroken, match="is built, but tiny_stage:Other does not start in it: Value"):
         building.build(name, ["tiny_stage:Other"], load=True)
     without = yaml_file(tmp_path, "env_vars: {TINY: '2'}\n")
     assert building.build(without, ["tiny_stage:Tiny"]).loaded is False, "to import it does not take the package"
-    with pytest.raises(EnvironmentBroken, match=r"tiny_stage:Tiny does not come up(.|\n)*geoflow_tiny is at fault"):
+    with pytest.raises(EnvironmentBroken, match=r"tiny_stage:Tiny does not start in it(.|\n)*geoflow_tiny is at fault"):
         building.build(without, ["tiny_stage:Tiny"], load=True)
 
 

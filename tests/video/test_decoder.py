@@ -99,7 +99,7 @@ def test_pictures_before_the_first_key_frame_are_left_out_and_noted(tmp_path: Pa
     np.testing.assert_allclose([clips.number_of(frame) for frame in frames], np.arange(first, 30), atol=1)
     np.testing.assert_allclose(np.diff(arrays["video.time"]), 1 / options.get("rate", 10), atol=2e-3)
     (note,) = info.notes
-    assert "pictures of the file need what came before them, and are left out" in note
+    assert "pictures of the file need earlier ones that are missing, and are left out" in note
 
 
 def transport(path: Path, start: int) -> list[bytes]:

@@ -73,7 +73,7 @@ def test_bad_manifests(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file\nvideos/clip2.MP4\n")
     assert "column named path, uri or video; its columns are: file" in reason(tmp_path / "list.csv")
     (tmp_path / "list.parquet").write_bytes(b"no parquet")
-    assert "no Parquet table" in reason(tmp_path / "list.parquet")
+    assert "not a Parquet table" in reason(tmp_path / "list.parquet")
     (tmp_path / "empty.txt").write_text("# nothing\n")
     assert "lists no videos" in reason(tmp_path / "empty.txt")
     (tmp_path / "latin.csv").write_bytes(b"path\n\xe9.mp4\n")

@@ -114,7 +114,7 @@ def test_the_order_is_what_a_person_would_say(names: list[str]) -> None:
 
 
 def test_a_number_that_stands_twice() -> None:
-    with pytest.raises(InputError, match=r"two pictures of one number, .*1\.png"):
+    with pytest.raises(InputError, match=r"two pictures of the same number, .*1\.png"):
         check_names("/folder", in_order(["01.png", "1.png", "2.png"]), chosen=False)
 
 

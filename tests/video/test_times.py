@@ -75,7 +75,7 @@ def test_a_clock_that_starts_again_is_joined_on() -> None:
 
 def test_stamps_in_the_order_of_storage_are_put_in_order() -> None:
     found, note = times([0, 2, 3, 1, 5, 6, 4, 8, 9, 7, 11, 12, 10])
-    assert found == list(range(13)) and "order of storage" in note
+    assert found == list(range(13)) and "storage order" in note
 
 
 def test_one_of_many_moves_no_other() -> None:
