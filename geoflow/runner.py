@@ -121,7 +121,7 @@ def run(
         owner = stack.enter_context(Ownership(paths))
         pipe, options, stamp = _bind(pipe, options, paths, owner.token)
         clear_drafts(paths)
-        progress = stack.enter_context(_progress(console, len(items) + len(rejected), len(pipe.stages)))
+        progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
@@ -194,7 +194,7 @@ def _write_trace(paths: RunPaths) -> None:
 
 
 def _progress(
-    console: Console | None, num_inputs: int, num_stages: int
+    console: Console | None, num_inputs: int
 ) -> contextlib.AbstractContextManager[ConsoleProgress | NotebookProgress]:
     """Who shows how far the run is: a widget in Jupyter, unless a console was given; bars or lines elsewhere."""
     if console is None and in_notebook():
@@ -203,7 +203,7 @@ def _progress(
         return NotebookProgress(num_inputs)
     from rich.console import Console
 
-    return ConsoleProgress(console or Console(file=sys.stderr), num_inputs, num_stages)
+    return ConsoleProgress(console or Console(file=sys.stderr), num_inputs)
 
 
 def _prepare(paths: RunPaths) -> None:
