@@ -131,6 +131,14 @@ _ROWS = [
         fade=PAST, stored=_NOT_STORED,
     ),
     Field(
+        "video.cam_from_world", "float64", "F 4 4", "given", "known pose: maps world points into the camera", NAN,
+        space=WORLD, form=POSE, fade=PAST, stored=_NOT_STORED,
+    ),
+    Field(
+        "video.intrinsics", "float64", "F 3 3", "px", "known pinhole matrix of each frame that has a known pose", NAN,
+        space=IMAGE, form=PINHOLE, fade=PAST, stored=_NOT_STORED,
+    ),
+    Field(
         "frames.rgb", "uint8", "T H W 3", "", "colour, RGB", space=IMAGE, form=COLOUR, fade=PAST,
         stored=(Stored(switch=_RGB),),
     ),

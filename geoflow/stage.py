@@ -27,6 +27,10 @@ from geoflow.segments import Segment, VideoInfo
 
 Fields = dict[str, np.ndarray]
 
+# What a user may state of the camera: `VideoInfo.known_intrinsics`, `VideoInfo.distortion`, and `video.cam_from_world`
+# in the given unit.
+STATED = ("intrinsics", "distortion", "poses", "scale")
+
 
 def param(
     default: Any,
@@ -88,6 +92,8 @@ class Stage:
     licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
+    # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
+    honours: ClassVar[frozenset[str]] = frozenset()
 
     @dataclass(frozen=True)
     class Params:

@@ -21,6 +21,7 @@ class Klt(Stage):
     inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")
     optional = ("frames.mask",)
     outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")
+    honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

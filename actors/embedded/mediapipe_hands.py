@@ -76,6 +76,7 @@ class MediaPipeHands(Stage):
         for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale")
     )
     version = "2"
+    honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

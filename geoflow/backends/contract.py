@@ -14,6 +14,7 @@ import numpy as np
 from geoflow import fields
 from geoflow.backends import loading, pins
 from geoflow.backends.catalogue import load_models
+from geoflow.backends.torch_stage import TorchStage
 from geoflow.engine.actor.splitting import can_split, process_in_halves
 from geoflow.engine.actor.wire import pack_state, unpack_state
 from geoflow.engine.actor.workfiles import load_state, save_state
@@ -58,8 +59,9 @@ def _declared(stage: Stage) -> list[str]:
     found += [f"{name} is no field: geoflow/fields.py lists them all" for name in names if name not in fields.FIELDS]
     if not stage.ordered and (twice := sorted({name for name in names if names.count(name) > 1})):
         found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
-    if type(stage).process is Stage.process:
-        found.append("process is not written yet")
+    for name, base in (("process", Stage), ("load", TorchStage), ("compute", TorchStage)):
+        if isinstance(stage, base) and getattr(type(stage), name) is getattr(base, name):
+            found.append(f"{name} is not written yet")
     return found
 
 

@@ -12,8 +12,7 @@ from geoflow.cli.output import print_json, result_alone, result_console
 app = typer.Typer()
 models = typer.Typer(help="The models that backends use: licences, weights, what they need.", no_args_is_help=True)
 envs = typer.Typer(help="The environments of stages: what is in them, whether they build.", no_args_is_help=True)
-worker = typer.Typer(help="Models as child processes of other programs.", no_args_is_help=True)
-for name, group in (("models", models), ("envs", envs), ("worker", worker)):
+for name, group in (("models", models), ("envs", envs)):
     app.add_typer(group, name=name)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[BACKEND]...", help="default: all")]
@@ -146,14 +145,19 @@ def envs_build(
         print(render_built(built))
 
 
-@worker.command("moge")
-def worker_moge(
-    images: Annotated[
-        str | None, typer.Argument(metavar="[IN.npy]", help="(B,3,H,W) float32 in 0..1; none: requests on stdin")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the moge backend")] = None,
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    help="Serve a backend to other programs, as a child process: `geoflow worker --help` lists them, and "
+    "`geoflow worker NAME --help` says what one takes. Runs here, where what the backend imports must be.",
+)
+def worker(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="NAME [ARGUMENT]...", help="see NAME --help")] = None,
 ) -> None:
-    """Point maps by MoGe: prints {"p": points.npy, "m": mask.npy}. Runs here, where torch and dlr-moge must be."""
-    from geoflow.workers.moge import make_stage, serve
+    """Prints JSON on stdout, and nothing else; logs are on stderr."""
+    from geoflow.workers import serving
 
-    serve(make_stage(**settings_of(set_, "PARAM=VALUE")), images)
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(f"usage: geoflow worker NAME [ARGUMENT]... [--set PARAM=VALUE]...\n\n{serving.overview()}")
+        raise typer.Exit(0 if arguments else 2)
+    name, *rest = arguments
+    serving.serve(name, rest, lambda settings: settings_of(settings, "PARAM=VALUE"))

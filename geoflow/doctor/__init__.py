@@ -1,7 +1,4 @@
-"""`geoflow doctor`: whether a pipeline will run on this machine, and what to do where it will not.
-
-`facts` looks at the machine, `checks` judges what was found.
-"""
+"""`geoflow doctor`: whether a pipeline can run on this machine, and what to do if it cannot."""
 
 from geoflow.doctor.checks import Finding, can_run, judge
 from geoflow.doctor.facts import Facts, gather

@@ -1,4 +1,4 @@
-"""Judging the facts: pure functions, each of which answers one question and says what to do where the answer is no."""
+"""The judgement of the facts: pure functions that each answer one question, and say what to do if the answer is no."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from geoflow.planning.preflight import without_gpus
 State = Literal["ok", "warning", "failure"]
 
 _GB, _GIB = 1e9, float(1 << 30)
-_NEWEST_PYTHON = (3, 12)  # the tests run on 3.10 to it, and MediaPipe has no wheels beyond it
+_NEWEST_PYTHON = (3, 12)  # the tests run on 3.10 up to this version, and MediaPipe has no wheels for later ones
 # The embedded pipeline takes 1.6 GB (benchmarks/memory.json), and Ray gives 30 % of the memory to its object store.
 _LEAST_MEMORY = 3 * _GIB
-_FULL = 0.95  # of a disk: beyond it Ray spills nothing any more
+_FULL = 0.95  # of a disk: above this Ray stops spilling
 _ROOMY, _TIGHT = 5 * _GB, 0.5 * _GB  # an environment with torch takes 3 GB
-_BUSY = 0.1  # of a GPU's memory in the hands of others: less is left than `gpu_memory` counts with
-_DECODERS = {  # by the names that FFmpeg has for what decodes them
+_BUSY = 0.1  # of a GPU's memory used by others: above this, less is left than `gpu_memory` expects
+_DECODERS = {  # by FFmpeg's names of their decoders
     "H.264": ("h264",),
     "H.265": ("hevc",),
     "VP9": ("vp9", "libvpx-vp9"),
@@ -31,7 +31,7 @@ _DECODERS = {  # by the names that FFmpeg has for what decodes them
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
+    """One line of the doctor: what was checked, the result, and what to do about it."""
 
     check: str
     state: State
@@ -52,12 +52,12 @@ def _failure(check: str, found: str, remedy: str) -> Finding:
 
 
 def judge(facts: Facts) -> list[Finding]:
-    """Every finding, in the order in which a run would stumble over them."""
+    """Return every finding, in the order in which a run would meet them."""
     return [finding for check in CHECKS for finding in check(facts)]
 
 
 def can_run(findings: list[Finding]) -> bool:
-    """Whether the pipeline can run on this machine."""
+    """Return whether the pipeline can run on this machine."""
     return all(finding.state != "failure" for finding in findings)
 
 
@@ -69,30 +69,30 @@ def check_python(facts: Facts) -> Iterator[Finding]:
     if not SpecifierSet(facts.requires_python).contains(version, prereleases=True):
         yield _failure("python", found, f"GeoFlow needs Python {facts.requires_python}; make a new environment")
     elif facts.python[:2] > _NEWEST_PYTHON:
-        yield _warning("python", found, f"not tried beyond {newest}; some environments have no wheels for it")
+        yield _warning("python", found, f"not tested beyond {newest}; some environments have no wheels for it")
     elif facts.system != "linux":
-        yield _warning("python", found, "GeoFlow is made for Linux, and tried nowhere else")
+        yield _warning("python", found, "GeoFlow is made for Linux, and tested only there")
     else:
         yield _ok("python", found)
 
 
 def check_packages(facts: Facts) -> Iterator[Finding]:
-    """Those of GeoFlow's own environment: there, new enough, and they load."""
+    """Check the packages of GeoFlow's own environment: installed, new enough, and loadable."""
     again = "pip install --upgrade geoflow-video, or `pip install .` in a checkout"
     if not facts.packages:
-        yield _warning("packages", "GeoFlow is not installed as a package, so versions are not known", again)
+        yield _warning("packages", "GeoFlow is not installed as a package, so versions are unknown", again)
     for package in facts.packages:
         if not package.fits:
             have = f"found {package.version}" if package.version else "it is missing"
             yield _failure("packages", f"{package.name}{package.wanted} is needed, {have}", again)
     for name, error in facts.import_errors.items():
-        yield _failure("packages", f"{name} does not load: {error}", "install it again, or the library it misses")
+        yield _failure("packages", f"{name} does not load: {error}", "install it again, or the library that it lacks")
     if facts.packages and all(package.fits for package in facts.packages) and not facts.import_errors:
         yield _ok("packages", ", ".join(f"{package.name} {package.version}" for package in facts.packages))
 
 
 def check_codecs(facts: Facts) -> Iterator[Finding]:
-    """What videos can be read, and whether clips can be written as `demo` does."""
+    """Check which videos can be read, and whether clips can be written as `demo` does."""
     if "av" in facts.import_errors:
         return
     lacking = [kind for kind, names in _DECODERS.items() if not facts.decoders & set(names)]
@@ -108,19 +108,19 @@ def check_codecs(facts: Facts) -> Iterator[Finding]:
 
 
 def check_machine(facts: Facts) -> Iterator[Finding]:
-    """Processors and memory."""
+    """Check processors and memory."""
     found = f"{facts.cores} core{'s' if facts.cores > 1 else ''}, {facts.memory / _GIB:.1f} GiB of memory"
     if facts.memory < _LEAST_MEMORY:
         least = f"{_LEAST_MEMORY / _GIB:.0f} GiB"
-        yield _warning("machine", found, f"the embedded pipeline wants {least}, with Ray's object store")
+        yield _warning("machine", found, f"the embedded pipeline needs {least}, including Ray's object store")
     elif facts.cores < 2:
-        yield _warning("machine", found, "stages will take turns on it; GeoFlow is tested on two")
+        yield _warning("machine", found, "stages will take turns on one core; GeoFlow is tested on two")
     else:
         yield _ok("machine", found)
 
 
 def check_shared_memory(facts: Facts) -> Iterator[Finding]:
-    """Ray's object store lies in /dev/shm, or on disk where that is too small."""
+    """Check /dev/shm, where Ray's object store lies; if it is too small the store lies on disk."""
     store = object_store(facts.memory)
     found = f"/dev/shm has {facts.shm_free / _GIB:.1f} GiB free, Ray's object store takes {store / _GIB:.1f} GiB"
     if facts.shm_free < store:
@@ -150,12 +150,12 @@ def _folder(folder: Folder) -> Finding:
     if folder.free < _TIGHT:
         return Finding("disk", bad, found, f"free some space, {remedy}")
     if full > _FULL or folder.free < _ROOMY:
-        return _warning("disk", found, f"environments and stores may not find room: free some, {remedy}")
+        return _warning("disk", found, f"environments and stores may not fit: free some space, {remedy}")
     return _ok("disk", found)
 
 
 def check_gpus(facts: Facts) -> Iterator[Finding]:
-    """Those that the pipeline needs, and whether somebody else is on them."""
+    """Check the GPUs that the pipeline needs, and whether others use them."""
     needing = [stage.slot for stage in facts.stages if stage.gpu and not stage.optional]
     if not facts.gpus and needing:
         yield _failure("gpus", f"none; {', '.join(needing)} need one", without_gpus(needing))
@@ -164,27 +164,31 @@ def check_gpus(facts: Facts) -> Iterator[Finding]:
     for index, gpu in enumerate(facts.gpus):
         found = f"GPU {index}: {gpu.name}, {gpu.free / _GIB:.1f} of {gpu.total / _GIB:.1f} GiB free"
         if needing and gpu.free < (1 - _BUSY) * gpu.total:
-            yield _warning("gpus", found, "others use it: end them, or leave it out by CUDA_VISIBLE_DEVICES")
+            yield _warning("gpus", found, "other processes use it: end them, or exclude it with CUDA_VISIBLE_DEVICES")
         else:
             yield _ok("gpus", found)
 
 
 def check_hub(facts: Facts) -> Iterator[Finding]:
-    """Where weights come from."""
+    """Check the source of weights."""
     found = {
         "answers": "the Hugging Face hub answers",
         "silent": "the Hugging Face hub does not answer",
-        "offline": "the Hugging Face hub is not asked: HF_HUB_OFFLINE is set",
+        "offline": "the Hugging Face hub is not used: HF_HUB_OFFLINE is set",
     }[facts.hub]
     if facts.hub == "answers" or not any(stage.missing for stage in facts.stages):
         yield _ok("hub", found if facts.hub == "answers" else f"{found}; nothing has to be fetched")
     else:
-        remedy = "set HTTPS_PROXY or HF_ENDPOINT if there is a way" if facts.hub == "silent" else "unset HF_HUB_OFFLINE"
+        remedy = (
+            "set HTTPS_PROXY or HF_ENDPOINT if you have a proxy or a mirror"
+            if facts.hub == "silent"
+            else "unset HF_HUB_OFFLINE"
+        )
         yield _warning("hub", found, remedy)
 
 
 def check_weights(facts: Facts) -> Iterator[Finding]:
-    """Those that the pipeline's models need as its parameters are."""
+    """Check the weights that the pipeline's models need with its parameters."""
     right = True
     for stage in facts.stages:
         bad: State = "warning" if stage.optional else "failure"
@@ -200,14 +204,14 @@ def check_weights(facts: Facts) -> Iterator[Finding]:
             if facts.hub == "answers":
                 yield _warning("weights", f"{stage.slot}: {line}", f"the run fetches it, or {fetch} now")
             else:
-                remedy = f"{fetch} where the hub answers, then bring its cache here (HF_HOME)"
+                remedy = f"{fetch} on a machine where the hub answers, then copy its cache here (HF_HOME)"
                 yield Finding("weights", bad, f"{stage.slot}: {line}", remedy)
     if right:
-        yield _ok("weights", "all that the pipeline needs are here")
+        yield _ok("weights", "all weights that the pipeline needs are here")
 
 
 def check_environments(facts: Facts) -> Iterator[Finding]:
-    """Their files are right and what builds them is there; only building them shows more."""
+    """Check that environments' files are valid and their tools exist; only building them shows more."""
     by_env: dict[str, list[StageNeeds]] = {}
     for stage in facts.stages:
         if stage.env:
@@ -219,8 +223,8 @@ def check_environments(facts: Facts) -> Iterator[Finding]:
         if stages[0].installs and not facts.has_pip:
             found = f"{env} is made with pip, which this Python lacks"
             yield Finding("environments", bad, found, "python -m ensurepip")
-        elif not stages[0].env_problems and "ray" not in facts.import_errors:  # it is Ray who reads the files
-            yield _ok("environments", f"{env}: its file is right; `geoflow envs build {env}` tries it")
+        elif not stages[0].env_problems and "ray" not in facts.import_errors:  # Ray reads the files
+            yield _ok("environments", f"{env}: its file is valid; `geoflow envs build {env}` tries it")
 
 
 def check_address(facts: Facts) -> Iterator[Finding]:
@@ -228,7 +232,7 @@ def check_address(facts: Facts) -> Iterator[Finding]:
         yield Finding("cluster", "failure", f"RAY_ADDRESS is set: {facts.ray_refusal}", "correct it, or unset it")
     elif facts.ray_address:
         found = f"RAY_ADDRESS is set: runs join the cluster at {facts.ray_address}"
-        yield _warning("cluster", found, "all of this is about this machine alone; unset it to run here")
+        yield _warning("cluster", found, "these checks are about this machine only; unset it to run here")
 
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (

@@ -1,4 +1,4 @@
-"""What there is on this machine, as far as a run depends on it. Nothing is started, fetched or written."""
+"""Facts about this machine that a run depends on. Nothing is started, fetched or written."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from geoflow.errors import ConfigError
 from geoflow.files.resources import cache_folder
 from geoflow.pipeline import Pipeline, StageSpec
 
-# Those with compiled parts, which may be installed and still not load.
+# Modules with compiled parts, which may be installed and still not load.
 _MODULES = ("ray", "numpy", "h5py", "pyarrow", "av", "cv2", "scipy", "pycolmap")
 
 
 @dataclass(frozen=True)
 class Package:
-    """One of the packages that GeoFlow asks for; `version` is None where it is missing."""
+    """A package that GeoFlow requires; `version` is None if it is missing."""
 
     name: str
     wanted: str  # versions, such as >=2.40
@@ -37,19 +37,19 @@ class Package:
 
 @dataclass(frozen=True)
 class Folder:
-    """A place that is written to; it, or the nearest folder above it that exists, has so many bytes."""
+    """A folder that is written to, and the bytes of its disk (or of the nearest folder above that exists)."""
 
     purpose: str
     path: str
     writable: bool
     total: int
     free: int
-    needed: bool = True  # the run cannot do without
+    needed: bool = True  # the run cannot work without it
 
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """What one stage of the pipeline asks of the machine, and what of that is there."""
+    """What one stage of the pipeline needs from the machine, and what of this is missing."""
 
     slot: str
     backend: str
@@ -65,13 +65,13 @@ class StageNeeds:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that `checks` looks at."""
+    """Everything that `checks` judges."""
 
     pipeline: str
     stages: tuple[StageNeeds, ...]
     system: str  # as sys.platform
     python: tuple[int, int, int]
-    requires_python: str  # "" where GeoFlow is not installed as a package
+    requires_python: str  # "" if GeoFlow is not installed as a package
     packages: tuple[Package, ...]
     import_errors: dict[str, str]
     has_pip: bool
@@ -89,7 +89,7 @@ class Facts:
 
 
 def gather(pipeline: Pipeline) -> Facts:
-    """Look at the machine. Takes a few seconds: packages are imported, and the hub is asked for."""
+    """Collect the facts. This takes a few seconds: packages are imported, and the hub is asked."""
     requires_python, packages = _packages()
     import_errors = {name: error for name in _MODULES if (error := _import_error(name))}
     stages = tuple(_needs(spec, with_ray="ray" not in import_errors) for spec in pipeline.stages)
@@ -147,7 +147,7 @@ def _packages() -> tuple[str, tuple[Package, ...]]:
 def _import_error(name: str) -> str:
     try:
         importlib.import_module(name)
-    except Exception as error:  # a library that is not there, an ABI that has changed: each raises what it likes
+    except Exception as error:  # a missing library, a changed ABI: these may raise anything
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -184,7 +184,7 @@ def _folders(stages: tuple[StageNeeds, ...]) -> tuple[Folder, ...]:
 
 
 def look_at(purpose: str, path: Path, *, needed: bool = True) -> Folder:
-    """A folder as it is, or as it could be made."""
+    """Return the facts of a folder as it is, or as it could be made."""
     there = path.absolute()
     while not there.exists():
         there = there.parent
@@ -194,7 +194,7 @@ def look_at(purpose: str, path: Path, *, needed: bool = True) -> Folder:
 
 
 def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
-    """`with_ray`: Ray can be asked what it thinks of the environment."""
+    """Return what a stage needs. `with_ray`: Ray can check the environment."""
     wanted = spec.make_stage().weights()
     missing = weights.must_fetch(spec.backend, wanted)
     from_hub = [source for source in missing if isinstance(source, hub.HubFiles)]

@@ -1,4 +1,4 @@
-"""The findings for the console: a line each, with its remedy below."""
+"""The findings on the console: one line each, with its remedy below."""
 
 from __future__ import annotations
 

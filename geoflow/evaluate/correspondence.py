@@ -1,4 +1,4 @@
-"""The same surface in several frames, by true depth and poses."""
+"""Correspondences: the same surface point in several frames, by true depth and poses."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import numpy as np
 from geoflow.evaluate.pixels import depth_between
 from geoflow.evaluate.truth import TrueFrame
 
-_SAME_SURFACE = 0.01  # relative difference of depth; measured depth of one surface is about this good
+_SAME_SURFACE = 0.01  # relative difference of depth; measured depth of one surface is about this precise
 
 
 def matches(a: TrueFrame, b: TrueFrame, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of frame a's pixels (flat numbers) show static points that frame b sees, too: a choice of `pixels` (N,),
-    where those points are in b (N, 2) px, and how deep (N,).
+    """Return the pixels of frame a (flat numbers, chosen from `pixels` (N,)) whose static points frame b sees, too.
 
-    Points are carried by true depth and poses, and kept when the true depth at the nearest pixel of b agrees within 1
-    percent: the same surface, not an occluder. None where either frame has no pose.
+    Also return where these points are in b (N, 2) px, and their depth there (N,).
+
+    Points are carried by true depth and poses. A point is kept if the true depth at the nearest pixel of b agrees
+    within 1 percent: then it is the same surface, not an occluder. None if either frame has no pose.
     """
     points = a.points(pixels)
     if points is None or not (a.located and b.located):
@@ -38,9 +39,9 @@ def matches(a: TrueFrame, b: TrueFrame, pixels: np.ndarray) -> tuple[np.ndarray,
 
 
 def true_world_points(frame: TrueFrame, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """World positions (N, 3) of the surfaces seen at pixels uv (N, 2), and which are static (N,) bool.
+    """Return world positions (N, 3) of the surfaces seen at pixels uv (N, 2), and which are static (N,) bool.
 
-    NaN and False outside the image, where the depth is unknown, and in a frame without a pose.
+    They are NaN and False outside the image, where the depth is unknown, and in a frame without a pose.
     """
     if not frame.located:
         return np.full((len(uv), 3), np.nan), np.zeros(len(uv), bool)

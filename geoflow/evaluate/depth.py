@@ -1,4 +1,4 @@
-"""Depth branches against the truth: two passes over the frames, one frame pair in memory at a time."""
+"""Scores of depth branches: two passes over the frames, with one pair of frames in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from geoflow.evaluate.prediction import Branch
 from geoflow.evaluate.scores import NAN, DepthScores
 from geoflow.evaluate.truth import TrueFrame, Truth
 
-# Pixels that the one scale per video is estimated from: per frame, and in all, which bounds memory for long videos.
+# Pixels used for the one scale per video: per frame, and in total, which limits memory for long videos.
 _SAMPLES_PER_FRAME = 4096
 _SAMPLES = 2_000_000
-_ERRORS_PER_FRAME = 80_000  # pixels whose errors count; of a larger frame an even sample says the same
+_ERRORS_PER_FRAME = 80_000  # pixels whose errors count; for a larger frame an even sample gives the same
 _STATIC_PER_FRAME = 20_000  # points followed into the next frame
 
-Curves = dict[str, np.ndarray]  # (T,) each, NaN where there is nothing to measure
+Curves = dict[str, np.ndarray]  # (T,) each, NaN where nothing can be measured
 
 
 @dataclass(frozen=True)
 class DepthFindings:
-    """Scores and curves by branch, the baseline under "constant_plane"."""
+    """Scores and curves by branch; the baseline is "constant_plane"."""
 
     scores: dict[str, DepthScores]
     curves: dict[str, Curves]
-    scene_depth: float  # the scene's median true depth; NaN when the truth knows none
+    scene_depth: float  # the scene's median true depth; NaN if the truth has no depth
 
 
 @dataclass
@@ -50,7 +50,7 @@ class _Mean:
 
 @dataclass
 class _Tally:
-    """What one branch has collected so far."""
+    """The figures that one branch has collected so far."""
 
     num_frames: int
     ratios: list[np.ndarray] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Tally:
 
 
 class _ConstantPlane:
-    """The baseline that knows nothing: depth 1 everywhere, seen through the true camera."""
+    """A baseline without knowledge: depth 1 everywhere, seen through the true camera."""
 
     intrinsics = None
 
@@ -121,7 +121,7 @@ def score_depths(
 def _estimate_scales(
     everyone: Mapping[str, AnyBranch], tallies: Mapping[str, _Tally], truth: Truth, num_frames: int
 ) -> float:
-    """First pass: one scale per branch from an even sample of pixels; returns the true median depth."""
+    """First pass: estimate one scale per branch from an even sample of pixels; return the true median depth."""
     most = min(_SAMPLES_PER_FRAME, max(16, _SAMPLES // max(num_frames, 1)))
     grid, true_depths = sample_grid(*truth.size, most), []
     for i in range(num_frames):
@@ -146,7 +146,7 @@ def _estimate_scales(
 def _add_frame(
     tally: _Tally, i: int, frame: TrueFrame, depth: np.ndarray, points: np.ndarray | None, pixels: np.ndarray
 ) -> None:
-    """Judge frame i at `pixels` (N,); `points` (N, 3) are its points there."""
+    """Score frame i at `pixels` (N,); `points` (N, 3) are the branch's points there."""
     found = depth > 0
     tally.filled.add(found)
     tally.curves["filled"][i] = found.mean()
@@ -181,10 +181,10 @@ def _steps(
     depths_b: Mapping[str, np.ndarray],
     pixels: np.ndarray,
 ) -> dict[str, float]:
-    """Per branch, the median relative step of static depth from frame a to frame b; branches without any left out.
+    """Return by branch the median relative step of static depth from frame a to b; only branches with depth.
 
-    By how much a point's depth should change follows from its place and the poses, and hardly from its true depth: so
-    the noise of measured depth stays out.
+    The expected change of a point's depth follows from its place and the poses, and depends little on its true depth.
+    So the noise of measured depth has little effect.
     """
     source, place, z = matches(a, b, pixels)
     found = {}
@@ -204,7 +204,7 @@ def _cross_seams(
     seams: list[tuple[int, int]],
     pixels: np.ndarray,
 ) -> None:
-    """Steps from the last frame before each overlap to the first one after it."""
+    """Measure steps from the last frame before each overlap to the first one after it."""
     last = len(truth.posed) - 1
     for start, stop in seams:
         a, b = start - 1, min(stop, last)
@@ -216,7 +216,7 @@ def _cross_seams(
 
 
 def _summary(tally: _Tally, intrinsics: np.ndarray | None, truth: Truth, seams: list[tuple[int, int]]) -> DepthScores:
-    # A seam has two edges: where the next segment's frames set in and where the earlier segment's end.
+    # A seam has two edges: the first frame of the next segment and the last frame of the earlier one.
     at_edge = np.isin(np.arange(tally.num_frames), [edge for seam in seams for edge in seam])
     flicker = tally.curves["flicker"]
     known = np.isfinite(flicker)

@@ -1,4 +1,4 @@
-"""Scores one store against its ground truth."""
+"""The evaluation of one store against its ground truth."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from geoflow.synth.groundtruth import load_ground_truth
 
 
 def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
-    """Score a `videos/*.h5` against a ground-truth file, reading both frame by frame.
+    """Score a `videos/*.h5` against a ground-truth file; both are read frame by frame.
 
-    What the store lacks scores None, and so does what the truth does not know. A store made at another size or
-    frame rate than the truth is compared at its own frames and pixels.
+    A score is None if the store or the truth lacks its data. A store of another size or frame rate than the truth is
+    compared at its own frames and pixels.
 
-    Raises InputError when a file is missing, is of another kind, or the two do not belong together.
+    Raises InputError if a file is missing or of another kind, or if the two do not belong together.
     """
     store_path, gt_path = Path(store_path), Path(gt_path)
     with Prediction(store_path) as prediction, load_ground_truth(gt_path) as gt:
@@ -55,7 +55,7 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
 
 
 def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores, dict[str, np.ndarray]]:
-    """Scores of the camera branch, those of a camera that never moves, and the branch's curves."""
+    """Return the scores of the camera branch, those of a camera that never moves, and the branch's curves."""
     everyone = np.ones(prediction.num_frames, bool)
     standing = np.broadcast_to(np.eye(4), truth.cam_from_world.shape).copy()
     identity, _ = score_poses(standing, everyone, truth)
@@ -84,20 +84,20 @@ def _notes(prediction: Prediction, seams: list[tuple[int, int]], truth: Truth, s
     if not seams:
         notes.append("one segment: no seams to measure")
     if not truth.posed.any():
-        notes.append("the truth knows no camera poses: the path, tracks and changes over time are left open")
+        notes.append("the truth has no camera poses: the path, tracks and changes over time are not scored")
     elif not truth.posed.all():
         notes.append(
-            f"the truth knows the pose of {truth.posed.sum()} of {len(truth.posed)} frames; the others are left out"
+            f"the truth has the pose of {truth.posed.sum()} of {len(truth.posed)} frames; the others are left out"
         )
     if truth.posed.any() and not truth.travels:
-        notes.append("the true camera does not travel: errors in percent of its path are left open")
+        notes.append("the true camera does not travel: errors in percent of its path are not scored")
     if not truth.metric:
-        notes.append("the truth is not in metres: figures in metres are left open")
+        notes.append("the truth is not in metres: figures in metres are not scored")
     if not np.isfinite(truth.intrinsics).any():
-        notes.append("the truth knows no intrinsics: focal lengths, points and tracks are left open")
+        notes.append("the truth has no intrinsics: focal lengths, points and tracks are not scored")
     if not np.isfinite(scene_depth):
-        notes.append("the truth knows no depth: only the camera is scored")
+        notes.append("the truth has no depth: only the camera is scored")
     branch = prediction.branches.get("prior")
     if branch is not None and branch.points is None and branch.intrinsics is None:
-        notes.append("the store keeps no intrinsics of the prior: its point rows are left open")
+        notes.append("the store holds no intrinsics of the prior: its points are not scored")
     return notes

@@ -1,7 +1,7 @@
-"""Hands against annotated ones: how many are found, how well they lie, whether the side is right, how good in 3D.
+"""Scores of hands against annotated ones: how many are found, their 2D and 3D errors, and whether the side is right.
 
-A hand that was found belongs to the annotated hand that it lies nearest to; each is used once. Everything is counted
-per annotated hand, so that figures of several frames or clips are sums of rows.
+A found hand belongs to the nearest annotated hand; each is used once. Everything is counted per annotated hand, so that
+figures of several frames or clips are sums of rows.
 """
 
 from __future__ import annotations
@@ -14,71 +14,71 @@ import numpy as np
 from geoflow.evaluate.scores import NAN
 from geoflow.geometry.rigid import umeyama
 
-MAX_DISTANCE = 0.5  # of the box; beyond it, what was found is another thing than this hand
+MAX_DISTANCE = 0.5  # of the box; a find further away is not this hand
 PCK_SHARE = 0.2  # of the box: the percentage of correct keypoints (Yang & Ramanan 2013; Simon et al. 2017 for hands)
 
 
 @dataclass(frozen=True)
 class TrueHand:
-    """An annotated hand. Joints in MediaPipe's order; NaN for those that nobody could annotate."""
+    """An annotated hand. Joints are in MediaPipe's order, NaN where they could not be annotated."""
 
-    side: str  # "left", "right", or "" where it is not told
+    side: str  # "left", "right", or "" if unknown
     box: np.ndarray  # (4,) px: left, top, right, bottom
     uv: np.ndarray | None = None  # (21, 2) px
     xyz_m: np.ndarray | None = None  # (21, 3) metres, axes of the camera
 
     @property
     def size(self) -> float:
-        """The longer side of the box, px."""
+        """Return the longer side of the box, px."""
         return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
 
     @staticmethod
     def of_joints(side: str, uv: np.ndarray, xyz_m: np.ndarray | None = None) -> TrueHand:
-        """With the tight box around the joints that are known."""
+        """Make a hand with the tight box around its known joints."""
         return TrueHand(side, np.r_[np.nanmin(uv, axis=0), np.nanmax(uv, axis=0)], uv, xyz_m)
 
 
 @dataclass(frozen=True)
 class FoundHand:
-    """A hand as a backend gives it."""
+    """A hand as a backend returns it."""
 
     side: str
     uv: np.ndarray  # (21, 2) px
-    xyz_m: np.ndarray | None = None  # (21, 3) in any unit and place: it is compared by shape
+    xyz_m: np.ndarray | None = None  # (21, 3) in any unit and place: only its shape is compared
 
 
 @dataclass(frozen=True)
 class HandRow:
-    """What became of one annotated hand."""
+    """The result for one annotated hand."""
 
     size_px: float
     found: bool
-    joints: int = 0  # annotated joints of a hand that was found
-    near: int = 0  # of these, those within `PCK_SHARE` of the box
-    side: bool | None = None  # named right; None where not found or not told
+    joints: int = 0  # annotated joints, if the hand was found
+    near: int = 0  # joints of these within `PCK_SHARE` of the box
+    side: bool | None = None  # whether the side is right; None if not found, or no side is annotated
     error_mm: float = NAN  # mean distance of the joints, wrists laid on each other
     aligned_mm: float = NAN  # the same after the best similarity transform
 
 
 @dataclass(frozen=True)
 class HandScores:
-    """Sums over rows; NaN where there was nothing to measure."""
+    """Sums over rows; NaN if there was nothing to measure."""
 
     hands: int
     found: float  # share
-    pck: float  # of the joints of the hands that were found
-    sides: float  # share of hands named right, of those found whose side is told
+    pck: float  # share of correct joints of the hands that were found
+    sides: float  # share of right sides, of the hands found with an annotated side
     sides_told: int
     error_mm: float
     aligned_mm: float
-    extra: int  # hands found where none is annotated; only where all are
+    extra: int  # hands found where none is annotated; only meaningful if all are annotated
 
 
 def match(found: Sequence[FoundHand], true: Sequence[TrueHand]) -> list[int | None]:
-    """For each annotated hand the index of the one found there, nearest pairs first; None where there is none.
+    """Return for each annotated hand the index of its found hand, nearest pairs first; None if there is none.
 
-    The distance is the mean over the annotated joints, or that of the centres where only a box is known, as a share
-    of the box's longer side.
+    The distance is the mean over the annotated joints, or between the centres if only a box is known, as a share of the
+    box's longer side.
     """
     pairs = sorted((_distance(f, t), k, j) for k, t in enumerate(true) for j, f in enumerate(found))
     partner: list[int | None] = [None] * len(true)
@@ -96,7 +96,7 @@ def _distance(found: FoundHand, true: TrueHand) -> float:
 
 
 def rows(found: Sequence[FoundHand], true: Sequence[TrueHand]) -> list[HandRow]:
-    """A row for each annotated hand of a frame."""
+    """Return a row for each annotated hand of a frame."""
     return [
         HandRow(t.size, False) if j is None else _row(found[j], t)
         for t, j in zip(true, match(found, true), strict=True)
@@ -130,7 +130,7 @@ def joint_errors_mm(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
 
 
 def summarise(counted: Sequence[HandRow], extra: int = 0) -> HandScores:
-    """Scores of any number of rows."""
+    """Sum up any number of rows."""
     hits = [row for row in counted if row.found]
     told = [row.side for row in hits if row.side is not None]
     joints = sum(row.joints for row in hits)
@@ -152,7 +152,7 @@ def _mean(values: list[float]) -> float:
 
 
 def mean_hands(true: Sequence[TrueHand]) -> list[FoundHand]:
-    """A trivial answer that is told where each hand is: the mean of all hands, put into every box, called right."""
+    """Return a trivial answer that knows every box: the mean of all hands, put into each box, always called right."""
     whole = [t for t in true if t.uv is not None]
     shapes = [(t.uv - t.box[:2]) / t.size for t in whole if t.uv is not None]
     mean = np.nanmean(shapes, axis=0) if shapes else np.full((21, 2), 0.5)
@@ -162,10 +162,10 @@ def mean_hands(true: Sequence[TrueHand]) -> list[FoundHand]:
 
 
 def side_of_joints(xyz: np.ndarray, least: float = 0.05) -> str:
-    """Left or right of (21, 3) joints in a right-handed frame: fingers bend towards the palm.
+    """Return left or right for (21, 3) joints in a right-handed frame: fingers bend towards the palm.
 
-    `least` is the mean way of the fingertips out of the palm's plane, as a share of the palm's length, below which a
-    hand is too flat to tell: "".
+    `least` is a share of the palm's length: if the fingertips lie less far out of the palm's plane on average, the hand
+    is too flat to tell, and the result is "".
     """
     normal = np.cross(xyz[5] - xyz[0], xyz[17] - xyz[0])  # out of a right hand's palm
     normal /= np.linalg.norm(normal)

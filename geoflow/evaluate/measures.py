@@ -1,4 +1,4 @@
-"""The formulas, pure numpy: arrays of valid values in, plain numbers out. NaN means there was nothing to measure."""
+"""Formulas in pure numpy: arrays of valid values in, plain numbers out. NaN means that nothing could be measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INLIER_THRESHOLD = 0.25  # relative point error of an inlier: MoGe (Wang et al. 
 
 
 def median(values: np.ndarray) -> float:
-    """Median as a float; NaN for no values."""
+    """Return the median as a float; NaN for no values."""
     return float(np.median(values)) if len(values) else float("nan")
 
 
@@ -60,12 +60,11 @@ def relative_point_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray
 def relative_step(
     predicted_a: np.ndarray, predicted_b: np.ndarray, true_a: np.ndarray, true_b: np.ndarray
 ) -> np.ndarray:
-    """How much the depth of the same static points changes from a to b beyond what it should, (N,) relative.
+    """Return the change of static points' depth from a to b beyond the expected change, (N,) relative.
 
-    |log((predicted_b / predicted_a) / (true_b / true_a))|: the ratio removes the change that the camera's own
-    motion causes, the logarithm treats growing and shrinking alike; for small values it is the relative change.
-    The idea follows the temporal alignment error of Video Depth Anything (Chen et al. 2025), with a
-    ratio in place of a difference.
+    |log((predicted_b / predicted_a) / (true_b / true_a))|: the ratio removes the change caused by the camera's motion,
+    and the logarithm treats growing and shrinking alike; for small values it is the relative change. The idea follows
+    the temporal alignment error of Video Depth Anything (Chen et al. 2025), with a ratio in place of a difference.
     """
     return np.abs(np.log(predicted_b / predicted_a) - np.log(true_b / true_a))
 

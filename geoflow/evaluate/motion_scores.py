@@ -1,4 +1,4 @@
-"""What the camera does, by the truth and by the store: still and merely turning cameras show no depth."""
+"""What the camera does, in the truth and in the store: cameras that stand still or only turn show no depth."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from geoflow.geometry.rigid import invert
 from geoflow.store.schema import MOTION_NAMES
 
 _STILL_DEG = 1.0  # a camera at rest trembles by less, and so does motion capture
-_NO_PARALLAX = 0.01  # a camera that stays within this share of the scene's median depth sees nothing from two sides
+_NO_PARALLAX = 0.01  # a camera that stays within this share of the scene's median depth has no parallax
 
 
 def true_motion(truth: Truth, scene_depth: float) -> str | None:
-    """moving, still or rotating, over the whole video; None when the truth knows fewer than two poses and says nothing.
+    """Return moving, still or rotating, for the whole video; None if the truth does not tell.
 
-    `scene_depth` is the median true depth, NaN where unknown.
+    None means fewer than two true poses and no statement. `scene_depth` is the median true depth, NaN if unknown.
     """
     if truth.motion is not None:
         return truth.motion
@@ -31,7 +31,7 @@ def true_motion(truth: Truth, scene_depth: float) -> str | None:
 
 
 def score_motion(claimed: np.ndarray | None, true: str | None) -> MotionScores | None:
-    """Shares of the codes `claimed` (T,) of `camera/motion`; None when the store makes no claim."""
+    """Return shares of the codes `claimed` (T,) of `camera/motion`; None if the store makes no claim."""
     if claimed is None or not len(claimed):
         return None
     shares = {name: float((claimed == code).mean()) for code, name in enumerate(MOTION_NAMES)}

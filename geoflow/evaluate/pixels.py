@@ -1,4 +1,4 @@
-"""Pixels of a frame: an even sample of them, what lies between them, and their places in space."""
+"""Pixels of a frame: an even sample, depth between pixels, and their places in space."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _ONE_SURFACE = 1.03  # neighbours whose depths differ by less lie on one surface
 
 
 def sample_grid(height: int, width: int, most: int) -> np.ndarray:
-    """Flat numbers of at most about `most` pixels, evenly spread."""
+    """Return the flat numbers of at most about `most` pixels, evenly spread."""
     stride = max(1, int(np.ceil(np.sqrt(height * width / most))))
     v, u = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride]
     return (v * width + u).ravel()
 
 
 def depth_between(depth: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Depth (N,) of a map (H, W) at places uv (N, 2) px inside it; 0 where unknown.
+    """Return depth (N,) of a map (H, W) at places uv (N, 2) px inside it; 0 where unknown.
 
-    The inverse of the depth, which is linear on planes, is interpolated where the four neighbours are known and lie on
-    one surface; elsewhere, as at silhouettes, the nearest pixel counts.
+    The inverse of the depth, which is linear on planes, is interpolated if the four neighbours are known and lie on one
+    surface. Elsewhere, for instance at silhouettes, the nearest pixel counts.
     """
     height, width = depth.shape
     corner = np.clip(np.floor(uv).astype(int), 0, [max(width - 2, 0), max(height - 2, 0)])

@@ -1,4 +1,4 @@
-"""What a store predicted, read frame by frame with plain h5py."""
+"""The contents of a store, read frame by frame with plain h5py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geoflow.store.coherence import key_of
 
 @dataclass(frozen=True)
 class Branch:
-    """One branch's dense output. `points` and `mask` may be absent; the depth is 0 where there is none."""
+    """The dense output of one branch. `points` and `mask` may be absent; depth is 0 where unknown."""
 
     depth: Any  # h5py.Dataset (T, H, W)
     mask: Any | None
@@ -33,9 +33,9 @@ class Branch:
         return np.where(keep, depth, np.float32(0))
 
     def points_at(self, i: int, depth: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
-        """Points (N, 3) float32, camera frame, of pixels with flat numbers (N,) in frame i, whose depth (H, W) it is.
+        """Return points (N, 3) float32, camera frame, of pixels with flat numbers (N,) in frame i of depth (H, W).
 
-        None when the store cannot tell.
+        None if the store does not have the needed data.
         """
         if self.points is not None:
             return self.points[i].reshape(-1, 3)[pixels].astype(np.float32)
@@ -45,7 +45,7 @@ class Branch:
 
 
 class Prediction:
-    """An open store; use it in a `with` block. Anything may be absent except the frame numbers."""
+    """An open store; use it in a `with` block. Everything except the frame numbers may be absent."""
 
     def __init__(self, path: Path) -> None:
         import h5py
@@ -85,11 +85,11 @@ class Prediction:
         return self._file[name][:] if name in self._file else None
 
     def dataset(self, name: str) -> Any | None:
-        """A dataset to read slice by slice, or None."""
+        """Return a dataset to read slice by slice, or None."""
         return self._file.get(name)
 
     def seams(self) -> list[tuple[int, int]]:
-        """Per pair of neighbouring segments, the overlap [start, stop) in frames of the store."""
+        """Return for each pair of neighbouring segments the overlap [start, stop) in frames of the store."""
         table = self._file.get("segments")
         if table is None or not len(table):
             return []
@@ -98,7 +98,7 @@ class Prediction:
         return [(int(starts[b]), int(stops[a])) for a, b in pairwise(order)]
 
     def poses(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """cam_from_world (T, 4, 4) float64 and which frames have one (T,) bool; None without a camera branch.
+        """Return cam_from_world (T, 4, 4) float64, and which frames have a pose (T,) bool; None without cameras.
 
         Other frames hold NaN, but may have a rotation.
         """

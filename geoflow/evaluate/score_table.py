@@ -22,7 +22,7 @@ def fixed(unit: str, digits: int = 3) -> _Format:
     return lambda value: f"{value:.{digits}f}{unit}"
 
 
-# Attribute, heading, how to print it, and which way is better.
+# Attribute, heading, format, and an arrow for the better direction.
 DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("filled", "pixels with depth", percent, ""),
     ("coverage", "coverage", percent, "↑"),
@@ -67,13 +67,13 @@ TRACK_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
 
 
 def cell(scores: Any, name: str, show: _Format) -> str:
-    """One value as text, from a score object or its dictionary; a dash for what could not be measured."""
+    """Format one value of a score object or its dictionary; a dash if it could not be measured."""
     value = scores.get(name) if isinstance(scores, dict) else getattr(scores, name, None)
     return "—" if value is None or not math.isfinite(value) else show(value)
 
 
 def render_table(scores: Scores) -> RenderableType:
-    """Depth, poses and tracks as one rich renderable; arrows say which way is better."""
+    """Return depth, poses and tracks as one rich renderable; arrows show which direction is better."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What an evaluation says: typed, and turned into plain values for JSON (NaN and absent become null)."""
+"""The result of an evaluation: typed, and convertible to plain values for JSON (NaN and absent become null)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class DepthScores:
-    """One branch's depth. Shares are 0..1; everything not said otherwise is at one scale per video."""
+    """Scores of one branch's depth. Shares are 0..1; unless stated otherwise, one scale per video is used."""
 
     filled: float  # share of all pixels with depth
-    coverage: float  # the same of the pixels whose true depth is known
+    coverage: float  # the same, among pixels whose true depth is known
     scale: float  # true / predicted
     abs_rel: float = NAN
     delta1: float = NAN  # share within a factor of 1.25
     abs_rel_per_frame: float = NAN  # at the best scale of each frame
     delta1_per_frame: float = NAN
-    point_rel: float = NAN  # None of the point rows without intrinsics
+    point_rel: float = NAN  # this and the next scores of points need intrinsics
     point_inliers: float = NAN
     flicker: float = NAN  # median relative step of static depth from frame to frame
-    seam_jump: float = NAN  # the same at the edges of each seam; equal to the flicker when a seam is invisible
+    seam_jump: float = NAN  # the same at the edges of each seam; equal to the flicker if a seam is invisible
     seam_jump_worst: float = NAN
     seam_drift: float = NAN  # from the last frame before an overlap to the first after it
     scale_drift: float = NAN  # relative change of the frames' scale from the first tenth of the video to the last
-    invented: float = NAN  # share of pixels with depth where none can be had: the camera never changes its place
+    invented: float = NAN  # share of pixels with depth though the camera never moves from its place
     focal_error: float = NAN  # relative
 
 
 @dataclass(frozen=True)
 class PoseScores:
-    """The camera path, after one Sim(3) alignment."""
+    """Scores of the camera path, after one Sim(3) alignment."""
 
     frames_posed: float  # share of frames
-    frames_oriented: float = NAN  # share of frames with a rotation, be it without a position
+    frames_oriented: float = NAN  # share of frames with a rotation, with or without a position
     ate_percent: float = NAN  # RMSE in percent of the path's length
     ate_m: float = NAN
     rpe_translation_m: float = NAN  # RMSE over neighbouring frames
@@ -53,21 +53,21 @@ class PoseScores:
 
 @dataclass(frozen=True)
 class MotionScores:
-    """What the store says the camera does: shares of frames."""
+    """What the store says that the camera does: shares of frames."""
 
     unknown: float
     moving: float
     still: float
     rotating: float
-    truth: str | None  # moving, still or rotating; None when the truth does not tell
+    truth: str | None  # moving, still or rotating; None if the truth does not tell
     right: float = NAN  # share of frames that agree with the truth
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Figures per frame, (T,) each; NaN where there is nothing to measure."""
+    """Figures per frame, (T,) each; NaN where nothing can be measured."""
 
-    frame: np.ndarray  # the source's number
+    frame: np.ndarray  # the frame's number in the source
     seams: tuple[tuple[int, int], ...]  # frames [start, stop) of the store that neighbouring segments share
     depth: dict[
         str, dict[str, np.ndarray]
@@ -88,7 +88,7 @@ class TrackScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """All scores of one video; a row is None when the store has nothing to score there."""
+    """All scores of one video; a row is None if the store has nothing to score there."""
 
     video: str
     num_frames: int
@@ -99,13 +99,13 @@ class Scores:
     poses: PoseScores | None
     identity_pose: PoseScores  # baseline: the camera never moves
     tracks: TrackScores | None
-    motion: MotionScores | None  # None when the store says nothing
+    motion: MotionScores | None  # None if the store says nothing
     curves: Curves
     notes: tuple[str, ...] = ()
-    key: str = ""  # of the work that the store holds; "" where it does not say
+    key: str = ""  # key of the work that the store holds; "" if the store has none
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`; what could not be measured is None."""
+        """Return plain values for `json.dumps`; what could not be measured is None."""
         return _plain(dataclasses.asdict(self))
 
 

@@ -1,4 +1,4 @@
-"""3D tracks against the truth, without matching point sets: a track's own first pixel says which point it is on."""
+"""Scores of 3D tracks. Points need no matching: a track's own first pixel gives its true point."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from geoflow.evaluate.scores import TrackScores
 from geoflow.evaluate.truth import Truth
 from geoflow.geometry.rigid import Sim3
 
-_BLOCK = 256  # tracks read at a time; bounds memory for long videos
+_BLOCK = 256  # tracks read at a time; limits memory for long videos
 
 
 def score_tracks(
     query: np.ndarray, uv: Any, xyz: Any, visible: Any, truth: Truth, world: Sim3 | None, scene_depth_m: float
 ) -> TrackScores:
-    """Errors of tracks that start on static surfaces, over the frames in which they are marked visible.
+    """Score the tracks that start on static surfaces, over the frames in which they are marked visible.
 
-    query (N, 4) frame, x, y, z; uv (T, N, 2), xyz (T, N, 3), visible (T, N) arrays or datasets; `world` takes the
-    store's world to the true one. The true position of a static point never changes, so the truth's depth and
-    pose at the query pixel give it for all frames; where these are unknown, a track counts as not static. Without
-    `world` only the 2D error is known.
+    query (N, 4) frame, x, y, z; uv (T, N, 2), xyz (T, N, 3), visible (T, N) are arrays or datasets; `world` takes the
+    store's world to the true one. The true position of a static point never changes: so the truth's depth and pose at
+    the query pixel give it for all frames. If these are unknown, a track counts as not static. Without `world` only the
+    2D error is known.
     """
     start = query[:, 0].astype(int)
     target = np.full((len(query), 3), np.nan)
@@ -62,7 +62,7 @@ def _finite(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _pixel_errors(uv: np.ndarray, shown: np.ndarray, goal: np.ndarray, truth: Truth) -> np.ndarray:
-    """Distances in the image between visible tracks (T, M, 2) and the true points (M, 3): (K,) px."""
+    """Return the distances in the image between visible tracks (T, M, 2) and the true points (M, 3): (K,) px."""
     errors = []
     for i in np.flatnonzero(shown.any(1) & truth.located):
         which = shown[i]

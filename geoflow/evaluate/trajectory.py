@@ -1,4 +1,4 @@
-"""Camera paths against the truth, aligned and measured by the evo library (Grupp, 2017)."""
+"""Scores of camera paths against the truth, aligned and measured by the evo library (Grupp, 2017)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from geoflow.evaluate.truth import Truth
 from geoflow.geometry.alignment import rotation_angles
 from geoflow.geometry.rigid import Sim3, invert, nearest_rotation
 
-_STRETCHES = (0.1, 0.5)  # of the path, over which drift is measured
+_STRETCHES = (0.1, 0.5)  # shares of the path over which drift is measured
 
 
 def score_poses(
     cam_from_world: np.ndarray, valid: np.ndarray, truth: Truth, focal_error: float = NAN
 ) -> tuple[PoseScores, dict[str, np.ndarray]]:
-    """Scores and curves over the frames whose pose is predicted, (T, 4, 4) with (T,) bool, and known to the truth.
+    """Return scores and curves over the frames with a predicted pose, (T, 4, 4) with (T,) bool, and a true pose.
 
-    ATE is the RMSE of camera centres after the Sim(3) alignment of Umeyama (1991), RPE the RMSE of relative
-    motion between neighbouring posed frames at that scale (Sturm et al., IROS 2012). A path whose centres are all
-    the same cannot be aligned: it is placed at the mean of the true centres, which is its least-squares fit.
-    The path's length is that of the true path from known frame to known frame. ATE in percent of it is left open
-    when the true camera stands still, figures in metres when the truth is not in metres. Where `valid` is False a
-    rotation may stand all the same, as of a camera that only turns: it counts among the orientations.
+    ATE is the RMSE of camera centres after the Sim(3) alignment of Umeyama (1991). RPE is the RMSE of relative motion
+    between neighbouring posed frames at this scale (Sturm et al., IROS 2012). A path whose centres are all the same
+    cannot be aligned: it is placed at the mean of the true centres, which is its least-squares fit. The path's length
+    is that of the true path between known frames. ATE in percent of it is not scored if the true camera stands still;
+    figures in metres are not scored if the truth is not in metres. A frame where `valid` is False may still have a
+    rotation, for instance if the camera only turns: it counts among the orientations.
     """
     length = _path_length(truth)
     metre = 1.0 if truth.metric else NAN
@@ -53,16 +53,17 @@ def score_poses(
 
 
 def _path_length(truth: Truth) -> float:
-    """Length of the true path, in the truth's unit; NaN when fewer than two poses are known."""
+    """Return the length of the true path, in the truth's unit; NaN if fewer than two poses are known."""
     centers = invert(truth.cam_from_world[truth.posed])[:, :3, 3]
     return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()) if len(centers) > 1 else NAN
 
 
 def path_drift(world_from_cam: np.ndarray, true_world_from_cam: np.ndarray, share: float) -> float:
-    """Mean translation error over stretches of the path, in percent of their length; poses (T, 4, 4), at one scale.
+    """Return the mean translation error over stretches of the path, in percent of their length; poses (T, 4, 4).
 
-    A stretch begins at every frame and is the first that is `share` of the whole path long. This is KITTI's drift
-    (Geiger et al., CVPR 2012) with lengths that suit any path; the errors of its first and last pose add to it.
+    Both paths have one scale. A stretch begins at every frame, and ends at the first frame after `share` of the whole
+    path. This is KITTI's drift (Geiger et al., CVPR 2012) with lengths that suit any path; the errors of the stretch's
+    first and last pose add to it.
     """
     steps = np.linalg.norm(np.diff(true_world_from_cam[:, :3, 3], axis=0), axis=1)
     travelled = np.concatenate([[0.0], np.cumsum(steps)])
@@ -75,9 +76,9 @@ def path_drift(world_from_cam: np.ndarray, true_world_from_cam: np.ndarray, shar
 
 
 def _orientations(cam_from_world: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Which frames have a rotation (T,) bool, and by how many degrees it is wrong (T,), NaN where nobody knows.
+    """Return which frames have a rotation (T,) bool, and its error in degrees (T,), NaN where unknown.
 
-    The worlds are brought together by one rotation, the chordal mean of the relative orientations.
+    The two worlds are aligned by one rotation, the chordal mean of the relative orientations.
     """
     rotations = cam_from_world[:, :3, :3]
     turned, errors = np.isfinite(rotations).all((1, 2)), np.full(len(rotations), np.nan)
@@ -97,7 +98,7 @@ def _world_rotation(cam_from_world: np.ndarray, cam_from_true_world: np.ndarray)
 def _evo_errors(
     world_from_cam: np.ndarray, true_world_from_cam: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """The aligned poses (T, 4, 4), their distances from the truth (T,), and RPE as translation and degrees."""
+    """Return the aligned poses (T, 4, 4), their distances from the truth (T,), and RPE as translation and degrees."""
     from evo.core import metrics, trajectory
     from evo.core.geometry import GeometryException
 
@@ -124,7 +125,7 @@ def _evo_errors(
 
 
 def _orthonormal(poses: np.ndarray) -> np.ndarray:
-    """Poses read from float32, with rotations that are exact again: evo refuses any others."""
+    """Make the rotations of float32 poses exact again: evo refuses others."""
     poses = poses.astype(np.float64).copy()
     for pose in poses:
         pose[:3, :3] = nearest_rotation(pose[:3, :3])
@@ -132,11 +133,11 @@ def _orthonormal(poses: np.ndarray) -> np.ndarray:
 
 
 def align_worlds(cam_from_world: np.ndarray, valid: np.ndarray, truth: Truth) -> Sim3 | None:
-    """The similarity true_world_from_world of two camera paths; None when the path cannot fix it.
+    """Return the similarity true_world_from_world of two camera paths; None if the path cannot determine it.
 
-    The orientations fix the rotation; scale and translation then fit the centres by least squares. Orientations fix
-    the rotation far better than the centres of a short hand-held path do: there, a centimetre of noise would tilt a
-    room by degrees.
+    The orientations determine the rotation; scale and translation are then a least-squares fit of the centres.
+    Orientations determine the rotation far better than the centres of a short hand-held path: with such centres a
+    centimetre of noise would tilt a room by degrees.
     """
     both = valid & truth.posed
     if both.sum() < 3:

@@ -1,4 +1,4 @@
-"""The ground truth as a store sees it: at the store's frames and at its picture size."""
+"""The ground truth at a store's frames and picture size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from geoflow.evaluate.prediction import Prediction
 from geoflow.geometry.rigid import invert
 from geoflow.synth.groundtruth import GroundTruth
 
-# A path within a box of this size has no length to measure an error by: motion capture trembles by millimetres. Where
-# the unit is unknown, only rounding is ruled out.
+# A path within a box of this size has no length to compare an error with: motion capture trembles by millimetres. If
+# the unit is unknown, only rounding is excluded.
 _STANDING_M = 0.01
 _STANDING = 1e-6
 
@@ -22,7 +22,7 @@ _STANDING = 1e-6
 class TrueFrame:
     """True values at the pixel centres of one frame of the store."""
 
-    depth: np.ndarray  # (H, W) float32 metres, 0 where the truth knows none
+    depth: np.ndarray  # (H, W) float32 metres, 0 where the truth has none
     moving: np.ndarray  # (H, W) bool
     intrinsics: np.ndarray  # (3, 3), in the store's pixels; NaN where unknown
     cam_from_world: np.ndarray  # (4, 4); NaN where unknown
@@ -33,22 +33,22 @@ class TrueFrame:
 
     @property
     def located(self) -> bool:
-        """Pose and intrinsics are both known: pixels with depth have a place in the world."""
+        """Return whether pose and intrinsics are both known: then pixels with depth have a place in the world."""
         return bool(np.isfinite(self.intrinsics).all() and np.isfinite(self.cam_from_world).all())
 
     def points(self, pixels: np.ndarray) -> np.ndarray | None:
-        """Points (N, 3) float32, camera frame, of pixels with these flat numbers (N,); None without intrinsics."""
+        """Return points (N, 3) float32, camera frame, of pixels with flat numbers (N,); None without intrinsics."""
         if not np.isfinite(self.intrinsics).all():
             return None
         return lift(self.depth.ravel()[pixels], pixels, self.depth.shape[1], self.intrinsics)
 
 
 class Truth:
-    """Looks the truth up for a prediction.
+    """The ground truth, looked up for a prediction.
 
-    A store of another size than the truth is compared at the nearest true pixel, so that no depth is made up
-    across silhouettes; the true intrinsics are scaled with the pixel centres kept at integers. Poses and intrinsics
-    that the truth does not know are NaN, depth is 0.
+    A store of another size than the truth is compared at the nearest true pixel, so that no depth is invented across
+    silhouettes; the true intrinsics are scaled, with pixel centres at integers. Poses and intrinsics that the truth
+    does not know are NaN, depth is 0.
     """
 
     def __init__(self, truth: GroundTruth, prediction: Prediction) -> None:
@@ -81,12 +81,12 @@ class Truth:
 
     @property
     def travels(self) -> bool:
-        """The camera changes its place by more than the truth may be wrong."""
+        """Return whether the camera changes its place by more than the possible error of the truth."""
         centers = invert(self.cam_from_world[self.posed])[:, :3, 3]
         return len(centers) > 1 and float(np.linalg.norm(np.ptp(centers, axis=0))) > self.standing
 
     def frame(self, i: int) -> TrueFrame:
-        """Frame i of the store."""
+        """Return frame i of the store."""
         source = int(self._index[i])
         depth, moving = self._truth.depth[source], self._truth.moving[source]
         if not self._same_size:
@@ -101,6 +101,6 @@ class Truth:
 
 
 def _known(matrices: np.ndarray) -> np.ndarray:
-    """Matrices (T, n, n) as float64, NaN throughout where any of it is unknown."""
+    """Return matrices (T, n, n) as float64; a matrix is all NaN if any of it is unknown."""
     finite = np.isfinite(matrices).all((1, 2), keepdims=True)
     return np.where(finite, matrices, np.nan).astype(np.float64)

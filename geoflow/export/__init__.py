@@ -1,4 +1,4 @@
-"""A store in the formats of other tools. Each holds one frame, or a few tens of frames of tracks, in memory at a time.
+"""A store in the formats of other tools. At most one frame, or a few tens of frames of tracks, is in memory at a time.
 
 What a format cannot hold is left out, never made up: frames without a pose where poses are needed, pixels without
 depth.

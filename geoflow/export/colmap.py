@@ -1,4 +1,4 @@
-"""`colmap`: a sparse model, as binary and as text, beside the pictures it was seen in."""
+"""`colmap`: a sparse model, as binary and as text, with its pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from geoflow.export.track_rows import spread_out, track_rows
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_folder
 
-_CORNER = 0.5  # COLMAP's pixels: the centre of the first one is at (0.5, 0.5)
+_CORNER = 0.5  # COLMAP's pixels: the centre of the first pixel is at (0.5, 0.5)
 _GREY = np.array([160, 160, 160], np.uint8)
 
 
 @dataclass(frozen=True)
 class _Points:
-    """The model's points; `column` are the tracks that saw them, none for points of depth maps."""
+    """The model's points; `column` are the tracks that gave them; it is empty for points of depth maps."""
 
     xyz: np.ndarray  # (P, 3) float64 world
     column: np.ndarray  # (P,) int64
@@ -37,17 +37,17 @@ def export_colmap(
     images: bool = True,
     quality: int = 95,
 ) -> int:
-    """Write the folder `out`: `sparse/0/` as .bin and .txt, and `images/NNNNNN.jpg`; returns the number of images.
+    """Write the folder `out`: `sparse/0/` as .bin and .txt, and `images/NNNNNN.jpg`; return the number of images.
 
-    Images are the posed frames, named after the store's frame number. Cameras are PINHOLE, one for all where the
-    intrinsics are the same, else one for each image. Points are the tracks that rest in the world (whose positions
-    spread less than `max_spread` of their distance, root mean square), at their mean, with their sights; in a store
-    without such tracks they are drawn from the depth maps and have none. There are at most `max_points`. World and
-    scene units are the store's; pixels are COLMAP's, the store's plus 0.5. The model is in memory as a whole: about 100
-    bytes for each time a track is seen. `stride`: every so many frames; JPEGs have this `quality`, without `images`
-    none are written, and points are grey.
+    Images are the posed frames, named after the store's frame number. Cameras are PINHOLE: one for all images if the
+    intrinsics are the same, else one for each image. Points are the tracks that rest in the world (their positions
+    spread less than `max_spread` of their distance, root mean square), at their mean, with their observations. In a
+    store without such tracks, points are drawn from the depth maps and have no observations. There are at most
+    `max_points`. World and scene units are the store's; pixels are COLMAP's, the store's plus 0.5. The whole model is
+    in memory: about 100 bytes for each time a track is seen. `stride` N takes every N-th frame. JPEGs have this
+    `quality`; without `images` none are written, and points are grey.
 
-    Raises StoreError without poses, when pixels cannot be had, or when `out` is there already.
+    Raises StoreError without poses, if pixels cannot be read, or if `out` exists already.
     """
     import pycolmap
 
@@ -69,7 +69,7 @@ def export_colmap(
 
 
 def image_name(i: int) -> str:
-    """Of a frame of the store.
+    """Return the name of the image of frame `i` of the store.
 
     >>> image_name(7)
     '000007.jpg'
@@ -109,7 +109,10 @@ def _model(pycolmap: Any, video: Video, frames: np.ndarray, points: _Points) -> 
 
 
 def _by_point(seen_in: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """From the points that each image sees, in order, to each point's sights: (S, 2) int32, image and place in it."""
+    """From the points that each image sees, in order, to each point's observations.
+
+    An observation is (S, 2) int32: the image, and the point's place in it.
+    """
     point = np.concatenate(seen_in)
     image = np.repeat(np.arange(1, len(seen_in) + 1, dtype=np.int32), [len(seen) for seen in seen_in])
     place = np.concatenate([np.arange(len(seen), dtype=np.int32) for seen in seen_in])
@@ -119,7 +122,7 @@ def _by_point(seen_in: list[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def _sights(video: Video, frames: np.ndarray, column: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Of each frame: its number, which points it sees (K,), and where (K, 2) px."""
+    """Yield for each frame its number, the points that it sees (K,), and their pixels (K, 2)."""
     if not len(column):
         for i in frames:
             yield int(i), np.zeros(0, np.int64), np.zeros((0, 2))
@@ -130,13 +133,13 @@ def _sights(video: Video, frames: np.ndarray, column: np.ndarray) -> Iterator[tu
 
 
 def _resting_tracks(video: Video, frames: np.ndarray, max_points: int, max_spread: float) -> _Points | None:
-    """Tracks seen in two of the frames or more that do not move; None when there is none."""
+    """Return tracks that rest in the world and are seen in two or more of the frames; None if there is none."""
     if video.tracks is None or not len(video.tracks):
         return None
     count = len(video.tracks)
     times, total, squares, away = np.zeros(count), np.zeros((count, 3)), np.zeros(count), np.zeros(count)
     centers = cameras_of(video).centers
-    origin = video.tracks.query[:, 1:].astype(np.float64)  # sums of differences stay exact far from the world's origin
+    origin = video.tracks.query[:, 1:].astype(np.float64)  # differences keep sums exact far from the world's origin
     for row in track_rows(video, frames=frames):
         seen = np.flatnonzero(row.seen)
         offset = row.xyz[seen].astype(np.float64) - origin[seen]
@@ -153,7 +156,7 @@ def _resting_tracks(video: Video, frames: np.ndarray, max_points: int, max_sprea
 
 
 def _depth_points(video: Video, frames: np.ndarray, max_points: int, coloured: bool) -> _Points:
-    """Points of the depth maps, as many from each frame; none when there is no depth."""
+    """Return points of the depth maps, equally many from each frame; none if there is no depth."""
     nothing = _Points(np.zeros((0, 3)), np.zeros(0, np.int64), np.zeros((0, 3), np.uint8))
     if not has_depth(video):
         return nothing
@@ -171,7 +174,7 @@ def _depth_points(video: Video, frames: np.ndarray, max_points: int, coloured: b
 
 
 def _write_images(video: Video, frames: np.ndarray, folder: Path, quality: int, column: np.ndarray) -> np.ndarray:
-    """Write the pictures; returns the colours of tracks where they are first seen, (P, 3) uint8."""
+    """Write the pictures; return the colours of tracks where they are first seen, (P, 3) uint8."""
     colours = np.tile(_GREY, (len(column), 1))
     waiting = np.ones(len(column), bool)
     for rgb, (i, seen, uv) in zip(pictures(video, frames), _sights(video, frames, column)):

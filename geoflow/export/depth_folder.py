@@ -1,4 +1,4 @@
-"""`depth`: a depth map per frame as GeometryCrafter's users have them, `depth/GeometryCrafter/NNN.npy`."""
+"""`depth`: a depth map per frame, in the layout that GeometryCrafter's users know, `depth/GeometryCrafter/NNN.npy`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from geoflow.store.whole import whole_folder
 
 FORMATS = ("npy", "png", "pfm")
 _FARTHEST = 65_000  # of the 65,535 steps of a 16-bit PNG
-_OPTIONS = ("model_type", "window_size", "overlap", "downsample_ratio")  # of GeometryCrafter, told where it was used
+# Options of GeometryCrafter, written if it was used.
+_OPTIONS = ("model_type", "window_size", "overlap", "downsample_ratio")
 
 
 def export_depth(video: Video, out: Path, *, output_format: str = "npy") -> int:
-    """Write the folder `out/depth`; returns the number of frames T, all of the store's.
+    """Write the folder `out/depth`; return the number of frames T, all frames of the store.
 
-    `GeometryCrafter/NNN.npy`, from 001 on, (H, W) float32 z in scene units, 0 where unknown; or with `output_format`
-    `png`, (H, W) uint16 in steps of `png_scale` scene units, 0 where unknown; or `pfm`, (H, W) float32. Of each frame
-    it is the geometry's depth where it knows any, else the camera branch's. `depth_metadata.json` tells of all frames,
-    and `depth_metadata_segment_<start>_<stop>.json` of each segment the store was made in; ranges are [start, stop),
-    from 0.
+    `GeometryCrafter/NNN.npy`, from 001 on, (H, W) float32 z in scene units, 0 where unknown. With `output_format`
+    `png`: (H, W) uint16 in steps of `png_scale` scene units, 0 where unknown; with `pfm`: (H, W) float32. For each
+    frame it is the geometry's depth if it has any, else the camera branch's. `depth_metadata.json` describes all
+    frames, and `depth_metadata_segment_<start>_<stop>.json` each segment of the store; ranges are [start, stop), from
+    0.
 
-    Raises StoreError when the store has no depth or when `out/depth` is there already, ConfigError for another format.
+    Raises StoreError if the store has no depth or `out/depth` exists already, ConfigError for another format.
     """
     if output_format not in FORMATS:
         raise ConfigError(f"--set output_format={output_format}: expected one of {', '.join(FORMATS)}")
@@ -45,7 +46,7 @@ def export_depth(video: Video, out: Path, *, output_format: str = "npy") -> int:
 
 
 def _png_step(video: Video, depths: Depths) -> float:
-    """Scene units per step, so that the farthest pixel fits: 1 mm where the scene is metric and that does."""
+    """Return the scene units per step, so that the farthest pixel fits: 1 mm if the scene is metric and fits."""
     farthest = max(float(depths[i][0].max()) for i in range(len(video)))
     return 0.001 if video.metric and farthest <= 0.001 * _FARTHEST else max(farthest, 1e-6) / _FARTHEST
 
@@ -57,7 +58,7 @@ def _write(path: Path, depth: np.ndarray, step: float | None) -> None:
     import cv2
 
     if step is not None:
-        # What is known must not round to 0, which means unknown.
+        # Known depth must not round to 0, which means unknown.
         steps = np.where(depth > 0, np.maximum(np.rint(depth / step), 1), 0)
         depth = steps.astype(np.uint16)
     if not cv2.imwrite(str(path), depth):
@@ -65,7 +66,7 @@ def _write(path: Path, depth: np.ndarray, step: float | None) -> None:
 
 
 def _metadata(video: Video, output_format: str, step: float | None) -> dict[str, dict[str, Any]]:
-    """File name -> what it holds. The names of entries are those that GeometryCrafter's users know."""
+    """Return the metadata by file name. The names of entries are those that GeometryCrafter's users know."""
     total = len(video)
     known = {stage.get("slot"): stage for stage in _stages(video)}
     geometry = known.get("geometry", {})

@@ -1,4 +1,4 @@
-"""The formats there are, and the one function that writes any of them."""
+"""The export formats, and the function that writes any of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Format:
     function: Callable[..., int]
     what: str
     suffix: str  # of the file; "" for a folder
-    reader: str  # what opens it
+    reader: str  # the tools that open it
 
     @property
     def options(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: where to, and how many of the store's frames are in it."""
+    """The result of an export: its path, and how many of the store's frames are in it."""
 
     path: Path
     frames: int
@@ -65,24 +65,24 @@ FORMATS: dict[str, Format] = {
 
 
 def format_named(to: str) -> Format:
-    """Raises ConfigError when there is none of this name."""
+    """Return a format by name. Raises ConfigError if there is none of this name."""
     if to not in FORMATS:
-        raise ConfigError(f"--to {to}: there is no such format; there are: {', '.join(FORMATS)}")
+        raise ConfigError(f"--to {to}: there is no such format; the formats are: {', '.join(FORMATS)}")
     return FORMATS[to]
 
 
 def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[str], **options: Any) -> Exported:
-    """Write the store `file` in the format `to` under the name `out`, which appears when it is whole.
+    """Write the store `file` in the format `to` as `out`, which appears only when it is whole.
 
-    `options` are those of the format: the keyword arguments of its function, which say what they mean.
+    `options` are the keyword arguments of the format's function, which describes them.
 
-    Raises ConfigError for an unknown format or option, or when a library that it needs is not installed, and StoreError
-    that names file and remedy when the store lacks what the format needs or the disk refuses.
+    Raises ConfigError for an unknown format or option, or if a needed library is not installed. Raises StoreError that
+    names file and remedy if the store lacks what the format needs, or the disk refuses.
     """
     form = format_named(to)
     options = plain(options, "options")
     if is_remote(out):
-        raise ConfigError(f"-o {out}: exports are written to a disk; name a path, and copy it from there")
+        raise ConfigError(f"-o {out}: exports are written to a local disk; give a path, and copy the export from there")
     if form.suffix and Path(out).suffix != form.suffix:
         raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {form.suffix}")
     check_options(to, options)
@@ -92,7 +92,7 @@ def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[s
 
 
 def check_options(to: str, options: Mapping[str, Any]) -> None:
-    """Raises ConfigError for an option that the format does not have, or a value that it cannot take."""
+    """Raise ConfigError for an option that the format does not have, or a value of the wrong type."""
     known = FORMATS[to].options
     if unknown := sorted(set(options) - set(known)):
         there = ", ".join(f"{name}={value!r}" for name, value in known.items()) or "none"

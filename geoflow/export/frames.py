@@ -1,4 +1,4 @@
-"""What every format asks of a store: which frames have a pose, their depth, pixels and points, one frame at a time."""
+"""What every format reads from a store, one frame at a time: posed frames, depth, pixels and points."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from geoflow.store.lazy import Cameras, Lazy
 from geoflow.store.reader import Video
 from geoflow.store.source_frames import source_frames
 
-_DECODED = 16  # frames decoded at once where the store has none: each batch seeks to a key frame first
+_DECODED = 16  # frames decoded at once if the store has no pixels: each batch first seeks to a key frame
 
 
 def cameras_of(video: Video) -> Cameras:
-    """The store's cameras. Raises StoreError when there are none."""
+    """Return the store's cameras. Raises StoreError if there are none."""
     if video.cameras is None:
         raise StoreError(f"{video.path} holds no cameras; run a pipeline that has the slot camera")
     return video.cameras
 
 
 def posed_frames(video: Video, stride: int = 1) -> np.ndarray:
-    """Frames with a full pose and known intrinsics, every `stride`-th of the video: (M,) int64, rising.
+    """Return the frames with a full pose and known intrinsics, every `stride`-th of the video: (M,) int64, rising.
 
-    Raises StoreError when there is none.
+    Raises StoreError if there is none.
     """
     cameras = cameras_of(video)
     whole = np.isfinite(cameras.cam_from_world).all((1, 2)) & np.isfinite(cameras.intrinsics).all((1, 2))
     frames = np.flatnonzero(cameras.valid & whole)
     frames = frames[frames % stride == 0]
     if not len(frames):
-        why = " ".join(video.remarks) or "no frame has both a pose and known intrinsics"
+        why = " ".join(video.remarks) or "no frame has both a pose and known intrinsics."
         raise StoreError(f"{video.path} has no posed frame to export: {why} A moving camera gives poses")
     return frames
 
@@ -43,15 +43,15 @@ def has_depth(video: Video) -> bool:
 
 
 class Depths:
-    """The depth to export: the geometry's of frames of which that knows anything, else the camera branch's.
+    """The depth to export: for each frame the geometry's if it has any, else the camera branch's.
 
-    Raises StoreError when the store has neither.
+    Raises StoreError if the store has neither.
     """
 
     def __init__(self, video: Video) -> None:
         if not has_depth(video):
             raise StoreError(f"{video.path} holds no depth; run a pipeline that has the slot geometry or camera")
-        # Looked up once: a dataset's name takes longer to find than a small frame to read.
+        # Datasets are looked up once: finding a dataset by name takes longer than reading a small frame.
         self._branches: list[tuple[Lazy, np.ndarray]] = []
         if "geometry/depth" in video.file:
             self._branches.append((video.depth, video.intrinsics))
@@ -59,7 +59,7 @@ class Depths:
             self._branches.append((video.camera_depth, cameras_of(video).intrinsics))
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Depth z of frame i, (H, W) float32 scene units, 0 where unknown, and its pinhole matrix, (3, 3) px."""
+        """Return depth z of frame i, (H, W) float32 scene units, 0 where unknown, and its pinhole matrix, (3, 3) px."""
         for depth, intrinsics in self._branches:
             found = depth[int(i)], intrinsics[i]
             if found[0].any():
@@ -68,9 +68,9 @@ class Depths:
 
 
 def frames_with_depth(video: Video, depths: Depths, frames: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Those of `frames` of which some depth is known, (M,) int64, and its known intrinsics, (M, 3, 3) float32 px.
+    """Return the frames of `frames` with some known depth, (M,) int64, and their intrinsics, (M, 3, 3) float32 px.
 
-    Raises StoreError when there is none.
+    Raises StoreError if there is none.
     """
     kept, under = [], []
     for i in frames:
@@ -86,7 +86,7 @@ def frames_with_depth(video: Video, depths: Depths, frames: Iterable[int]) -> tu
 
 
 def lifted(video: Video, depths: Depths, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """World points of the K pixels of frame i that have depth, (K, 3) float32, and which those are, (H, W) bool."""
+    """Return world points of the K pixels with depth in frame i, (K, 3) float32, and their mask, (H, W) bool."""
     depth, intrinsics = depths[i]
     keep = depth > 0
     world_from_cam = invert(cameras_of(video).cam_from_world[i])
@@ -94,9 +94,9 @@ def lifted(video: Video, depths: Depths, i: int) -> tuple[np.ndarray, np.ndarray
 
 
 def pictures(video: Video, frames: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-    """The frames' pixels in turn, (H, W, 3) uint8 RGB: from the store, else by decoding the source again.
+    """Yield the frames' pixels, (H, W, 3) uint8 RGB: from the store, else by decoding the source again.
 
-    Raises StoreError when the store holds no frames and its source is gone, or is another one now.
+    Raises StoreError if the store holds no frames and its source is missing or has changed.
     """
     if "frames/rgb" in video.file:
         stored = Lazy(video.file["frames/rgb"])
@@ -108,7 +108,7 @@ def pictures(video: Video, frames: Sequence[int] | np.ndarray) -> Iterator[np.nd
 
 
 def jpeg(rgb: np.ndarray, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as a JPEG file."""
+    """Encode a picture (H, W, 3) uint8 RGB as a JPEG file."""
     import cv2
 
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -1,4 +1,4 @@
-"""`lerobot`: a LeRobot dataset, version 3.0, of one episode."""
+"""`lerobot`: a LeRobot dataset, version 3.0, with one episode."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class _Feature:
 def export_lerobot(
     video: Video, out: Path, *, task: str = "", max_tracks: int = 512, crf: int = 12, depth: bool = True
 ) -> int:
-    """Write the folder `out`, a dataset of one episode with all T frames of the store; returns T.
+    """Write the folder `out`, a dataset of one episode with all T frames of the store; return T.
 
-    Frames are at the store's mean rate, one every 1 / fps seconds. Features, all float32 but where said:
+    Frames are at the store's mean rate, one every 1 / fps seconds. Features, all float32 except where stated:
 
     - `observation.images.rgb`: video, H.264 of quality `crf`; `observation.images.depth` (H, W, 1): z, 0 where unknown,
-      as lossless TIFF inside the data file (left out without `depth`), in metres where the store is metric, else scene
+      as lossless TIFF inside the data file (left out without `depth`), in metres if the store is metric, else scene
       units
     - `observation.camera.intrinsics` (3, 3) px, of that depth, `.cam_from_world` (4, 4), `.valid` bool
     - `observation.tracks.xyz` (N, 3) world, `.uv` (N, 2) px, `.visible` (N,) bool: at most `max_tracks`, evenly chosen
@@ -55,10 +55,10 @@ def export_lerobot(
       `.metres_per_unit`, which joints and wrist times which are in metres: 1 where they are already, and are therefore
       not in the scene's unit unless that is metres; left out of stores that do not tell
 
-    Numbers are 0 where unknown, since one NaN spoils a training batch: `valid`, `visible` and depth above 0 say what is
-    known, and the statistics count only that. The task is `task`, else the video's name. There are no actions.
+    Numbers are 0 where unknown, since one NaN spoils a training batch: `valid`, `visible` and depth above 0 mark known
+    values, and the statistics count only these. The task is `task`, else the video's name. There are no actions.
 
-    Raises StoreError when pixels cannot be had or when `out` is there already.
+    Raises StoreError if pixels cannot be read, or if `out` exists already.
     """
     features = _features(video, max_tracks, depth)
     moments = {name: _moments(feature) for name, feature in features.items()}
@@ -115,7 +115,7 @@ def _features(video: Video, max_tracks: int, depth: bool) -> dict[str, _Feature]
 
 
 def _rows(video: Video, features: dict[str, _Feature], fps: float, max_tracks: int) -> Iterator[dict[str, np.ndarray]]:
-    """The columns' values of each frame, NaN where unknown."""
+    """Yield the columns' values of each frame, NaN where unknown."""
     cameras, hands = video.cameras, video.hands
     chosen = spread_out(len(video.tracks), max_tracks) if video.tracks is not None else None
     tracks = track_rows(video, chosen) if chosen is not None and len(chosen) else None
@@ -167,7 +167,10 @@ def _write_data(
 
 
 def _arrow_type(pa: Any, feature: _Feature) -> Any:
-    """As the `datasets` library stores its features: a picture, a value, a list of fixed length, lists of lists."""
+    """Return the type with which the `datasets` library stores a feature.
+
+    A picture, a value, a list of fixed length, or lists of lists.
+    """
     if feature.dtype == "image":
         return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     kind = pa.bool_() if feature.dtype == "bool" else pa.type_for_alias(feature.dtype)
@@ -187,7 +190,7 @@ def _value(feature: _Feature, value: np.ndarray) -> Any:
 
 
 def _tiff(depth: np.ndarray) -> bytes:
-    """A depth map (H, W) float32 as a TIFF file."""
+    """Encode a depth map (H, W) float32 as a TIFF file."""
     import cv2
 
     done, data = cv2.imencode(".tiff", depth.astype(np.float32), [cv2.IMWRITE_TIFF_COMPRESSION, 8])  # 8: deflate
@@ -197,13 +200,13 @@ def _tiff(depth: np.ndarray) -> bytes:
 
 
 def _moments(feature: _Feature) -> Moments:
-    """Of pictures per channel, else per value."""
+    """Return moments per channel for pictures, else per value."""
     return Moments(feature.shape[-1] if feature.dtype in ("video", "image") else int(np.prod(feature.shape)))
 
 
 def _counted(frames: Iterator[np.ndarray], moments: Moments) -> Iterator[np.ndarray]:
     for rgb in frames:
-        moments.add(rgb[::4, ::4] / 255.0)  # every 16th pixel tells as much, at a fraction of the time
+        moments.add(rgb[::4, ::4] / 255.0)  # every 16th pixel gives the same statistics in a fraction of the time
         yield rgb
 
 
@@ -212,7 +215,10 @@ def _count(moments: Moments, feature: _Feature, value: np.ndarray) -> None:
 
 
 def _stats(feature: _Feature, moments: Moments, count: int) -> dict[str, list[Any]]:
-    """min, max, mean, std and the number of frames; 0 and 1 where nothing is known, so that they are plain numbers."""
+    """Return min, max, mean, std and the number of frames.
+
+    They are 0 and 1 if nothing is known, so that they are plain numbers.
+    """
     shape = (-1, 1, 1) if feature.dtype in ("video", "image") else feature.shape
     known = moments.count > 0
     values = {
@@ -272,7 +278,9 @@ def _write_meta(
 
 
 def _tasks(pa: Any, task: str) -> Any:
-    """The tasks as pandas writes a frame whose index is the task: its reader takes the index from the metadata."""
+    """Return the tasks in the form in which pandas writes a frame with the task as index: its reader needs the
+    metadata.
+    """
     column = {"metadata": None, "name": "task_index", "field_name": "task_index"}
     index = {"metadata": None, "name": "task", "field_name": "task"}
     pandas = {

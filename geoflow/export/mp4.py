@@ -20,12 +20,12 @@ _MOST = 2e9
 def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf: int = 12, gop: int = 12) -> None:
     """Write pictures (H, W, 3) uint8 RGB as an .mp4 whose k-th frame is shown at k / fps.
 
-    H.264 loses little at `crf` 12. Colour is at half the resolution, as players expect, unless a side is odd.
+    At `crf` 12 H.264 loses little. Colour has half the resolution, as players expect, unless a side is odd.
     """
     import av
 
     options = {"crf": str(crf), "g": str(gop), "bf": "0", "threads": "1"}
-    # By itself the format counts in 1/10,000 s or less, and has 32 bits for how long a frame stands.
+    # By default the format counts in 1/10,000 s or less, and has 32 bits for the duration of a frame.
     clock = {"video_track_timescale": str(fps.numerator)} if fps < 1 else {}
     with av.open(str(path), "w", format="mp4", options=clock) as container:
         stream: Any = None
@@ -34,7 +34,7 @@ def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf:
                 stream = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width = rgb.shape[:2]
                 stream.pix_fmt = "yuv444p" if rgb.shape[0] % 2 or rgb.shape[1] % 2 else "yuv420p"
-                stream.codec_context.colorspace = BT601  # what FFmpeg makes of RGB; unnamed, players guess
+                stream.codec_context.colorspace = BT601  # FFmpeg's matrix for RGB; without it, players guess
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
             frame.pts, frame.time_base = k, 1 / fps
             container.mux(stream.encode(frame))
@@ -43,15 +43,17 @@ def write_mp4(path: Path, pictures: Iterable[np.ndarray], fps: Fraction, *, crf:
 
 
 def frame_rate(fps: float) -> Fraction:
-    """A rate as a ratio of numbers that a container can hold; rates beyond 1e-7 to 1e6/s are taken for these.
+    """Return a rate as a ratio of numbers that a container can hold; rates are limited to 1e-7 to 1e6/s.
 
-    Raises StoreError for what is no rate.
+    Raises StoreError for a value that is not a rate.
 
     >>> frame_rate(30000 / 1001), frame_rate(1 / 3600)
     (Fraction(30000, 1001), Fraction(1, 3600))
     """
     if not (math.isfinite(fps) and fps > 0):
-        raise StoreError(f"a video has no rate of {fps} frames per second; `geoflow verify` says what is wrong with it")
+        raise StoreError(
+            f"a video cannot have a rate of {fps} frames per second; `geoflow verify` says what is wrong with it"
+        )
     fps = min(max(fps, _SLOWEST), _FASTEST)
     if fps >= 1:
         return Fraction(fps).limit_denominator(1001)

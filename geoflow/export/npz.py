@@ -15,17 +15,17 @@ from geoflow.store.whole import whole_draft
 
 
 class NpzWriter:
-    """Writes arrays into a zip archive one after another, as numpy's own savez lays them out."""
+    """Writes arrays into a zip archive one after another, in the layout of numpy's own savez."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
 
     def array(self, name: str, array: np.ndarray) -> None:
-        """A whole array."""
+        """Write a whole array."""
         self.stream(name, array.shape, array.dtype, [array])
 
     def stream(self, name: str, shape: tuple[int, ...], dtype: Any, pieces: Iterable[np.ndarray]) -> None:
-        """An array from pieces of it in the order of memory. Raises ValueError when they do not fill it."""
+        """Write an array from its pieces in memory order. Raises ValueError if they do not fill it."""
         dtype = np.dtype(dtype)
         with self._archive.open(f"{name}.npy", "w", force_zip64=True) as file:
             _header(file, shape, dtype)

@@ -1,4 +1,4 @@
-"""All videos of a run in another tool's format, each as a task of a Ray cluster."""
+"""The export of all videos of a run, each as a task of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from geoflow.values.plain import plain
 def export_run(
     out: str | Path, to: str, folder: str | Path, *, address: str | None = None, **options: Any
 ) -> dict[str, Path]:
-    """Write every complete video of the run in `out` as `folder`/<name>; returns the paths by name.
+    """Write every complete video of the run in `out` as `folder`/<name>; return the paths by name.
 
-    Raises ConfigError for an unknown format, StoreError when there is no index, or, once all others are written, for
-    videos that could not be.
+    Raises ConfigError for an unknown format, StoreError if there is no index. Raises StoreError also for videos that
+    could not be written, after all others are.
     """
     suffix = format_named(to).suffix
     check_options(to, options := plain(options, "options"))
@@ -42,7 +42,7 @@ def export_run(
 
 
 def _export(file: str, to: str, out: str, options: dict[str, Any]) -> str:
-    """Why it could not be written; "" when it was."""
+    """Return why the video could not be written; "" if it was."""
     try:
         export_store(file, to, out, **options)
     except GeoFlowError as error:

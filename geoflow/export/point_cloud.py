@@ -18,13 +18,13 @@ _GREY = 160
 
 
 def export_ply(video: Video, out: Path, *, stride: int = 10, max_points: int = 1_000_000, colours: bool = True) -> int:
-    """Write `out`, a binary PLY of at most `max_points` points; returns the number of frames they come from.
+    """Write `out`, a binary PLY of at most `max_points` points; return the number of frames that they come from.
 
-    Vertices are float32 in the store's world frame (the first camera's axes as OpenCV has them: x right, y down, z
-    forward), scene units, with the pixels' colours; without `colours` grey. They are drawn at random from the
-    pixels with depth of every `stride`-th frame, as many from each.
+    Vertices are float32 in the store's world frame (the first camera's axes in OpenCV's convention: x right, y down, z
+    forward), scene units, with the pixels' colours; without `colours` they are grey. They are drawn at random from the
+    pixels with depth of every `stride`-th frame, equally many from each frame.
 
-    Raises StoreError when no frame has pose and depth or when pixels cannot be had, ConfigError without the library
+    Raises StoreError if no frame has pose and depth or if pixels cannot be read, ConfigError without the library
     trimesh.
     """
     trimesh = library("trimesh", "export", "--to ply")
@@ -34,12 +34,12 @@ def export_ply(video: Video, out: Path, *, stride: int = 10, max_points: int = 1
 
 
 def export_glb(video: Video, out: Path, *, stride: int = 10, max_points: int = 500_000, colours: bool = True) -> int:
-    """Write `out`, a binary glTF of the points of `export_ply` and the camera's path; returns the number of frames.
+    """Write `out`, a binary glTF of the points of `export_ply` and the camera's path; return the number of frames.
 
-    Options `stride`, `max_points` and `colours` are those of `export_ply`. glTF is y-up: x right, y up, z backward.
-    Nodes `points` and `cameras`; the path goes through all posed frames.
+    Options `stride`, `max_points` and `colours` are those of `export_ply`. glTF is y-up: x right, y up, z backward. The
+    nodes are `points` and `cameras`; the path goes through all posed frames.
 
-    Raises as `export_ply`.
+    Raises the errors of `export_ply`.
     """
     trimesh = library("trimesh", "export", "--to glb")
     frames, points, rgba = _cloud(video, stride, max_points, colours)
@@ -54,10 +54,10 @@ def export_glb(video: Video, out: Path, *, stride: int = 10, max_points: int = 5
 
 
 def _cloud(video: Video, stride: int, max_points: int, colours: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames used (M,), points (K, 3) float32 world, colours (K, 4) uint8."""
+    """Return the frames used (M,), points (K, 3) float32 world, colours (K, 4) uint8."""
     posed, depths = posed_frames(video, stride), Depths(video)
     frames, _ = frames_with_depth(video, depths, posed)
-    frames = frames[spread_out(len(frames), max_points)]  # a point of each at least
+    frames = frames[spread_out(len(frames), max_points)]  # at least one point per frame
     share = max_points // len(frames)
     images = pictures(video, frames) if colours else None
     points, rgba = [], []

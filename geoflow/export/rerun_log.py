@@ -17,13 +17,13 @@ from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft
 
 _HAND_COLOURS = {"left": (80, 160, 255), "right": (255, 120, 60)}
-_FLUSH = 16  # frames after which what the library holds back must be out
+_FLUSH = 16  # frames after which the library must write what it holds back
 
 
 def export_rerun(
     video: Video, out: Path, *, stride: int = 1, images: bool = True, depth: bool = True, quality: int = 85
 ) -> int:
-    """Write `out`, an .rrd recording; returns the number of frames in it.
+    """Write `out`, an .rrd recording; return the number of frames in it.
 
     Timelines `frame`, the store's frame number, and `time`, seconds since the start of the source. Below `/world`,
     OpenCV axes and scene units: `camera` world from camera, and `camera/image` its pinhole and the picture (JPEG of
@@ -33,8 +33,8 @@ def export_rerun(
     camera's axes.
     `stride`: every so many frames; `images` and `depth` may be left out.
 
-    Raises StoreError when pixels are asked for and cannot be had, or when there is nothing to show, ConfigError without
-    the library rerun-sdk.
+    Raises StoreError if pixels are wanted and cannot be read, or if there is nothing to show, ConfigError without the
+    library rerun-sdk.
     """
     recording = open_recording(video, images=images)
     with whole_draft(out) as draft:
@@ -45,7 +45,10 @@ def export_rerun(
 
 
 def open_recording(video: Video, *, images: bool = True) -> Any:
-    """An empty recording that nobody gets yet. Raises StoreError when there is nothing to show, ConfigError."""
+    """Return an empty recording that is not sent anywhere yet.
+
+    Raises StoreError if there is nothing to show, ConfigError without the library.
+    """
     rerun = library("rerun", "export", "to write for Rerun")
     if video.cameras is None and not has_depth(video) and not images:
         raise StoreError(f"{video.path} holds neither cameras nor depth to show; run a pipeline that has these slots")
@@ -55,7 +58,7 @@ def open_recording(video: Video, *, images: bool = True) -> Any:
 def log_video(
     recording: Any, video: Video, *, stride: int = 1, images: bool = True, depth: bool = True, quality: int = 85
 ) -> Iterator[int]:
-    """Log a store frame by frame, as `export_rerun` describes it; gives each frame's number when it is logged."""
+    """Log a store frame by frame, as `export_rerun` describes; yield each frame's number after it is logged."""
     rerun = library("rerun", "export", "to write for Rerun")
     frames = range(0, len(video), stride)
     _log_static(rerun, recording, video)
@@ -83,7 +86,7 @@ def log_video(
 
 
 def _log(recording: Any, name: str, entry: Any, static: bool = False) -> None:
-    """What the library cannot take is an error: by itself it would warn and leave it out."""
+    """Log an entry. What the library cannot take is an error; by itself it would warn and leave the entry out."""
     recording.log(name, entry, static=static, strict=True)
 
 

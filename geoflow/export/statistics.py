@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass
 class Moments:
-    """Sums over rows of `width` values; values that are not finite are left out, each by itself.
+    """Sums over rows of `width` values; each value that is not finite is left out.
 
     >>> moments = Moments(1)
     >>> moments.add(np.array([[1.0], [3.0], [np.nan]]))
@@ -22,7 +22,7 @@ class Moments:
     mean: np.ndarray = field(init=False)  # (width,) float64; 0 where nothing was added
     low: np.ndarray = field(init=False)
     high: np.ndarray = field(init=False)
-    _squares: np.ndarray = field(init=False)  # of the distances from the mean
+    _squares: np.ndarray = field(init=False)  # sums of squared distances from the mean
 
     def __post_init__(self) -> None:
         self.count = np.zeros(self.width, np.int64)
@@ -30,7 +30,7 @@ class Moments:
         self.low, self.high = np.full(self.width, np.inf), np.full(self.width, -np.inf)
 
     def add(self, rows: np.ndarray) -> None:
-        """Rows (..., width) of numbers."""
+        """Add rows (..., width) of numbers."""
         rows = np.asarray(rows, np.float64).reshape(-1, self.width)
         known = np.isfinite(rows)
         count = known.sum(0)
@@ -41,11 +41,11 @@ class Moments:
         self.high = np.maximum(self.high, np.where(known, rows, -np.inf).max(0, initial=-np.inf))
 
     def merge(self, mean: np.ndarray, std: np.ndarray, count: int) -> None:
-        """Add what others worked out of `count` rows."""
+        """Add the statistics of `count` rows that were computed elsewhere."""
         self._combine(np.full(self.width, count), np.asarray(mean), np.asarray(std) ** 2 * count)
 
     def _combine(self, count: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> None:
-        """Chan, Golub and LeVeque (1979), equation 2.1."""
+        """Combine two sums: Chan, Golub and LeVeque (1979), equation 2.1."""
         both = self.count + count
         share = count / np.maximum(both, 1)
         step = mean - self.mean
@@ -55,5 +55,5 @@ class Moments:
 
     @property
     def std(self) -> np.ndarray:
-        """(width,) float64, of all rows; 1 where nothing was added, so that dividing by it is harmless."""
+        """Return the standard deviation, (width,) float64; 1 if nothing was added, since it is divided by."""
         return np.where(self.count > 0, np.sqrt(self._squares / np.maximum(self.count, 1)), 1.0)

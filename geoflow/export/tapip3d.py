@@ -1,4 +1,4 @@
-"""`tapip3d`: one .npz as TAPIP3D's inference takes it."""
+"""`tapip3d`: one .npz in the form that TAPIP3D's inference reads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from geoflow.store.reader import Video
 
 
 def export_tapip3d(video: Video, out: Path, *, stride: int = 1, queries: bool = False) -> int:
-    """Write `out`, an .npz of the T frames that have pose and depth; returns T.
+    """Write `out`, an .npz of the T frames that have pose and depth; return T.
 
     `video` (T, H, W, 3) uint8 RGB; `depths` (T, H, W) float32, scene units, 0 where unknown; `intrinsics` (T, 3, 3)
     float32 px, pixel centres at integers; `extrinsics` (T, 4, 4) float32, world to camera, OpenCV axes; `frames` (T,)
-    int64, the store's frame numbers. With `queries` also `query_point` (N, 4) float32, frame of this file and world
-    point of each track that starts in one of them. `stride`: every so many frames.
+    int64, the store's frame numbers. With `queries` also `query_point` (N, 4) float32: frame in this file and world
+    point of each track that starts in one of its frames. `stride` N takes every N-th frame.
 
-    Raises StoreError when no frame has pose and depth, when pixels cannot be had, or when queries are asked of a store
+    Raises StoreError if no frame has pose and depth, if pixels cannot be read, or if queries are wanted from a store
     without tracks.
     """
     posed, depths = posed_frames(video, stride), Depths(video)

@@ -22,7 +22,7 @@ _ZOOM = 0.05  # the format has one camera for all frames: focal lengths may diff
 
 @dataclass(frozen=True)
 class _Start:
-    """Where each exported track is first seen."""
+    """The frame and place where each exported track is first seen."""
 
     chosen: np.ndarray  # (N,) int64: columns of the store's tracks
     frame: np.ndarray  # (N,) int64: number among the exported frames
@@ -31,17 +31,17 @@ class _Start:
 
 
 def export_tapvid3d(video: Video, out: Path, *, stride: int = 1, quality: int = 95) -> int:
-    """Write `out`, an .npz of the T frames that have a pose and the N tracks that are seen in one of them; returns T.
+    """Write `out`, an .npz of the T posed frames and the N tracks that are seen in one of them; return T.
 
     `images_jpeg_bytes` (T,) bytes, JPEG of `quality`; `queries_xyt` (N, 3) float32, pixel and frame in which the track
     is first seen; `tracks_XYZ` (T, N, 3) float32, camera frame of each frame, scene units; `visibility` (T, N) bool;
     `fx_fy_cx_cy` (4,) float64, the median over the frames; `extrinsics_w2c` (T, 4, 4) float32; `frames` (T,) int64, the
     store's frame numbers. Pixels are the benchmark's: (0, 0) is the corner of the picture, not the centre of its first
-    pixel. Where a track is unknown it rests where it was last known (before its start: where it starts) and is not
-    visible. `stride`: every so many frames.
+    pixel. Where a track is unknown it stays at its last known place (before its start: where it starts) and is not
+    visible. `stride` N takes every N-th frame.
 
-    Raises StoreError without poses or tracks, when no track is seen in a posed frame, when pixels cannot be had, or
-    when the focal length changes by more than 5 %, which the format cannot say.
+    Raises StoreError without poses or tracks, if no track is seen in a posed frame, if pixels cannot be read, or if the
+    focal length changes by more than 5 %, which the format cannot express.
     """
     tracks_of(video)
     frames = posed_frames(video, stride)
@@ -87,7 +87,7 @@ def _starts(video: Video, frames: np.ndarray) -> _Start:
 
 
 def _filled(video: Video, frames: np.ndarray, start: _Start) -> Iterator[tuple[int, np.ndarray]]:
-    """Frame and world points (N, 3) without NaN."""
+    """Yield each frame, and its world points (N, 3) without NaN."""
     last = start.xyz.copy()
     for row in track_rows(video, start.chosen, frames):
         known = np.isfinite(row.xyz).all(-1)
@@ -96,7 +96,7 @@ def _filled(video: Video, frames: np.ndarray, start: _Start) -> Iterator[tuple[i
 
 
 def _write_jpegs(npz: NpzWriter, frames: Iterator[np.ndarray], count: int, quality: int) -> None:
-    """numpy keeps bytes at one length for all, which is known only when all are made: they wait in a temporary file."""
+    """Write JPEGs. numpy stores bytes with one length for all, known only at the end: they wait in a temporary file."""
     with tempfile.TemporaryFile() as waiting:
         sizes = [waiting.write(jpeg(rgb, quality)) for rgb in frames]
         waiting.seek(0)

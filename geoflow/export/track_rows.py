@@ -1,4 +1,4 @@
-"""Tracks a frame at a time, read by the tiles that they are stored in."""
+"""Tracks, one frame at a time, read in the tiles in which they are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geoflow.store.reader import Video
 
 @dataclass(frozen=True)
 class TrackRow:
-    """All tracks in one frame; NaN where unknown, and then not visible."""
+    """All tracks in one frame; unknown positions are NaN, and not visible."""
 
     i: int
     xyz: np.ndarray  # (N, 3) float32 world, scene units
@@ -24,12 +24,12 @@ class TrackRow:
 
     @property
     def seen(self) -> np.ndarray:
-        """Visible, and where in the picture is known: (N,) bool."""
+        """Return which tracks are visible and have a known pixel: (N,) bool."""
         return self.visible & np.isfinite(self.uv).all(-1)
 
 
 def tracks_of(video: Video) -> Tracks:
-    """The store's tracks. Raises StoreError when there are none."""
+    """Return the store's tracks. Raises StoreError if there are none."""
     if video.tracks is None or not len(video.tracks):
         raise StoreError(f"{video.path} holds no tracks; run a pipeline that has the slot tracks")
     return video.tracks
@@ -38,7 +38,7 @@ def tracks_of(video: Video) -> Tracks:
 def track_rows(
     video: Video, chosen: np.ndarray | slice = slice(None), frames: np.ndarray | None = None
 ) -> Iterator[TrackRow]:
-    """The tracks in every frame, or in `frames`, in order; all tracks or those `chosen`."""
+    """Yield the tracks in every frame, or in `frames`, in order; all tracks or only those `chosen`."""
     tracks = tracks_of(video)
     wanted = range(len(video)) if frames is None else set(frames.tolist())
     for start in range(0, len(video), TRACK_TILE[0]):
@@ -52,7 +52,7 @@ def track_rows(
 
 
 def spread_out(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` numbers, evenly spread: (M,) int64.
+    """Choose at most `most` of `count` numbers, evenly spread: (M,) int64.
 
     >>> spread_out(10, 5)
     array([0, 2, 4, 6, 8])

@@ -1,6 +1,6 @@
-"""`geoflow view`: a store in the Rerun viewer, in a window or a browser, streamed to it as it is read.
+"""`geoflow view`: a store in the Rerun viewer, in a window or a browser, streamed while it is read.
 
-The viewer is a process of its own, which listens on this machine alone.
+The viewer is a process of its own, which listens only on this machine.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from geoflow.export.rerun_log import log_video, open_recording
 from geoflow.store.reader import open_video
 
 _HOST = "127.0.0.1"
-_UP_S = 30.0  # for a viewer to come up
+_UP_S = 30.0  # for a viewer to start
 _DOWN_S = 5.0
 _LOOK_S = 0.2
-_REMEDY = "where no window can be opened, have it served for a browser: --web"
-_MEMORY = "50%"  # of this machine's, for what a page that is opened later is still to get
+_REMEDY = "if no window can be opened, serve it for a browser: --web"
+_MEMORY = "50%"  # of this machine's memory, to keep data for pages that are opened later
 
 
 def view(file: str | os.PathLike[str], *, web: bool = False, port: int = 9090, **options: Any) -> None:
-    """Show a store until its viewer is closed, or Ctrl-C or SIGTERM; `options` are those of the export `rerun`.
+    """Show a store until its viewer is closed, or Ctrl-C or SIGTERM comes; `options` are those of the export `rerun`.
 
-    With `web`, the viewer is served at `port` for browsers of this machine, its data at the next one, and the address
+    With `web`, the viewer is served at `port` for browsers on this machine, its data at the next port, and the address
     is printed.
 
-    Raises ConfigError when there is no display, no rerun-sdk, a port is taken or the viewer does not start, and
-    StoreError for what is no store or holds nothing to show.
+    Raises ConfigError if there is no display, no rerun-sdk, a port is in use or the viewer does not start, and
+    StoreError if the file is not a store or has nothing to show.
     """
     check_options("rerun", options)
     library("rerun", "export", "`geoflow view`")
@@ -51,7 +51,7 @@ def view(file: str | os.PathLike[str], *, web: bool = False, port: int = 9090, *
     page = f"http://{_HOST}:{port}?url={quote(data, safe='')}" if web else ""
     with open_video(file) as video, _stoppable():
         if options.get("images", True):
-            next(pictures(video, [0]))  # what cannot be had is said before a window opens
+            next(pictures(video, [0]))  # errors are reported before a window opens
         recording = open_recording(video, images=options.get("images", True))
         with _viewer(web, ports) as viewer, _connected(recording, data):
             if page:
@@ -67,18 +67,18 @@ def view(file: str | os.PathLike[str], *, web: bool = False, port: int = 9090, *
 
 
 def has_display(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
-    """Whether a window can be opened, as far as the environment tells."""
+    """Return whether a window can be opened, judged by the environment."""
     return not platform.startswith("linux") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Ctrl-C is how one closes it, and SIGTERM means the same: no error, and nothing is left behind."""
+    """Let Ctrl-C and SIGTERM close the viewer: neither is an error, and nothing is left behind."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    # Also of SIGINT, which is ignored in what a script starts in the background.
+    # SIGINT is set, too: it is ignored in programs that a script starts in the background.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -91,7 +91,7 @@ def _stoppable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _connected(recording: Any, address: str) -> Iterator[None]:
-    """It is let go of before the viewer is ended, or the library would complain that nobody listens."""
+    """Connect to the viewer, and disconnect before it is ended, or the library would complain."""
     recording.connect_grpc(address)
     try:
         yield
@@ -107,7 +107,7 @@ def _viewer(web: bool, ports: tuple[int, ...]) -> Iterator[subprocess.Popen[byte
     if web:
         command += ["--serve-web", "--web-viewer-port", str(ports[0]), "--server-memory-limit", _MEMORY]
     with tempfile.TemporaryFile() as log:
-        # The command starts the viewer as a child of its own: they are ended together, as a group.
+        # The command starts the viewer as its own child: both are ended together, as a group.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
             _await(process, ports, log)
@@ -137,7 +137,7 @@ def _await(process: subprocess.Popen[bytes], ports: tuple[int, ...], log: IO[byt
 def _last_words(log: IO[bytes]) -> str:
     log.seek(0)
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.read().decode("utf-8", "replace"))
-    return " / ".join(text.strip().splitlines()[-3:]) or "it says nothing"
+    return " / ".join(text.strip().splitlines()[-3:]) or "it printed nothing"
 
 
 def _answers(port: int) -> bool:
@@ -147,7 +147,7 @@ def _answers(port: int) -> bool:
 
 def _check_free(port: int) -> None:
     if _answers(port):
-        raise ConfigError(f"port {port} is taken; choose another with --port")
+        raise ConfigError(f"port {port} is in use; choose another with --port")
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""`vipe`: the artefacts that ViPE (Huang et al. 2025) leaves of a clip."""
+"""`vipe`: the files that ViPE (Huang et al. 2025) writes for a clip."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from geoflow.store.whole import whole_draft, write_whole
 
 
 def export_vipe(video: Video, out: Path) -> int:
-    """Write a clip's artefacts below the folder `out`, which may hold other clips; returns the posed frames.
+    """Write a clip's files below the folder `out`, which may hold other clips; return the number of posed frames.
 
-    With the store's name for the clip: `pose/<name>.npz`, `data` (M, 4, 4) float32 world from camera and `inds` (M,)
-    int64; `intrinsics/<name>.npz`, `data` (M, 4) float32 fx, fy, cx, cy in px, pixel centres at integers, and
+    <name> is the store's name: `pose/<name>.npz`, `data` (M, 4, 4) float32 world from camera and `inds` (M,) int64;
+    `intrinsics/<name>.npz`, `data` (M, 4) float32 fx, fy, cx, cy in px, pixel centres at integers, and
     `<name>_camera.txt`; `depth/<name>.zip`, an OpenEXR picture per frame, channel Z, float16 scene units, 0 where
     unknown; `rgb/<name>.mp4`, all frames, H.264, written last. `inds` and the names in the archive are the store's
     frame numbers: as in ViPE, frames without a pose are left out. Instance masks and the residual of its bundle
     adjustment are not written: no store has them.
 
-    Raises StoreError when no frame has pose and depth or when pixels cannot be had, ConfigError without the library
+    Raises StoreError if no frame has pose and depth or if pixels cannot be read, ConfigError without the library
     OpenEXR.
     """
     openexr = library("OpenEXR", "export", "--to vipe")
     posed, depths = posed_frames(video), Depths(video)
     frames, intrinsics = frames_with_depth(video, depths, posed)
-    next(pictures(video, frames[:1]))  # what cannot be had is said before anything is written
+    next(pictures(video, frames[:1]))  # errors are reported before anything is written
     name = video.name
     cam_from_world = cameras_of(video).cam_from_world[frames].astype(np.float64)
     with whole_npz(out / "pose" / f"{name}.npz") as npz:
@@ -54,10 +54,10 @@ def _write_depth(openexr: Any, depths: Depths, frames: np.ndarray, path: Path) -
     header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
     with (
         whole_draft(path) as draft,
-        zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive,  # the pictures are packed already
+        zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive,  # the pictures are compressed already
         tempfile.TemporaryDirectory() as folder,
     ):
-        picture = Path(folder) / "depth.exr"  # the library writes to names only
+        picture = Path(folder) / "depth.exr"  # the library writes only to file names
         for i in frames:
             depth = depths[i][0].astype(np.float16)
             openexr.File(header, {"Z": depth}).write(str(picture))

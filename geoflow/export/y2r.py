@@ -1,4 +1,4 @@
-"""`y2r`: windows of tracks, camera and hands from every frame on, as y2r's data loader reads them."""
+"""`y2r`: windows of tracks, camera and hands from every frame on, in the form of y2r's data loader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STATISTICS = {
 
 @dataclass(frozen=True)
 class _Crop:
-    """The square in the middle of the picture, brought to `size` pixels."""
+    """The square in the middle of the picture, resized to `size` pixels."""
 
     left: int
     top: int
@@ -52,7 +52,7 @@ class _Crop:
         return cv2.resize(square, (self.size, self.size), interpolation=interpolation)
 
     def intrinsics(self, k: np.ndarray) -> np.ndarray:
-        """Pinhole matrices (..., 3, 3) float64 of the cropped picture, whose corner is (0, 0)."""
+        """Return pinhole matrices (..., 3, 3) float64 of the cropped picture, whose corner is (0, 0)."""
         out = np.array(k, np.float64)
         out[..., 0, 2] += 0.5 - self.left
         out[..., 1, 2] += 0.5 - self.top
@@ -60,7 +60,10 @@ class _Crop:
         return out
 
     def uvd(self, xyz: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """Camera-frame points (..., 3) as u, v in [0, 1] and depth, float64; `k` is cropped. NaN behind the camera."""
+        """Project camera-frame points (..., 3) to u, v in [0, 1] and depth, float64; `k` is of the crop.
+
+        NaN behind the camera.
+        """
         z = np.where(xyz[..., 2] > 1e-9, xyz[..., 2], np.nan)
         x, y = xyz[..., 0] / z, xyz[..., 1] / z
         u = k[..., 0, 0] * x + k[..., 0, 1] * y + k[..., 0, 2]
@@ -71,10 +74,10 @@ class _Crop:
 def export_y2r(
     video: Video, out: Path, *, num_track_ts: int = 16, target_size: int = 256, stride: int = 1, text: str = ""
 ) -> int:
-    """Write `out`, an .hdf5, and `normalization_stats.yaml` over all of its folder; returns T, all frames.
+    """Write `out`, an .hdf5, and `normalization_stats.yaml` for all of its folder; return T, the number of frames.
 
-    A window starts at every `stride`-th frame t from which `num_track_ts` = W frames on all have a pose. Pictures are
-    the middle square at `target_size` = S pixels. Depth is z in scene units, poses are OpenCV's.
+    A window starts at every `stride`-th frame t from which on `num_track_ts` = W frames all have a pose. Pictures are
+    the middle square at `target_size` = S pixels. Depth is z in scene units, poses are in OpenCV's convention.
 
     `root/video` (T, 3, S, S) uint8 RGB; `root/depth` (T, S, S) float32, 0 where unknown; `root/intrinsics` (3, 3)
     float32, of the cropped pictures, the median over the posed frames; `root/num_frames`, `root/num_track_ts` int64;
@@ -95,7 +98,7 @@ def export_y2r(
     Attributes of `root` hold mean, deviation and number of the displacements, depths, poses and hands of this file,
     `unit` ("m" or "scene"), and `hands_left_out`, the number of hands in windows that are left out for their unit.
 
-    Raises StoreError without poses, tracks or depth, when no window is posed throughout, or when pixels cannot be had.
+    Raises StoreError without poses, tracks or depth, if no window has all poses, or if pixels cannot be read.
     """
     if num_track_ts < 2 or target_size < 2:
         raise ConfigError(f"--set num_track_ts={num_track_ts} target_size={target_size}: both should be at least 2")
@@ -137,9 +140,9 @@ def export_y2r(
 
 
 def pool_statistics(folder: Path) -> Path:
-    """Write `normalization_stats.yaml` over every .hdf5 of a folder; returns its path. Raises StoreError.
+    """Write `normalization_stats.yaml` for all .hdf5 files of a folder; return its path. Raises StoreError.
 
-    Files that are not of this format count for nothing. Statistics of hands are there only where hands are.
+    Files of other formats are ignored. Statistics of hands are written only if there are hands.
     """
     import h5py
     import yaml
@@ -171,7 +174,7 @@ def _starts(video: Video, length: int, stride: int) -> np.ndarray:
     starts = [t for t in range(0, max(last, 0), stride) if posed[t : t + length].all()]
     if not starts:
         raise StoreError(
-            f"{video.path} has no {length} frames with a pose in a row; ask for fewer with --set num_track_ts=N"
+            f"{video.path} does not have {length} frames with a pose in a row; ask for fewer with --set num_track_ts=N"
         )
     return np.array(starts)
 
@@ -237,7 +240,7 @@ def _hands(hands: dict[str, Hand], t: int, length: int, crop: _Crop, intrinsics:
 
 
 def _six(rotation: np.ndarray) -> np.ndarray:
-    """The first two columns of rotations (W, 3, 3), one after the other: (W, 6) (Zhou et al. 2019)."""
+    """Return the first two columns of rotations (W, 3, 3), one after the other: (W, 6) (Zhou et al. 2019)."""
     return np.concatenate([rotation[..., 0], rotation[..., 1]], axis=-1)
 
 

@@ -1,1 +1,1 @@
-"""Files: those that lie elsewhere (fsspec), and those that GeoFlow brings along."""
+"""Files: remote ones (through fsspec), and those that GeoFlow is installed with."""

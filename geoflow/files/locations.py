@@ -1,6 +1,6 @@
-"""Files that lie elsewhere: the one module that knows fsspec. An address is a URI such as `s3://bucket/folder/clip.mp4`.
+"""Remote files; the only module that uses fsspec. An address is a URI such as `s3://bucket/folder/clip.mp4`.
 
-Credentials and endpoints are those of the file systems' own configuration (environment variables, `~/.aws`,
+Credentials and endpoints come from the file systems' own configuration (environment variables, `~/.aws`,
 `~/.config/fsspec`); none pass through GeoFlow.
 """
 
@@ -23,24 +23,24 @@ from urllib.parse import unquote, urlsplit
 
 from geoflow.errors import ConfigError, GeoFlowError, InputError, StoreError
 
-# Their documentation says that an object is seen when its upload is complete, and not before. Elsewhere a file is
-# uploaded under another name and renamed.
+# By their documentation, a file in these stores is visible only when its upload is complete. In other stores a file is
+# uploaded under another name and then renamed.
 _WHOLE_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
-_WAITS_S = (2.0, 8.0, 30.0)  # between tries, after those that the file systems make by themselves
-_FINAL = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)  # no later try will do better
+_WAITS_S = (2.0, 8.0, 30.0)  # between tries; the file systems themselves have tried before
+_FINAL = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)  # trying again does not help
 _FINAL_ERRNOS = {errno.ENAMETOOLONG, errno.EPERM, errno.EACCES, errno.ENOSYS}
 
-# What servers that speak S3's language answer when they do not know how to write only where there is nothing yet.
+# Answers of S3-like servers that do not support writing only if the file does not exist yet.
 _NO_CONDITIONS = ("NotImplemented", "not implemented", "IfNoneMatch")
 
-_PIECE, _PIECES = 16 << 20, 9000  # bytes of an upload's pieces, and how many there may be: S3 takes 10,000
+_PIECE, _PIECES = 16 << 20, 9000  # bytes of an upload's pieces, and their largest number: S3 allows 10,000
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Stat:
-    """Of one file: its size, when it was last changed (s since the epoch; 0 unknown), what changes with it."""
+    """What is known of a file: its size, when it was changed (s since the epoch; 0 unknown), and its version."""
 
     size: int
     modified: float
@@ -48,17 +48,17 @@ class Stat:
 
 
 def is_uri(source: str) -> bool:
-    """Whether `source` names something to be opened through fsspec."""
+    """Return whether `source` is a URI, which is opened through fsspec."""
     return "://" in source
 
 
 def is_remote(source: str | os.PathLike[str]) -> bool:
-    """Whether it is a URI of something that lies elsewhere; `file://` is another way to write a path."""
+    """Return whether `source` is a URI of a remote place; `file://` is another way to write a local path."""
     return is_uri(os.fspath(source)) and scheme(os.fspath(source)) != "file"
 
 
 def local(source: str | os.PathLike[str]) -> Path:
-    """The path that a path or a `file://` URI names."""
+    """Return the path that a path or a `file://` URI names."""
     text = os.fspath(source)
     return Path(unquote(urlsplit(text).path)) if is_uri(text) else Path(text)
 
@@ -68,7 +68,7 @@ def scheme(uri: str) -> str:
 
 
 def is_web(uri: str) -> bool:
-    """Whether it is a web address: to be read, but not listed or written, and with ? and * as it likes."""
+    """Return whether `uri` is a web address: it can be read, but not listed or written, and may contain ? and *."""
     return scheme(uri) in ("http", "https")
 
 
@@ -77,7 +77,7 @@ def join(uri: str, *names: str) -> str:
 
 
 def path_of(uri: str) -> str:
-    """The path by which the file system knows it, which is one however the URI is written. Raises ConfigError."""
+    """Return the path of a URI in its file system; it is the same for all spellings of the URI. Raises ConfigError."""
     return _open(uri)[1].rstrip("/")
 
 
@@ -86,9 +86,9 @@ def basename(uri: str) -> str:
 
 
 def require_packages(uris: Iterable[str]) -> None:
-    """Raise ConfigError that names the package to install, if one of these can be neither read nor written here."""
+    """Raise ConfigError that names the package to install, if this machine cannot use one of these file systems."""
     for uri in {scheme(uri): uri for uri in uris if is_remote(uri)}.values():
-        with contextlib.suppress(ValueError):  # a scheme that nobody knows is told where it is used
+        with contextlib.suppress(ValueError):  # an unknown scheme is reported where the URI is used
             _class_for(uri)
 
 
@@ -97,9 +97,9 @@ def exists(uri: str) -> bool:
 
 
 def stat(uri: str) -> Stat | None:
-    """None when there is no such file, or it is a folder.
+    """Look a file up; None if it does not exist or is a folder.
 
-    Raises StoreError when that cannot be told, ConfigError when a package for it is missing.
+    Raises StoreError if the place cannot be reached, ConfigError if a package for it is missing.
     """
 
     def ask() -> Stat | None:
@@ -119,14 +119,14 @@ def stat(uri: str) -> Stat | None:
 
 
 def is_folder(uri: str) -> bool:
-    """Raises InputError when that cannot be told."""
+    """Return whether `uri` is a folder. Raises InputError if the place cannot be reached."""
     with _told(InputError, "cannot be listed"):
         fs, path = _open(uri)
         return bool(fs.isdir(path))
 
 
 def listing(uri: str) -> list[str]:
-    """The URIs of what lies directly in a folder; [] when there is none. Raises StoreError."""
+    """Return the URIs of what lies directly in a folder; [] if the folder does not exist. Raises StoreError."""
 
     def ask() -> list[str]:
         fs, path = _open(uri)
@@ -142,14 +142,14 @@ def listing(uri: str) -> list[str]:
 
 
 def matching(pattern: str) -> list[str]:
-    """URIs that match a pattern. Raises InputError."""
+    """Return the URIs that match a pattern. Raises InputError."""
     with _told(InputError, "cannot be listed"):
         fs, path = _open(pattern)
         return [fs.unstrip_protocol(name) for name in fs.glob(path)]
 
 
 def read(uri: str, start: int, stop: int) -> bytes:
-    """Bytes [start, stop) of a file. Raises OSError, which HDF5 can pass on."""
+    """Read bytes [start, stop) of a file. Raises OSError, which HDF5 can pass on."""
 
     def ask() -> bytes:
         fs, path = _open(uri)
@@ -162,7 +162,7 @@ def read(uri: str, start: int, stop: int) -> bytes:
 
 
 def content(uri: str) -> bytes | None:
-    """All of a small file; None when there is no such file. Raises StoreError."""
+    """Read a small file; None if it does not exist. Raises StoreError."""
 
     def ask() -> bytes | None:
         fs, path = _open(uri)
@@ -177,10 +177,10 @@ def content(uri: str) -> bytes | None:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """Write a small file unless there is one of that name; whether it was written. Raises StoreError.
+    """Write a small file if there is none of this name; return whether it was written. Raises StoreError.
 
-    S3, Google's and Azure's stores refuse all but one of those who try at the same time. Of others that is not known:
-    look a moment later who came out on top.
+    If several machines try at the same time, the stores of S3, Google and Azure let only one of them write. For other
+    stores this is not certain: look a moment later whose file it is.
     """
 
     def make() -> bool:
@@ -192,7 +192,7 @@ def create(uri: str, data: bytes) -> bool:
             fs.pipe_file(path, data, mode="create")
         except FileExistsError:
             return False
-        except (NotImplementedError, TypeError):  # it knows no such thing
+        except (NotImplementedError, TypeError):  # not supported
             if fs.exists(path):
                 return False
             fs.pipe_file(path, data)
@@ -209,14 +209,14 @@ def create(uri: str, data: bytes) -> bool:
 
 
 def write(uri: str, data: bytes) -> None:
-    """Write a small file once; no second try. Raises StoreError."""
+    """Write a small file, with a single try. Raises StoreError."""
     with _told(StoreError, f"cannot write {uri}"):
         fs, path = _open(uri)
         fs.pipe_file(path, data)
 
 
 def fetch(uri: str, target: Path) -> None:
-    """Copy a file here; `target` appears whole or not at all. Raises StoreError, or FileNotFoundError."""
+    """Copy a file to this machine; `target` appears whole or not at all. Raises StoreError, or FileNotFoundError."""
 
     def get() -> None:
         fs, path = _open(uri)
@@ -235,9 +235,9 @@ def fetch(uri: str, target: Path) -> None:
 
 
 def put(file: Path, uri: str) -> None:
-    """Copy a file there; readers see all of it or nothing. Tried again for most of a minute.
+    """Copy a local file to a URI; readers see the whole file or nothing. Tries again for most of a minute.
 
-    Raises StoreError that says what the other side answered.
+    Raises StoreError with the other side's answer.
     """
 
     def upload() -> None:
@@ -251,12 +251,13 @@ def put(file: Path, uri: str) -> None:
         fs.mv(f"{path}.part", path)
 
     with _told(StoreError, f"cannot upload {uri}"):
-        # What is not found is the upload itself, when its last word was lost and is said again.
+        # "Not found" may concern the upload itself: its last step was done, the answer got lost, and the step is
+        # repeated.
         _patiently(upload, final=(PermissionError,))
 
 
 def remove(uri: str) -> None:
-    """Delete a file or a folder, if it is there. Raises StoreError."""
+    """Delete a file or a folder, if it exists. Raises StoreError."""
 
     def delete() -> None:
         fs, path = _open(uri)
@@ -269,18 +270,20 @@ def remove(uri: str) -> None:
 
 
 def check_writable(uri: str) -> None:
-    """Write a small file into the folder `uri`, take it away and look for it. Raises ConfigError that says what is
-    wrong."""
+    """Write a small file into the folder `uri`, delete it and list the folder.
+
+    Raises ConfigError that says what is wrong.
+    """
     trial = join(uri, f".writable-{uuid.uuid4().hex[:8]}")
     with _told(ConfigError, f"{uri} cannot be written"):
         fs, path = _open(trial)
         if scheme(uri) not in _WHOLE_AT_ONCE:
             fs.makedirs(fs._parent(path), exist_ok=True)
         fs.pipe_file(path, b"may this be written?")
-        with contextlib.suppress(PermissionError):  # deleting is not needed
+        with contextlib.suppress(PermissionError):  # the right to delete is not needed
             fs.rm_file(path)
         fs.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):  # who may not list is refused a look at what is not there
+        with contextlib.suppress(FileNotFoundError):  # without the right to list, a missing file may look forbidden
             fs.info(path)
 
 
@@ -298,7 +301,7 @@ def _class_for(uri: str) -> Any:
         hint = f"pip install {package}" if package not in ("", "fsspec") else str(error)
         raise ConfigError(f"{scheme(uri)}:// needs a package that is not installed here: {hint}") from None
     except ValueError:
-        raise ValueError(f"no file system is known by the name {scheme(uri)}://") from None
+        raise ValueError(f"no file system is known for {scheme(uri)}://") from None
 
 
 def _open(uri: str) -> tuple[Any, str]:
@@ -310,9 +313,9 @@ def _open(uri: str) -> tuple[Any, str]:
 
 
 def _in_small_pieces(fs: Any, size: int) -> dict[str, int]:
-    """Options of `put_file` that bound its memory, as far as this file system has them.
+    """Return options of `put_file` that bound its memory, if this file system has them.
 
-    400 MB to S3 take 130 MB of memory with them, 770 MB without.
+    An upload of 400 MB to S3 takes 130 MB of memory with these options, and 770 MB without.
     """
     known = inspect.signature(getattr(fs, "_put_file", fs.put_file)).parameters
     piece = max(_PIECE, (size // _PIECES + _PIECE) // _PIECE * _PIECE)
@@ -330,7 +333,7 @@ def _modified(info: dict[str, Any]) -> float:
 
 
 def _patiently(what: Callable[[], T], final: tuple[type[OSError], ...] = _FINAL) -> T:
-    """Do it, once more after each of `_WAITS_S` while it fails for reasons that may pass."""
+    """Call a function; try again after each of `_WAITS_S` while it fails for reasons that may pass."""
     for wait in _WAITS_S:
         try:
             return what()
@@ -351,7 +354,7 @@ def _may_pass(error: Exception, final: tuple[type[OSError], ...]) -> bool:
 
 @contextlib.contextmanager
 def _told(kind: type[GeoFlowError], what: str, missing: bool = False) -> Iterator[None]:
-    """Whatever a file system raises becomes one of GeoFlow's errors; with `missing`, but for FileNotFoundError."""
+    """Turn whatever a file system raises into a GeoFlow error; with `missing`, except FileNotFoundError."""
     try:
         yield
     except GeoFlowError:
@@ -365,9 +368,9 @@ def _told(kind: type[GeoFlowError], what: str, missing: bool = False) -> Iterato
 def _reason(error: Exception) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
     if "credential" in f"{type(error).__name__} {text}".lower():
-        remedy = "give credentials the way its fsspec package reads them (environment variables, its configuration)"
+        remedy = "give credentials as its fsspec package reads them (environment variables, its configuration)"
     elif isinstance(error, PermissionError):
-        remedy = "check the credentials and what they may do there"
+        remedy = "check the credentials and their permissions there"
     elif isinstance(error, FileNotFoundError):
         remedy = "check the address: there is no such bucket, folder or file"
     else:

@@ -1,4 +1,4 @@
-"""Where `configs/` and `runtime_envs/` are: in a checkout beside the package, in a wheel inside it."""
+"""The place of `configs/` and `runtime_envs/`: in a checkout beside the package, in a wheel inside it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def roots() -> list[Path]:
-    """The folders that may hold `configs/` and `runtime_envs/`, a checkout's first."""
+    """Return the folders that may hold `configs/` and `runtime_envs/`, a checkout's first."""
     return [_PACKAGE.parent, _PACKAGE / "data"]
 
 
 def folder(kind: str) -> Path:
-    """The folder `kind`, such as `configs/pipelines`. Raises ConfigError when the installation lacks it."""
+    """Return the folder `kind`, such as `configs/pipelines`. Raises ConfigError if the installation lacks it."""
     for root in roots():
         if (root / kind).is_dir():
             return root / kind
@@ -24,15 +24,18 @@ def folder(kind: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """What GeoFlow keeps from run to run: $GEOFLOW_CACHE, or $XDG_CACHE_HOME/geoflow, by default ~/.cache/geoflow."""
+    """Return the folder that GeoFlow keeps from run to run.
+
+    It is $GEOFLOW_CACHE, or $XDG_CACHE_HOME/geoflow, by default ~/.cache/geoflow.
+    """
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoflow"
     return Path(os.environ.get("GEOFLOW_CACHE") or default)
 
 
 def find_yaml(kind: str, name: str) -> Path:
-    """The file for `name`: a path as it is, else `<kind>/<name>.yaml`.
+    """Return the file for `name`: a path as it is, else `<kind>/<name>.yaml`.
 
-    Raises ConfigError that lists the names there are.
+    Raises ConfigError that lists the existing names.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         if os.path.isfile(name):
@@ -40,7 +43,7 @@ def find_yaml(kind: str, name: str) -> Path:
         raise ConfigError(f"no such file: {name}")
     home = folder(kind)
     path = home / f"{name}.yaml"
-    if os.path.isfile(path):  # unlike Path.is_file, it takes a name that is too long for one that is not there
+    if os.path.isfile(path):  # unlike Path.is_file, it returns False for a name that is too long
         return path
     known = ", ".join(sorted(p.stem for p in home.glob("*.yaml"))) or "none"
     raise ConfigError(f"no {name!r} in {kind}; there are: {known}")

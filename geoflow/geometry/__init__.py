@@ -1,1 +1,4 @@
-"""The mathematics: cameras, rigid motion, optical flow, stereo, fusion, structure from motion. Knows no stage."""
+"""The mathematics: cameras, rigid motion, optical flow, stereo, fusion, structure from motion.
+
+Independent of stages.
+"""

@@ -1,4 +1,4 @@
-"""Bringing overlapping pieces of a video together: relative scale, relative pose, and cross-fading of their seam."""
+"""Alignment of overlapping pieces of a video: relative scale, relative pose, and cross-fading at their seam."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from scipy.spatial.transform import Rotation
 
 from geoflow.geometry.rigid import Sim3, invert, nearest_rotation
 
-MIN_PIXELS = 50  # a median ratio of fewer pixels is too easily one object's
-_MAX_SAMPLES = 200_000  # enough for a median; more only costs time
-_MAX_SPREAD_DEG = 10.0  # relative rotations of frames of one rigid move agree far better than this
-_SAME_WORLD = 1e-3  # of the spread of the centres: cameras of one reconstruction, told twice, differ by rounding only
+MIN_PIXELS = 50  # a median ratio of fewer pixels may belong to a single object
+_MAX_SAMPLES = 200_000  # enough for a median; more samples only take time
+_MAX_SPREAD_DEG = 10.0  # relative rotations of frames in one rigid motion agree far better than this
+_SAME_WORLD = 1e-3  # of the centres' spread: two copies of one reconstruction differ only by rounding
 _LEAST_SPREAD = 1e-4  # of the distance from the origin: float32 keeps 1e-7 of that, which is then 1e-3 of the spread
 _SAME_SURFACE = 0.2  # relative gap above which two depths of a pixel are different surfaces
 
 
 def depth_ratio(target: np.ndarray, source: np.ndarray) -> float | None:
-    """Median of target / source over pixels that hold a depth in both: the factor that takes source to target.
+    """Return the median of target / source over pixels with depth in both: the factor from source to target.
 
-    Both (..., H, W) depth z of the same pixels, 0 where invalid. None when fewer than `MIN_PIXELS` are shared.
-    The median is exact for noise of median 0 in the log ratio, whatever the share of outliers below one half.
+    Both are (..., H, W) depth z of the same pixels, 0 where invalid. None if they share fewer than `MIN_PIXELS`. The
+    median is exact for noise whose log ratio has median 0, if less than half of the pixels are outliers.
     """
     a, b = _shared(target, source)
     if len(a) < MIN_PIXELS:
@@ -28,7 +28,7 @@ def depth_ratio(target: np.ndarray, source: np.ndarray) -> float | None:
 
 
 def relative_gap(target: np.ndarray, source: np.ndarray) -> float:
-    """Median |target - source| / target over pixels that hold a depth in both; NaN when too few are shared."""
+    """Return the median |target - source| / target over pixels with depth in both; NaN if too few are shared."""
     a, b = _shared(target, source)
     if len(a) < MIN_PIXELS:
         return float("nan")
@@ -36,7 +36,7 @@ def relative_gap(target: np.ndarray, source: np.ndarray) -> float:
 
 
 def _shared(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Thinned by pixel before the comparison, with a stride that shares no factor with usual widths.
+    # Pixels are thinned before the comparison, with a stride that has no common factor with usual widths.
     step = max(1, target.size // _MAX_SAMPLES)
     step += step > 1 and step % 2 == 0
     a = target.reshape(-1)[::step].astype(np.float64)
@@ -46,10 +46,10 @@ def _shared(target: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def mean_rotation(rotations: np.ndarray) -> tuple[np.ndarray, float]:
-    """Chordal mean of (N, 3, 3) rotations without outliers, and their median distance from it in degrees.
+    """Return the chordal mean of (N, 3, 3) rotations without outliers, and their median distance from it in degrees.
 
-    The chordal mean is the rotation nearest to the sum (Hartley et al., Rotation Averaging, IJCV 2013, 5.3);
-    rotations further off than 2.5 medians are left out of a second pass.
+    The chordal mean is the rotation nearest to the sum (Hartley et al., Rotation Averaging, IJCV 2013, 5.3). Rotations
+    that differ by more than 2.5 medians are left out in a second pass.
     """
     mean = nearest_rotation(rotations.sum(0))
     angles = rotation_angles(rotations @ mean.T)
@@ -59,15 +59,15 @@ def mean_rotation(rotations: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def rotation_angles(rotations: np.ndarray) -> np.ndarray:
-    """Angles (N,) in degrees of rotations (N, 3, 3), exact also where they are tiny."""
+    """Return the angles (N,) in degrees of rotations (N, 3, 3); they are exact for tiny angles, too."""
     return np.degrees(Rotation.from_matrix(rotations).magnitude())
 
 
 def center_scale(target: np.ndarray, source: np.ndarray) -> float | None:
-    """Scale from camera centres of shared frames: median ratio of their distances.
+    """Return the scale from camera centres of shared frames: the median ratio of their distances.
 
-    target, source: (N, 4, 4) cam_from_world of the same frames in two worlds. None with fewer than three frames,
-    or when the ratios scatter so much (a quarter) that the motion says nothing about scale.
+    target, source: (N, 4, 4) cam_from_world of the same frames in two worlds. None with fewer than three frames, or if
+    the ratios scatter by more than a quarter, so that the motion tells nothing about scale.
     """
     if len(target) < 3:
         return None
@@ -75,7 +75,7 @@ def center_scale(target: np.ndarray, source: np.ndarray) -> float | None:
     first, second = np.triu_indices(len(a), 1)
     distance_a = np.linalg.norm(a[first] - a[second], axis=-1)
     distance_b = np.linalg.norm(b[first] - b[second], axis=-1)
-    # Short distances are mostly noise: the longer half decides.
+    # Short distances are mostly noise: only the longer half is used.
     far = (distance_b >= np.median(distance_b)) & (distance_b > 1e-12) & (distance_a > 1e-12)
     if not far.any():
         return None
@@ -85,12 +85,12 @@ def center_scale(target: np.ndarray, source: np.ndarray) -> float | None:
 
 
 def same_world(target: np.ndarray, source: np.ndarray) -> Sim3 | None:
-    """The similarity between two worlds that hold the same cameras almost exactly; None where they do not.
+    """Return the similarity between two worlds that hold the same cameras almost exactly; None if they do not.
 
-    target, source: (N, 4, 4) cam_from_world of the same frames. Rotation: chordal mean of the relative rotations, so
-    that a straight path will do; scale and translation: least squares over the centres. None with fewer than three
-    frames, when the centres move by no more than rounding, or fit each other worse than to a thousandth of their
-    spread: they are then two estimates of the cameras, not one.
+    target, source: (N, 4, 4) cam_from_world of the same frames. The rotation is the chordal mean of the relative
+    rotations, so that a straight path is enough; scale and translation are a least-squares fit of the centres. None
+    with fewer than three frames, if the centres move only by rounding errors, or if their fit is worse than a
+    thousandth of their spread: then they are two estimates of the cameras, not one.
     """
     if len(target) < 3:
         return None
@@ -112,9 +112,9 @@ def same_world(target: np.ndarray, source: np.ndarray) -> Sim3 | None:
 
 
 def common_turn(target: np.ndarray, source: np.ndarray) -> np.ndarray | None:
-    """The rotation (3, 3) target_world_from_source_world that orientations of the same frames share.
+    """Return the rotation (3, 3) target_world_from_source_world that orientations of the same frames share.
 
-    target, source: (N, 3, 3) cam_from_world. None without a frame, or when the frames contradict each other.
+    target, source: (N, 3, 3) cam_from_world. None without a frame, or if the frames contradict each other.
     """
     if len(target) == 0:
         return None
@@ -123,11 +123,11 @@ def common_turn(target: np.ndarray, source: np.ndarray) -> np.ndarray | None:
 
 
 def connect(target: np.ndarray, source: np.ndarray, scale: float) -> Sim3 | None:
-    """The similarity of known scale that takes the source world to the target world.
+    """Return the similarity of known scale that takes the source world to the target world.
 
-    target, source: (N, 4, 4) cam_from_world of the same frames, N >= 1, in the two worlds; camera-frame points
-    are `scale` times larger in the target. Rotation: chordal mean of the relative rotations; translation:
-    median over the camera centres. None when the frames contradict each other.
+    target, source: (N, 4, 4) cam_from_world of the same frames, N >= 1, in the two worlds; camera-frame points are
+    `scale` times larger in the target. The rotation is the chordal mean of the relative rotations, the translation the
+    median over the camera centres. None if the frames contradict each other.
     """
     rotation = common_turn(target[:, :3, :3], source[:, :3, :3])
     if rotation is None:
@@ -139,7 +139,7 @@ def connect(target: np.ndarray, source: np.ndarray, scale: float) -> Sim3 | None
 
 
 def fade_weights(count: int) -> np.ndarray:
-    """Weight of the later piece in each of `count` shared frames: (count,) float32, rising, never 0 or 1.
+    """Return the weight of the later piece in each of `count` shared frames: (count,) float32, rising, never 0 or 1.
 
     >>> fade_weights(3)
     array([0.25, 0.5 , 0.75], dtype=float32)
@@ -148,9 +148,9 @@ def fade_weights(count: int) -> np.ndarray:
 
 
 def blend_poses(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Between two sets of rigid poses (N, 4, 4) cam_from_world: slerp of rotation, straight line of the centre.
+    """Blend two sets of rigid poses (N, 4, 4) cam_from_world: slerp of the rotation, straight line of the centre.
 
-    weight (N,) is that of `after`. A translation that is NaN on either side stays NaN.
+    weight (N,) is the weight of `after`. A translation that is NaN on one side stays NaN.
     """
     w = weight.astype(np.float64)[:, None]
     start, end = (Rotation.from_matrix(poses[:, :3, :3].astype(np.float64)) for poses in (before, after))
@@ -164,10 +164,10 @@ def blend_poses(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np
 
 
 def blend_maps(before: np.ndarray, after: np.ndarray, weight: float) -> np.ndarray:
-    """Between two depth maps (H, W), or point maps (H, W, 3), of one frame: float32, 0 where neither holds.
+    """Blend two depth maps (H, W), or point maps (H, W, 3), of one frame: float32, 0 where both are unknown.
 
-    Where both hold and agree they are mixed; where only one holds it is taken; where they lie on different
-    surfaces the one with the larger weight is taken, since a mix would float between them.
+    Where both are known and agree they are mixed; where only one is known it is taken. Where they are different
+    surfaces, the one with the larger weight is taken, since a mix would lie between the surfaces.
     """
     before, after = before.astype(np.float32), after.astype(np.float32)
     depth_before = before[..., 2] if before.ndim == 3 else before
@@ -181,9 +181,9 @@ def blend_maps(before: np.ndarray, after: np.ndarray, weight: float) -> np.ndarr
 
 
 def to_half(frame: np.ndarray, scale: float) -> np.ndarray:
-    """One frame's float16 depth (H, W) or points (H, W, 3), scaled in float32 and cast back.
+    """Scale one frame's float16 depth (H, W) or points (H, W, 3) in float32, and convert it back.
 
-    What leaves float16's range, or is not finite, becomes 0 (invalid).
+    Values outside float16's range, or not finite, become 0 (invalid).
     """
     scaled = frame.astype(np.float32) * np.float32(scale)
     inside = np.abs(scaled) <= np.finfo(np.float16).max  # False for NaN, too

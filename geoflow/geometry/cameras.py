@@ -28,14 +28,14 @@ def pinhole(focal_px: float, height: int, width: int) -> np.ndarray:
 
 
 def assumed_intrinsics(height: int, width: int) -> np.ndarray:
-    """Of a camera of which nothing is known: 64 degrees of view along the longer side, about a phone's video."""
+    """Return intrinsics for an unknown camera: 64 degrees of view along the longer side, about a phone's video."""
     return pinhole(USUAL_FOCAL * max(height, width), height, width)
 
 
 def resize_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) -> np.ndarray:
     """Pinhole matrix (3, 3) float32 of the resized image.
 
-    Pixel centres sit at integers, so it is the corners that scale: c' = (c + 0.5) * factor - 0.5.
+    Pixel centres are at integers, so the corners scale: c' = (c + 0.5) * factor - 0.5.
 
     >>> resize_intrinsics(np.array([[100.0, 0, 63.5], [0, 100.0, 47.5], [0, 0, 1]]), 0.5, 0.5)[0]
     array([50. ,  0. , 31.5], dtype=float32)

@@ -1,4 +1,4 @@
-"""Dense optical flow and the look-ups built on it."""
+"""Dense optical flow, and look-ups based on it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def apply(transform: np.ndarray, xyz: np.ndarray) -> np.ndarray:
 
 
 def only_turns(cam_from_world: np.ndarray) -> np.ndarray:
-    """Which poses (T, 4, 4) are a rotation beside a NaN translation: (T,) bool."""
+    """Return which poses (T, 4, 4) are a rotation with a NaN translation: (T,) bool."""
     turned = np.isfinite(cam_from_world[:, :3, :3]).all((1, 2)) & (cam_from_world[:, 3] == (0, 0, 0, 1)).all(1)
     return turned & np.isnan(cam_from_world[:, :3, 3]).all(1)
 
@@ -62,7 +62,7 @@ class Sim3:
 def umeyama(source: np.ndarray, target: np.ndarray, *, with_scale: bool = True) -> Sim3:
     """Least-squares similarity that takes `source` to `target`, both (N, 3) with N >= 3 (Umeyama, PAMI 1991).
 
-    Raises ValueError when the points are fewer than three or all the same.
+    Raises ValueError if the points are fewer than three or all the same.
     """
     if len(source) < 3:
         raise ValueError(f"umeyama needs at least 3 points, got {len(source)}")

@@ -1,4 +1,4 @@
-"""What the frames alone say of a view: where it changes completely, and where it holds too little to be followed."""
+"""What single frames tell about a view: where it changes completely, and where it has too little texture to follow."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from geoflow.fields import VIEW_BARE, VIEW_CUT, VIEW_PLAIN
 from geoflow.geometry.motion.point_tracks import follow
 
-_WIDTH = 160  # px, of the longer side: enough to tell one view from another
+_WIDTH = 160  # px, of the longer side: enough to distinguish views
 _THUMB = (16, 12)
-_ALIKE = 0.9  # correlation of thumbnails above which nobody need look closer
+_ALIKE = 0.9  # correlation of thumbnails above which no closer look is needed
 _POINTS, _SPACING = 80, 7.0
-_LOST, _KEPT = 0.12, 0.4  # share of points found again over a cut, and on either side of it
+_LOST, _KEPT = 0.12, 0.4  # share of points found again: at most this over a cut, at least this on either side
 _LEAST_POINTS = 20
-_CONTRAST = 0.8  # grey levels per px in the weakest direction: noise is below it after smoothing, a third of it
+_CONTRAST = 0.8  # grey levels per px in the weakest direction: smoothed noise has a third of it
 
 
 def classify_views(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """One of geoflow.fields.VIEW_* for each of T frames (H, W, 3) uint8: (T,) uint8.
+    """Give each of T frames (H, W, 3) uint8 one of geoflow.fields.VIEW_*: (T,) uint8.
 
-    A cut: hardly a point of the frame before is found again, though on either side points are followed well. Where
-    the picture is blurred or shakes on either side, that is no cut. Bare: too few places are textured in two
-    directions for anything to be followed.
+    A cut: hardly any point of the frame before is found again, though points are followed well on either side. If the
+    picture is blurred or shakes on either side, it is not a cut. Bare: too few places have texture in two directions
+    for anything to be followed.
 
     >>> classify_views(np.full((2, 24, 32, 3), 90, np.uint8)).tolist()
     [2, 2]
@@ -44,7 +44,7 @@ def classify_views(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def is_bare(gray: np.ndarray) -> bool:
-    """Whether an image (H, W) uint8 holds too little texture for anything in it to be followed."""
+    """Return whether an image (H, W) uint8 has too little texture to follow anything in it."""
     return len(_corners(_small(gray))) < _LEAST_POINTS
 
 
@@ -61,7 +61,7 @@ def _thumbnail(gray: np.ndarray) -> np.ndarray:
 
 
 def _corners(gray: np.ndarray) -> np.ndarray:
-    """Places (N, 2) float32 px that are textured in every direction beyond noise."""
+    """Return places (N, 2) float32 px whose texture is above noise in every direction."""
     smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
     found = cv2.goodFeaturesToTrack(smooth, _POINTS, 1e-4, _SPACING, blockSize=5)
     if found is None:
@@ -74,7 +74,7 @@ def _corners(gray: np.ndarray) -> np.ndarray:
 
 
 def _found_again(grays: list[np.ndarray], points: list[np.ndarray], t: int) -> float:
-    """Share of the points of frame t - 1 that are found in frame t."""
+    """Return the share of the points of frame t - 1 that are found in frame t."""
     if not len(points[t - 1]):
         return 0.0
     return float(follow(grays[t - 1], grays[t], points[t - 1], points[t - 1])[1].mean())

@@ -1,4 +1,4 @@
-"""Computing on smaller images: sizes, pictures and pinhole matrices brought down, point maps brought together."""
+"""Work on smaller images: sizes, pictures and pinhole matrices scaled down, and point maps collected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geoflow.geometry.cameras import pixel_grid, pixel_rays, resize_intrinsics
 
 @dataclass(frozen=True)
 class WorkingSize:
-    """The size (height, width) of the frames and the size the work is done at."""
+    """The size (height, width) of the frames, and the working size."""
 
     full: tuple[int, int]
     small: tuple[int, int]
@@ -28,24 +28,24 @@ class WorkingSize:
         return cls((height, width), (max(1, round(height * factor)), max(1, round(width * factor))))
 
     def shrink(self, rgb: np.ndarray) -> np.ndarray:
-        """Picture (H, W, 3) uint8 to the working size; areas are averaged."""
+        """Shrink a picture (H, W, 3) uint8 to the working size, by averaging areas."""
         if self.full == self.small:
             return rgb
         return cv2.resize(rgb, self.small[::-1], interpolation=cv2.INTER_AREA)
 
     def shrink_map(self, values: np.ndarray) -> np.ndarray:
-        """Map (H, W) of depth or bool to the working size by its nearest pixels, so that nothing is mixed."""
+        """Shrink a map (H, W) of depth or bool to the working size by its nearest pixels, so nothing is mixed."""
         if self.full == self.small:
             return values
         numbers = values.astype(np.uint8) if values.dtype == bool else values
         return cv2.resize(numbers, self.small[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(values.dtype)
 
     def shrink_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
-        """Pinhole matrix of full frames to that of working ones: (3, 3) float32."""
+        """Convert the pinhole matrix of full frames to that of working frames: (3, 3) float32."""
         return resize_intrinsics(intrinsics, self.small[1] / self.full[1], self.small[0] / self.full[0])
 
     def enlarge_intrinsics(self, intrinsics: np.ndarray) -> np.ndarray:
-        """Pinhole matrix of working frames to that of full ones: (3, 3) float32."""
+        """Convert the pinhole matrix of working frames to that of full frames: (3, 3) float32."""
         return resize_intrinsics(intrinsics, self.full[1] / self.small[1], self.full[0] / self.small[0])
 
 
@@ -61,7 +61,7 @@ class PointMaps:
     def put(self, i: int, depth: np.ndarray) -> None:
         """Set frame i from depth (H, W) float32 in a unit near the scene's median depth; 0 is unknown.
 
-        Points that float16 cannot hold are unknown, too.
+        Points that float16 cannot hold become unknown, too.
         """
         with np.errstate(over="ignore"):
             points = np.multiply(self._rays, depth[..., None], out=self.points[i], casting="same_kind")

@@ -1,4 +1,4 @@
-"""Draws a `Board`: as HTML that is replaced in place, as ipywidgets, or as text. Nothing is decided here."""
+"""Drawing of a `Board`: as HTML that is replaced in place, as ipywidgets, or as text. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from geoflow.observe.tally import Board, StageBar
 from geoflow.report.markup import text
 from geoflow.values.durations import clock
 
-# Seen on light and on dark themes alike: text keeps the theme's colour.
+# Readable on light and on dark themes: text keeps the theme's colour.
 _BLUE, _GREEN, _RED, _TRACK = "#3b82c4", "#2e9e5b", "#d9534f", "rgba(128,128,128,.25)"
 _SOFT = "opacity:.7"
 _FILL = {"done": _GREEN, "left out": _TRACK}
 
 
 def headline(board: Board) -> str:
-    """One line that says where the run stands.
+    """Return one line that says how far the run is.
 
     >>> headline(Board("running", 65.0, 12.4, 3, 1, 0, (), (), ()))
     'running: 1 of 3 videos, 0:01:05, about 0:00:12 left'
@@ -29,7 +29,7 @@ def headline(board: Board) -> str:
 
 
 def detail(bar: StageBar) -> str:
-    """What stands beside a bar.
+    """Return the text beside a bar.
 
     >>> detail(StageBar("camera", 3, 8, "working", rate=0.25))
     '3 of 8 segments, 4.0 s each'
@@ -43,7 +43,7 @@ def detail(bar: StageBar) -> str:
 
 
 def as_text(board: Board) -> str:
-    """Lines for frontends without HTML."""
+    """Return lines for frontends without HTML."""
     rows = [headline(board)]
     if not board.over:
         rows += [f"  {bar.slot:<10} {round(100 * bar.share):3d} %  {detail(bar)}" for bar in board.stages]
@@ -52,7 +52,7 @@ def as_text(board: Board) -> str:
 
 
 def as_html(board: Board) -> str:
-    """The board with bars; folded away when the run is over."""
+    """Return the board with bars; it is folded when the run is over."""
     rows = "".join(_row(bar) for bar in board.stages)
     table = (
         f'<div style="display:grid;grid-template-columns:max-content minmax(8em,22em) auto;gap:2px 12px">{rows}</div>'
@@ -83,12 +83,12 @@ def _row(bar: StageBar) -> str:
 
 
 class WidgetBoard:
-    """The board as ipywidgets, which frontends redraw without a flicker."""
+    """The board as ipywidgets, which frontends redraw without flicker."""
 
     def __init__(self, widgets: Any) -> None:
         self._widgets = widgets
         self._head, self._notes, self._rows = widgets.HTML(), widgets.HTML(), widgets.VBox()
-        self._bars: dict[str, tuple[Any, Any]] = {}  # slot -> bar and what stands beside it
+        self._bars: dict[str, tuple[Any, Any]] = {}  # slot -> bar and the text beside it
         self.root = widgets.VBox([self._head, self._rows, self._notes])
 
     def draw(self, board: Board) -> None:
@@ -101,7 +101,7 @@ class WidgetBoard:
             progress.bar_style = "success" if bar.state == "done" else ""
 
     def close(self) -> None:
-        """Free what kernel and frontend hold of it."""
+        """Free the resources that kernel and frontend hold for the board."""
         waiting = [self.root]
         while waiting:
             widget = waiting.pop()

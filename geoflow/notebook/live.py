@@ -1,4 +1,4 @@
-"""Live progress below the cell that runs `geoflow.run`; what it showed last stays in the saved notebook."""
+"""Live progress below the cell that runs `geoflow.run`; its last state stays in the saved notebook."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from geoflow.notebook.drawing import WidgetBoard, as_html, as_text
 from geoflow.observe.clock import SteadyClock
 from geoflow.observe.tally import Board, Tally
 
-_DRAW_EVERY_S = 0.5  # in a thread of its own: the driver must not wait for a browser, and calls may take minutes
+_DRAW_EVERY_S = 0.5  # in its own thread: the driver must not wait for a browser, and calls may take minutes
 
 
 class NotebookProgress:
     """Observes the ledger's events and draws them; use as a context manager."""
 
     def __init__(self, num_inputs: int) -> None:
-        self._now = SteadyClock()  # as the ledger's, whose events are counted
+        self._now = SteadyClock()  # the same clock as the ledger, whose events are counted
         self._tally = Tally(num_inputs, self._now())
         self._counting = threading.Lock()
         self._over = threading.Event()
@@ -43,7 +43,7 @@ class NotebookProgress:
     def __exit__(self, *exc: object) -> None:
         self._over.set()
         self._thread.join()
-        self._handle.update(_bundle(self._board()), raw=True)  # plain HTML, which needs no kernel to be seen again
+        self._handle.update(_bundle(self._board()), raw=True)  # plain HTML, which is shown again without a kernel
         if self._widget:
             self._widget.close()
 

@@ -1,4 +1,4 @@
-"""How a run ended, as a table for a notebook: failures first."""
+"""The result of a run as a table for a notebook: failures first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN = 'style="color:inherit;font-size:inherit"'
 
 
 def run_html(result: RunResult) -> str:
-    """A line that sums up, a row per video, and what the run went on without."""
+    """Return a summary line, a row per video, and the stages that were disabled."""
     rows = sorted(result.videos, key=lambda video: video.status == "complete")
     body = "".join(_row(video) for video in rows[:_MOST_ROWS])
     more = f"<p>and {len(rows) - _MOST_ROWS} more, see <code>result.videos</code></p>" if len(rows) > _MOST_ROWS else ""
@@ -54,7 +54,7 @@ def _recovered(video: VideoResult) -> str:
 
 
 def _link(path: str) -> str:
-    """A path as a link where Jupyter can follow it: to files below the folder that the kernel works in."""
+    """Return a path as a link if Jupyter can follow it: to files below the folder in which the kernel works."""
     near = os.path.relpath(path) if "://" not in path else path
     if "://" in path or near.startswith(".."):
         return f"<code>{text(path)}</code>"

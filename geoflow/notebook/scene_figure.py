@@ -1,4 +1,4 @@
-"""The camera's path, what it looked at and the tracked points, as a plotly figure that can be turned."""
+"""A plotly figure that can be turned: the camera's path, its views and the tracked points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
     from geoflow.store.reader import Video
 
-_MOST_POSES = 1000  # of the path; more cannot be told apart
+_MOST_POSES = 1000  # of the path; more could not be distinguished
 _FRUSTA = 12
 _MOST_POINTS = 2000
 _BLOCK = 256  # frames of tracks read at once
@@ -23,11 +23,12 @@ _GREY, _AMBER, _GREEN = "#8a9199", "#d98e2b", "#2e9e5b"  # legible on light and 
 
 
 def trajectory_figure(video: Video, *, points: int = _MOST_POINTS, frusta: int = _FRUSTA) -> Any:
-    """A plotly Figure: path, `frusta` view pyramids, at most `points` tracks at their mean places; world frame.
+    """Return a plotly Figure: path, `frusta` view pyramids, and at most `points` tracks at their mean places; world
+    frame.
 
-    y points up on the screen, as the first camera held it (OpenCV's y runs down).
+    On the screen y points up, as the first camera was held (OpenCV's y points down).
 
-    Raises StoreError when no frame has a pose, ConfigError when plotly is not installed.
+    Raises StoreError if no frame has a pose, ConfigError if plotly is not installed.
     """
     go = library("plotly.graph_objects", "notebook", "trajectory()")
     cameras = video.cameras
@@ -44,7 +45,7 @@ def trajectory_figure(video: Video, *, points: int = _MOST_POINTS, frusta: int =
 
 
 def _extent(xyz: np.ndarray) -> float:
-    """Diagonal of the box around the points (N, 3), but for the outermost ones."""
+    """Return the diagonal of the box around the points (N, 3), without the outermost ones."""
     low, high = np.percentile(xyz, [5, 95], axis=0)
     return max(float(np.linalg.norm(high - low)), 1e-6)
 
@@ -64,11 +65,11 @@ def _start(go: Any, cameras: Cameras) -> Any:
 
 
 def _views(go: Any, video: Video, cameras: Cameras, count: int, depth: float) -> Any:
-    """Outlines of some cameras' pyramids of view, as one line with gaps."""
+    """Return outlines of some cameras' view pyramids, as one line with gaps."""
     known = np.flatnonzero(cameras.valid & np.isfinite(cameras.intrinsics).all((1, 2)))
     chosen = known[np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int))]
     gap = np.full((1, 3), np.nan)
-    lines = [gap]  # none, where no focal length is known
+    lines = [gap]  # empty if no focal length is known
     for i in chosen:
         corners = apply(invert(cameras.cam_from_world[i]), _corners(video, cameras.intrinsics[i], depth))
         lines += [corners[[0, 1, 2, 0, 3, 4, 0]], gap, corners[[2, 3]], gap, corners[[4, 1]], gap]
@@ -78,7 +79,7 @@ def _views(go: Any, video: Video, cameras: Cameras, count: int, depth: float) ->
 
 
 def _corners(video: Video, k: np.ndarray, depth: float) -> np.ndarray:
-    """The camera's centre and the four corners of its picture at a depth: (5, 3), camera frame."""
+    """Return the camera's centre and the four corners of its picture at a depth: (5, 3), camera frame."""
     u = np.array([-0.5, video.width - 0.5, video.width - 0.5, -0.5])  # pixel centres lie at integers
     v = np.array([-0.5, -0.5, video.height - 0.5, video.height - 0.5])
     edge = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones(4)], axis=1)
@@ -86,7 +87,10 @@ def _corners(video: Video, k: np.ndarray, depth: float) -> np.ndarray:
 
 
 def _places(video: Video, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of where tracked points were (N, 3), at most `count`, and their numbers; only these are read, in blocks."""
+    """Return the mean positions (N, 3) of at most `count` tracked points, and their numbers.
+
+    Only these tracks are read, in blocks.
+    """
     tracks = video.tracks
     if tracks is None or not len(tracks):
         return np.zeros((0, 3)), np.zeros(0, int)
@@ -111,12 +115,12 @@ def _points(go: Any, places: np.ndarray, numbers: np.ndarray) -> Any:
 
 
 def _on_screen(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """World (N, 3) in OpenCV axes to plotly's x, y, z, whose z points up."""
+    """Convert world points (N, 3) in OpenCV axes to plotly's x, y, z, whose z points up."""
     return xyz[:, 0], xyz[:, 2], -xyz[:, 1]
 
 
 def _layout(name: str, unit: str) -> dict[str, Any]:
-    """Colours that suit both a light and a dark page; the same scale on all axes, or shapes would lie."""
+    """Return colours that suit light and dark pages, and the same scale on all axes, so that shapes are true."""
     clear = "rgba(0,0,0,0)"
     grid = {"gridcolor": "rgba(138,145,153,.35)", "zerolinecolor": "rgba(138,145,153,.5)", "backgroundcolor": clear}
     axes = {f"{axis}axis": {**grid, "title": {"text": f"{label} [{unit}]"}} for axis, label in _AXES}
@@ -133,4 +137,4 @@ def _layout(name: str, unit: str) -> dict[str, Any]:
 
 
 _EYE = {"x": -0.7, "y": -1.7, "z": 0.8}  # from behind the first camera, a little above and beside it
-_AXES = (("x", "x"), ("y", "z"), ("z", "-y"))  # plotly's axis, and what of the world it shows
+_AXES = (("x", "x"), ("y", "z"), ("z", "-y"))  # plotly's axis, and the world axis that it shows

@@ -1,4 +1,4 @@
-"""A video's store at a glance, for a notebook: facts, a few frames beside their depth and mask, and what it lacks."""
+"""A short view of a video's store for a notebook: facts, a few frames beside depth and mask, and what is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from geoflow.store.reader import Video
 
 _SAMPLES = 3  # frames shown; each is three pictures
-_WIDEST = 240  # px of a picture: some 10 kB
+_WIDEST = 240  # px of a picture: about 10 kB
 _MOST_REMARKS = 6
 _GROUPS = ("prior", "geometry", "camera", "tracks", "hands")
 _SOFT = "opacity:.7"
@@ -23,7 +23,10 @@ _WARN = "border-left:3px solid #d98e2b;padding-left:8px;margin:2px 0"  # the tex
 
 
 def video_html(video: Video) -> str:
-    """The card. Reads a few frames of the store, and of the source where the store holds no pixels."""
+    """Return the card.
+
+    Reads a few frames of the store, or of the source if the store holds no pixels.
+    """
     facts = "".join(f'<div style="{_SOFT}">{text(" · ".join(row))}</div>' for row in _facts(video) if row)
     trouble = _trouble(video) if len(video) else ""
     remarks = [*([trouble] if trouble else []), *_remarks(video)]
@@ -59,7 +62,7 @@ def _facts(video: Video) -> list[list[str]]:
 
 
 def _remarks(video: Video) -> list[str]:
-    """What could not be known, and segments that went on without a stage."""
+    """Return what could not be determined, and the segments that lack a stage."""
     incomplete = [
         f"Frames {row['start']} to {row['stop'] - 1} are incomplete: {row.get('notes') or 'no remark'}"
         for row in video.segments
@@ -69,7 +72,7 @@ def _remarks(video: Video) -> list[str]:
 
 
 def _trouble(video: Video) -> str:
-    """Why there are no colours, where another source lies in the place of the store's."""
+    """Return why there are no colours, if another source lies where the store's source was."""
     try:
         video.rgb(0)
     except StoreError as error:
@@ -78,7 +81,7 @@ def _trouble(video: Video) -> str:
 
 
 def _strips(video: Video) -> str:
-    """A row for each of a few frames: colour, depth and mask, as far as they are there."""
+    """Return a row for each of a few frames: colour, depth and mask, as far as they exist."""
     if not len(video):
         return ""
     # The middles of equal thirds: first and last frames are the least typical ones.
@@ -94,14 +97,14 @@ def _strips(video: Video) -> str:
         if group:
             # The prior's scale is free in each frame, so only its own range can colour it.
             own = inverse_range([maps[k]]) if group == "prior" else ends
-            shown = _small(maps[k], nearest=True)  # before it is coloured, so that no two depths are mixed
+            shown = _small(maps[k], nearest=True)  # shrunk before it is coloured, so that no two depths are mixed
             row.append(_figure(colour_depth(shown, own), f"{group} depth"))
             mask = np.repeat(np.where(shown > 0, 255, 40).astype(np.uint8)[..., None], 3, axis=2)
             row.append(_figure(mask, f"mask, {100 * (maps[k] > 0).mean():.0f} %"))
         columns = max(columns, len(row))
         cells += row
     if not columns:
-        return f'<div style="{_SOFT}">Nothing to picture: no depth, and no source to take frames from.</div>'
+        return f'<div style="{_SOFT}">Nothing to show: no depth, and no source to take frames from.</div>'
     ramp = f'<span style="display:inline-block;width:6em;height:9px;margin:0 6px;background:{turbo_gradient()}"></span>'
     legend = f'<div style="{_SOFT}">far{ramp}near; grey: no depth</div>' if group else ""
     grid = f"display:grid;grid-template-columns:repeat({columns},max-content);gap:6px;margin:6px 0;overflow-x:auto"
@@ -116,7 +119,7 @@ def _rgb(video: Video, i: int) -> np.ndarray | None:
 
 
 def _small(picture: np.ndarray, *, nearest: bool = False) -> np.ndarray:
-    """A picture or a map (H, W, ...) at most `_WIDEST` wide."""
+    """Shrink a picture or a map (H, W, ...) to at most `_WIDEST` px wide."""
     import cv2
 
     height, width = picture.shape[:2]

@@ -19,6 +19,8 @@ from geoflow.engine.schedule import PoolNeed, PoolSize, size_pools
 from geoflow.errors import GeoFlowError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
+from geoflow.planning.preflight import check_cameras
+from geoflow.planning.stated import as_heeded, heeds
 from geoflow.segments import VideoInfo, count_segments, plan_segments
 from geoflow.stage import Stage
 from geoflow.video.inputs import expand_inputs, listed
@@ -117,11 +119,13 @@ def _videos(
     if reading.size is None:
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
     items, rejected = expand_inputs(listed(inputs), reading.pattern)
+    check_cameras(reading.cameras, [item.name for item in items])
+    heeded = heeds(pipe)
     rows: list[dict[str, Any]] = []
     works = []
     for item in items:
         try:
-            info, _ = probe(item.source, item.name, reading)
+            info = as_heeded(probe(item.source, item.name, reading)[0], heeded)
         except GeoFlowError as error:
             rows.append({"name": item.name, "problem": str(error)})
             continue

@@ -12,12 +12,13 @@ from geoflow.backends import weights
 from geoflow.backends.pins import pin
 from geoflow.cluster.session import Capacity, on_every_node
 from geoflow.environments import checking
-from geoflow.errors import ConfigError
+from geoflow.errors import ConfigError, InputError
 from geoflow.files import locations
 from geoflow.pipeline import WRITER, Pipeline
 from geoflow.store.delivery import deliver_kept
 from geoflow.store.paths import RunPaths
 from geoflow.values.plain import printable
+from geoflow.video import camera_files
 
 Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
 
@@ -134,6 +135,32 @@ def check_masks(masks: str | None, names: Sequence[str]) -> None:
         raise ConfigError(
             f"--masks {masks} holds no folder for any of the videos; expected such as {os.path.join(masks, names[0])}"
         )
+
+
+def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
+    """Raise ConfigError when no video can have known cameras; a single one that lacks its own fails by itself."""
+    if cameras is None:
+        return
+    if not os.path.exists(cameras):
+        raise ConfigError(f"--cameras {cameras} does not exist; name a local file, or a folder with one per video")
+    if camera_files.is_one_video(cameras):
+        if len(names) > 1:
+            raise ConfigError(
+                f"--cameras {cameras} is of one video, but there are {len(names)}; make a folder that holds one per "
+                f"video, such as {names[0]}.txt"
+            )
+    elif not any(_has_cameras(cameras, name) for name in names):
+        raise ConfigError(
+            f"--cameras {cameras} holds nothing for any of the videos; expected such as {names[0]}.txt (TUM), "
+            f"{names[0]}.h5 (GeoFlow), pose/{names[0]}.npz (ViPE), or a folder {names[0]} with a COLMAP model"
+        )
+
+
+def _has_cameras(cameras: str, name: str) -> bool:
+    try:
+        return camera_files.find(cameras, name) is not None
+    except InputError:  # more than one: said where it is read
+        return True
 
 
 def check_places(paths: RunPaths, sources: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The run's report: an overview and a page for each video, HTML files that each need nothing else."""
+"""The report of a run: an overview and a page per video. Each HTML file is complete in itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes OUT/report.html from what a run left in its folder, and a page for each video below OUT/report."""
+"""Write OUT/report.html from the files of a run, and a page for each video below OUT/report."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from geoflow.store.mirror import records
 from geoflow.store.run import Run, load_run
 from geoflow.store.whole import write_whole
 
-_MOST_THUMBNAILS = 200  # videos; in a longer list they would weigh megabytes
-_FRAMES = {20: 24, 100: 12}  # frames shown of each video, for up to so many videos
+_MOST_THUMBNAILS = 200  # videos; in a longer list pictures would take megabytes
+_FRAMES = {20: 24, 100: 12}  # up to this many videos: frames shown of each
 _FEWEST_FRAMES = 6
 
 
 def write_report(out_dir: str | os.PathLike[str]) -> Path | str:
-    """Write the report of a finished run, and the trace of its calls beside it; returns the report's path or URI.
+    """Write the report of a finished run, and the trace of its calls beside it; return the report's path or URI.
 
-    A run of a single video is one page; of several, the overview links to a page for each. A page needs nothing but
-    itself. Raises StoreError when the folder is not a run's, or the disk refuses.
+    The report of a single video is one page; for several, the overview links to a page for each. A page needs no other
+    file. Raises StoreError if the folder is not a run's, or cannot be written.
     """
     with records(out_dir, back=("report.html", "report/*.html", "trace.json")) as paths:
         _write_pages(load_run(paths))
@@ -48,7 +48,7 @@ def _write_pages(run: Run) -> None:
 
 
 def _single(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:
-    """All there is to say of the only video, and of the run, for one page; "" of a run of several, or of none."""
+    """Return the page of a run with one video: all about the video and the run; "" if there is not exactly one."""
     if len(run.index) != 1 or len(run.videos) != 1:
         return ""
     row = run.index[0]
@@ -62,7 +62,7 @@ def _single(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:
 
 
 def _several(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:
-    """The overview; the pages of the videos are written on the way."""
+    """Return the overview; the pages of the videos are written on the way."""
     complete = [row for row in run.index if row["status"] == "complete"]
     frames = next((shown for most, shown in _FRAMES.items() if len(complete) <= most), _FEWEST_FRAMES)
     links: dict[str, str] = {}
@@ -71,7 +71,7 @@ def _several(run: Run, scores: Mapping[str, Any], times: RunTimes) -> str:
     for k, row in enumerate(complete):
         name = row["name"]
         part = _part(run, row, scores, times.video_section(name), frames=frames)
-        if isinstance(part, str):  # it has a page all the same, since its neighbours link to it
+        if isinstance(part, str):  # the video has a page nevertheless, since its neighbours link to it
             troubles[name] = part
             part = VideoPart(f'<p class="bad">Its store cannot be shown: {text(part)}</p>', ())
         if len(complete) <= _MOST_THUMBNAILS:
@@ -99,7 +99,7 @@ def _page(run: Run, name: str, part: VideoPart, neighbours: list[str | None]) ->
 def _part(
     run: Run, row: Mapping[str, Any], scores: Mapping[str, Any], timeline: str, *, frames: int
 ) -> VideoPart | str:
-    """What there is to show of a video, or why its store cannot be shown."""
+    """Return what a video's page shows, or why its store cannot be shown."""
     try:
         with run.videos[row["name"]] as video:
             return video_part(video, row, scores.get(row["name"]), timeline, frames=frames)
@@ -108,7 +108,7 @@ def _part(
 
 
 def _link(path: Path) -> str:
-    """A file's name as a relative link, whatever signs it has."""
+    """Return a file's name as a relative link, with any characters escaped."""
     return quote(os.fsencode(path.name), safe="")
 
 

@@ -1,4 +1,4 @@
-"""How steady a video's depth is, measured without any ground truth: from frame to frame, and at the seams."""
+"""The consistency of a video's depth, measured without ground truth: from frame to frame, and at the seams."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from geoflow.report.samples import Depths, Sample, depths_of
 from geoflow.store.reader import Video
 from geoflow.store.schema import SECONDS_PREFIX
 
-_PIXELS = 4000  # followed from a frame into the next one
-_LEAST = 30  # of them that must be known in both
-_MOST_FLICKER = 50.0  # percent that is drawn: one bad frame would flatten the others
+_PIXELS = 4000  # pixels followed from a frame into the next one
+_LEAST = 30  # pixels that must be known in both frames
+_MOST_FLICKER = 50.0  # percent at the top of the drawing: one bad frame would flatten the others
 
 
 def steps(a: Depths, b: Depths, intrinsics: np.ndarray, b_from_a: np.ndarray) -> dict[str, float]:
-    """By branch, the median relative step of depth from frame a to the next, b, beyond what the poses explain.
+    """Return by branch the median relative step of depth from frame a to the next, b, beyond what the poses explain.
 
     Each is {branch: (H, W)}, 0 where unknown, as stored; intrinsics (3, 3) px of both. Pixels are carried by the depth
-    of the geometry, or else of the camera, and by the poses; they are taken to be static, which the median forgives
-    where few are not. Branches that know fewer than 30 of them are left out.
+    of the geometry, or else of the camera, and by the poses. They are assumed to be static; the median tolerates a few
+    that are not. Branches that know fewer than 30 of the pixels are left out.
     """
     guide = next((a[name] for name in ("geometry", "camera") if name in a), None)
     if guide is None or not (np.isfinite(b_from_a).all() and np.isfinite(intrinsics).all()):
@@ -51,7 +51,7 @@ def steps(a: Depths, b: Depths, intrinsics: np.ndarray, b_from_a: np.ndarray) ->
 
 
 class Consistency:
-    """Collects coverage and flicker of the frames shown."""
+    """Coverage and flicker of the frames shown, collected one frame at a time."""
 
     def __init__(self, video: Video) -> None:
         self._video, self._depths = video, depths_of(video)
@@ -60,7 +60,7 @@ class Consistency:
         self._flicker: dict[str, list[float]] = defaultdict(list)
 
     def add(self, sample: Sample) -> None:
-        """One more frame; the one after it is read, too."""
+        """Add a frame; the frame after it is read, too."""
         self._frames.append(sample.i)
         found = self._steps_from(sample)
         for name, depth in sample.depths.items():
@@ -81,7 +81,7 @@ class Consistency:
         return steps(depths, after, intrinsics.astype(np.float64), b_from_a.astype(np.float64))
 
     def html(self) -> str:
-        """The section; "" when nothing was measured."""
+        """Return the section; "" if nothing was measured."""
         if not self._coverage:
             return ""
         frames = self._video.frame_index[self._frames].astype(float)
@@ -98,7 +98,7 @@ class Consistency:
             "Flicker: how much the depth of a surface changes from one frame to the next beyond what the cameras "
             "explain; no ground truth is needed for it. The prior's includes its free scale."
             if drawn[1]
-            else "Flicker is not measured: it takes two frames in a row with poses and depth."
+            else "Flicker is not measured: it needs two frames in a row with poses and depth."
         )
         return (
             f'<section id="consistency"><h2>Consistency</h2><div class="curves">{body}</div>'
@@ -107,14 +107,14 @@ class Consistency:
 
 
 def _shared(video: Video, frames: list[int]) -> list[tuple[int, int]]:
-    """Where two segments overlap, as positions among `frames`."""
+    """Return where two segments overlap, as positions in `frames`."""
     rows = video.segments
     places = [np.searchsorted(frames, (b["start"], a["stop"])) for a, b in pairwise(rows)]
     return [(int(start), int(stop)) for start, stop in places if stop > start]
 
 
 def seam_figure(video: Video) -> str:
-    """The residual at each seam as a bar; "" for fewer than two seams, which the table shows as well."""
+    """Return the residual at each seam as a bar; "" for fewer than two seams, which the table shows as well."""
     rows = [row for row in video.segments[1:] if np.isfinite(row["seam_residual"])]
     if len(rows) < 2:
         return ""
@@ -126,7 +126,7 @@ def seam_figure(video: Video) -> str:
 
 
 def segment_table(video: Video) -> str:
-    """A row for each segment of the video."""
+    """Return a table with a row for each segment of the video."""
     head = ["segment", "frames", "state", "scale", "seam residual", "work", "ladder", "remarks"]
     rows = []
     for row in video.segments:
@@ -149,5 +149,5 @@ def segment_table(video: Video) -> str:
 
 
 def _plain(dump: str) -> str:
-    """The JSON of an empty list or object says nothing."""
+    """Return the JSON text; "" for an empty list or object."""
     return markup.MISSING if dump in ("[]", "{}") else dump.strip("[]{}").replace('"', "")

@@ -1,4 +1,4 @@
-"""What a figure does over the frames of a video, or over the time of a run, as SVG: a line for each branch or stage."""
+"""A figure as SVG with a line for each branch or stage, over the frames of a video or the time of a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 30, 24
 _NAME_ROW = 19
 _COLOURS = {"prior": 0, "geometry": 1, "camera": 2}  # classes `line-0` ... of the style sheet
 _NUM_COLOURS = 8
-DRIVER = 8  # a colour of its own, for what is no stage
-_MOST_POINTS = 400  # of a line; more cannot be told apart at this size
+DRIVER = 8  # a colour of its own, for lines that are not stages
+_MOST_POINTS = 400  # of a line; more could not be distinguished at this size
 _LETTER = 7.4  # px, of the lines' names
 STEPS = [base * 10.0**power for power in range(-9, 10) for base in (1, 2, 5)]
 
 
 @dataclass(frozen=True)
 class _Axes:
-    """From frame numbers (or seconds) and values to places in the drawing."""
+    """The conversion of frame numbers (or seconds) and values to places in the drawing."""
 
     first: float
     last: float
@@ -49,10 +49,10 @@ def curve_figure(
     seconds: bool = False,
     colours: Mapping[str, int] = _COLOURS,
 ) -> str:
-    """The drawing; "" when there is nothing to draw.
+    """Return the drawing; "" if there is nothing to draw.
 
     places (T,) are frame numbers of the source, or seconds; lines (T,) are values by name, NaN where there is none.
-    `seams`, frames [start, stop) of the T, are drawn as bands, and what is further than `top` from 0 at the edge.
+    `seams`, frames [start, stop) of the T, are drawn as bands. Values further than `top` from 0 are drawn at the edge.
     """
     drawn = {name: _thinned(line) for name, line in lines.items()}
     drawn = {name: line for name, line in drawn.items() if np.isfinite(line).any()}
@@ -70,7 +70,7 @@ def curve_figure(
     axes = _Axes(first, last, low, high if high > low else 1.0, top_px)
     parts = [_band(axes, places, *seam) for seam in seams] + [_scale(axes, unit, "s" if seconds else "frame"), names]
     for name, line in drawn.items():
-        # The camera's depth often is the geometry's: where their lines coincide, both are to be seen.
+        # The camera's depth often equals the geometry's: where their lines coincide, both must be visible.
         under = " under" if name == "geometry" and "camera" in drawn else ""
         parts.append(_line(axes, places[:: _stride(len(places))], line, classes[name] + under))
     return _svg(axes, label, drawn, unit, parts, follows=not seconds)
@@ -81,7 +81,7 @@ def _colour(k: int) -> str:
 
 
 def _names(classes: Mapping[str, str]) -> tuple[str, int]:
-    """The lines' names in their colours, in as many rows as they take."""
+    """Return the lines' names in their colours, in as many rows as needed, and the height of these rows."""
     parts, x, row = [], 0.0, 0
     for name, colour in classes.items():
         room = 26 + _LETTER * len(name)
@@ -97,7 +97,7 @@ def _names(classes: Mapping[str, str]) -> tuple[str, int]:
 
 
 def bar_figure(label: str, places: np.ndarray, values: np.ndarray, ends: tuple[float, float], *, unit: str) -> str:
-    """A bar of height values (N,) at each of places (N,), frame numbers between the two `ends`."""
+    """Draw a bar of height values (N,) at each of places (N,), frame numbers between the two `ends`."""
     axes = _Axes(ends[0], max(ends[1], ends[0] + 1), 0.0, float(values.max()) or 1.0, _TOP)
     parts = [_scale(axes, unit, "frame")]
     for place, value in zip(places, values):
@@ -110,7 +110,7 @@ def bar_figure(label: str, places: np.ndarray, values: np.ndarray, ends: tuple[f
 def _svg(
     axes: _Axes, label: str, lines: Mapping[str, np.ndarray], unit: str, parts: list[str], *, follows: bool
 ) -> str:
-    """`follows`: a cursor goes with the frame that is shown."""
+    """Return the SVG; if `follows`, a cursor marks the frame that is shown."""
     tag = f' class="follows" data-first="{axes.first:g}" data-last="{axes.last:g}"' if follows else ""
     cursor = f'<line class="cursor" x1="-9" x2="-9" y1="{axes.top}" y2="{_HEIGHT - _BOTTOM}"/>' if follows else ""
     spoken = text(f"{label}: {_in_words(lines, unit)}")
@@ -122,7 +122,7 @@ def _svg(
 
 
 def _in_words(lines: Mapping[str, np.ndarray], unit: str) -> str:
-    """For those who do not see the lines: the median and the range of each."""
+    """Describe the lines for screen readers: the median and the range of each."""
     said = []
     for name, line in lines.items():
         known = line[np.isfinite(line)]
@@ -158,7 +158,7 @@ def _stride(count: int) -> int:
 
 
 def _thinned(line: np.ndarray) -> np.ndarray:
-    """At most 400 points: means of neighbours, NaN where all of them are."""
+    """Reduce a line to at most 400 points: means of neighbours, NaN if all of them are."""
     starts = np.arange(0, len(line), _stride(len(line)))
     known = np.isfinite(line)
     count = np.add.reduceat(known, starts, dtype=int)
@@ -167,7 +167,7 @@ def _thinned(line: np.ndarray) -> np.ndarray:
 
 
 def _line(axes: _Axes, places: np.ndarray, line: np.ndarray, colour: str) -> str:
-    """A line; a gap in the values is a gap in the line, and a value between two gaps a dot."""
+    """Draw a line; a gap in the values is a gap in the line, and a value between two gaps is a dot."""
     known = np.flatnonzero(np.isfinite(line))
     parts = []
     for run in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):

@@ -1,4 +1,4 @@
-"""The scores of every frame in the report: where in the video things go wrong."""
+"""The scores of every frame in the report: they show where in the video errors occur."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from geoflow.report.curve_figure import curve_figure
 
-# Curve, heading, factor, unit, and the most that is drawn, since a frame far off would flatten the others.
+# Curve, heading, factor, unit, and the top of the drawing: a frame with a large error would flatten the others.
 _DEPTH = (
     ("abs_rel", "AbsRel", 1.0, "", 1.0),
     ("coverage", "coverage", 100.0, " %", None),
     ("filled", "pixels with depth", 100.0, " %", None),
-    ("scale", "scale of the frame, off that of the video", 100.0, " %", 50.0),
+    ("scale", "scale of the frame, difference from the video's", 100.0, " %", 50.0),
     ("flicker", "static points, change from the frame before", 100.0, " %", 20.0),
 )
 _POSES = (
@@ -24,7 +24,7 @@ _POSES = (
 
 
 def curve_section(scores: Mapping[str, Any]) -> str:
-    """A drawing for each figure of `Scores.to_dict()["curves"]` that was measured; "" without any."""
+    """Return a drawing for each measured figure of `Scores.to_dict()["curves"]`; "" without any."""
     curves = scores.get("curves")
     if not curves:
         return ""
@@ -37,7 +37,7 @@ def curve_section(scores: Mapping[str, Any]) -> str:
         lines = {branch: factor * line for branch, line in lines.items()}
         drawings[name] = curve_figure(heading, frames, lines, unit=unit, seams=seams, top=top)
     if drawings["coverage"]:
-        del drawings["filled"]  # which says much the same
+        del drawings["filled"]  # the two show nearly the same
     for name, heading, factor, unit, top in _POSES:
         lines = {"camera": factor * _values(curves["poses"][name])} if name in curves["poses"] else {}
         drawings[name] = curve_figure(heading, frames, lines, unit=unit, seams=seams, top=top)

@@ -1,4 +1,4 @@
-"""The camera's path as SVG, from above and from the side."""
+"""Drawings of the camera's path as SVG, from above and from the side."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import numpy as np
 _WIDTH, _HEIGHT = 360, 270
 _LEFT, _TOP, _BOTTOM = 26, 44, 44  # margins; the label sits above, the scale bar below
 _LOOKS = 14  # viewing directions drawn along a path
-_MOST_POINTS = 600  # of a path; more cannot be told apart at this size
+_MOST_POINTS = 600  # of a path; more could not be distinguished at this size
 
 
 def path_figure(
     centers: np.ndarray, looks: np.ndarray, axes: tuple[int, int], *, flip: bool, unit: str, label: str
 ) -> str:
-    """A camera path seen along one axis.
+    """Draw a camera path seen along one axis.
 
-    centers (T, 3) and viewing directions looks (T, 3), world, NaN where the frame has no pose; `axes` picks what
-    runs to the right and upwards, `flip` turns the second one over (world y points down). `label` and `unit` are
-    plain text of our own.
+    centers (T, 3) and viewing directions looks (T, 3) are in the world, NaN if the frame has no pose. `axes` are the
+    world axes that run to the right and upwards; `flip` turns the second one over (world y points down). `label` and
+    `unit` are plain text of our own.
     """
     stride = max(1, len(centers) // _MOST_POINTS)
     xy = centers[::stride, axes].astype(np.float64) * [1, -1 if flip else 1]
     direction = looks[::stride, axes].astype(np.float64) * [1, -1 if flip else 1]
     known = np.isfinite(xy).all(1)
     low, high = xy[known].min(0), xy[known].max(0)
-    # One scale for both axes, or the path's shape would lie.
+    # Both axes have one scale, so that the path's shape is true.
     room = np.array([_WIDTH - 2 * _LEFT, _HEIGHT - _TOP - _BOTTOM])
     scale = float(min((room / np.maximum(high - low, 1e-9)).min(), 1e6))
     middle = (low + high) / 2
@@ -55,7 +55,7 @@ def path_figure(
 
 
 def _scale_bar(scale: float, unit: str) -> str:
-    """A bar of a round length, at most 110 px long."""
+    """Draw a scale bar of a round length, at most 110 px long."""
     longest = 110 / scale
     power = 10.0 ** np.floor(np.log10(longest))
     length = max(step for step in (power, 2 * power, 5 * power) if step <= longest * 1.0001)

@@ -1,4 +1,4 @@
-"""Small pieces of HTML. Whatever came from outside goes through `text` before it reaches the page."""
+"""Small pieces of HTML. All text from outside goes through `text` before it reaches the page."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ MISSING = "—"
 
 
 def text(value: object) -> str:
-    """A value as HTML text, also safe inside a quoted attribute."""
+    """Escape a value as HTML text, also safe inside a quoted attribute."""
     return html.escape(str(value), quote=True)
 
 
 def number(value: Any, digits: int = 0, unit: str = "") -> str:
-    """A number as text; an em dash for one that is missing or not finite."""
+    """Write a number as text; an em dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:,.{digits}f}{unit}"
 
 
 def duration(value: Any) -> str:
-    """Seconds in words; an em dash for none."""
+    """Write seconds in words; an em dash for None."""
     return MISSING if value is None or not math.isfinite(value) else in_words(float(value))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = (), label: str = "") -> str:
-    """A table of cells that are HTML already, in a box that scrolls by itself; `classes` holds one class per column."""
+    """Make a table of cells that are HTML already, in a box that scrolls; `classes` holds one class per column."""
     kinds = list(classes) + [""] * (len(head) - len(classes))
 
     def row(cells: Sequence[str], open_tag: str, close_tag: str) -> str:
@@ -47,7 +47,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[
 
 
 def scroll(inner: str, label: str) -> str:
-    """A box that scrolls sideways where the page is narrow, with the keyboard, too."""
+    """Make a box that scrolls sideways on a narrow page, also with the keyboard."""
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{text(label or "table")}">{inner}</div>'
 
 
@@ -56,19 +56,19 @@ def _class(name: str) -> str:
 
 
 def details(title: str, value: Any) -> str:
-    """A folded block with a value as indented JSON."""
+    """Make a folded block with a value as indented JSON."""
     dump = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return f'<details><summary>{text(title)}</summary><pre tabindex="0">{text(dump)}</pre></details>'
 
 
 def facts(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Figures that stand out: (value, what it is, class) each; the first two are HTML already."""
+    """Make a row of large figures: (value, what it is, class) each; the first two are HTML already."""
     items = "".join(f"<div{_class(kind)}><dt>{name}</dt><dd>{value}</dd></div>" for value, name, kind in rows)
     return f'<dl class="facts">{items}</dl>'
 
 
 def bars(values: dict[str, float]) -> str:
-    """Horizontal bars of seconds, longest first."""
+    """Make horizontal bars of seconds, the longest first."""
     longest = max(values.values(), default=0) or 1
     rows = [
         f'<span>{text(name)}</span><i style="width:{100 * value / longest:.1f}%"></i><span>{duration(value)}</span>'
@@ -78,15 +78,15 @@ def bars(values: dict[str, float]) -> str:
 
 
 def embedded(identity: str, value: Any) -> str:
-    """A value for the page's scripts, as JSON that no text in it can end early."""
+    """Embed a value for the page's scripts, as JSON that no text inside can end early."""
     dump = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="{identity}">{dump}</script>'
 
 
 def page(title: str, body: str, scripts: Sequence[str] = ()) -> str:
-    """The whole document, its style and its scripts (names of files beside this one) inside it.
+    """Make the whole document, with its style and its scripts (names of files beside this one) inside.
 
-    Its own content security policy lets nothing else run and nothing be fetched, whatever a name holds.
+    Its content security policy allows no other script and no request, whatever a name contains.
     """
     style, codes = _asset("style.css"), [_asset(name) for name in scripts]
     allowed = " ".join(f"'sha256-{_digest(code)}'" for code in codes) or "'none'"

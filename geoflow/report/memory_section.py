@@ -1,4 +1,4 @@
-"""Memory over the time of a run, as its ledger tells: the object stores, the driver, and the actors of each stage."""
+"""Memory over the time of a run, from its ledger: the object stores, the driver, and the actors of each stage."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from geoflow.report.curve_figure import DRIVER, curve_figure
 from geoflow.report.markup import text
 
-_MOST_BINS = 512  # of a series; twice as wide ones when there would be more
+_MOST_BINS = 512  # bins of a series; if there would be more, bins become twice as wide
 _MB = 1e6
 _STORE = {"held": "store_bytes", "promised": "promised_bytes"}
 
 
 class Series:
-    """A figure over time in bins that grow with the run, each with its largest value: bounded, whatever it lasts.
+    """A series over time, in bins that keep their largest value; bins get wider, so a long run needs no more memory.
 
     >>> series = Series()
     >>> for second in range(3000): series.add(second, second % 7)
@@ -39,7 +39,10 @@ class Series:
             self._bins, k = merged, k // 2
 
     def curve(self, until: float) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds and values from the beginning to `until`; a value holds until the next one, NaN before the first."""
+        """Return seconds and values from the beginning to `until`.
+
+        A value holds until the next one; it is NaN before the first.
+        """
         count = int(until / self._width) + 1
         values = np.full(count, np.nan)
         for k, value in self._bins.items():
@@ -50,7 +53,7 @@ class Series:
 
 
 class Memory:
-    """What the events of one run say of memory."""
+    """The memory figures in the events of one run."""
 
     def __init__(self) -> None:
         self._began = self._ended = 0.0
@@ -62,7 +65,7 @@ class Memory:
         self._told = False
 
     def add(self, row: dict[str, Any]) -> None:
-        """One more event, in their order."""
+        """Add an event; events come in their order."""
         self._began = self._began or row["time"]
         self._ended = max(self._ended, row["time"])
         seconds = max(0.0, row["time"] - self._began)
@@ -78,7 +81,10 @@ class Memory:
             self._died[row["actor"]] = seconds
 
     def html(self, slots: Iterable[str]) -> str:
-        """Two drawings; "" where the ledger says nothing of memory. `slots`: all stages in order, for the colours."""
+        """Return two drawings; "" if the ledger has no memory figures.
+
+        `slots`: all stages in order, for the colours.
+        """
         if not self._told and not self._actors:
             return ""
         until = self._ended - self._began
@@ -86,8 +92,8 @@ class Memory:
         body = "".join(f"<div>{figure}</div>" for figure in figures if figure)
         size = f" The stores hold {self._store_size / 1e9:.1f} GB at most." if self._store_size else ""
         note = (
-            "Object store: what all nodes hold, and what is promised to segments in flight."
-            f"{size} Processes: private memory of a stage's actors as of their last call, and of the driver."
+            "Object store: what all nodes hold, and what is reserved for segments in flight."
+            f"{size} Processes: private memory of a stage's actors at their last call, and of the driver."
         )
         return f'<h3>Memory</h3><div class="curves">{body}</div><p class="soft">{text(note)}</p>'
 

@@ -1,4 +1,4 @@
-"""What is drawn over a frame, as SVG: the trails of its tracks, and the bones of its hands."""
+"""SVG drawings over a frame: the trails of its tracks, and the bones of its hands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from geoflow.store.lazy import Hand, Tracks
 from geoflow.store.reader import Video
 
 _TRAIL = 12  # frames that a trail goes back
-_MOST_TRACKS = 140  # seen in one frame; more hide what they lie on
+_MOST_TRACKS = 140  # seen in one frame; more would hide the picture
 _HUES = 12
 _FINE = 10  # drawn in tenths of a pixel, so that places are whole numbers
 # MediaPipe's joints: 0 the wrist, then thumb to little finger from root to tip.
@@ -19,13 +19,13 @@ BONES = ((0, 1), (0, 5), (0, 17), (5, 9), (9, 13), (13, 17)) + tuple(
 
 
 def chosen_tracks(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
-    """Numbers of the tracks to draw: the same in all frames, so that each can be followed; at most 140 in any."""
+    """Return the numbers of the tracks to draw, the same in all frames; at most 140 are seen in any frame."""
     most = max((int(tracks.visible[int(i)].sum()) for i in frames), default=0)
     return np.arange(0, len(tracks), max(1, -(-most // _MOST_TRACKS)))
 
 
 def tracks_overlay(tracks: Tracks, i: int, chosen: np.ndarray) -> tuple[str, int]:
-    """The tracks seen in frame i with their last 12 frames, as an SVG group, and how many are seen in all."""
+    """Return the tracks seen in frame i with their last 12 frames, as an SVG group, and how many tracks are seen."""
     first = max(0, i - _TRAIL)
     visible, uv = tracks.visible[first : i + 1], tracks.uv[first : i + 1]
     seen = visible[:, chosen] & np.isfinite(uv[:, chosen]).all(-1)
@@ -34,13 +34,13 @@ def tracks_overlay(tracks: Tracks, i: int, chosen: np.ndarray) -> tuple[str, int
 
 
 def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
-    """Trails that end in the last of K frames: uv (K, N, 2) px, seen (K, N), hue (N,) 0 to 11. A group per hue.
+    """Draw trails that end in the last of K frames: uv (K, N, 2) px, seen (K, N), hue (N,) 0 to 11. A group per hue.
 
     A trail goes back to the last frame in which its point was hidden.
     """
     hidden = ~seen
     first = np.where(hidden.any(0), len(seen) - np.argmax(hidden[::-1], axis=0), 0)
-    places = np.rint(_FINE * np.where(seen[..., None], uv, 0))[::-1].astype(int)  # the last first
+    places = np.rint(_FINE * np.where(seen[..., None], uv, 0))[::-1].astype(int)  # the last frame first
     steps = np.diff(places, axis=0).transpose(1, 0, 2).tolist()
     groups = []
     for k in np.unique(hue[seen[-1]]):
@@ -56,7 +56,7 @@ def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
 
 
 def hands_overlay(video: Video, i: int) -> tuple[str, list[str]]:
-    """The hands of frame i as SVG groups, and what is said of them."""
+    """Return the hands of frame i as SVG groups, and their captions."""
     parts, words = [], []
     for side in ("left", "right"):
         hand: Hand | None = getattr(video.hands, side) if video.hands is not None else None
@@ -69,7 +69,7 @@ def hands_overlay(video: Video, i: int) -> tuple[str, list[str]]:
 
 
 def skeleton(uv: np.ndarray) -> str:
-    """21 joints (21, 2) px as lines and dots; what is not finite is left out.
+    """Draw joints (21, 2) px as lines and dots; joints that are not finite are left out.
 
     >>> skeleton(np.full((21, 2), np.nan))
     ''
@@ -82,7 +82,7 @@ def skeleton(uv: np.ndarray) -> str:
 
 
 def picture(uri: str, size: tuple[int, int], tracks: str, hands: str, label: str) -> str:
-    """A frame with what is drawn over it; `size` is (width, height) of the pixels that the drawings count."""
+    """Return a frame with the drawings over it; `size` is (width, height) of the pixels that the drawings use."""
     width, height = size
     stroke = _FINE * max(width, height) / 320
     # Pixel centres lie at integers, so the picture begins half a pixel before them.

@@ -1,4 +1,4 @@
-"""The list of all videos of a run: failures first, to be sorted by any column and searched through."""
+"""The list of all videos of a run: failures first; it can be sorted by any column and searched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLUMNS = (  # heading, class
 
 
 def totals(rows: Sequence[Mapping[str, Any]], seconds: float) -> str:
-    """The figures of the whole run; `seconds` is how long the latest took, 0 where nobody knows."""
+    """Return the figures of the whole run; `seconds` is the time of the latest run, 0 if unknown."""
     complete = [row for row in rows if row["status"] == "complete"]
     failed = len(rows) - len(complete)
     frames, posed = (sum(row.get(key) or 0 for row in complete) for key in ("num_frames", "frames_posed"))
@@ -47,7 +47,10 @@ def video_table(
     thumbnails: Mapping[str, tuple[str, ...]],
     troubles: Mapping[str, str],
 ) -> str:
-    """A row per input. By name: `links` to its page, `thumbnails` as data URIs, `troubles` with reading its store."""
+    """Return a row per input.
+
+    By name: `links` to its page, `thumbnails` as data URIs, `troubles` are errors when its store was read.
+    """
     ordered = sorted(rows, key=lambda row: (row["status"] == "complete", not troubles.get(row["name"])))
     body = "".join(_row(k, row, links, thumbnails, troubles) for k, row in enumerate(ordered))
     heads = "".join(
@@ -98,7 +101,7 @@ def _row(
 
 
 def _figures(row: Mapping[str, Any]) -> list[tuple[Any, str]]:
-    """What each further column is sorted by, and what it shows."""
+    """Return for each further column its sort key and its text."""
     width, height, coverage, posed = (row.get(key) for key in ("width", "height", "geometry_coverage", "frames_posed"))
     share = 100 * posed / row["num_frames"] if posed is not None and row.get("num_frames") else None
     depth = None if coverage is None else 100 * coverage
@@ -116,7 +119,7 @@ def _figures(row: Mapping[str, Any]) -> list[tuple[Any, str]]:
 
 
 def _cell(kind: str, key: Any, shown: str) -> str:
-    """`key`: what the column is sorted by; what has none comes last."""
+    """Make a cell; `key` is its sort key, and a cell without a key comes last."""
     attributes = f' class="{kind}"' if kind else ""
     if key is not None and key == key:
         attributes += f' data-key="{text(f"{key:.6g}" if isinstance(key, float) else key)}"'
@@ -124,5 +127,5 @@ def _cell(kind: str, key: Any, shown: str) -> str:
 
 
 def _length(row: Mapping[str, Any]) -> float | None:
-    """Seconds of video."""
+    """Return the video's length in seconds."""
     return row["num_frames"] / row["fps"] if row.get("num_frames") and row.get("fps") else None

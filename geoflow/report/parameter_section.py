@@ -1,4 +1,4 @@
-"""Everything that made a video's store: parameters of every stage, versions, weights, licences, reading options."""
+"""All settings that made a video's store: parameters of every stage, versions, weights, licences, reading options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OF_STAGE = ("backend", "version", "env", "licence", "weights", "revision", "num
 
 
 def parameter_section(video: Video) -> str:
-    """The attribute `pipeline` of the store as tables, and as it is."""
+    """Return the store's attribute `pipeline` as tables, and as JSON."""
     made_by = video.pipeline
     rows = [
         ("geoflow version", video.version),

@@ -1,4 +1,4 @@
-"""Pictures for the page: small JPEGs as data URIs, depth in the turbo colours with grey where there is none."""
+"""Pictures for the page: small JPEGs as data URIs; depth in turbo colours, grey where unknown."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 GREY = (141, 148, 153)  # masked pixels; the style sheet's --grey
 _WIDEST = 420  # px; two dozen frames of four pictures each must stay light
 _TICK_ROOM = 0.09  # of the legend's length, for one number
-_END_ROOM = 0.16  # for that at an end
+_END_ROOM = 0.16  # of the legend's length, for a number at an end
 _ROUND = [base * 10.0**power for power in range(-6, 7) for base in (1, 1.5, 2, 3, 4, 5, 7)]
 
 Ends = tuple[float, float]  # inverse depth of the first and the last colour: far, near
 
 
 def data_uri(rgb: np.ndarray, widest: int = _WIDEST) -> str:
-    """An RGB picture (H, W, 3) uint8 as a JPEG data URI, at most `widest` px wide."""
+    """Encode an RGB picture (H, W, 3) uint8 as a JPEG data URI, at most `widest` px wide."""
     bgr = cv2.cvtColor(_shrunk(np.ascontiguousarray(rgb), widest, cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
     done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not done:
@@ -26,7 +26,7 @@ def data_uri(rgb: np.ndarray, widest: int = _WIDEST) -> str:
 
 
 def depth_uri(depth: np.ndarray, ends: Ends, widest: int = _WIDEST) -> str:
-    """Depth (H, W), 0 where invalid, in colours, as `data_uri`; shrunk before, so that no two depths are mixed."""
+    """Colour depth (H, W), 0 where invalid, as a `data_uri`; it is shrunk first, so that no depths are mixed."""
     return data_uri(colour_depth(_shrunk(depth, widest, cv2.INTER_NEAREST), ends), widest)
 
 
@@ -38,7 +38,7 @@ def _shrunk(picture: np.ndarray, widest: int, how: int) -> np.ndarray:
 
 
 def inverse_range(depths: list[np.ndarray]) -> Ends:
-    """The far and near ends of the colours: 2nd and 98th percentile of inverse depth over several frames."""
+    """Return the far and near ends of the colours: 2nd and 98th percentile of inverse depth over several frames."""
     inverse = [1 / depth[depth > 0].astype(np.float32) for depth in depths]
     values = np.concatenate(inverse) if inverse else np.zeros(0, np.float32)
     if not len(values):
@@ -48,7 +48,7 @@ def inverse_range(depths: list[np.ndarray]) -> Ends:
 
 
 def colour_depth(depth: np.ndarray, ends: Ends) -> np.ndarray:
-    """Depth (H, W), 0 where invalid, to RGB uint8: turbo (Mikhailov 2019) over inverse depth, near is red."""
+    """Colour depth (H, W), 0 where invalid: RGB uint8, turbo (Mikhailov 2019) over inverse depth, near is red."""
     keep = depth > 0
     inverse = 1 / np.where(keep, depth, 1).astype(np.float32)
     level = np.clip((inverse - ends[0]) * np.float32(255 / (ends[1] - ends[0])), 0, 255)
@@ -58,14 +58,14 @@ def colour_depth(depth: np.ndarray, ends: Ends) -> np.ndarray:
 
 
 def turbo_gradient() -> str:
-    """The colours from far to near as a CSS gradient."""
+    """Return the colours from far to near as a CSS gradient."""
     steps = np.linspace(0, 255, 17).astype(np.uint8)[None]
     colours = cv2.applyColorMap(steps, cv2.COLORMAP_TURBO)[0, :, ::-1]
     return "linear-gradient(to right," + ",".join(f"rgb({r},{g},{b})" for r, g, b in colours) + ")"
 
 
 def legend_ticks(ends: Ends) -> list[tuple[float, float]]:
-    """Round depths between the ends, and where each lies along the colours, 0 far to 1 near; no two too close.
+    """Return round depths between the ends, and their places along the colours, 0 far to 1 near; no two too close.
 
     >>> [(depth, round(place, 2)) for depth, place in legend_ticks((0.25, 1.0))]
     [(1.0, 1.0), (1.5, 0.56), (2.0, 0.33), (3.0, 0.11), (4.0, 0.0)]
@@ -80,7 +80,10 @@ def legend_ticks(ends: Ends) -> list[tuple[float, float]]:
 
 
 def depth_legend(ends: Ends | None, unit: str) -> str:
-    """The colours with depths beside them, none if `ends` is; what lies beyond the ends has the colour of that end."""
+    """Return the colours with depths beside them (no numbers without `ends`).
+
+    Depths beyond an end have the colour of this end.
+    """
     if ends is None:
         return _legend("depth z", "colours from far, blue, to near, red", _ends("far", "near"))
     far, near = f"{1 / ends[0]:.3g}" if ends[0] > 0 else "∞", f"{1 / ends[1]:.3g}"

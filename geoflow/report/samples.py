@@ -14,9 +14,9 @@ from geoflow.store.lazy import Lazy
 from geoflow.store.reader import Video
 from geoflow.store.source_frames import is_of_another_source
 
-_FOR_COLOURS = 6  # frames that the range of the colours is taken from
-_PIXELS = 20_000  # of each of them
-_LEAST = 50  # pixels that both the prior and its reference know, or the prior keeps its own scale
+_FOR_COLOURS = 6  # frames used for the range of the colours
+_PIXELS = 20_000  # pixels used of each frame
+_LEAST = 50  # pixels known in both the prior and its reference; with fewer, the prior keeps its own scale
 _BRANCHES = {"prior": "prior_depth", "geometry": "depth", "camera": "camera_depth"}  # -> attribute of `Video`
 
 Depths = dict[str, np.ndarray]  # by branch: (H, W) float32, 0 where unknown
@@ -24,17 +24,17 @@ Depths = dict[str, np.ndarray]  # by branch: (H, W) float32, 0 where unknown
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame: `i` counts in the store. rgb (H, W, 3) uint8 is None where the source is gone, or is another one."""
+    """One frame; `i` is its number in the store. rgb (H, W, 3) uint8 is None if the source is missing or changed."""
 
     i: int
     rgb: np.ndarray | None
-    depths: Depths  # the prior's already at the others' scale
-    factor: float | None  # that took the prior there; None without a prior, or nothing to hold it against
-    trouble: str = ""  # why there is no rgb
+    depths: Depths  # the prior's depth is at the others' scale already
+    factor: float | None  # the factor that scaled the prior; None without a prior, or without a reference
+    trouble: str = ""  # why rgb is None
 
 
 def sampled(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` frames, evenly spread, first and last among them.
+    """Choose at most `most` of `count` frames, evenly spread, with the first and the last.
 
     >>> sampled(9, 3).tolist(), sampled(2, 3).tolist(), sampled(0, 3).tolist()
     ([0, 4, 8], [0, 1], [])
@@ -45,7 +45,7 @@ def sampled(count: int, most: int) -> np.ndarray:
 
 
 def depths_of(video: Video) -> dict[str, Lazy]:
-    """Depth by branch, those that the store holds, in the order of the pipeline; a frame is read where one is asked."""
+    """Return the depth branches that the store holds, in pipeline order; a frame is read when it is indexed."""
     return {
         name: getattr(video, attribute)
         for name, attribute in _BRANCHES.items()
@@ -54,7 +54,7 @@ def depths_of(video: Video) -> dict[str, Lazy]:
 
 
 def read_samples(video: Video, frames: np.ndarray) -> Iterator[Sample]:
-    """These frames in turn, the prior brought to the scale of the others."""
+    """Yield these frames in turn, with the prior at the scale of the others."""
     pixels, maps = _pixels(video, frames), depths_of(video)
     for i in frames:
         depths = {name: depth[int(i)] for name, depth in maps.items()}
@@ -66,7 +66,7 @@ def read_samples(video: Video, frames: np.ndarray) -> Iterator[Sample]:
 
 
 def _pixels(video: Video, frames: np.ndarray) -> Iterator[tuple[np.ndarray | None, str]]:
-    """The frames' colours; None, and why, from where the source is gone, cannot be read or is another one."""
+    """Yield the frames' colours; or None and the reason, if the source is missing, unreadable or another one."""
     try:
         for rgb in pictures(video, frames):
             yield rgb, ""
@@ -77,7 +77,7 @@ def _pixels(video: Video, frames: np.ndarray) -> Iterator[tuple[np.ndarray | Non
 
 
 def prior_factor(depths: Depths) -> float | None:
-    """What takes the prior, whose scale is free in each frame, to the geometry's or else the camera's: a median ratio.
+    """Return the factor from the prior's scale, free per frame, to the geometry's or camera's: a median ratio.
 
     >>> prior_factor({"prior": np.full((9, 9), 2.0), "geometry": np.full((9, 9), 3.0)})
     1.5
@@ -94,7 +94,7 @@ def prior_factor(depths: Depths) -> float | None:
 
 
 def colour_range(video: Video, frames: np.ndarray) -> Ends | None:
-    """One range of colours for every branch and frame, from the branches that share a scale; None if they know none."""
+    """Return one range of colours for all branches and frames, from the branches that share a scale; or None."""
     stride = max(1, int(np.sqrt(video.width * video.height / _PIXELS)))
     shared = [depth for name, depth in depths_of(video).items() if name != "prior"]
     chosen = frames[:: max(1, len(frames) // _FOR_COLOURS)]

@@ -1,4 +1,4 @@
-"""The camera's way through the scene: what the page's script turns in 3D, and the same from above and from the side."""
+"""The camera's path through the scene: in 3D for the page's script, and as drawings from above and from the side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geoflow.store.lazy import Cameras
 from geoflow.store.reader import Video
 
 _CLOUD_FRAMES = 8
-_CLOUD_POINTS = 1500  # of each of them
+_CLOUD_POINTS = 1500  # points of each kind
 _MOST_CENTRES = 600
 _MOST_TRACKS = 1200
 _VIEWS = (  # the script's name of it, sign, words
@@ -25,7 +25,7 @@ _VIEWS = (  # the script's name of it, sign, words
     ("top", "Top", "from above"),
     ("reset", "Reset", "reset the view"),
 )
-_FINEST = 65535  # places are told in steps of the scene's size by this
+_FINEST = 65535  # places are written in steps: the scene's size divided by this
 
 
 class SceneSection:
@@ -45,7 +45,7 @@ class SceneSection:
         if cameras is None or depth is None or sample.i not in self._wanted or not cameras.valid[sample.i]:
             return
         intrinsics = self._video.intrinsics if "geometry" in sample.depths else cameras.intrinsics
-        if not np.isfinite(intrinsics[sample.i]).all():  # a focal length that the motion did not tell
+        if not np.isfinite(intrinsics[sample.i]).all():  # the motion did not determine the focal length
             return
         pixels = sample_grid(depth.shape[0], depth.shape[1], _CLOUD_POINTS)
         pixels = pixels[depth.ravel()[pixels] > 0]
@@ -55,12 +55,12 @@ class SceneSection:
         self._rgb.append(grey if sample.rgb is None else sample.rgb.reshape(-1, 3)[pixels])
 
     def html(self) -> str:
-        """The section; "" without cameras."""
+        """Return the section; "" without cameras."""
         cameras = self._video.cameras
         if cameras is None:
             return ""
         if not cameras.valid.any():
-            why = "No frame has a pose: the camera branch could not tell how the camera moved."
+            why = "No frame has a pose: the camera branch could not determine how the camera moved."
             return f'<section id="path"><h2>Camera path</h2><p>{why}</p></section>'
         unit = "m" if self._video.metric else "units"
         missing = int((~cameras.valid).sum())
@@ -125,7 +125,7 @@ class SceneSection:
         }
 
     def _frustum(self, cameras: Cameras, i: int) -> dict[str, Any]:
-        """Frame, centre, and the rays through the corners of the picture, in the world."""
+        """Return the frame's number, its centre, and the rays through the corners of its picture, in the world."""
         width, height = self._video.width, self._video.height
         corners = np.array([[0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]], float)
         intrinsics = cameras.intrinsics[i].astype(np.float64)
@@ -135,7 +135,7 @@ class SceneSection:
         return {"i": int(i), "at": _places(cameras.centers[i : i + 1])[0], "rays": _places(rays)}
 
     def _track_points(self) -> np.ndarray:
-        """One place for each track, where it was queried: (N, 3) world."""
+        """Return one place for each track, where it was queried: (N, 3) world."""
         tracks = self._video.tracks
         if tracks is None or not len(tracks):
             return np.zeros((0, 3))
@@ -144,9 +144,9 @@ class SceneSection:
 
 
 def upright_from_world(cameras: Cameras) -> np.ndarray:
-    """A rotation (3, 3) after which the mean camera stands upright: its y axis down, x to the right.
+    """Return a rotation (3, 3) after which the mean camera is upright: its y axis down, x to the right.
 
-    The world is that of the first camera, which a person may hold at any angle.
+    The world's axes are those of the first camera, which a person may hold at any angle.
     """
     axes = cameras.cam_from_world[cameras.valid, :3, :3].astype(np.float64)
     down, ahead = axes[:, 1].mean(0), axes[:, 2].mean(0)
@@ -161,7 +161,7 @@ def upright_from_world(cameras: Cameras) -> np.ndarray:
 
 
 def round_length(about: float) -> float:
-    """The largest of 1, 2, 5, 10, 20, ... that is no longer.
+    """Return the largest of 1, 2, 5, 10, 20, ... (times any power of ten) that is not above `about`.
 
     >>> round_length(0.37), round_length(7.0)
     (0.2, 5.0)
@@ -171,7 +171,7 @@ def round_length(about: float) -> float:
 
 
 def _box(centers: np.ndarray, cloud: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Around the cameras and nearly all points: a few lie far off."""
+    """Return the box around the cameras and nearly all points: a few points lie far away."""
     low, high = centers.min(0), centers.max(0)
     if len(cloud):
         near, far = np.percentile(cloud, [2, 98], axis=0)
@@ -184,7 +184,7 @@ def _inside(xyz: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _points(xyz: np.ndarray, low: np.ndarray, size: float) -> dict[str, Any]:
-    """Places as 16-bit steps from `low`."""
+    """Write places as 16-bit steps from `low`."""
     return {"count": len(xyz), "xyz": _base64(np.rint((xyz - low) / size * _FINEST), "<u2")}
 
 
@@ -193,12 +193,12 @@ def _base64(array: np.ndarray, dtype: str) -> str:
 
 
 def _places(xyz: np.ndarray) -> list[Any]:
-    """Rows of numbers as JSON can hold them, NaN as null."""
+    """Write rows of numbers as JSON can hold them, NaN as null."""
     return [[round(float(v), 5) for v in row] if np.isfinite(row).all() else None for row in xyz]
 
 
 def _flat(cameras: Cameras, unit: str) -> str:
-    """The path without scripts."""
+    """Return drawings of the path, for pages without scripts."""
     centers = np.where(cameras.valid[:, None], cameras.centers, np.nan)
     looks = cameras.cam_from_world[:, 2, :3]  # the camera's z axis in the world
     return (

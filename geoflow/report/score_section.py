@@ -1,4 +1,4 @@
-"""The scores in the report, and how they are found in scores.json."""
+"""The scores in the report, and how they are read from scores.json."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _COLUMNS = {"prior": "prior", "geometry": "geometry", "camera": "camera", "const
 
 
 def read_scores(paths: RunPaths) -> dict[str, dict[str, Any]]:
-    """Scores by video from scores.json: one `Scores.to_dict()`, a list of them, or an object of them by video.
+    """Read the scores by video: scores.json holds one `Scores.to_dict()`, a list of them, or an object by video.
 
-    {} when there is no such file. Raises StoreError when it is broken.
+    Returns {} if there is no such file. Raises StoreError if the file is broken.
     """
     if not paths.scores.is_file():
         return {}
@@ -34,7 +34,7 @@ def read_scores(paths: RunPaths) -> dict[str, dict[str, Any]]:
 
 
 def current(scores: Mapping[str, dict[str, Any]], index: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Those that are of the stores in the index: a later run may have made other ones since they were measured."""
+    """Keep the scores that belong to the stores in the index: a later run may have replaced the store."""
     keys = {row["name"]: row.get("key") for row in index}
     return {
         name: row for name, row in scores.items() if not (row.get("key") and keys.get(name) not in (None, row["key"]))
@@ -42,9 +42,9 @@ def current(scores: Mapping[str, dict[str, Any]], index: Iterable[Mapping[str, A
 
 
 def score_section(scores: Mapping[str, Any]) -> str:
-    """Tables of depth, poses and tracks, and curves over the frames.
+    """Return tables of depth, poses and tracks, and curves over the frames.
 
-    The best branch of each row stands out; baselines compete with nobody.
+    The best branch of each row is marked; baselines are not compared.
     """
     depth = {shown: scores[name] for name, shown in _COLUMNS.items() if scores.get(name)}
     poses = {
@@ -80,7 +80,7 @@ def _table(rows: Any, columns: Mapping[str, Mapping[str, Any]], baseline: str = 
 
 
 def _best(columns: Mapping[str, Mapping[str, Any]], name: str, show: Callable[[float], str], better: str) -> str:
-    """The column that wins a row; none where fewer than two compete or the winner looks like another."""
+    """Return the best column of a row; none if fewer than two are compared, or two look the same."""
     values = {column: row[name] for column, row in columns.items() if row.get(name) is not None}
     values = {column: value for column, value in values.items() if math.isfinite(value)}
     if len(values) < 2 or not better:

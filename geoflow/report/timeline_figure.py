@@ -1,4 +1,4 @@
-"""The run's timeline as SVG: a row for each actor, grouped and coloured by stage."""
+"""The timeline of a run as SVG: a row for each actor, grouped and coloured by stage."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _ROW, _GAP = 12, 3  # px; height of a row, and the space below it
 _GROUP_GAP = 6
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _MOST_ROWS = 60
-_MOST_EXACT = 150  # spans of a row drawn one by one; more are drawn as the share of each pixel that was busy
+_MOST_EXACT = 150  # up to this many spans of a row are drawn one by one; more are drawn as shares of busy time
 _SHADES = 4
 _COLOURS = 8  # classes `line-0` ... of the style sheet
 
 
 def timeline_figure(timeline: Timeline) -> str:
-    """The drawing; "" when nobody did anything.
+    """Return the drawing; "" if no actor did anything.
 
-    A row of few calls shows each with its title; a row of many shows how busy its actor was in each pixel, so that
-    the page stays small. Loading is grey, failed calls are red, a red bar is an actor's death.
+    A row of few calls shows each call with its title. A row of many calls shows how busy its actor was in each pixel,
+    so that the page stays small. Loading is grey, failed calls are red, a red bar is an actor's death.
     """
     actors = timeline.actors[:_MOST_ROWS]
     length = timeline.ended - timeline.began
@@ -73,7 +73,7 @@ def _box(span: Span, y: float, scale: float, began: float, colour: str) -> str:
 
 
 def _shaded(spans: list[Span], y: float, scale: float, began: float, colour: str) -> str:
-    """A path for each shade: the pixels in which the actor was that busy."""
+    """Draw a path for each shade: the pixels in which the actor was this busy."""
     levels = np.ceil(busy_pixels(spans, began, scale) * _SHADES - 1e-6).astype(int)
     edges = np.flatnonzero(np.diff(levels, prepend=-1))
     parts = []
@@ -89,11 +89,11 @@ def _shaded(spans: list[Span], y: float, scale: float, began: float, colour: str
 
 
 def busy_pixels(spans: list[Span], began: float, scale: float) -> np.ndarray:
-    """Share of each pixel column, (_PLOT,) in [0, 1], that is covered by spans; `scale` is pixels per second."""
+    """Return the share of each pixel column, (_PLOT,) in [0, 1], covered by spans; `scale` is pixels per second."""
     total = np.zeros(_PLOT + 1)
     ends = np.array([(span.began, span.ended) for span in spans]).reshape(-1, 2)
     first, last = np.clip((ends - began) * scale, 0, _PLOT).T
-    # Where a span begins, the rest of that pixel is covered, and every later one wholly until it ends.
+    # From a span's begin, the rest of this pixel is covered, and every later pixel wholly until the span ends.
     for at, sign in ((first, 1.0), (last, -1.0)):
         pixel = np.minimum(at.astype(int), _PLOT - 1)
         inside = pixel + 1 - at

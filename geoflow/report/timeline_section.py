@@ -1,4 +1,4 @@
-"""What the run's actors did: their timeline, a row for each stage, and memory."""
+"""The work of a run's actors: their timeline, a row for each stage, and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLOURS_SAY = "Grey: loading; red: failed, or the end of an actor; pale: the en
 
 
 class RunTimes:
-    """The latest run into a folder, read once from its ledger; nothing where there is none."""
+    """The latest run into a folder, read once from its ledger; empty if there is no ledger."""
 
     def __init__(self, paths: RunPaths) -> None:
         self._trace, self._memory = paths.trace.name, Memory()
@@ -42,14 +42,14 @@ class RunTimes:
         return self._timeline.ended - self._timeline.began
 
     def run_section(self) -> str:
-        """Of the whole run; "" when its ledger holds no call."""
+        """Return the section on the whole run; "" if its ledger holds no call."""
         timeline = self._timeline
         figure = timeline_figure(timeline)
         if not figure:
             return ""
         note = (
-            f"The latest run, {markup.duration(self.seconds)}. {_COLOURS_SAY} Median and 95 %: of a call that went "
-            "well; waited: median from a call's submission to its start, most of it behind the call before. All calls: "
+            f"The latest run, {markup.duration(self.seconds)}. {_COLOURS_SAY} Median and 95 %: successful calls; "
+            "waited: median from a call's submission to its start, mostly behind the call before. All calls: "
             f"{self._trace}, for ui.perfetto.dev."
         )
         rows = [_stage(row, timeline) for row in timeline.stages.values()]
@@ -61,7 +61,7 @@ class RunTimes:
         )
 
     def video_section(self, name: str) -> str:
-        """Of the calls of one video; "" where the latest run made none for it."""
+        """Return the section on the calls of one video; "" if the latest run made none for it."""
         spans = self._by_video.get(name)
         if not spans:
             return ""

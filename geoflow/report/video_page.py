@@ -1,4 +1,4 @@
-"""Everything the report says of one video: frames, the camera's path, consistency, scores, times, parameters."""
+"""All of the report about one video: frames, the camera's path, consistency, scores, times, parameters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class VideoPart:
 def video_part(
     video: Video, row: Mapping[str, Any], scores: Mapping[str, Any] | None, timeline: str, *, frames: int
 ) -> VideoPart:
-    """Read at most `frames` frames, one at a time; `row` is the video's row of index.parquet, `timeline` HTML."""
+    """Read at most `frames` frames, one at a time.
+
+    `row` is the video's row of index.parquet, `timeline` is HTML.
+    """
     shown = sampled(len(video), frames)
     ends = colour_range(video, shown)
     viewer, scene, consistency = Viewer(video, shown, ends), SceneSection(video, shown), Consistency(video)
@@ -95,7 +98,7 @@ def _work(video: Video, timeline: str) -> str:
 
 
 def contents(html: str) -> str:
-    """Links to the sections that a page has."""
+    """Return links to the sections of a page."""
     names = {
         "videos": "Videos", "frames": "Frames", "path": "Camera path", "consistency": "Consistency", "scores": "Scores",
         "work": "Work", "parameters": "Parameters", "timeline": "Timeline", "record": "Run record",
@@ -105,7 +108,7 @@ def contents(html: str) -> str:
 
 
 def stage_seconds(segments: list[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of work per slot over rows of the segments table."""
+    """Return the seconds of work per slot over rows of the segments table."""
     totals: dict[str, float] = {}
     for segment in segments:
         for name, value in segment.items():

@@ -1,4 +1,4 @@
-"""Frames of a video beside their depth: rows that the page's script shows one at a time, all panels in step."""
+"""Frames of a video beside their depth: rows that the page's script shows one at a time, all panels together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geoflow.store.reader import Video
 
 
 class Viewer:
-    """Collects the rows as the frames are read, so that no two frames are held at once."""
+    """The rows, collected as the frames are read, so that only one frame is in memory."""
 
     def __init__(self, video: Video, frames: np.ndarray, ends: Ends | None) -> None:
         self._video, self._ends, self._depths = video, ends, depths_of(video)
@@ -24,7 +24,7 @@ class Viewer:
         self._own_prior = False
 
     def add(self, sample: Sample) -> None:
-        """One more frame, in rising order."""
+        """Add a frame; frames come in rising order."""
         panels = [self._colour(sample)]
         for name, depth in sample.depths.items():
             own = self._ends is None or (name == "prior" and sample.factor is None)
@@ -40,7 +40,7 @@ class Viewer:
         self._rows.append(f'<div class="frame" {at}><p class="frame-label">{text(shown)}</p>{"".join(panels)}</div>')
 
     def html(self) -> str:
-        """The section; "" without a frame."""
+        """Return the section; "" without a frame."""
         video = self._video
         if not self._rows:
             return ""
@@ -100,17 +100,17 @@ class Viewer:
         if self._ends is not None:
             notes.append("One range of colours for all frames and branches.")
         if "prior" in depths and self._ends is not None:
-            notes.append("The prior's scale is free in each frame: &times; is what brings its median to the others'.")
+            notes.append("The prior's scale is free in each frame: &times; is the factor to the others' median.")
         if self._own_prior:
-            notes.append("What has no scale in common with other frames is coloured by its own range.")
+            notes.append("Depth without a scale in common with other frames has its own range of colours.")
         if self._tracks is not None:
             notes.append("Trails show where a point was in the last 12 frames.")
         if self._hands:
-            notes.append("Hands: left blue, right orange, dashed where put between two sights.")
+            notes.append("Hands: left blue, right orange, dashed where interpolated between two observations.")
         return f'<p class="soft">{" ".join(notes)}</p>'
 
 
 def _figure(image: str, name: str, fact: str) -> str:
-    """A panel; image and name are HTML."""
+    """Make a panel; image and name are HTML."""
     aside = f"<span>{text(fact)}</span>" if fact else ""
     return f"<figure>{image}<figcaption><b>{name}</b>{aside}</figcaption></figure>"

@@ -26,7 +26,8 @@ class Stitch(Stage):
 
     The frames that a segment shares with the next one are kept back until that one has come, so what is
     returned are the frames up to where the next segment starts. Tracks stay whole. How a field moves and fades is said
-    by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Segments
+    by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Where the
+    camera's poses are known ones, their world and unit are the video's. Segments
     whose cameras come in one and the same world are joined by them, exactly; others by what they say of the depth of
     the frames they share.
 
@@ -98,6 +99,8 @@ class Stitch(Stage):
 
         geometry = depth_of(fields)
         own = _ratio(fields.get("camera.depth"), geometry)  # brings geometry to the camera branch's scale
+        if segment.video.given_world:
+            return self._in_given_world(held, fields, shared, own)
         now = {name: fields[name][:shared] for name in joined(fields)}
         turn = self._turn(held, fields, now)
         if not self._state.get("scaled"):
@@ -114,6 +117,18 @@ class Stitch(Stage):
         else:
             geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
+
+    def _in_given_world(self, held: Fields, fields: Fields, shared: int, own: float | None) -> Join:
+        """Known poses stay what they are, and so does their unit; geometry is brought to it by what it shares with it.
+
+        Geometry that shares nothing with either the segment's cameras or the frames before has no known scale.
+        """
+        from geoflow.geometry.rigid import Sim3
+        from geoflow.geometry.seams import Join, depth_of
+
+        now = {name: value[:shared] for name, value in fields.items() if name.startswith("geometry.")}
+        scale = own or _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
+        return Join(1.0, scale, Sim3.identity(), np.eye(3))
 
     def _found(
         self, segment: Segment, held: Fields, fields: Fields, now: Fields, own: float | None, turn: np.ndarray | None

@@ -1,1 +1,1 @@
-"""Values that a user hands over: from Python, from YAML, as durations; checked, and made plain."""
+"""Values that a user passes (in Python, in YAML, as durations): checked and made plain."""

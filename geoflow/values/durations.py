@@ -1,4 +1,4 @@
-"""Times in the unit that people use for them."""
+"""Durations as text, in the unit that people use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 
 def in_words(seconds: float) -> str:
-    """A duration in words, rounded before it is split: never "1 min 60 s".
+    """Write a duration in words. It is rounded before it is split, so "1 min 60 s" cannot occur.
 
     >>> in_words(0.0042), in_words(0.25), in_words(8.24), in_words(59.96)
     ('4 ms', '250 ms', '8.2 s', '1 min 0 s')
@@ -25,7 +25,7 @@ def in_words(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Write a duration as hours, minutes and seconds.
 
     >>> clock(75.2)
     '0:01:15'

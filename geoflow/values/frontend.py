@@ -1,4 +1,4 @@
-"""Whether this is a notebook."""
+"""A check whether this code runs in a notebook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this code, so that pictures and HTML reach somebody."""
+    """Return whether a Jupyter kernel runs this code, so that pictures and HTML can be seen."""
     if "IPython" not in sys.modules:
         return False
     shell = sys.modules["IPython"].get_ipython()

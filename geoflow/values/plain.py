@@ -1,6 +1,6 @@
-"""The door for values that a user hands over in Python: NumPy's numbers, paths and tuples become plain values here.
+"""Conversion of values that a user passes in Python: NumPy's numbers, paths and tuples become plain values here.
 
-Everything behind it may rely on None, bool, int, float, str, list and dict: what JSON has, and YAML files hold.
+All other code may rely on None, bool, int, float, str, list and dict: the types of JSON, which YAML files hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from geoflow.errors import ConfigError
 
 
 def plain(value: Any, name: str) -> Any:
-    """The same as plain values. Raises ConfigError, by the name of the option, for what has no such form."""
+    """Convert to plain values. Raises ConfigError, which names the option `name`, if that is impossible."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, str):
@@ -47,12 +47,12 @@ def plain(value: Any, name: str) -> Any:
 
 def _key(key: Any, name: str) -> str:
     if not isinstance(key, str):
-        raise ConfigError(f"{name} should have texts for keys, found {key!r}")
+        raise ConfigError(f"{name} should have texts as keys, found {key!r}")
     return str.__str__(key)
 
 
 def real(value: Any, name: str) -> float:
-    """A finite number. Raises ConfigError, as all below."""
+    """Return a finite number. Raises ConfigError, as do all functions below."""
     found = plain(value, name)
     found = _only(found)
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
@@ -61,7 +61,7 @@ def real(value: Any, name: str) -> float:
 
 
 def whole(value: Any, name: str) -> int:
-    """An integer, also where it is written as 5.0."""
+    """Return an integer, also if it is written as 5.0."""
     found = real(value, name)
     if found != int(found):
         raise ConfigError(f"{name} should be a whole number, found {value!r}")
@@ -69,7 +69,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def text(value: Any, name: str) -> str:
-    """A text or a path that is not empty."""
+    """Return a text or a path that is not empty."""
     found = plain(os.fsdecode(value) if isinstance(value, bytes) else value, name)
     if not isinstance(found, str) or not found or "\0" in found:
         raise ConfigError(f"{name} should be a path or a text that is not empty, found {value!r}")
@@ -84,7 +84,7 @@ def flag(value: Any, name: str) -> bool:
 
 
 def several(value: Any, name: str) -> list[Any]:
-    """A list, of whatever; a mapping or a single value is none."""
+    """Return a list of any values; a mapping or a single value is not a list."""
     found = plain(value, name)
     if not isinstance(found, list):
         raise ConfigError(f"{name} should be a list of values, found {value!r}")
@@ -92,7 +92,7 @@ def several(value: Any, name: str) -> list[Any]:
 
 
 def _only(found: Any) -> Any:
-    """The value of an array that holds one."""
+    """Return the value of an array that holds exactly one."""
     while isinstance(found, list) and len(found) == 1:
         found = found[0]
     return found

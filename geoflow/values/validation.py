@@ -1,6 +1,6 @@
-"""Strict validation of plain values by pydantic models: what is of another type is refused, never made to fit.
+"""Strict validation of plain values by pydantic models: a value of another type is refused, never converted.
 
-Two things fit that look different: 5.0 where an integer is wanted, and a list where a tuple is.
+There are two exceptions: 5.0 where an integer is expected, and a list where a tuple is.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Whole = Annotated[int, BeforeValidator(_as_whole)]
 
 
 def validated(model: type[T], values: Mapping[str, Any]) -> T:
-    """A model of plain values (`geoflow.values.plain.plain`). Raises ValidationError."""
-    # Strict about JSON, which has no tuples, and not about Python: there a list would be refused for a tuple.
+    """Make a model from plain values (`geoflow.values.plain.plain`). Raises ValidationError."""
+    # Strict for JSON, which has no tuples, so that a list is accepted for a tuple; strict Python input would refuse it.
     return model.model_validate_json(json.dumps(values), strict=True)
 
 
 def lenient(hint: Any) -> Any:
-    """A type hint in which 5.0 is an integer, too."""
+    """Return a type hint in which 5.0 counts as an integer, too."""
     if hint is int:
         return Whole
     if typing.get_origin(hint) in (Union, types.UnionType):
@@ -40,6 +40,6 @@ def lenient(hint: Any) -> Any:
 
 
 def first_fault(error: ValidationError) -> tuple[str, str, Any]:
-    """Where it is, as a dotted name, what pydantic says of it, and the value that was found."""
+    """Return the first error's place as a dotted name, pydantic's message, and the value found."""
     first = error.errors()[0]
     return ".".join(map(str, first["loc"])), str(first["msg"]), first.get("input")

@@ -1,6 +1,6 @@
-"""YAML as GeoFlow reads it: plain values only, and whatever else a text holds is refused in a sentence.
+"""YAML as GeoFlow reads it: plain values only; everything else is refused with a one-sentence message.
 
-Numbers are those of YAML 1.2: `1e-3` is a number, while `010`, `1:30` and `2024-01-01` are texts. A key may stand once.
+Numbers are those of YAML 1.2: `1e-3` is a number, while `010`, `1:30` and `2024-01-01` are texts. Keys are unique.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from geoflow.errors import ConfigError
 
-_MOST_VALUES = 100_000  # in a text, those counted twice that stand there twice by an alias
+_MOST_VALUES = 100_000  # in a text; values that an alias repeats count each time
 _WHOLE = r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+"
 _REAL = (
     r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
@@ -21,16 +21,19 @@ _REAL = (
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values of a file in UTF-8 or UTF-16. Raises ConfigError that names the file, and the line."""
+    """Read the plain values of a file in UTF-8 or UTF-16. Raises ConfigError that names the file and the line."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the file and its rights") from None
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from None
     return parse_yaml(data, str(path))
 
 
 def parse_yaml(text: str | bytes, where: str) -> Any:
-    """The plain values of a text: None, bool, int, float, str, list, dict. `where` names it in the ConfigError."""
+    """Parse a text to plain values: None, bool, int, float, str, list, dict.
+
+    `where` names the text in a ConfigError.
+    """
     import yaml
 
     try:
@@ -62,7 +65,7 @@ def _loader() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Of PyYAML's rules for plain texts, those of None and bool."""
+        """PyYAML's loader with only the rules for None and bool in plain texts."""
 
     null_and_bool = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge")
     Loader.yaml_implicit_resolvers = {
@@ -75,18 +78,18 @@ def _loader() -> Any:
 
 
 def _check(node: Any, sizes: dict[int, int], above: set[int]) -> int:
-    """How many values a node stands for, aliases written out. Raises a YAML error where that is no plain value."""
+    """Return the number of values in a node, with aliases expanded. Raises a YAML error if a value is not plain."""
     import yaml
 
     def refuse(problem: str, at: Any) -> yaml.MarkedYAMLError:
         return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
     if id(node) in above:
-        raise refuse("an alias stands inside of what it names", node)
+        raise refuse("an alias is used inside the value that it names", node)
     if id(node) in sizes:
         return sizes[id(node)]
     if node.tag.rpartition(":")[2] not in ("null", "bool", "int", "float", "str", "seq", "map", "merge"):
-        raise refuse(f"{node.tag} is no plain value; write numbers, texts, lists and mappings", node)
+        raise refuse(f"{node.tag} is not a plain value; write numbers, texts, lists and mappings", node)
     size, inside = 1, above | {id(node)}
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
@@ -94,12 +97,12 @@ def _check(node: Any, sizes: dict[int, int], above: set[int]) -> int:
             if not isinstance(key, yaml.ScalarNode):
                 raise refuse("a key should be a text", key)
             if key.value in keys and key.tag.rpartition(":")[2] != "merge":
-                raise refuse(f"the key {key.value!r} stands twice", key)
+                raise refuse(f"the key {key.value!r} is there twice", key)
             keys.add(key.value)
             size += 1 + _check(value, sizes, inside)
     elif isinstance(node, yaml.SequenceNode):
         size += sum(_check(value, sizes, inside) for value in node.value)
     if size > _MOST_VALUES:
-        raise refuse(f"it stands for more than {_MOST_VALUES:,} values", node)
+        raise refuse(f"it holds more than {_MOST_VALUES:,} values", node)
     sizes[id(node)] = size
     return size

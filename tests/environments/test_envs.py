@@ -171,7 +171,7 @@ def test_an_environment_is_built_and_its_stage_loaded(tmp_path: Path) -> None:
         building.build(name, ["tiny_stage:Other"], load=True)
     without = yaml_file(tmp_path, "env_vars: {TINY: '2'}\n")
     assert building.build(without, ["tiny_stage:Tiny"]).loaded is False, "to import it does not take the package"
-    with pytest.raises(EnvironmentBroken, match=r"tiny_stage:Tiny does not come up(.|\n)*geoflow_tiny is at fault"):
+    with pytest.raises(EnvironmentBroken, match=r"tiny_stage:Tiny does not start in it(.|\n)*geoflow_tiny is at fault"):
         building.build(without, ["tiny_stage:Tiny"], load=True)
 
 

@@ -119,7 +119,7 @@ def test_pixels_of_a_store_without_them_are_decoded_from_its_source(small_clip: 
 @pytest.mark.parametrize(
     ("to", "out", "options", "message"),
     [
-        ("usd", "a.usd", {}, "there is no such format; there are: tapip3d, vipe"),
+        ("usd", "a.usd", {}, "there is no such format; the formats are: tapip3d, vipe"),
         ("tapip3d", "a.npy", {}, "should end in .npz"),
         ("ply", "a.ply", {"points": 3}, "ply has no such option; it has: stride=10, max_points=1000000, colours=True"),
         ("vipe", "a", {"stride": 3}, "it has: none"),

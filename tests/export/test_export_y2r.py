@@ -108,7 +108,7 @@ def test_statistics_are_those_of_all_files_of_the_folder(folder: Path, store: Pa
 
 
 def test_windows_longer_than_any_stretch_of_poses(store: Path, tmp_path: Path):
-    with pytest.raises(StoreError, match=r"no 6 frames with a pose in a row.*num_track_ts"):
+    with pytest.raises(StoreError, match=r"does not have 6 frames with a pose in a row.*num_track_ts"):
         export_store(store, "y2r", tmp_path / "a.hdf5", num_track_ts=6)
     assert not list(tmp_path.iterdir())
 

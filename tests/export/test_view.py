@@ -115,7 +115,7 @@ def test_where_nothing_can_be_shown_the_remedy_is_named(
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
-        with pytest.raises(ConfigError, match="is taken; choose another with --port"):
+        with pytest.raises(ConfigError, match="is in use; choose another with --port"):
             view(store, web=True, port=sock.getsockname()[1])
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ConfigError, match=r"geoflow-video\[export\]"):

@@ -194,7 +194,7 @@ def test_a_video_without_pixels_or_depth(tmp_path: Path, small_clip: Clip) -> No
     with h5py.File(tmp_path / "a.h5", "a") as file:
         del file["camera"], file["prior"]
     with open_video(tmp_path / "a.h5") as video:
-        assert "Nothing to picture" in str(video._repr_html_())
+        assert "Nothing to show" in str(video._repr_html_())
         with pytest.raises(StoreError, match="no camera pose"):
             video.trajectory()
 

@@ -1,7 +1,7 @@
-"""Depth maps and image edges: sharpen, fill small holes, carry over even surfaces, enlarge.
+"""Depth maps and image edges: sharpen edges, fill small holes, carry depth over even surfaces, enlarge.
 
-Where surfaces meet, depth is taken from pixels of like colour: a mean would invent surfaces between foreground and
-background.
+At the border of two surfaces, depth is taken from pixels of similar colour: a mean would invent surfaces between
+foreground and background.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from scipy.linalg import solveh_banded
 
-COLOR_SIGMA = 12.0  # grey levels per channel at which another colour loses its say
+COLOR_SIGMA = 12.0  # grey levels per channel at which another colour loses its weight
 STEP = 1.06  # ratio of the largest to the smallest depth in a 3x3 window that makes it an edge
 FILL_SUPPORT = 0.4  # share of a hole's (weighted) window that must be known
-FILL_SPREAD = 0.08  # relative spread of that window's depths above which a hole is left alone
+FILL_SPREAD = 0.08  # relative spread of this window's depths above which a hole is not filled
 _SPREAD_LEVELS = 8.0  # grey levels from one pixel to the next at which values carry over to a third
 _SPREAD_ROUNDS = 3
 _EDGE_LEVELS = 25.0  # grey levels over three channels: about the contrast that marks an edge
@@ -21,14 +21,17 @@ _SAME = 0.05  # relative difference up to which depths belong to one surface
 
 
 def edges(depth: np.ndarray) -> np.ndarray:
-    """Where a depth map (H, W) float32 jumps or borders on unknown (0): (H, W) bool."""
+    """Return where a depth map (H, W) float32 jumps, or borders on unknown depth (0): (H, W) bool."""
     kernel = np.ones((3, 3), np.uint8)
     low, high = cv2.erode(depth, kernel), cv2.dilate(depth, kernel)
     return (high > STEP * low) & (high > 0)
 
 
 def sharpen(depth: np.ndarray, guide: np.ndarray, radius: int = 2) -> np.ndarray:
-    """Move depth edges onto colour edges: (H, W) float32 with 0 unknown, guide (H, W, 3) uint8; the mask is kept."""
+    """Move depth edges onto colour edges.
+
+    Depth is (H, W) float32 with 0 unknown, guide (H, W, 3) uint8; known pixels stay the same.
+    """
     row, column = np.nonzero(edges(depth) & (depth > 0))
     if not len(row):
         return depth
@@ -39,7 +42,7 @@ def sharpen(depth: np.ndarray, guide: np.ndarray, radius: int = 2) -> np.ndarray
 
 
 def fill(depth: np.ndarray, guide: np.ndarray, radius: int = 3, rounds: int = 2) -> np.ndarray:
-    """Close small holes from the pixels of like colour around them; what lacks smooth support stays 0."""
+    """Fill small holes from pixels of similar colour around them; a hole without smooth support stays 0."""
     out = depth
     size = 2 * radius + 1
     for _ in range(rounds):
@@ -57,9 +60,10 @@ def fill(depth: np.ndarray, guide: np.ndarray, radius: int = 3, rounds: int = 2)
 def spread(sums: np.ndarray, weight: np.ndarray, guide: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Carry values over even surfaces, up to edges of `guide` (h, w, 3) uint8.
 
-    Two edge-aware least-squares smoothings (Min et al. 2014: rows and columns in turn, three rounds), of weighted
-    values `sums` (h, w) and of their weights (h, w), 0 where nothing is known. `reach` is how far they carry on an even
-    surface, px. Returns the carried values and their support (0..1), the mean weight around a pixel.
+    Two edge-aware least-squares smoothings (Min et al. 2014: rows and columns in turn, three rounds): of weighted
+    values `sums` (h, w), and of their weights (h, w), which are 0 where nothing is known. `reach` is the distance in px
+    that values carry on an even surface. Returns the carried values and their support (0..1), the mean weight around a
+    pixel.
     """
     picture = guide.astype(np.float32)
     across = np.exp(-np.abs(np.diff(picture, axis=1)).max(-1) / _SPREAD_LEVELS)
@@ -105,7 +109,7 @@ def enlarge(depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 
 
 def _bilateral(depth: np.ndarray, rgb: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Depth (N,) at pixels of the image (flat indices) from the four cells around, those of like colour first."""
+    """Return depth (N,) at image pixels (flat indices) from the four cells around; similar colours count most."""
     h, w = depth.shape
     guide = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(-1, 3)
     colour = rgb.reshape(-1, 3).take(pixels, axis=0).astype(np.float32)
@@ -134,8 +138,8 @@ def _median(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour-weighted median of depth in windows around N pixels, for pixels of colour (N, 3).
 
-    Returns values (N,) float32 (0 where the window is empty), the known share of the window's weight, and the
-    weighted mean distance from the median relative to it.
+    Returns values (N,) float32 (0 if the window is empty), the known share of the window's weight, and the weighted
+    mean distance from the median, relative to the median.
     """
     pad = cv2.copyMakeBorder(depth, radius, radius, radius, radius, cv2.BORDER_CONSTANT, value=0)
     pad_guide = cv2.copyMakeBorder(guide, radius, radius, radius, radius, cv2.BORDER_REPLICATE)

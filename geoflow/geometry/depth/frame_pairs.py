@@ -1,4 +1,4 @@
-"""Which frames of a posed video are worth comparing: their parallax, from the sparse points they see."""
+"""The choice of frames to compare in a posed video, by their parallax over the sparse points that they see."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ _PARALLAX_RANGE = (0.008, 0.12)
 _MAX_SHIFT = 0.35  # image widths that the picture as a whole may move between the two frames
 _KEY_SHIFT = 0.08  # image widths that the picture may move from a key to the frames its depth is carried to
 _MAX_CARRIED = 4  # frames from one key to the next at most
-_LEAST_SEEN = 8  # points that a frame must see for its parallax to be told
+_LEAST_SEEN = 8  # points that a frame must see for a measure of its parallax
 
 
 def choose_keys(poses: dict[int, np.ndarray], k: np.ndarray, size: tuple[int, int], points: np.ndarray) -> list[int]:
-    """Frames, ascending, whose depth is computed; that of the frames between them, hardly moved, is carried over."""
+    """Choose the frames, ascending, whose depth is computed.
+
+    The frames between them have hardly moved: their depth is carried over.
+    """
     frames = sorted(poses)
     keys: list[int] = []
     seen = points[:0]
@@ -33,7 +36,7 @@ def choose_keys(poses: dict[int, np.ndarray], k: np.ndarray, size: tuple[int, in
 def choose_pairs(
     poses: dict[int, np.ndarray], k: np.ndarray, size: tuple[int, int], points: np.ndarray, sources: int
 ) -> list[tuple[int, int]]:
-    """Frame pairs (a < b) so that each frame meets about `sources` others, earlier and later ones, at good parallax.
+    """Choose frame pairs (a < b): each frame meets about `sources` others, before and after, at good parallax.
 
     `poses` maps frame to (4, 4) cam_from_world. Parallax is the median shift of the scene's `points` (M, 3) world
     between the two frames beyond what turning the camera would give, in image widths.
@@ -59,7 +62,7 @@ def choose_pairs(
 
 
 def _spread(scored: list[tuple[float, int]], count: int) -> list[int]:
-    """The best frame, then good ones that are not its immediate neighbours."""
+    """Choose the best frame, then good ones that are not its immediate neighbours."""
     picked: list[int] = []
     for _, s in scored:
         if all(abs(s - other) > 2 for other in picked):
@@ -79,7 +82,7 @@ def in_view(pose: np.ndarray, k: np.ndarray, size: tuple[int, int], points: np.n
 
 
 def _parallax(pose: np.ndarray, poses: np.ndarray, k: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median shift (S,) px of points from a frame to each of `poses` (S, 4, 4): beyond turning, and in all.
+    """Return the median shifts (S,) px of points from a frame to `poses` (S, 4, 4): beyond turning, and in total.
 
     (0, inf) for frames that look away.
     """

@@ -1,4 +1,4 @@
-"""Temporal fusion: many frames' point maps, each with its own scale and errors, made one consistent sequence."""
+"""Temporal fusion: point maps of many frames, each with its own scale and errors, become one consistent sequence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.depth.registration import register, solve_scales
 from geoflow.geometry.optical_flow import flow_error, quick_flow
 
-OFFSETS = (1, 10)  # frames to each side that take part: near ones for detail, far ones for independent errors
+OFFSETS = (1, 10)  # frames on each side that take part: near ones for detail, far ones for independent errors
 FLOW_ERROR_PX = 1.5
-REPROJECTION_PX = (
-    2.0  # at 320 px width; a neighbour's point that does not land where flow says it is has moved by itself
-)
+REPROJECTION_PX = 2.0  # at 320 px width: a neighbour's point that lands this far from its flow has moved by itself
 AGREE = 0.08  # relative depth within which views of one point are averaged
 SAMPLE_STEP = 10
 MIN_POINTS = 40
@@ -51,7 +49,7 @@ class DepthFuser:
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._trusted: dict[tuple[int, int], np.ndarray] = {}
         if not any(d.any() for d in self.depth):
-            return  # nothing to fuse: spare the flows
+            return  # nothing to fuse, so no flow is needed
         for a in range(self.count):
             for b in (a + o for o in OFFSETS if a + o < self.count):
                 self._match(a, b)
@@ -132,7 +130,7 @@ class DepthFuser:
         return consensus(np.stack(views))
 
     def _warp(self, i: int, j: int, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        """Frame j's depth as seen from frame i (H, W), 0 where unknown or where it does not land where it is seen."""
+        """Return frame j's depth as seen from frame i (H, W), 0 where unknown or where flow and depth disagree."""
         k = self.intrinsics.astype(np.float32)
         r, t = rotation.astype(np.float32), translation.astype(np.float32)
         landed = self.grid + self._flows[i, j]
@@ -147,10 +145,10 @@ class DepthFuser:
 
 
 def consensus(views: np.ndarray, agree: float = AGREE) -> np.ndarray:
-    """Robust mean of depth maps of one frame: (K, H, W) with 0 for unknown to (H, W) float32; the first is its own.
+    """Return the robust mean of depth maps of one frame: (K, H, W), 0 unknown, to (H, W) float32; the first is its own.
 
-    The median picks the side, the views near it are averaged. A pixel on which no two of several views agree is
-    unknown; one that only its own frame sees is kept.
+    The median picks the surface, and the views near it are averaged. A pixel is unknown if several views see it and no
+    two agree; a pixel that only its own frame sees is kept.
     """
     known = views > 0
     count = known.sum(0)

@@ -1,8 +1,8 @@
-"""Dense depth of every frame of known pose, from optical flow between some of them.
+"""Dense depth of every posed frame, from optical flow between some of the frames.
 
-Depth is computed for keys among the frames and carried to the frames between. Every flow vector is triangulated along
-its epipolar line; what neither the line, nor the way back, nor the other source frames confirm gets depth 0. Things
-that move by themselves fail these checks and drop out.
+Depth is computed for key frames, and carried to the frames between. Every flow vector is triangulated along its
+epipolar line. It gets depth 0 if the line, the way back, or the other source frames contradict it. Things that move by
+themselves fail these checks and drop out.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from geoflow.geometry.rigid import invert
 # Lengths in px hold at 320x240, and grow with the working size: see PosedView.unit.
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
-_FLOW_SIGMA_PX = 0.25  # what the flow is off by on textured surfaces
+_FLOW_SIGMA_PX = 0.25  # error of the flow on textured surfaces
 _FLOW_WINDOW = (9, 9)
 _TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
-_BLANK = 4.0  # levels per px; a surface with less is even, and flow on it tells little
+_BLANK = 4.0  # levels per px; a surface with less is even, and flow on it is uncertain
 _REACH = 30.0  # px that depth is carried on an even surface
-_LEAST_SUPPORT = 0.2  # share of known depth around a pixel that is given some
+_LEAST_SUPPORT = 0.2  # share of known depth needed around a pixel that is filled
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
-_MAX_SIGMA_ALONE = 0.075  # the same where one source only had a say
-_MAX_CHECKS = 4  # other frames whose depth is held against a frame's own
-_LEAST_KNOWN = 0.03  # share of the picture; less is not believed
-_LEAST_POINTS = 10  # of the structure in a picture, to judge its depth by them
+_MAX_SIGMA_ALONE = 0.075  # the same if only one source contributes
+_MAX_CHECKS = 4  # other frames whose depth is compared with a frame's own
+_LEAST_KNOWN = 0.03  # share of the picture; a map with less is dropped
+_LEAST_POINTS = 10  # points of the structure in a picture, needed to judge its depth
 _FAR_OFF = 0.2  # relative distance of a depth from a point of the structure seen there
 _AGREE = 0.05  # relative depth difference up to which two frames see the same surface
 
@@ -48,47 +48,67 @@ def multiview_depth(
     *,
     seen: np.ndarray | None = None,
     radial: float = 0.0,
+    distortion: Sequence[float] | None = None,
     masks: np.ndarray | None = None,
     width: int = 480,
     sources: int = 6,
 ) -> np.ndarray:
-    """Depth z of every posed frame, in the unit of the poses.
+    """Compute depth z of every posed frame, in the unit of the poses.
 
     Args:
-        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
+        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px, or (T, 3, 3) where they change. cam_from_world: (T, 4, 4).
+        valid: (T,) bool, frames to use.
         xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
         seen: (T, M) bool, which points each frame shows; depth that contradicts most of them is dropped.
         radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
+        distortion: in its place, up to five coefficients of OpenCV's for a lens that is known.
         masks: (T, H, W) bool, True where to give no depth.
         width: px, working width of a 4:3 picture; others get as many pixels. sources: how many other frames each key is
             compared with.
 
-    Returns (T, H, W) float16, a segment of float32 is large; 0 where unknown.
+    Returns (T, H, W) float16, 0 where unknown; float32 would take too much memory for a segment.
     """
     num_frames, full_h, full_w = rgb.shape[:3]
     scale = min(1.0, width * np.sqrt(0.75 / (full_h * full_w)))
     size = (round(full_w * scale), round(full_h * scale))
-    k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
-    lens = Lens(k, radial, size)
+    shown_by = {
+        int(t): resize_intrinsics(k, size[0] / full_w, size[1] / full_h)
+        for t, k in enumerate(np.broadcast_to(intrinsics, (num_frames, 3, 3)))
+        if valid[t]
+    }
+    k = np.median(list(shown_by.values()), axis=0).astype(np.float32) if shown_by else np.eye(3, dtype=np.float32)
+    lenses = _lenses(shown_by, (radial,) if distortion is None else distortion, size, k)
     views = {
-        int(t): _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t])
-        for t in np.flatnonzero(valid)
+        t: _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t]) for t, lens in lenses.items()
     }
     known = np.isfinite(xyz[:, 0])
     shown = np.zeros((num_frames, int(known.sum())), bool) if seen is None else seen[:, known]
     depths = _depths(views, k, xyz[known], shown, sources)
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, found in depths.items():
-        depth[t] = enlarge(lens.distort(found), rgb[t])
+        depth[t] = enlarge(lenses[t].distort(found), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
 
 
+def _lenses(
+    shown_by: dict[int, np.ndarray], distortion: Sequence[float], size: tuple[int, int], seen_as: np.ndarray
+) -> dict[int, Lens]:
+    """The lens of each frame; frames of equal intrinsics (3, 3) share one."""
+    known: dict[bytes, Lens] = {}
+    lenses = {}
+    for t, k in shown_by.items():
+        if (key := k.tobytes()) not in known:
+            known[key] = Lens(k, distortion, size, seen_as)
+        lenses[t] = known[key]
+    return lenses
+
+
 def _depths(
     views: dict[int, PosedView], k: np.ndarray, points: np.ndarray, shown: np.ndarray, sources: int
 ) -> dict[int, np.ndarray]:
-    """Depth (h, w) float32 of every view; `shown` (T, M) bool says which points (M, 3) world each frame shows."""
+    """Return depth (h, w) float32 of every view; `shown` (T, M) bool: which points (M, 3) world each frame shows."""
     poses = {t: view.cam_from_world for t, view in views.items()}
     size = next(iter(views.values())).gray.shape[::-1] if views else (0, 0)
     keys = choose_keys(poses, k, size, points)
@@ -112,7 +132,7 @@ def _depths(
 
 
 def _around(t: int, keys: list[int]) -> list[int]:
-    """The keys before and after frame t, the nearer one first."""
+    """Return the keys before and after frame t, the nearer one first."""
     at = bisect(keys, t)
     return sorted(keys[max(0, at - 1) : at + 1], key=lambda s: abs(s - t))
 
@@ -155,8 +175,8 @@ def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, in
 def texture(view: PosedView, direction: np.ndarray) -> np.ndarray:
     """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
 
-    The root mean square over the window that flow is fitted to: what there is to tell one place on an epipolar line
-    from the next.
+    It is the root mean square over the window that flow is fitted to. The larger it is, the better places on an
+    epipolar line can be distinguished.
     """
     across, down = view.gradient
     change = across * direction[..., 0] + down * direction[..., 1]
@@ -177,11 +197,12 @@ def _flow(a: PosedView, b: PosedView, k: np.ndarray, b_from_a: np.ndarray, point
 def triangulate(
     flow: np.ndarray, intrinsics: np.ndarray, b_from_a: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inverse depth in view a of every flow vector a -> b, nearest to it on its epipolar line.
+    """Return the inverse depth in view a for every flow vector a -> b, at the nearest point of its epipolar line.
 
     Args: flow (H, W, 2) px; intrinsics (3, 3); b_from_a (4, 4).
-    Returns (H, W) float32 each: inverse depth, its standard deviation per px of flow error (inf where the flow tells
-    nothing), and the distance px of the match from the epipolar line. Points behind either camera get (0, inf, inf).
+
+    Returns (H, W) float32 each: inverse depth; its standard deviation per px of flow error (inf where the flow tells
+    nothing); and the distance px of the match from the epipolar line. Points behind either camera get (0, inf, inf).
     """
     height, width = flow.shape[:2]
     u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
@@ -197,10 +218,10 @@ def triangulate(
 
 
 def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int]) -> np.ndarray:
-    """Combine inverse depths with their standard deviations into one depth map, (H, W) float32; 0 where unsure.
+    """Combine inverse depths with their standard deviations into one depth map, (H, W) float32; 0 where uncertain.
 
-    The estimate that most weight agrees with wins, and the mean of those agreeing is taken. One source alone is
-    believed only where no other source had a say, and then at half the error allowed.
+    The estimate that most weight agrees with wins, and the agreeing estimates are averaged. A single source counts only
+    where no other source has an estimate, and then with half the allowed error.
     """
     if not estimates:
         return np.zeros(shape, np.float32)
@@ -232,9 +253,9 @@ def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int])
 def cross_check(
     t: int, depth: dict[int, np.ndarray], views: dict[int, PosedView], others: Sequence[int], k: np.ndarray
 ) -> np.ndarray:
-    """Average frame t's depth with what the other frames say of the same surface, and drop what they contradict.
+    """Average frame t's depth with other frames' depth of the same surface, and drop what they contradict.
 
-    `depth` maps frames to (h, w) float32. Another frame contradicts a point when it looks through it. Returns
+    `depth` maps frames to (h, w) float32. Another frame contradicts a point if it sees a surface behind it. Returns
     (h, w) float32, 0 where unknown.
     """
     own = depth[t]
@@ -256,8 +277,8 @@ def cross_check(
 def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.ndarray) -> bool:
     """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
 
-    A map that says next to nothing is not believed either: what is left where nearly all was refused, as in fast
-    forward motion, are its errors.
+    A map with hardly any depth does not fit either: where nearly all depth was refused, as in fast forward motion, the
+    rest are errors.
     """
     if (depth > 0).mean() < _LEAST_KNOWN:
         return False
@@ -271,8 +292,8 @@ def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.nd
 def complete(depth: np.ndarray, view: PosedView) -> np.ndarray:
     """Carry depth (h, w) over even surfaces that tell nothing by themselves.
 
-    Inverse depth is what is carried: it is linear on planes. Where the picture does tell and the views contradict each
-    other, at occlusions and on what moves, depth stays unknown.
+    Inverse depth is carried, since it is linear on planes. Where the picture has texture and the views contradict each
+    other (at occlusions and on moving things), depth stays unknown.
     """
     known = depth > 0
     if not known.any():

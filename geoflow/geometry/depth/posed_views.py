@@ -1,4 +1,4 @@
-"""Frames with a pose: their pictures without the lens's distortion, and depth carried from one to another."""
+"""Frames with a pose: their pictures without lens distortion, and depth carried from one frame to another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.rigid import invert
 
 _CARRY_STEPS = 3
-_LANDED_PX = 1.5  # from the pixel looked from; half of it is rounding
+_LANDED_PX = 1.5  # allowed distance from the starting pixel; half of it is rounding
 _LIKE = 20.0  # 8-bit levels by which the two pictures may differ there
 _ALIKE_WINDOW = (9, 9)
 _SAME_SURFACE = 0.05  # relative difference up to which two depths are of one surface
@@ -30,44 +30,55 @@ class PosedView:
 
     @property
     def unit(self) -> float:
-        """Side length of the picture in that of 320x240."""
+        """Return the side length of the picture relative to 320x240."""
         return float(np.sqrt(self.gray.size / (320 * 240)))
 
     @cached_property
     def gradient(self) -> tuple[np.ndarray, np.ndarray]:
-        """Derivatives (h, w) float32 of `gray` across and down, 8-bit levels per px."""
+        """Return the derivatives (h, w) float32 of `gray` across and down, 8-bit levels per px."""
         across, down = (cv2.Sobel(self.gray, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=0.125) for dx in (1, 0))
         return across, down
 
 
 class Lens:
-    """One coefficient of radial distortion, at working size; with 0 pictures pass unchanged."""
+    """Brings a camera's pictures to those of a pinhole camera, at working size; where it is one, they pass unchanged.
 
-    def __init__(self, intrinsics: np.ndarray, radial: float, size: tuple[int, int]) -> None:
+    `distortion` are up to five coefficients of OpenCV's, k1 first. `seen_as` (3, 3) is the pinhole camera, by default
+    the same without its distortion.
+    """
+
+    def __init__(
+        self,
+        intrinsics: np.ndarray,
+        distortion: Sequence[float],
+        size: tuple[int, int],
+        seen_as: np.ndarray | None = None,
+    ) -> None:
         self.size = size
         self._straight = self._bent = None
-        if radial:
-            bend = np.array([radial, 0, 0, 0, 0])
+        if any(distortion) or not (seen_as is None or np.array_equal(seen_as, intrinsics)):
+            bend = np.array([*distortion, *[0] * (5 - len(distortion))], np.float64)
             k = np.asarray(intrinsics, np.float64)
-            self._bent = cv2.initUndistortRectifyMap(k, bend, None, k, size, cv2.CV_32FC1)
+            new = k if seen_as is None else np.asarray(seen_as, np.float64)
+            self._bent = cv2.initUndistortRectifyMap(k, bend, None, new, size, cv2.CV_32FC1)
             uv = pixel_grid(size[1], size[0]).reshape(-1, 1, 2)
-            straight = cv2.undistortPoints(uv, k, bend, P=k).reshape(size[1], size[0], 2)
+            straight = cv2.undistortPoints(uv, k, bend, P=new).reshape(size[1], size[0], 2)
             self._straight = straight[..., 0], straight[..., 1]
 
     def undistort(self, picture: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-        """A picture (h, w) as a pinhole camera would have seen it."""
+        """Return a picture (h, w) as a pinhole camera would have seen it."""
         return picture if self._bent is None else cv2.remap(picture, *self._bent, interpolation)
 
     def distort(self, depth: np.ndarray) -> np.ndarray:
-        """A depth map (h, w) of the pinhole camera at the pixels of the real one."""
+        """Return a pinhole camera's depth map (h, w) at the pixels of the real camera."""
         return depth if self._straight is None else cv2.remap(depth, *self._straight, cv2.INTER_NEAREST)
 
 
 def carry(view: PosedView, known: Sequence[tuple[PosedView, np.ndarray]], k: np.ndarray) -> np.ndarray:
     """Depth (h, w) of a view from other views' depth (h, w) each, the nearest first; 0 where it does not show there.
 
-    What looks different in the two pictures is left out: something passes in front. Where the others disagree, the
-    nearer surface hides the further one.
+    Pixels that look different in the two pictures are left out: something passes in front. Where the other views
+    disagree, the nearer surface hides the further one.
     """
     result = np.zeros(view.gray.shape, np.float32)
     for other, depth in known:
@@ -106,7 +117,7 @@ def _seen_from(view: PosedView, other: PosedView, depth: np.ndarray, k: np.ndarr
 def project(
     u: np.ndarray, v: np.ndarray, depth: np.ndarray, b_from_a: np.ndarray, k: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where view b has the pixels u, v of view a at depth (h, w): its pixels x, y and depth z there, float32 each."""
+    """Project pixels u, v of view a at depth (h, w) into view b: its pixels x, y and depth z, float32 each."""
     turn = (k @ b_from_a[:3, :3] @ np.linalg.inv(k)).astype(np.float32)
     shift = (k @ b_from_a[:3, 3]).astype(np.float32)
     x, y, z = (depth * (turn[n, 0] * u + (turn[n, 1] * v + turn[n, 2])) + shift[n] for n in range(3))

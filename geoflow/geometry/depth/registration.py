@@ -14,9 +14,9 @@ def register(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rigid poses of P views of points: points (P, N, 3), their pixels (P, N, 2) and weights (P, N).
 
-    Iteratively re-weighted Gauss-Newton on the reprojection error, starting from the identity with a wide robust
-    scale that narrows, so that half the points may move or be wrong. Pixels pin a pose down far better than the
-    depths of the other view would, whose noise grows with the square of the distance.
+    Iteratively re-weighted Gauss-Newton on the reprojection error. It starts from the identity with a wide robust scale
+    that narrows, so that half of the points may move or be wrong. Pixels determine a pose far better than the depths of
+    the other view would, whose noise grows with the square of the distance.
 
     Returns rotations (P, 3, 3), translations (P, 3) and the last errors (P, N) px.
     """
@@ -52,16 +52,16 @@ def register(
 def solve_scales(
     source: np.ndarray, target: np.ndarray, log_ratio: np.ndarray, weight: np.ndarray, count: int
 ) -> np.ndarray:
-    """Log scales (count,) float64 of frames with median 0 from log ratios between them (L1, by re-weighting).
+    """Solve for log scales (count,) float64 of frames, median 0, from log ratios between them (L1, re-weighted).
 
-    Edge e says that frame `target[e]` times its scale equals `source[e]` times its scale where
-    scale_target / scale_source = exp(log_ratio[e]). Frames no edge reaches take their neighbours' scale.
+    Edge e says that frame `target[e]` times its scale equals `source[e]` times its scale if scale_target / scale_source
+    = exp(log_ratio[e]). Frames without an edge take their neighbours' scale.
     """
     scales: np.ndarray = np.zeros(count)
     frames = np.arange(count)
     base = np.zeros((count, count))
-    # A faint pull between consecutive frames makes the system regular whatever edges there are; the first frame
-    # is pinned, which the median at the end undoes.
+    # A weak tie between consecutive frames makes the system regular for any edges. The first frame is fixed, which the
+    # median at the end undoes.
     base[frames[1:], frames[1:]] += 1e-6
     base[frames[:-1], frames[:-1]] += 1e-6
     base[frames[1:], frames[:-1]] -= 1e-6

@@ -1,4 +1,4 @@
-"""Depth of a pixel from where it is seen in a second view."""
+"""Depth of a pixel from its match in a second view."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def inverse_depth_of_matches(
     translation: np.ndarray,
     intrinsics: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Inverse depths in view a of matches (u, v) -> (u_b, v_b), px, with what says how good they are.
+    """Inverse depths in view a of matches (u, v) -> (u_b, v_b), px, and measures of their quality.
 
     A pixel x of a with inverse depth w is seen in b at x' ~ K R K^-1 x + w K t. Multiplied out, both image
     equations are linear in w and are solved together by least squares (Hartley and Zisserman 2004, section 12.2,
     with the point held on a's ray). `rotation` (3, 3) and `translation` (3,) make up b_from_a.
 
     Returns float32 arrays of the matches' broadcast shape: the inverse depth; the squared change of the match per
-    unit of it, and the distance of the match from its epipolar line, both times the depth in b (px); and that
-    depth, in units of the depth in a. Nothing is gated: points behind a camera have negative values.
+    the distance of the match from its epipolar line, both times the depth in b (px); and this depth, in units of the
+    depth in a. Nothing is filtered: points behind a camera have negative values.
     """
     # Component by component: the maps are large and every pass over them counts.
     k = np.asarray(intrinsics, np.float64)

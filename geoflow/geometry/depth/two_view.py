@@ -1,7 +1,7 @@
 """Motion stereo: depth of every frame of a moving camera from its optical flow to two well-chosen neighbours.
 
-Nothing is known but the frames. Depth comes out up to one scale per frame; where the camera stood still or only
-turned there is none.
+Only the frames are needed. Depth has one unknown scale per frame. Where the camera stood still or only turned there is
+no depth.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from geoflow.geometry.motion.epipolar import find_motion
 from geoflow.geometry.motion.survey import Survey, Surveyor
 from geoflow.geometry.optical_flow import flow_error, quick_flow
 
-FLOW_ERROR_PX = 1.0  # forward-backward distance beyond which a match is not believed (occlusion, blur)
+FLOW_ERROR_PX = 1.0  # forward-backward distance beyond which a match is dropped (occlusion, blur)
 EPIPOLAR_PX = (0.4, 1.0)  # distance from the epipolar line beyond which a pixel moves by itself: least and most
 EPIPOLAR_NOISE = 6.0  # that distance in median distances of the pair, between these bounds
-MIN_PARALLAX_PX = 1.5  # with 0.25 px of flow noise a depth from less is worse than 17%
+MIN_PARALLAX_PX = 1.5  # with 0.25 px of flow noise, depth from less parallax is worse than 17%
 AGREE_SIGMA_PX = 0.35  # flow noise assumed when two views of the same pixel are compared
-MAX_PAIR_ERROR_PX = 0.6  # a pair whose median match lies further from its epipolar line is not explained by motion
+MAX_PAIR_ERROR_PX = 0.6  # a pair is not explained by motion if its median match is further from its epipolar line
 SAMPLE_STEP = 10  # grid of pixels the relative pose is fitted to
 
 
@@ -63,11 +63,11 @@ def triangulate(
     intrinsics: np.ndarray,
     epipolar_px: float = EPIPOLAR_PX[1],
 ) -> PairDepth:
-    """Least-squares inverse depth along the epipolar line of every pixel, with its gates.
+    """Compute the least-squares inverse depth along the epipolar line of every pixel, and drop bad matches.
 
     A pixel x of frame a with inverse depth d is seen in b at x' ~ K R K^-1 x + d K t, which is linear in d once
-    multiplied out. `flow` (H, W, 2) px, `error` (H, W) px its forward-backward distance,
-    `epipolar_px` how far from its line a match may lie.
+    `flow` (H, W, 2) px, `error` (H, W) px its forward-backward distance, `epipolar_px` the largest allowed distance of
+    a match from its line.
     """
     height, width = error.shape
     u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
@@ -82,9 +82,9 @@ def triangulate(
 
 
 def combine(first: PairDepth, second: PairDepth) -> PairDepth:
-    """Join two pairs of the same frame: the second is brought to the first's baseline, contradictions are dropped.
+    """Join two pairs of the same frame: scale the second to the first's baseline, and drop contradictions.
 
-    A point that moves by itself rarely moves so that both neighbours agree on its depth.
+    Both neighbours rarely agree on the depth of a point that moves by itself.
     """
     both = (first.information > 0) & (second.information > 0)
     if both.sum() < 50:
@@ -163,7 +163,7 @@ class MotionStereoSolver:
             return None
         rotation, translation = motion.rotation[0], motion.translation[0]
         self._last[b - a] = rotation, translation
-        # The sign of the translation is free until the points are asked to lie in front of the camera.
+        # The sign of the translation is unknown until the points must lie in front of the camera.
         matched = uv_a + flow_ab[grid][good]
         inverse = inverse_depth_of_matches(
             uv_a[:, 0], uv_a[:, 1], matched[:, 0], matched[:, 1], rotation, translation, self.intrinsics
@@ -174,7 +174,7 @@ class MotionStereoSolver:
 
 
 def _normalise(inverse: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse depth to depth with median 1; depths beyond 50 times the median are as good as unknown."""
+    """Convert inverse depth to depth with median 1; depths beyond 50 times the median count as unknown."""
     depth = np.where(mask, 1 / np.maximum(inverse, 1e-9), 0)
     if mask.sum() < 50:
         return np.zeros_like(inverse), np.zeros_like(mask)

@@ -1,1 +1,1 @@
-"""Hands: found, followed, told apart, and placed in the camera frame."""
+"""Hands: find them, follow them, tell left from right, and place them in the camera frame."""

@@ -1,7 +1,7 @@
-"""A hand's motion: what is too fast to be true is dropped, short gaps are filled.
+"""A hand's motion: jumps that are too fast are dropped, short gaps are filled.
 
-A hand alone tells where it is in metres, by its known size: so speeds here are those of a hand of average size,
-whatever the scene's unit is. Where the camera's poses are known, its own motion is taken out.
+A hand's known size gives its place in metres: so speeds are in metres of a hand of average size, whatever the scene's
+unit is. If the camera's poses are known, its own motion is subtracted.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from geoflow.geometry.rigid import apply, invert
 
-# How well a wrist is placed: what moves less than this need not have moved. Across the ray a share of a finger's width;
-# along it as well as a hand's size in the image tells its distance.
+# How precisely a wrist is placed: smaller moves may be noise. Across the ray it is a share of a finger's width; along
+# the ray it depends on how precisely a hand's size in the image gives its distance.
 _ACROSS_M = 0.02
 _ALONG = 0.15
 
@@ -26,21 +26,24 @@ class HandLimits:
 
     max_velocity: float = 1.0  # m/s
     max_gap: int = 20  # frames
-    depth_offset: float = 0.02  # m from the skin, which depth shows, to the joints
+    depth_offset: float = 0.02  # m from the skin, which depth maps show, to the joints
 
 
 NO_LIMITS = HandLimits(0, 0, 0)
 
 
 def steady_frames(cam_from_world: np.ndarray | None, valid: np.ndarray | None) -> np.ndarray | None:
-    """world_from_cam (T, 4, 4) float64, scene units; None unless every frame has a pose."""
+    """Return world_from_cam (T, 4, 4) float64, scene units; None unless every frame has a pose."""
     if cam_from_world is None or valid is None or not len(valid) or not valid.all():
         return None
     return invert(cam_from_world.astype(np.float64))
 
 
 def in_unit(world_from_cam: np.ndarray | None, count: int, scene_per_unit: float | None) -> np.ndarray:
-    """(T, 4, 4) with its translations in another unit than the scene's: without turns only, where that is not known."""
+    """Return (T, 4, 4) with translations in another unit than the scene's.
+
+    If the factor is unknown, only the rotations are kept.
+    """
     if world_from_cam is None:
         return np.tile(np.eye(4), (count, 1, 1))
     frames = world_from_cam.copy()
@@ -56,17 +59,17 @@ def slow_enough(
     world_from_cam: np.ndarray,
     limits: HandLimits,
 ) -> np.ndarray:
-    """Which observations of one hand to believe: (N,) bool, the weightiest series whose steps are slow enough.
+    """Choose which observations of one hand to keep: (N,) bool, the series of most weight whose steps are slow enough.
 
     wrists         (N, 3) camera frame, metres
-    frames         (N,) row of each, increasing
+    frames         (N,) frame of each, increasing
     time_s         (T,)
     weight         (N,) how much each counts
     world_from_cam (T, 4, 4), metres
 
-    Two observations next to each other in the series are no further apart than the limit allows in the time between
-    them, beyond how well they are placed; over more than `max_gap` frames anything is allowed. Found by dynamic
-    programming; of equal series the one that ends earlier.
+    Two neighbouring observations in the series are no further apart than the limit allows in the time between them,
+    plus the precision of their places. Over more than `max_gap` frames any distance is allowed. Found by dynamic
+    programming; of equal series the one that ends earlier is taken.
     """
     count = len(wrists)
     if not limits.max_velocity or count < 2:
@@ -106,10 +109,10 @@ def gaps(frames: Sequence[int], limits: HandLimits) -> list[tuple[int, int]]:
 def between(
     joints_a: np.ndarray, joints_b: np.ndarray, wrist_a: np.ndarray, wrist_b: np.ndarray, share: float
 ) -> np.ndarray:
-    """Joints (21, 3) of a hand at `share` (0..1) of the way between two sights of it.
+    """Return the joints (21, 3) of a hand at `share` (0..1) of the way between two observations.
 
-    The wrist goes straight, its rotation by the shortest turn at constant speed (slerp, Shoemake 1985), and the fingers
-    linearly in the wrist's frame. joints (21, 3) and wrists (4, 4) in one frame that does not move.
+    The wrist moves on a straight line, its rotation by the shortest turn at constant speed (slerp, Shoemake 1985), and
+    the fingers linearly in the wrist's frame. joints (21, 3) and wrists (4, 4) are in one frame that does not move.
     """
     local = (1 - share) * apply(invert(wrist_a), joints_a) + share * apply(invert(wrist_b), joints_b)
     pose = np.eye(4)
@@ -119,12 +122,12 @@ def between(
 
 
 def _part_of(rotation: np.ndarray, share: float) -> np.ndarray:
-    """A share of a turn (3, 3) about its own axis, by Rodrigues' formula; also of half a circle."""
+    """Return a share of a rotation (3, 3) about its own axis, by Rodrigues' formula; half a circle works, too."""
     off = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     angle = float(np.arctan2(np.linalg.norm(off) / 2, (np.trace(rotation) - 1) / 2))
     if angle < 1e-9:
         return np.eye(3)
-    axis = np.linalg.eigh(rotation + rotation.T)[1][:, 2]  # the skew part alone vanishes towards half a circle
+    axis = np.linalg.eigh(rotation + rotation.T)[1][:, 2]  # the skew part vanishes near half a circle
     x, y, z = axis if axis @ off >= 0 else -axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(share * angle) * cross + (1 - np.cos(share * angle)) * cross @ cross

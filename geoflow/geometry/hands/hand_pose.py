@@ -1,7 +1,7 @@
-"""Hands in the camera's frame: from a hand's metric shape and its pixels to joints, wrist pose and scene scale.
+"""Hands in the camera frame: from a hand's metric shape and its pixels to joints, wrist pose and scene scale.
 
-Joints are in MediaPipe's (and OpenPose's) order: 0 wrist, then four per finger from the thumb to the little finger,
-from its base to its tip.
+Joints are in MediaPipe's (and OpenPose's) order: 0 is the wrist, then four joints per finger from thumb to little
+finger, from base to tip.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from geoflow.geometry.rigid import apply, invert
 
 NUM_JOINTS = 21
 _WRIST, _INDEX_MCP, _MIDDLE_MCP, _LITTLE_MCP = 0, 5, 9, 17
-# Bones whose length neither a bent finger nor a fist changes.
+# Bones whose length changes neither when fingers bend nor in a fist.
 _PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17))
-# Where the scene's depth is read: along the palm's rays and the lower finger bones, well inside the silhouette.
+# Where the scene's depth is sampled: along the palm's rays and the lower finger bones, well inside the silhouette.
 _SAMPLED = (*_PALM[:4], (1, 2), (5, 6), (9, 10), (13, 14), (17, 18))
 
 MIN_DEPTH_M = 0.05
-MAX_RESIDUAL = 0.15  # of the hand's size in the image; beyond it shape and pixels do not describe one hand
+MAX_RESIDUAL = 0.15  # of the hand's size in the image; above it, shape and pixels do not belong to one hand
 
 
 def palm_size(shape: np.ndarray) -> float:
-    """Mean length of the palm's bones of (21, 3) joints, in their unit."""
+    """Return the mean length of the palm's bones of (21, 3) joints, in their unit."""
     return float(np.mean([np.linalg.norm(shape[a] - shape[b]) for a, b in _PALM]))
 
 
@@ -35,16 +35,16 @@ def locate(shape_m: np.ndarray, uv: np.ndarray, intrinsics: np.ndarray) -> tuple
     """Place a hand of known shape where its pixels are: perspective n-point with a prior on the rotation.
 
     The rotation stays close to the one in which the detector saw the hand: its camera-parallel axes turned onto the ray
-    through the hand. A hand is nearly flat, and the plain problem has two solutions then that mirror each other in
-    depth; the prior picks the one that the network saw. Minimised by Levenberg-Marquardt from the scaled-orthographic
-    solution (Hartley & Zisserman 2004, A6.2).
+    through the hand. A hand is nearly flat, so the plain problem has two solutions that mirror each other in depth; the
+    prior picks the one that the network saw. Minimised by Levenberg-Marquardt from the scaled-orthographic solution
+    (Hartley & Zisserman 2004, A6.2).
 
     shape_m    (21, 3) metres about the hand's centre, camera-parallel axes
     uv         (21, 2) px
     intrinsics (3, 3)
 
     Returns the joints (21, 3) float64 in the camera frame, metres, and the root mean square reprojection error as a
-    share of the hand's size in the image; NaN and infinity where the hand would be behind or at the camera.
+    share of the hand's size in the image. They are NaN and infinity if the hand would be at or behind the camera.
     """
     shape = np.asarray(shape_m, np.float64)
     k = np.asarray(intrinsics, np.float64)
@@ -54,7 +54,7 @@ def locate(shape_m: np.ndarray, uv: np.ndarray, intrinsics: np.ndarray) -> tuple
     spread = np.sqrt(((shape - shape.mean(0))[:, :2] ** 2).sum() / max(((rays - centre) ** 2).sum(), 1e-18))
     pose = np.array([0, 0, 0, *(spread * np.append(centre, 1.0) - base @ shape.mean(0))])
     size = float(np.linalg.norm(np.ptp(rays, axis=0)))
-    sigma = 0.02 * size  # how well the two heads of the network agree, about
+    sigma = 0.02 * size  # about how well the two heads of the network agree
     xyz, best = _refine(pose, base, shape, rays, sigma)
     if not np.isfinite(best) or xyz[:, 2].min() < MIN_DEPTH_M:
         return np.full((len(shape), 3), np.nan), np.inf
@@ -65,7 +65,10 @@ def locate(shape_m: np.ndarray, uv: np.ndarray, intrinsics: np.ndarray) -> tuple
 def _refine(
     pose: np.ndarray, base: np.ndarray, shape: np.ndarray, rays: np.ndarray, sigma: float, prior_rad: float = 0.10
 ) -> tuple[np.ndarray, float]:
-    """Levenberg-Marquardt over a rotation vector on top of `base` and a translation; returns points and cost."""
+    """Minimise by Levenberg-Marquardt over a rotation vector on top of `base` and a translation.
+
+    Returns points and cost.
+    """
     damping, turned = 1e-3, shape @ base.T
 
     def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +82,7 @@ def _refine(
         jacobian = _jacobian(points, pose[3:], sigma, prior_rad)
         hessian, gradient = jacobian.T @ jacobian, jacobian.T @ residual
         step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian) + 1e-12), gradient)
-        # The Jacobian turns about the current rotation: compose instead of adding.
+        # The Jacobian is for turns about the current rotation: rotations are composed, not added.
         trial = np.r_[_rotation_vector(_rotation(-step[:3]) @ _rotation(pose[:3])), pose[3:] - step[3:]]
         new_points, new_residual = evaluate(trial)
         new_cost = float(new_residual @ new_residual)
@@ -96,7 +99,7 @@ def _refine(
 
 
 def _jacobian(points: np.ndarray, translation: np.ndarray, sigma: float, prior_rad: float) -> np.ndarray:
-    """Derivative of the residuals by a small turn about the hand's centre and a shift: (2 N + 3, 6)."""
+    """Return the derivative of the residuals by a small turn about the hand's centre and a shift: (2 N + 3, 6)."""
     x, y, z = points[:, 0], points[:, 1], np.maximum(points[:, 2], 1e-3)
     zero = np.zeros_like(x)
     by_point = np.stack([np.stack([1 / z, zero, -x / z**2], -1), np.stack([zero, 1 / z, -y / z**2], -1)], 1) / sigma
@@ -117,7 +120,7 @@ def _rotation(vector: np.ndarray) -> np.ndarray:
 
 
 def _rotation_vector(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of `_rotation`, for turns well below half a circle (the prior keeps them there)."""
+    """Return the inverse of `_rotation`, for turns well below half a circle (the prior keeps them there)."""
     off = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]) / 2
     sine = float(np.linalg.norm(off))
     angle = float(np.arctan2(sine, (np.trace(matrix) - 1) / 2))
@@ -125,7 +128,7 @@ def _rotation_vector(matrix: np.ndarray) -> np.ndarray:
 
 
 def _turn_axis_to(ray: np.ndarray) -> np.ndarray:
-    """The smallest rotation that takes the optical axis onto a ray in front of the camera."""
+    """Return the smallest rotation from the optical axis to a ray in front of the camera."""
     axis = np.cross([0.0, 0.0, 1.0], ray)
     sine = float(np.linalg.norm(axis))
     return np.eye(3) if sine < 1e-12 else _rotation(axis / sine * np.arctan2(sine, ray[2]))
@@ -134,9 +137,9 @@ def _turn_axis_to(ray: np.ndarray) -> np.ndarray:
 def wrist_pose(joints: np.ndarray, side: str) -> np.ndarray:
     """cam_from_wrist: (21, 3) joints in the camera frame to (4, 4) float64, in the joints' unit.
 
-    Origin: the wrist joint. x: from the wrist to the middle finger's base. z: out of the palm, square to x. y = z × x,
-    which runs towards the little finger on a right hand and towards the thumb on a left one; both frames are
-    right-handed. NaN where the palm is degenerate.
+    Origin: the wrist joint. x: from the wrist to the middle finger's base. z: out of the palm, perpendicular to x. y =
+    z × x: towards the little finger on a right hand, towards the thumb on a left hand; both frames are right-handed.
+    NaN if the palm is degenerate.
     """
     wrist = joints[_WRIST]
     forward = joints[_MIDDLE_MCP] - wrist
@@ -160,16 +163,16 @@ def scene_scale(
     min_samples: int = 40,
     max_spread: float = 0.25,
 ) -> float | None:
-    """Scene units per metre: the scene's depth at the hands over the hands' own metric depth.
+    """Return scene units per metre: the scene's depth at the hands over the hands' own metric depth.
 
     placed: (frame, joints (21, 3) metres, uv (21, 2) px) of every hand found
     depth:  (T, H, W), 0 where unknown
-    depth_offset_m: how far the joints lie behind the skin that the depth is of
+    depth_offset_m: distance of the joints behind the skin, which the depth maps show
 
     Each hand gives one ratio, the median over samples along the palm and the lower finger bones; the segment's is the
-    median over the hands. None when fewer than `min_samples` pixels have a depth, or when the middle half of the hands'
-    ratios is spread over more than `max_spread` of their median: then the depth is not that of the hands (they moved
-    while the rest stood still, or the background shows through).
+    median over the hands. None if fewer than `min_samples` pixels have a depth, or if the middle half of the hands'
+    ratios is spread over more than `max_spread` of their median. In that case the depth is not that of the hands: they
+    moved while the rest stood still, or the background shows through.
     """
     ratios: list[float] = []
     total = 0
@@ -191,7 +194,7 @@ def scene_scale(
 
 
 def _samples(uv: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points between joints, (M, 2) px, and the hand's depth there, (M,)."""
+    """Return points between joints, (M, 2) px, and the hand's depth there, (M,)."""
     at = np.linspace(0.15, 0.85, 6)[:, None]
     points = np.concatenate([uv[a] + at * (uv[b] - uv[a]) for a, b in _SAMPLED])
     depth = np.concatenate([z[a] + at[:, 0] * (z[b] - z[a]) for a, b in _SAMPLED])
@@ -208,21 +211,22 @@ def lift_hands(
     world_from_cam: np.ndarray | None = None,
     limits: HandLimits = NO_LIMITS,
 ) -> dict[str, np.ndarray]:
-    """The `hands.*` fields from one detection or None per side and frame.
+    """Make the `hands.*` fields from one detection or None per side and frame.
 
     sides          "left" and "right", T entries each
     intrinsics     (T, 3, 3) px
     depth          (T, H, W) scene depth, 0 where unknown, or None
-    metric         the scene is in metres already, so no scale is looked for
-    time_s         (T,), needed where `limits` has a velocity
+    metric         the scene is in metres already, so no scale is estimated
+    time_s         (T,), needed if `limits` has a velocity
     world_from_cam (T, 4, 4) scene units, or None
 
-    A hand's size does not change, so the shapes of a side are first brought to their median palm size; a joint then has
-    the depth that `locate` finds and lies on the ray through its pixel, so that it projects onto its `uv` exactly. All
-    hands of the segment are scaled from metres to scene units by one factor along their rays (`scene_scale`). Without
-    depth at the hands there is no such factor: they stay in metres, and `scale` is NaN.
+    A hand's size does not change: so the shapes of a side are first scaled to their median palm size. A joint has the
+    depth that `locate` finds and lies on the ray through its pixel, so that it projects exactly onto its `uv`. All
+    hands of the segment are scaled from metres to scene units along their rays by one factor (`scene_scale`). Without
+    depth at the hands there is no factor: the hands stay in metres, and `scale` is NaN.
 
-    What is too fast is then left out, and short gaps are filled: there `valid` and `filled` are True, `confidence` 0.
+    Then motion that is too fast is left out, and short gaps are filled: there `valid` and `filled` are True, and
+    `confidence` is 0.
     """
     count = len(intrinsics)
     placed = {side: _place_side(sides[side], intrinsics) for side in SIDES}
@@ -267,7 +271,7 @@ def _write(
 def _fill(
     hand: dict[str, np.ndarray], pairs: list[tuple[int, int]], intrinsics: np.ndarray, steady: np.ndarray, side: str
 ) -> None:
-    """Put the hand where it was between two sights of it, in a frame that does not move with the camera."""
+    """Interpolate the hand between two observations, in a frame that does not move with the camera."""
     for a, b in pairs:
         joints_a, joints_b = (apply(steady[i], hand["joints"][i].astype(np.float64)) for i in (a, b))
         wrist_a, wrist_b = (steady[i] @ hand["wrist"][i].astype(np.float64) for i in (a, b))

@@ -1,9 +1,9 @@
-"""Finding hands in the frames of a segment with two networks: one proposes places, one looks at a place.
+"""Search for hands in the frames of a segment with two networks: one proposes places, the other looks at a place.
 
-MediaPipe's own graph follows hands forwards only, believes its palm detector from 0.5 on and looks at a new place once.
-Here the palm detector only proposes: from a low score on, and in parts of the picture, too, where hands are small; the
-landmark network's word that a hand is there decides, after it was given a few looks to centre itself. Hands are then
-followed forwards and backwards, so that one that is proposed once is known from its first visible frame to its last.
+MediaPipe's own graph follows hands only forwards, trusts its palm detector from a score of 0.5 on, and looks at a new
+place once. Here the palm detector only proposes: from a low score on, and also in parts of the picture, for small
+hands. The landmark network decides whether a hand is there, after a few looks to centre itself. Then hands are followed
+forwards and backwards: a hand that is proposed once is known from its first visible frame to its last.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 
 from geoflow.geometry.hands.hand_sides import Detection, drop_duplicates
 
-_LOOKS = 3  # at a new place: on photos the joints come to rest by then
-_MOST_NEW = 4  # places looked at in a frame, of all that the palm detector proposes
-_TILE = 0.6  # of the longer side; a hand of 25 px in a picture of 640 is then as large for the detector as one of 42
-_GOOD_PROPOSAL = 0.2  # palm detector's score; of what it likes less, and of what is in a part of the picture only,
-_SURE = 0.8  # the landmark network must say so: chosen on photos with hands, and on 84 pictures without any
-_LEAST_PX = 32.0  # what parts of a picture show that is smaller, is mostly no hand
-_MIN_RATIO = 0.3  # of a hand's size to a larger one's
-_SAME_PLACE = 0.25  # of the larger square's side, between centres: one hand
+_LOOKS = 3  # at a new place: on photos the joints settle within these looks
+_MOST_NEW = 4  # proposed places that are looked at per frame
+_TILE = 0.6  # of the longer side; in a tile of a 640 px picture, a hand of 25 px looks as large as one of 42 px
+_GOOD_PROPOSAL = 0.2  # palm detector's score; below it, and for hands found only in a part of the picture,
+_SURE = 0.8  # the landmark network must give this score: chosen on photos with hands, and on 84 without any
+_LEAST_PX = 32.0  # smaller finds in parts of a picture are mostly not hands
+_MIN_RATIO = 0.3  # least size of a hand relative to a larger one
+_SAME_PLACE = 0.25  # of the larger square's side: centres nearer than this are one hand
 
 
 @dataclass(frozen=True)
 class Place:
-    """A square in the picture, turned, in which a hand may be."""
+    """A rotated square in the picture that may contain a hand."""
 
     x: float  # centre, px
     y: float
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Sight:
-    """A hand seen at a place, and where to look for it next."""
+    """A hand seen at a place, and the place where to look for it next."""
 
     detection: Detection
     place: Place
@@ -50,10 +50,10 @@ class Eye(Protocol):
     """The two networks."""
 
     def propose(self, rgb: np.ndarray) -> list[Place]:
-        """Places in (H, W, 3) uint8 where hands may be."""
+        """Return places in (H, W, 3) uint8 where hands may be."""
 
     def look(self, rgb: np.ndarray, place: Place) -> Sight | None:
-        """The hand at a place of (H, W, 3) uint8, its score being the network's word that it is one."""
+        """Return the hand at a place of (H, W, 3) uint8; its score is the network's probability that it is a hand."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class HandSearch:
     """What to look for and how hard."""
 
     max_hands: int = 2
-    min_presence: float = 0.5  # for a hand that is new
-    min_following: float = 0.5  # for one that was there in the frame before or after
+    min_presence: float = 0.5  # for a new hand
+    min_following: float = 0.5  # for a hand known in the frame before or after
     search_every: int = 10  # frames between two searches in parts of the picture; 0: none
 
 
@@ -104,7 +104,7 @@ def _with_new(
     needed: float,
     least_px: float = 0.0,
 ) -> list[Sight]:
-    """Add the surest hands at proposed places: those that both networks like best together."""
+    """Add the most certain hands at proposed places, by the scores of both networks together."""
     new: list[tuple[float, Sight]] = []
     for place in sorted(places, key=lambda p: -p.score)[:_MOST_NEW]:
         if _taken(place, [*sights, *(s for _, s in new)]) or (sight := _settled(eye, rgb, place, how)) is None:
@@ -119,7 +119,7 @@ def _with_new(
 
 
 def _part_of_one(sight: Sight, sights: Sequence[Sight]) -> bool:
-    """Fingers of a large hand look like a small one."""
+    """Return whether a sight is only a part of a known hand: fingers of a large hand look like a small hand."""
     return any(sight.detection.size_px < _MIN_RATIO * s.detection.size_px for s in sights)
 
 
@@ -139,14 +139,14 @@ def _settled(eye: Eye, rgb: np.ndarray, place: Place, how: HandSearch) -> Sight 
 
 
 def _plausible(place: Place, shape: tuple[int, ...]) -> bool:
-    """Joints that went astray can ask for a square of any size; it would be cut out at that size."""
+    """Return whether a place is plausible: wrong joints can ask for a square of any size, which would be cut out."""
     height, width = shape[:2]
     inside = -0.25 * width < place.x < 1.25 * width and -0.25 * height < place.y < 1.25 * height
     return bool(np.isfinite(place.side) and 8 < place.side < 2 * max(height, width) and inside)
 
 
 def _in_tiles(eye: Eye, rgb: np.ndarray) -> Iterator[Place]:
-    """What the detector proposes in overlapping squares, in the whole picture's pixels."""
+    """Yield what the detector proposes in overlapping squares, in pixels of the whole picture."""
     size = round(_TILE * max(rgb.shape[:2]))
     for top in _starts(rgb.shape[0], size):
         for left in _starts(rgb.shape[1], size):
@@ -155,7 +155,7 @@ def _in_tiles(eye: Eye, rgb: np.ndarray) -> Iterator[Place]:
 
 
 def _starts(length: int, size: int) -> list[int]:
-    """Where squares of `size` begin that cover `length`, each sharing half or more with the next."""
+    """Return where squares of `size` begin that cover `length`; each shares half or more with the next."""
     if length <= size:
         return [0]
     count = int(np.ceil((length - size) / (0.5 * size))) + 1
@@ -169,7 +169,7 @@ def _taken(place: Place, sights: Sequence[Sight]) -> bool:
 
 
 def _distinct(sights: Sequence[Sight]) -> list[Sight]:
-    """Without those that lie on a hand that comes before them."""
+    """Leave out the hands that lie on an earlier hand."""
     kept: list[Sight] = []
     for sight in sights:
         if len(drop_duplicates([s.detection for s in (*kept, sight)])) > len(kept):

@@ -1,8 +1,9 @@
-"""Which hand is whose: detections of single frames become one left and one right hand through a segment.
+"""Left and right hands: detections of single frames become one left and one right hand through a segment.
 
-A detector judges handedness frame by frame and errs on single ones. Here detections are first linked over time into
-tracks by where they are in the image, tracks of a hand that was out of sight for a while are joined, each then takes
-the side that its frames say together, and where two claim one side at the same time, the one with more evidence has it.
+A detector judges the side frame by frame, and is sometimes wrong. Here detections are first linked over time into
+tracks by their place in the image, and tracks of a hand that was out of sight for a while are joined. Each track then
+takes the side that its frames vote for. If two tracks claim one side at the same time, the one with more evidence gets
+it.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ class Detection:
 
     uv: np.ndarray  # (21, 2) px, MediaPipe/OpenPose order: wrist, then thumb to little finger, base to tip
     shape_m: np.ndarray  # (21, 3) metres about the hand's centre, axes parallel to the camera's
-    right: float  # 0..1, how surely it is the person's right hand
-    score: float  # 0..1, how surely it is a hand
+    right: float  # 0..1, probability that it is the person's right hand
+    score: float  # 0..1, probability that it is a hand
 
     @property
     def size_px(self) -> float:
-        """Diagonal of the box around the joints."""
+        """Return the diagonal of the box around the joints."""
         return float(np.linalg.norm(np.ptp(self.uv, axis=0)))
 
     @property
     def px_per_m(self) -> float:
-        """Pixels per metre at the hand, by its palm: seen and in metres as the camera would see it from far away."""
+        """Return pixels per metre at the hand: its palm's length in pixels over that in metres, seen from far away."""
         seen = sum(float(np.linalg.norm(self.uv[a] - self.uv[b])) for a, b in _PALM_BONES)
         flat = sum(float(np.linalg.norm(self.shape_m[a, :2] - self.shape_m[b, :2])) for a, b in _PALM_BONES)
         return seen / max(flat, 1e-6)
@@ -45,14 +46,14 @@ class _Track:
     detections: list[Detection]
 
     def evidence(self) -> float:
-        """Summed votes: positive for a right hand, negative for a left one."""
+        """Return the sum of votes: positive for a right hand, negative for a left hand."""
         return float(sum(2 * d.right - 1 for d in self.detections))
 
     def size_px(self) -> float:
         return float(np.median([d.size_px for d in self.detections]))
 
     def certainty(self) -> float:
-        """0.5..1: the mean probability of the side that it takes."""
+        """Return the mean probability of the side that the track takes: 0.5..1."""
         return 0.5 + 0.5 * abs(self.evidence()) / len(self.frames)
 
 
@@ -67,13 +68,13 @@ def assign_sides(
 ) -> dict[str, list[Detection | None]]:
     """Give each side at most one hand per frame.
 
-    `frames` holds the detections of each frame. A detection continues a track when its joints moved, on average, by
-    less than `max_jump` of the hand's size since the track's last frame, at most `max_gap` frames ago. A track that
-    ends goes on in one that begins at most `max_loss` frames later, no further away than a hand comes at `reach_m`
-    metres a frame, unless both are `sure` of different sides. A track whose side is taken by a stronger one (it has
-    more votes, and is larger, thus nearer) goes to the free side if its own votes are not `sure` (mean probability) of
-    the taken one; a detector often calls both hands of a person the same. Otherwise it is left out in those frames: a
-    second person's hand.
+    `frames` holds the detections of each frame. A detection continues a track if its joints moved, on average, by less
+    than `max_jump` of the hand's size since the track's last frame, at most `max_gap` frames ago. A track that ends
+    continues in a track that begins at most `max_loss` frames later, within the distance that a hand moves at `reach_m`
+    metres per frame, unless both are `sure` of different sides. If a stronger track (with more votes, and larger, so
+    nearer) has a track's side, the track goes to the free side, unless its own votes are `sure` (mean probability) of
+    the taken one; a detector often calls both hands of a person the same. Otherwise it is left out in these frames: it
+    is a second person's hand.
 
     Returns "left" and "right", each with one Detection or None per frame.
     """
@@ -128,7 +129,7 @@ def _link(frames: Sequence[Sequence[Detection]], max_gap: int, max_jump: float) 
 
 
 def _join(tracks: list[_Track], max_loss: int, max_jump: float, reach_m: float, sure: float) -> list[_Track]:
-    """Put tracks of one hand that was lost in between together, the nearest ends first."""
+    """Join tracks of one hand that was lost in between, the nearest ends first."""
     pairs = []
     for a, earlier in enumerate(tracks):
         for b, later in enumerate(tracks):
@@ -155,6 +156,6 @@ def _join(tracks: list[_Track], max_loss: int, max_jump: float, reach_m: float, 
 
 
 def _contradict(a: _Track, b: _Track, sure: float) -> bool:
-    """Both are sure of their side over several frames, and of different ones: a single frame proves nothing."""
+    """Return whether both tracks are sure, over several frames, of different sides: a single frame proves nothing."""
     long = min(len(a.frames), len(b.frames)) >= _SEVERAL
     return long and a.certainty() >= sure and b.certainty() >= sure and a.evidence() * b.evidence() < 0

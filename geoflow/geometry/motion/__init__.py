@@ -1,1 +1,1 @@
-"""How the camera and the points move: tracks in the image, relative motion, structure from motion."""
+"""Motion of camera and points: tracks in the image, relative motion, structure from motion."""

@@ -1,4 +1,4 @@
-"""How the camera moved: points followed through a segment, its keyframes, and cameras that stand still or only turn."""
+"""Camera motion: points followed through a segment, its keyframes, and cameras that stand still or only turn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 
 from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
 from geoflow.geometry.cameras import assumed_intrinsics, pinhole
+from geoflow.geometry.lens_distortion import straighten
 from geoflow.geometry.motion.point_tracks import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
 from geoflow.geometry.views import is_bare
 
 _MIN_SHARED = 25  # points two frames must share before anything is concluded from them
-_SLOW_GAP = 20  # frames (or a quarter of a shorter segment) after which less motion makes a keyframe
-_LEAST_TO_TURN = 3  # frames: with a focal length to its liking, a turn explains most pairs of views
+_SLOW_GAP = 20  # frames (or a quarter of a shorter segment) after which less motion is enough for a keyframe
+_LEAST_TO_TURN = 3  # frames: with a free focal length, a turn explains most pairs of views
 _FOCALS = np.geomspace(0.45, 2.5, 24)  # tried focal lengths in image widths: 96 to 23 degrees of view
 
 
@@ -29,14 +30,19 @@ class Chains:
     width: int
 
     def part(self, start: int, stop: int) -> Chains:
-        """The points seen in frames [start, stop) there, with their keyframes, the first and the last frame."""
+        """Return the points seen in frames [start, stop), with the keyframes there, the first and the last frame."""
         uv = self.uv[start:stop]
         seen = np.isfinite(uv[..., 0]).any(0)
         keyframes = {0, len(uv) - 1, *(t - start for t in self.keyframes if start <= t < stop)}
         return Chains(uv[:, seen], sorted(keyframes), self.height, self.width)
 
+    def straight(self, intrinsics: np.ndarray, distortion: Sequence[float]) -> Chains:
+        """The points as a pinhole camera (3, 3) px would see them that bends nothing."""
+        uv = straighten(self.uv, intrinsics, distortion).astype(np.float32)
+        return Chains(uv, self.keyframes, self.height, self.width)
+
     def shared(self, i: int, j: int) -> np.ndarray:
-        """Indices of the points seen in both frames."""
+        """Return the indices of the points seen in both frames."""
         return np.flatnonzero(np.isfinite(self.uv[i, :, 0]) & np.isfinite(self.uv[j, :, 0]))
 
 
@@ -73,7 +79,7 @@ def chain_points(
         enough = moved > keyframe_motion * width * (0.25 if slow else 1)
         if enough or len(points) < alive_then * 2 / 3 or t in (0, len(grays) - 1):
             room = max_points - len(points)
-            if room > 0 and not is_bare(gray):  # its corners would be the sensor's noise
+            if room > 0 and not is_bare(gray):  # its corners would be sensor noise
                 ignore = None if masks is None else masks[t]
                 new = corners(gray, room, spacing, keep_off=points, ignore=ignore)
                 ids = np.concatenate([ids, count + np.arange(len(new))])
@@ -90,7 +96,7 @@ def chain_points(
 def _advance(
     keyframe: np.ndarray, last: np.ndarray, gray: np.ndarray, at_keyframe: np.ndarray, at_last: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Track from the keyframe; points whose look has changed too much go on from the last frame."""
+    """Track from the keyframe; points whose appearance changed too much continue from the last frame."""
     points, good = follow(keyframe, gray, at_keyframe, at_last)
     retry = np.flatnonzero(~good)
     again, fine = follow(last, gray, at_last[retry], at_last[retry])
@@ -100,7 +106,7 @@ def _advance(
 
 @dataclass(frozen=True)
 class Motion:
-    """What can be said of the camera before any structure is computed."""
+    """What is known of the camera before any structure is computed."""
 
     code: int  # geoflow.fields.MOTION_*; MOVING means there is parallax to work with
     intrinsics: np.ndarray  # (3, 3) float32; the given matrix, or one with a focal length estimated or assumed
@@ -110,9 +116,9 @@ class Motion:
 def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) -> Motion:
     """Tell a still or purely rotating camera from one that moves through the scene.
 
-    Still: in every frame half of the points lie within a pixel of where they first were. Rotating: one rotation per
-    frame pair (and one shared focal length) explains the displacements of widely separated frames to about the
-    precision of the tracks, so no depth can be had from them. Unknown: too few points or frames to say.
+    Still: in every frame half of the points lie within a pixel of their first place. Rotating: one rotation per frame
+    pair (and one shared focal length) explains the displacements of widely separated frames to about the precision of
+    the tracks, so they give no depth. Unknown: too few points or frames.
     """
     guess = assumed_intrinsics(chains.height, chains.width) if known_intrinsics is None else known_intrinsics
     if len(chains.uv) < 2 or chains.uv.shape[1] < _MIN_SHARED:
@@ -152,9 +158,9 @@ def _is_still(chains: Chains) -> bool:
 
 
 def _wide_pairs(chains: Chains, count: int = 10) -> list[tuple[int, int]]:
-    """Keyframe pairs, spread over the segment, in which the picture has moved far but most points are still the same.
+    """Choose keyframe pairs, spread over the segment, whose picture moved far and which still share most points.
 
-    Beyond a fifth of the image width the few survivors are mostly points that slid along an occluding edge.
+    Beyond a fifth of the image width, most of the few surviving points slid along an occluding edge.
     """
     keys = chains.keyframes
     pairs = []
@@ -167,7 +173,7 @@ def _wide_pairs(chains: Chains, count: int = 10) -> list[tuple[int, int]]:
 
 
 def _displacement(chains: Chains, i: int, j: int) -> float:
-    """Median displacement, px; inf where the frames share too few points."""
+    """Return the median displacement, px; inf if the frames share too few points."""
     shared = chains.shared(i, j)
     if len(shared) < _MIN_SHARED:
         return np.inf
@@ -175,7 +181,7 @@ def _displacement(chains: Chains, i: int, j: int) -> float:
 
 
 def _relative_rotation(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Robust rotation j-from-i and its residuals (N,) px on the shared points (Kabsch, re-weighted twice)."""
+    """Return the robust rotation j-from-i and its residuals (N,) px on shared points (Kabsch, re-weighted twice)."""
     shared = chains.shared(i, j)
     k = np.asarray(intrinsics, np.float64)
     uv_i, uv_j = chains.uv[i, shared].astype(np.float64), chains.uv[j, shared].astype(np.float64)
@@ -192,12 +198,15 @@ def _relative_rotation(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -
 
 
 def _rotation_residual(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -> float:
-    """Two thirds of the points move as if the camera only turned, to within this many px."""
+    """Return the px within which two thirds of the points move as if the camera only turned."""
     return float(np.quantile(_relative_rotation(chains, i, j, intrinsics)[1], 0.67))
 
 
 def _focal_at_minimum(residual: np.ndarray, best: int) -> float | None:
-    """Focal length, image widths, at the vertex of the parabola around the best of `_FOCALS`; None if it is vague."""
+    """Return the focal length, image widths, at the vertex of a parabola around the best of `_FOCALS`, or None.
+
+    None means that the minimum is vague.
+    """
     if best < 2 or best > len(residual) - 3 or min(residual[best - 2], residual[best + 2]) < 1.15 * residual[best]:
         return None
     before, here, after = residual[best - 1 : best + 2]
@@ -206,7 +215,7 @@ def _focal_at_minimum(residual: np.ndarray, best: int) -> float | None:
 
 
 def _chain_rotations(chains: Chains, intrinsics: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) camera-from-first-camera, each from the keyframe before it; NaN where the chain breaks."""
+    """Return rotations (T, 3, 3) camera-from-first-camera, each from the keyframe before; NaN after a break."""
     rotations = np.full((len(chains.uv), 3, 3), np.nan)
     rotations[0] = np.eye(3)
     for t in range(1, len(chains.uv)):

@@ -124,7 +124,7 @@ def refine_motion(
 
 
 def _choose(better: np.ndarray, trial: _Fit, best: _Fit) -> _Fit:
-    """Row by row the trial where it is better."""
+    """Take the trial in each row where it is better."""
     if better.all():
         return trial
 
@@ -157,7 +157,7 @@ def fit_rotation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Best pure rotation of each pair: matrices (P, 3, 3) and residuals (P, N) in px.
 
-    The residual that no rotation explains is the parallax that triangulation lives on.
+    The residual that no rotation explains is the parallax that triangulation needs.
     """
     ray_a = rays(uv_a, focal, center)
     target = np.swapaxes(uv_b - center, 1, 2)
@@ -211,8 +211,8 @@ def find_motion(
 ) -> PairMotion | None:
     """Motion (P = 1) of one pair, matches (N, 2) and weights (N,): the best of several refined starts.
 
-    The robust error has local minima that trade turning for moving sideways, so RANSAC starts with a strict and with
-    a lenient threshold, and the caller may add guesses (the motion of the frames before). None if nothing starts.
+    The robust error has local minima that confuse turning with moving sideways. So RANSAC starts with a strict and with
+    a lenient threshold, and the caller may add guesses (the motion of the frames before). None if no start works.
     """
     tries = [initial_motion(uv_a, uv_b, weight, intrinsics, threshold) for threshold in RANSAC_PX]
     starts = [start for start in tries if start is not None] + list(guesses)

@@ -1,4 +1,4 @@
-"""Image tracks into the world: where static points are, which points move, and when they are hidden."""
+"""From image tracks to the world: positions of static points, which points move, and when they are hidden."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from geoflow.geometry.rigid import invert
 
-_RAY_SIGMA_PX = 0.5  # how well a track is known in the image
-_DEPTH_SIGMA = 0.05  # relative, how well a depth map is known; its errors persist over frames
+_RAY_SIGMA_PX = 0.5  # precision of a track in the image
+_DEPTH_SIGMA = 0.05  # relative precision of a depth map; its errors persist over frames
 _STATIC_PX = 1.5  # median distance from the reprojection of one fixed point, at 320 px image width
-_DRIFT_PX = 4.0  # a static point's track further than this from its reprojection has slipped, at 320 px width
+_DRIFT_PX = 4.0  # a static point's track is wrong beyond this distance from its reprojection, at 320 px width
 _BEHIND = 0.08  # relative depth by which a surface in front hides a point
 
 
@@ -39,8 +39,9 @@ class LiftedTracks:
 def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) -> LiftedTracks:
     """Lift tracks uv (T, N, 2) px, visible (T, N) by depth and pose.
 
-    A track that one fixed point explains in all frames where it is seen is static: that point is its position, from
-    all rays and depths together. Others keep one position per frame, from that frame's depth alone, NaN without.
+    A track is static if one fixed point explains it in all frames where it is seen: its position is this point, from
+    all rays and depths together. Other tracks keep one position per frame, from this frame's depth alone, NaN without
+    depth.
     """
     lifted = lift_points(uv, cameras)
     fixed = fixed_points(uv, visible, lifted, cameras)
@@ -94,8 +95,8 @@ def _world_from_cam(cameras: CamerasWithDepth) -> np.ndarray:
 def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
     """The world point (N, 3) nearest to all rays of each track and to where its depths put it; NaN without depth.
 
-    Weighted least squares on distances across the rays and, with the weight of a single observation (its error does
-    not average out), from the median lifted position; rays far off are weighted down (Cauchy), six rounds.
+    Weighted least squares on distances from the rays and, with the weight of a single observation (its error does not
+    average out), from the median lifted position. Rays far away are weighted down (Cauchy), in six rounds.
     """
     world_from_cam = _world_from_cam(cameras)
     centre = world_from_cam[:, None, :3, 3]
@@ -106,7 +107,7 @@ def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, camera
     origin = np.where(use[..., None], centre, 0)
     focal = cameras.intrinsics[:, 0, 0].astype(np.float64)[:, None]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN columns: no depth anywhere, NaN is the answer
+        warnings.simplefilter("ignore", RuntimeWarning)  # an all-NaN column has no depth anywhere: NaN is right
         start = np.nanmedian(np.where(visible[..., None], lifted, np.nan), axis=0)
     point = start.copy()
     for _ in range(6):

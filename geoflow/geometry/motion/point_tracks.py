@@ -40,10 +40,10 @@ def corners(
 def follow(
     gray_a: np.ndarray, gray_b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, *, max_error: float = 0.7
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the points of image a are in image b (Bouguet 2001), searched around a guess.
+    """Find the points of image a in image b (Bouguet 2001), searched around a guess.
 
-    Args: two (H, W) uint8 images; `uv_a`, `guess_b` (N, 2) px; `max_error` px that tracking there and back may miss.
-    Returns `uv_b` (N, 2) float32 and `good` (N,) bool; rows of `uv_b` where not good mean nothing.
+    Args: two (H, W) uint8 images; `uv_a`, `guess_b` (N, 2) px; `max_error` px allowed between a point and its track
+    there and back. Returns `uv_b` (N, 2) float32 and `good` (N,) bool; rows of `uv_b` that are not good mean nothing.
     """
     if len(uv_a) == 0:
         return np.zeros((0, 2), np.float32), np.zeros(0, bool)
@@ -51,7 +51,7 @@ def follow(
     options["flags"] = cv2.OPTFLOW_USE_INITIAL_FLOW
     start = np.ascontiguousarray(uv_a, np.float32)
     uv_b, found, _ = cv2.calcOpticalFlowPyrLK(gray_a, gray_b, start, np.array(guess_b, np.float32), **options)
-    # The way back starts from the unshifted points plus the guessed motion, not from the answer it should find.
+    # The way back starts from the unshifted points plus the guessed motion, not from the answer that it should find.
     guess_back = uv_b - (np.asarray(guess_b, np.float32) - start)
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray_b, gray_a, uv_b, guess_back, **options)
     height, width = gray_b.shape
@@ -61,9 +61,9 @@ def follow(
 
 
 def snapped_grid(gray: np.ndarray, count: int, ignore: np.ndarray | None = None) -> np.ndarray:
-    """A grid of points (N, 2) float32 px, `count` along the longer side, each at the most trackable pixel of its cell.
+    """Choose a grid of points (N, 2) float32 px, `count` along the longer side, each at its cell's best pixel.
 
-    Cells without texture or under `ignore` (H, W) bool give none.
+    Cells without texture or under `ignore` (H, W) bool give no point.
     """
     height, width = gray.shape
     cell = max(height, width) / count
@@ -93,13 +93,13 @@ def track_both_ways(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Track points of frame `query` to the end and to the beginning of the segment.
 
-    Every frame is compared with the query frame itself, so tracks do not drift; where the look has changed too much
-    the track goes on from the frame before, as long as the patch still resembles the first one. A lost point is
-    looked for again at `hints`.
+    Every frame is compared with the query frame itself, so tracks do not drift. Where the appearance changed too much,
+    the track continues from the frame before, as long as the patch still resembles the first one. A lost point is
+    searched again at `hints`.
 
     Args:
         grays: T images (H, W) uint8. points: (N, 2) px in frame `query`.
-        hints: (T, N, 2) px where a point is expected once its track is lost; NaN where nowhere.
+        hints: (T, N, 2) px where a point is expected once its track is lost; NaN where there is no hint.
         min_likeness: least normalised cross-correlation with the query patch.
 
     Returns uv (T, N, 2) float32 px, NaN where not seen, and visible (T, N) bool.

@@ -1,7 +1,7 @@
-"""Structure from motion: keyframes through COLMAP, the frames between them by their tracked points.
+"""Structure from motion: keyframes through COLMAP, and the frames between them by their tracked points.
 
-COLMAP puts the centre of the top-left pixel at (0.5, 0.5), we at (0, 0): half a pixel is added on the way in and
-taken off on the way out, here and nowhere else.
+COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel is added on the way in and subtracted on
+the way out, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import USUAL_FOCAL, pixel_grid
+from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
 from geoflow.geometry.motion.camera_motion import Chains
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
@@ -23,13 +24,13 @@ from geoflow.geometry.rigid import Sim3, invert, umeyama
 _SEED = 7
 _MIN_MATCHES = 30
 _MIN_INLIERS = 15
-_MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are a few tenths of a pixel off
+_MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are wrong by a few tenths of a pixel
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MANY = 40  # keyframes
-_FOCAL_RANGE = (0.3, 3.0)  # of the longer side; beyond it the self-calibration has run away
-_FOCAL_RANGE_OF_FEW = (0.4, 1.6)  # and with few keyframes, which hardly tell it, already beyond this
-_MAX_RADIAL = 0.3  # |k1|; lenses of cameras that take video bend less
-_LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise, and left out
+_FOCAL_RANGE = (0.3, 3.0)  # of the longer side; outside it, self-calibration has failed
+_FOCAL_RANGE_OF_FEW = (0.4, 1.6)  # the same with few keyframes, which hardly determine it
+_MAX_RADIAL = 0.3  # |k1|; lenses of video cameras distort less
+_LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise and is ignored
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
@@ -57,8 +58,13 @@ class Structure:
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
     angle_deg: float  # median over points of the widest angle under which cameras see them
 
-    def pinhole(self, height: int, width: int) -> np.ndarray:
-        """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image."""
+    def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
+        """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image.
+
+        `distortion` are five coefficients of OpenCV's for a lens that is known.
+        """
+        if distortion is not None:
+            return nearest_pinhole(self.intrinsics, distortion, height, width)
         if not self.radial:
             return self.intrinsics
         offset = pixel_grid(height, width) - self.intrinsics[:2, 2]
@@ -73,19 +79,21 @@ def reconstruct(
     grays: Sequence[np.ndarray],
     *,
     known_intrinsics: np.ndarray | None = None,
+    distortion: Sequence[float] | None = None,
     masks: Sequence[np.ndarray] | None = None,
 ) -> list[Structure]:
     """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
 
-    Tracked points hold neighbouring frames together, SIFT matches those further apart and places seen again. Returns
-    the structures that can be trusted, the one of most frames first: more than one where the pictures fall into
-    parts that share no view (a cut), none where nothing came out. COLMAP has one thread, so that the same input
-    gives the same bits.
+    Tracked points connect neighbouring frames; SIFT matches connect distant frames, and places that are seen again.
+    Returns the structures that can be trusted, the one with most frames first: several if the pictures fall into parts
+    that share no view (a cut), none if nothing came out. COLMAP uses one thread, so that the same input gives the same
+    bits.
 
     Args:
-        chains: followed points; grays: the same T frames, (H, W) uint8 each.
+        chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
         known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length, and one coefficient of
             radial distortion where the pictures show it, be found.
+        distortion: five coefficients of OpenCV's, by which the known camera bends `grays`.
         masks: (H, W) bool per frame, True where to take no features from.
     """
     import pycolmap
@@ -94,9 +102,10 @@ def reconstruct(
     pycolmap.set_random_seed(_SEED)
     keys = chains.keyframes
     keypoints, matches = _tracked_matches(chains)
-    _append(
-        keypoints, matches, *wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
-    )
+    wide, found_again = wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
+    if distortion is not None and known_intrinsics is not None:
+        wide = [straighten(uv, known_intrinsics, distortion).astype(np.float32) for uv in wide]
+    _append(keypoints, matches, wide, found_again)
     free = known_intrinsics is None
     in_colmap = [np.ascontiguousarray(uv + 0.5, np.float32) for uv in keypoints]
     pairs = _verify(in_colmap, matches, chains)
@@ -105,12 +114,15 @@ def reconstruct(
         _write_database(database, _camera(chains, known_intrinsics), in_colmap, pairs)
         models = _map(database, Path(folder), free, len(keys) > _MANY)
         found = [_read_model(_polished(model, free), chains) for model in models]
-    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
+    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
     return [_normalised(s, chains) for s in join_structures(trusted)]
 
 
 def join_structures(structures: list[Structure]) -> list[Structure]:
-    """Put structures that share points into one world, the larger one's; the one of most frames first."""
+    """Put structures that share points into one world, that of the larger one.
+
+    The structure with most frames comes first.
+    """
     whole: list[Structure] = []
     for part in sorted(structures, key=lambda s: -int(s.valid.sum())):
         for k, other in enumerate(whole):
@@ -129,8 +141,10 @@ def join_structures(structures: list[Structure]) -> list[Structure]:
 
 
 def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
-    """The similarity that takes points to where another structure has them, (M, 3) each with NaN where unknown; None
-    when too few are in both, or they do not agree."""
+    """Return the similarity that takes points to their places in another structure.
+
+    Both are (M, 3), NaN where unknown. None if they share too few points, or do not agree.
+    """
     rows = np.flatnonzero(np.isfinite(source[:, 0]) & np.isfinite(target[:, 0]))
     for _ in range(5):
         if len(rows) < _MIN_MATCHES:
@@ -142,7 +156,7 @@ def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
     return world if np.median(off) < _MAX_JOIN_GAP * np.median(spread) else None
 
 
-def _explained(structure: Structure, chains: Chains) -> float:
+def explained_share(structure: Structure, chains: Chains) -> float:
     """Share of the points seen in three posed keyframes or more that were triangulated."""
     posed = [t for t in chains.keyframes if structure.valid[t]]
     often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
@@ -154,7 +168,7 @@ def _ids(chains: Chains, t: int) -> np.ndarray:
 
 
 def _tracked_matches(chains: Chains) -> tuple[list[np.ndarray], Matches]:
-    """Keypoints (N, 2) of every keyframe, row by row its chained points, and matches by shared identity."""
+    """Return keypoints (N, 2) of every keyframe, row by row its chained points, and matches by shared identity."""
     ids = [_ids(chains, t) for t in chains.keyframes]
     matches: Matches = {}
     for a, b in choose_pairs(len(ids)):
@@ -187,7 +201,7 @@ def _camera(chains: Chains, known_intrinsics: np.ndarray | None) -> Any:
 
 
 def _write_database(path: Path, camera: Any, keypoints: list[np.ndarray], pairs: list[_Pair]) -> None:
-    """Keypoints (N, 2) float32 per image, with pixel centres as COLMAP has them."""
+    """Write keypoints (N, 2) float32 per image, with COLMAP's pixel centres."""
     import pycolmap
 
     with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
@@ -211,8 +225,10 @@ def _write_database(path: Path, camera: Any, keypoints: list[np.ndarray], pairs:
 
 
 def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> list[_Pair]:
-    """Keep what two views agree on in every matched pair; then points that mostly contradict it, such as on moving
-    things, go."""
+    """Keep the matches of every pair on which its two views agree.
+
+    Then remove points that mostly contradict their pairs, such as points on moving things.
+    """
     ids = [_ids(chains, t) for t in chains.keyframes]
     uv = [points.astype(np.float64) for points in keypoints]
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
@@ -229,30 +245,33 @@ def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> li
 
 
 def _tracked(keypoints: np.ndarray, ids: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Whether keypoints (N,) of an image are tracked ones `which` (M,) bool of all points holds for; (N,) bool."""
+    """Return which keypoints (N,) of an image are tracked points for which `which` (M,) bool holds; (N,) bool."""
     tracked = keypoints < len(ids)
     tracked[tracked] = which[ids[keypoints[tracked]]]
     return tracked
 
 
 def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fundamental matrix (3, 3) of matches (N, 2) px, and which of them (N,) it explains; none if there is no such.
+    """Return the fundamental matrix (3, 3) of matches (N, 2) px, and which of them (N,) it explains: maybe none.
 
     By OpenCV's USAC, in a quarter of the time of COLMAP's verification and as good here: mapping estimates the motion
-    of the pairs it starts from once more.
+    of its first pairs once more.
     """
     nothing = np.zeros((3, 3)), np.zeros(len(uv_a), bool)
     if len(uv_a) < _MIN_INLIERS:
         return nothing
     try:
         found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, _MAX_ERROR_PX, 0.999, 1000)
-    except cv2.error:  # OpenCV 5.0 asserts where its refinement leaves no model
+    except cv2.error:  # OpenCV 5.0 asserts if its refinement leaves no model
         return nothing
     return nothing if found is None or inlier is None else (found[:3], inlier.ravel() > 0)
 
 
 def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
-    """COLMAP's models, the largest first. Long ones are refined shortly on the way: `_polished` does it thoroughly."""
+    """Return COLMAP's models, the largest first.
+
+    Long ones are refined only briefly on the way: `_polished` does it thoroughly.
+    """
     import pycolmap
 
     out = folder / "models"
@@ -265,9 +284,9 @@ def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
         step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
         step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3
     step.ba_refine_focal_length = step.mapper.abs_pose_refine_focal_length = free
-    step.ba_refine_extra_params = step.mapper.abs_pose_refine_extra_params = False  # few frames do not tell it
+    step.ba_refine_extra_params = step.mapper.abs_pose_refine_extra_params = False  # few frames cannot determine it
     step.mapper.min_focal_length_ratio, step.mapper.max_focal_length_ratio = _FOCAL_RANGE
-    # Hand-held clips rarely give the angles and the numbers of matches asked of photo collections.
+    # Hand-held clips rarely have the angles and the numbers of matches that are expected of photo collections.
     step.mapper.init_min_tri_angle = 4.0
     step.mapper.init_min_num_inliers = 50
     step.mapper.abs_pose_min_num_inliers, step.mapper.abs_pose_min_inlier_ratio = 15, 0.15
@@ -277,7 +296,7 @@ def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
 
 
 def _polished(model: Any, free: bool) -> Any:
-    """Bundle adjustment until it settles: first of a camera without distortion, then with it where there is any."""
+    """Adjust the bundle until it settles: first without lens distortion, then with it if there is any."""
     _adjust(model, focal=free, radial=False)
     if not free:
         return model
@@ -307,7 +326,7 @@ def _adjust(model: Any, *, focal: bool, radial: bool) -> None:
 
 
 def _read_model(model: Any, chains: Chains) -> Structure | None:
-    """Bring a COLMAP model of the keyframes to our conventions and pose the frames between them."""
+    """Convert a COLMAP model of the keyframes to our conventions, and pose the frames between them."""
     camera = next(iter(model.cameras.values()))
     intrinsics = np.array(camera.calibration_matrix())
     intrinsics[:2, 2] -= 0.5
@@ -326,7 +345,7 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
             who = ids[element.image_id - 1]
             if element.point2D_idx < len(who):
                 xyz[who[element.point2D_idx]] = point.xyz
-    angle = _median_angle_deg(chains, poses, xyz)
+    angle = median_angle_deg(chains, poses, xyz)
     for t in np.flatnonzero(np.isnan(poses[:, 0, 0])):
         pose = _resect(chains.uv[t], xyz, camera)
         if pose is not None:
@@ -340,7 +359,7 @@ def _matrix(rigid: Any) -> np.ndarray:
 
 
 def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
-    """Pose (4, 4) cam_from_world of a frame from its tracked points with known position; None when unsure."""
+    """Return the pose (4, 4) cam_from_world of a frame from its tracked points of known position; None if uncertain."""
     import pycolmap
 
     use = np.isfinite(uv[:, 0]) & np.isfinite(xyz[:, 0])
@@ -356,7 +375,7 @@ def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
     return _matrix(found["cam_from_world"])
 
 
-def _median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
+def median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
     """Median over triangulated points of the angle between the first and the farthest later view of each."""
     posed = [t for t in chains.keyframes if np.isfinite(poses[t, 0, 0])]
     points = np.flatnonzero(np.isfinite(xyz[:, 0]))

@@ -1,4 +1,4 @@
-"""A look over a segment before any depth is computed: focal length, and which frames make good stereo pairs."""
+"""A first look over a segment, before any depth is computed: focal length, and good stereo pairs."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from geoflow.geometry.views import is_bare
 
 GAPS = (2, 4, 8, 12, 16, 24, 32)  # frames between the views of a pair
 ANCHOR_EVERY = 10  # a pair of every gap starts at each of these frames
-LEAST_TO_VOTE = 6  # frames: so few views fit a wrong focal length with a wrong relief as well
-FOCAL_VOTE = 8.0  # what one pair's robust cost (0..1) counts against the prior on the focal length
-GRID_POINTS = 400  # matches per pair the fits are made on
+LEAST_TO_VOTE = 6  # frames: fewer views fit a wrong focal length with a wrong relief, too
+FOCAL_VOTE = 8.0  # weight of one pair's robust cost (0..1) against the prior on the focal length
+GRID_POINTS = 400  # matches per pair that are fitted
 FLOW_ERROR_PX = 1.0
-# Motion that no rotation explains, in px of a 320-px-wide image (median over the image): below the first it is
-# noise, at the second triangulation is good to a few percent and longer gaps only lose matches.
+# Motion that no rotation explains, in px of a 320-px-wide image (median over the image): below the first value it is
+# noise; at the second, triangulation is good to a few percent and longer gaps only lose matches.
 LEAST_PARALLAX, GOOD_PARALLAX = 0.7, 2.5
-GOOD_SHARE, LEAST_SHARE = 0.7, 0.45  # matched share of the image: what a pair should keep, and must keep
+GOOD_SHARE, LEAST_SHARE = 0.7, 0.45  # matched share of the image that a pair should keep, and must keep
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the survey found; `forward[i]` and `backward[i]` are the gaps to frame i's neighbours, 0 for none."""
+    """What the survey found. `forward[i]` and `backward[i]` are the gaps to frame i's neighbours, 0 for none."""
 
     focal: float  # px of the surveyed frames
     forward: np.ndarray  # (T,) int
     backward: np.ndarray  # (T,) int
 
     def neighbours(self, i: int) -> list[int]:
-        """Frames to triangulate frame i against; empty where there is no parallax.
+        """Return the frames to triangulate frame i against; empty if there is no parallax.
 
-        At the ends of a segment both lie on one side: two views are needed to find out what moves by itself.
+        At the ends of a segment both lie on one side: two views are needed to find things that move by themselves.
         """
         forward, backward = int(self.forward[i]), int(self.backward[i])
         if forward and backward:
@@ -73,7 +73,7 @@ class Surveyor:
         self.grays, self.ignore = grays, ignore
         self.height, self.width = grays[0].shape
         self.long_side = max(self.height, self.width)
-        self.unit = self.long_side / 320  # thresholds in px hold at that size
+        self.unit = self.long_side / 320  # thresholds in px are for this size
 
     def run(self, intrinsics: np.ndarray | None = None) -> Survey:
         """Find focal length and neighbours; known intrinsics (3, 3) are used as they are."""
@@ -98,7 +98,7 @@ class Surveyor:
         uv = pixel_grid(self.height, self.width)[grid].reshape(-1, 2).astype(np.float64)
         rows = []
         count = len(self.grays)
-        bare = [is_bare(gray) for gray in self.grays]  # flow would follow the noise
+        bare = [is_bare(gray) for gray in self.grays]  # flow would follow noise
         for gap in (gap for gap in GAPS if gap < count):
             anchors = np.unique(np.linspace(0, count - 1 - gap, 1 + -(-(count - gap) // ANCHOR_EVERY)).astype(int))
             for a in anchors:
@@ -118,17 +118,17 @@ class Surveyor:
 
 
 def median_parallax(matches: Matches, focal: float, center: np.ndarray) -> np.ndarray:
-    """Median motion (P,) px that is left when the best rotation is taken out of each pair."""
+    """Return the median motion (P,) px that is left after the best rotation of each pair is subtracted."""
     _, left = fit_rotation(matches.uv_a, matches.uv_b, matches.weight, np.full(len(matches.gap), focal), center)
     return masked_median(left, matches.weight)
 
 
 def vote_focal(matches: Matches, center: np.ndarray, long_side: int, unit: float) -> float:
-    """Focal length in px on which the pairs agree best.
+    """Return the focal length in px on which the pairs agree best.
 
-    Every focal of a grid is tried: the robust epipolar error left after refining all motions with it is summed over
+    Every focal length of a grid is tried: the robust epipolar error after refining all motions with it is summed over
     the pairs. If rotation alone explains all pairs, the error of the rotations is used instead. A wide prior around
-    common cameras decides only where the motion says nothing (a still camera, pure sideways motion).
+    common cameras decides only if the motion tells nothing (a still camera, pure sideways motion).
     """
     usable = (matches.weight.mean(1) > LEAST_SHARE) & (matches.weight.sum(1) >= 30)
     moved = masked_median(np.linalg.norm(matches.uv_b - matches.uv_a, axis=-1), matches.weight) > 1.0 * unit
@@ -151,7 +151,7 @@ def vote_focal(matches: Matches, center: np.ndarray, long_side: int, unit: float
 
     coarse = FOCAL_GRID * long_side
     guess = np.exp(_parabola_minimum(np.log(coarse), energies(coarse)))
-    fine = guess * np.geomspace(0.92, 1.087, 5)  # the curve is no parabola over the grid's wide spacing
+    fine = guess * np.geomspace(0.92, 1.087, 5)  # over the grid's wide spacing the curve is not a parabola
     return float(np.exp(_parabola_minimum(np.log(fine), energies(fine))))
 
 
@@ -209,10 +209,10 @@ def _parabola_minimum(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def choose_gaps(matches: Matches, parallax: np.ndarray, share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gap to the next and to the previous neighbour of each of `count` frames: two (T,) int arrays, 0 for none.
+    """Choose the gaps to the next and previous neighbour of each of `count` frames: two (T,) int arrays, 0: none.
 
-    `parallax` (P,) px at 320 px width and `share` (P,) of the surveyed pairs are interpolated in time. The shortest
-    gap with good parallax and a good share of matches wins; failing that, the one with the most parallax.
+    `parallax` (P,) px at 320 px width and `share` (P,) of the surveyed pairs are interpolated in time. The shortest gap
+    with good parallax and a good share of matches wins; if there is none, the gap with the most parallax.
     """
     frames = np.arange(count)
     chosen = []
@@ -227,7 +227,7 @@ def choose_gaps(matches: Matches, parallax: np.ndarray, share: np.ndarray, count
             other = frames + direction * gap
             possible = (other >= 0) & (other < count) & (p > LEAST_PARALLAX) & (s > LEAST_SHARE)
             good = (p > GOOD_PARALLAX) & (s > GOOD_SHARE)
-            # Good pairs score 2 and less the longer they are; the others score by parallax, always below 1.
+            # Good pairs score 2 minus a little for their length; the others score by parallax, always below 1.
             scores[k] = np.where(possible, np.where(good, 2 - 0.01 * k, np.minimum(p / 100, 0.9)), 0)
         best = scores.argmax(0)
         chosen.append(np.where(scores.max(0) > 0, np.array(GAPS)[best], 0))

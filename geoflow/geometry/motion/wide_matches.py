@@ -1,4 +1,4 @@
-"""SIFT matches between keyframes too far apart for tracking: they hold a structure together where tracks break."""
+"""SIFT matches between keyframes that are too far apart for tracking; they connect a structure where tracks break."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 def sift(gray: np.ndarray, ignore: np.ndarray | None = None, max_count: int = 1500) -> tuple[np.ndarray, np.ndarray]:
     """SIFT features (Lowe 2004) of a (H, W) uint8 image by COLMAP on the CPU.
 
-    `ignore` (H, W) bool: no features there. Returns uv (N, 2) float32 px and RootSIFT descriptors (N, 128) float32.
+    `ignore` (H, W) bool marks pixels without features. Returns uv (N, 2) float32 px and RootSIFT descriptors (N, 128)
+    float32.
     """
     import pycolmap
 
@@ -35,8 +36,8 @@ def sift(gray: np.ndarray, ignore: np.ndarray | None = None, max_count: int = 15
 def match(descriptors_a: np.ndarray, descriptors_b: np.ndarray, *, ratio: float = 0.8) -> np.ndarray:
     """Mutual nearest neighbours that pass the ratio test: (N, 128) and (M, 128) float32 to (K, 2) int64 row pairs.
 
-    Descriptors have one length, so the nearest is the one with the largest product: one matrix product for all pairs,
-    which takes a quarter of the time of OpenCV's brute force.
+    Descriptors have unit length, so the nearest one has the largest product. One matrix product for all pairs takes a
+    quarter of the time of OpenCV's brute force.
     """
     if len(descriptors_a) < 2 or len(descriptors_b) < 2:
         return np.zeros((0, 2), int)
@@ -54,8 +55,10 @@ def match(descriptors_a: np.ndarray, descriptors_b: np.ndarray, *, ratio: float 
 
 
 def choose_pairs(count: int, budget: int = 60) -> list[tuple[int, int]]:
-    """Pairs (a, b), a < b, of `count` pictures in order: neighbours, ever fewer further apart, and `budget` pairs
-    spread over all of them, for places that are seen again."""
+    """Choose pairs (a, b), a < b, of `count` pictures in order: neighbours, and fewer pairs the further apart they are.
+
+    Another `budget` pairs are spread over all pictures, for places that are seen again.
+    """
     stride = max(1, int(np.ceil(count / np.sqrt(2 * budget))))
     spread = range(0, count, stride)
     pairs = {(a, a + gap) for gap in _GAPS for a in range(count - gap)}
@@ -65,7 +68,7 @@ def choose_pairs(count: int, budget: int = 60) -> list[tuple[int, int]]:
 def wide_matches(
     grays: Sequence[np.ndarray], masks: Sequence[np.ndarray] | None
 ) -> tuple[list[np.ndarray], dict[tuple[int, int], np.ndarray]]:
-    """Features of every image, uv (N, 2) px, and row pairs (K, 2) per image pair (a, b), a < b, that matched well."""
+    """Return every image's features, uv (N, 2) px, and row pairs (K, 2) per well matched pair (a, b), a < b."""
     features = [sift(gray, None if masks is None else masks[i]) for i, gray in enumerate(grays)]
     matches = {}
     for a, b in choose_pairs(len(features)):
