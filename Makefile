@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
+DOCS := $(VENV)/.docs
 
-.PHONY: demo test test-all test-fast lint bench clean
+.PHONY: demo test test-all test-fast lint bench docs clean
 
 demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, write demo/report.html
 	$(BIN)/geoflow demo -o demo $(ARGS)
@@ -32,8 +33,13 @@ lint: $(DEV)
 bench: $(DEV)  # with torch, for `bench geometry`
 	$(BIN)/geoflow bench $(ARGS)
 
+docs: $(DOCS)  ## the site of docs/ in site/, after its generated parts were made anew
+	$(BIN)/python docs/scripts/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo dist build site .pytest_cache .mypy_cache .ruff_cache
 
 $(CORE): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,4 +49,8 @@ $(CORE): pyproject.toml
 
 $(DEV): $(CORE)  # with torch, for the tests of geoflow/models
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(DOCS): $(CORE)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@

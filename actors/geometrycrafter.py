@@ -13,22 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoflow.backends import weights
-from geoflow.errors import EnvironmentBroken
+from geoflow.backends.torch_stage import HALF_MAX, TorchStage, points_in_half
 from geoflow.geometry.cameras import unproject
-from geoflow.models.device import choose_device
 from geoflow.models.geometrycrafter.options import Options, nearest_size
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.models.geometrycrafter import MapChunk, Reconstruction
+    from geoflow.models.geometrycrafter import Reconstruction
 
 _LEAST_VALID = 1e-3  # share of a segment's pixels without which neither its depth nor its focal length can be told
-_MAX_DEPTH = 6e4  # what float16 holds
 
 
-class GeometryCrafter(Stage):
+class GeometryCrafter(TorchStage):
     """Point maps that are consistent over a segment, in the segment's mean depth, from frames and any prior.
 
     A segment is one video to GeometryCrafter: it goes through in windows of `window_size` frames, and memory does not
@@ -41,17 +38,18 @@ class GeometryCrafter(Stage):
     slot = "geometry"
     inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+    honours = frozenset({"intrinsics"})
+    packages = ("torch", "safetensors")
     divisible = False  # halves would each have a scale of their own
 
     @dataclass(frozen=True)
-    class Params(Options, Stage.Params):
+    class Params(Options, TorchStage.Params):
         height: int | None = param(  # type: ignore[assignment]
             None, "px at which the networks work, a multiple of 64; as the frames' if not given"
         )
         width: int | None = param(None, "px")  # type: ignore[assignment]
         weights: str = param("", "folder laid out as TencentARC/GeometryCrafter; empty: from the hub, as pinned")
         base_weights: str = param("", "the same for stabilityai/stable-video-diffusion-img2vid-xt")
-        device: str = param("auto", "cpu, cuda, or auto: a GPU where there is one")
 
         def __post_init__(self) -> None:
             self.at(576, 1024)
@@ -71,22 +69,14 @@ class GeometryCrafter(Stage):
         own = self.params.weights
         return {self.params.model_type: own, "point_map_vae": own, "base": self.params.base_weights}
 
-    def setup(self) -> None:
-        try:
-            import torch
+    def load(self) -> Any:
+        from geoflow.models.geometrycrafter import from_pretrained
 
-            from geoflow.models.geometrycrafter import from_pretrained
-        except ImportError as error:
-            raise EnvironmentBroken(f"{error}; run the stage with `env: geometrycrafter`") from error
-        torch.set_num_threads(self.threads)
-        torch.backends.cudnn.benchmark = False  # it chooses by time, which differs from run to run
-        torch.backends.cudnn.deterministic = True
-        self._device = choose_device(self.params.device)
-        crafter, *_, base = (weights.locate("geometrycrafter", *need) for need in self.weights().items())
+        crafter, _, base = self.located().values()
         self._networks: Any = from_pretrained(crafter, base, self.params.model_type)
-        self._crafter: Any = None
+        return None  # the pipeline, which `_at` makes for the size of the frames
 
-    def process(self, segment: Segment, fields: Fields) -> Fields:
+    def compute(self, segment: Segment, fields: Fields) -> Fields:
         frames, mask = fields["frames.rgb"], fields["prior.mask"]
         count, height, width = frames.shape[:3]
         if mask.mean() < _LEAST_VALID:
@@ -99,12 +89,13 @@ class GeometryCrafter(Stage):
         from geoflow.models.geometrycrafter import GeometryCrafter as Crafter
 
         options = self.params.at(height, width)
-        if self._crafter is None or self._crafter.options != options:
-            self._crafter = Crafter(self._networks, options, self._device)
-        return self._crafter
+        if self.model is None or self.model.options != options:
+            self.model = Crafter(self._networks, options, self.device, self.dtype)
+        return self.model
 
     def teardown(self) -> None:
-        self._networks = self._crafter = None
+        self._networks = None
+        super().teardown()
 
 
 def _nothing(fields: Fields) -> Fields:
@@ -122,6 +113,8 @@ def _collect(found: Reconstruction, count: int, height: int, width: int, known: 
 
     Depth and mask are kept as they come, and made points in place: the field of view may be known at the end only.
     """
+    import torch
+
     from geoflow.models.geometrycrafter import make_intrinsics, make_points
 
     points = np.zeros((count, height, width, 3), np.float16)
@@ -130,7 +123,7 @@ def _collect(found: Reconstruction, count: int, height: int, width: int, known: 
     views: list[tuple[slice, Any]] = []
     for chunk in found:
         part = slice(chunk.start, chunk.start + len(chunk.depth))
-        mask[part] = _usable(chunk)
+        mask[part] = chunk.mask & (chunk.depth > 0) & (chunk.depth < HALF_MAX)  # NaN is neither
         points[part, ..., 2] = np.where(mask[part], chunk.depth, 0)
         views.append((part, chunk.diagonal))
     told = mask.mean((1, 2)) >= _LEAST_VALID
@@ -144,11 +137,6 @@ def _collect(found: Reconstruction, count: int, height: int, width: int, known: 
             diagonal = found.diagonal if diagonal is None else diagonal
             per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
             intrinsics[part], xyz = make_intrinsics(per_frame, height, width), make_points(depth, diagonal)
-        mask[part] &= (depth > 0) & (np.abs(xyz).max(-1) < _MAX_DEPTH)  # what float16 holds
-        points[part] = np.where(mask[part][..., None], xyz, 0)
+        points[part], mask[part] = points_in_half(torch.from_numpy(xyz), torch.from_numpy(mask[part]))
     intrinsics[~told] = np.median(intrinsics[told], axis=0)  # of a frame without valid pixels it is not known
     return {"geometry.points": points, "geometry.mask": mask, "geometry.intrinsics": intrinsics}
-
-
-def _usable(chunk: MapChunk) -> np.ndarray:
-    return chunk.mask & np.isfinite(chunk.depth) & (chunk.depth > 0) & (chunk.depth < _MAX_DEPTH)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoflow import fields
 from geoflow.backends import loading, provenance
-from geoflow.backends.weights import pin
+from geoflow.backends.pins import pin
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
@@ -109,13 +109,13 @@ def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) 
 
     Raises ConfigError when models.yaml, whose entry `model` is, lacks some that the stage needs.
     """
-    known = model.weights if model is not None and isinstance(model.weights, dict) else {}
+    known = {} if model is None else model.sources
     found = [pin(backend, name, known) for name, own in needs.items() if not own]
     if model is None:
         return None
     if isinstance(model.weights, str):
         return [model.weights, model.revision]
-    return [f"{files.repo}@{files.revision}" for files in found]
+    return [source.identity for source in found]
 
 
 def _check_slot(spec: StageSpec, source: str) -> None:
@@ -238,7 +238,7 @@ class Pipeline(BaseModel):
 
         Of a stage that is a model also its licence and weights (repository@revision), as models.yaml states them.
         """
-        from geoflow.backends.catalogue import load_models
+        from geoflow.backends.catalogue import licence_of, load_models
 
         models, stages = load_models(), []
         for spec in self.stages:
@@ -246,6 +246,8 @@ class Pipeline(BaseModel):
             row = {**spec.model_dump(), "params": _settings(stage), "version": stage.version}
             if (model := models.get(spec.backend)) is not None:
                 row |= {"licence": model.licence, "weights": _identity(spec.backend, model, stage.weights())}
+            elif not spec.is_own and (licence := licence_of(spec)[0]):
+                row["licence"] = licence
             stages.append(row)
         return {"name": self.name, "segment": self.segment.model_dump(), "stages": stages}
 
@@ -275,7 +277,7 @@ class Pipeline(BaseModel):
             raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
             raise ConfigError(f"{source}: slots stand more than once: {', '.join(sorted(repeated))}")
-        given = {name for name in fields.FIELDS if name.startswith("video.")}
+        given = {name for name, row in fields.FIELDS.items() if row.probed}
         for spec in self.stages:
             _check_slot(spec, source)
             stage = spec.make_stage()

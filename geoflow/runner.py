@@ -24,13 +24,13 @@ from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.files.locations import is_remote
-from geoflow.notebook.frontend import in_notebook
 from geoflow.observe.console import ConsoleProgress
 from geoflow.observe.ledger import Ledger
 from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
 from geoflow.planning import preflight
+from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult, VideoResult
 from geoflow.segments import VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
@@ -38,10 +38,11 @@ from geoflow.store.finished import Finished
 from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
-from geoflow.values.plain import flag, text
+from geoflow.values.frontend import in_notebook
+from geoflow.values.plain import flag, printable, text
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.options import ReadOptions
@@ -61,8 +62,10 @@ def run(
     fps: float | None = None,
     size: tuple[int, int] | None = None,
     limit: int | None = None,
-    intrinsics: tuple[float, float, float, float] | None = None,
+    intrinsics: Any = None,
     masks: str | Path | None = None,
+    cameras: str | Path | None = None,
+    scale: float | None = None,
     stream: int | None = None,
     pattern: str | None = None,
     address: str | None = None,
@@ -78,10 +81,12 @@ def run(
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
-    that players show, or a 3x3 matrix; `stream` is the number of the video stream in files that hold several; `pattern`
-    says which pictures of frame folders are frames, such as `*.color.png`; `out` is a folder or a URI of fsspec. With
-    `resume`, what it already holds with the same content and settings is kept. Numbers may be NumPy's, paths those of
-    pathlib.
+    that players show, or a 3x3 matrix, and may have the lens's distortion (see `geoflow.video.lens.lens_of`);
+    `cameras` are known poses: a COLMAP model, ViPE artefacts, a TUM trajectory, a GeoFlow store, or a folder that holds
+    one per video, and `scale` says how many metres a unit of theirs is; `stream` is the number of the video stream in
+    files that hold several; `pattern` says which pictures of frame folders are frames, such as `*.color.png`; `out` is
+    a folder or a URI of fsspec. With `resume`, what it already holds with the same content and settings is kept.
+    Numbers may be NumPy's, paths those of pathlib.
 
     One run at a time may write to `out`; see `geoflow.store.owner` for what that is worth on which disk.
 
@@ -92,7 +97,8 @@ def run(
     began = time.monotonic()
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
-    options = ReadOptions(**reading, stream=stream, pattern=pattern)
+    reading |= {"stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
+    options = ReadOptions(**reading)
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
@@ -108,6 +114,7 @@ def run(
     sources = [item.source for item in items]
     preflight.check_out(paths, sources)
     preflight.check_masks(options.masks, [item.name for item in items])
+    preflight.check_cameras(options.cameras, [item.name for item in items])
     preflight.check_places(paths, sources)
     _prepare(paths)
     with contextlib.ExitStack() as stack:
@@ -130,14 +137,16 @@ def run(
             pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         executor = Executor(
             apply_profile(pipe, has.accelerators),
-            partial(_probe, options=options, kept=kept),
+            partial(_probe, options=options, kept=kept, heeds=heeds(pipe)),
             Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
             has,
             look=look,
             emit=ledger.emit,
             already_done=Finished(paths, stamp).find if resume else lambda info: None,
             paths=paths,
-            reading=json.dumps({**asdict(options), "masks": None}),
+            reading=json.dumps(
+                {**options.described(), "masks": None, **({"cameras": None} if options.cameras else {})}
+            ),
             part_key=lambda info: work_key(describe_work(info, stamp)),
             resume=resume,
             stop=stop,
@@ -213,7 +222,7 @@ def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> 
     if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
         decode = pipe.spec("decode").make_stage().params
         options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
-    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": asdict(options)})
+    stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": options.described()})
     return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
 
 
@@ -224,12 +233,13 @@ def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
             forget(remote) if alone else on_every_node(forget, remote)
 
 
-def _probe(item: Input, options: ReadOptions, kept: dict[str, str]) -> tuple[VideoInfo, dict[str, Any]]:
+def _probe(item: Input, options: ReadOptions, kept: dict[str, str], heeds: Heeds) -> tuple[VideoInfo, dict[str, Any]]:
     from geoflow.video.probe import probe
 
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
-    return probe(item.source, item.name, options)
+    info, arrays = probe(item.source, item.name, options)
+    return as_heeded(info, heeds), arrays
 
 
 def _result(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 # Of a VideoInfo: what it is called, where it lies, and words about it. The same content may have moved, or have another
 # name.
-ELSEWHERE = frozenset({"name", "source", "masks", "source_identity", "notes"})
+ELSEWHERE = frozenset({"name", "source", "masks", "cameras", "source_identity", "notes"})
+# Facts that earlier versions did not know, and what they are where nobody states them.
+_ADDED = {"distortion": None, "cameras_sha256": "", "cameras_metric": False, "given_world": False}
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class VideoInfo:
     notes: tuple[str, ...] = ()  # sentences: what is not as one would expect of the source, and how it was read
     metric: bool = False  # True when depths will be in metres
     source_identity: str = ""  # what the source is known by at a glance: a geoflow.video.identity.Identity as text
+    distortion: tuple[float, float, float, float, float] | None = None  # k1, k2, p1, p2, k3 of the known lens (OpenCV)
+    cameras: str | None = None  # where known poses were read; stages get them as `video.cam_from_world`
+    cameras_sha256: str = ""  # of the poses and intrinsics of all frames
+    cameras_metric: bool = False  # their unit is the metre
+    given_world: bool = False  # the camera stage keeps to them: its world and its unit are those of the known poses
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:
@@ -50,6 +58,11 @@ class VideoInfo:
             return None
         fx, fy, cx, cy = self.intrinsics
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+
+    def content(self) -> dict[str, Any]:
+        """All that identifies the work on it, by name; facts that earlier versions did not know only where stated."""
+        facts = {name: value for name, value in vars(self).items() if name not in ELSEWHERE}
+        return {name: value for name, value in facts.items() if name not in _ADDED or value != _ADDED[name]}
 
 
 @dataclass(frozen=True)

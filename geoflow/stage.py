@@ -27,6 +27,10 @@ from geoflow.segments import Segment, VideoInfo
 
 Fields = dict[str, np.ndarray]
 
+# What a user may state of the camera: `VideoInfo.known_intrinsics`, `VideoInfo.distortion`, and `video.cam_from_world`
+# in the given unit.
+STATED = ("intrinsics", "distortion", "poses", "scale")
+
 
 def param(
     default: Any,
@@ -80,12 +84,16 @@ class Stage:
     inputs: ClassVar[tuple[str, ...]] = ()
     optional: tuple[str, ...] = ()  # an instance may ask for fewer, as its parameters say
     outputs: ClassVar[tuple[str, ...]] = ()
-    optional_outputs: ClassVar[tuple[str, ...]] = ()  # returned only when what they are made from was given
+    optional_outputs: tuple[str, ...] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
+    licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
+    commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
+    # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
+    honours: ClassVar[frozenset[str]] = frozenset()
 
     @dataclass(frozen=True)
     class Params:
@@ -97,7 +105,8 @@ class Stage:
 
     def weights(self) -> dict[str, str]:
         """Names, in the backend's entry of models.yaml, of the weights that these parameters need, each with the folder
-        to take them from; "" for the hub's cache. `setup` finds them with `geoflow.backends.weights.locate`."""
+        to take them from; "" for where models.yaml has them. `setup` finds them with
+        `geoflow.backends.weights.locate`."""
         return {}
 
     def setup(self) -> None:

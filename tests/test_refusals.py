@@ -14,7 +14,7 @@ import pytest
 from plain_pipeline import PLAIN
 
 import geoflow
-from geoflow.backends import catalogue, weights
+from geoflow.backends import catalogue, pins
 from geoflow.cli import main
 from geoflow.cli.arguments import intrinsics_of, settings_of
 from geoflow.errors import ConfigError, InputError
@@ -120,7 +120,7 @@ def test_what_comes_through_the_door_is_plain() -> None:
         ({"intrinsics": K.T}, "pinhole matrix without skew"),
         ({"intrinsics": K + np.array([[0, 5, 0], [0, 0, 0], [0, 0, 0]])}, "pinhole matrix without skew"),
         ({"intrinsics": "500"}, "intrinsics should be a list"),
-        ({"intrinsics": {"fx": 1}}, "intrinsics should be a list"),
+        ({"intrinsics": {"fx": 1}}, "intrinsics should have fx, fy, cx and cy"),
         ({"masks": 5}, "masks should be a path"),
         ({"masks": "absent"}, "--masks absent should be a folder with a folder of masks per video"),
         ({"masks": "empty"}, "--masks empty holds no folder for any of the videos; expected such as empty/a"),
@@ -388,7 +388,7 @@ def test_models_files_that_cannot_work(text: bytes, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         catalogue._parsed(text, Path("configs/models.yaml"))
     assert message in str(refused.value)
-    weights.parse.cache_clear()
+    pins.parse.cache_clear()
 
 
 # Files of intrinsics
@@ -414,7 +414,7 @@ def test_intrinsics_in_a_file(tmp_path: Path, data: bytes) -> None:
     ("data", "message"),
     [
         (b"", "expected fx,fy,cx,cy or a file"),
-        (b"focal: long", "expected fx,fy,cx,cy"),
+        (b"focal: long", "should have fx, fy, cx and cy.*found focal"),
         (b"-500, 500, 1, 1", "positive fx and fy"),
         (b"nan, 500, 1, 1", "finite number"),
         (b"1e999, 500, 1, 1", "finite number"),

@@ -48,10 +48,11 @@ class Colmap(Stage):
 
     slot = "camera"
     inputs = ("frames.rgb", "video.index", "video.pts")
-    optional = ("frames.mask", "video.seek")
+    optional = ("frames.mask", "video.seek", "video.cam_from_world", "video.intrinsics")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
     version = "3"
+    honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -81,8 +82,10 @@ class Colmap(Stage):
         from geoflow.geometry.motion.camera_motion import classify_motion
 
         cv2.setNumThreads(self.threads)
+        if "video.cam_from_world" in fields:
+            return self._with_known_poses(segment, fields)
         rgb, mask = fields["frames.rgb"], fields.get("frames.mask")
-        known = segment.video.known_intrinsics
+        known, bend = segment.video.known_intrinsics, segment.video.distortion
         chapter = self._chapter(segment, fields)
         part = slice(segment.start - chapter.start, segment.stop - chapter.start)
         motion = classify_motion(chapter.chains.part(part.start, part.stop), known)
@@ -101,11 +104,32 @@ class Colmap(Stage):
             found.xyz,
             seen=np.isfinite(chapter.chains.uv[part, :, 0]),
             radial=found.radial,
+            distortion=bend,
             masks=mask,
             width=self.params.depth_width,
             sources=self.params.sources,
         )
-        return _fields(rgb, motion.code, found.pinhole(*rgb.shape[1:3]), poses, depth, valid)
+        return _fields(rgb, motion.code, found.pinhole(rgb.shape[1], rgb.shape[2], bend), poses, depth, valid)
+
+    def _with_known_poses(self, segment: Segment, fields: Fields) -> Fields:
+        """Nothing of the camera is estimated; a frame without a given pose has none."""
+        from geoflow.geometry.motion.known_poses import depth_of_known_poses
+
+        own = slice(segment.start, segment.stop)
+        rgb, poses = fields["frames.rgb"], fields["video.cam_from_world"][own]
+        found = depth_of_known_poses(
+            rgb,
+            fields["video.intrinsics"][own],
+            poses,
+            distortion=segment.video.distortion,
+            masks=fields.get("frames.mask"),
+            max_points=self.params.max_points,
+            keyframe_motion=self.params.keyframe_motion,
+            width=self.params.depth_width,
+            sources=self.params.sources,
+        )
+        poses = np.where(found.valid[:, None, None], poses, np.nan)
+        return _fields(rgb, found.motion, found.intrinsics, poses, found.depth, found.valid)
 
     def _chapter(self, segment: Segment, fields: Fields) -> _Chapter:
         start, stop = chapter_of(segment, self.params.chapter)
@@ -126,7 +150,7 @@ class Colmap(Stage):
         from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
         from geoflow.geometry.motion.structure import reconstruct
 
-        known = segment.video.known_intrinsics
+        known, bend = segment.video.known_intrinsics, segment.video.distortion
         grays: list[np.ndarray] = []
         masks: list[np.ndarray] = []
         for rgb, mask in self._pieces(segment, fields, start, stop):
@@ -135,9 +159,11 @@ class Colmap(Stage):
         chains = chain_points(
             grays, masks or None, max_points=self.params.max_points, keyframe_motion=self.params.keyframe_motion
         )
+        if known is not None and bend is not None:
+            chains = chains.straight(known, bend)
         structures = []
         if classify_motion(chains, known).code == MOTION_MOVING:
-            structures = reconstruct(chains, grays, known_intrinsics=known, masks=masks or None)
+            structures = reconstruct(chains, grays, known_intrinsics=known, distortion=bend, masks=masks or None)
         return _Chapter(start, chains, structures)
 
     def _pieces(
@@ -193,7 +219,7 @@ def _fields(
 ) -> Fields:
     num_frames = len(rgb)
     return {
-        "camera.intrinsics": np.repeat(np.asarray(intrinsics, np.float32)[None], num_frames, axis=0),
+        "camera.intrinsics": np.broadcast_to(intrinsics, (num_frames, 3, 3)).astype(np.float32),
         "camera.cam_from_world": poses.astype(np.float32),
         "camera.depth": depth,
         "camera.valid": valid,

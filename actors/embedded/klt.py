@@ -11,7 +11,7 @@ from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.geometry.motion.lifting import Cameras
+    from geoflow.geometry.motion.lifting import CamerasWithDepth
 
 
 class Klt(Stage):
@@ -21,6 +21,7 @@ class Klt(Stage):
     inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")
     optional = ("frames.mask",)
     outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")
+    honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -33,11 +34,13 @@ class Klt(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
-        from geoflow.geometry.motion.lifting import Cameras
+        from geoflow.geometry.motion.lifting import CamerasWithDepth
 
         cv2.setNumThreads(self.threads)
         valid = fields["camera.valid"]
-        cameras = Cameras(fields["camera.intrinsics"], fields["camera.cam_from_world"], fields["camera.depth"], valid)
+        cameras = CamerasWithDepth(
+            fields["camera.intrinsics"], fields["camera.cam_from_world"], fields["camera.depth"], valid
+        )
         usable = np.flatnonzero(valid)
         count = min(self.params.queries, len(usable))
         picks = usable[((np.arange(count) + 0.5) * len(usable) / max(count, 1)).astype(int)]
@@ -54,7 +57,7 @@ class Klt(Stage):
         return {name: np.concatenate([p[name] for p in parts], int(name != "tracks.query")) for name in none}
 
     def _from_query(
-        self, query: int, grays: list[np.ndarray], cameras: Cameras, mask: np.ndarray | None, segment: Segment
+        self, query: int, grays: list[np.ndarray], cameras: CamerasWithDepth, mask: np.ndarray | None, segment: Segment
     ) -> Fields:
         """Return the tracks of the points picked in one frame of the segment; {} if none has depth."""
         from geoflow.geometry.motion.lifting import lift_points, lift_tracks, project_all, sample_depth

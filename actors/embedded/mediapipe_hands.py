@@ -17,9 +17,9 @@ import numpy as np
 
 from geoflow.errors import EnvironmentBroken
 from geoflow.geometry.cameras import assumed_intrinsics
-from geoflow.geometry.hands.hand_motion import Limits, steady_frames
+from geoflow.geometry.hands.hand_motion import HandLimits, steady_frames
 from geoflow.geometry.hands.hand_pose import lift_hands
-from geoflow.geometry.hands.hand_search import Place, Search, Sight, find_hands
+from geoflow.geometry.hands.hand_search import HandSearch, Place, Sight, find_hands
 from geoflow.geometry.hands.hand_sides import SIDES, Detection, assign_sides
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
@@ -76,6 +76,7 @@ class MediaPipeHands(Stage):
         for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale")
     )
     version = "2"
+    honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -112,7 +113,7 @@ class MediaPipeHands(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         p, k = self.params, fields["camera.intrinsics"]
         k = np.where(np.isfinite(k), k, assumed_intrinsics(*fields["frames.rgb"].shape[1:3]))
-        how = Search(p.max_hands, p.min_presence, p.min_tracking_confidence, p.search_every)
+        how = HandSearch(p.max_hands, p.min_presence, p.min_tracking_confidence, p.search_every)
         found = find_hands(list(fields["frames.rgb"]), self._eye, how)
         fps = segment.video.fps
         reach = p.max_hand_velocity / fps if p.max_hand_velocity else np.inf
@@ -124,7 +125,7 @@ class MediaPipeHands(Stage):
             metric=segment.video.metric,
             time_s=fields.get("frames.time", np.arange(len(k)) / fps),
             world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
-            limits=Limits(p.max_hand_velocity, p.max_interpolation_gap, p.wrist_depth_offset),
+            limits=HandLimits(p.max_hand_velocity, p.max_interpolation_gap, p.wrist_depth_offset),
         )
 
     def teardown(self) -> None:

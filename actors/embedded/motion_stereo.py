@@ -25,6 +25,7 @@ class MotionStereo(Stage):
     optional = ("frames.mask",)
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
     version = "3"
+    honours = frozenset({"intrinsics"})
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

@@ -29,6 +29,7 @@ class TemporalFusion(Stage):
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
     ladder = ({"working_size": 240},)
     version = "3"
+    honours = frozenset({"intrinsics"})
 
     @dataclass(frozen=True)
     class Params(Stage.Params):

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from clip_files import GL_FROM_CV
 
-from geoflow.bench.footage.clips import Clip, find_clips
+from geoflow.bench.footage.clips import FootageClip, find_clips
 
 _STEPS = (1, 5, 15, 30)  # frames between i and j
 _MOST_PAIRS = 12
@@ -34,7 +34,7 @@ _LONGEST_SIDE = 1280  # of the pictures that features are sought in
 class Checked:
     """A clip with its features and its camera."""
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: FootageClip) -> None:
         self.clip, self.known = clip, clip.known
         self.size: tuple[int, int] = cv2.imread(str(clip.frames[0]), cv2.IMREAD_GRAYSCALE).shape[::-1]
         self.posed = np.isfinite(self.known.cam_from_world).all((1, 2))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from geoflow.backends import loading, weights
-from geoflow.backends.weights import HubFiles
+from geoflow.backends import loading, pins, weights
+from geoflow.backends.hub import hub_cache
+from geoflow.backends.sources import Source, weights_cache
 from geoflow.errors import ConfigError
 from geoflow.files import resources
-from geoflow.pipeline import Pipeline, StageSpec
 from geoflow.values.validation import first_fault, validated
+
+if TYPE_CHECKING:
+    from geoflow.pipeline import Pipeline, StageSpec
 
 
 class ModelEntry(BaseModel):
@@ -24,16 +28,21 @@ class ModelEntry(BaseModel):
 
     licence: str = Field(description="SPDX identifier, or the licence's own name")
     commercial: bool = Field(description="the licence allows commercial use")
-    weights: str | dict[str, HubFiles] = Field(
-        description="files of the hub by the name the backend has for them, or where else they come from"
+    weights: str | dict[str, dict[str, Any]] = Field(
+        description="files by the name the backend has for them (geoflow/backends/pins.py), or where they come from"
     )
     revision: str = Field("", description="package version, where that pins the weights")
     memory: str = Field(description="what one actor needs")
     source: str = Field("", description="the method's home or paper")
 
+    @property
+    def sources(self) -> dict[str, Source]:
+        """What pins the weights, by name; {} for an entry that says in words where they come from."""
+        return pins.sources(self.weights, "configs/models.yaml")
+
 
 def load_models() -> dict[str, ModelEntry]:
-    """Every entry by backend. Raises ConfigError when the file is broken."""
+    """Return every entry by backend. Raises ConfigError when the file is broken."""
     path = resources.folder("configs") / "models.yaml"
     return dict(_parsed(path.read_bytes(), path))
 
@@ -41,7 +50,9 @@ def load_models() -> dict[str, ModelEntry]:
 @functools.lru_cache(maxsize=1)
 def _parsed(text: bytes, path: Path) -> dict[str, ModelEntry]:
     found = {}
-    for backend, entry in weights.parse(text).items():
+    for backend, entry in pins.parse(text).items():
+        rows = entry.get("weights") if isinstance(entry, dict) else None
+        pins.sources(rows, f"{path}: {backend}")  # which says more clearly what is wrong with a row
         try:
             found[backend] = validated(ModelEntry, entry)
         except ValidationError as error:
@@ -50,84 +61,131 @@ def _parsed(text: bytes, path: Path) -> dict[str, ModelEntry]:
     return found
 
 
+def licence_of(spec: StageSpec) -> tuple[str | None, bool | None]:
+    """Return a stage's licence and whether it allows commercial use; None for what nobody states.
+
+    The entry in models.yaml says so; for a class that has none, the class itself. What a class inherits does not count:
+    it may have other weights than its parent.
+    """
+    entry = load_models().get(spec.backend)
+    if entry is not None:
+        return entry.licence, entry.commercial
+    if spec.is_own:
+        return "Apache-2.0", True
+    stated = vars(spec.stage_class())
+    return stated.get("licence") or None, stated.get("commercial")
+
+
 def require_commercial(pipeline: Pipeline) -> None:
     """Raise ConfigError when a backend's licence forbids commercial use, or is not stated."""
-    models = load_models()
     for spec in pipeline.stages:
-        if spec.is_own:
+        licence, commercial = licence_of(spec)
+        if commercial is True and licence:
             continue
-        entry = models.get(spec.backend)
-        if entry is None:
-            raise ConfigError(f"{spec.slot}: configs/models.yaml does not state the licence of {spec.backend}")
-        if not entry.commercial:
-            raise ConfigError(f"{spec.slot}: {spec.backend} is {entry.licence}, which forbids commercial use")
+        if commercial is False:
+            raise ConfigError(
+                f"{spec.slot}: {spec.backend} is under {licence or 'a licence'}, which forbids commercial use"
+            )
+        what = "whether its licence allows commercial use" if licence else "its licence"
+        raise ConfigError(
+            f'{spec.slot}: {spec.backend} does not state {what}; write `licence = "SPDX name"` and `commercial = True` '
+            f"(code and weights allow it) into its class, or an entry {spec.backend!r} into configs/models.yaml"
+        )
 
 
-def weights_of(wanted: Sequence[str]) -> list[tuple[str, HubFiles]]:
-    """Files of the hub by `backend` (all it may need) or `backend:name`, each with such a label; [] means everything.
+def weights_of(wanted: Sequence[str]) -> list[tuple[str, str, Source]]:
+    """Return weights by `backend` (all it may need) or `backend:name`; [] means everything there is.
 
-    Raises ConfigError when the registry knows no such weights.
+    Each is given with its backend and its name. Raises ConfigError when the registry knows no such weights.
     """
-    known = {name: entry.weights for name, entry in load_models().items() if isinstance(entry.weights, dict)}
+    known = {backend: sources for backend, entry in load_models().items() if (sources := entry.sources)}
     found = []
     for label in wanted or list(known):
-        backend, _, name = label.partition(":")
-        files = known.get(backend, {})
-        if not files or (name and name not in files):
-            there = ", ".join([f"{backend}:{key}" for key in files] or known)
-            raise ConfigError(f"{label}: no such weights of the hub; there are: {there}")
-        found += [(f"{backend}:{key}", row) for key, row in files.items() if name in ("", key)]
+        backend = next((b for b in known if label == b or label.startswith(f"{b}:")), "")
+        name = label[len(backend) + 1 :]
+        rows = known.get(backend, {})
+        if not rows or (name and name not in rows):
+            there = ", ".join([f"{backend}:{key}" for key in rows] or known)
+            raise ConfigError(f"{label}: no such weights; there are: {there}")
+        found += [(backend, key, source) for key, source in rows.items() if name in ("", key)]
     return found
 
 
+def fetch_models(wanted: Sequence[str]) -> Iterator[tuple[str, Source]]:
+    """Download weights; yields each one's label and source once its files are here.
+
+    What only the user can get is left for last. Raises ConfigError that says how to get it.
+    """
+    rows = sorted(weights_of(wanted), key=lambda row: not row[2].fetchable)
+    for backend, name, source in rows:
+        if source.missing:
+            print(f"{backend}:{name}: fetching {source}", file=sys.stderr)
+            source.fetch()
+        yield f"{backend}:{name}", source
+
+
 def check_models(wanted: Sequence[str], *, deep: bool) -> dict[str, list[str]]:
-    """What is wrong with weights, by label; of those that are named all must be here, without any those that are."""
+    """Return what is wrong with weights, by label.
+
+    Weights that are named must all be here. Without names, those are looked at of which any file is here.
+    """
     return {
-        label: weights.problems(label.split(":")[0], {label.split(":")[1]: ""}, deep=deep)
-        for label, files in weights_of(wanted)
-        if wanted or len(files.missing) < len(files.files)
+        f"{backend}:{name}": weights.problems(backend, {name: ""}, deep=deep)
+        for backend, name, source in weights_of(wanted)
+        if wanted or len(source.missing) < len(source.files)
     }
 
 
 def stage_weights(spec: StageSpec) -> list[dict[str, str]]:
     """What a stage with its parameters needs: name, place and state, which is here, missing, own, told or unknown."""
     entry = load_models().get(spec.backend)
-    if entry is None or not isinstance(entry.weights, dict):
+    if entry is None or isinstance(entry.weights, str):
         told = str(entry.weights) if entry is not None else "none" if spec.is_own else "unknown"
         return [] if told == "none" else [{"name": "", "place": told, "state": "unknown" if entry is None else "told"}]
-    rows = []
+    rows, known = [], entry.sources
     for name, own in spec.make_stage().weights().items():
         if own:
             rows.append({"name": name, "place": own, "state": "own"})
             continue
-        files = weights.pin(spec.backend, name, entry.weights)
-        rows.append({"name": name, "place": str(files), "state": "missing" if files.missing else "here"})
+        source = pins.pin(spec.backend, name, known)
+        rows.append({"name": name, "place": str(source), "state": _state(source)})
     return rows
 
 
 def describe_models() -> list[dict[str, Any]]:
-    """A row per backend, and per piece of its weights whether this machine has it."""
+    """Return a row per backend, and per piece of its weights whether this machine has it, and how to get it if not."""
     rows = []
-    for name, entry in load_models().items():
+    for backend, entry in load_models().items():
         row = entry.model_dump()
-        if isinstance(entry.weights, dict):
-            here = {key: "missing" if files.missing else "here" for key, files in entry.weights.items()}
-            row["weights"] = {key: {**row["weights"][key], "state": here[key]} for key in here}
-        rows.append({"backend": name, "slot": loading.load(name).slot, **row})
+        for name, source in entry.sources.items():
+            row["weights"][name] |= {"what": str(source), "folder": str(source.folder), "state": _state(source)}
+            if source.missing:
+                row["weights"][name]["remedy"] = source.remedy(f"{backend}:{name}")
+        rows.append({"backend": backend, "slot": loading.load(backend).slot, **row})
     return rows
+
+
+def _state(source: Source) -> str:
+    return "missing" if source.missing else "here"
 
 
 def render_models(rows: list[dict[str, Any]]) -> Any:
     """`describe_models` as a table for the console."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        "backend", "slot", "licence", "commercial", "weights", "needs", title=f"weights in {weights.hub_cache()}"
-    )
+    title = f"weights in {hub_cache()} and {weights_cache()}"
+    table = Table("backend", "slot", "licence", "commercial", "weights", "needs", title=title)
     for row in rows:
         held = row["weights"]
         if isinstance(held, dict):
-            held = "\n".join(f"{key}: {w['repo']}@{w['revision'][:8]} ({w['state']})" for key, w in held.items())
+            held = "\n".join(escape(f"{name}: {_described(piece)}") for name, piece in held.items())
         commercial = "yes" if row["commercial"] else "[red]no"
         table.add_row(row["backend"], row["slot"], row["licence"], commercial, held, row["memory"])
     return table
+
+
+def _described(piece: dict[str, Any]) -> str:
+    """One piece of weights; of what only the user can get also how."""
+    told = f"; {piece['remedy']} ({piece['folder']})" if "manual" in piece and "remedy" in piece else ""
+    return f"{piece['what']} ({piece['state']}){told}"

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from geoflow import fields
-from geoflow.backends import loading, weights
+from geoflow.backends import loading, pins
 from geoflow.backends.catalogue import load_models
+from geoflow.backends.torch_stage import TorchStage
 from geoflow.engine.actor.splitting import can_split, process_in_halves
 from geoflow.engine.actor.wire import pack_state, unpack_state
 from geoflow.engine.actor.workfiles import load_state, save_state
-from geoflow.environments import listing
 from geoflow.environments.checking import problems as env_problems
 from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
+from geoflow.planning import environment_listing
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage
+from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
 _SHARED = 2  # frames of two neighbours
@@ -57,8 +59,9 @@ def _declared(stage: Stage) -> list[str]:
     found += [f"{name} is no field: geoflow/fields.py lists them all" for name in names if name not in fields.FIELDS]
     if not stage.ordered and (twice := sorted({name for name in names if names.count(name) > 1})):
         found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
-    if type(stage).process is Stage.process:
-        found.append("process is not written yet")
+    for name, base in (("process", Stage), ("load", TorchStage), ("compute", TorchStage)):
+        if isinstance(stage, base) and getattr(type(stage), name) is getattr(base, name):
+            found.append(f"{name} is not written yet")
     return found
 
 
@@ -85,14 +88,16 @@ def _registered(backend: str, stage: Stage) -> Iterator[str]:
         yield str(error)
     for name, own in stage.weights().items():
         try:
-            _ = own or weights.pin(backend, name)
+            _ = own or pins.pin(backend, name)
         except ConfigError as error:
             yield str(error)
 
 
 def _environments(backend: str) -> Iterator[str]:
     """Of the pipelines' stages that have this backend, and the one that is called as it is."""
-    wanted = {name for name, rows in listing.users().items() if any(row["backend"] == backend for row in rows)}
+    wanted = {
+        name for name, rows in environment_listing.users().items() if any(row["backend"] == backend for row in rows)
+    }
     if (resources.folder("runtime_envs") / f"{backend}.yaml").is_file():
         wanted.add(backend)
     for name in sorted(wanted):
@@ -211,15 +216,13 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
     for name in names:
         row = fields.field(name)
         shape = [int(symbol) if symbol.isdigit() else size[symbol] for symbol in row.shape.split()]
-        arrays[name] = np.full(shape, 128 if name == "frames.rgb" else 0, row.dtype)
-        if name.endswith("intrinsics"):
+        arrays[name] = np.full(shape, row.unknown, row.dtype)
+        if row.form == COLOUR:
+            arrays[name][:] = 128
+        elif row.form == PINHOLE:
             arrays[name][:] = _camera(segment.video)
-        elif row.invalid == fields.NAN:
-            arrays[name][:] = np.nan
-        if name in ("frames.index", "frames.time"):
-            arrays[name] = np.arange(segment.start, segment.stop).astype(row.dtype)
-        if name.startswith("video."):
-            arrays[name] = np.arange(segment.video.num_frames).astype(row.dtype)
+        elif row.form in (COUNTING, GROWING):
+            arrays[name][:] = np.arange(len(arrays[name])) + (segment.start if row.per_frame else 0)
         arrays[name].flags.writeable = False
     return arrays
 

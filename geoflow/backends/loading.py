@@ -12,17 +12,48 @@ import importlib
 import pkgutil
 import re
 import typing
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from geoflow.errors import ConfigError, GeoFlowError
 from geoflow.stage import Stage
 from geoflow.values.plain import plain
 
+Kind = TypeVar("Kind")
+
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load(backend: str) -> type[Stage]:
-    """The Stage class of a backend. Raises ConfigError when there is none, or more than one."""
+    """Return the Stage class of a backend. Raises ConfigError when there is none, or more than one."""
+    module, class_name = module_of(backend)
+    found = [stage for stage in defined_in(module, Stage) if class_name in ("", stage.__name__)]
+    if len(found) != 1:
+        raise ConfigError(f"{backend!r} should name exactly one Stage, found {len(found)} in {module.__name__}")
+    if not dataclasses.is_dataclass(found[0].Params):
+        raise ConfigError(f"{backend!r}: its Params should be a dataclass: put @dataclass(frozen=True) before it")
+    return found[0]
+
+
+def name_of(stage: type[Stage]) -> str:
+    """Return the name under which pipelines know a Stage class; `load` is the way back."""
+    module = stage.__module__
+    if module.startswith("actors."):
+        return module.removeprefix("actors.")
+    return module if module.startswith("geoflow.") else f"{module}:{stage.__name__}"
+
+
+def defined_in(module: ModuleType, base: type[Kind]) -> list[type[Kind]]:
+    """Return the subclasses of `base` that a module defines itself."""
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    return [value for value in classes if issubclass(value, base) and value.__module__ == module.__name__]
+
+
+def module_of(backend: str) -> tuple[ModuleType, str]:
+    """Return the module of a backend, imported, and the class that its name has after a colon, "" without one.
+
+    Raises ConfigError when there is no such module, or it cannot be imported.
+    """
     name, elsewhere, class_name = backend.partition(":")
     if not elsewhere and not name.startswith("geoflow."):
         name = f"actors.{name}"
@@ -32,7 +63,7 @@ def load(backend: str) -> type[Stage]:
             f"{', '.join(names())}"
         )
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name), class_name
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
             raise ConfigError(
@@ -46,28 +77,12 @@ def load(backend: str) -> type[Stage]:
         raise ConfigError(f"unknown backend {backend!r}; there are: {', '.join(names())}") from None
     except Exception as error:  # whatever a module does when it is imported
         raise ConfigError(f"backend {backend!r} cannot be imported: {type(error).__name__}: {error}") from error
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Stage)
-        and value.__module__ == name
-        and class_name in ("", value.__name__)
-    ]
-    if len(found) != 1:
-        raise ConfigError(f"{backend!r} should name exactly one Stage, found {len(found)} in {name}")
-    if not dataclasses.is_dataclass(found[0].Params):
-        raise ConfigError(f"{backend!r}: its Params should be a dataclass: put @dataclass(frozen=True) before it")
-    return found[0]
 
 
 def names() -> list[str]:
     """Every backend there is: the modules below `actors` and the library's own stages."""
-    import actors
-    import geoflow.stages
-
-    below_actors = pkgutil.walk_packages(actors.__path__, "actors.")
-    own = pkgutil.iter_modules(geoflow.stages.__path__, "geoflow.stages.")
+    below_actors = pkgutil.walk_packages(importlib.import_module("actors").__path__, "actors.")
+    own = pkgutil.iter_modules(importlib.import_module("geoflow.stages").__path__, "geoflow.stages.")
     return sorted(
         [m.name.removeprefix("actors.") for m in below_actors if not m.ispkg] + [m.name for m in own if not m.ispkg]
     )

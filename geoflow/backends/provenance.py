@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.files import resources
+from geoflow.files.hashing import sha256_of
 from geoflow.stage import Stage
 
 _LENGTH = 20  # hexadecimal digits
-_READ = 16 << 20  # bytes at a time
 
 
 def code_digest(stage: type[Stage]) -> str | None:
@@ -43,7 +43,7 @@ def file_digests(values: Any) -> dict[str, str]:
     for text in _texts(values):
         path = os.path.expanduser(text)
         if (os.sep in path or os.path.splitext(path)[1]) and "\0" not in path and os.path.isfile(path):
-            found[text] = _of_file(path, *_state(path))
+            found[text] = sha256_of(path)[:_LENGTH]
     return found
 
 
@@ -53,7 +53,7 @@ def folder_digests(folders: Iterable[str]) -> dict[str, str]:
     for folder in folders:
         root, digest = Path(folder).expanduser(), hashlib.sha256()
         for path in sorted(path for path in root.rglob("[!.]*") if path.is_file()):
-            digest.update(f"{path.relative_to(root).as_posix()}\0{_of_file(str(path), *_state(path))}\n".encode())
+            digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path)[:_LENGTH]}\n".encode())
         found[folder] = digest.hexdigest()[:_LENGTH]
     return found
 
@@ -79,15 +79,6 @@ def _state(path: str | Path) -> tuple[int, int]:
     """What changes with a file, so that its digest is worked out once as long as it does not."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
-
-
-@functools.lru_cache(maxsize=256)
-def _of_file(path: str, size: int, modified: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_READ):
-            digest.update(block)
-    return digest.hexdigest()[:_LENGTH]
 
 
 @functools.lru_cache(maxsize=256)

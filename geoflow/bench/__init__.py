@@ -1,1 +1,1 @@
-"""`geoflow bench`: the figures in the README, each measured by a command."""
+"""`geoflow bench`: the figures of docs/accuracy.md and docs/performance.md, each measured by a command."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoflow.bench.hand_truth import Source, read_sources
+from geoflow.bench.hand_truth import HandSource, read_sources
 from geoflow.errors import InputError, StageError
 from geoflow.evaluate.hand_scores import FoundHand, HandRow, HandScores, TrueHand, match, mean_hands, rows, summarise
 from geoflow.geometry.hands.hand_sides import SIDES
@@ -134,7 +134,7 @@ def _line(name: str, scores: HandScores) -> str:
 
 
 def _found_hands(
-    source: Source, run: Run, longest: int
+    source: HandSource, run: Run, longest: int
 ) -> Iterator[tuple[int, list[FoundHand], list[TrueHand] | None, float]]:
     """Yield per frame its number, the hands found, the annotated hands, and CPU seconds."""
     loaded = [picture.load(longest) for picture in source.pictures]

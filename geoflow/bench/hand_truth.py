@@ -31,7 +31,7 @@ _FOCAL = 1.2  # of the longer side, about 45 degrees: for pictures from an unkno
 
 
 @dataclass(frozen=True)
-class Picture:
+class TruthPicture:
     """A frame and what is known of it, in pixels of the file."""
 
     path: Path
@@ -53,20 +53,20 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Source:
+class HandSource:
     """Photos of one data set, or the frames of one clip, in order."""
 
     name: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[TruthPicture, ...]
     photos: bool  # unrelated pictures: hands must not be followed from one to the next
     complete: bool  # every hand in view is annotated
     fps: float = 30.0
 
 
-def read_sources(folder: Path, boxes: Path | None = None, *, most_photos: int = 150) -> list[Source]:
+def read_sources(folder: Path, boxes: Path | None = None, *, most_photos: int = 150) -> list[HandSource]:
     """Return all sources of hands below a folder of footage; of long sets of photos, `most_photos` evenly spread."""
     by_eye: dict[str, Any] = json.loads(boxes.read_text()) if boxes else {}
-    found: list[Source] = []
+    found: list[HandSource] = []
     for clip in sorted(path for path in folder.iterdir() if (path / "frames").is_dir()):
         if (clip / "hands.json").exists():
             found += _photo_sets(clip)
@@ -77,12 +77,14 @@ def read_sources(folder: Path, boxes: Path | None = None, *, most_photos: int = 
     return [_spread(source, most_photos) if source.photos else source for source in found]
 
 
-def _photo_sets(folder: Path) -> Iterator[Source]:
+def _photo_sets(folder: Path) -> Iterator[HandSource]:
     """Yield one source per data set of photos: the pictures of one set are alike."""
     annotated = [row for row in json.loads((folder / "hands.json").read_text()) if row["hands"] is not None]
     for name, rows in itertools.groupby(annotated, key=lambda row: Path(row["source"]).parent.name):
-        pictures = [Picture(folder / "frames" / row["frame"], tuple(map(_photo_hand, row["hands"]))) for row in rows]
-        yield Source(name, tuple(pictures), photos=True, complete=False)
+        pictures = [
+            TruthPicture(folder / "frames" / row["frame"], tuple(map(_photo_hand, row["hands"]))) for row in rows
+        ]
+        yield HandSource(name, tuple(pictures), photos=True, complete=False)
 
 
 def _photo_hand(row: dict[str, Any]) -> TrueHand:
@@ -92,7 +94,7 @@ def _photo_hand(row: dict[str, Any]) -> TrueHand:
     return TrueHand.of_joints(row["side"] if row["side"] in ("left", "right") else "", uv, xyz)
 
 
-def _with_joints(folder: Path) -> Iterator[Source]:
+def _with_joints(folder: Path) -> Iterator[HandSource]:
     with np.load(folder / "gt.npz", allow_pickle=False) as truth:
         if "hand_pixels" not in truth:
             return
@@ -103,10 +105,10 @@ def _with_joints(folder: Path) -> Iterator[Source]:
     uv, xyz = uv[:, order], xyz[:, order]
     frames = sorted((folder / "frames").iterdir())
     pictures = [
-        Picture(path, (TrueHand.of_joints(side_of_joints(joints), pixels, joints),), k)
+        TruthPicture(path, (TrueHand.of_joints(side_of_joints(joints), pixels, joints),), k)
         for path, pixels, joints, k in zip(frames, uv, xyz, intrinsics, strict=True)
     ]
-    yield Source(
+    yield HandSource(
         folder.name, tuple(pictures), photos=photos, complete=photos, fps=fps
     )  # a clip may show the other hand
 
@@ -124,22 +126,22 @@ def _order(names: list[str]) -> list[int]:
     return [names.index(name) for name in _NAMES]
 
 
-def _by_eye(folder: Path, known: dict[str, dict[str, list[float]]] | int) -> Source:
+def _by_eye(folder: Path, known: dict[str, dict[str, list[float]]] | int) -> HandSource:
     pictures = []
     frames = sorted((folder / "frames").iterdir())
     if isinstance(known, int):
-        empty = tuple(Picture(path, ()) for path in frames)
-        return _spread(Source(folder.name, empty, photos=True, complete=True), known)
+        empty = tuple(TruthPicture(path, ()) for path in frames)
+        return _spread(HandSource(folder.name, empty, photos=True, complete=True), known)
     for i, path in enumerate(frames):
         hands = None
         if str(i) in known:
             height, width = _size(path)
             scale = np.array([width, height, width, height])
             hands = tuple(TrueHand(side, np.array(box) * scale - 0.5) for side, box in known[str(i)].items())
-        pictures.append(Picture(path, hands))
+        pictures.append(TruthPicture(path, hands))
     with np.load(folder / "gt.npz", allow_pickle=False) as truth:
         fps = _fps(truth["time"])
-    return Source(folder.name, tuple(pictures), photos=False, complete=False, fps=fps)
+    return HandSource(folder.name, tuple(pictures), photos=False, complete=False, fps=fps)
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -148,11 +150,13 @@ def _size(path: Path) -> tuple[int, int]:
     return upright_size(path.read_bytes(), str(path))
 
 
-def _spread(source: Source, most: int) -> Source:
+def _spread(source: HandSource, most: int) -> HandSource:
     if len(source.pictures) <= most:
         return source
     chosen = np.linspace(0, len(source.pictures) - 1, most).round().astype(int)
-    return Source(source.name, tuple(source.pictures[i] for i in chosen), source.photos, source.complete, source.fps)
+    return HandSource(
+        source.name, tuple(source.pictures[i] for i in chosen), source.photos, source.complete, source.fps
+    )
 
 
 def _resized(hand: TrueHand, fx: float, fy: float) -> TrueHand:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from geoflow.observe.console import ConsoleProgress
 from geoflow.observe.ledger import Ledger
-from geoflow.observe.metrics import Tally
+from geoflow.observe.metrics import StageSums
 from geoflow.observe.timeline import build_timeline
 from geoflow.observe.trace import write_trace
 
@@ -35,13 +35,13 @@ def observation(segments: int = 3000, pause_s: float = 0.0) -> dict[str, Any]:
         with ConsoleProgress(terminal, 1, len(_STAGES)) as live, ConsoleProgress(_plain(), 1, len(_STAGES)) as lines:
             watched: dict[str, tuple[Observer, ...]] = {
                 "ledger": (),
-                "ledger, metrics": (Tally().observe,),
-                "ledger, metrics, progress as lines": (Tally().observe, lines.observe),
-                "ledger, metrics, progress on a terminal": (Tally().observe, live.observe),
+                "ledger, metrics": (StageSums().observe,),
+                "ledger, metrics, progress as lines": (StageSums().observe, lines.observe),
+                "ledger, metrics, progress on a terminal": (StageSums().observe, live.observe),
             }
             for name, observers in watched.items():
                 found[name] = _cost(events, observers, segments, pause_s)
-        tally = Tally()
+        tally = StageSums()
         for _, row in _story(segments):
             tally.observe(row)
         began = time.process_time()

@@ -11,7 +11,7 @@ import typer
 
 from geoflow.errors import ConfigError
 from geoflow.values.yaml_text import parse_yaml
-from geoflow.video.options import ReadOptions
+from geoflow.video.lens import lens_of
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="output folder")]
 Destination = Annotated[str, typer.Option("-o", "--out", help="output folder, or a URI such as s3://bucket/out")]
@@ -26,6 +26,15 @@ Stream = Annotated[
 Pattern = Annotated[
     str | None,
     typer.Option(metavar="GLOB", help="of frame folders, the pictures of these names, such as '*.color.png'"),
+]
+Cameras = Annotated[
+    Path | None,
+    typer.Option(
+        help="known poses: a COLMAP model, ViPE artefacts, a TUM file, a GeoFlow store, or a folder with one per video"
+    ),
+]
+Scale = Annotated[
+    float | None, typer.Option(metavar="METRES", help="metres per unit of the known poses; 1: they are in metres")
 ]
 Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="go on from what OUT already holds, or compute it again")]
 
@@ -52,18 +61,25 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     return width, height
 
 
-def intrinsics_of(text: str | None) -> tuple[float, float, float, float] | None:
-    """Four numbers as they are, or a file that holds them or a 3x3 matrix (text, JSON or YAML)."""
+def intrinsics_of(text: str | None) -> Any:
+    """What `--intrinsics` says, as `ReadOptions` takes it: numbers, or a file (text, JSON or YAML) that holds them, a
+    3x3 matrix, or a mapping with the names of `geoflow.video.lens`."""
     if text is None:
         return None
-    source = _read_text(text) if os.path.isfile(text) else text
+    source, what = (_read_text(text), f"--intrinsics {text}") if os.path.isfile(text) else (text, "--intrinsics")
     try:
-        values = [float(part) for part in re.sub(r"[\[\](),;]", " ", source).split()]
+        values: Any = [float(part) for part in re.sub(r"[\[\](),;]", " ", source).split()]
     except ValueError:
-        values = []
-    if len(values) not in (4, 9):
-        raise ConfigError(f"--intrinsics {text}: expected fx,fy,cx,cy or a file with them or with a 3x3 matrix")
-    return ReadOptions(intrinsics=values).intrinsics  # type: ignore[arg-type]
+        values = parse_yaml(source, what) if os.path.isfile(text) and ":" in source else []
+    if not isinstance(values, dict) and len(values) not in (4, 5, 6, 8, 9):
+        raise ConfigError(
+            f"--intrinsics {text}: expected fx,fy,cx,cy or a file with them or with a 3x3 matrix; the distortion of "
+            "the lens may follow: k1[,k2[,p1,p2[,k3]]]"
+        )
+    lens = lens_of(values, what)
+    if lens.distortion is None and lens.size is None:
+        return lens.pinhole
+    return values
 
 
 def _read_text(path: str) -> str:

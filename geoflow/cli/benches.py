@@ -1,4 +1,4 @@
-"""`geoflow bench`: the figures of the README, measured on this machine."""
+"""`geoflow bench`: the figures of the documentation, measured on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geoflow.cli.arguments import Address, AsJson, Out, PipelineName, Settings, 
 from geoflow.cli.output import error_console, print_json, result_alone, result_console
 from geoflow.errors import ConfigError
 
-app = typer.Typer(help="Measure the figures of the README on this machine.", no_args_is_help=True)
+app = typer.Typer(help="Measure the figures of the documentation on this machine.", no_args_is_help=True)
 
 
 @app.command("memory")

@@ -12,11 +12,13 @@ import typer
 from geoflow.cli.arguments import (
     Address,
     AsJson,
+    Cameras,
     Destination,
     Fresh,
     Out,
     Pattern,
     PipelineName,
+    Scale,
     Settings,
     Stream,
     intrinsics_of,
@@ -40,10 +42,13 @@ def run(
     intrinsics: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|fx,fy,cx,cy", help="known camera, in pixels of the upright picture that players show"
+            metavar="FILE|fx,fy,cx,cy[,k1,k2,p1,p2,k3]",
+            help="known camera, in pixels of the upright picture that players show, and its lens's distortion (OpenCV)",
         ),
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    cameras: Cameras = None,
+    scale: Scale = None,
     stream: Stream = None,
     pattern: Pattern = None,
     address: Address = None,
@@ -68,6 +73,8 @@ def run(
             limit=limit,
             intrinsics=intrinsics_of(intrinsics),
             masks=masks,
+            cameras=cameras,
+            scale=scale,
             stream=stream,
             pattern=pattern,
             address=address,
@@ -106,9 +113,10 @@ def submit(
     # What is wrong with them is said here and now.
     Pipeline.load(given["pipeline"], settings_of(given["set_"]))
     seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
-    ReadOptions(**{name: given[name] for name in ("fps", "limit", "stream", "pattern")}, **seen)  # type: ignore[arg-type]
+    plain = ("fps", "limit", "stream", "pattern", "cameras", "scale")
+    ReadOptions(**{name: given[name] for name in plain}, **seen)
     files = [given[name] for name in ("pipeline", "intrinsics") if given[name] and os.path.isfile(given[name])]
-    paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks") if given[name])]
+    paths = [*given["inputs"], *(str(given[name]) for name in ("out", "masks", "cameras") if given[name])]
     with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
         done = submit_run(
             context.args,
@@ -143,6 +151,11 @@ def plan(
     fps: Annotated[float | None, typer.Option(help="as for `run`")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="as for `run`")] = None,
     limit: Annotated[int | None, typer.Option(help="as for `run`")] = None,
+    intrinsics: Annotated[
+        str | None, typer.Option(metavar="FILE|fx,fy,cx,cy[,k1,k2,p1,p2,k3]", help="as for `run`")
+    ] = None,
+    cameras: Cameras = None,
+    scale: Scale = None,
     stream: Stream = None,
     pattern: Pattern = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; default: this machine's")] = None,
@@ -161,7 +174,16 @@ def plan(
         inputs,
         pipeline,
         settings=settings_of(set_),
-        reading=ReadOptions(fps=fps, size=size_of(size), limit=limit, stream=stream, pattern=pattern),
+        reading=ReadOptions(
+            fps=fps,
+            size=size_of(size),
+            limit=limit,
+            intrinsics=intrinsics_of(intrinsics),
+            cameras=None if cameras is None else str(cameras),
+            scale=scale,
+            stream=stream,
+            pattern=pattern,
+        ),
         gpus=gpus,
         kind=gpu_kind,
         gpu_cost=gpu_cost,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -13,8 +12,7 @@ from geoflow.cli.output import print_json, result_alone, result_console
 app = typer.Typer()
 models = typer.Typer(help="The models that backends use: licences, weights, what they need.", no_args_is_help=True)
 envs = typer.Typer(help="The environments of stages: what is in them, whether they build.", no_args_is_help=True)
-worker = typer.Typer(help="Models as child processes of other programs.", no_args_is_help=True)
-for name, group in (("models", models), ("envs", envs), ("worker", worker)):
+for name, group in (("models", models), ("envs", envs)):
     app.add_typer(group, name=name)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[BACKEND]...", help="default: all")]
@@ -56,15 +54,14 @@ def models_list(as_json: AsJson = False) -> None:
 def models_fetch(
     backends: Annotated[list[str], typer.Argument(metavar="BACKEND[:NAME]...", help="such as geometrycrafter:determ")],
 ) -> None:
-    """Download weights at their pinned revisions into the Hugging Face cache ($HF_HOME)."""
-    from geoflow.backends import weights
-    from geoflow.backends.catalogue import weights_of
+    """Download weights as they are pinned: the hub's into its own cache ($HF_HOME), others into GeoFlow's.
 
-    for label, files in weights_of(backends):
-        if files.missing:
-            print(f"{label}: fetching {files}", file=sys.stderr)
-            weights.fetch(files)
-        print(f"{label}: {files.folder}")
+    What only you can get, such as a file behind a registration, is named with the way to it; exit status 2.
+    """
+    from geoflow.backends.catalogue import fetch_models
+
+    for label, source in fetch_models(backends):
+        print(f"{label}: {source.folder}")
 
 
 @models.command("prefetch")
@@ -73,8 +70,8 @@ def models_prefetch(
     set_: Settings = None,
     address: Address = None,
 ) -> None:
-    """Have a pipeline's weights in the Hugging Face cache of every node of a cluster, before a run needs them."""
-    from geoflow.backends.prefetch import prefetch
+    """Have a pipeline's weights on every node of a cluster, before a run needs them."""
+    from geoflow.planning.prefetch import prefetch
 
     with result_alone():
         found = prefetch(pipeline, settings=settings_of(set_), address=address)
@@ -102,7 +99,7 @@ def models_check(
 @envs.command("list")
 def envs_list(as_json: AsJson = False) -> None:
     """Every file of runtime_envs/: which stages use it, what it installs."""
-    from geoflow.environments.listing import list_environments, render_environments
+    from geoflow.planning.environment_listing import list_environments, render_environments
 
     rows = list_environments()
     if as_json:
@@ -114,7 +111,7 @@ def envs_list(as_json: AsJson = False) -> None:
 @envs.command("check")
 def envs_check(names: EnvNames = None, as_json: AsJson = False) -> None:
     """Check the files, without building anything: valid for Ray, packages readable; exit status 3 if not."""
-    from geoflow.environments.listing import check_environments
+    from geoflow.planning.environment_listing import check_environments
 
     found = check_environments(names or [])
     if as_json:
@@ -137,8 +134,8 @@ def envs_build(
     """Build one for real, start an actor in it and import its stages there: how long, how large, or why not."""
     from dataclasses import asdict
 
-    from geoflow.environments.building import build
-    from geoflow.environments.listing import backends_of, render_built
+    from geoflow.planning.environment_building import build
+    from geoflow.planning.environment_listing import backends_of, render_built
 
     with result_alone():
         built = build(name, backend or backends_of(name), load=load, address=address)
@@ -148,14 +145,19 @@ def envs_build(
         print(render_built(built))
 
 
-@worker.command("moge")
-def worker_moge(
-    images: Annotated[
-        str | None, typer.Argument(metavar="[IN.npy]", help="(B,3,H,W) float32 in 0..1; none: requests on stdin")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the moge backend")] = None,
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    help="Serve a backend to other programs, as a child process: `geoflow worker --help` lists them, and "
+    "`geoflow worker NAME --help` says what one takes. Runs here, where what the backend imports must be.",
+)
+def worker(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="NAME [ARGUMENT]...", help="see NAME --help")] = None,
 ) -> None:
-    """Point maps by MoGe: prints {"p": points.npy, "m": mask.npy}. Runs here, where torch and dlr-moge must be."""
-    from geoflow.workers.moge import make_stage, serve
+    """Prints JSON on stdout, and nothing else; logs are on stderr."""
+    from geoflow.workers import serving
 
-    serve(make_stage(**settings_of(set_, "PARAM=VALUE")), images)
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(f"usage: geoflow worker NAME [ARGUMENT]... [--set PARAM=VALUE]...\n\n{serving.overview()}")
+        raise typer.Exit(0 if arguments else 2)
+    name, *rest = arguments
+    serving.serve(name, rest, lambda settings: settings_of(settings, "PARAM=VALUE"))

@@ -195,7 +195,10 @@ def check_weights(facts: Facts) -> Iterator[Finding]:
         fetch = f"`geoflow models fetch {stage.backend}`"
         for line in stage.broken:
             right = False
-            yield Finding("weights", bad, f"{stage.slot}: {line}", "`geoflow models check` checks them again")
+            yield Finding("weights", bad, f"{stage.slot}: {line}", "`geoflow models check` looks at them again")
+        for line in stage.elsewhere:
+            right = False
+            yield _warning("weights", f"{stage.slot}: {line}", f"the run fetches it, or {fetch} now")
         for line in stage.missing:
             right = False
             if facts.hub == "answers":

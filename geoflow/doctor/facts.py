@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoflow.backends import weights
+from geoflow.backends import hub, weights
 from geoflow.cluster import machine
 from geoflow.engine.gpu.nvml import GpuDevice, list_gpus
 from geoflow.environments import bare_packages, checking, distribution
@@ -58,8 +58,9 @@ class StageNeeds:
     env: str | None = None
     env_problems: tuple[str, ...] = ()
     installs: bool = False  # its environment is made with pip
-    missing: tuple[str, ...] = ()  # weights that must be fetched
-    broken: tuple[str, ...] = ()  # weights with wrong content
+    missing: tuple[str, ...] = ()  # weights that are to be fetched from the hub
+    elsewhere: tuple[str, ...] = ()  # those to be fetched from servers that answer
+    broken: tuple[str, ...] = ()  # weights that are wrong
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def gather(pipeline: Pipeline) -> Facts:
         shm_free=shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0,
         folders=_folders(stages),
         gpus=tuple(list_gpus()),
-        hub="offline" if weights.offline() else "answers" if weights.hub_answers() else "silent",
+        hub="offline" if hub.offline() else "answers" if hub.hub_answers() else "silent",
         ray_address=(address := os.environ.get("RAY_ADDRESS", "")),
         ray_refusal=_refusal(address) if address and "ray" not in import_errors else "",
     )
@@ -178,7 +179,7 @@ def _folders(stages: tuple[StageNeeds, ...]) -> tuple[Folder, ...]:
         look_at("the current folder", Path.cwd(), needed=False),
         look_at("Ray's sessions", ray_home),
         look_at("GeoFlow's cache", cache_folder(), needed=False),
-        look_at("the hub's cache", weights.hub_cache(), needed=fetches),
+        look_at("the hub's cache", hub.hub_cache(), needed=fetches),
     )
 
 
@@ -196,6 +197,8 @@ def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
     """Return what a stage needs. `with_ray`: Ray can check the environment."""
     wanted = spec.make_stage().weights()
     missing = weights.must_fetch(spec.backend, wanted)
+    from_hub = [source for source in missing if isinstance(source, hub.HubFiles)]
+    answered = weights.within_reach(source for source in missing if source not in from_hub)
     env_problems = tuple(checking.problems(spec.env)) if spec.env and with_ray else ()
     env = load_runtime_env(spec.env) if spec.env and not env_problems else {}
     return StageNeeds(
@@ -206,6 +209,9 @@ def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
         env=spec.env,
         env_problems=env_problems,
         installs="pip" in env or bare_packages.KEY in env,
-        missing=tuple(f"{files} lacks {', '.join(files.missing)}" for files in missing),
-        broken=tuple(weights.problems(spec.backend, wanted, but_missing=True)),
+        missing=tuple(f"{source} lacks {', '.join(source.missing)}" for source in from_hub),
+        elsewhere=tuple(source.lack for source in missing if source not in from_hub and answered(source)),
+        broken=tuple(
+            weights.problems(spec.backend, wanted, excuse=lambda source: source in from_hub or answered(source))
+        ),
     )

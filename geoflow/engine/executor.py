@@ -25,6 +25,7 @@ from geoflow.engine.flow import Flow
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
+from geoflow.engine.load import Load
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
@@ -33,7 +34,6 @@ from geoflow.engine.schedule import Kind, Verdict
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.engine.stopping import Stop
 from geoflow.errors import ClusterLost, EnvironmentBroken
-from geoflow.observe.metrics import Load
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
 from geoflow.store.paths import RunPaths

@@ -19,7 +19,7 @@ from geoflow.engine.gpu.placement import Gpu
 from geoflow.engine.gpu.residency import Residency
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
-from geoflow.engine.outcome import outcome_of
+from geoflow.engine.outcome import is_at_fault, outcome_of
 from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.schedule import Kind
 from geoflow.environments import environment
@@ -261,7 +261,7 @@ class Fleet:
             worker.loading, worker.node = None, outcome["node"]
             pool.load_seconds = max(pool.load_seconds, time.monotonic() - worker.since)
             self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
-        elif pool.spec.env and environment.is_at_fault(outcome["error"]):
+        elif pool.spec.env and is_at_fault(outcome["error"]):
             self._unbuilt(node, worker, outcome["error"])
         elif outcome["error"]["kind"] == Kind.DIED:
             self.died(node, worker)

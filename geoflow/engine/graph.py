@@ -6,10 +6,11 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from geoflow.fields import FIELDS
 from geoflow.stage import Stage
 
 PROBE = -1  # the producer of `video.*`
-PROBED = ("video.index", "video.pts", "video.time", "video.seek")  # not every video has the last
+PROBED = tuple(name for name, row in FIELDS.items() if row.probed)  # not every video has all of them
 
 
 @dataclass(frozen=True)

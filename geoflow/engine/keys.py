@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from geoflow.engine.graph import PROBE, Graph
-from geoflow.segments import ELSEWHERE, Segment, VideoInfo
+from geoflow.segments import Segment, VideoInfo
 
 _LENGTH = 20  # hexadecimal digits; 80 bits, and short enough for a file name
 
@@ -48,7 +48,7 @@ class Keys:
 
 @functools.lru_cache(maxsize=64)
 def _video_key(info: VideoInfo) -> str:
-    return _digest(_text({name: value for name, value in vars(info).items() if name not in ELSEWHERE}))
+    return _digest(_text(info.content()))
 
 
 def _text(value: Any) -> str:

@@ -32,6 +32,12 @@ def outcome_of(ref: Any) -> Any:
         return {"error": {"kind": Kind.DIED, "message": f"{type(error).__name__}: {error}", "exception": error}}
 
 
+def is_at_fault(error: dict[str, Any]) -> bool:
+    """Whether an actor did not come up for its environment's sake: it could not be built, or GeoFlow does not start in
+    it. `error` is that of `outcome_of`."""
+    return "exception" in error and (error["kind"] == Kind.ENVIRONMENT or "creation task" in error["message"])
+
+
 def still_there(ref: Any) -> bool:
     """Whether an object can still be read. Only asked after something was found lost: it may take a moment."""
     import ray

@@ -6,7 +6,6 @@ import re
 import sys
 from typing import Any
 
-from geoflow.engine.schedule import Kind
 from geoflow.errors import ConfigError
 from geoflow.files import resources
 from geoflow.values.yaml_text import read_yaml
@@ -41,14 +40,6 @@ def load_runtime_env(name: str) -> dict[str, Any]:
     if not isinstance(env, dict) or not all(isinstance(key, str) for key in env):
         raise ConfigError(f"{path} should hold a mapping, one of Ray's runtime_env options per key, found {env!r:.80}")
     return env
-
-
-def is_at_fault(error: dict[str, Any]) -> bool:
-    """Return whether an actor did not start because of its environment.
-
-    The environment could not be built, or GeoFlow does not start in it. `error` is as `outcome_of` returns it.
-    """
-    return "exception" in error and (error["kind"] == Kind.ENVIRONMENT or "creation task" in error["message"])
 
 
 def explain_failure(error: BaseException | str, name: str) -> str:

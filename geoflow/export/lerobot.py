@@ -20,8 +20,8 @@ from geoflow.store.whole import whole_folder
 
 RGB, DEPTH = "observation.images.rgb", "observation.images.depth"
 _FILE = "chunk-000/file-000"
-_ROWS = 16  # frames per row group, which waits in memory
-_HAND = {"valid": (1,), "joints": (21, 3), "wrist": (4, 4), "confidence": (1,)}
+_ROWS = 16  # frames per row group: what waits in memory
+_HAND = {"valid": (1,), "joints": (21, 3), "wrist": (4, 4), "confidence": (1,), "metres_per_unit": (1,)}
 _INDICES = ("frame_index", "episode_index", "index", "task_index")
 
 
@@ -51,7 +51,9 @@ def export_lerobot(
       units
     - `observation.camera.intrinsics` (3, 3) px, of that depth, `.cam_from_world` (4, 4), `.valid` bool
     - `observation.tracks.xyz` (N, 3) world, `.uv` (N, 2) px, `.visible` (N,) bool: at most `max_tracks`, evenly chosen
-    - `observation.hands.<side>.joints` (21, 3) and `.wrist` (4, 4) camera frame, `.confidence`, `.valid` bool
+    - `observation.hands.<side>.joints` (21, 3) and `.wrist` (4, 4) camera frame, `.confidence`, `.valid` bool, and
+      `.metres_per_unit`, which joints and wrist times which are in metres: 1 where they are already, and are therefore
+      not in the scene's unit unless that is metres; left out of stores that do not tell
 
     Numbers are 0 where unknown, since one NaN spoils a training batch: `valid`, `visible` and depth above 0 mark known
     values, and the statistics count only these. The task is `task`, else the video's name. There are no actions.
@@ -105,8 +107,9 @@ def _features(video: Video, max_tracks: int, depth: bool) -> dict[str, _Feature]
     for side in ("left", "right"):
         if getattr(video.hands, side, None) is not None:
             for name, shape in _HAND.items():
-                dtype = "bool" if name == "valid" else "float32"
-                features[f"observation.hands.{side}.{name}"] = _Feature(dtype, shape)
+                if getattr(getattr(video.hands, side), name) is not None:
+                    dtype = "bool" if name == "valid" else "float32"
+                    features[f"observation.hands.{side}.{name}"] = _Feature(dtype, shape)
     features["timestamp"] = _Feature("float32", (1,))
     return {**features, **{name: _Feature("int64", (1,)) for name in _INDICES}}
 
@@ -132,7 +135,7 @@ def _rows(video: Video, features: dict[str, _Feature], fps: float, max_tracks: i
             row["observation.tracks.visible"] = track.visible
         for side in ("left", "right"):
             if (hand := getattr(hands, side, None)) is not None:
-                row |= {f"observation.hands.{side}.{name}": getattr(hand, name)[i] for name in _HAND}
+                row |= {name: getattr(hand, name.rpartition(".")[2])[i] for name in features if f".{side}." in name}
         yield {name: np.asarray(value) for name, value in row.items()}
 
 

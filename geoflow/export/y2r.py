@@ -15,6 +15,7 @@ from geoflow.export.frames import Depths, cameras_of, pictures, posed_frames
 from geoflow.export.statistics import Moments
 from geoflow.export.track_rows import TrackRow, track_rows, tracks_of
 from geoflow.geometry.rigid import apply, invert
+from geoflow.store.lazy import Hand
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_h5, write_whole
 
@@ -91,7 +92,11 @@ def export_y2r(
       3), `query_rot_6d` (6,) and `rot_displacements` (W, 6), each frame's in its own camera; a rotation's displacement
       is that from the first, R_t R_0^T, by its first two columns
 
-    Attributes of `root` hold mean, deviation and count of the displacements, depths, poses and hands of this file.
+    Depths of hands are in the unit of the scene. A hand that is in metres where the scene is not is left out of the
+    windows in which it is: its depth would be no depth of this scene.
+
+    Attributes of `root` hold mean, deviation and number of the displacements, depths, poses and hands of this file,
+    `unit` ("m" or "scene"), and `hands_left_out`, the number of hands in windows that are left out for their unit.
 
     Raises StoreError without poses, tracks or depth, if no window has all poses, or if pixels cannot be read.
     """
@@ -109,14 +114,23 @@ def export_y2r(
         root["intrinsics"] = intrinsics.astype(np.float32)
         root["num_frames"], root["num_track_ts"], root["track_type"] = len(video), num_track_ts, "3d"
         root["text"] = text
-        groups = root.create_group("tracks")
+        root.attrs["unit"] = "m" if video.metric else "scene"
+        groups, left_out = root.create_group("tracks"), 0
         for t, window in _windows(video, starts, num_track_ts):
-            arrays = {**_tracks(video, window, crop, intrinsics), **_hands(video, t, num_track_ts, crop, intrinsics)}
+            hands = _whole_hands(video, slice(t, t + num_track_ts))
+            placed = {
+                side: hand
+                for side, hand in hands.items()
+                if hand.in_scene_units(video.metric)[t : t + num_track_ts].all()
+            }
+            left_out += len(hands) - len(placed)
+            arrays = {**_tracks(video, window, crop, intrinsics), **_hands(placed, t, num_track_ts, crop, intrinsics)}
             group = groups.create_group(f"frame_{t:04d}")
             for name, array in arrays.items():
                 group[name] = array.astype(np.float32)
             _count(moments, arrays)
             whole.check()
+        root.attrs["hands_left_out"] = left_out
         for name, (mean, std, _) in _STATISTICS.items():
             root.attrs.update(
                 {mean: moments[name].mean, std: moments[name].std, f"{name}_num_samples": moments[name].count[0]}
@@ -202,12 +216,15 @@ def _tracks(video: Video, window: list[TrackRow], crop: _Crop, intrinsics: np.nd
     return {"query_coords": uvd[0], "displacements": uvd - uvd[:1], "poses": poses}
 
 
-def _hands(video: Video, t: int, length: int, crop: _Crop, intrinsics: np.ndarray) -> dict[str, np.ndarray]:
+def _whole_hands(video: Video, window: slice) -> dict[str, Hand]:
+    """The hands that are valid throughout a window, by side."""
+    found = {side: getattr(video.hands, side, None) for side in ("left", "right")}
+    return {side: hand for side, hand in found.items() if hand is not None and hand.valid[window].all()}
+
+
+def _hands(hands: dict[str, Hand], t: int, length: int, crop: _Crop, intrinsics: np.ndarray) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    for side in ("left", "right"):
-        hand = getattr(video.hands, side, None)
-        if hand is None or not hand.valid[t : t + length].all():
-            continue
+    for side, hand in hands.items():
         wrist = hand.wrist[t : t + length].astype(np.float64)
         uvd = crop.uvd(wrist[:, :3, 3], intrinsics)
         if not (np.isfinite(uvd).all() and np.isfinite(wrist).all()):

@@ -9,18 +9,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.fields import FIELDS, NAN
+from geoflow.fields import FIELDS, known
 from geoflow.geometry import alignment
 from geoflow.geometry.rigid import Sim3, only_turns
+from geoflow.values.field import (
+    DEPTHS,
+    DIRECTIONS,
+    EITHER,
+    LENGTHS,
+    MIX,
+    NEARER,
+    PLACEMENTS,
+    PLACES,
+    POSE,
+    POSES,
+    TOGETHER,
+    Field,
+)
 
 Fields = dict[str, np.ndarray]
 
-GEOMETRY = ("geometry.points", "geometry.mask", "geometry.intrinsics")
-CAMERA = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
-TRACKS = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")
-HANDS = tuple(name for name in FIELDS if name.startswith("hands."))
-VIEW = "frames.view"
-FADED = (VIEW, *GEOMETRY, *CAMERA, *HANDS)  # everything with a row per frame that depends on the segment
+
+def joined(fields: Fields) -> list[str]:
+    """The fields of which two segments' values of a frame are joined to one."""
+    return [name for name in fields if FIELDS[name].joined]
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,10 @@ class Join:
     geometry_scale: float | None
     world: Sim3 | None  # the segment's camera world to the video's world
     turn: np.ndarray | None = None  # (3, 3) the rotation of `world`; also known where that is not
+
+    def scale(self, row: Field) -> float | None:
+        """The factor of the lengths of a field."""
+        return self.geometry_scale if row.branch == "geometry" else self.camera_scale
 
 
 def depth_of(fields: Fields) -> np.ndarray | None:
@@ -50,95 +66,126 @@ def complete(held: Fields, shared: int, fields: Fields, num_frames: int) -> tupl
     held, fields = dict(held), dict(fields)
     if not shared:
         return {}, fields
-    for name in FADED:
-        if name in held and name not in fields:
+    for name in {**held, **fields}:
+        if not FIELDS[name].joined:
+            continue
+        if name not in fields:
             fields[name] = _invalid(name, num_frames, held[name])
-        elif name in fields and name not in held:
+        elif name not in held:
             held[name] = _invalid(name, shared, fields[name])
     return held, fields
 
 
 def _invalid(name: str, num_frames: int, like: np.ndarray) -> np.ndarray:
-    return np.full((num_frames, *like.shape[1:]), np.nan if FIELDS[name].invalid == NAN else 0, like.dtype)
+    return np.full((num_frames, *like.shape[1:]), FIELDS[name].unknown, like.dtype)
 
 
 def move(fields: Fields, join: Join, *, known_scale: bool) -> Fields:
-    """All fields of the segment in the video's world and scale, as new arrays."""
-    moved = {name: fields[name] for name in (*FADED, *TRACKS) if name in fields}
-    moved |= _move_maps(moved, join)
-    if "camera.cam_from_world" in moved:
-        moved |= _move_cameras(moved, join)
-    if "tracks.xyz" in moved:
-        moved |= _move_tracks(moved, join.world)
-    factor = join.camera_scale
+    """All fields of the segment in the video's world and scale; what changes there, as new arrays.
+
+    Without `known_scale` the video has no scale yet, and lengths of which none is found stay as they are.
+    """
+    moved = dict(fields)
+    for name in fields:
+        if (rule := _MOVES.get(FIELDS[name].moves)) is not None:
+            moved |= rule(FIELDS[name], fields, join, known_scale)
+    return moved
+
+
+def _scaled_depths(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
+    """A depth or point map, and the mask that says where it holds: what leaves float16's range is masked out."""
+    before, scale, mask = fields[row.name], join.scale(row), fields.get(row.outside)
+    if row.outside and mask is None:
+        return {}  # nothing says where it holds
+    after = np.zeros_like(before)
+    if scale is not None:
+        for i, frame in enumerate(before):  # frame by frame: float32 of a whole segment is large
+            after[i] = alignment.to_half(frame, scale)
+    if mask is None:
+        return {row.name: after}
+    holds = np.zeros_like(mask)
+    for i, frame in enumerate(after):
+        holds[i] = mask[i] & ((frame if frame.ndim == 2 else frame[..., 2]) > 0)
+        after[i] = np.where(holds[i].reshape(*holds[i].shape, *[1] * (frame.ndim - 2)), frame, np.float16(0))
+    return {row.name: after, row.outside: holds}
+
+
+def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
+    """Lengths in scene units go with the scene, to metres where its scale is unknown and theirs is not; lengths in
+    metres stay."""
+    before, factor = fields[row.name], join.scale(row)
     if factor is None and not known_scale:
         factor = 1.0  # nothing to be consistent with yet
-    for side in ("left", "right"):
-        if f"hands.{side}.joints" in moved:
-            moved |= _move_hand(moved, f"hands.{side}.", factor)
-    return moved
+    if row.metres:
+        own = fields.get(row.metres, np.ones(len(before), np.float32))  # without it, all are in scene units
+        by = np.float32(factor) if factor is not None else 1 / own
+        by = np.where(np.isfinite(own), by, 1).astype(np.float32)
+    else:
+        by = np.full(len(before), np.nan if factor is None else factor, np.float32)
+    if row.name == row.metres:
+        return {row.name: before * by if factor is not None else np.full_like(before, np.nan)}
+    if row.form == POSE:
+        after = before.copy()
+        after[:, :3, 3] *= by[:, None]
+        return {row.name: after}
+    after = (before * by.reshape(-1, *[1] * (before.ndim - 1))).astype(before.dtype)
+    after[~np.isfinite(by)] = row.unknown
+    return {row.name: after}
 
 
-def _move_hand(fields: Fields, prefix: str, factor: float | None) -> Fields:
-    """Hands in scene units go with the scene, back to metres where its scale is unknown; those in metres stay."""
-    joints, wrist = fields[f"{prefix}joints"], fields[f"{prefix}wrist"].copy()
-    scale = fields.get(f"{prefix}scale", np.ones(len(joints), np.float32))  # without it, all are in scene units
-    by = np.float32(factor) if factor is not None else 1 / scale
-    by = np.where(np.isfinite(scale), by, 1).astype(np.float32)
-    wrist[:, :3, 3] *= by[:, None]
-    moved = {f"{prefix}joints": joints * by[:, None, None], f"{prefix}wrist": wrist}
-    if f"{prefix}scale" in fields:
-        moved[f"{prefix}scale"] = scale * by if factor is not None else np.full_like(scale, np.nan)
-    return moved
-
-
-def _move_maps(fields: Fields, join: Join) -> Fields:
-    moved: Fields = {}
-    if "camera.depth" in fields:
-        depth = fields["camera.depth"]
-        moved["camera.depth"] = np.zeros_like(depth)
-        if join.camera_scale is not None:
-            for i, frame in enumerate(depth):  # frame by frame: float32 of a whole segment is large
-                moved["camera.depth"][i] = alignment.to_half(frame, join.camera_scale)
-    if "geometry.points" in fields and "geometry.mask" in fields:
-        points, mask = np.zeros_like(fields["geometry.points"]), np.zeros_like(fields["geometry.mask"])
-        if join.geometry_scale is not None:
-            for i, frame in enumerate(fields["geometry.points"]):
-                frame = alignment.to_half(frame, join.geometry_scale)
-                mask[i] = fields["geometry.mask"][i] & (frame[..., 2] > 0)
-                points[i] = np.where(mask[i][..., None], frame, np.float16(0))
-        moved |= {"geometry.points": points, "geometry.mask": mask}
-    return moved
-
-
-def _move_cameras(fields: Fields, join: Join) -> Fields:
+def _moved_poses(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
     """Full poses where the world is known; of the others their orientations, where those are known."""
-    valid, before = fields["camera.valid"], fields["camera.cam_from_world"]
+    valid, before = known(row.name, fields), fields[row.name]
     poses = np.full(before.shape, np.nan, np.float32)
     if join.turn is not None:
-        turned = oriented(fields)
+        turned = valid | only_turns(before)
         poses[turned, :3, :3] = before[turned, :3, :3].astype(np.float64) @ join.turn.T
         poses[turned, 3] = 0, 0, 0, 1
     if join.world is None:
-        return {"camera.cam_from_world": poses, "camera.valid": np.zeros_like(valid)}
+        return {row.name: poses, **({row.outside: np.zeros_like(valid)} if row.outside in fields else {})}
     poses[valid] = join.world.apply_to_cameras(before[valid].astype(np.float64))
-    return {"camera.cam_from_world": poses}
+    return {row.name: poses}
 
 
-def _move_tracks(fields: Fields, world: Sim3 | None) -> Fields:
-    xyz, query = fields["tracks.xyz"], fields["tracks.query"].copy()
-    if world is None:
-        query[:, 1:] = np.nan
-        return {"tracks.xyz": np.full_like(xyz, np.nan), "tracks.query": query}
-    query[:, 1:] = world.apply(query[:, 1:].astype(np.float64))
-    return {"tracks.xyz": world.apply(xyz.astype(np.float64)).astype(np.float32), "tracks.query": query}
+def _moved_places(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
+    """Points of the world; their last three components are the place."""
+    after = fields[row.name].copy()
+    after[..., -3:] = np.nan if join.world is None else join.world.apply(after[..., -3:].astype(np.float64))
+    return {row.name: after}
+
+
+def _placed(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
+    """Matrices (..., 4, 4) that map something into the world: its size goes with the world's."""
+    before = fields[row.name]
+    if join.world is None:
+        return {row.name: np.full_like(before, np.nan)}
+    moved = np.eye(4)
+    moved[:3, :3], moved[:3, 3] = join.world.scale * join.world.rotation, join.world.translation
+    return {row.name: (moved @ before.astype(np.float64)).astype(before.dtype)}
+
+
+def _turned(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
+    before = fields[row.name]
+    if join.turn is None:
+        return {row.name: np.full_like(before, row.unknown)}
+    return {row.name: (before.astype(np.float64) @ join.turn.T).astype(before.dtype)}
+
+
+_MOVES = {
+    DEPTHS: _scaled_depths,
+    LENGTHS: _scaled_lengths,
+    POSES: _moved_poses,
+    PLACES: _moved_places,
+    PLACEMENTS: _placed,
+    DIRECTIONS: _turned,
+}
 
 
 def seam_gap(held: Fields, moved: Fields, shared: int) -> float:
     """The gap at the seam after alignment and before fading: of geometry, else of the camera branch's depth."""
     if not shared:
         return float("nan")
-    now = {name: value[:shared] for name, value in moved.items() if name in FADED}
+    now = {name: moved[name][:shared] for name in joined(moved)}
     before, after = depth_of(held), depth_of(now)
     gap = float("nan") if before is None or after is None else alignment.relative_gap(before, after)
     if np.isnan(gap) and "camera.depth" in held:
@@ -151,67 +198,52 @@ def fade(held: Fields, moved: Fields, shared: int) -> Fields:
     if not shared:
         return {}
     weight = alignment.fade_weights(shared)
-    now = {name: value[:shared] for name, value in moved.items() if name in FADED}
-    faded: Fields = {}
-    if "geometry.points" in now:
-        faded["geometry.points"] = _fade_maps(held["geometry.points"], now["geometry.points"], weight)
-        faded["geometry.mask"] = faded["geometry.points"][..., 2] > 0
-    if "camera.depth" in now:
-        faded["camera.depth"] = _fade_maps(held["camera.depth"], now["camera.depth"], weight)
-    for name in ("geometry.intrinsics", "camera.intrinsics"):
-        if name in now:
-            faded[name] = _fade_intrinsics(held[name], now[name], weight)
-    if VIEW in now:  # a segment's first frame knows no frame before it, its last one none after
-        faded[VIEW] = np.where(weight >= 0.5, now[VIEW], held[VIEW])
-    if "camera.valid" in now:
-        faded |= _fade_cameras(held, now, weight)
-    for side in ("left", "right"):
-        if f"hands.{side}.valid" in now:
-            faded |= _choose_hand(held, now, weight, f"hands.{side}.")
-    return faded
+    now = {name: moved[name][:shared] for name in joined(moved)}
+    return {name: _FADES[FIELDS[name].fade](FIELDS[name], held, now, weight) for name in now}
 
 
-def _fade_maps(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    faded = np.empty_like(after)
-    for i, w in enumerate(weight):
-        faded[i] = alignment.blend_maps(before[i], after[i], w)
-    return faded
-
-
-def _fade_intrinsics(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    w = weight[:, None, None]
+def _mixed(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
+    if row.form == POSE:
+        return _mixed_poses(row, held, now, weight)
+    before, after = held[row.name], now[row.name]
+    if row.depth:
+        faded = np.empty_like(after)
+        for i, w in enumerate(weight):
+            faded[i] = alignment.blend_maps(before[i], after[i], w)
+        return faded
+    w = weight.reshape(-1, *[1] * (after.ndim - 1))
     mixed = (1 - w) * before + w * after
     mixed = np.where(np.isfinite(mixed), mixed, np.where(np.isfinite(before), before, after))
-    return mixed.astype(np.float32)
+    return mixed.astype(after.dtype)
 
 
-def _fade_cameras(held: Fields, now: Fields, weight: np.ndarray) -> Fields:
+def _mixed_poses(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
     """A full pose wins over an orientation alone; two of a kind are mixed."""
-    before, after = held["camera.cam_from_world"], now["camera.cam_from_world"]
-    kind_before, kind_after = (f["camera.valid"] * 1 + oriented(f) for f in (held, now))  # 2, 1, or 0 for neither
+    before, after = held[row.name], now[row.name]
+    full = [known(row.name, fields) for fields in (held, now)]
+    kind_before, kind_after = (valid * 1 + (valid | only_turns(poses)) for valid, poses in zip(full, (before, after)))
     poses = np.where((kind_before > kind_after)[:, None, None], before, after)
     alike = (kind_before == kind_after) & (kind_before > 0)
     if alike.any():
         poses[alike] = alignment.blend_poses(before[alike], after[alike], weight[alike])
-    valid = held["camera.valid"] | now["camera.valid"]
-    faded: Fields = {"camera.cam_from_world": poses, "camera.valid": valid}
-    if "camera.motion" in now:
-        code, next_code = held["camera.motion"], now["camera.motion"]
-        faded["camera.motion"] = np.where((code == 0) | ((next_code != 0) & (weight >= 0.5)), next_code, code)
-    return faded
+    return poses
 
 
-def _choose_hand(held: Fields, now: Fields, weight: np.ndarray, prefix: str) -> Fields:
-    """One side's hand: from the segment that saw it, the nearer where both did. Two are never mixed into a third."""
-    first, second = held[f"{prefix}valid"], now[f"{prefix}valid"]
-    nearer = weight >= 0.5
-    if f"{prefix}filled" in now:
-        seen, seen_next = first & ~held[f"{prefix}filled"], second & ~now[f"{prefix}filled"]
+def _nearer(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
+    """The value of the segment that knows one, of the nearer where both do. Two are never mixed into a third."""
+    together = row.fade == TOGETHER and row.outside in now
+    first, second = ((fields[row.outside] if together else known(row.name, fields)) for fields in (held, now))
+    nearer = (weight >= 0.5).reshape(-1, *[1] * (first.ndim - 1))
+    if together and (filler := FIELDS[row.outside].filler) in now:
+        seen, seen_next = first & ~held[filler], second & ~now[filler]
         nearer = np.where(seen == seen_next, nearer, seen_next)
     use_second = second & (~first | nearer)
-    chosen = {}
-    for name in now:
-        if name.startswith(prefix):
-            flag = use_second.reshape(-1, *[1] * (now[name].ndim - 1))
-            chosen[name] = np.where(flag, now[name], held[name])
-    return chosen
+    flag = use_second.reshape(*use_second.shape, *[1] * (now[row.name].ndim - use_second.ndim))
+    return np.where(flag, now[row.name], held[row.name])
+
+
+def _either(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
+    return held[row.name] | now[row.name]
+
+
+_FADES = {MIX: _mixed, NEARER: _nearer, TOGETHER: _nearer, EITHER: _either}

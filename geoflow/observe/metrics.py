@@ -12,11 +12,11 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from geoflow.cluster import watch
 from geoflow.cluster.processes import private_bytes
+from geoflow.engine.load import Load
 from geoflow.engine.schedule import Verdict
 from geoflow.observe.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
 
@@ -28,17 +28,7 @@ _MOST_SERVICE_TIMES = 50
 _SERVICE_BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 
 
-@dataclass
-class Load:
-    """What waits and runs in an executor at one moment."""
-
-    segments_in_flight: int = 0
-    bytes_in_flight: int = 0
-    queued: dict[str, int] = field(default_factory=dict)  # by slot
-    running: dict[str, int] = field(default_factory=dict)
-
-
-class Tally:
+class StageSums:
     """The events since the last `take`, added up by stage. One thread observes, another takes."""
 
     def __init__(self) -> None:
@@ -75,7 +65,7 @@ class Metrics:
     """Observes the ledger and exports; `export` needs a running Ray."""
 
     def __init__(self) -> None:
-        self._tally = Tally()
+        self._tally = StageSums()
         self.observe = self._tally.observe
 
     @contextlib.contextmanager
@@ -141,7 +131,7 @@ class _Records:
         service = stage_metric("service_seconds")
         self._service = Histogram(*told(service), boundaries=_SERVICE_BOUNDS_S, tag_keys=service.tags)
 
-    def update(self, tally: Tally, load: Load) -> None:
+    def update(self, tally: StageSums, load: Load) -> None:
         sums, service, levels = tally.take()
         for slot, row in sums.items():
             for name, value in row.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geoflow.backends.catalogue import load_models, stage_weights
+from geoflow.backends.catalogue import licence_of, load_models, stage_weights
 from geoflow.cluster.machine import memory, object_store
 from geoflow.cluster.session import BUDGET_SHARE
 from geoflow.engine.gpu.nvml import gpu_kind, list_gpus
@@ -19,6 +19,8 @@ from geoflow.engine.schedule import PoolNeed, PoolSize, size_pools
 from geoflow.errors import GeoFlowError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
+from geoflow.planning.preflight import check_cameras
+from geoflow.planning.stated import as_heeded, heeds
 from geoflow.segments import VideoInfo, count_segments, plan_segments
 from geoflow.stage import Stage
 from geoflow.video.inputs import expand_inputs, listed
@@ -89,7 +91,7 @@ def _cost(spec: StageSpec, known: Measured | None) -> StageCost:
 
 
 def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str, Any]:
-    entry = load_models().get(spec.backend)
+    entry, (licence, commercial) = load_models().get(spec.backend), licence_of(spec)
     return {
         "slot": spec.slot,
         "backend": spec.backend,
@@ -100,8 +102,8 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "actors": size.actors,
         "threads": size.threads,
         "environment": spec.env or "geoflow's own",
-        "licence": entry.licence if entry else "Apache-2.0" if spec.is_own else None,
-        "commercial": entry.commercial if entry else True if spec.is_own else None,
+        "licence": licence,
+        "commercial": commercial,
         "weights": stage_weights(spec),
         "memory": entry.memory if entry else None,
         "seconds_per_segment": known.seconds if known else None,
@@ -117,11 +119,13 @@ def _videos(
     if reading.size is None:
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
     items, rejected = expand_inputs(listed(inputs), reading.pattern)
+    check_cameras(reading.cameras, [item.name for item in items])
+    heeded = heeds(pipe)
     rows: list[dict[str, Any]] = []
     works = []
     for item in items:
         try:
-            info, _ = probe(item.source, item.name, reading)
+            info = as_heeded(probe(item.source, item.name, reading)[0], heeded)
         except GeoFlowError as error:
             rows.append({"name": item.name, "problem": str(error)})
             continue

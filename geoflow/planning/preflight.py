@@ -9,13 +9,16 @@ import os
 from collections.abc import Sequence
 
 from geoflow.backends import weights
+from geoflow.backends.pins import pin
 from geoflow.cluster.session import Capacity, on_every_node
 from geoflow.environments import checking
-from geoflow.errors import ConfigError
+from geoflow.errors import ConfigError, InputError
 from geoflow.files import locations
 from geoflow.pipeline import WRITER, Pipeline
 from geoflow.store.delivery import deliver_kept
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
+from geoflow.values.plain import printable
+from geoflow.video import camera_files
 
 Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
 
@@ -31,9 +34,16 @@ def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
     needs = _needs(pipeline)
     if not needs:
         return
-    for where, found in [("this machine", faults(needs))] if alone else on_every_node(faults, needs):
-        if found:
-            raise ConfigError(f"weights on {where}:\n" + "\n".join(f"  {line}" for line in found))
+    here = _contents(needs)
+    for where, (found, held) in [("this machine", _look(needs))] if alone else on_every_node(_look, needs):
+        others = [
+            f"{slot}: {identity} is another file there, found {held.get(slot)}; results depend on its content: copy "
+            "this machine's to every node"
+            for slot, identity in here.items()
+            if held.get(slot) != identity
+        ]
+        if found or others:
+            raise ConfigError(f"weights on {where}:\n" + "\n".join(f"  {line}" for line in found or others))
 
 
 def _refuse_gpu_stages(pipeline: Pipeline) -> None:
@@ -56,14 +66,29 @@ def _needs(pipeline: Pipeline) -> Needs:
     return [(spec.slot, spec.backend, needs) for spec, needs in stages if needs]
 
 
+def _look(needs: Needs) -> tuple[list[str], dict[str, str]]:
+    return faults(needs), _contents(needs)
+
+
+def _contents(needs: Needs) -> dict[str, str]:
+    """Return the identity of the files that only the user can get, by slot: the same must lie on every node."""
+    found = {}
+    for slot, backend, wanted in needs:
+        sources = [pin(backend, name) for name, own in wanted.items() if not own]
+        if held := [source.identity for source in sources if not source.fetchable]:
+            found[slot] = ", ".join(held)
+    return found
+
+
 def faults(needs: Needs) -> list[str]:
-    """Return what is wrong with stages' weights on this machine: broken, or missing and not to be fetched."""
-    missing = any(weights.must_fetch(backend, wanted) for _, backend, wanted in needs)
-    fetch = missing and weights.hub_answers()
+    """What is wrong with the weights of stages on this machine: files that are broken, or missing and out of reach."""
+    excuse = weights.within_reach(
+        source for _, backend, wanted in needs for source in weights.must_fetch(backend, wanted)
+    )
     return [
         f"{slot}: {line}"
         for slot, backend, wanted in needs
-        for line in weights.problems(backend, wanted, but_missing=fetch)
+        for line in weights.problems(backend, wanted, excuse=excuse)
     ]
 
 
@@ -110,6 +135,32 @@ def check_masks(masks: str | None, names: Sequence[str]) -> None:
         raise ConfigError(
             f"--masks {masks} holds no folder for any of the videos; expected such as {os.path.join(masks, names[0])}"
         )
+
+
+def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
+    """Raise ConfigError when no video can have known cameras; a single one that lacks its own fails by itself."""
+    if cameras is None:
+        return
+    if not os.path.exists(cameras):
+        raise ConfigError(f"--cameras {cameras} does not exist; name a local file, or a folder with one per video")
+    if camera_files.is_one_video(cameras):
+        if len(names) > 1:
+            raise ConfigError(
+                f"--cameras {cameras} is of one video, but there are {len(names)}; make a folder that holds one per "
+                f"video, such as {names[0]}.txt"
+            )
+    elif not any(_has_cameras(cameras, name) for name in names):
+        raise ConfigError(
+            f"--cameras {cameras} holds nothing for any of the videos; expected such as {names[0]}.txt (TUM), "
+            f"{names[0]}.h5 (GeoFlow), pose/{names[0]}.npz (ViPE), or a folder {names[0]} with a COLMAP model"
+        )
+
+
+def _has_cameras(cameras: str, name: str) -> bool:
+    try:
+        return camera_files.find(cameras, name) is not None
+    except InputError:  # more than one: said where it is read
+        return True
 
 
 def check_places(paths: RunPaths, sources: Sequence[str]) -> None:

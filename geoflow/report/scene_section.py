@@ -28,8 +28,8 @@ _VIEWS = (  # the script's name of it, sign, words
 _FINEST = 65535  # places are written in steps: the scene's size divided by this
 
 
-class Scene:
-    """Points of the frames shown, in colour, collected one frame at a time."""
+class SceneSection:
+    """Collects points of the frames shown, in colour."""
 
     def __init__(self, video: Video, frames: np.ndarray) -> None:
         self._video = video

@@ -11,16 +11,13 @@ from geoflow.errors import StageError
 from geoflow.fields import FIELDS, MOTION_STILL
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
+from geoflow.values.field import PAST
 
 if TYPE_CHECKING:
     from geoflow.geometry.rigid import Sim3
     from geoflow.geometry.seams import Join
 
 _HELD = "held."  # prefix of the fields kept back, in the state
-_PASSED = ("prior.points", "prior.mask", "prior.intrinsics")
-_JOINED = tuple(
-    name for name in FIELDS if name.startswith(("frames.view", "geometry.", "camera.", "tracks.", "hands."))
-)
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
@@ -28,9 +25,11 @@ class Stitch(Stage):
     """Joins segments: Sim(3) between neighbouring worlds, one scale, cross-faded seams.
 
     The frames that a segment shares with the next one are kept back until that one has come, so what is
-    returned are the frames up to where the next segment starts. Tracks stay whole. The prior passes unchanged:
-    it has a scale of its own in every frame. Segments whose cameras come in one and the same world are joined by
-    them, exactly; others by what they say of the depth of the frames they share.
+    returned are the frames up to where the next segment starts. Tracks stay whole. How a field moves and fades is said
+    by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Where the
+    camera's poses are known ones, their world and unit are the video's. Segments
+    whose cameras come in one and the same world are joined by them, exactly; others by what they say of the depth of
+    the frames they share.
 
     What cannot be known is not made up. A segment whose camera has no valid frame in common with what came
     before gets `camera.valid` False, unless the camera stood still in between; of orientations, which a camera that
@@ -40,9 +39,7 @@ class Stitch(Stage):
 
     slot = "stitch"
     inputs = ("frames.index", "frames.time")
-    optional = (*_PASSED, *_JOINED)
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
-    optional_outputs = optional
     ordered = True
     version = "2"
 
@@ -54,6 +51,8 @@ class Stitch(Stage):
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
+        passing = (name for name, row in FIELDS.items() if row.fade != PAST and name not in self.inputs)
+        self.optional = self.optional_outputs = tuple(passing)
         self._state: dict[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
@@ -80,8 +79,7 @@ class Stitch(Stage):
                 moved[name] = moved[name].copy()
             moved[name][:shared] = faded
         self._remember(fields["frames.index"], moved, join, count)
-        result = {name: fields[name][:count] for name in ("frames.index", "frames.time", *_PASSED) if name in fields}
-        result |= {name: array if name in seams.TRACKS else array[:count] for name, array in moved.items()}
+        result = {name: array[:count] if FIELDS[name].cut else array for name, array in moved.items()}
         scale = join.camera_scale if join.camera_scale is not None else join.geometry_scale
         result["stitch.scale"] = np.array([np.nan if scale is None else scale], np.float32)
         result["stitch.seam_residual"] = np.array([gap], np.float32)
@@ -97,11 +95,13 @@ class Stitch(Stage):
         return len(kept)
 
     def _join(self, segment: Segment, held: Fields, fields: Fields, shared: int) -> Join:
-        from geoflow.geometry.seams import FADED, Join, depth_of
+        from geoflow.geometry.seams import Join, depth_of, joined
 
         geometry = depth_of(fields)
         own = _ratio(fields.get("camera.depth"), geometry)  # brings geometry to the camera branch's scale
-        now = {name: fields[name][:shared] for name in FADED if name in fields}
+        if segment.video.given_world:
+            return self._in_given_world(held, fields, shared, own)
+        now = {name: fields[name][:shared] for name in joined(fields)}
         turn = self._turn(held, fields, now)
         if not self._state.get("scaled"):
             return self._found(segment, held, fields, now, own, turn)
@@ -117,6 +117,18 @@ class Stitch(Stage):
         else:
             geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
+
+    def _in_given_world(self, held: Fields, fields: Fields, shared: int, own: float | None) -> Join:
+        """Known poses stay what they are, and so does their unit; geometry is brought to it by what it shares with it.
+
+        Geometry that shares nothing with either the segment's cameras or the frames before has no known scale.
+        """
+        from geoflow.geometry.rigid import Sim3
+        from geoflow.geometry.seams import Join, depth_of
+
+        now = {name: value[:shared] for name, value in fields.items() if name.startswith("geometry.")}
+        scale = own or _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
+        return Join(1.0, scale, Sim3.identity(), np.eye(3))
 
     def _found(
         self, segment: Segment, held: Fields, fields: Fields, now: Fields, own: float | None, turn: np.ndarray | None
@@ -206,7 +218,7 @@ class Stitch(Stage):
         return connect(self._state["anchor.pose"][None], fields["camera.cam_from_world"][first][None], scale)
 
     def _remember(self, index: np.ndarray, moved: Fields, join: Join, count: int) -> None:
-        from geoflow.geometry.seams import FADED, depth_of
+        from geoflow.geometry.seams import depth_of, joined
 
         scaled = any(_median(depth) for depth in (moved.get("camera.depth"), depth_of(moved)))
         state: dict[str, Any] = {
@@ -217,7 +229,7 @@ class Stitch(Stage):
             **self._anchor(moved),
         }
         # Copies, so that the whole segment can be let go of.
-        state |= {_HELD + name: moved[name][count:].copy() for name in FADED if name in moved}
+        state |= {_HELD + name: moved[name][count:].copy() for name in joined(moved)}
         self._state = state
 
     def _anchor(self, moved: Fields) -> dict[str, Any]:

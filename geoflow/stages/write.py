@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 import numpy as np
 
 from geoflow.errors import StageError
+from geoflow.fields import switches, wanted_fields
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
 from geoflow.store.paths import RunPaths
@@ -24,55 +25,34 @@ class Write(Stage):
 
     slot = "write"
     inputs = ("frames.index", "frames.time")
-    optional: tuple[str, ...] = (
-        "frames.rgb",
-        "frames.view",
-        "prior.points",
-        "prior.mask",
-        "prior.intrinsics",
-        "geometry.points",
-        "geometry.mask",
-        "geometry.intrinsics",
-        "camera.intrinsics",
-        "camera.cam_from_world",
-        "camera.depth",
-        "camera.valid",
-        "camera.motion",
-        "tracks.xyz",
-        "tracks.visible",
-        "tracks.uv",
-        "tracks.query",
-        *(
-            f"hands.{side}.{name}"
-            for side in ("left", "right")
-            for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale", "mano_pose", "betas")
-        ),
-        "stitch.scale",
-        "stitch.seam_residual",
-    )
     outputs = ()
     ordered = True
 
     @dataclass(frozen=True)
-    class Params(Stage.Params):
+    class _Place(Stage.Params):
         out: str = param("", "the run's output folder", bound_by_run=True)
         remote: str = param("", "URI of the folder that `out` stands for, if any", bound_by_run=True)
         share: bool = param(False, "other nodes may assemble what this one writes", bound_by_run=True)
         owner: str = param("", "token of the run that must own `out`; empty: none", bound_by_run=True)
         pipeline: str = param("{}", "JSON description of the run, stored in each file", bound_by_run=True)
-        rgb: bool = param(False, "store the frames themselves, too")
-        prior: bool = param(True, "store the prior's depth and mask")
-        points: bool = param(False, "store full point maps beside depth")
         compression: int = param(2, "gzip level of dense maps, 0 (none) to 9", at_least=0, at_most=9)
+
+    # A switch for each of those that rows of the field table name.
+    Params = make_dataclass(  # type: ignore[assignment]
+        "Params",
+        [(switch.name, bool, param(switch.default, switch.help)) for switch in switches()],
+        bases=(_Place,),
+        namespace={"__module__": __name__, "__qualname__": "Write.Params"},
+        frozen=True,
+    )
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
         self._last_index, self._last_digest = -1, ""
         self._paths = RunPaths(self.params.out, self.params.remote)
         self._written: dict[str, set[int]] = {}  # segments that are here, and of this run
-        # What is not stored need not come here.
-        unwanted = [group for group in ("rgb", "prior") if not getattr(self.params, group)]
-        self.optional = tuple(name for name in type(self).optional if not _belongs_to(name, unwanted))
+        self._switches = {switch.name: getattr(self.params, switch.name) for switch in switches()}
+        self.optional = tuple(name for name in wanted_fields(self._switches) if name not in self.inputs)
 
     def setup(self) -> None:
         """Raises StageError on a node that does not see the run's folder: what it wrote would be missed in the end."""
@@ -93,12 +73,11 @@ class Write(Stage):
         params, name = self.params, segment.video.name
         key = work_key(describe_work(segment.video, params.pipeline))
         path = self._paths.part(name, segment.index, key)
-        options = {"rgb": params.rgb, "prior": params.prior, "points": params.points}
         info = write_part(
             path,
             segment,
             fields,
-            options,
+            self._switches,
             count=count,
             compression=params.compression,
             key=key,
@@ -151,10 +130,6 @@ class Write(Stage):
             deliver(self._paths, video.name)
             done["path"] = str(self._paths.store(video.name))
         return done
-
-
-def _belongs_to(name: str, groups: list[str]) -> bool:
-    return any(group in name.split(".") for group in groups)
 
 
 def _version() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoflow.errors import StoreError
 from geoflow.store.paths import RunPaths
-from geoflow.store.schema import INDEX_COLUMNS, SECONDS_PREFIX, SEGMENT_COLUMNS, VIDEO_COLUMN
+from geoflow.store.schema import INDEX_COLUMNS, SECONDS_PREFIX, VIDEO_COLUMN, required_columns, segment_columns
 from geoflow.store.whole import write_whole
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ def write_segments(paths: RunPaths, tables: Mapping[str, np.ndarray]) -> None:
     rows = [{VIDEO_COLUMN: name, **row} for name, table in tables.items() for row in table_rows(table)]
     slots = sorted({name for row in rows for name in row if name.startswith(SECONDS_PREFIX)})
     columns = [(VIDEO_COLUMN, "string")]
-    for name, (kind, _) in SEGMENT_COLUMNS.items():
-        columns.append((name, "string" if kind == "str" else kind))
+    held = {*required_columns(), *(name for row in rows for name in row)}
+    for name, (kind, _) in segment_columns().items():
+        if name in held:
+            columns.append((name, "string" if kind == "str" else kind))
         if name == "status":
             columns += [(slot, "float32") for slot in slots]
     _write(paths.segments, rows, columns)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.store.reader import Video
-from geoflow.store.schema import ATTRIBUTES, DATASETS, SECONDS_PREFIX, SEGMENTS
+from geoflow.store.schema import ATTRIBUTES, SECONDS_PREFIX, SEGMENTS, datasets
 from geoflow.store.writer import motion_summary
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ def describe(video: Video) -> dict[str, Any]:
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
-    datasets = {}
-    for name, row in DATASETS.items():
+    held = {}
+    for name, row in datasets().items():
         if name in video.file:
             dataset = video.file[name]
-            datasets[name] = {
+            held[name] = {
                 "shape": list(dataset.shape),
                 "dtype": row.dtype,
                 "unit": row.unit,
@@ -37,7 +37,7 @@ def describe(video: Video) -> dict[str, Any]:
         "path": str(video.path),
         "bytes": video.file.id.get_filesize(),
         **attributes,
-        "datasets": datasets,
+        "datasets": held,
         "segments": len(video.segments),
         "totals": _totals(video),
         "recovered": video.recovered,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 
+from geoflow.fields import FIELDS
 from geoflow.geometry.rigid import only_turns
-from geoflow.store.schema import DATASETS, FRAME, QUERY, ROWS, TRACKS, Dataset
+from geoflow.store.schema import FRAME, QUERY, ROWS, TRACKS, Dataset, datasets
+from geoflow.values.field import POSES, SCORE, ZERO, Field
 
 # A track lives in one segment, so its rows elsewhere are never touched; small tiles are then never allocated.
 TRACK_TILE = (32, 256)  # frames, tracks
@@ -33,66 +36,66 @@ def create(file: h5py.File, row: Dataset, shape: tuple[int, ...], compression: i
     dataset = file.create_dataset(row.name, shape, row.dtype, fillvalue=fill, **options)
     dataset.attrs["unit"] = row.unit
     dataset.attrs["meaning"] = row.meaning
+    if row.row.codes:
+        dataset.attrs["codes"] = json.dumps(dict(enumerate(row.row.codes)))
     return dataset
 
 
-def wanted(fields: Mapping[str, np.ndarray], options: Mapping[str, bool]) -> list[Dataset]:
-    """The datasets that these fields fill, less those whose option is off."""
-    return [
-        row
-        for row in DATASETS.values()
-        if row.field in fields
-        and (not row.mask or row.mask in fields)
-        and (not row.option or options.get(row.option, False))
-    ]
+def wanted(fields: Mapping[str, np.ndarray], switches: Mapping[str, bool]) -> list[Dataset]:
+    """The datasets that these fields fill, less those whose switch is off."""
+    return [row for row in datasets().values() if row.is_wanted(fields, switches)]
 
 
 def blocks(row: Dataset, fields: Mapping[str, np.ndarray], count: int) -> Iterator[tuple[Any, np.ndarray]]:
     """What to write where: (selection, array) pairs; dense maps come frame by frame to keep memory low.
 
-    Invalid values are brought to the form that the schema promises: depth 0 with mask False, NaN poses and hands. Of a
-    camera that only turns, the rotation is kept beside a NaN translation.
+    Values that are not known are brought to the form that their field's row promises: depth 0 with mask False, NaN
+    poses and hands. Of a camera that only turns, the rotation is kept beside a NaN translation.
     """
     array = fields[row.field]
     if row.layout == FRAME:
         for i in range(count):
             yield i, _frame(row, fields, i)
     elif row.layout == ROWS:
-        yield slice(0, count), _rows(row, fields, array[:count])
+        yield slice(0, count), _rows(row.row, fields, array[:count])
     elif row.layout in (TRACKS, QUERY):
         yield Ellipsis, array
 
 
 def _frame(row: Dataset, fields: Mapping[str, np.ndarray], i: int) -> np.ndarray:
     value = fields[row.field][i]
-    if row.name == "camera/depth":
-        return np.where(np.isfinite(value) & (value > 0), value, np.float16(0))
-    if row.name == "frames/rgb":
+    keep = _kept(row.row, fields, i)
+    if keep is None:
         return value
-    group = row.field.rpartition(".")[0]
-    points, mask = fields.get(f"{group}.points"), fields.get(f"{group}.mask")
-    if points is None or mask is None:
-        return value
-    keep = mask[i] & np.isfinite(points[i]).all(-1) & (points[i, ..., 2] > 0)
-    if value.dtype == bool:
+    if row.row.dtype == "bool" and not row.row.outside:
         return keep
-    if row.take == "z":
-        return np.where(keep, value[..., 2], np.float16(0))
-    return np.where(keep[..., None], value, np.float16(0))
+    value = value[..., 2] if row.take == "z" else value
+    return np.where(keep.reshape(*keep.shape, *[1] * (value.ndim - 2)), value, value.dtype.type(row.row.unknown))
 
 
-def _rows(row: Dataset, fields: Mapping[str, np.ndarray], array: np.ndarray) -> np.ndarray:
-    group, _, leaf = row.field.rpartition(".")
-    if (
-        leaf in ("valid", "filled")
-        or row.name == "camera/motion"
-        or not (row.name == "camera/cam_from_world" or "hands" in group)
-    ):
+def _kept(row: Field, fields: Mapping[str, np.ndarray], i: int) -> np.ndarray | None:
+    """Pixels (H, W) bool of frame i that hold a value, None for all of them: those of the mask that have a depth."""
+    mask = row.outside or row.name
+    about = [entry for entry in FIELDS.values() if entry.outside == mask and entry.depth and entry.name in fields]
+    if mask in fields and fields[mask].dtype == bool and (about or row.outside):
+        keep = fields[mask][i]
+    elif row.invalid == ZERO and row.depth:
+        keep, about = np.ones(fields[row.name].shape[1:3], bool), [row]
+    else:
+        return None
+    for entry in about:
+        depth = fields[entry.name][i]
+        ahead, finite = (depth, np.isfinite(depth)) if depth.ndim == 2 else (depth[..., 2], np.isfinite(depth).all(-1))
+        keep = keep & finite & (ahead > 0)
+    return keep
+
+
+def _rows(row: Field, fields: Mapping[str, np.ndarray], array: np.ndarray) -> np.ndarray:
+    if (within := fields.get(row.outside)) is None:
         return array
-    valid = fields.get(f"{group}.valid")
-    if valid is None:
-        return array
-    keep = valid[: len(array)]
-    if leaf == "cam_from_world":
+    keep = within[: len(array)]
+    if row.moves == POSES:
         keep = keep | only_turns(array)
-    return np.where(keep.reshape(-1, *[1] * (array.ndim - 1)), array, np.float32(row.fill))
+    if row.form == SCORE and (filled := fields.get(FIELDS[row.outside].filler)) is not None:
+        keep = keep & ~filled[: len(array)]
+    return np.where(keep.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(row.unknown))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -80,7 +81,11 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Hand:
-    """One side's hand in all frames; NaN where `valid` is False."""
+    """One side's hand in all frames; NaN where `valid` is False.
+
+    Joints and wrists of a frame are in scene units where `scale` is finite, in metres where it is NaN. In a store that
+    is `metric` both are metres.
+    """
 
     valid: np.ndarray  # (T,) bool
     joints: np.ndarray  # (T, 21, 3) float32 camera frame
@@ -90,6 +95,31 @@ class Hand:
     filled: np.ndarray | None = None  # (T,) bool: valid, but put between two sights of the hand
     mano_pose: np.ndarray | None = None  # (T, 16, 3) float32 rad
     betas: np.ndarray | None = None  # (T, 10) float32
+    scale: np.ndarray | None = None  # (T,) float32 scene units per metre; None: an older file, which does not tell
+
+    @cached_property
+    def metres_per_unit(self) -> np.ndarray | None:
+        """Factor that brings joints and wrists to metres: (T,) float32, NaN where not valid; None: not known.
+
+        It is 1 where the hand is in metres already. The metres are those of a hand of average size, as the network
+        sees it, unless the scene itself is in metres.
+        """
+        if self.scale is None:
+            return None
+        return np.where(self.valid, np.where(np.isfinite(self.scale), 1 / self.scale, 1), np.nan).astype(np.float32)
+
+    @property
+    def joints_m(self) -> np.ndarray | None:
+        """The joints in metres: (T, 21, 3) float32, camera frame, NaN where not valid; None: not known."""
+        factor = self.metres_per_unit
+        return None if factor is None else self.joints * factor[:, None, None]
+
+    def in_scene_units(self, metric: bool) -> np.ndarray:
+        """Where the hand has the scene's unit, so that it can be put beside depth and tracks: (T,) bool.
+
+        `metric` is that of the store. An older file does not tell, and is taken at its word.
+        """
+        return self.valid if metric or self.scale is None else self.valid & np.isfinite(self.scale)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,11 @@ from geoflow.errors import StoreError
 from geoflow.fields import known_share
 from geoflow.segments import Segment
 from geoflow.store.layout import blocks, create, shape_of, wanted
+from geoflow.store.schema import QUERY, TRACKS, columns
 from geoflow.store.whole import whole_h5
+from geoflow.values.field import ALWAYS
+
+_MAPPINGS = ("numbers", "known")  # of a part's summary: kept as JSON
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,7 @@ class PartInfo:
     start: int  # first frame, counted in the video; also where its first stored frame belongs
     stop: int
     count: int  # frames stored: the overlap with the next segment belongs to the next part
-    scale: float
-    seam_residual: float
+    numbers: Mapping[str, float] = field(default_factory=dict)  # column of the table of segments -> number
     known: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # field -> values known of those there are
     key: str = ""  # of the work that it is a part of
     digest: str = ""  # of its arrays and of `before`
@@ -42,7 +45,7 @@ def write_part(
     path: Path,
     segment: Segment,
     fields: Mapping[str, np.ndarray],
-    options: Mapping[str, bool],
+    switches: Mapping[str, bool],
     *,
     count: int,
     compression: int,
@@ -56,12 +59,10 @@ def write_part(
     video, digest = segment.video, hashlib.sha256(f"{key} {before}".encode())
     sizes = {"T": count, "H": video.height, "W": video.width}
     with whole_h5(path) as whole:
-        for row in wanted(fields, options):
-            if "N" in row.shape.split():
-                sizes_here = sizes | {"T": len(segment), "N": fields["tracks.query"].shape[0]}
-            else:
-                sizes_here = sizes
-            dataset = create(whole.file, row, shape_of(row, sizes_here), compression)
+        for row in wanted(fields, switches):
+            whole_segment = row.layout in (TRACKS, QUERY)
+            shape = fields[row.field].shape if whole_segment else shape_of(row, sizes)
+            dataset = create(whole.file, row, shape, compression)
             digest.update(f"{row.name} {dataset.shape}".encode())
             for where, array in blocks(row, fields, count):
                 if array.size:
@@ -70,7 +71,7 @@ def write_part(
                 whole.check()
         info = replace(_summary(segment, fields, count), key=key, digest=digest.hexdigest()[:20], before=before)
         for name, value in asdict(info).items():
-            whole.file.attrs[name] = json.dumps(value) if name == "known" else value
+            whole.file.attrs[name] = json.dumps(value) if name in _MAPPINGS else value
     return info
 
 
@@ -80,8 +81,11 @@ def _summary(segment: Segment, fields: Mapping[str, np.ndarray], count: int) -> 
         start=segment.start,
         stop=segment.stop,
         count=count,
-        scale=float(fields["stitch.scale"][0]) if "stitch.scale" in fields else 1.0,
-        seam_residual=float(fields["stitch.seam_residual"][0]) if "stitch.seam_residual" in fields else float("nan"),
+        numbers={
+            name: float(fields[row.field][0]) if row.field in fields else row.fill
+            for name, row in columns().items()
+            if row.field in fields or row.stored.presence == ALWAYS
+        },
         known=known_share(fields, count),
     )
 
@@ -99,12 +103,13 @@ def open_part(path: Path) -> h5py.File:
 def read_info(file: h5py.File) -> PartInfo:
     """The part's own summary. Raises StoreError when it is not a part file."""
     try:
-        values = {name: file.attrs[name] for name in PartInfo.__dataclass_fields__ if name != "known"}
+        values = {name: file.attrs[name] for name in PartInfo.__dataclass_fields__ if name not in _MAPPINGS}
     except KeyError as error:
         raise StoreError(f"{file.filename} is not a finished segment: {error}; delete it and run again") from error
+    numbers = json.loads(file.attrs.get("numbers", "{}"))
     known = {name: tuple(row) for name, row in json.loads(file.attrs.get("known", "{}")).items()}
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
-    return PartInfo(**plain, known=known)
+    return PartInfo(**plain, numbers=numbers, known=known)
 
 
 def read_parts(paths: Sequence[Path], key: str) -> list[tuple[Path, PartInfo]]:

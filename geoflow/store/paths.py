@@ -123,11 +123,6 @@ class RunPaths:
         return path.relative_to(self.root).as_posix()
 
 
-def printable(path: str) -> str:
-    """A path that any text format can hold: bytes of its name that are no UTF-8 are written as escapes."""
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
 def temporary(path: Path) -> Path:
     """The name a folder has until it is whole."""
     return path.with_name(path.name + TEMPORARY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoflow.notebook.frontend import in_notebook
+from geoflow.values.frontend import in_notebook
 
 
 def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None = None) -> np.ndarray:

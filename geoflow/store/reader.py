@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.fields import field
 from geoflow.files.locations import is_remote, local
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.store.index import table_rows
 from geoflow.store.lazy import Cameras, Hand, Hands, Lazy, Tracks
 from geoflow.store.opening import Uri, open_h5
-from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS
+from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS, datasets
 
 
 def open_video(path: str | os.PathLike[str]) -> Video:
@@ -171,6 +172,27 @@ class Video:
         """Rows of the `segments` table: start, stop, status, scale, seam_residual, seconds per stage, ladder."""
         return table_rows(self._array(SEGMENTS))
 
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the file holds as they are: names that `field` takes."""
+        return [row.field for name, row in datasets().items() if not row.take and name in self.file]
+
+    def field(self, name: str) -> Lazy:
+        """Any field of the table by its name, such as `camera.depth`: its values as they are stored.
+
+        Raises ConfigError for a name that the table does not know, StoreError when the file does not hold it.
+        """
+        row = field(name)
+        whole = [entry.name for entry in datasets().values() if entry.field == name and not entry.take]
+        if whole and whole[0] in self.file:
+            return Lazy(self._dataset(whole[0]))
+        part = [entry.name for entry in datasets().values() if entry.field == name and entry.name in self.file]
+        if part:
+            raise StoreError(f"{self.path} holds only the depth of {name} ({part[0]}); `points(i)` works it out")
+        if not whole:
+            raise StoreError(f"{name} is not kept in stores: {row.meaning}")
+        return Lazy(self._dataset(whole[0]))
+
     def points(self, i: int, *, world: bool = False) -> np.ndarray:
         """Point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
 
@@ -245,7 +267,8 @@ class Video:
     def __repr__(self) -> str:
         if not self.file:
             return f"Video({self.name!r}, closed)"
-        held = [name for name in ("prior", "geometry", "camera", "tracks", "hands") if name in self.file]
+        slots = dict.fromkeys(row.row.slot for row in datasets().values())
+        held = [name for name in slots if name in self.file and name != "frames"]
         size = f"{self.num_frames} frames {self.width}x{self.height}"
         return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
 

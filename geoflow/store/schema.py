@@ -1,129 +1,115 @@
-"""Schema 1 of the store: every dataset, attribute and column in one table, each with dtype, shape, unit and meaning.
+"""Schema 1 of the store: every dataset, attribute and column, each with dtype, shape, unit and meaning.
 
-Readers of one schema version may rely on: names and dtypes never change, datasets marked optional may be absent,
-and new optional datasets may appear. T is the number of frames of the video, N the number of its tracks.
+The datasets follow from the field table (`geoflow.fields`). Readers of one schema version may rely on: names and dtypes
+never change, datasets whose presence is `EXTRA` may be absent, and new ones of these may appear. T is the number of
+frames of the video, N the number of its tracks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from geoflow.fields import FIELDS, MOTION_NAMES, VIEW_NAMES
+from geoflow.values.field import ALWAYS, COLUMN, FRAME, QUERY, ROWS, TRACKS, Field, Stored
+
+__all__ = ["FRAME", "MOTION_NAMES", "QUERY", "ROWS", "TRACKS", "VIEW_NAMES"]
 
 SCHEMA = 1
-
-# How a dataset is laid out in the file.
-FRAME = "frame"  # dense map: one frame per chunk, so that one frame can be read without its neighbours
-ROWS = "rows"  # a few numbers per frame: contiguous
-TRACKS = "tracks"  # (T, N, ...): written only where a segment has tracks, the rest reads as the fill value
-QUERY = "query"  # (N, ...): a row per track
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One row of the table: `field` is the pipeline's field that fills it, `option` the write parameter it needs."""
+    """One dataset: `row` is the field that fills it, and `stored` what that field's row says of it."""
 
     name: str
-    dtype: str
-    shape: str
-    unit: str
-    field: str
-    layout: str
-    meaning: str
-    fill: float = 0  # what frames read as for which the field is missing
-    take: str = ""  # "z": the depth component of a point map
-    mask: str = ""  # field that says where this one holds
-    option: str = ""  # the parameter of `write` that asks for it
-    extra: bool = False  # may be absent though its group is there
+    row: Field
+    stored: Stored
+
+    @property
+    def field(self) -> str:
+        return self.row.name
+
+    @property
+    def dtype(self) -> str:
+        return self.stored.dtype or self.row.dtype
+
+    @property
+    def shape(self) -> str:
+        return self.row.shape.rpartition(" ")[0] if self.stored.take else self.row.shape
+
+    @property
+    def unit(self) -> str:
+        return self.row.unit
+
+    @property
+    def layout(self) -> str:
+        return self.row.layout
+
+    @property
+    def take(self) -> str:
+        return self.stored.take
 
     @property
     def group(self) -> str:
         return self.name.rpartition("/")[0]
 
+    @property
+    def fill(self) -> float:
+        """What frames read as for which the field is missing."""
+        return self.row.unknown if self.stored.fill is None else self.stored.fill
 
-_NAN = float("nan")
+    @property
+    def meaning(self) -> str:
+        """What it holds, and what it has where that is not known: a sentence."""
+        words = [self.stored.meaning or self.row.meaning]
+        if self.row.space in ("camera", "world"):
+            words[0] += f" ({self.row.space} frame)"
+        if invalid := self.invalid:
+            words.append(invalid)
+        words += [self.row.conventions] if self.row.conventions else []
+        words += ["the attribute `codes` names the numbers"] if self.row.codes else []
+        return "; ".join(words)
 
+    @property
+    def invalid(self) -> str:
+        """What stands in the file for a value that is not known: "" where all are known."""
+        if self.row.invalid == "never" or self.row.codes:
+            return ""
+        where = f"where {self.row.outside.replace('.', '/')} is False" if self.row.outside else "where unknown"
+        return f"{self.row.unknown:g} {where}".replace("nan", "NaN")
 
-def _hand(side: str) -> list[Dataset]:
-    def row(name: str, shape: str, unit: str, meaning: str, fill: float = _NAN, extra: bool = False) -> Dataset:
-        dtype = "bool" if name in ("valid", "filled") else "float32"
-        return Dataset(
-            f"hands/{side}/{name}", dtype, shape, unit, f"hands.{side}.{name}", ROWS, meaning, fill=fill, extra=extra
+    def is_wanted(self, fields: Mapping[str, object], switches: Mapping[str, bool]) -> bool:
+        """Whether these fields fill it, and the switch it depends on, if any, is on."""
+        needs = {self.field, self.row.outside or self.field} if self.layout == FRAME else {self.field}
+        return needs <= fields.keys() and (
+            self.stored.switch is None or bool(switches.get(self.stored.switch.name, False))
         )
 
-    return [
-        row("valid", "T", "", f"a {side} hand was found", fill=0),
-        row("filled", "T", "", "valid, but not seen: put between two sights of the hand", fill=0, extra=True),
-        row("joints", "T 21 3", "scene", "21 joints, camera frame; NaN where not valid"),
-        row("wrist", "T 4 4", "scene", "cam_from_wrist; NaN where not valid"),
-        row("uv", "T 21 2", "px", "the joints in the image; NaN where not valid"),
-        row("confidence", "T", "0..1", "the detector's score; 0 where not seen", fill=0),
-        row("scale", "T", "scene/m", "scene units per metre; NaN where the hand is in metres", extra=True),
-        row("mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints", extra=True),
-        row("betas", "T 10", "", "MANO shape", extra=True),
+
+def datasets() -> dict[str, Dataset]:
+    """Every dataset there may be in a store, by its name, in the order of the field table."""
+    rows = [
+        Dataset(stored.name or row.name.replace(".", "/"), row, stored)
+        for row in FIELDS.values()
+        if row.layout not in ("", COLUMN)
+        for stored in row.stored
     ]
+    return {row.name: row for row in rows}
 
 
-_ROWS = [
-    Dataset("frames/index", "int64", "T", "", "frames.index", ROWS, "source frame number", fill=-1),
-    Dataset("frames/time", "float64", "T", "s", "frames.time", ROWS, "time since the start of the source", fill=_NAN),
-    Dataset(
-        "frames/view", "uint8", "T", "code", "frames.view", ROWS,
-        "where the view changes completely, or is too bare to follow; the attribute `codes` names the numbers",
-        extra=True,
-    ),
-    Dataset("frames/rgb", "uint8", "T H W 3", "", "frames.rgb", FRAME, "colour, RGB", option="rgb", extra=True),
-    Dataset(
-        "prior/depth", "float16", "T H W", "free scale per frame", "prior.points", FRAME,
-        "depth z of the prior; 0 where invalid", take="z", mask="prior.mask", option="prior",
-    ),
-    Dataset(
-        "prior/intrinsics", "float32", "T 3 3", "px", "prior.intrinsics", ROWS,
-        "pinhole matrix of the prior", fill=_NAN, option="prior", extra=True,
-    ),
-    Dataset("prior/mask", "bool", "T H W", "", "prior.mask", FRAME, "where prior/depth holds", option="prior"),
-    Dataset(
-        "geometry/depth", "float16", "T H W", "scene", "geometry.points", FRAME,
-        "temporally consistent depth z; 0 where invalid", take="z", mask="geometry.mask",
-    ),
-    Dataset("geometry/mask", "bool", "T H W", "", "geometry.mask", FRAME, "where geometry/depth holds"),
-    Dataset(
-        "geometry/intrinsics", "float32", "T 3 3", "px", "geometry.intrinsics", ROWS,
-        "pinhole matrix of the point map", fill=_NAN,
-    ),
-    Dataset(
-        "geometry/points", "float16", "T H W 3", "scene", "geometry.points", FRAME,
-        "point map, camera frame; 0 where invalid", mask="geometry.mask", option="points", extra=True,
-    ),
-    Dataset("camera/intrinsics", "float32", "T 3 3", "px", "camera.intrinsics", ROWS, "pinhole matrix", fill=_NAN),
-    Dataset(
-        "camera/cam_from_world", "float32", "T 4 4", "scene", "camera.cam_from_world", ROWS,
-        "maps world points into the camera; NaN where not valid, but for the rotation of a camera that only turns",
-        fill=_NAN,
-    ),
-    Dataset("camera/depth", "float16", "T H W", "scene", "camera.depth", FRAME, "multi-view depth z; 0 where unknown"),
-    Dataset("camera/valid", "bool", "T", "", "camera.valid", ROWS, "the frame has a full pose"),
-    Dataset(
-        "camera/motion", "uint8", "T", "code", "camera.motion", ROWS,
-        "what the camera does; the attribute `codes` names the numbers", extra=True,
-    ),
-    Dataset(
-        "tracks/xyz", "float32", "T N 3", "scene", "tracks.xyz", TRACKS,
-        "world position; NaN where unknown and outside the track's segment", fill=_NAN,
-    ),
-    Dataset("tracks/visible", "bool", "T N", "", "tracks.visible", TRACKS, "the track is seen in that frame"),
-    Dataset(
-        "tracks/uv", "float32", "T N 2", "px", "tracks.uv", TRACKS, "place in the image; NaN where unknown", fill=_NAN
-    ),
-    Dataset(
-        "tracks/query", "float32", "N 4", "frame, scene", "tracks.query", QUERY,
-        "query frame (counted in the video) and its world x, y, z",
-    ),
-    *_hand("left"),
-    *_hand("right"),
-]  # fmt: skip
+def columns() -> dict[str, Dataset]:
+    """The fields that are a number per segment, by the column of the table of segments that they become."""
+    rows = [row for row in FIELDS.values() if row.layout == COLUMN and row.stored]
+    return {row.name.rpartition(".")[2]: Dataset(row.name, row, row.stored[0]) for row in rows}
 
-DATASETS: dict[str, Dataset] = {row.name: row for row in _ROWS}
 
-REQUIRED = ("frames/index", "frames/time")
+def num_tracks(held: Mapping[str, Any]) -> int:
+    """How many tracks a file holds: rows of its datasets with a row per track."""
+    return next((len(held[name]) for name, row in datasets().items() if row.layout == QUERY and name in held), 0)
+
+
 SEGMENTS = "segments"
 
 # Attributes of the file: name -> (Python type, meaning).
@@ -157,25 +143,33 @@ WORK = "work"
 PARTS = "parts"  # of the table of segments, JSON: key of a work -> how many of the segments are parts of it
 
 STATUSES = ("complete", "incomplete")
-MOTION_NAMES = ("unknown", "moving", "still", "rotating")  # camera/motion 0..3
-VIEW_NAMES = ("plain", "cut", "bare")  # frames/view 0..2
 
 SECONDS_PREFIX = "seconds_"  # one column per slot
 
-# Columns of the `segments` table: name -> (numpy dtype, or "str", meaning); seconds_<slot> columns follow `status`.
-SEGMENT_COLUMNS: dict[str, tuple[str, str]] = {
+# Columns of the `segments` table beside those that fields become: name -> (numpy dtype, or "str", meaning).
+_PLACE = {
     "index": ("int64", "number of the segment in the video"),
     "start": ("int64", "first frame, counted in the video"),
     "stop": ("int64", "one past the last frame; neighbours overlap"),
     "status": ("str", "complete, or incomplete when an optional stage failed on it"),
-    "scale": ("float32", "factor that brought it to the video's scale; NaN where it could not be connected"),
-    "seam_residual": (
-        "float32",
-        "median relative depth gap left at the seam before it; NaN for the first",
-    ),
+}
+_RECORD = {
     "ladder": ("str", "JSON object: slot -> ladder level that worked, 0 the full setting"),
     "notes": ("str", "JSON list of remarks: stages it is without, and why; stages that found nothing valid"),
 }
+
+
+def segment_columns() -> dict[str, tuple[str, str]]:
+    """Columns of the `segments` table: name -> (numpy dtype, or "str", meaning); seconds_<slot> columns follow
+    `status`. Those of fields that are not in every store may be missing."""
+    return {**_PLACE, **{name: (row.dtype, row.meaning) for name, row in columns().items()}, **_RECORD}
+
+
+def required_columns() -> list[str]:
+    """The columns that every `segments` table has."""
+    given = columns()
+    return [name for name in segment_columns() if name not in given or given[name].stored.presence == ALWAYS]
+
 
 # Columns of index.parquet, a row per input: name -> (Arrow type, meaning).
 INDEX_COLUMNS: dict[str, tuple[str, str]] = {

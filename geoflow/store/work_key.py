@@ -18,12 +18,11 @@ def describe_work(video: VideoInfo, pipeline: str) -> str:
     """All that the key is made of, as JSON: facts of the video as it is read, the pipeline's fingerprint, how it reads.
 
     `pipeline` is the JSON of the run that every store carries. Where files lie is left out: the same content may have
-    moved. Masks count by the checksum of their content.
+    moved. Masks and known cameras count by the checksum of their content.
     """
     run = json.loads(pipeline)
-    reading = {name: value for name, value in (run.get("reading") or {}).items() if name != "masks"}
-    facts = {name: value for name, value in vars(video).items() if name not in ELSEWHERE}
-    work = {"video": facts, "fingerprint": run.get("fingerprint", ""), "reading": reading}
+    reading = {name: value for name, value in (run.get("reading") or {}).items() if name not in ELSEWHERE}
+    work = {"video": video.content(), "fingerprint": run.get("fingerprint", ""), "reading": reading}
     return json.dumps(work, sort_keys=True, default=_plain)
 
 

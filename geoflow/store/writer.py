@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.fields import telling
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.store.coherence import key_of
@@ -21,11 +22,10 @@ from geoflow.store.layout import create, shape_of
 from geoflow.store.notes import nothing_found
 from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info, read_parts
-from geoflow.store.paths import RunPaths, printable
+from geoflow.store.paths import RunPaths
 from geoflow.store.reader import Video
 from geoflow.store.recovery import recovery_of
 from geoflow.store.schema import (
-    DATASETS,
     EXTRA_ATTRIBUTES,
     FRAME,
     IDENTITY,
@@ -36,15 +36,18 @@ from geoflow.store.schema import (
     ROWS,
     SCHEMA,
     SECONDS_PREFIX,
-    SEGMENT_COLUMNS,
     SEGMENTS,
     TRACKS,
-    VIEW_NAMES,
     WORK,
+    columns,
+    datasets,
+    num_tracks,
+    segment_columns,
 )
 from geoflow.store.verify import verify_file, verify_store
 from geoflow.store.whole import WholeH5, whole_h5
 from geoflow.store.work_key import describe_work, work_key
+from geoflow.values.plain import printable
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,6 @@ def assemble(
                 if read_info(part).digest != info.digest:
                     raise StoreError(f"{path} was replaced meanwhile: another run writes here, too; run again")
                 first_track += _copy_part(part, info, whole, first_track)
-        for name, codes in (("camera/motion", MOTION_NAMES), ("frames/view", VIEW_NAMES)):
-            if name in whole.file:
-                whole.file[name].attrs["codes"] = json.dumps(dict(enumerate(codes)))
         infos = [info for _, info in plan.parts]
         whole.file[SEGMENTS] = segment_table(infos, records)
         whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
@@ -122,8 +122,8 @@ def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
     if not all(part.known for part in parts):  # made by an earlier version
         return {}
     pixels = video.num_frames * video.height * video.width
-    datasets = {name: name.replace("/", ".") for name in ("geometry/mask", "camera/depth", "prior/mask")}
-    return {name: sum(part.known.get(row, (0, 0))[0] for part in parts) / pixels for name, row in datasets.items()}
+    maps = {name: row.field for name, row in datasets().items() if row.layout == FRAME and row.field in telling()}
+    return {name: sum(part.known.get(field, (0, 0))[0] for part in parts) / pixels for name, field in maps.items()}
 
 
 def _remove_parts(paths: RunPaths, name: str, key: str) -> None:
@@ -182,16 +182,20 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
     by_index = {record.index: record for record in records}
     slots = sorted({slot for record in records for slot in record.seconds})
     text = h5py.string_dtype()
-    columns: list[tuple[str, Any]] = []
-    for name, (dtype, _) in SEGMENT_COLUMNS.items():
-        columns.append((name, text if dtype == "str" else dtype))
+    given = {name for part in parts for name in part.numbers}
+    kinds: list[tuple[str, Any]] = []
+    for name, (dtype, _) in segment_columns().items():
+        if name in given or name not in columns():
+            kinds.append((name, text if dtype == "str" else dtype))
         if name == "status":
-            columns += [(SECONDS_PREFIX + slot, "float32") for slot in slots]
-    table = np.zeros(len(parts), np.dtype(columns))
+            kinds += [(SECONDS_PREFIX + slot, "float32") for slot in slots]
+    table = np.zeros(len(parts), np.dtype(kinds))
     for row, part in zip(table, parts):
         record = by_index.get(part.index)
-        for name in ("index", "start", "stop", "scale", "seam_residual"):
+        for name in ("index", "start", "stop"):
             row[name] = getattr(part, name)
+        for name in given:
+            row[name] = part.numbers.get(name, columns()[name].fill)
         row["status"] = record.status if record else "complete"
         row["ladder"] = json.dumps(record.ladder if record else {}, sort_keys=True)
         row["notes"] = json.dumps([*(record.notes if record else ()), *nothing_found(part.known)])
@@ -202,13 +206,13 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
 
 def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], work: str, compression: int) -> _Plan:
     names: set[str] = set()
-    num_tracks, position = 0, 0
+    tracks, position = 0, 0
     found, wanted = paths.finished_parts(video.name, work_key(work)), {record.index for record in records}
     parts = read_parts([path for index, path in found.items() if index in wanted], work_key(work))
     for path, _ in parts:
         with open_part(path) as file:
-            names |= {name for name in DATASETS if name in file}
-            num_tracks += len(file["tracks/query"]) if "tracks/query" in file else 0
+            names |= {name for name in datasets() if name in file}
+            tracks += num_tracks(file)
     for path, info in parts:
         if info.start != position:
             raise StoreError(
@@ -221,7 +225,7 @@ def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], w
             f"{paths.parts(video.name)} holds {position} frames in {len(parts)} segments, expected {video.num_frames}; "
             "run again with --resume to compute the rest"
         )
-    return _Plan(parts, [name for name in DATASETS if name in names], num_tracks, compression, work)
+    return _Plan(parts, [name for name in datasets() if name in names], tracks, compression, work)
 
 
 def _write_attributes(
@@ -257,14 +261,14 @@ def _fitting(pipeline: str) -> str:
 def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
     sizes = {"T": video.num_frames, "H": video.height, "W": video.width, "N": plan.num_tracks}
     for name in plan.names:
-        row = DATASETS[name]
+        row = datasets()[name]
         create(file, row, shape_of(row, sizes), plan.compression)
 
 
 def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, first_track: int) -> int:
     """Copy one part to its place; returns how many tracks it added."""
-    num_tracks = len(part["tracks/query"]) if "tracks/query" in part else 0
-    for name, row in DATASETS.items():
+    tracks = num_tracks(part)
+    for name, row in datasets().items():
         if name not in part or 0 in part[name].shape:
             continue
         source, target = part[name], whole.file[name]
@@ -273,11 +277,11 @@ def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, first_track: int
         elif row.layout == ROWS:
             target[info.start : info.start + info.count] = source[()]
         elif row.layout == TRACKS:
-            target[info.start : info.stop, first_track : first_track + num_tracks] = source[()]
+            target[info.start : info.stop, first_track : first_track + tracks] = source[()]
         elif row.layout == QUERY:
-            target[first_track : first_track + num_tracks] = source[()]
+            target[first_track : first_track + tracks] = source[()]
         whole.check()
-    return num_tracks
+    return tracks
 
 
 def _copy_frames(source: h5py.Dataset, target: h5py.Dataset, start: int, whole: WholeH5) -> None:

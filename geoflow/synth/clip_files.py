@@ -14,7 +14,7 @@ from geoflow.errors import ConfigError
 from geoflow.geometry.cameras import pinhole, project
 from geoflow.geometry.rigid import apply, invert
 from geoflow.synth.camera_path import cam_from_world_at
-from geoflow.synth.groundtruth import GroundTruthWriter, Tracks
+from geoflow.synth.groundtruth import GroundTruthWriter, TrueTracks
 from geoflow.synth.render import View, cast, depth_along, shade
 from geoflow.synth.scene import Scene, build_scene
 from geoflow.synth.texture import build_atlas
@@ -37,7 +37,7 @@ class Clip:
     cam_from_world: np.ndarray  # (T, 4, 4) float32
     depth: np.ndarray  # (T, H, W) float32
     moving: np.ndarray  # (T, H, W) bool
-    tracks: Tracks
+    tracks: TrueTracks
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class _PointPicker:
         self._xyz.append(np.einsum("nij,nj->ni", body_from_world[:, :3, :3], world) + body_from_world[:, :3, 3])
         self._owner.append(owner)
 
-    def follow(self, views: list[View], height: int, width: int) -> Tracks:
+    def follow(self, views: list[View], height: int, width: int) -> TrueTracks:
         """Return world positions, pixels and visibility (by casting a ray at each point) in every frame."""
         xyz_body, owner = np.concatenate(self._xyz), np.concatenate(self._owner)
         shape = (len(views), len(owner))
@@ -194,7 +194,7 @@ class _PointPicker:
             hit = depth_along(view, pixel[inside])
             visible[i, inside] = np.abs(hit / in_camera[inside, 2] - 1) < _SAME_DEPTH
             xyz[i], uv[i] = world, pixel
-        return Tracks(xyz, uv, visible, ~self._scene.moving[owner])
+        return TrueTracks(xyz, uv, visible, ~self._scene.moving[owner])
 
 
 class _VideoWriter:

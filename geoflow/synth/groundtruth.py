@@ -29,7 +29,7 @@ _REQUIRED = ("intrinsics", "cam_from_world", "depth", "moving")
 
 
 @dataclass(frozen=True)
-class Tracks:
+class TrueTracks:
     """Points followed through the clip; shapes as in the module's table."""
 
     xyz: np.ndarray
@@ -48,7 +48,7 @@ class GroundTruth:
     cam_from_world: np.ndarray
     depth: Any  # h5py.Dataset
     moving: Any  # h5py.Dataset
-    tracks: Tracks | None
+    tracks: TrueTracks | None
     metric: bool  # lengths are metres; else the truth is up to one scale
     motion: str | None  # what the camera does, if stated; otherwise the poses tell
     _file: Any
@@ -120,7 +120,7 @@ class GroundTruthWriter:
             if value is not None:
                 self._file[name][i] = value
 
-    def tracks(self, tracks: Tracks) -> None:
+    def tracks(self, tracks: TrueTracks) -> None:
         """Write the tracks of the whole clip."""
         for name in ("xyz", "uv", "visible", "static"):
             self._file.create_dataset(f"tracks/{name}", data=getattr(tracks, name))
@@ -159,7 +159,7 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
         )
     tracks = None
     if "tracks/xyz" in file:
-        tracks = Tracks(*(file[f"tracks/{name}"][:] for name in ("xyz", "uv", "visible", "static")))
+        tracks = TrueTracks(*(file[f"tracks/{name}"][:] for name in ("xyz", "uv", "visible", "static")))
     return GroundTruth(
         path=path,
         fps=float(file.attrs["fps"]),

@@ -96,3 +96,8 @@ def _only(found: Any) -> Any:
     while isinstance(found, list) and len(found) == 1:
         found = found[0]
     return found
+
+
+def printable(path: str) -> str:
+    """A path that any text format can hold: bytes of its name that are no UTF-8 are written as escapes."""
+    return path.encode("utf-8", "backslashreplace").decode()

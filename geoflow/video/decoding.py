@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.files.hashing import file_sha256
 from geoflow.video import colour, interlace, orient
 from geoflow.video.aperture import stated_aperture
 from geoflow.video.container import DAMAGED, carries_times, open_video, packet_stamps
@@ -19,7 +20,7 @@ from geoflow.video.cursor import Cursor, Cursors, Places, Search
 from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.integrity import look_over
 from geoflow.video.shown import Shown
-from geoflow.video.source import SourceIndex, file_sha256
+from geoflow.video.source import SourceIndex
 from geoflow.video.streams import note_on_choice
 from geoflow.video.table_cache import frame_table
 from geoflow.video.times import frame_times

@@ -17,11 +17,21 @@ from pathlib import Path
 
 from geoflow.errors import GeoFlowError, InputError, SourceChanged, StoreError
 from geoflow.files import locations, resources
-from geoflow.video.source import file_sha256
+from geoflow.files.hashing import file_sha256
 
 CACHE_BYTES = 64 << 30  # beyond this, or beyond half the disk, the copies used longest ago are deleted
 _FETCHING = "fetching-"
 _STALE_S = 3600.0  # a fetch that has written nothing for this time was killed
+
+
+def local_path(source: str, sha256: str = "") -> str:
+    """The local file or folder of `source`; what lies elsewhere is fetched once per node, see `fetched`.
+
+    Raises InputError when the URI cannot be fetched, or its content is not that of `sha256`.
+    """
+    if not locations.is_remote(source):
+        return os.path.abspath(locations.local(source))
+    return fetched(source, sha256)
 
 
 def fetched(uri: str, sha256: str = "") -> str:

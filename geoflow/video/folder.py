@@ -9,11 +9,12 @@ from typing import NoReturn
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.files.hashing import add_picture
 from geoflow.segments import VideoInfo
 from geoflow.video import images
 from geoflow.video.aperture import Aperture
-from geoflow.video.sequence import check_kinds, check_names
-from geoflow.video.source import FOLDER_FPS, SourceIndex, add_picture, list_images
+from geoflow.video.sequence import check_kinds, check_names, list_images
+from geoflow.video.source import FOLDER_FPS, SourceIndex
 
 
 def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> SourceIndex:

@@ -11,9 +11,11 @@ from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder, images
 from geoflow.video.cursor import Cursors, Places
+from geoflow.video.fetched import local_path
 from geoflow.video.frame_table import Rows
 from geoflow.video.identity import unchanged
-from geoflow.video.source import SourceIndex, check_readable, list_images, local_path
+from geoflow.video.sequence import list_images
+from geoflow.video.source import SourceIndex, check_readable
 from geoflow.video.table_cache import frame_table
 
 _CURSORS = Cursors(idle_s=20.0)  # for `read_numbered`: an export reads a film in many calls, one after the other

@@ -16,7 +16,8 @@ from functools import lru_cache
 
 from geoflow.errors import GeoFlowError, InputError, SourceChanged
 from geoflow.files import locations
-from geoflow.video.source import file_sha256, list_images, pictures_sha256
+from geoflow.files.hashing import file_sha256, pictures_sha256
+from geoflow.video.sequence import list_images
 
 _BLOCKS, _BLOCK = 16, 64 << 10  # of a file: 1 MiB is read, whatever the file's size
 _DIGITS = 24

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.files import locations
 from geoflow.files.locations import is_uri
-from geoflow.store.paths import printable
+from geoflow.values.plain import printable
 from geoflow.video.sequence import matching
 from geoflow.video.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key, suffix_of
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoflow.errors import ConfigError
 from geoflow.values.plain import real, several, text, whole
+from geoflow.video.lens import Distortion, Pinhole, distortion_of, lens_of
 
 LONGEST_SIDE = 16_384  # px; a frame of that size takes 800 MB
 _SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: one frame in four months, and the fastest cameras
-_LEAST_SKEW = 1e-6  # of fx: the rounding error that calibration tools leave
+_ADDED = frozenset({"distortion", "calibrated_at", "cameras", "scale"})
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class ReadOptions:
     its container states, upright and with square pixels, before any resizing. A frame folder carries no times: for it,
     `fps` is its rate and drops no frame.
 
-    Numbers may be NumPy's, `size` any two of them and `intrinsics` any four, or a 3x3 matrix; `masks` may be a path.
+    Numbers may be NumPy's, `size` any two of them; `masks` and `cameras` may be paths. `intrinsics` may be whatever
+    `geoflow.video.lens.lens_of` takes: four numbers, more with `distortion`, a 3x3 matrix, or a mapping.
 
     Raises ConfigError for values that make no sense.
     """
@@ -30,10 +32,14 @@ class ReadOptions:
     size: tuple[int, int] | None = None  # (width, height) of the processed frames, exactly
     long_side: int | None = None  # shrink so that the longer side is at most this; `size` overrides it
     limit: int | None = None  # stop after this many frames
-    intrinsics: tuple[float, float, float, float] | None = None
+    intrinsics: Pinhole | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
     stream: int | None = None  # number of the video stream in files that hold several; None: see `choose_stream`
     pattern: str | None = None  # for frame folders: take the pictures whose names match this, such as *.color.png
+    distortion: Distortion | None = None  # k1, k2, p1, p2, k3 of the lens that `intrinsics` are of
+    calibrated_at: tuple[int, int] | None = None  # (width, height) of the pictures that `intrinsics` hold for
+    cameras: str | None = None  # known poses: a file, a model's folder, or a folder that holds one per video
+    scale: float | None = None  # metres per unit of `cameras`
 
     def __post_init__(self) -> None:
         made = {
@@ -41,14 +47,37 @@ class ReadOptions:
             "size": _size,
             "long_side": _side,
             "limit": _limit,
-            "intrinsics": _pinhole,
             "masks": text,
             "stream": _stream,
             "pattern": _pattern,
+            "distortion": distortion_of,
+            "calibrated_at": _size,
+            "cameras": text,
+            "scale": _scale,
         }
+        self._take_lens()
         for name, make in made.items():
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, make(value, name))
+        if self.scale is not None and self.cameras is None:
+            raise ConfigError("--scale says how many metres a unit of known cameras is; name them with --cameras")
+        if self.distortion is not None and self.intrinsics is None:
+            raise ConfigError("distortion is of a lens whose fx, fy, cx and cy are known; give intrinsics, too")
+
+    def _take_lens(self) -> None:
+        """Put what `intrinsics` say beside fx, fy, cx, cy where it belongs."""
+        if self.intrinsics is None:
+            return
+        lens = lens_of(self.intrinsics, "intrinsics")
+        object.__setattr__(self, "intrinsics", lens.pinhole)
+        for name, value in (("distortion", lens.distortion), ("calibrated_at", lens.size)):
+            if value is not None:
+                object.__setattr__(self, name, value)
+
+    def described(self) -> dict[str, Any]:
+        """As plain values. What nobody has stated and earlier versions did not know is left out, so that their work
+        is still known as the same."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in _ADDED}
 
 
 def _stream(value: Any, name: str) -> int:
@@ -83,6 +112,13 @@ def _size(value: Any, name: str) -> tuple[int, int]:
     return _side(sides[0], name), _side(sides[1], name)
 
 
+def _scale(value: Any, name: str) -> float:
+    scale = real(value, name)
+    if not 1e-9 <= scale <= 1e9:
+        raise ConfigError(f"{name} should be metres per unit of the cameras, above 0; found {value!r}")
+    return scale
+
+
 def _side(value: Any, name: str) -> int:
     side = whole(value, name)
     if not 1 <= side <= LONGEST_SIDE:
@@ -95,26 +131,6 @@ def _limit(value: Any, name: str) -> int:
     if limit < 2:
         raise ConfigError(f"{name} should be at least 2, since depth is estimated from motion; found {value!r}")
     return limit
-
-
-def _pinhole(value: Any, name: str) -> tuple[float, float, float, float]:
-    """Parse fx, fy, cx, cy, or the nine numbers of a pinhole matrix, by rows or in one list."""
-    rows = several(value, name)
-    flat = [real(v, name) for row in rows for v in (row if isinstance(row, list) else [row])]
-    if len(flat) == 9:
-        flat = _of_matrix(flat, name)
-    if len(flat) != 4 or min(flat[:2]) <= 0:
-        raise ConfigError(f"{name} should be fx,fy,cx,cy in pixels with positive fx and fy, found {value!r}")
-    return flat[0], flat[1], flat[2], flat[3]
-
-
-def _of_matrix(values: list[float], name: str) -> list[float]:
-    fx, skew, cx, zero, fy, cy, *last = values
-    if zero or last != [0, 0, 1] or abs(skew) > _LEAST_SKEW * abs(fx):
-        raise ConfigError(
-            f"{name} should be a pinhole matrix without skew, with rows fx 0 cx, 0 fy cy and 0 0 1, found {values}"
-        )
-    return [fx, fy, cx, cy]
 
 
 def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, int]:

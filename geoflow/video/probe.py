@@ -10,17 +10,21 @@ from geoflow.errors import InputError
 from geoflow.files.locations import is_remote, is_uri
 from geoflow.segments import VideoInfo
 from geoflow.video import decoding, folder
+from geoflow.video.fetched import local_path
 from geoflow.video.identity import Identity, identify
+from geoflow.video.known_cameras import KnownCameras, check_lens, check_shape, known_cameras
+from geoflow.video.lens import Pinhole
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
-from geoflow.video.source import SourceIndex, check_readable, local_path
+from geoflow.video.source import SourceIndex, check_readable
 
 
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
     """Describe a video file, frame folder or URI, and list the frames that will be processed.
 
     Returns the VideoInfo and `video.index`, `video.pts`, `video.time`, each (F,). For files whose packets do not tell
-    which frames there are, `video.seek` (F, 5) is returned too. A container is read once for its packets and once for
-    its hash. Only the first frame and a few stretches are decoded, unless packets and frames differ.
+    which frames there are, `video.seek` (F, 5) is returned too; with known poses, `video.cam_from_world` (F, 4, 4) and
+    `video.intrinsics` (F, 3, 3). A container is read once for its packets and once for its hash. Only the first frame
+    and a few stretches are decoded, unless packets and frames differ.
 
     Raises InputError that names the source and the remedy for a source that cannot be read whole, and for fewer than 2
     frames.
@@ -34,9 +38,13 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         masks = os.path.join(os.path.abspath(options.masks), name)
         masks_sha256 = folder.check_masks(masks, len(found.time))
     height, width = processed_size(found.height, found.width, options)
-    intrinsics = options.intrinsics
+    intrinsics, distortion = _known_pinhole(source, options, found, (width, height)), options.distortion
+    known: KnownCameras | None = None
+    if options.cameras is not None:
+        known = known_cameras(name, source, options, found, keep, (width, height), intrinsics)
+        intrinsics, distortion = known.pinhole, known.distortion
     if intrinsics is not None:
-        intrinsics = scale_intrinsics(intrinsics, width / found.width, height / found.height)
+        check_lens(intrinsics, distortion, (width, height), source)
     time = found.time[keep]
     info = VideoInfo(
         name=name,
@@ -56,11 +64,30 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         intrinsics=intrinsics,
         masks=masks,
         masks_sha256=masks_sha256,
-        notes=found.notes,
+        notes=found.notes if known is None else (*found.notes, *known.notes),
         source_identity=identity.to_text(),
+        distortion=distortion,
+        cameras=options.cameras,
+        cameras_sha256="" if known is None else known.sha256,
+        cameras_metric=known is not None and known.metric,
     )
     arrays = {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
-    return info, arrays if found.seek is None else {**arrays, "video.seek": found.seek[keep]}
+    if found.seek is not None:
+        arrays["video.seek"] = found.seek[keep]
+    if known is not None:
+        arrays |= {"video.cam_from_world": known.cam_from_world, "video.intrinsics": known.intrinsics}
+    return info, arrays
+
+
+def _known_pinhole(source: str, options: ReadOptions, found: SourceIndex, size: tuple[int, int]) -> Pinhole | None:
+    """The fx, fy, cx, cy that the user states, in processed pixels; `size` is their (width, height)."""
+    if options.intrinsics is None:
+        return None
+    width, height = found.width, found.height
+    if options.calibrated_at is not None:
+        width, height = options.calibrated_at
+        check_shape(options.calibrated_at, found, f"{source}: what --intrinsics holds")
+    return scale_intrinsics(options.intrinsics, size[0] / width, size[1] / height)
 
 
 def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise, takewhile
 
 from geoflow.errors import InputError
-from geoflow.video.source import suffix_of
+from geoflow.video.source import IMAGE_SUFFIXES, suffix_of
 
 _NUMBER = re.compile(r"(?<![^_=(\[,])-\d+|\d+")  # a minus counts at the start, or after a separator
 _CLOCK = re.compile(r"(\d{9,})(?:\.(\d+))?")  # seconds since 1970 and their fraction
@@ -85,6 +85,15 @@ def in_order(names: Sequence[str]) -> list[str]:
 def matching(names: Sequence[str], pattern: str | None) -> list[str]:
     """Return the names that match; upper and lower case are the same."""
     return [n for n in names if pattern is None or fnmatchcase(n.casefold(), pattern.casefold())]
+
+
+def list_images(folder: str, pattern: str | None = None) -> list[str]:
+    """The pictures of a folder in the order of their numbers, as full paths, or those whose names match `pattern`.
+
+    Hidden files (macOS leaves `._x.png`) do not count.
+    """
+    names = [n for n in os.listdir(folder) if suffix_of(n) in IMAGE_SUFFIXES and not n.startswith(".")]
+    return [os.path.join(folder, name) for name in in_order(matching(names, pattern))]
 
 
 def check_names(folder: str, names: Sequence[str], *, chosen: bool) -> None:

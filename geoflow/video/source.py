@@ -1,18 +1,15 @@
-"""The place of a source: local files, frame folders, and URIs fetched into a cache."""
+"""What a source is: a file or a folder of pictures, by its suffix, and the index of its frames."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.files.locations import is_remote, local
 from geoflow.video.aperture import Aperture
 
 # fmt: off
@@ -49,18 +46,6 @@ class SourceIndex:
     notes: tuple[str, ...] = ()
 
 
-def local_path(source: str, sha256: str = "") -> str:
-    """Return the local file or folder of `source`. A remote source is fetched once per node, see `fetched`.
-
-    Raises InputError if the URI cannot be fetched, or its content is not that of `sha256`.
-    """
-    if not is_remote(source):
-        return os.path.abspath(local(source))
-    from geoflow.video.fetched import fetched
-
-    return fetched(source, sha256)
-
-
 def check_readable(path: str) -> None:
     """Raise InputError unless `path` is a folder, or a regular file with content that this user may read."""
     try:
@@ -81,31 +66,6 @@ def check_readable(path: str) -> None:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and the disk") from None
 
 
-def file_sha256(path: str) -> str:
-    """Return the SHA-256 of a file's content, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def add_picture(digest: hashlib._Hash, path: str, data: bytes) -> None:
-    """Add a picture to the SHA-256 of its folder: its name, and its whole file."""
-    name = os.fsencode(os.path.basename(path))
-    digest.update(b"%d:%s:%d:" % (len(name), name, len(data)))
-    digest.update(data)
-
-
-def pictures_sha256(paths: Sequence[str]) -> str:
-    """Return the SHA-256 of a frame folder with these pictures. Raises OSError."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            add_picture(digest, path, file.read())
-    return digest.hexdigest()
-
-
 def natural_key(name: str) -> tuple[object, ...]:
     """Return a sort key that puts `frame2` before `frame10`.
 
@@ -119,14 +79,3 @@ def natural_key(name: str) -> tuple[object, ...]:
 def suffix_of(path: str) -> str:
     """Return the lower-case suffix with its dot, or an empty string."""
     return os.path.splitext(path)[1].lower()
-
-
-def list_images(folder: str, pattern: str | None = None) -> list[str]:
-    """List the pictures of a folder, or those whose names match `pattern`, as full paths in the order of their numbers.
-
-    Hidden files (macOS leaves `._x.png`) do not count.
-    """
-    from geoflow.video.sequence import in_order, matching
-
-    names = [n for n in os.listdir(folder) if suffix_of(n) in IMAGE_SUFFIXES and not n.startswith(".")]
-    return [os.path.join(folder, name) for name in in_order(matching(names, pattern))]

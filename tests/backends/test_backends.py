@@ -163,7 +163,7 @@ def test_what_is_missing_around_a_backend_is_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "mediapipe.yaml").write_text("pip: [mediapipe==")
     monkeypatch.setattr(resources, "find_yaml", lambda folder, name: tmp_path / f"{name}.yaml")
     monkeypatch.setattr(
-        "geoflow.environments.listing.users", lambda: {"mediapipe": [{"backend": "embedded.mediapipe_hands"}]}
+        "geoflow.planning.environment_listing.users", lambda: {"mediapipe": [{"backend": "embedded.mediapipe_hands"}]}
     )
     (environment,) = contract.problems("embedded.mediapipe_hands")
     assert environment.startswith("environment mediapipe: ") and "is not valid YAML" in environment

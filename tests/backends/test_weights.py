@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from geoflow.backends import weights
+from geoflow.backends import pins, weights
 from geoflow.backends.catalogue import check_models, describe_models, load_models, require_commercial, weights_of
+from geoflow.backends.hub import HubFiles
 from geoflow.cluster.session import Capacity
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
@@ -53,7 +54,7 @@ def checkpoint(path: Path) -> Path:
 
 def fill(backend: str) -> None:
     """Have all files of a backend in the cache, whole but not the published ones."""
-    for files in weights.pinned(backend).values():
+    for files in pins.pinned(backend).values():
         for name in files.files:
             path = files.folder / name
             if path.suffix == ".safetensors":
@@ -66,12 +67,13 @@ def fill(backend: str) -> None:
 
 
 def test_revisions_are_pinned_to_a_commit() -> None:
-    held = {name: entry.weights for name, entry in load_models().items() if isinstance(entry.weights, dict)}
-    assert set(held) == {"moge", "geometrycrafter"}
-    for backend, rows in held.items():
-        for files in rows.values():
-            assert len(files.revision) == 40 and int(files.revision, 16) and files.files
-            assert weights.pinned(backend).keys() == rows.keys()
+    held = {name: sources for name, entry in load_models().items() if (sources := entry.sources)}
+    assert {"moge", "geometrycrafter"} <= set(held)
+    for backend, sources in held.items():
+        assert pins.pinned(backend) == sources
+        for source in sources.values():
+            if isinstance(source, HubFiles):
+                assert len(source.revision) == 40 and int(source.revision, 16) and source.files
 
 
 def test_what_is_missing_is_named_with_the_remedy(hub_cache: Path) -> None:
@@ -84,14 +86,14 @@ def test_what_is_missing_is_named_with_the_remedy(hub_cache: Path) -> None:
 
 def test_files_in_the_cache_are_used() -> None:
     fill("geometrycrafter")
-    pinned = weights.pinned("geometrycrafter")
+    pinned = pins.pinned("geometrycrafter")
     assert weights.locate("geometrycrafter", "determ") == pinned["determ"].folder
     assert weights.problems("geometrycrafter", dict.fromkeys(pinned, "")) == []
 
 
 def test_broken_files_are_told(tmp_path: Path) -> None:
     fill("geometrycrafter")
-    path = weights.pinned("geometrycrafter")["diff"].folder / "unet_diff" / "diffusion_pytorch_model.safetensors"
+    path = pins.pinned("geometrycrafter")["diff"].folder / "unet_diff" / "diffusion_pytorch_model.safetensors"
     whole = path.read_bytes()
     for torn, message in (
         (whole[:-1], "where its header speaks of"),
@@ -114,7 +116,7 @@ def test_content_is_checked_where_it_is_known() -> None:
     (line,) = weights.problems("moge", {"v1": ""}, deep=True)
     assert "expected da96b09a0485" in line
     fill("geometrycrafter")
-    files = weights.pinned("geometrycrafter")["determ"]
+    files = pins.pinned("geometrycrafter")["determ"]
     path = files.folder / "unet_determ" / "diffusion_pytorch_model.safetensors"
     blob = path.rename(files.folder / hashlib.sha256(path.read_bytes()).hexdigest())  # as the hub's cache does
     path.symlink_to(blob)
@@ -154,7 +156,7 @@ def test_licences_and_lists() -> None:
     rows = {row["backend"]: row for row in describe_models()}
     assert rows["moge"]["weights"]["v2"]["state"] == "missing" and rows["embedded.klt"]["weights"] == "none"
     fill("moge")
-    assert {label for label, _ in weights_of(["moge"])} == {"moge:v1", "moge:v2"}
+    assert [row[:2] for row in weights_of(["moge"])] == [("moge", "v1"), ("moge", "v2")]
     assert check_models([], deep=False) == {"moge:v1": [], "moge:v2": []}  # of what is here
     assert check_models(["geometrycrafter:base"], deep=False)["geometrycrafter:base"]
     with pytest.raises(ConfigError, match="there are: moge:v1, moge:v2"):
@@ -163,7 +165,7 @@ def test_licences_and_lists() -> None:
 
 def test_other_weights_are_other_work() -> None:
     v1, v2 = (Pipeline.load("geometry", {"prior.model_version": v}).spec("prior").signature() for v in ("v1", "v2"))
-    assert v1["weights"] == [f"Ruicheng/moge-vitl@{weights.pinned('moge')['v1'].revision}"] != v2["weights"]
+    assert v1["weights"] == [f"Ruicheng/moge-vitl@{pins.pinned('moge')['v1'].revision}"] != v2["weights"]
 
 
 CONTENT = {"model.pt": b"a checkpoint", "README.md": b"not wanted"}
@@ -179,7 +181,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(f"{self.command} {self.path}")
-        revision = weights.pinned("moge")["v1"].revision
+        revision = pins.pinned("moge")["v1"].revision
         name = self.path.rpartition("/")[2]
         if "/tree/" in self.path:
             rows = [{"type": "file", "path": k, "size": len(data), "oid": "0" * 40} for k, data in CONTENT.items()]
@@ -217,8 +219,8 @@ def hub() -> Iterator[tuple[str, list[str]]]:
 
 
 FETCH = """
-from geoflow import weights
-assert weights.hub_answers()
+from geoflow.backends import hub, weights
+assert hub.hub_answers()
 print(weights.locate("moge", "v1"))
 """
 
@@ -235,7 +237,7 @@ def test_weights_are_fetched_once_from_the_hub(hub: tuple[str, list[str]], hub_c
         assert (Path(done.stdout.strip()) / "model.pt").read_bytes() == CONTENT["model.pt"]
     assert sum(line.startswith("GET") and line.endswith("model.pt") for line in asked) == 1
     assert not any("README" in line for line in asked), "what the backend does not need is left there"
-    assert weights.pinned("moge")["v1"].folder.is_relative_to(hub_cache)
+    assert pins.pinned("moge")["v1"].folder.is_relative_to(hub_cache)
 
 
 NEEDY = """

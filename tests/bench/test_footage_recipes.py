@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from geoflow.bench.footage.clips import Clip
+from geoflow.bench.footage.clips import FootageClip
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "footage"
 
@@ -43,7 +43,7 @@ def test_a_clip_that_was_written_is_one_to_read(scripts, tmp_path):
     for _ in range(3):
         writer.add(np.full((2, 2, 3), 7, np.uint8), depth, lossless=True)
     writer.finish(None, np.eye(3), [0, 0.1, 0.2], motion="rotating", metric=False)
-    clip = Clip(tmp_path / "desk")
+    clip = FootageClip(tmp_path / "desk")
     assert [path.name for path in clip.frames] == ["00000.png", "00001.png", "00002.png"]
     assert clip.known.fps == pytest.approx(10) and clip.known.motion == "rotating" and clip.known.metric is False
     assert np.isnan(clip.known.cam_from_world).all() and not clip.known.photos

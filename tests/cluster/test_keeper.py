@@ -20,7 +20,7 @@ WITHIN_S = 20.0
 # A driver, a raylet, its workers and a child of a worker's, as the system sees them; and a process of the user's.
 PRETENDED = """
 import json, os, subprocess, sys, time
-from geoflow.engine.keeper import Keeper
+from geoflow.cluster.keeper import Keeper
 
 folder, named = sys.argv[1], sys.argv[2] == "named"
 keeper = Keeper(f"{folder}/ray")
@@ -109,7 +109,7 @@ def test_all_of_a_ray_ends_with_its_driver_and_nothing_else(
 RUN = """
 import os, time
 import ray
-from geoflow.engine.cluster import ray_cluster
+from geoflow.cluster.session import ray_cluster
 
 class Busy:
     def nap(self):

@@ -101,8 +101,8 @@ RUN = """
 import os, signal, sys
 from pathlib import Path
 from engine_runs import execute, pipeline
-from geoflow.engine import watch
-from geoflow.engine.cluster import ray_cluster
+from geoflow.cluster import watch
+from geoflow.cluster.session import ray_cluster
 from geoflow.errors import ClusterLost
 
 def end_it(row):

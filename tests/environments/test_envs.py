@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from geoflow.environments import bare_packages, building, checking, listing
+from geoflow.environments import bare_packages, checking
 from geoflow.errors import ConfigError, EnvironmentBroken
 from geoflow.files import resources
+from geoflow.planning import environment_building as building
+from geoflow.planning import environment_listing as listing
 
 TESTS = Path(__file__).parents[1] / "support"
 

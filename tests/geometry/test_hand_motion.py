@@ -5,7 +5,7 @@ import pytest
 from hand_drawing import hand_joints, place
 
 from geoflow.geometry.cameras import project
-from geoflow.geometry.hands.hand_motion import Limits, between, in_unit, slow_enough, steady_frames
+from geoflow.geometry.hands.hand_motion import HandLimits, between, in_unit, slow_enough, steady_frames
 from geoflow.geometry.hands.hand_pose import lift_hands, wrist_pose
 from geoflow.geometry.hands.hand_sides import Detection
 from geoflow.geometry.rigid import apply, invert
@@ -20,7 +20,7 @@ def _keep(x: list[float], frames: list[int] | None = None, **limits: float) -> l
     time = np.arange(rows[-1] + 1) / FPS
     wrists = np.c_[x, np.zeros(len(x)), np.full(len(x), 0.5)]
     still = in_unit(None, len(time), 1.0)
-    return slow_enough(wrists, rows, time, np.ones(len(x)), still, Limits(**limits)).tolist()  # type: ignore[arg-type]
+    return slow_enough(wrists, rows, time, np.ones(len(x)), still, HandLimits(**limits)).tolist()  # type: ignore[arg-type]
 
 
 def test_one_wrong_sight_is_dropped_and_the_rest_kept() -> None:
@@ -51,8 +51,8 @@ def test_the_camera_s_own_turn_is_no_motion_of_the_hand() -> None:
     wrists = np.array([apply(pose, np.array([0, 0, 0.5])) for pose in poses])
     rows, time, weight = np.arange(count), np.arange(count) / FPS, np.ones(count)
     steady = steady_frames(poses, np.ones(count, bool))
-    assert slow_enough(wrists, rows, time, weight, in_unit(steady, count, 1.0), Limits()).all()
-    assert not slow_enough(wrists, rows, time, weight, in_unit(None, count, 1.0), Limits()).all()
+    assert slow_enough(wrists, rows, time, weight, in_unit(steady, count, 1.0), HandLimits()).all()
+    assert not slow_enough(wrists, rows, time, weight, in_unit(None, count, 1.0), HandLimits()).all()
     assert steady_frames(poses, np.arange(count) > 0) is None
 
 
@@ -88,7 +88,7 @@ def _lift(seen: list[bool], step: float = 0.01, **limits: float) -> tuple[dict[s
         {"left": [None] * len(seen), "right": found},
         np.tile(K, (len(seen), 1, 1)),
         time_s=np.arange(len(seen)) / FPS,
-        limits=Limits(**limits),  # type: ignore[arg-type]
+        limits=HandLimits(**limits),  # type: ignore[arg-type]
     )
     return {name.removeprefix("hands.right."): array for name, array in fields.items()}, np.stack(truth)
 
@@ -116,7 +116,7 @@ def test_a_sight_that_is_too_fast_becomes_a_filled_frame() -> None:
     truth = [place(hand_joints("right", 15), (0.3 if i == 3 else 0.0, 0.0, 0.5)) for i in range(7)]
     found = [Detection(project(t, K), t - t.mean(0), right=0.9, score=0.8) for t in truth]
     fields = lift_hands(
-        {"left": [None] * 7, "right": found}, np.tile(K, (7, 1, 1)), time_s=np.arange(7) / FPS, limits=Limits()
+        {"left": [None] * 7, "right": found}, np.tile(K, (7, 1, 1)), time_s=np.arange(7) / FPS, limits=HandLimits()
     )
     assert fields["hands.right.filled"].tolist() == [i == 3 for i in range(7)]
     assert np.abs(fields["hands.right.joints"][3] - truth[0]).max() < 0.01
@@ -128,5 +128,5 @@ def test_joints_lie_behind_the_skin() -> None:
     seen = {"left": [None], "right": [Detection(project(truth, K), truth - truth.mean(0), right=0.9, score=0.9)]}
     depth = np.full((1, 360, 480), 3 * (truth[:, 2].mean() - 0.02), np.float16)
     for offset, expected in ((0.02, 3.0), (0.0, 3 * 0.96)):
-        scale = lift_hands(seen, K[None], depth, limits=Limits(0, 0, offset))["hands.right.scale"]
+        scale = lift_hands(seen, K[None], depth, limits=HandLimits(0, 0, offset))["hands.right.scale"]
         assert scale[0] == pytest.approx(expected, rel=0.01)

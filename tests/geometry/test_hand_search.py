@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hand_drawing import hand_joints
 
-from geoflow.geometry.hands.hand_search import Place, Search, Sight, find_hands
+from geoflow.geometry.hands.hand_search import HandSearch, Place, Sight, find_hands
 from geoflow.geometry.hands.hand_sides import Detection
 
 SIDE = 100.0
@@ -44,32 +44,32 @@ def _columns(found: list[list[Detection]]) -> list[list[int]]:
 
 def test_a_hand_proposed_once_is_followed_both_ways() -> None:
     eye = PretendedEye([[(100 + 4 * i, 0.9 if i == 3 else 0.0, 0.95, 0.9)] for i in range(7)])
-    found = find_hands(eye.frames(), eye, Search())
+    found = find_hands(eye.frames(), eye, HandSearch())
     assert [len(frame) for frame in found] == [1] * 7
     assert all(abs(columns[0] - (100 + 4 * i)) <= 4 for i, columns in enumerate(_columns(found)))
 
 
 def test_a_new_place_is_looked_at_until_it_is_centred_and_its_side_is_the_mean() -> None:
     eye = PretendedEye([[(100, 0.9, 0.95, 0.7)]])
-    (frame,) = find_hands(eye.frames(), eye, Search(search_every=0))
+    (frame,) = find_hands(eye.frames(), eye, HandSearch(search_every=0))
     assert eye.looks == 3 and abs(float(frame[0].uv[:, 0].mean()) - 100) < 3 and abs(frame[0].right - 0.7) < 1e-9
 
 
 def test_what_the_palm_detector_hardly_likes_must_be_surely_a_hand() -> None:
     for palm, presence, expected in ((0.5, 0.6, 1), (0.5, 0.4, 0), (0.12, 0.6, 0), (0.12, 0.9, 1)):
         eye = PretendedEye([[(100, palm, presence, 0.9)]])
-        assert len(find_hands(eye.frames(), eye, Search())[0]) == expected, (palm, presence)
+        assert len(find_hands(eye.frames(), eye, HandSearch())[0]) == expected, (palm, presence)
 
 
 def test_a_third_hand_is_left_out_and_it_is_the_one_liked_least() -> None:
     eye = PretendedEye([[(60, 0.9, 0.9, 0.9), (180, 0.25, 0.99, 0.9), (300, 0.8, 0.9, 0.1)]])
-    (columns,) = _columns(find_hands(eye.frames(), eye, Search()))
+    (columns,) = _columns(find_hands(eye.frames(), eye, HandSearch()))
     assert [round(c, -1) for c in columns] == [60, 300]
 
 
 def test_a_lost_hand_is_not_followed_any_further() -> None:
     eye = PretendedEye([[(100, 0.9, 0.9, 0.9)], [(100, 0.0, 0.3, 0.9)], [(100, 0.0, 0.9, 0.9)]])
-    assert [len(frame) for frame in find_hands(eye.frames(), eye, Search())] == [1, 0, 0]
+    assert [len(frame) for frame in find_hands(eye.frames(), eye, HandSearch())] == [1, 0, 0]
 
 
 def test_a_place_gone_astray_is_not_looked_at() -> None:
@@ -80,7 +80,7 @@ def test_a_place_gone_astray_is_not_looked_at() -> None:
             return Sight(Detection(JOINTS, hand_joints(), 0.9, 0.9), Place(100, 100, 1e6, 0.0))
 
     eye = Astray([[(100, 0.9, 0.9, 0.9)]])
-    assert find_hands(eye.frames(), eye, Search(search_every=0)) == [[]] and eye.looks == 1
+    assert find_hands(eye.frames(), eye, HandSearch(search_every=0)) == [[]] and eye.looks == 1
 
 
 def test_parts_of_the_picture_are_searched_only_when_asked() -> None:
@@ -96,7 +96,7 @@ def test_parts_of_the_picture_are_searched_only_when_asked() -> None:
     for every, expected in ((0, [0] * 4), (3, [1] * 4)):
         eye = Small([[(100, 0.9, 0.95, 0.9)]] * 4)
         eye.sizes = []
-        assert [len(f) for f in find_hands(eye.frames(), eye, Search(max_hands=1, search_every=every))] == expected
+        assert [len(f) for f in find_hands(eye.frames(), eye, HandSearch(max_hands=1, search_every=every))] == expected
     assert (200, 240) in eye.sizes
 
 
@@ -115,5 +115,5 @@ def test_what_a_part_of_the_picture_shows_does_not_displace_a_known_hand() -> No
             return Sight(better, Place(130, 100, SIDE, 0.0))
 
     eye = Twice([[(92, 0.9, 0.9, 0.9)]])
-    ((column,),) = _columns(find_hands(eye.frames(), eye, Search(search_every=1)))
+    ((column,),) = _columns(find_hands(eye.frames(), eye, HandSearch(search_every=1)))
     assert column < 100

@@ -9,7 +9,7 @@ import pytest
 from geoflow.geometry.cameras import resize_intrinsics
 from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs
 from geoflow.geometry.depth.multiview import agrees_with, fuse, multiview_depth, triangulate
-from geoflow.geometry.depth.posed_views import View, carry
+from geoflow.geometry.depth.posed_views import PosedView, carry
 from geoflow.geometry.rigid import invert
 
 
@@ -90,9 +90,9 @@ def test_resized_intrinsics_keep_the_rays() -> None:
     assert np.allclose(np.linalg.inv(half) @ [0, 0, 1], np.linalg.inv(planes.INTRINSICS) @ [0.5, 0.5, 1])
 
 
-def views_of(cameras: np.ndarray) -> tuple[list[View], list[np.ndarray]]:
+def views_of(cameras: np.ndarray) -> tuple[list[PosedView], list[np.ndarray]]:
     looks = [planes.look(pose) for pose in cameras]
-    return [View(rgb, rgb[..., 0], pose) for (_, _, rgb), pose in zip(looks, cameras)], [d for d, _, _ in looks]
+    return [PosedView(rgb, rgb[..., 0], pose) for (_, _, rgb), pose in zip(looks, cameras)], [d for d, _, _ in looks]
 
 
 def test_keys_are_close_where_the_camera_is_fast() -> None:
@@ -122,7 +122,7 @@ def test_no_depth_is_carried_to_what_passes_in_front() -> None:
     (before, between, _), truth = views_of(planes.handheld(3, reach=0.1))
     painted = between.rgb.copy()
     painted[40:80, 100:140] = 255 - painted[40:80, 100:140] // 4
-    passing = View(painted, painted[..., 0], between.cam_from_world)
+    passing = PosedView(painted, painted[..., 0], between.cam_from_world)
     carried = carry(passing, [(before, truth[0].astype(np.float32))], planes.INTRINSICS)
     assert (carried[45:75, 105:135] > 0).mean() < 0.1
     assert (carried[:, 10:90] > 0).mean() > 0.9

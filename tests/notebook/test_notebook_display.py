@@ -16,12 +16,12 @@ from ledger_events import Event, done, failed, one_run, planned, ready, started
 from geoflow.environments.extras import library
 from geoflow.errors import ConfigError, StoreError
 from geoflow.notebook import drawing
-from geoflow.notebook.frontend import in_notebook
 from geoflow.observe.tally import Board, StageBar, Tally
 from geoflow.results import RunResult, VideoResult
 from geoflow.store.picture import Picture
 from geoflow.store.reader import open_video
 from geoflow.synth import Clip
+from geoflow.values.frontend import in_notebook
 
 NASTY = '<img src=x onerror="alert(1)">'
 

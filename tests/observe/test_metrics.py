@@ -17,13 +17,13 @@ from geoflow.cluster.session import Capacity
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.observe.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, all_metrics
-from geoflow.observe.metrics import Metrics, Tally
+from geoflow.observe.metrics import Metrics, StageSums
 from geoflow.pipeline import Pipeline
 from geoflow.video.inputs import Input
 
 
 def test_events_add_up_by_stage_and_are_taken_once() -> None:
-    tally = Tally()
+    tally = StageSums()
     for row in one_run():
         tally.observe(row)
     sums, service, levels = tally.take()
@@ -40,7 +40,7 @@ def test_events_add_up_by_stage_and_are_taken_once() -> None:
 
 
 def test_a_flood_of_calls_keeps_the_sums_exact_and_samples_the_times() -> None:
-    tally = Tally()
+    tally = StageSums()
     for index in range(10_000):
         tally.observe({"event": "stage_done", "slot": "a", "seconds": 0.5, "bytes": 2, "level": 0, "index": index})
     sums, service, _ = tally.take()

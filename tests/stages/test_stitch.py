@@ -30,9 +30,9 @@ def run(truth: Truth, edit: Edit | None = None) -> list[Fields]:
             edit(segment, fields)
         stage = Stitch()
         stage.restore(state)
-        given = {name for name in (*Stitch.inputs, *Stitch.optional) if name in fields}
+        given = {name for name in (*stage.inputs, *stage.optional) if name in fields}
         result = stage.process(segment, {name: fields[name] for name in given})
-        field_table.check(result, Stitch.outputs, optional=Stitch.optional_outputs, who="stitch")
+        field_table.check(result, Stitch.outputs, optional=stage.optional_outputs, who="stitch")
         state = stage.state()
         results.append(result)
     return results

@@ -18,6 +18,7 @@ import geoflow
 from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.export import export_store
 from geoflow.files import locations, resources
+from geoflow.files.hashing import file_sha256
 from geoflow.observe.ledger import read_events
 from geoflow.observe.status import read_status
 from geoflow.store import opening
@@ -30,7 +31,6 @@ from geoflow.synth import Clip
 from geoflow.video import fetched as fetching
 from geoflow.video.fetched import fetched, forget
 from geoflow.video.inputs import expand_inputs
-from geoflow.video.source import file_sha256
 
 
 @pytest.fixture(autouse=True)

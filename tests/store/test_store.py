@@ -26,7 +26,7 @@ from geoflow.store.layout import blocks
 from geoflow.store.paths import RunPaths
 from geoflow.store.reader import open_video
 from geoflow.store.run import load_run
-from geoflow.store.schema import DATASETS
+from geoflow.store.schema import datasets
 from geoflow.store.verify import verify_store
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
@@ -115,7 +115,7 @@ def test_of_unposed_frames_only_a_rotation_without_a_position_is_kept():
     poses[1, :3, 3] = np.nan  # frame 0 is a whole pose that is not valid, 1 turns, 2 is broken, 3 is valid
     poses[2, 0, 0] = poses[2, 0, 3] = np.nan
     fields = {"camera.cam_from_world": poses, "camera.valid": np.array([False, False, False, True])}
-    ((_, written),) = blocks(DATASETS["camera/cam_from_world"], fields, 4)
+    ((_, written),) = blocks(datasets()["camera/cam_from_world"], fields, 4)
     assert np.isnan(written[[0, 2]]).all()
     assert np.array_equal(written[[1, 3]], poses[[1, 3]], equal_nan=True)
 

@@ -17,10 +17,10 @@ from geoflow.errors import ConfigError, InputError
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stages.decode import Decode
 from geoflow.video import decoding, images
+from geoflow.video.fetched import local_path
 from geoflow.video.frame_reader import read_frames, read_masks, read_numbered
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.probe import choose_frames, probe
-from geoflow.video.source import local_path
 
 
 @pytest.fixture(scope="module")

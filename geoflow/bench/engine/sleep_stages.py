@@ -80,5 +80,5 @@ class End(Sleep):
     inputs, outputs = (TRUNK,), (END,)
 
 
-class Join(Sleep):
+class SleepJoin(Sleep):
     inputs, outputs = (LEFT, RIGHT), (END,)

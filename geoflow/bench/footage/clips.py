@@ -29,7 +29,7 @@ _MM = 1000.0
 
 
 @dataclass(frozen=True)
-class Clip:
+class FootageClip:
     """One clip on disk."""
 
     folder: Path
@@ -118,12 +118,12 @@ class Prepared:
     notes: tuple[str, ...]  # what was done to the frames
 
 
-def find_clips(folder: Path, names: Sequence[str] = ()) -> list[Clip]:
+def find_clips(folder: Path, names: Sequence[str] = ()) -> list[FootageClip]:
     """Return the clips in a folder: all of them, or those named, in this order.
 
     Raises ConfigError if there is no clip, or one of the names does not exist.
     """
-    found = {path.parent.name: Clip(path.parent) for path in sorted(folder.glob("*/gt.npz"))}
+    found = {path.parent.name: FootageClip(path.parent) for path in sorted(folder.glob("*/gt.npz"))}
     if not found:
         raise ConfigError(f"{folder} holds no clip: expected folders with frames/ and gt.npz; see benchmarks/footage")
     if unknown := sorted(set(names) - set(found)):
@@ -131,7 +131,7 @@ def find_clips(folder: Path, names: Sequence[str] = ()) -> list[Clip]:
     return [found[name] for name in names] if names else list(found.values())
 
 
-def prepare(clip: Clip, out: Path, *, frames: int | None = None, max_size: int | None = None) -> Prepared:
+def prepare(clip: FootageClip, out: Path, *, frames: int | None = None, max_size: int | None = None) -> Prepared:
     """Write the clip's truth below `out`, and its frames if they need work.
 
     `frames` cuts the clip; `max_size` is the largest allowed longer side. Frames with distortion are undistorted; the

@@ -21,7 +21,7 @@ from geoflow.models.geometrycrafter import GeometryCrafter, Options
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """The cost of one reconstruction on the CPU."""
 
     seconds: float  # wall clock
@@ -30,7 +30,7 @@ class Measured:
     loaded_mb: float  # resident before the first frame: Python, torch, weights
 
 
-def measure(job: dict[str, Any]) -> Measured:
+def measure(job: dict[str, Any]) -> Measurement:
     """Reconstruct a made-up video with one thread.
 
     `job` has way (streaming or plain), frames, size and options.
@@ -48,7 +48,7 @@ def measure(job: dict[str, Any]) -> Measured:
             pass  # like a consumer that writes each chunk and drops it
     elif plain is not None:
         plain.reconstruct(*given)
-    return Measured(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
+    return Measurement(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
 
 
 def _resident_mb(row: str) -> float:

@@ -21,7 +21,7 @@ from geoflow.environments.environment import load_runtime_env
 from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
 from geoflow.models.geometrycrafter.config import LATENT_STRIDE
 from geoflow.models.geometrycrafter.denoise import Conditioning
-from geoflow.models.geometrycrafter.encoding import Encoder, survey
+from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.source import Source
 from geoflow.segments import Segment, VideoInfo
 
@@ -104,7 +104,7 @@ def _streaming(nets: Networks, options: Options, device: torch.device) -> dict[s
 
     def encode(count: int) -> None:
         source = Source(*video(count, options.height, options.width), device)
-        Encoder(nets, source, survey(source), options).encode(0, count)
+        FrameEncoder(nets, source, survey(source), options).encode(0, count)
 
     def denoise(count: int) -> None:
         crafter.sampler(count).window(0, _known(nets, options, device, count), None)

@@ -92,7 +92,7 @@ class StageWorker:
         stage_class = loading.load(self._backend)
         jobs, lane = read_asked(asked)
         state, objects = (objects[0], objects[1:]) if stage_class.ordered else (None, objects)
-        outputs = (*stage_class.outputs, *stage_class.optional_outputs)
+        outputs = (*stage_class.outputs, *self._stage.optional_outputs)
         began = time.monotonic()
         outcomes, results = zip(*[self._one(job, lane, state, objects) for job in jobs])
         columns = [[result.get(name) for result in results] for name in outputs]

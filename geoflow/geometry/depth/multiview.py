@@ -16,12 +16,12 @@ import numpy as np
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
 from geoflow.geometry.depth.edge_aware import enlarge, spread
 from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs, in_view
-from geoflow.geometry.depth.posed_views import Lens, View, carry, project
+from geoflow.geometry.depth.posed_views import Lens, PosedView, carry, project
 from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
 from geoflow.geometry.optical_flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
 
-# Lengths in px are for 320x240, and grow with the working size, see View.unit.
+# Lengths in px hold at 320x240, and grow with the working size: see PosedView.unit.
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # error of the flow on textured surfaces
@@ -48,6 +48,7 @@ def multiview_depth(
     *,
     seen: np.ndarray | None = None,
     radial: float = 0.0,
+    distortion: Sequence[float] | None = None,
     masks: np.ndarray | None = None,
     width: int = 480,
     sources: int = 6,
@@ -55,38 +56,57 @@ def multiview_depth(
     """Compute depth z of every posed frame, in the unit of the poses.
 
     Args:
-        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px. cam_from_world: (T, 4, 4). valid: (T,) bool, frames to use.
+        rgb: (T, H, W, 3) uint8. intrinsics: (3, 3) px, or (T, 3, 3) where they change. cam_from_world: (T, 4, 4).
+        valid: (T,) bool, frames to use.
         xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
         seen: (T, M) bool, which points each frame shows; depth that contradicts most of them is dropped.
-        radial: k1 of the lens (see `Structure`): flows are then computed on pictures without distortion.
-        masks: (T, H, W) bool, True where no depth is wanted.
-        width: px, working width of a 4:3 picture; other shapes get as many pixels.
-        sources: number of frames that each key frame is compared with.
+        radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
+        distortion: in its place, up to five coefficients of OpenCV's for a lens that is known.
+        masks: (T, H, W) bool, True where to give no depth.
+        width: px, working width of a 4:3 picture; others get as many pixels. sources: how many other frames each key is
+            compared with.
 
     Returns (T, H, W) float16, 0 where unknown; float32 would take too much memory for a segment.
     """
     num_frames, full_h, full_w = rgb.shape[:3]
     scale = min(1.0, width * np.sqrt(0.75 / (full_h * full_w)))
     size = (round(full_w * scale), round(full_h * scale))
-    k = resize_intrinsics(intrinsics, size[0] / full_w, size[1] / full_h)
-    lens = Lens(k, radial, size)
+    shown_by = {
+        int(t): resize_intrinsics(k, size[0] / full_w, size[1] / full_h)
+        for t, k in enumerate(np.broadcast_to(intrinsics, (num_frames, 3, 3)))
+        if valid[t]
+    }
+    k = np.median(list(shown_by.values()), axis=0).astype(np.float32) if shown_by else np.eye(3, dtype=np.float32)
+    lenses = _lenses(shown_by, (radial,) if distortion is None else distortion, size, k)
     views = {
-        int(t): _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t])
-        for t in np.flatnonzero(valid)
+        t: _view(rgb[t], cam_from_world[t], lens, None if masks is None else masks[t]) for t, lens in lenses.items()
     }
     known = np.isfinite(xyz[:, 0])
     shown = np.zeros((num_frames, int(known.sum())), bool) if seen is None else seen[:, known]
     depths = _depths(views, k, xyz[known], shown, sources)
     depth = np.zeros((num_frames, full_h, full_w), np.float16)
     for t, found in depths.items():
-        depth[t] = enlarge(lens.distort(found), rgb[t])
+        depth[t] = enlarge(lenses[t].distort(found), rgb[t])
         if masks is not None:
             depth[t][masks[t]] = 0
     return depth
 
 
+def _lenses(
+    shown_by: dict[int, np.ndarray], distortion: Sequence[float], size: tuple[int, int], seen_as: np.ndarray
+) -> dict[int, Lens]:
+    """The lens of each frame; frames of equal intrinsics (3, 3) share one."""
+    known: dict[bytes, Lens] = {}
+    lenses = {}
+    for t, k in shown_by.items():
+        if (key := k.tobytes()) not in known:
+            known[key] = Lens(k, distortion, size, seen_as)
+        lenses[t] = known[key]
+    return lenses
+
+
 def _depths(
-    views: dict[int, View], k: np.ndarray, points: np.ndarray, shown: np.ndarray, sources: int
+    views: dict[int, PosedView], k: np.ndarray, points: np.ndarray, shown: np.ndarray, sources: int
 ) -> dict[int, np.ndarray]:
     """Return depth (h, w) float32 of every view; `shown` (T, M) bool: which points (M, 3) world each frame shows."""
     poses = {t: view.cam_from_world for t, view in views.items()}
@@ -117,18 +137,18 @@ def _around(t: int, keys: list[int]) -> list[int]:
     return sorted(keys[max(0, at - 1) : at + 1], key=lambda s: abs(s - t))
 
 
-def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> View:
+def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> PosedView:
     if rgb.shape[:2] != lens.size[::-1]:
         rgb = cv2.resize(rgb, lens.size, interpolation=cv2.INTER_AREA)
     rgb = lens.undistort(rgb)
     if mask is not None:
         mask = cv2.resize(mask.astype(np.uint8), lens.size, interpolation=cv2.INTER_NEAREST)
         mask = lens.undistort(mask, cv2.INTER_NEAREST) > 0
-    return View(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
+    return PosedView(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), pose.astype(np.float64), mask)
 
 
-def _both_ways(a: View, b: View, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
+def _both_ways(a: PosedView, b: PosedView, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
     b_from_a = b.cam_from_world @ invert(a.cam_from_world)
     forth, back = _flow(a, b, k, b_from_a, points), _flow(b, a, k, invert(b_from_a), points)
     found = []
@@ -152,8 +172,8 @@ def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, in
     return along / np.maximum(length, 1e-9)[..., None]
 
 
-def texture(view: View, direction: np.ndarray) -> np.ndarray:
-    """Return how fast brightness changes along `direction` (h, w, 2): (h, w) float32, 8-bit levels per px.
+def texture(view: PosedView, direction: np.ndarray) -> np.ndarray:
+    """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
 
     It is the root mean square over the window that flow is fitted to. The larger it is, the better places on an
     epipolar line can be distinguished.
@@ -163,7 +183,7 @@ def texture(view: View, direction: np.ndarray) -> np.ndarray:
     return cv2.sqrt(cv2.blur(change * change, _FLOW_WINDOW))
 
 
-def _flow(a: View, b: View, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _flow(a: PosedView, b: PosedView, k: np.ndarray, b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Flow (h, w, 2) float32 px from a to b, started from the motion of a plane at the scene's median depth."""
     height, width = a.gray.shape
     seen = in_view(a.cam_from_world, k, (width, height), points)
@@ -231,7 +251,7 @@ def fuse(estimates: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int])
 
 
 def cross_check(
-    t: int, depth: dict[int, np.ndarray], views: dict[int, View], others: Sequence[int], k: np.ndarray
+    t: int, depth: dict[int, np.ndarray], views: dict[int, PosedView], others: Sequence[int], k: np.ndarray
 ) -> np.ndarray:
     """Average frame t's depth with other frames' depth of the same surface, and drop what they contradict.
 
@@ -254,8 +274,8 @@ def cross_check(
     return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
 
 
-def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray) -> bool:
-    """Return whether a depth map (h, w) fits the points (N, 3) world that the view shows.
+def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.ndarray) -> bool:
+    """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
 
     A map with hardly any depth does not fit either: where nearly all depth was refused, as in fast forward motion, the
     rest are errors.
@@ -269,8 +289,8 @@ def agrees_with(depth: np.ndarray, view: View, k: np.ndarray, points: np.ndarray
     return len(ratio) < _LEAST_POINTS or float((np.abs(ratio - 1) < _FAR_OFF).mean()) >= 0.5
 
 
-def complete(depth: np.ndarray, view: View) -> np.ndarray:
-    """Carry depth (h, w) over even surfaces, where flow tells nothing.
+def complete(depth: np.ndarray, view: PosedView) -> np.ndarray:
+    """Carry depth (h, w) over even surfaces that tell nothing by themselves.
 
     Inverse depth is carried, since it is linear on planes. Where the picture has texture and the views contradict each
     other (at occlusions and on moving things), depth stays unknown.

@@ -20,7 +20,7 @@ _SAME_SURFACE = 0.05  # relative difference up to which two depths are of one su
 
 
 @dataclass(frozen=True)
-class View:
+class PosedView:
     """One frame at working size."""
 
     rgb: np.ndarray  # (h, w, 3) uint8
@@ -41,17 +41,28 @@ class View:
 
 
 class Lens:
-    """One coefficient of radial distortion, at working size; with 0 pictures pass unchanged."""
+    """Brings a camera's pictures to those of a pinhole camera, at working size; where it is one, they pass unchanged.
 
-    def __init__(self, intrinsics: np.ndarray, radial: float, size: tuple[int, int]) -> None:
+    `distortion` are up to five coefficients of OpenCV's, k1 first. `seen_as` (3, 3) is the pinhole camera, by default
+    the same without its distortion.
+    """
+
+    def __init__(
+        self,
+        intrinsics: np.ndarray,
+        distortion: Sequence[float],
+        size: tuple[int, int],
+        seen_as: np.ndarray | None = None,
+    ) -> None:
         self.size = size
         self._straight = self._bent = None
-        if radial:
-            bend = np.array([radial, 0, 0, 0, 0])
+        if any(distortion) or not (seen_as is None or np.array_equal(seen_as, intrinsics)):
+            bend = np.array([*distortion, *[0] * (5 - len(distortion))], np.float64)
             k = np.asarray(intrinsics, np.float64)
-            self._bent = cv2.initUndistortRectifyMap(k, bend, None, k, size, cv2.CV_32FC1)
+            new = k if seen_as is None else np.asarray(seen_as, np.float64)
+            self._bent = cv2.initUndistortRectifyMap(k, bend, None, new, size, cv2.CV_32FC1)
             uv = pixel_grid(size[1], size[0]).reshape(-1, 1, 2)
-            straight = cv2.undistortPoints(uv, k, bend, P=k).reshape(size[1], size[0], 2)
+            straight = cv2.undistortPoints(uv, k, bend, P=new).reshape(size[1], size[0], 2)
             self._straight = straight[..., 0], straight[..., 1]
 
     def undistort(self, picture: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
@@ -63,8 +74,8 @@ class Lens:
         return depth if self._straight is None else cv2.remap(depth, *self._straight, cv2.INTER_NEAREST)
 
 
-def carry(view: View, known: Sequence[tuple[View, np.ndarray]], k: np.ndarray) -> np.ndarray:
-    """Return depth (h, w) of a view from other views' depth (h, w), the nearest view first; 0 where unknown.
+def carry(view: PosedView, known: Sequence[tuple[PosedView, np.ndarray]], k: np.ndarray) -> np.ndarray:
+    """Depth (h, w) of a view from other views' depth (h, w) each, the nearest first; 0 where it does not show there.
 
     Pixels that look different in the two pictures are left out: something passes in front. Where the other views
     disagree, the nearer surface hides the further one.
@@ -81,8 +92,8 @@ def carry(view: View, known: Sequence[tuple[View, np.ndarray]], k: np.ndarray) -
     return result.astype(np.float32)
 
 
-def _seen_from(view: View, other: View, depth: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Return another view's depth as seen from a view: for each pixel, its surface is searched along its ray."""
+def _seen_from(view: PosedView, other: PosedView, depth: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Another view's depth as seen from a view: what each of its pixels shows is searched for along its ray."""
     if not (depth > 0).any():
         return np.zeros_like(depth)
     there, back = (a.cam_from_world @ invert(b.cam_from_world) for a, b in ((other, view), (view, other)))

@@ -21,7 +21,7 @@ _ALONG = 0.15
 
 
 @dataclass(frozen=True)
-class Limits:
+class HandLimits:
     """Options of a hand's motion; 0 turns each off."""
 
     max_velocity: float = 1.0  # m/s
@@ -29,7 +29,7 @@ class Limits:
     depth_offset: float = 0.02  # m from the skin, which depth maps show, to the joints
 
 
-NO_LIMITS = Limits(0, 0, 0)
+NO_LIMITS = HandLimits(0, 0, 0)
 
 
 def steady_frames(cam_from_world: np.ndarray | None, valid: np.ndarray | None) -> np.ndarray | None:
@@ -57,7 +57,7 @@ def slow_enough(
     time_s: np.ndarray,
     weight: np.ndarray,
     world_from_cam: np.ndarray,
-    limits: Limits,
+    limits: HandLimits,
 ) -> np.ndarray:
     """Choose which observations of one hand to keep: (N,) bool, the series of most weight whose steps are slow enough.
 
@@ -97,10 +97,10 @@ def slow_enough(
     return kept
 
 
-def gaps(frames: Sequence[int], limits: Limits) -> list[tuple[int, int]]:
+def gaps(frames: Sequence[int], limits: HandLimits) -> list[tuple[int, int]]:
     """Pairs of neighbouring observations between which frames are missing, at most `max_gap` of them.
 
-    >>> gaps([0, 1, 4, 30], Limits(max_gap=5))
+    >>> gaps([0, 1, 4, 30], HandLimits(max_gap=5))
     [(1, 4)]
     """
     return [(a, b) for a, b in itertools.pairwise(frames) if 1 < b - a <= limits.max_gap + 1]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from geoflow.geometry.cameras import project
-from geoflow.geometry.hands.hand_motion import NO_LIMITS, Limits, between, gaps, in_unit, slow_enough
+from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, between, gaps, in_unit, slow_enough
 from geoflow.geometry.hands.hand_sides import SIDES, Detection
 from geoflow.geometry.rigid import apply, invert
 
@@ -209,7 +209,7 @@ def lift_hands(
     metric: bool = False,
     time_s: np.ndarray | None = None,
     world_from_cam: np.ndarray | None = None,
-    limits: Limits = NO_LIMITS,
+    limits: HandLimits = NO_LIMITS,
 ) -> dict[str, np.ndarray]:
     """Make the `hands.*` fields from one detection or None per side and frame.
 
@@ -246,7 +246,7 @@ def lift_hands(
 
 
 def _slow(
-    placed: list[tuple[int, np.ndarray, Detection]], time_s: np.ndarray | None, steady: np.ndarray, limits: Limits
+    placed: list[tuple[int, np.ndarray, Detection]], time_s: np.ndarray | None, steady: np.ndarray, limits: HandLimits
 ) -> list[tuple[int, np.ndarray, Detection]]:
     if time_s is None or not placed:
         return placed

@@ -57,8 +57,8 @@ class Eye(Protocol):
 
 
 @dataclass(frozen=True)
-class Search:
-    """Options of the search: what to look for, and with how much work."""
+class HandSearch:
+    """What to look for and how hard."""
 
     max_hands: int = 2
     min_presence: float = 0.5  # for a new hand
@@ -66,8 +66,8 @@ class Search:
     search_every: int = 10  # frames between two searches in parts of the picture; 0: none
 
 
-def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: Search) -> list[list[Detection]]:
-    """Return the hands of each frame, at most `max_hands`."""
+def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[list[Detection]]:
+    """The hands of each frame, at most `max_hands`."""
     found: list[list[Sight]] = []
     for i, rgb in enumerate(frames):
         sights = _followed(eye, rgb, found[-1] if found else [], [], how)
@@ -82,8 +82,10 @@ def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: Search) -> list[list
     return [[sight.detection for sight in sights] for sights in found]
 
 
-def _followed(eye: Eye, rgb: np.ndarray, before: Sequence[Sight], known: Sequence[Sight], how: Search) -> list[Sight]:
-    """Look in this frame for the hands of a neighbouring frame; hands that are known here already come first."""
+def _followed(
+    eye: Eye, rgb: np.ndarray, before: Sequence[Sight], known: Sequence[Sight], how: HandSearch
+) -> list[Sight]:
+    """The hands of a neighbouring frame, looked for in this one, after those that are known here already."""
     sights = list(known)
     for sight in before:
         if len(sights) < how.max_hands and not _taken(sight.place, sights):
@@ -98,7 +100,7 @@ def _with_new(
     rgb: np.ndarray,
     sights: list[Sight],
     places: Sequence[Place],
-    how: Search,
+    how: HandSearch,
     needed: float,
     least_px: float = 0.0,
 ) -> list[Sight]:
@@ -121,8 +123,8 @@ def _part_of_one(sight: Sight, sights: Sequence[Sight]) -> bool:
     return any(sight.detection.size_px < _MIN_RATIO * s.detection.size_px for s in sights)
 
 
-def _settled(eye: Eye, rgb: np.ndarray, place: Place, how: Search) -> Sight | None:
-    """Look several times, each time where the last look says; the side is the mean over the looks."""
+def _settled(eye: Eye, rgb: np.ndarray, place: Place, how: HandSearch) -> Sight | None:
+    """Look several times, each time where the last one says; which side it is, is the mean of what they say."""
     rights: list[float] = []
     sight = None
     for _ in range(_LOOKS):

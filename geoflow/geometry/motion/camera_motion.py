@@ -9,6 +9,7 @@ import numpy as np
 
 from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
 from geoflow.geometry.cameras import assumed_intrinsics, pinhole
+from geoflow.geometry.lens_distortion import straighten
 from geoflow.geometry.motion.point_tracks import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
 from geoflow.geometry.views import is_bare
@@ -34,6 +35,11 @@ class Chains:
         seen = np.isfinite(uv[..., 0]).any(0)
         keyframes = {0, len(uv) - 1, *(t - start for t in self.keyframes if start <= t < stop)}
         return Chains(uv[:, seen], sorted(keyframes), self.height, self.width)
+
+    def straight(self, intrinsics: np.ndarray, distortion: Sequence[float]) -> Chains:
+        """The points as a pinhole camera (3, 3) px would see them that bends nothing."""
+        uv = straighten(self.uv, intrinsics, distortion).astype(np.float32)
+        return Chains(uv, self.keyframes, self.height, self.width)
 
     def shared(self, i: int, j: int) -> np.ndarray:
         """Return the indices of the points seen in both frames."""

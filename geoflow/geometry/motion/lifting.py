@@ -17,7 +17,7 @@ _BEHIND = 0.08  # relative depth by which a surface in front hides a point
 
 
 @dataclass(frozen=True)
-class Cameras:
+class CamerasWithDepth:
     """Poses and depth of a segment."""
 
     intrinsics: np.ndarray  # (T, 3, 3) px
@@ -36,7 +36,7 @@ class LiftedTracks:
     static: np.ndarray  # (N,) bool
 
 
-def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: Cameras) -> LiftedTracks:
+def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) -> LiftedTracks:
     """Lift tracks uv (T, N, 2) px, visible (T, N) by depth and pose.
 
     A track is static if one fixed point explains it in all frames where it is seen: its position is this point, from
@@ -72,28 +72,28 @@ def sample_depth(depth: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return np.where(inside, found, 0)
 
 
-def _rays(uv: np.ndarray, cameras: Cameras) -> np.ndarray:
+def _rays(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
     """Camera-frame rays (T, N, 3) with z = 1."""
     inverse = np.linalg.inv(cameras.intrinsics.astype(np.float64))
     return np.einsum("tij,tnj->tni", inverse, np.concatenate([uv, np.ones_like(uv[..., :1])], -1))
 
 
-def lift_points(uv: np.ndarray, cameras: Cameras) -> np.ndarray:
-    """Lift pixels uv (T, N, 2) by their frame's depth and pose: world (T, N, 3) float64; NaN where unknown."""
+def lift_points(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
+    """World positions (T, N, 3) float64 of pixels uv (T, N, 2) by their frame's depth and pose; NaN where unknown."""
     z = sample_depth(cameras.depth, uv)
     points = _rays(uv, cameras) * np.where(z > 0, z, np.nan)[..., None]
     world_from_cam = _world_from_cam(cameras)
     return np.einsum("tij,tnj->tni", world_from_cam[:, :3, :3], points) + world_from_cam[:, None, :3, 3]
 
 
-def _world_from_cam(cameras: Cameras) -> np.ndarray:
+def _world_from_cam(cameras: CamerasWithDepth) -> np.ndarray:
     poses = cameras.cam_from_world.astype(np.float64).copy()
     poses[~cameras.valid] = np.nan
     return invert(poses)
 
 
-def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, cameras: Cameras) -> np.ndarray:
-    """Return the world point (N, 3) nearest to all rays and lifted depths of each track; NaN without depth.
+def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
+    """The world point (N, 3) nearest to all rays of each track and to where its depths put it; NaN without depth.
 
     Weighted least squares on distances from the rays and, with the weight of a single observation (its error does not
     average out), from the median lifted position. Rays far away are weighted down (Cauchy), in six rounds.
@@ -126,8 +126,8 @@ def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, camera
     return point
 
 
-def project_all(points: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """Project world points (N, 3) into every frame: uv (T, N, 2) px and depth (T, N); NaN if behind or unknown."""
+def project_all(points: np.ndarray, cameras: CamerasWithDepth) -> tuple[np.ndarray, np.ndarray]:
+    """World points (N, 3) in every frame: uv (T, N, 2) px and depth (T, N); NaN where behind or unknown."""
     poses = np.where(cameras.valid[:, None, None], cameras.cam_from_world, np.nan).astype(np.float64)
     here = np.einsum("tij,nj->tni", poses[:, :3, :3], points) + poses[:, None, :3, 3]
     z = np.where(here[..., 2] > 1e-6, here[..., 2], np.nan)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import USUAL_FOCAL, pixel_grid
+from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
 from geoflow.geometry.motion.camera_motion import Chains
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
@@ -57,8 +58,13 @@ class Structure:
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
     angle_deg: float  # median over points of the widest angle under which cameras see them
 
-    def pinhole(self, height: int, width: int) -> np.ndarray:
-        """Return the pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the image's pixels."""
+    def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
+        """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image.
+
+        `distortion` are five coefficients of OpenCV's for a lens that is known.
+        """
+        if distortion is not None:
+            return nearest_pinhole(self.intrinsics, distortion, height, width)
         if not self.radial:
             return self.intrinsics
         offset = pixel_grid(height, width) - self.intrinsics[:2, 2]
@@ -73,6 +79,7 @@ def reconstruct(
     grays: Sequence[np.ndarray],
     *,
     known_intrinsics: np.ndarray | None = None,
+    distortion: Sequence[float] | None = None,
     masks: Sequence[np.ndarray] | None = None,
 ) -> list[Structure]:
     """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
@@ -83,10 +90,11 @@ def reconstruct(
     bits.
 
     Args:
-        chains: followed points; grays: the same T frames, (H, W) uint8 each.
-        known_intrinsics: (3, 3) px, kept as they are; with None a shared focal length is estimated, and one
-            coefficient of radial distortion if the pictures show it.
-        masks: (H, W) bool per frame, True where no features are taken.
+        chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
+        known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length, and one coefficient of
+            radial distortion where the pictures show it, be found.
+        distortion: five coefficients of OpenCV's, by which the known camera bends `grays`.
+        masks: (H, W) bool per frame, True where to take no features from.
     """
     import pycolmap
 
@@ -94,9 +102,10 @@ def reconstruct(
     pycolmap.set_random_seed(_SEED)
     keys = chains.keyframes
     keypoints, matches = _tracked_matches(chains)
-    _append(
-        keypoints, matches, *wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
-    )
+    wide, found_again = wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
+    if distortion is not None and known_intrinsics is not None:
+        wide = [straighten(uv, known_intrinsics, distortion).astype(np.float32) for uv in wide]
+    _append(keypoints, matches, wide, found_again)
     free = known_intrinsics is None
     in_colmap = [np.ascontiguousarray(uv + 0.5, np.float32) for uv in keypoints]
     pairs = _verify(in_colmap, matches, chains)
@@ -105,7 +114,7 @@ def reconstruct(
         _write_database(database, _camera(chains, known_intrinsics), in_colmap, pairs)
         models = _map(database, Path(folder), free, len(keys) > _MANY)
         found = [_read_model(_polished(model, free), chains) for model in models]
-    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and _explained(s, chains) >= 0.3]
+    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
     return [_normalised(s, chains) for s in join_structures(trusted)]
 
 
@@ -147,8 +156,8 @@ def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
     return world if np.median(off) < _MAX_JOIN_GAP * np.median(spread) else None
 
 
-def _explained(structure: Structure, chains: Chains) -> float:
-    """Return the share of the points seen in three or more posed keyframes that were triangulated."""
+def explained_share(structure: Structure, chains: Chains) -> float:
+    """Share of the points seen in three posed keyframes or more that were triangulated."""
     posed = [t for t in chains.keyframes if structure.valid[t]]
     often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
     return float(np.isfinite(structure.xyz[often, 0]).mean()) if often.any() else 0.0
@@ -336,7 +345,7 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
             who = ids[element.image_id - 1]
             if element.point2D_idx < len(who):
                 xyz[who[element.point2D_idx]] = point.xyz
-    angle = _median_angle_deg(chains, poses, xyz)
+    angle = median_angle_deg(chains, poses, xyz)
     for t in np.flatnonzero(np.isnan(poses[:, 0, 0])):
         pose = _resect(chains.uv[t], xyz, camera)
         if pose is not None:
@@ -366,8 +375,8 @@ def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
     return _matrix(found["cam_from_world"])
 
 
-def _median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
-    """Return the median over triangulated points of the angle between the first view and the farthest later view."""
+def median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
+    """Median over triangulated points of the angle between the first and the farthest later view of each."""
     posed = [t for t in chains.keyframes if np.isfinite(poses[t, 0, 0])]
     points = np.flatnonzero(np.isfinite(xyz[:, 0]))
     if not posed or not len(points):

@@ -27,7 +27,7 @@ def survey(source: Source) -> PriorStatistics:
     return found.finish()
 
 
-class Encoder:
+class FrameEncoder:
     """Encodes frames of one video, each for itself, a few at a time."""
 
     def __init__(self, networks: Networks, source: Source, statistics: PriorStatistics, options: Options) -> None:

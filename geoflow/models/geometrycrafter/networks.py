@@ -63,7 +63,7 @@ class Networks:
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-class Residency:
+class Offloading:
     """Has networks on the device while they are used: always, or with `offload` only then.
 
     Idle ones keep their weights in host memory; nothing is copied back, since inference does not change them.

@@ -23,9 +23,9 @@ from torch import Tensor
 from geoflow.errors import ConfigError, GeoFlowError
 from geoflow.models.geometrycrafter.config import LATENT_SCALE
 from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression, start_noise
-from geoflow.models.geometrycrafter.encoding import Encoder, survey
+from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, make_points, restore
-from geoflow.models.geometrycrafter.networks import Networks, Residency
+from geoflow.models.geometrycrafter.networks import Networks, Offloading
 from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
 from geoflow.models.geometrycrafter.source import Frames, Source
@@ -103,7 +103,7 @@ class GeometryCrafter:
         networks.prepare(dtype or (torch.float16 if on_gpu else torch.float32))
         if channels_last or (channels_last is None and on_gpu):
             networks.put_channels_last(autoencoders_only=channels_last is None)
-        self._residency = Residency(networks, self._device, self.options.low_memory_usage)
+        self._residency = Offloading(networks, self._device, self.options.low_memory_usage)
 
     def reconstruct(self, frames: Frames, points: Frames, mask: Frames, noise: Tensor | None = None) -> Reconstruction:
         """Begin with a video.
@@ -130,7 +130,7 @@ class GeometryCrafter:
     def _latents(self, source: Source, noise: Tensor | None) -> Iterator[Tensor]:
         """Latents (N, 4, h, w) of consecutive frames, ready for the decoder."""
         options, networks = self.options, self.networks
-        encoder = Encoder(networks, source, survey(source), options)
+        encoder = FrameEncoder(networks, source, survey(source), options)
         sampler = self.sampler(source.num_frames, noise)
         encoded = (networks.vae, networks.image_encoder, networks.point_map_vae.encoder)
         known: Conditioning | None = None

@@ -17,7 +17,7 @@ from small_crafter import make_video, publish, small_networks  # noqa: E402
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.geometrycrafter import LADDER, GeometryCrafter, Networks, Options, from_pretrained  # noqa: E402
 from geoflow.models.geometrycrafter.config import ModelConfig, PointMapVAEConfig, UNetConfig  # noqa: E402
-from geoflow.models.geometrycrafter.networks import Residency  # noqa: E402
+from geoflow.models.geometrycrafter.networks import Offloading  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_broken_file_is_named(published: tuple[Path, Path]) -> None:
 def test_idle_networks_go_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """With host memory in the place of a device, since there may be none here."""
     networks = small_networks("determ")
-    residency = Residency(networks, torch.device("cpu"), offload=True)
+    residency = Offloading(networks, torch.device("cpu"), offload=True)
     monkeypatch.setattr(residency, "_offload", True)
     monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self.clone())
     home = {name: p.data_ptr() for name, p in networks.unet.named_parameters()}

@@ -135,7 +135,7 @@ class Seen:
     def _watch_encoding(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from geoflow.models.geometrycrafter import encoding
 
-        encode, prior, embed = encoding.Encoder.encode, encoding.encode_prior, encoding.Encoder.embed
+        encode, prior, embed = encoding.FrameEncoder.encode, encoding.encode_prior, encoding.FrameEncoder.embed
 
         def note_known(self_: Any, start: int, stop: int) -> Any:
             known = encode(self_, start, stop)
@@ -150,8 +150,8 @@ class Seen:
             self.frames = frames
             return embed(self_, frames)
 
-        monkeypatch.setattr(encoding.Encoder, "encode", note_known)
-        monkeypatch.setattr(encoding.Encoder, "embed", note_frames)
+        monkeypatch.setattr(encoding.FrameEncoder, "encode", note_known)
+        monkeypatch.setattr(encoding.FrameEncoder, "embed", note_frames)
         monkeypatch.setattr(encoding, "encode_prior", note_prior)
 
     def _watch_sampling(self, monkeypatch: pytest.MonkeyPatch) -> None:

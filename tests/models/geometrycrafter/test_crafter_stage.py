@@ -184,7 +184,7 @@ def test_moge_gives_points_masks_and_cameras(with_moge: Path, version: str) -> N
 def test_a_checkpoint_of_the_other_version_is_told(with_moge: Path) -> None:
     for path in (with_moge / "v2", with_moge / "v1"):
         version = {"v1": "v2", "v2": "v1"}[path.name]
-        with pytest.raises(ConfigError, match=r"model\.pt is not a checkpoint of this MoGe.*model_version"):
+        with pytest.raises(ConfigError, match=r"model\.pt is not a checkpoint of this model.*model_version"):
             MoGe(MoGe.Params(model_version=version, weights=str(path))).setup()
 
 

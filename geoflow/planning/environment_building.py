@@ -63,10 +63,11 @@ def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str
 
     class Visitor:  # sent by value, like the host of a stage
         def look(self, archive: bytes | None, *args: Any) -> Any:
-            from geoflow.environments import bare_packages, building
+            from geoflow.environments import bare_packages
+            from geoflow.planning import environment_building
 
             home = "" if archive is None else str(bare_packages.make_importable(archive))
-            return building.look(home, *args)
+            return environment_building.look(home, *args)
 
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **({"runtime_env": env} if env else {})}
     visitor = ray.remote(Visitor).options(**options).remote()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from geoflow.environments import bare_packages, checking
-from geoflow.environments.building import Built
 from geoflow.environments.environment import load_runtime_env
 from geoflow.files import resources
 from geoflow.pipeline import Pipeline
+from geoflow.planning.environment_building import Built
 
 
 def names() -> list[str]:

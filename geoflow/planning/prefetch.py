@@ -16,7 +16,7 @@ from geoflow.pipeline import Pipeline
 def prefetch(
     pipeline: str = "geometry", *, settings: dict[str, Any] | None = None, address: str | None = None
 ) -> dict[str, list[str]]:
-    """Have all weights of a pipeline in the Hugging Face cache of every node; returns the folders by node.
+    """Have all weights of a pipeline on every node; returns the folders by node.
 
     Each stage's are fetched in its own environment, which is thereby built as well. Where nodes share a cache, one of
     them downloads. Raises ConfigError that names the node and what it lacks.

@@ -1,0 +1,277 @@
+"""The generated parts of the pages, a function each, which returns Markdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from markdown_table import code, plain_type, properties, table
+
+from geoflow.backends import loading
+from geoflow.backends.catalogue import load_models
+from geoflow.export.formats import FORMATS
+from geoflow.fields import FIELDS
+from geoflow.files import resources
+from geoflow.observe import metric_names
+from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
+from geoflow.planning import environment_listing
+from geoflow.stage import bound_by_run
+from geoflow.store import schema
+from geoflow.store.reference import field_table
+from geoflow.values.field import EXTRA
+
+_SHORT = {"float16": "f16", "float32": "f32", "float64": "f64", "uint8": "u8", "int64": "i64", "int32": "i32"}
+
+
+def fields() -> str:
+    """A table per slot of the field table."""
+    slots = dict.fromkeys(row.slot for row in FIELDS.values())
+    return "\n".join(f"### {slot}\n\n{field_table(slot)}" for slot in slots)
+
+
+def store() -> str:
+    """A table per group of the store's datasets."""
+    parts = []
+    for group, rows in itertools.groupby(schema.datasets().values(), lambda row: row.group):
+        parts.append(f"#### {group}\n")
+        cells = [(code(row.name), f"{row.dtype} {_shape(row.shape)}", row.unit, _asked(row)) for row in rows]
+        parts.append(table(("dataset", "type", "unit", "meaning"), cells) + "\n")
+    return "\n".join(parts)
+
+
+def _asked(row: schema.Dataset) -> str:
+    """A dataset's meaning, and when it is there."""
+    if switch := row.stored.switch:
+        on = ", the default" if switch.default else ""
+        return f"{row.meaning} (`--set write.{switch.name}=true`{on})"
+    return row.meaning + (" (optional)" if row.stored.presence == EXTRA else "")
+
+
+def store_summary() -> str:
+    """A row per group of the store, for the README; both hands in one."""
+    groups: dict[str, list[str]] = {}
+    for row in schema.datasets().values():
+        group = row.group.replace("hands/left", "hands/left, hands/right")
+        if row.group == "hands/right":
+            continue
+        what = f"`{row.name.rpartition('/')[2]}` {_shape(row.shape)} {_SHORT.get(row.dtype, row.dtype)}"
+        groups.setdefault(group, []).append(what + (f" {row.unit}" if row.unit not in ("", "code") else ""))
+    cells = [(", ".join(map(code, group.split(", "))), " · ".join(rows)) for group, rows in groups.items()]
+    cells.append(("`segments`", "a row per segment: range, status, scale, seam residual, seconds per stage"))
+    return table(("group", "datasets: shape, type, unit"), cells)
+
+
+def attributes() -> str:
+    known = {**schema.ATTRIBUTES, **schema.EXTRA_ATTRIBUTES}
+    return table(
+        ("attribute", "type", "meaning"), [(code(name), kind.__name__, text) for name, (kind, text) in known.items()]
+    )
+
+
+def segment_columns() -> str:
+    rows = [(code(name), kind, text) for name, (kind, text) in schema.segment_columns().items()]
+    seconds = (f"`{schema.SECONDS_PREFIX}<slot>`", "float32", "seconds of work of each stage")
+    return table(("column", "type", "meaning"), [*rows, seconds])
+
+
+def index_columns() -> str:
+    rows = [(code(name), kind, text) for name, (kind, text) in schema.INDEX_COLUMNS.items()]
+    return table(("column", "type", "meaning"), rows)
+
+
+def pipeline_keys() -> str:
+    """The keys of a pipeline file: its own, of `segment`, and of a stage."""
+    own = {name: row for name, row in Pipeline.model_fields.items() if row.description}
+    parts = [
+        ("Of the pipeline", own),
+        ("Of `segment`", SegmentSpec.model_fields),
+        ("Of each of `stages`", StageSpec.model_fields),
+    ]
+    return "\n".join(f"{title}:\n\n{_keys(rows)}\n" for title, rows in parts)
+
+
+def _keys(rows: Mapping[str, Any]) -> str:
+    cells = []
+    for name, row in rows.items():
+        default = "" if row.is_required() else row.get_default(call_default_factory=True)
+        shown = "required" if row.is_required() else "none" if default is None else _value(default)
+        cells.append((code(name), shown, row.description))
+    return table(("key", "default", "meaning"), cells)
+
+
+def pipelines() -> str:
+    """Every pipeline of configs/pipelines: its stages, and the parameters of each backend."""
+    parts = []
+    for path in sorted(resources.folder("configs/pipelines").glob("*.yaml")):
+        pipe = Pipeline.load(path)
+        parts.append(f"## The pipeline `{path.stem}`\n\n{pipe.description}. Segments of {pipe.segment.size} frames, ")
+        parts[-1] += f"of which neighbours share {pipe.segment.overlap}.\n"
+        cells = [
+            (code(spec.slot), code(spec.backend), code(spec.env or ""), _gpus(spec), "yes" if spec.optional else "")
+            for spec in pipe.stages
+        ]
+        parts.append(table(("slot", "backend", "environment", "GPU", "optional"), cells) + "\n")
+        parts += [_stage(spec, path.stem) for spec in pipe.stages]
+    return "\n".join(parts)
+
+
+def _gpus(spec: StageSpec) -> str:
+    return "" if spec.num_gpus == 0 else str(spec.num_gpus)
+
+
+def _stage(spec: StageSpec, pipeline: str) -> str:
+    """One stage of a pipeline: what it is, and its parameters with the values they have there."""
+    stage = spec.stage_class()
+    filled_in = bound_by_run(stage.Params)
+    cells = []
+    for row in dataclasses.fields(stage.Params):
+        if row.name in filled_in:
+            continue
+        value = spec.params.get(row.name, row.default)
+        cells.append((code(row.name), _kind(stage.Params, row), _value(value), row.metadata.get("help", "")))
+    about = (stage.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    title = f"### `{spec.slot}` in `{pipeline}`: `{spec.backend}`\n\n{' '.join(about.split())}\n"
+    return title + ("\n" + table(("parameter", "type", "value", "meaning"), cells) if cells else "") + "\n"
+
+
+def _params(backend: str) -> type:
+    return loading.load(backend).Params
+
+
+def _kind(params: type, row: dataclasses.Field[Any]) -> str:
+    words = {"ge": "at least", "le": "at most"}
+    limits = [f"{words[name]} {value}" for name, value in row.metadata.get("limits", {}).items()]
+    return ", ".join([plain_type(typing.get_type_hints(params)[row.name]), *limits])
+
+
+def _value(value: Any) -> str:
+    """A default as one would write it in YAML."""
+    if value is None or value == "":
+        return ""
+    return code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def models() -> str:
+    """What `models.yaml` says of every backend."""
+    cells = [
+        (code(name), row.licence, "yes" if row.commercial else "no", _weights_word(row), row.memory, row.source)
+        for name, row in load_models().items()
+    ]
+    return table(("backend", "licence", "commercial use", "weights", "memory", "source"), cells)
+
+
+def models_summary() -> str:
+    """The same in short, for the README."""
+    on_gpus = {spec.backend for pipe in _all_pipelines() for spec in pipe.stages if spec.num_gpus}
+    cells = [
+        (loading.load(name).slot, code(name), "GPU" if name in on_gpus else "CPU", row.licence, row.memory)
+        for name, row in load_models().items()
+    ]
+    return table(("slot", "backend", "runs on", "licence", "memory"), cells)
+
+
+def _all_pipelines() -> list[Pipeline]:
+    return [Pipeline.load(path) for path in sorted(resources.folder("configs/pipelines").glob("*.yaml"))]
+
+
+def _weights_word(row: Any) -> str:
+    return row.weights if isinstance(row.weights, str) else ", ".join(map(code, row.weights))
+
+
+def weights() -> str:
+    """Every weight that is pinned: where it comes from, at which revision."""
+    cells = [
+        (code(f"{backend}:{name}"), properties(pinned, ()))
+        for backend, row in load_models().items()
+        if isinstance(row.weights, dict)
+        for name, pinned in row.weights.items()
+    ]
+    return table(("weights", "where they come from"), cells)
+
+
+def environments() -> str:
+    """The files of runtime_envs: what they install, and who runs in them."""
+    cells = []
+    for row in environment_listing.list_environments():
+        users = ", ".join(sorted({f"{user['pipeline']}.{user['slot']}" for user in row["used_by"]}))
+        bare = ", ".join(map(code, row["without_dependencies"]))
+        cells.append((code(row["environment"]), ", ".join(map(code, row["installs"])), bare, users))
+    return table(("environment", "installs", "without dependencies", "used by"), cells)
+
+
+def exports() -> str:
+    cells = [
+        (code(name), ", ".join(code(f"{option}={default}") for option, default in form.options.items()))
+        for name, form in FORMATS.items()
+    ]
+    return table(("format", "options"), cells)
+
+
+def metrics() -> str:
+    rows = metric_names.all_metrics()
+    cells = [(code(row.series[0].removesuffix("_bucket")), row.kind, ", ".join(row.tags), row.text) for row in rows]
+    return table(("metric", "kind", "labels", "meaning"), cells)
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    import typer
+
+    from geoflow.cli import app
+
+    return "\n".join(_command(typer.main.get_command(app), "geoflow"))
+
+
+def _command(command: Any, name: str) -> Iterable[str]:
+    if hasattr(command, "commands"):
+        for part, below in command.commands.items():
+            yield from _command(below, f"{name} {part}")
+        return
+    arguments = [row for row in command.params if row.param_type_name == "argument"]
+    usage = " ".join([name, *(_argument(row) for row in arguments)])
+    yield f"## {name}\n\n`{usage}`\n\n{' '.join((command.help or '').split())}\n"
+    cells = [(code(_argument(row)), "", row.help or "") for row in arguments]
+    cells += [
+        (", ".join(map(code, (*row.opts, *row.secondary_opts))), _default(row), row.help or "")
+        for row in command.params
+        if row.param_type_name == "option" and row.name != "help"
+    ]
+    if cells:
+        yield table(("argument or option", "default", "meaning"), cells) + "\n"
+
+
+def _argument(row: Any) -> str:
+    name = row.metavar or row.name.upper()
+    return name if row.metavar or row.required else f"[{name}]"
+
+
+def _default(row: Any) -> str:
+    if row.required:
+        return "required"
+    return "" if row.default in (None, False) or callable(row.default) else _value(row.default)
+
+
+def _shape(symbols: str) -> str:
+    return f"({','.join(symbols.split())})"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "attributes": attributes,
+    "commands": commands,
+    "environments": environments,
+    "exports": exports,
+    "fields": fields,
+    "index-columns": index_columns,
+    "metrics": metrics,
+    "models": models,
+    "models-summary": models_summary,
+    "pipeline-keys": pipeline_keys,
+    "pipelines": pipelines,
+    "segment-columns": segment_columns,
+    "store": store,
+    "store-summary": store_summary,
+    "weights": weights,
+}

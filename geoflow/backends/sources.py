@@ -1,0 +1,206 @@
+"""Where weights come from, besides the hub: a pinned URL, or a file that only the user can get.
+
+Every source says where its files lie on this machine, which of them are missing, and how to get them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import socket
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from geoflow.errors import ConfigError
+from geoflow.files.hashing import sha256_of
+from geoflow.files.resources import cache_folder
+
+_ANSWER_S = 3.0  # for a server to answer
+_SILENT_S = 60.0  # without a byte, after which a download is given up
+_READ = 1 << 20  # bytes at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of weights that lie in one folder of this machine, or will."""
+
+    files: dict[str, str | None]  # path below `folder` -> SHA-256 where it is known
+
+    fetchable: ClassVar[bool] = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the files."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """Text that is another one for other content: what keys and stores hold."""
+        raise NotImplementedError
+
+    @property
+    def lack(self) -> str:
+        """A sentence without its end that names the missing files and their folder."""
+        raise NotImplementedError
+
+    @property
+    def missing(self) -> list[str]:
+        """Files that are not on this machine."""
+        return [name for name in self.files if not (self.folder / name).is_file()]
+
+    @property
+    def server(self) -> str:
+        """Address of the server that has the files, "" where none has."""
+        return ""
+
+    def remedy(self, backend: str) -> str:
+        """What the user does about missing files."""
+        return f"`geoflow models fetch {backend}` gets it"
+
+    def fetch(self) -> None:
+        """Download what is missing. Raises ConfigError when that cannot be."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class UrlFile(Source):
+    """One file behind a URL, kept under its SHA-256: another content is another folder."""
+
+    url: str
+
+    fetchable: ClassVar[bool] = True
+
+    @property
+    def folder(self) -> Path:
+        return weights_cache() / "url" / self._sha256[:32]
+
+    @property
+    def identity(self) -> str:
+        return f"{self.url}@sha256:{self._sha256}"
+
+    @property
+    def lack(self) -> str:
+        return f"{self._name} of {self.url} is not in {self.folder}"
+
+    @property
+    def server(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def fetch(self) -> None:
+        """Download the file under another name, and give it its own when its SHA-256 is right.
+
+        Several processes of a node may ask at once: one downloads, the others wait.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _alone(self.folder / ".lock"):
+                if self.missing:
+                    self._download()
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            raise ConfigError(f"{self.lack}, and it cannot be fetched: {reason}") from error
+
+    def _download(self) -> None:
+        for left in self.folder.glob("*.part"):  # of a process that was killed: nobody else writes here now
+            left.unlink()
+        digest = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as draft:
+            try:
+                with urllib.request.urlopen(self.url, timeout=_SILENT_S) as answer:
+                    while block := answer.read(_READ):
+                        digest.update(block)
+                        draft.write(block)
+                if digest.hexdigest() != self._sha256:
+                    raise ConfigError(
+                        f"{self.url} has the SHA-256 {digest.hexdigest()[:12]}…, expected {self._sha256[:12]}…: the "
+                        "file is another one than was pinned, or was cut short on the way; nothing was kept"
+                    )
+                draft.flush()
+                os.fsync(draft.fileno())
+                os.chmod(draft.name, 0o644)  # a temporary file is its owner's alone
+                os.replace(draft.name, self.folder / self._name)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(draft.name)
+                raise
+
+    @property
+    def _name(self) -> str:
+        return next(iter(self.files))
+
+    @property
+    def _sha256(self) -> str:
+        return str(self.files[self._name])
+
+    def __str__(self) -> str:
+        return f"{self._name} of {urlsplit(self.url).hostname}"
+
+
+@dataclass(frozen=True)
+class ManualFiles(Source):
+    """Files that only the user can get, for a licence that each user has to accept."""
+
+    manual: str  # how to get them: where to register, what to download
+    place: str  # folder below the cache's `weights`
+
+    @property
+    def folder(self) -> Path:
+        return weights_cache() / self.place
+
+    @property
+    def identity(self) -> str:
+        """The content counts, since nobody but the user says which files these are."""
+        held = (f"{name}@sha256:{self._digest(name)}" for name in sorted(self.files))
+        return f"{self.place}/{','.join(held)}"
+
+    @property
+    def lack(self) -> str:
+        return f"{', '.join(self.missing or self.files)} should be in {self.folder}"
+
+    def remedy(self, backend: str) -> str:
+        return f"GeoFlow cannot fetch it: {self.manual}; then put it there, or give the stage a folder that holds it"
+
+    def fetch(self) -> None:
+        raise ConfigError(f"{self.lack}; {self.remedy('')}")
+
+    def _digest(self, name: str) -> str:
+        path = self.folder / name
+        return sha256_of(path) if path.is_file() else self.files[name] or "absent"
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.files)}, from you"
+
+
+def weights_cache() -> Path:
+    """Where weights lie that are not the hub's: `weights` in GeoFlow's cache."""
+    return cache_folder() / "weights"
+
+
+def answers(address: str) -> bool:
+    """Whether the server of an address can be reached from here, by a proxy where one is set."""
+    parts = urlsplit(address)
+    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
+    if proxy and (through := urlsplit(proxy)).hostname:
+        host, port = through.hostname, through.port or 80
+    try:
+        with socket.create_connection((host, port), _ANSWER_S):
+            return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

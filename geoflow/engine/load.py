@@ -1,0 +1,15 @@
+"""How busy an executor is at one moment, for those who look at it from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Load:
+    """What waits and runs in an executor at one moment."""
+
+    segments_in_flight: int = 0
+    bytes_in_flight: int = 0
+    queued: dict[str, int] = field(default_factory=dict)  # by slot
+    running: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,309 @@
+"""Known cameras as files state them: COLMAP models, ViPE artefacts, TUM trajectories and GeoFlow stores.
+
+What is read is brought to GeoFlow's conventions here: cam_from_world, OpenCV axes, pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoflow.errors import GeoFlowError, InputError
+from geoflow.geometry.rigid import invert, nearest_rotation
+from geoflow.video.lens import Distortion
+
+_CORNER = 0.5  # COLMAP's pixels: the centre of the first one is at (0.5, 0.5)
+_SKEWED = 0.02  # how far from a rotation a matrix may be: files round, and no more
+_MODEL_FILES = ("cameras.bin", "cameras.txt")
+
+# Where COLMAP's parameters stand: focal lengths, principal point, k1, k2, p1, p2, k3.
+_COLMAP = {
+    "SIMPLE_PINHOLE": ((0, 0, 1, 2), ()),
+    "PINHOLE": ((0, 1, 2, 3), ()),
+    "SIMPLE_RADIAL": ((0, 0, 1, 2), (3,)),
+    "RADIAL": ((0, 0, 1, 2), (3, 4)),
+    "OPENCV": ((0, 1, 2, 3), (4, 5, 6, 7)),
+    "FULL_OPENCV": ((0, 1, 2, 3), (4, 5, 6, 7, 8)),  # and three of a denominator, which must be 0
+}
+
+
+@dataclass(frozen=True)
+class CameraFile:
+    """Poses that a file states, by the number of the frame in the source (from 0), or by the time it was taken at.
+
+    Which of `number`, `names` and `time` is there depends on the format.
+    """
+
+    kind: str  # in words
+    cam_from_world: np.ndarray  # (N, 4, 4) float64, in the file's own unit
+    number: np.ndarray | None = None  # (N,) int64 of the source's frames
+    names: tuple[str, ...] = ()  # of the pictures: those of a frame folder, else with the frame's number in them
+    time: np.ndarray | None = None  # (N,) float64 s, rising
+    intrinsics: np.ndarray | None = None  # (N, 3, 3) float64 px; NaN where unknown
+    size: tuple[int, int] | None = None  # (width, height) of the pictures that `intrinsics` hold for
+    distortion: Distortion | None = None  # of all frames
+    metric: bool = False  # the file says that its unit is the metre
+    source_sha256: str = ""  # of the video that a store was made from
+
+
+def is_one_video(path: str) -> bool:
+    """Whether a path holds the cameras of a single video, whatever its name is."""
+    return os.path.isfile(path) or _model_folder(path) is not None
+
+
+def find(path: str, name: str) -> str | None:
+    """Where below `path` the cameras of the video `name` are; None when there are none.
+
+    A file, and a COLMAP model, are of any video. In other folders they are called after the video: NAME.h5, NAME.txt or
+    NAME.tum, a folder NAME, `pose/NAME.npz` (ViPE), or `videos/NAME.h5` (the folder of an earlier run).
+    """
+    if is_one_video(path):
+        return path
+    own = (f"{name}.h5", f"{name}.txt", f"{name}.tum", os.path.join("videos", f"{name}.h5"))
+    found = [entry for file in own if os.path.isfile(entry := os.path.join(path, file))]
+    if os.path.isfile(os.path.join(path, "pose", f"{name}.npz")):
+        found.append(path)
+    inside = os.path.join(path, name)
+    if os.path.isdir(inside) and (further := find(inside, name)) is not None:
+        found.append(further)
+    if len(found) > 1:
+        raise InputError(f"{path} holds cameras of {name} more than once: {' and '.join(found)}; keep one of them")
+    return found[0] if found else None
+
+
+def read(path: str, name: str) -> CameraFile:
+    """The cameras of the video `name` that `find` found at `path`. Raises InputError that names the file."""
+    try:
+        if os.path.isdir(path):
+            model = _model_folder(path)
+            found = _read_vipe(path, name) if model is None else _read_colmap(model)
+        else:
+            found = _read_store(path) if path.endswith((".h5", ".hdf5")) else _read_tum(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); check the file of --cameras") from None
+    if not len(found.cam_from_world):
+        raise InputError(f"{path} ({found.kind}) holds no pose; give another with --cameras")
+    return found
+
+
+def _rigid(poses: np.ndarray, where: str) -> np.ndarray:
+    """Transforms (N, 4, 4) float64 with rotations that are exactly rotations. Raises InputError where they are none."""
+    poses = np.array(poses, np.float64)
+    if poses.shape[1:] != (4, 4) or not np.isfinite(poses).all():
+        raise InputError(f"{where} should hold 4x4 matrices of finite numbers, found an array of shape {poses.shape}")
+    turns = np.array([nearest_rotation(pose[:3, :3]) for pose in poses]).reshape(-1, 3, 3)
+    off = np.abs(turns - poses[:, :3, :3]).max((1, 2), initial=0)
+    wrong = np.flatnonzero((off > _SKEWED) | (np.abs(poses[:, 3] - (0, 0, 0, 1)).max(1, initial=0) > 1e-6))
+    if len(wrong):
+        raise InputError(f"{where}: pose {wrong[0]} is no rotation and translation; poses should be rigid")
+    poses[:, :3, :3] = turns
+    return poses
+
+
+def once(numbers: Sequence[int] | np.ndarray, where: str) -> np.ndarray:
+    """Numbers of frames, (N,) int64. Raises InputError when one stands twice, or is below 0."""
+    found = np.asarray(numbers, np.int64)
+    counted, times = np.unique(found, return_counts=True)
+    if (times > 1).any():
+        raise InputError(f"{where} has frame {counted[times > 1][0]} more than once; one pose per frame is needed")
+    if len(found) and found.min() < 0:
+        raise InputError(f"{where} has frame {found.min()}; frames are counted from 0")
+    return found
+
+
+# COLMAP
+
+
+def _model_folder(path: str) -> str | None:
+    for below in ("", "sparse/0", "sparse", "0"):
+        folder = os.path.join(path, below) if below else path
+        if any(os.path.isfile(os.path.join(folder, name)) for name in _MODEL_FILES):
+            return folder
+    return None
+
+
+def _read_colmap(folder: str) -> CameraFile:
+    import pycolmap
+
+    pycolmap.logging.minloglevel = 3
+    try:
+        model = pycolmap.Reconstruction(folder)
+    except Exception as error:  # of several kinds, known by their text
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{folder} is no whole COLMAP model ({reason}); it needs cameras, images and points3D"
+        ) from None
+    images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
+    cameras = [model.cameras[image.camera_id] for image in images]
+    lenses = [_colmap_lens(camera, folder) for camera in cameras]
+    sizes, bends = {(c.width, c.height) for c in cameras}, {bend for _, bend in lenses}
+    if len(sizes) > 1 or len(bends) > 1:
+        raise InputError(
+            f"{folder} has cameras of different {'sizes' if len(sizes) > 1 else 'lenses'}; a video has one"
+        )
+    poses = np.array([np.vstack([image.cam_from_world().matrix(), (0, 0, 0, 1)]) for image in images])
+    return CameraFile(
+        "COLMAP model",
+        _rigid(poses.reshape(-1, 4, 4), folder),
+        names=tuple(image.name for image in images),
+        intrinsics=np.array([k for k, _ in lenses]).reshape(-1, 3, 3),
+        size=next(iter(sizes), None),
+        distortion=next(iter(bends), None),
+    )
+
+
+def _colmap_lens(camera: Any, folder: str) -> tuple[np.ndarray, Distortion | None]:
+    where, values = _COLMAP.get(camera.model_name), list(camera.params)
+    if where is None or (camera.model_name == "FULL_OPENCV" and any(values[9:])):
+        raise InputError(
+            f"{folder} has a camera of the model {camera.model_name}, which OpenCV's five coefficients do not cover; "
+            "undistort the pictures first (colmap image_undistorter), and give that model"
+        )
+    fx, fy, cx, cy = (values[i] for i in where[0])
+    k1, k2, p1, p2, k3 = [values[i] for i in where[1]] + [0.0] * (5 - len(where[1]))
+    k = np.array([[fx, 0, cx - _CORNER], [0, fy, cy - _CORNER], [0, 0, 1]])
+    bend = (k1, k2, p1, p2, k3)
+    return k, bend if any(bend) else None
+
+
+def number_in(name: str, where: str) -> int:
+    """The last number in a picture's name: that of its frame. Raises InputError where there is none."""
+    digits = re.findall(r"\d+", Path(name).stem)
+    if not digits:
+        raise InputError(
+            f"{where} has a picture {name!r} without a number; pictures should be named after the frame's number in "
+            "the video, the first 0, such as 000000.jpg"
+        )
+    return int(digits[-1])
+
+
+# ViPE
+
+
+def _read_vipe(folder: str, name: str) -> CameraFile:
+    path = os.path.join(folder, "pose", f"{name}.npz")
+    world_from_cam, numbers = _npz(path)
+    poses = invert(_rigid(world_from_cam, path))
+    found = CameraFile("ViPE artefacts", poses, number=once(numbers, path))
+    lens = os.path.join(folder, "intrinsics", f"{name}.npz")
+    if not os.path.isfile(lens):
+        return found
+    types = os.path.join(folder, "intrinsics", f"{name}_camera.txt")
+    if os.path.isfile(types) and (others := set(re.findall(r":\s*(\w+)", Path(types).read_text())) - {"PINHOLE"}):
+        raise InputError(f"{types} states {', '.join(sorted(others))} cameras; only PINHOLE ones can be used")
+    values, of = _npz(lens)
+    if values.ndim != 2 or values.shape[1] < 4 or not np.isfinite(values[:, :4]).all():
+        raise InputError(f"{lens} should hold fx, fy, cx, cy of each frame, found an array of shape {values.shape}")
+    k = np.full((len(numbers), 3, 3), np.nan)
+    row = {int(n): i for i, n in enumerate(of)}
+    for i, number in enumerate(numbers):
+        if (at := row.get(int(number))) is not None:
+            fx, fy, cx, cy = values[at, :4]
+            k[i] = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+    return replace(found, intrinsics=k, size=_picture_size(folder, name))
+
+
+def _npz(path: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data, inds = file["data"].astype(np.float64), file["inds"].astype(np.int64)
+    except (KeyError, ValueError, EOFError) as error:
+        raise InputError(f"{path} should hold the arrays data and inds as ViPE writes them ({error})") from None
+    if inds.shape != data.shape[:1]:
+        raise InputError(f"{path} has {len(data)} rows of data for {inds.size} frames; run ViPE, or the export, again")
+    return data, inds
+
+
+def _picture_size(folder: str, name: str) -> tuple[int, int] | None:
+    """(width, height) of the film among the artefacts; None when it is not there."""
+    import av
+
+    path = os.path.join(folder, "rgb", f"{name}.mp4")
+    if not os.path.isfile(path):
+        return None
+    try:
+        with av.open(path) as film:
+            stream = film.streams.video[0]
+            return stream.codec_context.width, stream.codec_context.height
+    except (av.FFmpegError, IndexError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}), which tells the size that ViPE's intrinsics hold for"
+        ) from None
+
+
+# TUM
+
+
+def _read_tum(path: str) -> CameraFile:
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), start=1):
+        parts = line.split("#")[0].replace(",", " ").split()
+        if not parts:
+            continue
+        try:
+            rows.append([float(part) for part in parts])
+        except ValueError:
+            rows.append([])
+        if len(rows[-1]) != 8 or not np.isfinite(rows[-1]).all():
+            raise InputError(
+                f"{path}, line {number}: expected eight numbers, timestamp tx ty tz qx qy qz qw of the camera in the "
+                f"world (TUM); found {line.strip()[:60]!r}"
+            )
+    table = np.array(rows).reshape(-1, 8)
+    if len(table) and (np.diff(table[:, 0]) <= 0).any():
+        at = int(np.flatnonzero(np.diff(table[:, 0]) <= 0)[0]) + 1
+        raise InputError(f"{path}: time {table[at, 0]:g} s comes after {table[at - 1, 0]:g} s; times should rise")
+    length = np.linalg.norm(table[:, 4:], axis=1)
+    if (np.abs(length - 1) > _SKEWED).any():
+        at = int(np.abs(length - 1).argmax())
+        raise InputError(f"{path}: the quaternion at {table[at, 0]:g} s has length {length[at]:.3g}, expected 1")
+    world_from_cam = np.tile(np.eye(4), (len(table), 1, 1))
+    world_from_cam[:, :3, :3] = _rotations(table[:, 4:] / length[:, None])
+    world_from_cam[:, :3, 3] = table[:, 1:4]
+    return CameraFile("TUM trajectory", invert(world_from_cam), time=table[:, 0])
+
+
+def _rotations(xyzw: np.ndarray) -> np.ndarray:
+    """Rotation matrices (N, 3, 3) of unit quaternions (N, 4): x, y, z, w."""
+    x, y, z, w = xyzw.T
+    rows = [
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+# GeoFlow stores
+
+
+def _read_store(path: str) -> CameraFile:
+    from geoflow.store.reader import open_video
+
+    try:
+        with open_video(path) as video:
+            cameras, number = video.cameras, video.frame_index
+            if cameras is None:
+                raise InputError(f"{path} holds no cameras; give a store of a pipeline that has the slot camera")
+            posed = cameras.valid & np.isfinite(cameras.cam_from_world).all((1, 2))
+            poses = _rigid(cameras.cam_from_world[posed], path)
+            return CameraFile(
+                "GeoFlow store",
+                poses,
+                number=once(number[posed], path),
+                intrinsics=cameras.intrinsics[posed].astype(np.float64),
+                size=(video.width, video.height),
+                metric=video.metric,
+                source_sha256=video.source_sha256,
+            )
+    except InputError:
+        raise
+    except GeoFlowError as error:
+        raise InputError(f"--cameras: {error}") from None

@@ -1,0 +1,127 @@
+"""Serving a worker: arguments or lines of stdin in, JSON on stdout, everything else on stderr.
+
+One shot: `geoflow worker NAME ARGUMENTS` prints one line of JSON, or exits with a message and a status of its own.
+Persistent: without arguments it stays, if the backend says so. Every line {"argument": value, …} on stdin gets such a
+line, or {"error": "…"}, until stdin ends. The model is loaded once.
+
+Whatever the model's libraries print goes to stderr, also what they print past Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from geoflow.backends import loading
+from geoflow.errors import GeoFlowError, InputError, StageError
+from geoflow.workers import declaration
+from geoflow.workers.declaration import Worker
+
+
+def serve(backend: str, arguments: Sequence[str], settings_of: Callable[[list[str]], dict[str, Any]]) -> None:
+    """Serve the worker of a backend for a command line; `settings_of` reads the values of `--set`.
+
+    Raises GeoFlowError when there is no such worker, it cannot be set up, or the one answer cannot be given.
+    """
+    worker_class = declaration.find(backend)
+    values, settings = _parse(backend, worker_class, arguments)
+    stage_class = loading.load(backend)
+    stage = stage_class(loading.make_params(stage_class, settings_of(settings), slot="worker"))
+    stage.threads = len(os.sched_getaffinity(0))
+    worker = worker_class(stage)
+    request = None if not values and worker.persistent else declaration.request_of(worker_class, values)
+    read = None if request is None else worker.read(request)
+    with _answers() as out:
+        worker.log("loading")
+        stage.setup()
+        worker.log("ready")
+        if request is not None:
+            _print(out, _answer(worker, request, read))
+            return
+        for line in sys.stdin:
+            if line.strip():
+                _print(out, _reply(worker, line))
+
+
+def overview() -> str:
+    """Return a line per worker: its name, and the first line of its docstring."""
+    rows = [(name, (declaration.find(name).__doc__ or "").strip().partition("\n")[0]) for name in declaration.names()]
+    return "\n".join(f"  {name:<16}{line}" for name, line in rows)
+
+
+def _parse(backend: str, worker: type[Worker], arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a request as the command line has them, {} if none, and those of `--set`."""
+    parser = argparse.ArgumentParser(
+        f"geoflow worker {backend}",
+        description=worker.__doc__,
+        epilog=f"without arguments: requests on stdin, one a line, {declaration.form(worker)}" * worker.persistent,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    hints = typing.get_type_hints(worker.Request)
+    rows = [row for row in dataclasses.fields(worker.Request) if not row.metadata.get("in_requests_only")]
+    for row in rows:
+        kind, metavar = declaration.kind_of(hints[row.name]), row.metadata["metavar"]
+        if row.metadata["positional"]:
+            parser.add_argument(row.name, nargs="?", type=kind, metavar=metavar, help=row.metadata["help"])
+        elif kind is bool:
+            parser.add_argument(
+                f"--{row.name}", action=argparse.BooleanOptionalAction, default=None, help=row.metadata["help"]
+            )
+        else:
+            parser.add_argument(f"--{row.name}", type=kind, metavar=metavar, help=row.metadata["help"])
+    parser.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help=f"of the {backend} backend")
+    found = vars(parser.parse_args(arguments))
+    settings = found.pop("set")
+    values = {name: value for name, value in found.items() if value is not None}
+    lacking = [row.metadata["metavar"] for row in rows if declaration.is_required(row) and row.name not in values]
+    if lacking and (values or not worker.persistent):
+        parser.error(f"these arguments are required: {', '.join(lacking)}")
+    return values, settings
+
+
+def _reply(worker: Worker, line: str) -> dict[str, Any]:
+    """Whatever goes wrong with one request is its reply; the next may be right."""
+    try:
+        request = _request(type(worker), line)
+        return _answer(worker, request, worker.read(request))
+    except GeoFlowError as error:
+        return {"error": str(error)}
+    except Exception as error:  # of the model, such as too little memory for a large batch
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _request(worker: type[Worker], line: str) -> Any:
+    try:
+        return declaration.request_of(worker, json.loads(line))
+    except (ValueError, TypeError, KeyError):
+        form = declaration.form(worker)
+        raise InputError(f"a request is one line of JSON: {form}; found {line.strip():.80}") from None
+
+
+def _answer(worker: Worker, request: Any, read: Any) -> dict[str, Any]:
+    """The answer, when every file that the worker says it writes is there."""
+    found = worker.answer(read)
+    for name in worker.writes:
+        path = getattr(request, name)
+        if path and not os.path.isfile(path):
+            raise StageError(f"{path} ({name}) was not written; what the model printed is above, on stderr")
+    return found
+
+
+def _answers() -> IO[str]:
+    """What stdout was; from now on all that is printed goes to stderr."""
+    sys.stdout.flush()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return out
+
+
+def _print(out: IO[str], reply: dict[str, Any]) -> None:
+    print(json.dumps(reply), file=out, flush=True)
