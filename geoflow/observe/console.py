@@ -72,10 +72,10 @@ class ConsoleProgress:
         self._advance(row["video"], len(row["unneeded"]))
 
     def _on_stage_restored(self, row: dict[str, Any]) -> None:
-        self._advance(row["video"], 1)
+        self._advance(row["video"], "span" not in row)
 
     def _on_stage_done(self, row: dict[str, Any]) -> None:
-        self._advance(row["video"], 1)
+        self._advance(row["video"], "span" not in row)
 
     def _advance(self, name: str, calls: int) -> None:
         self._done[name] += calls

@@ -194,7 +194,7 @@ def _segment_complete(status: RunStatus, row: dict[str, Any]) -> None:
 
 
 def _stage_done(status: RunStatus, row: dict[str, Any]) -> None:
-    _video(status, row).calls += 1
+    _video(status, row).calls += "span" not in row  # progress goes by segments
     stage = _stage(status, row)
     stage.calls += 1
     stage.busy_seconds += row.get("seconds", 0.0)

@@ -144,13 +144,15 @@ class Tally:
             self._advance(row["video"], slot)
 
     def _on_stage_restored(self, row: dict[str, Any]) -> None:
-        self._advance(row["video"], row["slot"])
+        if "span" not in row:
+            self._advance(row["video"], row["slot"])
 
     def _on_stage_done(self, row: dict[str, Any]) -> None:
         self._first.setdefault(row["slot"], row["time"] - row["seconds"])
         self._last[row["slot"]] = row["time"]
-        self._calls[row["slot"]] += 1
-        self._advance(row["video"], row["slot"])
+        if "span" not in row:  # what is done for a whole span comes with the segments it is for
+            self._calls[row["slot"]] += 1
+            self._advance(row["video"], row["slot"])
 
     def _advance(self, name: str, slot: str) -> None:
         if (video := self._videos.get(name)) is not None:
