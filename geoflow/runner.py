@@ -1,4 +1,4 @@
-"""`geoflow.run`: inputs in, a folder of stores out. Everything a run does, in order."""
+"""`geoflow.run`: inputs in, a folder of stores out. All steps of a run, in order."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def run(
 ) -> RunResult:
     """Process videos with a pipeline; the Python form of `geoflow run`.
 
-    Finished work is kept under `out` as the run goes, so that a stopped or killed run goes on where it was. Ctrl-C
-    lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
+    Finished work is kept under `out` during the run, so that a stopped or killed run continues where it was. Ctrl-C
+    lets running calls finish and then raises KeyboardInterrupt; a second Ctrl-C stops at once.
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
