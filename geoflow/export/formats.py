@@ -14,7 +14,7 @@ from geoflow.errors import ConfigError
 from geoflow.export.colmap import export_colmap
 from geoflow.export.depth_folder import export_depth
 from geoflow.export.lerobot import export_lerobot
-from geoflow.export.mesh import export_obj
+from geoflow.export.mesh_files import export_obj
 from geoflow.export.point_cloud import export_glb, export_ply
 from geoflow.export.rerun_log import export_rerun
 from geoflow.export.tapip3d import export_tapip3d

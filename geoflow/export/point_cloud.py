@@ -1,4 +1,4 @@
-"""`ply` and `glb`: the video's points in one cloud; or its meshes, which `geoflow.export.mesh` writes."""
+"""`ply` and `glb`: the video's points in one cloud; or its meshes, which `geoflow.export.mesh_files` writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from geoflow.environments.extras import library
 from geoflow.export.frames import Depths, cameras_of, frames_with_depth, lifted, pictures, posed_frames
-from geoflow.export.mesh import POINTS, Y_UP, wants_mesh, write_glb, write_ply
+from geoflow.export.mesh_files import POINTS, Y_UP, wants_mesh, write_glb, write_ply
 from geoflow.export.track_rows import spread_out
 from geoflow.geometry.rigid import apply
 from geoflow.store.reader import Video

@@ -30,6 +30,7 @@ from geoflow.store.schema import (
     EXTRA_ATTRIBUTES,
     FRAME,
     IDENTITY,
+    METRIC,
     MOTION_NAMES,
     NOTES,
     PARTS,
@@ -83,8 +84,7 @@ def assemble(
     the video's objects by their number, in the video's world, or the part files that hold them; `without_mesh` says why
     an object has none that should have one. Only what is named there goes into the file.
 
-    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, objects,
-    key, and recovered and lacking, as geoflow/store/recovery.py says them.
+    Returns plain values for the run's record: path, frames, and what `totals` does.
     Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
     """
     final, work = paths.video(video.name), describe_work(video, pipeline)
@@ -102,6 +102,7 @@ def assemble(
         _write_attributes(whole.file, video, records, pipeline, version, work)
         if without_mesh:
             whole.file.attrs["status"] = "incomplete"
+        whole.file.attrs["metric"] = all(bool(info.numbers.get(METRIC, video.metric)) for _, info in plan.parts)
         _create_all(whole.file, plan, video)
         first_track = 0
         for path, info in plan.parts:
@@ -154,7 +155,8 @@ def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str)
 
 
 def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Of a store: frames_posed, geometry_coverage, motion, segments, recovered, lacking, key.
+    """Of a store: frames_posed, geometry_coverage, motion, segments, metric, key, and recovered and lacking, as
+    geoflow/store/recovery.py says them.
 
     `coverage` is the share of the pixels that have depth, by dataset; what it lacks is counted.
     """
@@ -166,6 +168,7 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
         "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
         "segments": recovery.segments,
         "objects": recovery.objects,
+        "metric": bool(file.attrs["metric"]),
         "recovered": recovery.sentence,
         "lacking": recovery.lacking,
         "key": key_of(file),
@@ -252,7 +255,6 @@ def _write_attributes(
             "num_frames": video.num_frames,
             "height": video.height,
             "width": video.width,
-            "metric": bool(video.metric),
             "status": "complete" if complete else "incomplete",
             WORK: work,
         }

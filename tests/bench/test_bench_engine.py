@@ -112,8 +112,8 @@ def test_the_pipelines_graph_is_the_workloads(name: str) -> None:
     load = WORKLOADS[name]
     pipe = geoflow_engine.pipeline_of(load, None, "trace", 0.25)
     graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in pipe.stages])
-    for stage, node in zip(load.stages, graph.nodes):
-        assert tuple(graph.nodes[parent].slot for parent in node.sources.values() if parent >= 0) == stage.after
+    for stage, node in zip(load.stages, graph.steps):
+        assert tuple(graph.steps[parent].slot for parent in node.sources.values() if parent >= 0) == stage.after
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -138,9 +138,9 @@ def test_wrong_workloads_are_refused() -> None:
         Workload("w", (SleepStage("a", 1, 1), SleepStage("b", 1, 1, ("x",))), items=1)
     with pytest.raises(ConfigError, match="should start and end with one stage"):
         Workload("w", (SleepStage("a", 1, 1), SleepStage("b", 1, 1)), items=1)
-    with pytest.raises(ConfigError, match=r"unknown workload 'x'; there are: balanced"):
+    with pytest.raises(ConfigError, match=r"unknown workload 'x'; the workloads are: balanced"):
         workload("x")
-    with pytest.raises(ConfigError, match=r"unknown engine 'x'; there are: geoflow"):
+    with pytest.raises(ConfigError, match=r"unknown engine 'x'; the engines are: geoflow"):
         engine("x")
 
 
