@@ -24,6 +24,7 @@
     return out;
   };
   const cloud = unpack(data.cloud), colours = bytes(data.cloud.rgb), tracks = unpack(data.tracks);
+  const meshes = unpack(data.meshes), meshColours = bytes(data.meshes.rgb);
   const path = data.path.map((p) => p && upright(p));
   const frusta = data.frusta.map((f) => ({ i: f.i, at: upright(f.at), rays: f.rays.map(turn) }));
   const lows = [...cloud, ...path.filter(Boolean)].map((p) => p[1]).sort((a, b) => a - b);
@@ -31,7 +32,7 @@
 
   const home = { yaw: -0.5, pitch: 0.4 };
   const view = { ...home, zoom: 1, x: 0, y: 0 };
-  const layers = { points: true, tracks: false, cameras: true };
+  const layers = { points: true, objects: true, tracks: false, cameras: true };
   let current = Number(document.querySelector(".frame.shown")?.dataset.i ?? -1); // of the viewer, which comes first
   let width = 0, height = 0, ratio = 1, asked = false;
 
@@ -68,13 +69,13 @@
       line([[k * step, floor, -half * step], [k * step, floor, half * step]], colour("--line"), 1);
       line([[-half * step, floor, k * step], [half * step, floor, k * step]], colour("--line"), 1);
     }
-    if (layers.points) {
-      const size = Math.max(1.6, (height / 190) * Math.sqrt(view.zoom));
-      const seen = cloud.map((p, k) => [project(p), k]).filter(([q]) => q).sort((a, b) => b[0][2] - a[0][2]);
-      for (const [q, k] of seen) {
-        context.fillStyle = `rgb(${colours[3 * k]} ${colours[3 * k + 1]} ${colours[3 * k + 2]})`;
-        context.fillRect(q[0] - size / 2, q[1] - size / 2, size, size);
-      }
+    const dots = [];
+    if (layers.points) cloud.forEach((p, k) => dots.push([project(p), colours, k]));
+    if (layers.objects) meshes.forEach((p, k) => dots.push([project(p), meshColours, k]));
+    const size = Math.max(1.6, (height / 190) * Math.sqrt(view.zoom));
+    for (const [q, rgb, k] of dots.filter(([q]) => q).sort((a, b) => b[0][2] - a[0][2])) {
+      context.fillStyle = `rgb(${rgb[3 * k]} ${rgb[3 * k + 1]} ${rgb[3 * k + 2]})`;
+      context.fillRect(q[0] - size / 2, q[1] - size / 2, size, size);
     }
     if (layers.tracks) {
       context.fillStyle = colour("--line-6");

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.evaluate.pixels import lift, sample_grid
+from geoflow.geometry.mesh import surface_points
 from geoflow.geometry.rigid import apply, invert
 from geoflow.report import markup
 from geoflow.report.figures import path_figure
@@ -19,6 +20,7 @@ _CLOUD_FRAMES = 8
 _CLOUD_POINTS = 1500  # points of each kind
 _MOST_CENTRES = 600
 _MOST_TRACKS = 1200
+_MESH_POINTS = 6000  # of all meshes together
 _VIEWS = (  # the script's name of it, sign, words
     ("in", "+", "closer"),
     ("out", "&minus;", "further away"),
@@ -76,6 +78,7 @@ class SceneSection:
         data = self._data(cameras, unit)
         layers = [
             ("points", bool(data["cloud"]["count"])),
+            ("objects", bool(data["meshes"]["count"])),
             ("tracks", bool(data["tracks"]["count"])),
             ("cameras", True),
         ]
@@ -103,7 +106,10 @@ class SceneSection:
         upright = upright_from_world(cameras)
         cloud = np.concatenate([np.zeros((0, 3)), *self._xyz])
         colours = np.concatenate([np.zeros((0, 3), np.uint8), *self._rgb])
+        meshes, own = self._mesh_points()
         low, high = _box(centers[cameras.valid], cloud)
+        if len(meshes):
+            low, high = np.minimum(low, meshes.min(0)), np.maximum(high, meshes.max(0))
         size = float(np.max(high - low))
         near = _inside(cloud, low, high)
         cloud, colours, tracks = cloud[near], colours[near], self._track_points()
@@ -120,6 +126,7 @@ class SceneSection:
             "path": _places(path),
             "frusta": [self._frustum(cameras, i) for i in self._shown if cameras.valid[i]],
             "cloud": {**_points(cloud, low, size), "rgb": _base64(colours, "u1")},
+            "meshes": {**_points(meshes, low, size), "rgb": _base64(own, "u1")},
             "tracks": _points(tracks, low, size),
             "grid": round_length(size / 8),
         }
@@ -133,6 +140,17 @@ class SceneSection:
             intrinsics = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], float)
         rays = np.linalg.solve(intrinsics, corners.T).T @ cameras.cam_from_world[i, :3, :3]
         return {"i": int(i), "at": _places(cameras.centers[i : i + 1])[0], "rays": _places(rays)}
+
+    def _mesh_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return points on the surfaces of the objects' meshes, (K, 3) world, and their colours, (K, 3) uint8."""
+        objects = self._video.objects
+        meshes = list(objects.meshes.values()) if objects is not None else []
+        xyz, rgb = [np.zeros((0, 3))], [np.zeros((0, 3), np.uint8)]
+        for mesh in meshes:
+            numbers, weights = surface_points(mesh.world_vertices, mesh.faces, _MESH_POINTS // len(meshes))
+            xyz.append((mesh.world_vertices[numbers] * weights[..., None]).sum(1))
+            rgb.append((mesh.colours[numbers] * weights[..., None]).sum(1).round().astype(np.uint8))
+        return np.concatenate(xyz), np.concatenate(rgb)
 
     def _track_points(self) -> np.ndarray:
         """Return one place for each track, where it was queried: (N, 3) world."""

@@ -11,6 +11,7 @@ import numpy as np
 from geoflow.report import markup
 from geoflow.report.consistency_section import Consistency
 from geoflow.report.markup import number, text
+from geoflow.report.objects_section import ObjectsSection
 from geoflow.report.parameter_section import parameter_section
 from geoflow.report.pictures import Ends, data_uri, depth_uri
 from geoflow.report.samples import Sample, colour_range, read_samples, sampled
@@ -42,9 +43,10 @@ def video_part(
     shown = sampled(len(video), frames)
     ends = colour_range(video, shown)
     viewer, scene, consistency = Viewer(video, shown, ends), SceneSection(video, shown), Consistency(video)
+    objects = ObjectsSection(video)
     thumbnails: tuple[str, ...] = ()
     for sample in read_samples(video, shown):
-        for part in (viewer, scene, consistency):
+        for part in (viewer, scene, objects, consistency):
             part.add(sample)
         if sample.i == shown[len(shown) // 2]:
             thumbnails = _thumbnails(sample, ends)
@@ -54,6 +56,7 @@ def video_part(
     sections = [
         viewer.html(),
         scene.html(),
+        objects.html(),
         consistency.html(),
         score,
         _work(video, timeline),
@@ -100,8 +103,9 @@ def _work(video: Video, timeline: str) -> str:
 def contents(html: str) -> str:
     """Return links to the sections of a page."""
     names = {
-        "videos": "Videos", "frames": "Frames", "path": "Camera path", "consistency": "Consistency", "scores": "Scores",
-        "work": "Work", "parameters": "Parameters", "timeline": "Timeline", "record": "Run record",
+        "videos": "Videos", "frames": "Frames", "path": "Camera path", "objects": "Objects",
+        "consistency": "Consistency", "scores": "Scores", "work": "Work", "parameters": "Parameters",
+        "timeline": "Timeline", "record": "Run record",
     }  # fmt: skip
     links = "".join(f'<a href="#{key}">{name}</a>' for key, name in names.items() if f'id="{key}"' in html)
     return f'<nav class="contents" aria-label="sections">{links}</nav>'
