@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from geoflow.fields import switches, wanted_fields
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
 from geoflow.store.paths import RunPaths
+
+if TYPE_CHECKING:
+    from geoflow.store.meshes import MeshSource
 
 
 class Write(Stage):
@@ -105,8 +109,18 @@ class Write(Stage):
         self._last_index = int(state.get("last_index", -1))
         self._last_digest = str(state.get("last_digest", ""))
 
-    def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
-        """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises."""
+    def finish(
+        self,
+        video: VideoInfo,
+        records: list[SegmentRecord],
+        *,
+        meshes: Mapping[int, MeshSource] | None = None,
+        without_mesh: Mapping[int, str] | None = None,
+    ) -> dict[str, Any]:
+        """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises.
+
+        `meshes` are those of the video's objects by their number; `without_mesh` says why an object has none.
+        """
         from geoflow.store.delivery import deliver, gather_parts
         from geoflow.store.owner import require_owner
         from geoflow.store.work_key import describe_work, work_key
@@ -124,6 +138,8 @@ class Write(Stage):
             version=_version(),
             compression=params.compression,
             confirm=lambda: require_owner(self._paths, params.owner),
+            meshes=meshes,
+            without_mesh=without_mesh,
         )
         if params.remote:
             require_owner(self._paths, params.owner)

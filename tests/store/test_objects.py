@@ -66,7 +66,9 @@ def key_of(truth: Truth) -> str:
 def stored(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("objects")
     parts(out, truth)
-    join(out, truth, {9: cube(frame=62)})
+    records = [SegmentRecord(s.index, s.start, s.stop, "complete", {}, {}) for s in truth.segments]
+    write = Write(Write.Params(out=str(out), pipeline=PIPELINE))
+    write.finish(truth.video, records, meshes={9: cube(frame=62)})
     return RunPaths(out).video("clip")
 
 
