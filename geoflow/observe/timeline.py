@@ -22,7 +22,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class CallSpan:
     """One call of an actor. `segment` is -1 for what belongs to no segment."""
 
     kind: str  # load, process or finish
@@ -57,7 +57,7 @@ class ActorRow:
     where: str  # process and host
     ready: float
     died: float | None = None
-    spans: list[Span] = field(default_factory=list)
+    spans: list[CallSpan] = field(default_factory=list)
 
     @property
     def busy_seconds(self) -> float:
@@ -127,14 +127,14 @@ def quantile(values: list[float], share: float) -> float | None:
     return sorted(values)[max(0, int(rank) - 1)]
 
 
-def span_of(row: dict[str, Any]) -> Span | None:
+def call_span(row: dict[str, Any]) -> CallSpan | None:
     """The call that an event tells of; None for other events, and for calls that never came back."""
     kind = _KINDS.get(row["event"])
     if kind is None or "began" not in row or "actor" not in row:
         return None
     began = _began(row)
     waited = row["waited"] if "waited" in row else row["began"] - row.get("submitted", row["began"])
-    return Span(
+    return CallSpan(
         kind,
         row["slot"],
         row["actor"],
@@ -168,7 +168,7 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
         if row["event"] == "actor_ready" and "actor" in row:
             where = f"process {row.get('pid', '?')} on {row.get('host', '?')}"
             actors[row["actor"]] = ActorRow(row["slot"], row["actor"], where, ready=row["time"])
-        span = span_of(row)
+        span = call_span(row)
         if (slot := row.get("slot")) is not None:
             _count(stages.setdefault(slot, StageRow(slot)), row, span)
         if row["event"] == "actor_died" and (dead := actors.get(row.get("actor", -1))) is not None:
@@ -182,7 +182,7 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
     return Timeline(began, ended, in_order, stages)
 
 
-def _count(stage: StageRow, row: dict[str, Any], span: Span | None) -> None:
+def _count(stage: StageRow, row: dict[str, Any], span: CallSpan | None) -> None:
     for name, amount in amounts(row).items():
         if name != "calls":  # they are the length of `service`
             setattr(stage, name, getattr(stage, name) + amount)

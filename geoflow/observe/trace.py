@@ -13,7 +13,7 @@ from typing import Any
 
 from geoflow.observe.events import iter_events, named
 from geoflow.observe.ledger import last_run
-from geoflow.observe.timeline import Span, span_of
+from geoflow.observe.timeline import CallSpan, call_span
 from geoflow.store.whole import write_whole_lines
 
 _MARKS = named("stage_failed", "finish_failed", "actor_died", "stage_disabled", "video_failed", "video_complete")
@@ -44,7 +44,7 @@ def trace_entries(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield from _process(slot, processes)
         if (slot := row.get("slot")) is not None:
             yield from _process(slot, processes)
-        if (span := span_of(row)) is not None:
+        if (span := call_span(row)) is not None:
             if span.actor not in named:
                 named.add(span.actor)
                 yield _thread(row, span, processes)
@@ -60,13 +60,13 @@ def _process(slot: str, processes: dict[str, int]) -> Iterator[dict[str, Any]]:
         yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
 
 
-def _thread(row: dict[str, Any], span: Span, processes: dict[str, int]) -> dict[str, Any]:
+def _thread(row: dict[str, Any], span: CallSpan, processes: dict[str, int]) -> dict[str, Any]:
     where = f", process {row['pid']} on {row.get('host', '?')}" if "pid" in row else ""
     name = {"name": f"{span.slot} {span.actor}{where}"}
     return {"ph": "M", "name": "thread_name", "pid": processes[span.slot], "tid": span.actor, "args": name}
 
 
-def _complete(span: Span, process: int) -> dict[str, Any]:
+def _complete(span: CallSpan, process: int) -> dict[str, Any]:
     title = {"load": "load", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
     return {
         "ph": "X",

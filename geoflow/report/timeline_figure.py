@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoflow.observe.timeline import ActorRow, Span, Timeline
+from geoflow.observe.timeline import ActorRow, CallSpan, Timeline
 from geoflow.report.markup import text
 from geoflow.values.durations import in_words
 
@@ -62,7 +62,7 @@ def _row(actor: ActorRow, y: float, scale: float, began: float, ended: float, co
     return f"<g><title>{text(title)}</title>{''.join(parts)}</g>"
 
 
-def _box(span: Span, y: float, scale: float, began: float, colour: str) -> str:
+def _box(span: CallSpan, y: float, scale: float, began: float, colour: str) -> str:
     x, width = _LEFT + (span.began - began) * scale, max(0.5, span.seconds * scale - 0.4)
     kind = "failed" if not span.good else {"load": "loading", "finish": f"{colour} finish"}.get(span.kind, colour)
     what = {"load": "loading", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
@@ -72,7 +72,7 @@ def _box(span: Span, y: float, scale: float, began: float, colour: str) -> str:
     )
 
 
-def _shaded(spans: list[Span], y: float, scale: float, began: float, colour: str) -> str:
+def _shaded(spans: list[CallSpan], y: float, scale: float, began: float, colour: str) -> str:
     """Draw a path for each shade: the pixels in which the actor was this busy."""
     levels = np.ceil(busy_pixels(spans, began, scale) * _SHADES - 1e-6).astype(int)
     edges = np.flatnonzero(np.diff(levels, prepend=-1))
@@ -88,7 +88,7 @@ def _shaded(spans: list[Span], y: float, scale: float, began: float, colour: str
     return "".join(parts)
 
 
-def busy_pixels(spans: list[Span], began: float, scale: float) -> np.ndarray:
+def busy_pixels(spans: list[CallSpan], began: float, scale: float) -> np.ndarray:
     """Return the share of each pixel column, (_PLOT,) in [0, 1], covered by spans; `scale` is pixels per second."""
     total = np.zeros(_PLOT + 1)
     ends = np.array([(span.began, span.ended) for span in spans]).reshape(-1, 2)

@@ -9,7 +9,7 @@ from typing import Any
 
 from geoflow.observe.events import iter_events
 from geoflow.observe.ledger import last_run
-from geoflow.observe.timeline import ActorRow, Span, StageRow, Timeline, build_timeline
+from geoflow.observe.timeline import ActorRow, CallSpan, StageRow, Timeline, build_timeline
 from geoflow.report import markup
 from geoflow.report.markup import number, text
 from geoflow.report.memory_section import Memory
@@ -26,7 +26,7 @@ class RunTimes:
     def __init__(self, paths: RunPaths) -> None:
         self._trace, self._memory = paths.trace.name, Memory()
         self._timeline = build_timeline(self._told(paths))
-        self._by_video: dict[str, dict[int, list[Span]]] = defaultdict(lambda: defaultdict(list))
+        self._by_video: dict[str, dict[int, list[CallSpan]]] = defaultdict(lambda: defaultdict(list))
         for actor in self._timeline.actors:
             for span in actor.spans:
                 if span.video:
@@ -75,7 +75,7 @@ class RunTimes:
         return f'<h3>Timeline</h3>{drawing}<p class="soft">{text(note)}</p>'
 
     @staticmethod
-    def _of_video(actor: ActorRow, spans: list[Span]) -> ActorRow:
+    def _of_video(actor: ActorRow, spans: list[CallSpan]) -> ActorRow:
         return replace(actor, spans=spans, died=None)
 
 
