@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 
-.PHONY: demo test test-all test-fast lint bench clean
+.PHONY: demo test test-all test-fast lint bench golden clean
 
 demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, write demo/report.html
 	$(BIN)/geoflow demo -o demo $(ARGS)
@@ -31,6 +31,10 @@ lint: $(DEV)
 
 bench: $(DEV)  # with torch, for `bench geometry`
 	$(BIN)/geoflow bench $(ARGS)
+
+golden: $(DEV)  ## hold a network against a folder of golden data: make golden MODEL=geometrycrafter DIR=FOLDER
+	@test -n "$(MODEL)" -a -n "$(DIR)" || { echo "golden: say which: make golden MODEL=NAME DIR=FOLDER" >&2; exit 2; }
+	@$(BIN)/python tests/support/golden_run.py "$(MODEL)" "$(DIR)" $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache
