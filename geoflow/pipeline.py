@@ -21,7 +21,7 @@ from geoflow.backends.pins import pin
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
-from geoflow.stage import Stage, bound_by_run
+from geoflow.stage import Stage, bound_by_run, span_problem
 from geoflow.values.plain import plain, text
 from geoflow.values.validation import Whole, first_fault, validated
 from geoflow.values.yaml_text import read_yaml
@@ -281,6 +281,8 @@ class Pipeline(BaseModel):
         for spec in self.stages:
             _check_slot(spec, source)
             stage = spec.make_stage()
+            if problem := span_problem(stage):
+                raise ConfigError(f"{source}: {spec.slot} cannot have the backend {spec.backend}: {problem}")
             for name in (*stage.inputs, *stage.optional, *stage.outputs, *stage.optional_outputs):
                 fields.field(name)
             if lacking := [name for name in stage.inputs if name not in given]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 ELSEWHERE = frozenset({"name", "source", "masks", "cameras", "source_identity", "notes"})
 # Facts that earlier versions did not know, and what they are where nobody states them.
 _ADDED = {"distortion": None, "cameras_sha256": "", "cameras_metric": False, "given_world": False}
+
+SPANS = ("segment", "chapter", "video")  # what a stage may work on at a time
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,32 @@ class Segment:
         return f"{self.video.name}[{self.start}:{self.stop}]"
 
 
+@dataclass(frozen=True)
+class Span:
+    """Frames [start, stop) of a video that a stage works on as one, with the segments `first` to `last` that lie in it.
+
+    A segment belongs to exactly one span of a kind. The frames of a chapter go on for a while after its last segment.
+    """
+
+    video: VideoInfo
+    kind: str  # one of SPANS
+    index: int
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def num_segments(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.index} of {self.video.name} [{self.start}:{self.stop}]"
+
+
 def count_segments(num_frames: int, size: int, overlap: int) -> int:
     """How many segments of at most `size` frames, neighbours sharing about `overlap`, cover `num_frames`."""
     if num_frames <= size:
@@ -131,3 +160,43 @@ def plan_segments(video: VideoInfo, size: int, overlap: int) -> Iterator[Segment
             overlap_before=stop(k - 1) - start(k) if k else 0,
             overlap_after=stop(k) - start(k + 1) if k < count - 1 else 0,
         )
+
+
+def plan_chapters(video: VideoInfo, size: int, overlap: int, *, length: int, reach: int) -> Iterator[Span]:
+    """Put consecutive segments together to chapters of about `length` frames, one at a time.
+
+    The video is divided evenly, and a segment belongs to the chapter that it starts in, so every segment lies in its
+    chapter as a whole. A chapter also takes the first `reach` frames of the next one. All chapters together have
+    `reach` frames for each of their borders more than the video, whatever the size of the segments is, as long as
+    these are shorter than chapters and share no more than `reach` frames.
+
+    >>> video = VideoInfo("v", "v.mp4", "", 700, 30.0, 1, 1, 1, 1)
+    >>> [(c.start, c.stop, c.first, c.last) for c in plan_chapters(video, 96, 24, length=288, reach=96)]
+    [(0, 456, 0, 4), (360, 700, 5, 9)]
+    """
+    count = max(1, round((video.num_frames - reach) / length))
+    each = max(1, video.num_frames - reach) / count
+    chapters = itertools.groupby(
+        plan_segments(video, size, overlap), lambda segment: min(int(segment.start / each), count - 1)
+    )
+    found: list[Segment] = []
+    index = 0
+    for _, segments in chapters:
+        following = list(segments)
+        if found:
+            yield _chapter(found, index, following[0].start + reach)
+            index += 1
+        found = following
+    yield _chapter(found, index, video.num_frames)
+
+
+def _chapter(segments: list[Segment], index: int, stop: int) -> Span:
+    first, last = segments[0], segments[-1]
+    stop = max(last.stop, min(stop, first.video.num_frames))
+    return Span(first.video, "chapter", index, first.start, stop, first.index, last.index)
+
+
+def whole_video(video: VideoInfo, size: int, overlap: int) -> Span:
+    """The span of all frames."""
+    count = count_segments(video.num_frames, size, overlap)
+    return Span(video, "video", 0, 0, video.num_frames, 0, count - 1)

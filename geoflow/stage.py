@@ -18,14 +18,18 @@ A module under `actors/` holds exactly one Stage; its path is its name in a pipe
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from geoflow.segments import Segment, VideoInfo
+from geoflow.errors import StageError
+from geoflow.segments import SPANS, Segment, Span, VideoInfo
 
 Fields = dict[str, np.ndarray]
+Read = Callable[[], Iterator[Fields]]  # the frames of a span, some at a time
+SHARED = "span."  # begins the names under which `process` finds what `survey` returned
 
 # What a user may state of the camera: `VideoInfo.known_intrinsics`, `VideoInfo.distortion`, and `video.cam_from_world`
 # in the given unit.
@@ -78,6 +82,10 @@ class Stage:
     Ordered stages see the segments of a video one by one, from the first to the last. What they carry over
     they hand out through `state()` after each segment and get back through `restore()` before the next, so
     that a new actor can take over after a crash. `finish` is called once after the last segment.
+
+    A stage whose `span` is a chapter or the whole video works in two steps. `survey` is called once for each span of
+    a video, by whichever actor. `process` is then called for each segment of the span, and finds among its fields what
+    `survey` returned. An optional stage whose `survey` fails is left out of all segments of the span.
     """
 
     slot: ClassVar[str] = ""
@@ -86,6 +94,9 @@ class Stage:
     outputs: ClassVar[tuple[str, ...]] = ()
     optional_outputs: tuple[str, ...] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
+    span: ClassVar[str] = "segment"  # what it works on at a time: segment, chapter or video
+    chapter_length: int = 288  # frames of a chapter, about; an instance may set it, as its parameters say
+    chapter_reach: int = 96  # frames of the next chapter that a chapter takes, too
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
@@ -112,6 +123,16 @@ class Stage:
     def setup(self) -> None:
         """Load the model. Heavy imports belong here, never at the top of the module."""
 
+    def survey(self, span: Span, read: Read) -> Fields:
+        """Work out what the segments of a span share: arrays by names of the stage's own choice (spans only).
+
+        `read()` gives the frames of the span from the first to the last, in pieces that follow each other: their
+        `frames.rgb` and `frames.index`, and `frames.mask` where the user gave masks. Every call of it decodes them
+        anew. `process` finds the array NAME as `span.NAME`, and the span's first frame and the one after its last as
+        `span.range`, (2,) int64. The arrays stay in memory until the last segment of the span is done: keep them small.
+        """
+        raise NotImplementedError
+
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Compute this stage's outputs for one segment."""
         raise NotImplementedError
@@ -129,3 +150,30 @@ class Stage:
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
         """After the last segment of a video (ordered stages only); returns plain values for the run's record."""
         return {}
+
+
+def shared_fields(result: Any, span: Span, who: str) -> Fields:
+    """What `process` finds of a result of `survey`, by the names it has there. Raises StageError for what is none."""
+    if not isinstance(result, dict) or not all(isinstance(array, np.ndarray) for array in result.values()):
+        raise StageError(f"{who}: survey should return a dict of numpy arrays, found {type(result).__name__}")
+    if wrong := [name for name, array in result.items() if array.dtype.kind not in "biufc" or name == "range"]:
+        raise StageError(f"{who}: survey should return arrays of numbers or booleans, none named range: {wrong[0]}")
+    named = {SHARED + name: array for name, array in result.items()}
+    return {**named, SHARED + "range": np.array([span.start, span.stop])}
+
+
+def span_problem(stage: Stage) -> str:
+    """What is wrong with the span that a stage states, a sentence; "" if nothing."""
+    if stage.span not in SPANS:
+        return f"span should be one of {', '.join(SPANS)}, found {stage.span!r}"
+    if stage.span == "segment":
+        return ""
+    if stage.ordered:
+        return f"span should be segment, found {stage.span}: an ordered stage sees all segments of a video anyway"
+    if type(stage).survey is Stage.survey:
+        return f"survey is not written yet, and span is {stage.span}"
+    if stage.chapter_length < 1 or stage.chapter_reach < 0:
+        return f"chapter_length should be 1 or more, and chapter_reach 0 or more, found {stage.chapter_length}, " + str(
+            stage.chapter_reach
+        )
+    return ""

@@ -28,18 +28,21 @@ def graph(pipe: Pipeline) -> Graph:
 
 def test_inputs_bind_to_the_nearest_giver_above() -> None:
     built = graph(make(DECODE, PRIOR, MASK, SUM))
-    assert built.nodes[0].sources == {"video.index": PROBE}
-    assert built.nodes[2].sources == {"frames.rgb": 0, "prior.mask": 1}
-    assert built.nodes[3].sources == {"frames.index": 0, "prior.mask": 1, "geometry.mask": 2}
-    assert [n.depth for n in built.nodes] == [0, 1, 2, 3]
+    assert built.steps[0].sources == {"video.index": PROBE}
+    assert built.steps[2].sources == {"frames.rgb": 0, "prior.mask": 1}
+    assert built.steps[3].sources == {"frames.index": 0, "prior.mask": 1, "geometry.mask": 2}
+    assert [n.depth for n in built.steps] == [0, 1, 2, 3]
     assert built.consumers[1, "prior.mask"] == (2, 3)
     assert built.children[1] == (2, 3)
 
 
 def test_branches_do_not_wait_for_each_other() -> None:
     built = graph(Pipeline.load("embedded"))
-    by_slot = {n.slot: n for n in built.nodes}
-    assert by_slot["prior"].parents == by_slot["camera"].parents == {by_slot["decode"].index}
+    by_slot = {n.slot: n for n in built.steps if not n.surveys}
+    assert by_slot["prior"].parents == {by_slot["decode"].index}
+    survey = next(n for n in built.steps if n.surveys)
+    assert survey.slot == "camera" and survey.parents == set()
+    assert by_slot["camera"].parents == {by_slot["decode"].index, survey.index}
     assert by_slot["stitch"].index in by_slot["write"].parents
 
 

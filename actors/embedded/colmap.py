@@ -1,39 +1,26 @@
 """Embedded camera: structure from motion with COLMAP, then dense multi-view depth with its poses.
 
 Cameras are recovered for a chapter of the video at a time, several segments long: the few steps of one segment tell
-neither the focal length nor the far points well. Every segment of a chapter gives the same chapter, so an actor keeps
-the last one; another actor would work out the same.
+neither the focal length nor the far points well. Depth is computed for a segment at a time.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoflow.errors import InputError
 from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_UNKNOWN
-from geoflow.segments import Segment
-from geoflow.stage import Fields, Stage, param
+from geoflow.segments import Segment, Span
+from geoflow.stage import SHARED, Fields, Read, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.geometry.motion.camera_motion import Chains
     from geoflow.geometry.motion.structure import Structure
 
 _LEAST_FRAMES = 3  # with a pose, for a segment to be given any
-_AFTER = 96  # frames by which a chapter reaches into the next one: the segments that start in it end there
-_READ_AT_A_TIME = 64  # frames: a whole chapter in colour would take more memory than all else
-
-
-@dataclass(frozen=True)
-class _Chapter:
-    """What was worked out for frames [start, stop) of a video."""
-
-    start: int
-    chains: Chains
-    structures: list[Structure]
 
 
 class Colmap(Stage):
@@ -47,11 +34,12 @@ class Colmap(Stage):
     """
 
     slot = "camera"
-    inputs = ("frames.rgb", "video.index", "video.pts")
-    optional = ("frames.mask", "video.seek", "video.cam_from_world", "video.intrinsics")
+    span = "chapter"
+    inputs = ("frames.rgb",)
+    optional = ("frames.mask", "video.cam_from_world", "video.intrinsics")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
-    version = "3"
+    version = "4"
     honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)
@@ -73,23 +61,52 @@ class Colmap(Stage):
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
-        self._last: tuple[Any, _Chapter] | None = None
+        self.chapter_length = self.params.chapter
+
+    def survey(self, span: Span, read: Read) -> Fields:
+        """Points followed through the chapter, and the structures that came out of them."""
+        import cv2
+
+        from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
+        from geoflow.geometry.motion.structure import reconstruct
+
+        cv2.setNumThreads(self.threads)
+        if span.video.given_world:  # nothing is to be estimated
+            return {}
+        known, bend = span.video.known_intrinsics, span.video.distortion
+        grays: list[np.ndarray] = []
+        masks: list[np.ndarray] = []
+        for piece in read():
+            grays += [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in piece["frames.rgb"]]
+            masks += [*piece.get("frames.mask", ())]
+        chains = chain_points(
+            grays, masks or None, max_points=self.params.max_points, keyframe_motion=self.params.keyframe_motion
+        )
+        if known is not None and bend is not None:
+            chains = chains.straight(known, bend)
+        found = chains.to_arrays()
+        if classify_motion(chains, known).code == MOTION_MOVING:
+            structures = reconstruct(chains, grays, known_intrinsics=known, distortion=bend, masks=masks or None)
+            for k, structure in enumerate(structures):
+                found |= {f"structure.{k}.{name}": array for name, array in structure.to_arrays().items()}
+        return found
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
         from geoflow.geometry.depth.multiview import multiview_depth
-        from geoflow.geometry.motion.camera_motion import classify_motion
+        from geoflow.geometry.motion.camera_motion import Chains, classify_motion
 
         cv2.setNumThreads(self.threads)
         if "video.cam_from_world" in fields:
             return self._with_known_poses(segment, fields)
         rgb, mask = fields["frames.rgb"], fields.get("frames.mask")
         known, bend = segment.video.known_intrinsics, segment.video.distortion
-        chapter = self._chapter(segment, fields)
-        part = slice(segment.start - chapter.start, segment.stop - chapter.start)
-        motion = classify_motion(chapter.chains.part(part.start, part.stop), known)
-        found = max(chapter.structures, key=lambda s: int(s.valid[part].sum()), default=None)
+        chains = Chains.from_arrays(_named(SHARED, fields))
+        begin = int(fields[SHARED + "range"][0])
+        part = slice(segment.start - begin, segment.stop - begin)
+        motion = classify_motion(chains.part(part.start, part.stop), known)
+        found = max(_structures(fields), key=lambda s: int(s.valid[part].sum()), default=None)
         if found is None or found.valid[part].sum() < _LEAST_FRAMES:
             code = MOTION_UNKNOWN if motion.code == MOTION_MOVING else motion.code
             told = known is not None or motion.rotations is not None
@@ -102,7 +119,7 @@ class Colmap(Stage):
             poses,
             valid,
             found.xyz,
-            seen=np.isfinite(chapter.chains.uv[part, :, 0]),
+            seen=np.isfinite(chains.uv[part, :, 0]),
             radial=found.radial,
             distortion=bend,
             masks=mask,
@@ -131,78 +148,19 @@ class Colmap(Stage):
         poses = np.where(found.valid[:, None, None], poses, np.nan)
         return _fields(rgb, found.motion, found.intrinsics, poses, found.depth, found.valid)
 
-    def _chapter(self, segment: Segment, fields: Fields) -> _Chapter:
-        start, stop = chapter_of(segment, self.params.chapter)
-        key = segment.video, start, stop
-        if self._last is not None and self._last[0] == key:
-            return self._last[1]
-        self._last = None  # before the next one takes its memory
-        try:
-            chapter = self._reconstructed(segment, fields, start, stop)
-        except InputError:  # a frame elsewhere cannot be read: that is for its own segment to say
-            return self._reconstructed(segment, fields, segment.start, segment.stop)
-        self._last = key, chapter
-        return chapter
 
-    def _reconstructed(self, segment: Segment, fields: Fields, start: int, stop: int) -> _Chapter:
-        import cv2
-
-        from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
-        from geoflow.geometry.motion.structure import reconstruct
-
-        known, bend = segment.video.known_intrinsics, segment.video.distortion
-        grays: list[np.ndarray] = []
-        masks: list[np.ndarray] = []
-        for rgb, mask in self._pieces(segment, fields, start, stop):
-            grays += [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in rgb]
-            masks += [] if mask is None else list(mask)
-        chains = chain_points(
-            grays, masks or None, max_points=self.params.max_points, keyframe_motion=self.params.keyframe_motion
-        )
-        if known is not None and bend is not None:
-            chains = chains.straight(known, bend)
-        structures = []
-        if classify_motion(chains, known).code == MOTION_MOVING:
-            structures = reconstruct(chains, grays, known_intrinsics=known, distortion=bend, masks=masks or None)
-        return _Chapter(start, chains, structures)
-
-    def _pieces(
-        self, segment: Segment, fields: Fields, start: int, stop: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Frames [start, stop) and their masks, piece by piece: the segment's own as given, the others read again."""
-        from geoflow.video import frame_reader
-
-        video, masked = segment.video, "frames.mask" in fields
-        own = max(start, segment.start), min(stop, segment.stop)
-        for first, last in ((start, own[0]), own, (own[1], stop)):
-            if (first, last) == own:
-                yield fields["frames.rgb"], fields.get("frames.mask")
-                continue
-            for at in range(first, last, _READ_AT_A_TIME):
-                end, index = min(last, at + _READ_AT_A_TIME), fields["video.index"]
-                rgb = frame_reader.read_frames(
-                    video, index, fields["video.pts"], at, end, seek=fields.get("video.seek"), threads=self.threads
-                )
-                yield rgb, frame_reader.read_masks(video, index, at, end) if masked else None
+def _named(prefix: str, fields: Fields) -> Fields:
+    return {name.removeprefix(prefix): array for name, array in fields.items() if name.startswith(prefix)}
 
 
-def chapter_of(segment: Segment, length: int) -> tuple[int, int]:
-    """The frames [start, stop) whose cameras are recovered with the segment's: the same for all that start in it.
+def _structures(fields: Fields) -> Iterator[Structure]:
+    """What the survey recovered, in its order."""
+    from geoflow.geometry.motion.structure import Structure
 
-    Chapters of about `length` frames divide the video evenly; each goes on for the first frames of the next one, so
-    that every segment lies in one as a whole.
-
-    >>> from geoflow.segments import VideoInfo
-    >>> video = VideoInfo("v", "v.mp4", "", 700, 30.0, 1, 1, 1, 1)
-    >>> [chapter_of(Segment(video, 0, start, start + 96), 288) for start in (0, 288, 360, 604)]
-    [(0, 398), (0, 398), (302, 700), (302, 700)]
-    """
-    num_frames = segment.video.num_frames
-    count = max(1, round((num_frames - _AFTER) / length))
-    each = max(1, num_frames - _AFTER) / count
-    k = min(int(segment.start / each), count - 1)
-    start, stop = int(k * each), int((k + 1) * each) + _AFTER
-    return min(start, segment.start), max(min(stop, num_frames), segment.stop)
+    for k in itertools.count():
+        if not (arrays := _named(f"{SHARED}structure.{k}.", fields)):
+            return
+        yield Structure.from_arrays(arrays)
 
 
 def _unposed(rgb: np.ndarray, code: int, intrinsics: np.ndarray, rotations: np.ndarray | None) -> Fields:

@@ -22,8 +22,8 @@ from geoflow.environments.checking import problems as env_problems
 from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
 from geoflow.planning import environment_listing
-from geoflow.segments import Segment, VideoInfo
-from geoflow.stage import Fields, SegmentRecord, Stage
+from geoflow.segments import Segment, Span, VideoInfo
+from geoflow.stage import Fields, SegmentRecord, Stage, shared_fields, span_problem
 from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
@@ -36,9 +36,9 @@ def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = 
     Its declarations come first: fields, parameters, the ladder, its entry in models.yaml with the weights that `params`
     need, and the environments that pipelines run it in. With `run` it is then set up with `params` and given six grey
     frames of 64x48 in which nothing can be known: with and without its optional inputs, twice, on every rung of its
-    ladder, and in halves where it can be split. An ordered stage gets two segments, the second one also after another
-    of its kind took over its state, and is asked to finish. What it raises there is raised here. Its results are
-    compared with the field table.
+    ladder, and in halves where it can be split. A stage that works on spans surveys the frames first. An ordered stage
+    gets two segments, the second one also after another of its kind took over its state, and is asked to finish. What
+    it raises there is raised here. Its results are compared with the field table.
 
     Raises ConfigError when there is no such backend, or `params` are not its own.
     """
@@ -62,6 +62,8 @@ def _declared(stage: Stage) -> list[str]:
     for name, base in (("process", Stage), ("load", TorchStage), ("compute", TorchStage)):
         if isinstance(stage, base) and getattr(type(stage), name) is getattr(base, name):
             found.append(f"{name} is not written yet")
+    if problem := span_problem(stage):
+        found.append(problem)
     return found
 
 
@@ -116,15 +118,18 @@ def _trial(stage: Stage, who: str) -> Iterator[str]:
         rung = _cheaper(stage, level)
         rung.setup()
         try:
+            shared = surveyed(rung, segment, everything, who)
             first = None
             if not level:
-                _process(rung, segment, made_up(stage.inputs, segment), who)
-                first = _process(rung, segment, everything, who)
-            again = _process(rung, segment, everything, who)
+                least = made_up(stage.inputs, segment)
+                _process(rung, segment, {**least, **surveyed(rung, segment, least, who)}, who)
+                first = {**shared, **_process(rung, segment, {**everything, **shared}, who)}
+                shared = surveyed(rung, segment, everything, who)
+            again = {**shared, **_process(rung, segment, {**everything, **shared}, who)}
             if first is not None and stage.deterministic and (name := _unlike(first, again)):
                 yield f"{who} gave another {name} for the same segment a second time; is something kept of the first?"
             if not level and can_split(stage):
-                _checked(rung, process_in_halves(rung, segment, everything), segment, f"{who} in halves")
+                _checked(rung, process_in_halves(rung, segment, {**everything, **shared}), segment, f"{who} in halves")
         finally:
             rung.teardown()
 
@@ -170,6 +175,21 @@ def _cheaper(stage: Stage, level: int) -> Stage:
 
 def _process(stage: Stage, segment: Segment, given: Fields, who: str) -> Fields:
     return _checked(stage, stage.process(segment, given), segment, who)
+
+
+def surveyed(stage: Stage, segment: Segment, given: Fields, who: str) -> Fields:
+    """What the segment finds of a survey of its frames, read-only as in runs; {} of a stage that works on segments."""
+    if stage.span == "segment":
+        return {}
+    video, index = segment.video, segment.index
+    span = Span(video, stage.span, 0, segment.start, segment.stop, index, index)
+    frames = made_up(("frames.rgb", "frames.index"), segment)
+    frames |= {name: given[name] for name in ("frames.rgb", "frames.index", "frames.mask") if name in given}
+    pieces = [{name: array[rows] for name, array in frames.items()} for rows in (slice(0, 4), slice(4, None))]
+    shared = shared_fields(stage.survey(span, lambda: iter(pieces)), span, who)
+    for array in shared.values():
+        array.flags.writeable = False
+    return shared
 
 
 def _checked(stage: Stage, result: Fields, segment: Segment, who: str) -> Fields:

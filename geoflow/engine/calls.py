@@ -1,4 +1,4 @@
-"""What travels between driver and workers in one call: one segment, or several tiny ones together."""
+"""What travels between driver and workers in one call: one segment, several tiny ones together, or one span."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from geoflow.engine.actor.workfiles import SaveTo
 from geoflow.engine.gpu.tokens import Hold, Lane
-from geoflow.segments import Segment
+from geoflow.segments import Segment, Span
 
 
 class Part(NamedTuple):  # this and the next are made once a segment and stage: a dataclass takes three times as long
@@ -19,9 +19,9 @@ class Part(NamedTuple):  # this and the next are made once a segment and stage: 
 
 
 class Job(NamedTuple):
-    """One segment's share of a call: `places` says for each name which argument, and which entry of it."""
+    """One segment's share of a call, or a span: `places` says for each name which argument, and which entry of it."""
 
-    segment: Segment
+    extent: Segment | Span
     names: tuple[str, ...]
     places: tuple[tuple[int, int | None], ...]
     level: int
@@ -32,12 +32,13 @@ class Job(NamedTuple):
 
 @dataclass(eq=False)
 class Call:
-    """One submitted `process`: the node, the segments in it, and the refs of what will come back.
+    """One submitted `process`: the step, its stage, the segments in it, and the refs of what will come back.
 
-    A `finish` is one, too, of no segment.
+    A `survey` is one, too, of one span; and a `finish`, of no segment.
     """
 
-    node: int
+    step: int
+    stage: int
     runs: list[Any]
     worker: Any
     levels: list[int]
@@ -46,6 +47,7 @@ class Call:
     refs: list[Any] = field(default_factory=list)
     submitted: float = 0.0  # by the monotonic clock
     waited: float = 0.0  # s from then until it could begin, once it came back
+    frames: int = 0  # of the span that it surveys
     longest: float | None = None  # s it should take at most; None: as the stage's longest call, for each segment
     hung: float = 0.0  # s without an answer, after which its worker was ended
     began: bool = True  # False: its worker died at the call before it
@@ -61,10 +63,13 @@ class Call:
 
     def told(self, i: int) -> dict[str, Any]:
         """What the ledger says of its i-th segment, whatever came of it."""
-        attempt = self.runs[i].attempts[self.node]
+        attempt = self.runs[i].attempts[self.step]
         facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "waited": self.waited}
         if len(self.runs) > 1:
             facts["together"] = len(self.runs)
+        if self.frames:
+            extent = self.runs[i].extent
+            facts["span"] = [extent.start, extent.stop]
         return facts
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:
@@ -95,14 +100,17 @@ def read_answer(answered: bytes) -> list[dict[str, Any]]:
 
 
 def make_jobs(
-    wanted: list[tuple[Segment, dict[str, Part], int, SaveTo | None]], *, measure: bool = False, alone: bool = False
+    wanted: list[tuple[Segment | Span, dict[str, Part], int, SaveTo | None]],
+    *,
+    measure: bool = False,
+    alone: bool = False,
 ) -> tuple[list[Job], list[Any]]:
-    """From (segment, fields, ladder level, where to save) to jobs and the objects to pass, each object once."""
+    """From (segment or span, fields, ladder level, where to save) to jobs and the objects to pass, each object once."""
     position: dict[Any, int] = {}
     jobs = []
-    for segment, parts, level, save_to in wanted:
+    for extent, parts, level, save_to in wanted:
         places = tuple((position.setdefault(part.ref, len(position)), part.entry) for part in parts.values())
-        jobs.append(Job(segment, tuple(parts), places, level, save_to, measure, alone))
+        jobs.append(Job(extent, tuple(parts), places, level, save_to, measure, alone))
     return jobs, list(position)
 
 

@@ -16,10 +16,11 @@ from geoflow.engine.actor.workfiles import SavedState, SaveTo, looks_whole
 from geoflow.engine.graph import Graph
 from geoflow.engine.keys import Keys
 from geoflow.engine.resume import Action, below_order, choose_actions, finished_prefix
-from geoflow.engine.state import SegmentRun, VideoRun
+from geoflow.engine.spans import find_span, plan_spans
+from geoflow.engine.state import SegmentRun, SpanRun, VideoRun
 from geoflow.errors import StoreError
 from geoflow.pipeline import Pipeline
-from geoflow.segments import Segment, VideoInfo, count_segments, plan_segments
+from geoflow.segments import Segment, Span, VideoInfo, count_segments, plan_segments
 from geoflow.stage import SegmentRecord
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
@@ -53,10 +54,10 @@ class Checkpoint:
         self._keys = Keys(graph, [spec.signature() for spec in pipeline.stages], reading)
         self._kept = {
             row.index
-            for row, spec in zip(graph.nodes, pipeline.stages)
+            for row, spec in ((row, pipeline.stages[row.stage]) for row in graph.steps if not row.surveys)
             if graph.children[row.index] and (spec.kept or (spec.keep is None and pipeline.keep_fields))
         }
-        self._ordered = {row.index for row in graph.nodes if row.ordered}
+        self._ordered = {row.index for row in graph.steps if row.ordered}
         self._below_order = below_order(graph)
         self._reported: set[str] = set()
 
@@ -67,21 +68,24 @@ class Checkpoint:
         assert video.info is not None
         if video.journal is None:
             video.journal = self._open(video)
-        gone = {slot for row in video.journal for slot, why in row["absent"].items() if why == "disabled"}
-        if gone & {self._graph.nodes[node].slot for node in undecided}:
+        gone = {name for row in video.journal for name, why in row["absent"].items() if why == "disabled"}
+        if gone & {self._graph.steps[step].name for step in undecided}:
             return False
+        video.spans = plan_spans(self._graph, video.info, self._size, self._overlap)
         rows = self._usable(video, video.journal, disabled)
         self._trim(video, rows)
         first = len(rows)
         video.num_segments = count_segments(video.info.num_frames, self._size, self._overlap)
         video.plan = itertools.islice(plan_segments(video.info, self._size, self._overlap), first, None)
+        video.finished = set(range(first))
         video.records = [SegmentRecord(**{**row["record"], "notes": tuple(row["record"]["notes"])}) for row in rows]
         video.cursor = dict.fromkeys(self._ordered, first)
         video.chain = self._ordered_keys(rows[-1]) if rows else {}
         video.ahead = dict(video.chain)
-        video.state = {node: SavedState(path) for node, path in self._states(video, rows[-1])} if rows else {}
+        video.state = {step: SavedState(path) for step, path in self._states(video, rows[-1])} if rows else {}
         video.state_files = [[path for _, path in self._states(video, row)] for row in rows[-_STATES_KEPT:]]
         video.journal = None
+        self._trim_surveys(video)
         return True
 
     def rewind(self, video: VideoRun) -> None:
@@ -109,25 +113,27 @@ class Checkpoint:
 
     def plan(self, run: SegmentRun, disabled: Set[int]) -> None:
         """Decide what becomes of each stage on a segment that is about to start."""
+        run.spans = {step: find_span(spans, run.segment.index) for step, spans in run.video.spans.items()}
         if self._paths is None:
-            run.actions = (Action.RUN,) * len(self._graph.nodes)
+            run.actions = (Action.RUN,) * len(self._graph.steps)
             return
-        video, nodes = run.video, self._graph.nodes
+        video, steps = run.video, self._graph.steps
         given_up = video.given_up.get(run.segment.index, {})
         absent = disabled | given_up.keys()
-        run.keys = self._keys.of_all(run.segment, absent, video.ahead)
-        video.ahead = {node: run.keys[node] for node in self._ordered if node in run.keys}
+        run.keys = self._keys.of_all(run.segment, absent, video.ahead, run.spans)
+        video.ahead = {step: run.keys[step] for step in self._ordered if step in run.keys}
         found = video.found.pop(run.segment.index, set())
-        saved = {node for node in self._kept & run.keys.keys() if self._is_saved(run, node, found)}
+        saved = {step for step in self._kept & run.keys.keys() if self._is_saved(run, step, found)}
         run.actions = choose_actions(self._graph, saved, absent)
-        run.settled = {node for node, action in enumerate(run.actions) if action is Action.UNNEEDED}
+        run.settled = {step for step, action in enumerate(run.actions) if action is Action.UNNEEDED}
         run.given_up, run.notes = set(given_up), list(given_up.values())
         if not self._keep_fields:
-            used = {Path(path).name for node in saved for path in self._files(run, node)}
+            used = {Path(path).name for step in saved for path in self._files(run, step)}
             for name in found - used:
                 _delete(self._paths.parts(video.name) / name)
         if len(run.settled) or Action.RESTORE in run.actions:
-            slots = {action: [nodes[i].slot for i, a in enumerate(run.actions) if a is action] for action in Action}
+            worked = [row for row in steps if not row.surveys]
+            slots = {action: [row.slot for row in worked if run.actions[row.index] is action] for action in Action}
             self._emit(
                 "segment_resumed",
                 video=video.name,
@@ -136,46 +142,68 @@ class Checkpoint:
                 unneeded=slots[Action.UNNEEDED],
             )
 
-    def set_key(self, node: int, run: SegmentRun) -> bool:
-        """Give `node` the key of what it is about to do, from what was really done above it.
+    def set_key(self, step: int, run: SegmentRun) -> bool:
+        """Give `step` the key of what it is about to do, from what was really done above it.
 
         False when that is not what `plan` expected and the plan restores results that hang on it: a stage failed
         that did not fail before, so they belong to another course of the video.
         """
-        if self._paths is None:
+        if self._paths is None or self._graph.steps[step].surveys:
             return True
-        key = self._keys.of(node, run.segment, run.keys, run.video.chain.get(node))
-        expected, run.keys[node] = run.keys.get(node), key
-        if key == expected or node not in self._ordered:
+        key = self._keys.of(step, run.segment, run.keys, run.video.chain.get(step))
+        expected, run.keys[step] = run.keys.get(step), key
+        if key == expected or step not in self._ordered:
             return True
         return all(run.actions[below] is Action.RUN for below in self._below_order)
 
-    def save_to(self, node: int, run: SegmentRun) -> SaveTo | None:
-        """Where the worker leaves what it makes of this segment."""
-        if self._paths is None or not (node in self._kept or node in self._ordered):
+    def save_to(self, step: int, run: SegmentRun | SpanRun) -> SaveTo | None:
+        """Where the worker leaves what it makes of this segment or span."""
+        if isinstance(run, SpanRun):
+            return None if self._paths is None else SaveTo(self._survey_file(run), None)
+        if self._paths is None or not (step in self._kept or step in self._ordered):
             return None
-        fields = self._file(run, node, "fields") if node in self._kept else None
-        return SaveTo(fields, self._file(run, node, "state") if node in self._ordered else None)
+        fields = self._file(run, step, "fields") if step in self._kept else None
+        return SaveTo(fields, self._file(run, step, "state") if step in self._ordered else None)
 
-    def saved(self, node: int, run: SegmentRun) -> SaveTo:
-        """Where `node` left this segment in an earlier run."""
-        state = self._file(run, node, "state") if node in self._ordered else None
-        return SaveTo(self._file(run, node, "fields"), state)
+    def saved(self, step: int, run: SegmentRun) -> SaveTo:
+        """Where `step` left this segment in an earlier run."""
+        state = self._file(run, step, "state") if step in self._ordered else None
+        return SaveTo(self._file(run, step, "fields"), state)
 
-    def forget(self, node: int, run: SegmentRun) -> None:
+    def forget(self, step: int, run: SegmentRun) -> None:
         """What was saved is damaged."""
-        for path in self._files(run, node):
+        for path in self._files(run, step):
             _delete(path)
+
+    def survey_key(self, step: int, span: Span) -> str:
+        """What identifies the survey of a span."""
+        return "" if self._paths is None else self._keys.of_span(step, span)
+
+    def saved_survey(self, run: SpanRun) -> SaveTo | None:
+        """Where this run, or one before it, left its survey of a span; None if nowhere."""
+        if self._paths is None or not looks_whole(path := self._survey_file(run)):
+            return None
+        return SaveTo(path, None)
+
+    def forget_survey(self, run: SpanRun) -> None:
+        """The survey was saved and is damaged, or nobody needs it any more."""
+        if self._paths is not None:
+            _delete(self._survey_file(run))
+
+    def survey_over(self, run: SpanRun) -> None:
+        """Every segment of the span is finished."""
+        if not self._keep_fields:
+            self.forget_survey(run)
 
     def finished(self, run: SegmentRun, record: SegmentRecord, disabled: Set[int]) -> None:
         """Every stage is done with the segment: list it, and delete what was saved of it on the way."""
         if self._paths is None:
             return
-        nodes, video = self._graph.nodes, run.video
+        steps, video = self._graph.steps, run.video
         row = {
             "index": run.segment.index,
-            "keys": {nodes[node].slot: key for node, key in run.keys.items()},
-            "absent": {nodes[node].slot: "disabled" if node in disabled else "failed" for node in run.absent},
+            "keys": {steps[step].name: key for step, key in run.keys.items()},
+            "absent": {steps[step].name: "disabled" if step in disabled else "failed" for step in run.absent},
             "part": self._part_size(video, run.segment.index),
             "record": asdict(record),
         }
@@ -189,9 +217,9 @@ class Checkpoint:
             return
         if self._keep_fields:
             return
-        video.state_files.append([self._file(run, node, "state") for node in self._ordered & run.keys.keys()])
+        video.state_files.append([self._file(run, step, "state") for step in self._ordered & run.keys.keys()])
         old = video.state_files.pop(0) if len(video.state_files) > _STATES_KEPT else []
-        for name in [*old, *(self._file(run, node, "fields") for node in self._kept & run.keys.keys())]:
+        for name in [*old, *(self._file(run, step, "fields") for step in self._kept & run.keys.keys())]:
             _delete(name)
 
     def unsaved(self, what: str, reason: str) -> None:
@@ -223,16 +251,17 @@ class Checkpoint:
 
     def _usable(self, video: VideoRun, journal: list[dict[str, Any]], disabled: Set[int]) -> list[dict[str, Any]]:
         assert video.info is not None
-        node_of = {row.slot: row.index for row in self._graph.nodes}
+        step_of = {row.name: row.index for row in self._graph.steps}
 
         def valid(item: tuple[Segment, dict[str, Any], dict[str, Any] | None]) -> bool:
             segment, row, previous = item
             if row["index"] != segment.index or row["part"] != self._part_size(video, segment.index):
                 return False
-            absent = {node_of.get(slot, -1) for slot, why in row["absent"].items() if why == "failed"}
-            absent |= {node_of[slot] for slot in row["absent"] if node_of.get(slot) in disabled}
-            keys = self._keys.of_all(segment, absent, self._ordered_keys(previous) if previous else {})
-            return row["keys"] == {self._graph.nodes[node].slot: key for node, key in keys.items()}
+            absent = {step_of.get(name, -1) for name, why in row["absent"].items() if why == "failed"}
+            absent |= {step_of[name] for name in row["absent"] if step_of.get(name) in disabled}
+            spans = {step: find_span(found, segment.index) for step, found in video.spans.items()}
+            keys = self._keys.of_all(segment, absent, self._ordered_keys(previous) if previous else {}, spans)
+            return row["keys"] == {self._graph.steps[step].name: key for step, key in keys.items()}
 
         segments = plan_segments(video.info, self._size, self._overlap)
         items = zip(segments, journal, [None, *journal])
@@ -257,31 +286,49 @@ class Checkpoint:
             _delete(self._paths.finished(video.name))
             self.unsaved("the list of finished segments", str(error))
 
-    def _is_saved(self, run: SegmentRun, node: int, found: set[str]) -> bool:
-        return all(Path(path).name in found and looks_whole(path) for path in self._files(run, node))
+    def _trim_surveys(self, video: VideoRun) -> None:
+        """Leave on disk only the surveys that a segment to come may ask for."""
+        if self._paths is None or self._keep_fields or not self._paths.parts(video.name).is_dir():
+            return
+        used = {
+            self._paths.surveyed(video.name, span.index, self._graph.steps[step].slot, self._keys.of_span(step, span))
+            for step, spans in video.spans.items()
+            for span in spans
+            if span.last >= len(video.records)
+        }
+        for path in set(self._paths.parts(video.name).glob("span_*")) - used:
+            _delete(path)
 
-    def _files(self, run: SegmentRun, node: int) -> list[str]:
-        kinds = ("fields", "state") if node in self._ordered else ("fields",)
-        return [self._file(run, node, kind) for kind in kinds]
-
-    def _file(self, run: SegmentRun, node: int, kind: str) -> str:
+    def _survey_file(self, run: SpanRun) -> str:
         assert self._paths is not None
-        slot, index = self._graph.nodes[node].slot, run.segment.index
-        return str(self._paths.saved(run.video.name, index, slot, run.keys[node], kind))
+        slot = self._graph.steps[run.step].slot
+        return str(self._paths.surveyed(run.video.name, run.span.index, slot, run.key))
+
+    def _is_saved(self, run: SegmentRun, step: int, found: set[str]) -> bool:
+        return all(Path(path).name in found and looks_whole(path) for path in self._files(run, step))
+
+    def _files(self, run: SegmentRun, step: int) -> list[str]:
+        kinds = ("fields", "state") if step in self._ordered else ("fields",)
+        return [self._file(run, step, kind) for kind in kinds]
+
+    def _file(self, run: SegmentRun, step: int, kind: str) -> str:
+        assert self._paths is not None
+        slot, index = self._graph.steps[step].slot, run.segment.index
+        return str(self._paths.saved(run.video.name, index, slot, run.keys[step], kind))
 
     def _states(self, video: VideoRun, row: dict[str, Any]) -> list[tuple[int, str]]:
         assert self._paths is not None
         found = []
-        for node in sorted(self._ordered):
-            slot = self._graph.nodes[node].slot
+        for step in sorted(self._ordered):
+            slot = self._graph.steps[step].slot
             if slot in row["keys"]:
                 path = self._paths.saved(video.name, row["index"], slot, row["keys"][slot], "state")
-                found.append((node, str(path)))
+                found.append((step, str(path)))
         return found
 
     def _ordered_keys(self, row: dict[str, Any]) -> dict[int, str]:
-        slots = {node: self._graph.nodes[node].slot for node in self._ordered}
-        return {node: row["keys"][slot] for node, slot in slots.items() if slot in row["keys"]}
+        slots = {step: self._graph.steps[step].slot for step in self._ordered}
+        return {step: row["keys"][slot] for step, slot in slots.items() if slot in row["keys"]}
 
     def _part_size(self, video: VideoRun, index: int) -> int | None:
         """Bytes of the segment's part file, if the last stage leaves one."""

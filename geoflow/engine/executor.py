@@ -17,13 +17,13 @@ from geoflow.cluster.joining import within
 from geoflow.cluster.session import Capacity
 from geoflow.engine import schedule
 from geoflow.engine.actor import splitting
-from geoflow.engine.calls import Call, ask, make_jobs, read_answer
+from geoflow.engine.calls import Call, Part, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.finishing import Finishes
 from geoflow.engine.fleet import Fleet, Handlers
 from geoflow.engine.flow import Flow
 from geoflow.engine.gpu.tokens import Lane
-from geoflow.engine.graph import Graph
+from geoflow.engine.graph import Graph, Step
 from geoflow.engine.intake import Limits
 from geoflow.engine.load import Load
 from geoflow.engine.outcome import outcome_of
@@ -31,7 +31,7 @@ from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
 from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import Kind, Verdict
-from geoflow.engine.state import SegmentRun, VideoRun
+from geoflow.engine.state import SegmentRun, SpanRun, VideoRun
 from geoflow.engine.stopping import Stop
 from geoflow.errors import ClusterLost, EnvironmentBroken
 from geoflow.pipeline import Pipeline
@@ -94,7 +94,7 @@ class Executor:
             capacity.budget_bytes,
             emit=emit,
             already_done=already_done,
-            not_up=self._fleet.not_up,
+            not_up=self._not_up,
             whole=lambda video: self._finishes.add(video),
         )
         self._finishes = Finishes(self._graph, self._fleet, self._flow, max_attempts=limits.max_attempts, emit=emit)
@@ -104,7 +104,7 @@ class Executor:
     @property
     def disabled(self) -> dict[str, str]:
         """Slots of optional stages that could not run, with the reason."""
-        return {self._graph.nodes[node].slot: reason for node, reason in self._flow.disabled.items()}
+        return {self._graph.steps[step].slot: reason for step, reason in self._flow.disabled.items()}
 
     @property
     def measured(self) -> dict[str, Measured]:
@@ -115,9 +115,11 @@ class Executor:
     def load(self) -> Load:
         """What waits and runs at this moment; another thread may ask."""
         load = Load(*self._flow.intake.in_flight)
-        for row, ready in zip(self._graph.nodes, self._flow.ready):
-            load.running[row.slot], queued = self._fleet.load(row.index)
-            load.queued[row.slot] = len(ready) + queued
+        for row, ready in zip(self._graph.steps, self._flow.ready):
+            if not row.surveys:
+                load.running[row.slot], queued = self._fleet.load(row.stage)
+                load.queued[row.slot] = load.queued.get(row.slot, 0) + queued
+            load.queued[row.slot] = load.queued.get(row.slot, 0) + len(ready)
         return load
 
     def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
@@ -164,7 +166,8 @@ class Executor:
 
         if not (refs := list(self._handlers)):
             return
-        timeout = self._fleet.next_due(node for node, ready in enumerate(self._flow.ready) if ready)
+        rows = zip(self._graph.steps, self._flow.ready)
+        timeout = self._fleet.next_due(row.stage for row, ready in rows if ready)
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
@@ -189,61 +192,74 @@ class Executor:
     def _dispatch(self) -> None:
         """Give out what is ready, the most urgent first, until no worker that could take any of it has room."""
         ready = self._flow.ready
-        full: set[int] = set()  # nodes with work but no worker for it
+        full: set[int] = set()  # steps with work but no worker for it
         while True:
-            waiting = [row for row in self._graph.nodes if ready[row.index] and (row.ordered or not self._stopping)]
+            waiting = [row for row in self._graph.steps if ready[row.index] and (row.ordered or not self._stopping)]
             able = [row for row in waiting if row.index not in full]
             if not able:
-                self._fleet.note_starved(min(full, key=self._urgency, default=None))
+                starved = min(full, key=self._urgency, default=None)
+                self._fleet.note_starved(None if starved is None else self._graph.steps[starved].stage)
                 return
-            node = min(able, key=lambda row: self._urgency(row.index)).index
-            run = ready[node][0][2]
-            size = self._batch_size(node)
-            found = self._fleet.choose(node, len(ready[node]), run.home, alone=node in run.alone) if size else None
+            step = min(able, key=lambda row: self._urgency(row.index)).index
+            stage = self._graph.steps[step].stage
+            run = ready[step][0][2]
+            size = self._batch_size(step)
+            found = self._fleet.choose(stage, len(ready[step]), run.home, alone=step in run.alone) if size else None
             if found is None:
-                full.add(node)
-            elif runs := self._flow.take(node, size):
-                self._submit(node, runs, *found)
+                full.add(step)
+            elif runs := self._flow.take(step, size):
+                self._submit(self._graph.steps[step], runs, *found)
 
-    def _urgency(self, node: int) -> tuple[float, int]:
-        flow, pools = self._flow, self._fleet.pools
-        below = [flow.brought(node, child) / max(1, len(pools[child].workers)) for child in self._graph.children[node]]
-        return schedule.urgency(self._graph.nodes[node].depth, below)
+    def _urgency(self, step: int) -> tuple[float, int]:
+        flow, steps, pools = self._flow, self._graph.steps, self._fleet.pools
+        below = [
+            flow.brought(step, child) / max(1, len(pools[steps[child].stage].workers))
+            for child in self._graph.children[step]
+        ]
+        return schedule.urgency(self._graph.steps[step].depth, below)
 
-    def _batch_size(self, node: int) -> int:
-        pool = self._fleet.pools[node]
-        if not pool.coalesces or not schedule.is_tiny(pool.service.mean):
+    def _batch_size(self, step: int) -> int:
+        row = self._graph.steps[step]
+        pool = self._fleet.pools[row.stage]
+        if row.surveys or not pool.coalesces or not schedule.is_tiny(pool.service.mean):
             return 1
         running = any(worker.calls for worker in pool.workers)
-        return schedule.batch_size(pool.service.mean, len(self._flow.ready[node]), len(pool.workers), running=running)
+        return schedule.batch_size(pool.service.mean, len(self._flow.ready[step]), len(pool.workers), running=running)
 
-    def _submit(self, node: int, runs: list[SegmentRun], worker: Worker, lane: Lane | None) -> None:
-        row = self._graph.nodes[node]
-        levels = [self._level(node, run) for run in runs]
+    def _submit(self, row: Step, runs: list[Any], worker: Worker, lane: Lane | None) -> None:
+        step = row.index
+        levels = [self._level(row, run) for run in runs]
         jobs, objects = make_jobs(
             [
-                (run.segment, run.arguments(node, self._graph), level, self._checkpoint.save_to(node, run))
+                (run.extent, run.arguments(step, self._graph), level, self._checkpoint.save_to(step, run))
                 for run, level in zip(runs, levels)
             ],
-            measure=self._fleet.measures(node),
-            alone=node in runs[0].alone,
+            measure=self._fleet.measures(row.stage),
+            alone=step in runs[0].alone,
         )
-        state = [runs[0].state_for(node)] if row.ordered else []
-        call = Call(node, runs, worker, levels, lane, submitted=time.monotonic())
-        refs = worker.process.remote(ask(jobs, lane), *state, *objects)
+        state = [runs[0].state_for(step)] if row.ordered else []
+        frames = len(runs[0].extent) if row.surveys else 0
+        call = Call(step, row.stage, runs, worker, levels, lane, submitted=time.monotonic(), frames=frames)
+        method = worker.survey if row.surveys else worker.process
+        refs = method.remote(ask(jobs, lane), *state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
         for run in runs:
-            run.attempts[node] = run.attempts.get(node, 0) + 1
+            run.attempts[step] = run.attempts.get(step, 0) + 1
         self._handlers[call.refs[0]] = partial(self._returned, call)
 
-    def _level(self, node: int, run: SegmentRun) -> int:
+    def _level(self, row: Step, run: SegmentRun | SpanRun) -> int:
         """Of the stage's ladder: where frames of this size were last known to fit."""
-        slot, video = self._graph.nodes[node].slot, run.segment.video
-        level = max(run.ladder.get(slot, 0), self._fleet.pools[node].worked_at.get((video.height, video.width), 0))
+        worked_at = self._fleet.pools[row.stage].worked_at.get(_frame_size(row, run), 0)
+        level = max(run.levels.get(row.index, 0), worked_at)
         if level:
-            run.ladder[slot] = level
+            run.levels[row.index] = level
         return level
+
+    def _not_up(self) -> set[int]:
+        """Steps of the stages of which no worker has come up yet."""
+        stages = self._fleet.not_up()
+        return {row.index for row in self._graph.steps if row.stage in stages}
 
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
@@ -251,7 +267,7 @@ class Executor:
         outcomes = [answer] * len(call.runs) if isinstance(answer, dict) else read_answer(answer)
         if kind == Kind.DIED:
             answer["error"]["message"] = call.why_died(answer["error"]["message"])
-            if call.worker in self._fleet.pools[call.node].workers:
+            if call.worker in self._fleet.pools[call.stage].workers:
                 self._fleet.bury(call)
         self._fleet.give(call)
         if kind == Kind.CANCELLED:
@@ -265,43 +281,45 @@ class Executor:
                 self._succeeded(call, i, outcome)
 
     def _succeeded(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
-        run, row = call.runs[i], self._graph.nodes[call.node]
+        run, row = call.runs[i], self._graph.steps[call.step]
         self._fleet.finished(call, i, outcome)
         if call.levels[i]:
-            size = (run.segment.video.height, run.segment.video.width)
-            self._fleet.pools[call.node].worked_at[size] = call.levels[i]
-        run.seconds[row.slot] = outcome["seconds"]
+            self._fleet.pools[call.stage].worked_at[_frame_size(row, run)] = call.levels[i]
+        facts = {**_plain(outcome), **call.told(i)}
+        self._emit("stage_done", video=run.video.name, index=run.index, slot=row.slot, **facts)
+        if "unsaved" in outcome:
+            self._checkpoint.unsaved(row.slot, outcome["unsaved"])
+        if isinstance(run, SpanRun):
+            self._flow.surveys.done(run, Part(call.refs[1]), facts["bytes"], outcome["seconds"], call.levels[i])
+            return
+        run.seconds[row.index] = outcome["seconds"]
         run.home = call.worker.node
         if row.ordered and row.index not in run.again:
             run.video.state[row.index] = call.refs[-1]
         run.keep(row.index, call.outputs(i, row.outputs), outcome["bytes"], self._graph)
-        facts = {**_plain(outcome), **call.told(i)}
-        self._emit("stage_done", video=run.video.name, index=run.segment.index, slot=row.slot, **facts)
-        if "unsaved" in outcome:
-            self._checkpoint.unsaved(row.slot, outcome["unsaved"])
         self._flow.settle(row.index, run)
 
     # Trouble
 
     def _failed(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
-        error, run, row = outcome["error"], call.runs[i], self._graph.nodes[call.node]
+        error, run, row = outcome["error"], call.runs[i], self._graph.steps[call.step]
         if error["kind"] == Kind.SAVED:
             self._flow.saved_is_damaged(run.video, error["message"])
             return
         verdict = schedule.judge(
             Kind(error["kind"]),
-            attempts=run.attempts[call.node],
+            attempts=run.attempts[call.step],
             max_attempts=self._limits.max_attempts,
             level=call.levels[i],
-            rungs=splitting.rungs(self._stages[call.node]),
+            rungs=splitting.rungs(self._stages[call.stage], spans=row.surveys),
             optional=row.optional,
-            can_be_alone=call.lane is not None and call.node not in run.alone,
-            measured=not self._fleet.measures(call.node),
+            can_be_alone=call.lane is not None and call.step not in run.alone,
+            measured=not self._fleet.measures(call.stage),
         )
         self._emit(
             "stage_failed",
             video=run.video.name,
-            index=run.segment.index,
+            index=run.index,
             slot=row.slot,
             verdict=verdict.value,
             kind=Kind(error["kind"]).value,
@@ -311,27 +329,34 @@ class Executor:
             traceback=error.get("traceback", ""),
         )
         if verdict is Verdict.FAIL:
-            where = "" if error["kind"] == Kind.INPUT else f"{row.slot} failed on {run.segment}: "
+            where = "" if error["kind"] == Kind.INPUT else f"{row.slot} failed on {run.extent}: "
             self._flow.fail(run.video, {**error, "message": where + error["message"]})
+        elif verdict is Verdict.SKIP and isinstance(run, SpanRun):
+            self._flow.surveys.fail(run, error["message"])
         elif verdict is Verdict.SKIP:
-            self._flow.give_up(call.node, run, error["message"])
+            self._flow.give_up(call.step, run, error["message"])
+        elif verdict is Verdict.RECOVER and isinstance(run, SpanRun):
+            self._flow.recover_survey(run)
         elif verdict is Verdict.RECOVER:
-            self._flow.recover(call.node, run)
+            self._flow.recover(call.step, run)
         else:
             if verdict is Verdict.CHEAPER:
-                run.ladder[row.slot] = call.levels[i] + 1
+                run.levels[call.step] = call.levels[i] + 1
             elif verdict is Verdict.ALONE:
-                run.alone.add(call.node)
+                run.alone.add(call.step)
             if verdict is not Verdict.RETRY:
-                run.attempts[call.node] = 0
-            self._flow.offer(call.node, run)
+                run.attempts[call.step] = 0
+            if isinstance(run, SpanRun):
+                self._flow.queue_survey(run)
+            else:
+                self._flow.offer(call.step, run)
 
-    def _disable(self, node: int, error: dict[str, Any]) -> None:
+    def _disable(self, stage: int, error: dict[str, Any]) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""
-        row = self._graph.nodes[node]
+        row = self._graph.of_stage(stage)[0]
         if not row.optional:
             raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {error['message']}")
-        self._flow.disable(node, error["message"])
+        self._flow.disable(stage, error["message"])
 
     def _wound_down(self) -> bool:
         """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
@@ -346,9 +371,15 @@ class Executor:
                 if call.worker.calls[0] is not call:  # queued behind another; one that has begun is not hurt by this
                     ray.cancel(call.refs[0])
             return False  # what is ready may still be dispatched
-        runs = [(call.node, run) for call in calls for run in call.runs if run.live]
-        worth = any(self._checkpoint.save_to(node, run) for node, run in runs)
+        runs = [(call.step, run) for call in calls for run in call.runs if run.live]
+        worth = any(self._checkpoint.save_to(step, run) for step, run in runs)
         return self._stop.overdue or not (worth or self._finishes.running)
+
+
+def _frame_size(row: Step, run: SegmentRun | SpanRun) -> tuple[bool, int, int]:
+    """What a ladder's level depends on: surveys need other memory than segments do."""
+    video = run.extent.video
+    return row.surveys, video.height, video.width
 
 
 def _plain(outcome: dict[str, Any]) -> dict[str, Any]:

@@ -25,35 +25,35 @@ class Finishes:
         self._graph, self._fleet, self._flow, self._emit = graph, fleet, flow, emit
         self._max_attempts = max_attempts
         self._waiting: list[VideoRun] = []
-        self._longest: dict[int, float] = {}  # node -> s, of its calls so far
+        self._longest: dict[int, float] = {}  # step -> s, of its calls so far
         self.running = 0
 
     def add(self, video: VideoRun) -> None:
-        video.to_finish = [row.index for row in self._graph.nodes if row.ordered]
+        video.to_finish = [row.index for row in self._graph.steps if row.ordered]
         self._go_on(video)
 
     def start(self) -> dict[Any, Callable[[Any], None]]:
         """Call those for which there is a worker; returns what to wait for and what to do then."""
         started: dict[Any, Callable[[Any], None]] = {}
         for video in self._waiting[:]:
-            node = video.to_finish[0]
+            step = video.to_finish[0]
             if video.over:
                 self._waiting.remove(video)
-            elif (found := self._fleet.choose(node, 1)) is not None:
+            elif (found := self._fleet.choose(self._graph.steps[step].stage, 1)) is not None:
                 self._waiting.remove(video)
                 self.running += 1
-                call = self._submit(video, node, *found)
+                call = self._submit(video, step, *found)
                 started[call.refs[0]] = partial(self._finished, video, call)
         return started
 
-    def _submit(self, video: VideoRun, node: int, worker: Worker, lane: Lane | None) -> Call:
+    def _submit(self, video: VideoRun, step: int, worker: Worker, lane: Lane | None) -> Call:
         """It is watched as any other call is: one that hangs comes back as died."""
-        slot = self._graph.nodes[node].slot
+        slot, stage = self._graph.steps[step].slot, self._graph.steps[step].stage
         records = sorted(video.records, key=lambda record: record.index)
         # To close what it wrote should take a stage no longer than to write it.
-        longest = max(self._longest.get(node, 0.0), sum(record.seconds.get(slot, 0.0) for record in records))
-        call = Call(node, [], worker, [], lane, submitted=time.monotonic(), longest=longest)
-        call.refs = [worker.handle.finish.remote(video.info, records, lane, video.state.get(node))]
+        longest = max(self._longest.get(step, 0.0), sum(record.seconds.get(slot, 0.0) for record in records))
+        call = Call(step, stage, [], worker, [], lane, submitted=time.monotonic(), longest=longest)
+        call.refs = [worker.handle.finish.remote(video.info, records, lane, video.state.get(step))]
         self._fleet.take(call)
         return call
 
@@ -64,14 +64,14 @@ class Finishes:
             self._flow.complete(video)
 
     def _finished(self, video: VideoRun, call: Call, ref: Any) -> None:
-        outcome, node = outcome_of(ref), call.node
-        facts = {"video": video.name, "slot": self._graph.nodes[node].slot, "actor": call.worker.number}
+        outcome, step = outcome_of(ref), call.step
+        facts = {"video": video.name, "slot": self._graph.steps[step].slot, "actor": call.worker.number}
         self.running -= 1
         if "error" in outcome:
             self._failed(video, call, outcome["error"], facts)
             return
         self._fleet.give(call)
-        self._longest[node] = max(self._longest.get(node, 0.0), outcome["seconds"])
+        self._longest[step] = max(self._longest.get(step, 0.0), outcome["seconds"])
         self._emit("finish_done", **facts, waited=call.waited, began=outcome["began"], seconds=outcome["seconds"])
         video.result.update(outcome["result"])
         video.to_finish.pop(0)
@@ -79,7 +79,7 @@ class Finishes:
 
     def _failed(self, video: VideoRun, call: Call, error: dict[str, Any], facts: dict[str, Any]) -> None:
         kind = Kind(error["kind"])
-        if kind is Kind.DIED and call.worker in self._fleet.pools[call.node].workers:
+        if kind is Kind.DIED and call.worker in self._fleet.pools[call.stage].workers:
             self._fleet.bury(call)
         self._fleet.give(call)
         if kind is Kind.CANCELLED:  # the run is being stopped

@@ -50,7 +50,7 @@ class Fleet:
         disable: Callable[[int, dict[str, Any]], None],
     ) -> None:
         self._handlers, self._emit, self._disable = handlers, emit, disable
-        self._least_deadline = least_deadline
+        self._least_deadline, self._segment_size = least_deadline, pipeline.segment.size
         specs = pipeline.stages
         self._max_gpus = pipeline.max_gpus or math.inf
         self._capacity = capacity
@@ -75,26 +75,26 @@ class Fleet:
 
     def start(self) -> None:
         """Claim every GPU and start every actor, one of each stage before the second of any."""
-        for node, pool in enumerate(self.pools):
+        for stage, pool in enumerate(self.pools):
             try:
                 pool.bundle_packages()
             except EnvironmentBroken as error:
-                self._disable(node, {"message": str(error)})
+                self._disable(stage, {"message": str(error)})
         self._gpus.start()
-        on_cpus = [(node, pool) for node, pool in enumerate(self.pools) if not pool.uses_gpu]
+        on_cpus = [(stage, pool) for stage, pool in enumerate(self.pools) if not pool.uses_gpu]
         for turn in range(max((pool.size.actors for _, pool in on_cpus), default=0)):
-            for node, pool in on_cpus:
+            for stage, pool in on_cpus:
                 if turn < pool.size.actors:
-                    self._spawn(node, None)
+                    self._spawn(stage, None)
 
     def choose(
-        self, node: int, backlog: int, near: str = "", *, alone: bool = False
+        self, stage: int, backlog: int, near: str = "", *, alone: bool = False
     ) -> tuple[Worker, Lane | None] | None:
-        """The worker for the next call of `node`, and for a GPU worker its lane; None when none has room.
+        """The worker for the next call of `stage`, and for a GPU worker its lane; None when none has room.
 
         `alone`: on a GPU that no other model's memory is taken from; others there are ended, and come back after it.
         """
-        pool = self.pools[node]
+        pool = self.pools[stage]
         if not pool.uses_gpu:
             return pool.choose(backlog, near)
         if alone:
@@ -107,8 +107,7 @@ class Fleet:
         if not worker.calls:
             worker.since = now
         if call.lane is not None:
-            mean = self.pools[call.node].service.mean
-            call.hold = worker.gpu.token.take(call.lane, None if mean is None else mean * len(call.runs), now)
+            call.hold = worker.gpu.token.take(call.lane, self._usual(call), now)
         worker.calls.append(call)
 
     def give(self, call: Call) -> None:
@@ -120,16 +119,16 @@ class Fleet:
         if call.hold is not None:
             worker.gpu.token.give(call.hold, now)
             self._gpus.call_ended(worker)
-        if worker.retiring and not worker.calls and worker in self.pools[call.node].workers:
-            self._replace(call.node, worker)
+        if worker.retiring and not worker.calls and worker in self.pools[call.stage].workers:
+            self._replace(call.stage, worker)
 
     def finished(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
         """A call's segment number `i` went well: how long it took, and what memory, if that was asked."""
-        pool = self.pools[call.node]
+        pool = self.pools[call.stage]
         pool.deaths_in_a_row, call.worker.proven = 0, True
-        segment = call.runs[i].segment
-        pool.service.add(outcome["seconds"], len(segment))
-        video = segment.video
+        extent = call.runs[i].extent
+        (pool.surveys if call.frames else pool.service).add(outcome["seconds"], len(extent))
+        video = extent.video
         pool.found.pixels = max(pool.found.pixels, video.height * video.width)
         if "private_bytes" in outcome:
             self._watch_memory(pool, call.worker, outcome["private_bytes"])
@@ -137,37 +136,37 @@ class Fleet:
             pool.found.gpu_peak, pool.found.gpu_total = outcome["gpu_peak"], outcome["gpu_total"]
             self._gpus.measured(pool.spec.slot, outcome["gpu_peak"], outcome["gpu_total"])
 
-    def measures(self, node: int) -> bool:
+    def measures(self, stage: int) -> bool:
         """Whether calls of this stage are to be watched for the GPU memory they take."""
-        return not self._gpus.is_measured(self.pools[node].spec.slot)
+        return not self._gpus.is_measured(self.pools[stage].spec.slot)
 
-    def note_starved(self, node: int | None) -> None:
+    def note_starved(self, stage: int | None) -> None:
         """The most urgent of the stages that have work and no worker that could take it, if there is any."""
-        self._gpus.note_starved(self.pools[node] if node is not None else None)
+        self._gpus.note_starved(self.pools[stage] if stage is not None else None)
 
     def bury(self, call: Call) -> None:
         """The worker of a call is dead: replace it. What was queued behind the call it was at comes back one by one."""
         for waiting in list(call.worker.calls)[1:]:
             waiting.began = False
             for run in waiting.runs:  # it never ran, so this attempt does not count against it
-                run.attempts[waiting.node] -= 1
-        self.died(call.node, call.worker)
+                run.attempts[waiting.step] -= 1
+        self.died(call.stage, call.worker)
 
-    def died(self, node: int, worker: Worker) -> None:
+    def died(self, stage: int, worker: Worker) -> None:
         """Replace a dead actor; at once the first time, later and later when they keep dying."""
-        pool = self.pools[node]
+        pool = self.pools[stage]
         pool.bury(worker)
         self._emit("actor_died", slot=pool.spec.slot, actor=worker.number, in_a_row=pool.deaths_in_a_row)
         if worker.gpu is not None and self._gpus.is_lost(worker.gpu):
             return
         if pool.deaths_in_a_row <= schedule.MAX_DEATHS_IN_A_ROW:
-            self._later(schedule.backoff(pool.deaths_in_a_row), partial(self._spawn, node, worker.gpu))
+            self._later(schedule.backoff(pool.deaths_in_a_row), partial(self._spawn, stage, worker.gpu))
         elif not pool.workers:
-            self._disable(node, {"message": f"its actors keep dying ({pool.deaths_in_a_row} in a row)"})
+            self._disable(stage, {"message": f"its actors keep dying ({pool.deaths_in_a_row} in a row)"})
 
     def not_up(self) -> set[int]:
         """Nodes of which no worker has come up yet."""
-        return {node for node, pool in enumerate(self.pools) if all(w.loading is not None for w in pool.workers)}
+        return {stage for stage, pool in enumerate(self.pools) if all(w.loading is not None for w in pool.workers)}
 
     def probing_actor(self) -> tuple[bool, Any]:
         """Whether there are actors with the driver's own environment, and the least busy one of those that are up.
@@ -181,9 +180,9 @@ class Fleet:
         there = any(pool.workers or self._gpus.are_coming(pool.spec.slot) for pool in pools)
         return there, None if found is None else found.handle
 
-    def load(self, node: int) -> tuple[int, int]:
-        """Calls of a node that run, and that wait behind them; another thread may ask."""
-        calls = [tuple(worker.calls) for worker in tuple(self.pools[node].workers)]
+    def load(self, stage: int) -> tuple[int, int]:
+        """Calls of a stage that run, and that wait behind them; another thread may ask."""
+        calls = [tuple(worker.calls) for worker in tuple(self.pools[stage].workers)]
         running = sum(bool(row) and not (row[0].hold and row[0].hold.waiting) for row in calls)
         return running, sum(map(len, calls)) - running
 
@@ -191,7 +190,7 @@ class Fleet:
         """Seconds until `tick` has something to do, or work of the `ready` stages may be sent ahead."""
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
-        if slots := {self.pools[node].spec.slot for node in ready}:  # wake when the next lane comes within reach
+        if slots := {self.pools[stage].spec.slot for stage in ready}:  # wake when the next lane comes within reach
             due += [moment for moment in self._gpus.next_lanes(slots) if moment > now]
         return max(0.0, min(due) - now)
 
@@ -201,14 +200,14 @@ class Fleet:
             return
         shrunk, self._capacity = capacity.cpus < self._capacity.cpus, capacity
         sizes = self._size_pools()
-        for node, pool in enumerate(self.pools):
+        for stage, pool in enumerate(self.pools):
             pool.size = sizes[pool.spec.slot]
             if pool.uses_gpu:
                 continue
             if shrunk:
-                self._make_room(node, pool)
+                self._make_room(stage, pool)
             for _ in range(pool.size.actors - sum(not w.leaving for w in pool.workers)):
-                self._spawn(node, None)
+                self._spawn(stage, None)
 
     def tick(self, has_work_left: Callable[[int], bool], remaining: Callable[[], int]) -> None:
         """What is not an answer to an event: delayed restarts, hung calls, GPUs nobody needs any more, re-planning."""
@@ -246,15 +245,15 @@ class Fleet:
         ]
         return schedule.size_pools(needs, cpus=self._capacity.cpus)
 
-    def _spawn(self, node: int, gpu: Gpu | None) -> None:
+    def _spawn(self, stage: int, gpu: Gpu | None) -> None:
         if gpu is not None and not self._gpus.is_there(gpu):
             return
-        pool = self.pools[node]
+        pool = self.pools[stage]
         worker = pool.spawn(gpu, self._gpus.memory(pool.spec.slot) if gpu is not None else None)
-        self._handlers[worker.loading] = partial(self._loaded, node, worker)
+        self._handlers[worker.loading] = partial(self._loaded, stage, worker)
 
-    def _loaded(self, node: int, worker: Worker, ref: Any) -> None:
-        outcome, pool = outcome_of(ref), self.pools[node]
+    def _loaded(self, stage: int, worker: Worker, ref: Any) -> None:
+        outcome, pool = outcome_of(ref), self.pools[stage]
         if worker not in pool.workers:
             return
         if "error" not in outcome:
@@ -262,16 +261,16 @@ class Fleet:
             pool.load_seconds = max(pool.load_seconds, time.monotonic() - worker.since)
             self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
         elif pool.spec.env and is_at_fault(outcome["error"]):
-            self._unbuilt(node, worker, outcome["error"])
+            self._unbuilt(stage, worker, outcome["error"])
         elif outcome["error"]["kind"] == Kind.DIED:
-            self.died(node, worker)
+            self.died(stage, worker)
         else:
-            self._disable(node, outcome["error"])
+            self._disable(stage, outcome["error"])
 
-    def _unbuilt(self, node: int, worker: Worker, error: dict[str, Any]) -> None:
+    def _unbuilt(self, stage: int, worker: Worker, error: dict[str, Any]) -> None:
         """Its environment could not be built where it was to live. Go on with those that come up elsewhere; where there
         are none, let other nodes try, and only then do without the stage."""
-        pool = self.pools[node]
+        pool = self.pools[stage]
         slot, reason = pool.spec.slot, environment.explain_failure(error["exception"], pool.spec.env or "")
         pool.end(worker)
         pool.unbuilt += 1
@@ -279,16 +278,16 @@ class Fleet:
         if worker.gpu is not None:
             self._gpus.refused(worker.gpu, slot)
         elif not pool.workers and pool.unbuilt < min(_MOST_UNBUILT, 2 * number_of_nodes() - 1):
-            self._spawn(node, None)
+            self._spawn(stage, None)
         if not pool.workers:
-            self._disable(node, {**error, "message": reason})
+            self._disable(stage, {**error, "message": reason})
 
-    def _replace(self, node: int, worker: Worker) -> None:
-        self.pools[node].end(worker)
+    def _replace(self, stage: int, worker: Worker) -> None:
+        self.pools[stage].end(worker)
         if not worker.leaving:
-            self._spawn(node, worker.gpu)
+            self._spawn(stage, worker.gpu)
 
-    def _make_room(self, node: int, pool: Pool) -> None:
+    def _make_room(self, stage: int, pool: Pool) -> None:
         """On a smaller cluster: actors that found no place are started anew with a smaller share, those that book too
         much, or are too many, end when their calls have."""
         surplus = len(pool.workers) - pool.size.actors
@@ -297,7 +296,7 @@ class Fleet:
                 worker.retiring, worker.leaving = True, surplus > 0
                 surplus -= 1
                 if not worker.calls:
-                    self._replace(node, worker)
+                    self._replace(stage, worker)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._tie), action))
@@ -312,11 +311,26 @@ class Fleet:
             worker.retiring = True
             self._emit("actor_leaks", slot=pool.spec.slot, actor=worker.number, bytes=private_bytes)
 
+    def _usual(self, call: Call) -> float | None:
+        """Seconds that such a call takes on the average; None where none was measured."""
+        pool = self.pools[call.stage]
+        if call.frames:
+            return pool.surveys.total / pool.surveys.frames * call.frames if pool.surveys.frames else None
+        return None if pool.service.mean is None else pool.service.mean * len(call.runs)
+
+    def _deadline(self, call: Call) -> float:
+        """Seconds after which a call counts as hung; a span has as much time as the segments that it is long."""
+        pool = self.pools[call.stage]
+        if call.frames:
+            longest = pool.surveys.longest_per_frame * call.frames
+            return schedule.deadline(longest, least=self._least_deadline * max(1.0, call.frames / self._segment_size))
+        longest = pool.service.longest * len(call.runs) if call.longest is None else call.longest
+        return schedule.deadline(longest, least=self._least_deadline)
+
     def _end_hung_calls(self, now: float) -> None:
         import ray
 
         for pool in self.pools:
-            service = pool.service
             for worker in pool.workers:
                 if not worker.calls:
                     continue
@@ -324,8 +338,7 @@ class Fleet:
                 if call.hold is not None and call.hold.waiting:
                     continue
                 seconds = now - call.could_begin
-                longest = service.longest * len(call.runs) if call.longest is None else call.longest
-                if seconds > schedule.deadline(longest, least=self._least_deadline):
+                if seconds > self._deadline(call):
                     self._emit("actor_hung", slot=pool.spec.slot, actor=worker.number, seconds=seconds)
                     worker.since, call.hung = now, seconds
                     ray.kill(worker.handle, no_restart=True)  # its calls come back as died

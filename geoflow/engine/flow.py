@@ -21,7 +21,8 @@ from geoflow.engine.outcome import outcome_of, still_there
 from geoflow.engine.probing import Probes
 from geoflow.engine.restoring import Restores
 from geoflow.engine.resume import Action
-from geoflow.engine.state import SegmentRun, VideoRun
+from geoflow.engine.state import SegmentRun, SpanRun, VideoRun
+from geoflow.engine.surveys import Surveys
 from geoflow.segments import VideoInfo
 from geoflow.store.notes import without
 
@@ -49,6 +50,15 @@ class Flow:
         self._graph, self._checkpoint, self._limits = graph, checkpoint, limits
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
         self._restores = Restores()
+        self.surveys = Surveys(
+            graph,
+            checkpoint,
+            self._restores,
+            emit=emit,
+            queue=self.queue_survey,
+            settle=self.settle,
+            give_up=self.give_up,
+        )
         self.intake = Intake(
             probes,
             graph,
@@ -60,12 +70,12 @@ class Flow:
             fail=self.fail,
         )
         self.videos: list[VideoRun] = []
-        self.ready: list[list[tuple[Any, int, SegmentRun]]] = [[] for _ in graph.nodes]
+        self.ready: list[list[tuple[Any, int, Any]]] = [[] for _ in graph.steps]
         # Of each stage above a meeting of branches, the segments it is done with that wait there for the others.
         self._before_meeting: dict[tuple[int, int], set[SegmentRun]] = {
-            (parent, row.index): set() for row in graph.nodes if len(row.parents) > 1 for parent in row.parents
+            (parent, row.index): set() for row in graph.steps if len(row.parents) > 1 for parent in row.parents
         }
-        self.disabled: dict[int, str] = {}  # node -> why it cannot run at all
+        self.disabled: dict[int, str] = {}  # step -> why it cannot run at all
         self._tick = itertools.count()  # breaks ties in the heaps
         self._settled = 0  # videos at the front that are over
 
@@ -87,11 +97,13 @@ class Flow:
             self._start(run)
         return started | self._restores.start()
 
-    def has_work_left(self, node: int) -> bool:
+    def has_work_left(self, stage: int) -> bool:
+        """Whether a stage of the pipeline will be called any more."""
         if not self.intake.exhausted:
             return True
+        steps = [row.index for row in self._graph.of_stage(stage)]
         open_runs = (run for video in self.videos[self._settled :] for run in video.open.values())
-        return any(node not in run.settled for run in open_runs)
+        return any(step not in run.settled for run in open_runs for step in steps)
 
     def segments_left(self) -> int:
         """Those of videos that nobody has looked at yet are taken to be as many as of the others on the average."""
@@ -100,92 +112,111 @@ class Flow:
         unseen = round((len(going) - len(seen)) * sum(v.num_segments for v in seen) / max(1, len(seen)))
         return unseen + sum(video.num_segments - len(video.records) for video in seen)
 
-    def take(self, node: int, size: int) -> list[SegmentRun]:
-        """The next segments for a stage, up to `size`; what failed before goes alone."""
-        heap = self.ready[node]
-        runs: list[SegmentRun] = []
+    def take(self, step: int, size: int) -> list[Any]:
+        """The next segments for a step, or spans, up to `size`; what failed before goes alone."""
+        heap = self.ready[step]
+        runs: list[Any] = []
         while heap and len(runs) < size:
             run = heap[0][2]
-            if runs and run.attempts.get(node):
+            if runs and run.attempts.get(step):
                 break
             heapq.heappop(heap)
             if run.live:
-                self._has_met(node, run)
+                self._has_met(step, run)
                 runs.append(run)
-                if run.attempts.get(node):
+                if run.attempts.get(step):
                     break
         return runs
 
-    def brought(self, node: int, child: int) -> int:
+    def brought(self, step: int, child: int) -> int:
         """How many segments the stage has brought to `child` that wait there."""
-        waiting = self._before_meeting.get((node, child))
+        waiting = self._before_meeting.get((step, child))
         return len(self.ready[child]) if waiting is None else len(waiting)
 
-    def offer(self, node: int, run: SegmentRun) -> None:
-        """Queue `node` for this segment if all it needs is there; go on without it if it never will be."""
-        if not run.live or not run.ready(node, self._graph):
+    def offer(self, step: int, run: SegmentRun) -> None:
+        """Queue `step` for this segment if all it needs is there; go on without it if it never will be."""
+        if not run.live or not run.ready(step, self._graph):
             return
-        if not self._checkpoint.set_key(node, run):
+        if not self._checkpoint.set_key(step, run):
             self.rewind(run.video, f"{run.segment} is not what it was: a stage failed that did not fail before")
             return
-        if run.actions[node] is Action.RESTORE:
-            self._restore(node, run)
+        if run.actions[step] is Action.RESTORE:
+            self._restore(step, run)
             return
-        lacking = run.lacks(node, self._graph)
-        if node in self.disabled or node in run.given_up or (lacking and self._graph.nodes[node].optional):
-            self._skip(node, run)
+        if self._graph.steps[step].surveys and step not in self.disabled and step not in run.given_up:
+            self.surveys.want(step, run)
+            return
+        lacking = run.lacks(step, self._graph)
+        if step in self.disabled or step in run.given_up or (lacking and self._graph.steps[step].optional):
+            self._skip(step, run)
         elif lacking:
-            slot = self._graph.nodes[node].slot
+            slot = self._graph.steps[step].slot
             self.fail(run.video, {"message": f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run"})
         else:
-            key = schedule.priority(run.video.order, run.segment.index, self._graph.nodes[node].depth)
-            heapq.heappush(self.ready[node], (key, next(self._tick), run))
+            key = schedule.priority(run.video.order, run.segment.index, self._graph.steps[step].depth)
+            heapq.heappush(self.ready[step], (key, next(self._tick), run))
 
-    def settle(self, node: int, run: SegmentRun) -> None:
-        """`node` is done with the segment, with or without a result: free, pass on, move the order forward."""
+    def queue_survey(self, survey: SpanRun) -> None:
+        """Have a span surveyed, as urgently as the first segment that waits for it."""
+        if not survey.live:
+            return
+        if survey.step in self.disabled:
+            self.surveys.skip(survey, self._skip)
+            return
+        first = min((run.segment.index for run in survey.waiting if run.live), default=survey.span.first)
+        key = schedule.priority(survey.video.order, first, self._graph.steps[survey.step].depth)
+        heapq.heappush(self.ready[survey.step], (key, next(self._tick), survey))
+
+    def settle(self, step: int, run: SegmentRun) -> None:
+        """`step` is done with the segment, with or without a result: free, pass on, move the order forward."""
         if not run.live:
             return
-        run.settled.add(node)
-        run.release(node, self._graph)
-        self._has_met(node, run)
-        for child in self._graph.children[node]:
-            if (node, child) in self._before_meeting and child not in run.settled:
-                self._before_meeting[node, child].add(run)
+        run.settled.add(step)
+        run.release(step, self._graph)
+        self._has_met(step, run)
+        for child in self._graph.children[step]:
+            if (step, child) in self._before_meeting and child not in run.settled:
+                self._before_meeting[step, child].add(run)
             self.offer(child, run)
-        if node in run.again:
-            run.again.discard(node)
-        elif self._graph.nodes[node].ordered and not run.video.over:
-            run.video.cursor[node] += 1
-            run.video.chain.pop(node, None)
-            if node in run.keys:
-                run.video.chain[node] = run.keys[node]
-            if (following := run.video.open.get(run.video.cursor[node])) is not None:
-                self.offer(node, following)
-        if len(run.settled) == len(self._graph.nodes) and not run.video.over:
+        if step in run.again:
+            run.again.discard(step)
+        elif self._graph.steps[step].ordered and not run.video.over:
+            run.video.cursor[step] += 1
+            run.video.chain.pop(step, None)
+            if step in run.keys:
+                run.video.chain[step] = run.keys[step]
+            if (following := run.video.open.get(run.video.cursor[step])) is not None:
+                self.offer(step, following)
+        if len(run.settled) == len(self._graph.steps) and not run.video.over:
             self._segment_complete(run)
 
     # What goes wrong
 
-    def disable(self, node: int, reason: str) -> None:
-        """A stage cannot run at all: go on without it."""
-        if node in self.disabled:
+    def disable(self, stage: int, reason: str) -> None:
+        """A stage of the pipeline cannot run at all: go on without it."""
+        steps = self._graph.of_stage(stage)
+        if steps[0].index in self.disabled:
             return
-        self.disabled[node] = reason
-        self._emit("stage_disabled", slot=self._graph.nodes[node].slot, reason=reason)
-        waiting, self.ready[node] = self.ready[node], []
-        for _, _, run in waiting:
-            self._skip(node, run)
+        self.disabled.update({row.index: reason for row in steps})
+        self._emit("stage_disabled", slot=steps[0].slot, reason=reason)
+        for row in steps:
+            waiting, self.ready[row.index] = self.ready[row.index], []
+            for _, _, run in waiting:
+                if row.surveys:
+                    self.surveys.skip(run, self._skip)
+                else:
+                    self._skip(row.index, run)
 
-    def give_up(self, node: int, run: SegmentRun, reason: str) -> None:
+    def give_up(self, step: int, run: SegmentRun, reason: str) -> None:
         """A stage failed on this segment for good: go on without what it would have given."""
-        run.notes.append(note := without(self._graph.nodes[node].slot, reason))
-        run.video.given_up.setdefault(run.segment.index, {})[node] = note
-        self._skip(node, run)
+        run.notes.append(note := without(self._graph.steps[step].slot, reason))
+        run.video.given_up.setdefault(run.segment.index, {})[step] = note
+        self._skip(step, run)
 
-    def recover(self, node: int, run: SegmentRun) -> None:
-        """Fields that `node` was to read went down with a cluster node: make them again from the nearest survivors."""
-        again = run.revive(node, self._graph, still_there)
-        slots = [self._graph.nodes[n].slot for n in sorted(again)]
+    def recover(self, step: int, run: SegmentRun) -> None:
+        """Fields that `step` was to read went down with a node: make them again from the nearest survivors."""
+        again = run.revive(step, self._graph, still_there)
+        slots = [self._graph.steps[n].slot for n in sorted(again)]
         self._emit("fields_lost", video=run.video.name, index=run.segment.index, again=slots)
         if not again:  # what was lost is not this segment's own: the state it carries on from
             self._lost(run.video)
@@ -196,6 +227,11 @@ class Flow:
                 self._restore(n, run)
             else:
                 self.offer(n, run)
+
+    def recover_survey(self, survey: SpanRun) -> None:
+        """What a survey was to read went down with a node of the cluster: the frame tables of its video."""
+        survey.pending = False
+        self._lost(survey.video)
 
     def rewind(self, video: VideoRun, reason: str) -> None:
         """What was to be restored, or was carried along, does not hold: plan the video anew from what is on disk."""
@@ -219,7 +255,8 @@ class Flow:
 
     def complete(self, video: VideoRun) -> None:
         """Every stage is done with every segment, and with the video."""
-        video.status, video.ended, video.state, video.probed = "complete", time.monotonic(), {}, {}
+        video.status, video.ended = "complete", time.monotonic()
+        video.state, video.probed, video.surveys = {}, {}, {}
         self._checkpoint.over(video.name)
         self._emit("video_complete", video=video.name, seconds=video.ended - video.began, **video.result)
 
@@ -248,71 +285,73 @@ class Flow:
 
     def _start(self, run: SegmentRun) -> None:
         self._checkpoint.plan(run, self.disabled.keys())
-        for row in self._graph.nodes:
+        for row in self._graph.steps:
             if run.live and run.actions[row.index] is Action.RESTORE and not row.ordered:
                 self._restore(row.index, run)
             else:
                 self.offer(row.index, run)
 
-    def _restore(self, node: int, run: SegmentRun) -> None:
-        run.restoring.add(node)
-        saved = self._checkpoint.saved(node, run)
-        self._restores.add(saved, self._graph.nodes[node].outputs, partial(self._restored, node, run))
+    def _restore(self, step: int, run: SegmentRun) -> None:
+        run.restoring.add(step)
+        saved = self._checkpoint.saved(step, run)
+        self._restores.add(saved, self._graph.steps[step].outputs, partial(self._restored, step, run))
 
-    def _restored(self, node: int, run: SegmentRun, refs: list[Any], ref: Any) -> None:
-        outcome, row = outcome_of(ref), self._graph.nodes[node]
+    def _restored(self, step: int, run: SegmentRun, refs: list[Any], ref: Any) -> None:
+        outcome, row = outcome_of(ref), self._graph.steps[step]
         if not run.live:
             return
         if "error" in outcome:
-            self._checkpoint.forget(node, run)
+            self._checkpoint.forget(step, run)
             self.rewind(run.video, outcome["error"]["message"])
             return
-        run.seconds[row.slot] = outcome["work_seconds"]
+        run.seconds[step] = outcome["work_seconds"]
         if outcome["level"]:
-            run.ladder[row.slot] = outcome["level"]
-        if row.ordered and node not in run.again:
-            run.video.state[node] = refs[-1]
-        run.keep(node, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome["bytes"], self._graph)
+            run.levels[step] = outcome["level"]
+        if row.ordered and step not in run.again:
+            run.video.state[step] = refs[-1]
+        run.keep(step, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome["bytes"], self._graph)
         size = sum(outcome["bytes"].values())
         self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=size)
-        self.settle(node, run)
+        self.settle(step, run)
 
-    def _has_met(self, node: int, run: SegmentRun) -> None:
-        """The segment does not wait for the branches any more that meet in `node`."""
-        if len(parents := self._graph.nodes[node].parents) > 1:
+    def _has_met(self, step: int, run: SegmentRun) -> None:
+        """The segment does not wait for the branches any more that meet in `step`."""
+        if len(parents := self._graph.steps[step].parents) > 1:
             for parent in parents:
-                self._before_meeting[parent, node].discard(run)
+                self._before_meeting[parent, step].discard(run)
 
     def _forget(self, video: VideoRun) -> None:
         for waiting in self._before_meeting.values():
             waiting.difference_update(video.open.values())
 
-    def _skip(self, node: int, run: SegmentRun) -> None:
-        run.absent.add(node)
-        run.keys.pop(node, None)
-        if node in self.disabled:
-            run.notes.append(without(self._graph.nodes[node].slot, f"it could not run: {self.disabled[node]}"))
-        self.settle(node, run)
+    def _skip(self, step: int, run: SegmentRun) -> None:
+        run.absent.add(step)
+        run.keys.pop(step, None)
+        if step in self.disabled and not self._graph.steps[step].surveys:  # said once for the stage
+            run.notes.append(without(self._graph.steps[step].slot, f"it could not run: {self.disabled[step]}"))
+        self.settle(step, run)
 
     def _segment_complete(self, run: SegmentRun) -> None:
         video = run.video
         self.intake.leave(run)
-        video.records.append(record := run.record())
+        video.records.append(record := run.record(self._graph))
+        video.finished.add(run.segment.index)
         self._checkpoint.finished(run, record, self.disabled.keys())
+        self.surveys.finished(run)
         self._emit(
             "segment_complete",
             video=video.name,
             index=run.segment.index,
             start=run.segment.start,
             stop=run.segment.stop,
-            seconds=run.seconds,
+            seconds=record.seconds,
             notes=run.notes,
         )
         if len(video.records) == video.num_segments:
             self._whole(video)
 
     def _lost(self, video: VideoRun) -> None:
-        """What one segment hands to the next went down with a cluster node: go back to what is on disk."""
+        """What one segment hands to the next went down with a node of the cluster: go back to what is on disk."""
         video.losses += 1
         if video.losses > _MAX_LOSSES:
             self.fail(video, {"message": f"the cluster lost what it was carrying {video.losses} times over"})
@@ -325,4 +364,4 @@ class Flow:
         self._forget(video)
         for run in list(video.open.values()):
             self.intake.leave(run)
-        video.probed, video.state = {}, {}
+        video.probed, video.state, video.surveys = {}, {}, {}

@@ -9,39 +9,65 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from geoflow.engine.graph import PROBE, Graph
-from geoflow.segments import Segment, VideoInfo
+from geoflow.segments import Segment, Span, VideoInfo
 
 _LENGTH = 20  # hexadecimal digits; 80 bits, and short enough for a file name
 
 
 class Keys:
-    """Keys of the nodes of one graph.
+    """Keys of the steps of one graph.
 
-    `signatures` hold each node's backend, version, parameters and weights; `reading` is what the user asked of the
+    `signatures` hold each stage's backend, version, parameters and weights; `reading` is what the user asked of the
     decoder. A key depends on nothing else but the video's content, the segment's range and the keys of the stages
     whose fields are read, so a change reaches exactly the stages downstream of it. An ordered stage also depends on
-    its own key for the segment before, and through it on all earlier segments.
+    its own key for the segment before, and through it on all earlier segments. A step that surveys spans reads frames
+    from the source, so it depends on the span's range and on the signatures of those who give the frames.
     """
 
     def __init__(self, graph: Graph, signatures: Sequence[Mapping[str, Any]], reading: str = "") -> None:
         self._graph, self._reading = graph, reading
         self._signatures = [_text(signature) for signature in signatures]
 
-    def of(self, node: int, segment: Segment, given: Mapping[int, str], before: str | None = None) -> str:
-        """The key of `node`. `given` maps the nodes above to their keys and leaves out those that are absent;
-        `before` is the key of an ordered node for the segment before."""
-        row = self._graph.nodes[node]
+    def of_span(self, step: int, span: Span) -> str:
+        """The key of a step that surveys spans."""
+        row = self._graph.steps[step]
+        frames_from = [self._signatures[self._graph.steps[giver].stage] for giver in row.frames_from]
+        extent = (span.kind, span.start, span.stop)
+        parts = (_video_key(span.video), self._reading, self._signatures[row.stage], extent, frames_from)
+        return _digest(_text(parts))
+
+    def of(self, step: int, segment: Segment, given: Mapping[int, str], before: str | None = None) -> str:
+        """The key of a step that works on segments.
+
+        `given` maps the steps above to their keys and leaves out those that are absent; `before` is the key of an
+        ordered step for the segment before.
+        """
+        row = self._graph.steps[step]
         sources = sorted((name, given.get(source)) for name, source in row.sources.items() if source != PROBE)
         extent = (segment.index, segment.start, segment.stop, segment.overlap_before, segment.overlap_after)
-        parts = (_video_key(segment.video), self._reading, self._signatures[node], extent, sources)
+        parts = (_video_key(segment.video), self._reading, self._signatures[row.stage], extent, sources)
         return _digest(_text((*parts, before if row.ordered else None)))
 
-    def of_all(self, segment: Segment, absent: frozenset[int] | set[int], before: Mapping[int, str]) -> dict[int, str]:
-        """Keys of every node when those in `absent`, and the optional ones that need them, are left out."""
+    def of_all(
+        self,
+        segment: Segment,
+        absent: frozenset[int] | set[int],
+        before: Mapping[int, str],
+        spans: Mapping[int, Span],
+    ) -> dict[int, str]:
+        """Keys of every step when those in `absent`, and the optional ones that need them, are left out.
+
+        `before` holds the keys of ordered steps for the segment before; `spans` are those that the segment lies in, by
+        the step that surveys them.
+        """
         keys: dict[int, str] = {}
-        for row in self._graph.nodes:
+        for row in self._graph.steps:
             lacking = any(row.sources.get(n, PROBE) not in (PROBE, *keys) for n in row.required)
-            if row.index not in absent and not (lacking and row.optional):
+            if row.index in absent or (lacking and row.optional):
+                continue
+            if row.surveys:
+                keys[row.index] = self.of_span(row.index, spans[row.index])
+            else:
                 keys[row.index] = self.of(row.index, segment, keys, before.get(row.index))
         return keys
 

@@ -31,6 +31,7 @@ class Worker:
 
     handle: Any
     process: Any  # its method, with the number of results settled: that is slow to do for every call
+    survey: Any  # likewise
     loading: Any  # the ref of `load`, or None once it came up
     gpu: Gpu | None = None
     node: str = ""  # Ray's id of the node it runs on
@@ -47,19 +48,21 @@ class Worker:
 
 @dataclass
 class ServiceTime:
-    """Seconds per segment, as the workers measure them."""
+    """Seconds per segment or span, as the workers measure them."""
 
     mean: float | None = None
     longest: float = 0.0
     count: int = 0
     total: float = 0.0
     frames: int = 0  # of all those segments together
+    longest_per_frame: float = 0.0
 
     def add(self, seconds: float, frames: int) -> None:
         self.mean = seconds if self.mean is None else (1 - _SMOOTHING) * self.mean + _SMOOTHING * seconds
         self.total += seconds
         self.frames += frames
         self.longest = max(self.longest, seconds)
+        self.longest_per_frame = max(self.longest_per_frame, seconds / max(frames, 1))
         self.count += 1
 
 
@@ -69,11 +72,13 @@ class Pool:
     def __init__(self, spec: StageSpec, stage: Stage, size: PoolSize, runtime_env: dict[str, Any]) -> None:
         self.spec, self.size = spec, size
         self.uses_gpu, self.has_environment = bool(spec.num_gpus), bool(runtime_env)
-        self.worked_at: dict[tuple[int, int], int] = {}  # frame size -> ladder level that did, after others did not
+        # Whether a span was surveyed, and the frame size -> ladder level that did, after others did not.
+        self.worked_at: dict[tuple[bool, int, int], int] = {}
         self.workers: list[Worker] = []
         self.deaths_in_a_row = 0
         self.unbuilt = 0  # actors whose environment could not be built
-        self.service = ServiceTime()
+        self.service = ServiceTime()  # of segments
+        self.surveys = ServiceTime()  # of spans
         self.load_seconds = 0.0
         self.found = Measured()  # what the next run may start with
         self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
@@ -108,16 +113,24 @@ class Pool:
         arguments = (env_vars, self._packages, self.spec.backend, self._params, self.size.threads, memory)
         handle = actor_class().options(**options).remote(*arguments)
         process = handle.process.options(num_returns=self._num_returns)
+        survey = handle.survey.options(num_returns=2)
         loading, now = handle.load.remote(), time.monotonic()
-        worker = Worker(handle, process, loading, gpu, cpu_share=booked, since=now)
+        worker = Worker(handle, process, survey, loading, gpu, cpu_share=booked, since=now)
         self.workers.append(worker)
         return worker
 
     def measured(self) -> Measured:
         """What the stage turned out to need, after at least one call."""
-        service = self.service
-        per_frame = service.total / max(service.frames, 1)
-        return dataclasses.replace(self.found, seconds=service.mean or 0.0, seconds_per_frame=per_frame)
+        frames = max(self.service.frames, 1)
+        per_frame = (self.service.total + self.surveys.total) / frames
+        return dataclasses.replace(self.found, seconds=self.seconds or 0.0, seconds_per_frame=per_frame)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of work per segment, with its share of what is done for spans; None while no segment was measured."""
+        if self.service.mean is None:
+            return None
+        return self.service.mean + self.surveys.total / self.service.count
 
     def choose(self, backlog: int, near: str = "") -> tuple[Worker, None] | None:
         """The CPU worker to give the next call: one that is idle if there is any, on node `near` if possible."""

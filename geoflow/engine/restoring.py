@@ -16,11 +16,13 @@ class Restores:
     """Saved results on their way back; few at a time, the first asked for first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[SaveTo, Sequence[str], Callable[[list[Any], Any], None]]] = deque()
+        self._waiting: deque[tuple[SaveTo, Sequence[str] | None, Callable[[list[Any], Any], None]]] = deque()
         self._running = 0
 
-    def add(self, saved: SaveTo, names: Sequence[str], then: Callable[[list[Any], Any], None]) -> None:
+    def add(self, saved: SaveTo, names: Sequence[str] | None, then: Callable[[list[Any], Any], None]) -> None:
         """Ask for the fields `names` (None where a field was not saved) and, of an ordered stage, the state.
+
+        Without `names`, all arrays that were saved come together, as a survey's result does: one dict.
 
         `then` gets the refs of all of these and the ref of the outcome.
         """
@@ -34,8 +36,9 @@ class Restores:
         while self._waiting and self._running < _AT_ONCE:
             saved, names, then = self._waiting.popleft()
             # No CPU is booked: the pools may hold them all.
-            task = ray.remote(_read).options(num_cpus=0, num_returns=2 + len(names), max_retries=2)
-            outcome, *refs = task.remote(saved, list(names))
+            objects = 1 if names is None else 1 + len(names)
+            task = ray.remote(_read).options(num_cpus=0, num_returns=1 + objects, max_retries=2)
+            outcome, *refs = task.remote(saved, None if names is None else list(names))
             self._running += 1
             started[outcome] = self._done(refs, then)
         return started
@@ -48,12 +51,14 @@ class Restores:
         return done
 
 
-def _read(saved: SaveTo, names: list[str]) -> tuple[Any, ...]:
+def _read(saved: SaveTo, names: list[str] | None) -> tuple[Any, ...]:
     assert saved.fields is not None
     try:
         arrays, meta = load(saved.fields)
         state = load_state(saved.state) if saved.state else {}
     except DamagedWork as error:
-        return ({"error": {"kind": "saved", "message": str(error)}}, *([None] * (1 + len(names))))
+        return ({"error": {"kind": "saved", "message": str(error)}}, *([None] * (1 + len(names or ()))))
     outcome = {**meta, "bytes": {name: array.nbytes for name, array in arrays.items()}}
+    if names is None:
+        return ({**meta, "size": sum(outcome["bytes"].values())}, {name: pack(array) for name, array in arrays.items()})
     return (outcome, *[pack(arrays[name]) if name in arrays else None for name in names], pack_state(state))

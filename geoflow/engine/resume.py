@@ -20,15 +20,15 @@ class Action(str, Enum):
 
 
 def choose_actions(graph: Graph, saved: Set[int], absent: Set[int] = frozenset()) -> tuple[Action, ...]:
-    """Per node, walking back from what the segment is there for.
+    """Per step, walking back from what the segment is there for.
 
     Stages that nobody reads from act on the world outside (they write), so they run. So do ordered stages, which
     carry their state to the next segment, unless result and state are saved. A result is wanted if a stage that
     runs reads it; it is restored where it is saved, else its stage runs, and what that one reads is wanted too.
     Stages in `absent` are known to give nothing; to find that out again they need nothing.
     """
-    actions = [Action.UNNEEDED] * len(graph.nodes)
-    for row in reversed(graph.nodes):
+    actions = [Action.UNNEEDED] * len(graph.steps)
+    for row in reversed(graph.steps):
         children = graph.children[row.index]
         readers = [child for child in children if actions[child] is Action.RUN and child not in absent]
         if row.ordered or not children or readers or row.index in absent:
@@ -37,9 +37,9 @@ def choose_actions(graph: Graph, saved: Set[int], absent: Set[int] = frozenset()
 
 
 def below_order(graph: Graph) -> frozenset[int]:
-    """Ordered nodes and everything downstream of one: their results hang on all earlier segments."""
+    """Ordered steps and everything downstream of one: their results hang on all earlier segments."""
     found: set[int] = set()
-    for row in graph.nodes:
+    for row in graph.steps:
         if row.ordered or row.parents & found:
             found.add(row.index)
     return frozenset(found)

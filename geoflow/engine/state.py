@@ -9,7 +9,7 @@ from typing import Any
 from geoflow.engine.calls import Part
 from geoflow.engine.graph import PROBE, Graph
 from geoflow.engine.resume import Action
-from geoflow.segments import Segment, VideoInfo
+from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.video.inputs import Input
 
@@ -26,18 +26,21 @@ class VideoRun:
     probe_died: bool = False  # the actor that was to probe it
     planned: bool = False  # `plan` is settled: it starts after the segments that an earlier run finished
     num_segments: int = 0
+    spans: dict[int, list[Span]] = field(default_factory=dict)  # step that surveys -> its spans, in order
+    surveys: dict[tuple[int, int], SpanRun] = field(default_factory=dict)  # of those, by step and span, that are wanted
+    finished: set[int] = field(default_factory=set)  # segments that every stage is done with
     upcoming: Segment | None = None  # the next of `plan`, waiting for room
     open: dict[int, SegmentRun] = field(default_factory=dict)
-    cursor: dict[int, int] = field(default_factory=dict)  # ordered node -> segment whose turn it is
-    state: dict[int, Any] = field(default_factory=dict)  # ordered node -> its state after the last segment, as a ref
-    chain: dict[int, str] = field(default_factory=dict)  # ordered node -> key of the last segment it is done with
+    cursor: dict[int, int] = field(default_factory=dict)  # ordered step -> segment whose turn it is
+    state: dict[int, Any] = field(default_factory=dict)  # ordered step -> its state after the last segment, as a ref
+    chain: dict[int, str] = field(default_factory=dict)  # ordered step -> key of the last segment it is done with
     ahead: dict[int, str] = field(default_factory=dict)  # the same as it is expected of the last admitted segment
     journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is settled
     found: dict[int, set[str]] = field(default_factory=dict)  # segment -> names of files saved by an earlier run
     state_files: list[list[str]] = field(default_factory=list)  # of the last finished segments, newest last
-    given_up: dict[int, dict[int, str]] = field(default_factory=dict)  # segment -> optional node that failed -> note
+    given_up: dict[int, dict[int, str]] = field(default_factory=dict)  # segment -> optional step that failed -> note
     records: list[SegmentRecord] = field(default_factory=list)
-    to_finish: list[int] = field(default_factory=list)  # ordered nodes whose `finish` is still to be called
+    to_finish: list[int] = field(default_factory=list)  # ordered steps whose `finish` is still to be called
     finish_attempts: int = 0
     losses: int = 0  # times it was planned anew because what it was carrying was lost
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
@@ -57,7 +60,7 @@ class VideoRun:
 
 @dataclass(eq=False, slots=True)
 class SegmentRun:
-    """One admitted segment: the fields that are alive, and which nodes are done with it."""
+    """One admitted segment: the fields that are alive, and which steps are done with it."""
 
     video: VideoRun
     segment: Segment
@@ -65,65 +68,76 @@ class SegmentRun:
     fields: dict[tuple[int, str], Part] = field(default_factory=dict)  # alive
     made: set[tuple[int, str]] = field(default_factory=set)  # that ever were
     settled: set[int] = field(default_factory=set)
-    absent: set[int] = field(default_factory=set)  # optional nodes that this segment goes on without
-    again: set[int] = field(default_factory=set)  # nodes to run once more because what they made was lost
-    before: dict[int, Any] = field(default_factory=dict)  # ordered node -> ref of the state it began from
+    absent: set[int] = field(default_factory=set)  # optional steps that this segment goes on without
+    again: set[int] = field(default_factory=set)  # steps to run once more because what they made was lost
+    before: dict[int, Any] = field(default_factory=dict)  # ordered step -> ref of the state it began from
     actions: tuple[Action, ...] = ()
-    keys: dict[int, str] = field(default_factory=dict)  # node -> key of its result; expected until it is submitted
-    given_up: set[int] = field(default_factory=set)  # optional nodes that failed on this segment before
+    keys: dict[int, str] = field(default_factory=dict)  # step -> key of its result; expected until it is submitted
+    given_up: set[int] = field(default_factory=set)  # optional steps that failed on this segment before
     restoring: set[int] = field(default_factory=set)
     attempts: dict[int, int] = field(default_factory=dict)
-    ladder: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    levels: dict[int, int] = field(default_factory=dict)  # step -> level of its stage's ladder
+    seconds: dict[int, float] = field(default_factory=dict)  # step -> seconds of work
     notes: list[str] = field(default_factory=list)
-    alone: set[int] = field(default_factory=set)  # nodes that are to have a GPU to themselves for it
+    alone: set[int] = field(default_factory=set)  # steps that are to have a GPU to themselves for it
+    spans: dict[int, Span] = field(default_factory=dict)  # step that surveys -> the span that the segment lies in
     home: str = ""  # the node of the cluster that computed its latest fields
+
+    @property
+    def extent(self) -> Segment:
+        """What the step works on."""
+        return self.segment
+
+    @property
+    def index(self) -> int:
+        """The segment's number."""
+        return self.segment.index
 
     @property
     def live(self) -> bool:
         """Still wanted: not done, and its video neither failed nor planned anew."""
         return self.video.open.get(self.segment.index) is self
 
-    def ready(self, node: int, graph: Graph) -> bool:
-        """Every parent is done, or not needed, and for an ordered node it is this segment's turn."""
-        row = graph.nodes[node]
-        if node in self.settled or node in self.restoring:
+    def ready(self, step: int, graph: Graph) -> bool:
+        """Every parent is done, or not needed, and for an ordered step it is this segment's turn."""
+        row = graph.steps[step]
+        if step in self.settled or step in self.restoring:
             return False
-        if self.actions[node] is Action.RUN and not row.parents <= self.settled:
+        if self.actions[step] is Action.RUN and not row.parents <= self.settled:
             return False
-        return not row.ordered or node in self.again or self.video.cursor[node] == self.segment.index
+        return not row.ordered or step in self.again or self.video.cursor[step] == self.segment.index
 
-    def arguments(self, node: int, graph: Graph) -> dict[str, Part]:
-        """The fields that `node` gets; what an absent stage would give is left out."""
+    def arguments(self, step: int, graph: Graph) -> dict[str, Part]:
+        """The fields that `step` gets; what an absent stage would give is left out."""
         found = {}
-        for name, source in graph.nodes[node].sources.items():
+        for name, source in graph.steps[step].sources.items():
             if source != PROBE and (part := self.fields.get((source, name))) is not None:
                 found[name] = part
             elif source == PROBE and name in self.video.probed:
                 found[name] = Part(self.video.probed[name])
         return found
 
-    def state_for(self, node: int) -> Any:
-        """What an ordered node goes on from with this segment, also when it must do it once more."""
-        if node not in self.again:
-            self.before[node] = self.video.state.get(node)
-        return self.before[node]
+    def state_for(self, step: int) -> Any:
+        """What an ordered step goes on from with this segment, also when it must do it once more."""
+        if step not in self.again:
+            self.before[step] = self.video.state.get(step)
+        return self.before[step]
 
-    def lacks(self, node: int, graph: Graph) -> list[str]:
-        """Required inputs of `node` that an absent stage should have given."""
-        return [key[1] for key in graph.nodes[node].needs if key not in self.fields]
+    def lacks(self, step: int, graph: Graph) -> list[str]:
+        """Required inputs of `step` that an absent stage should have given."""
+        return [key[1] for key in graph.steps[step].needs if key not in self.fields]
 
-    def keep(self, node: int, parts: dict[str, Part], sizes: dict[str, int], graph: Graph) -> None:
-        """Take a node's outputs in, those that someone will still read; the others are dropped here and now."""
+    def keep(self, step: int, parts: dict[str, Part], sizes: dict[str, int], graph: Graph) -> None:
+        """Take a step's outputs in, those that someone will still read; the others are dropped here and now."""
         for name, part in parts.items():
             if name in sizes:
-                self.made.add((node, name))
-                if self._wanted(node, name, graph):
-                    self.fields[node, name] = part
+                self.made.add((step, name))
+                if self._wanted(step, name, graph):
+                    self.fields[step, name] = part
 
-    def release(self, node: int, graph: Graph) -> None:
-        """`node` is done: drop the fields that nobody else will read."""
-        for name, source in graph.nodes[node].sources.items():
+    def release(self, step: int, graph: Graph) -> None:
+        """`step` is done: drop the fields that nobody else will read."""
+        for name, source in graph.steps[step].sources.items():
             if (source, name) in self.fields and not self._wanted(source, name, graph):
                 del self.fields[source, name]
 
@@ -134,12 +148,12 @@ class SegmentRun:
                 return True
         return False
 
-    def revive(self, node: int, graph: Graph, alive: Callable[[Any], bool]) -> set[int]:
-        """What must run again so that `node` can: from the nearest fields that survive. Unsettles those nodes."""
+    def revive(self, step: int, graph: Graph, alive: Callable[[Any], bool]) -> set[int]:
+        """What must run again so that `step` can: from the nearest fields that survive. Unsettles those steps."""
         again: set[int] = set()
-        stack = [node]
+        stack = [step]
         while stack:
-            for name, source in graph.nodes[stack.pop()].sources.items():
+            for name, source in graph.steps[stack.pop()].sources.items():
                 key = (source, name)
                 if key not in self.made or (key in self.fields and alive(self.fields[key].ref)):
                     continue
@@ -153,13 +167,72 @@ class SegmentRun:
         self.again |= again
         return again
 
-    def record(self) -> SegmentRecord:
+    def seconds_by_slot(self, graph: Graph) -> dict[str, float]:
+        """Slot -> seconds of work on the segment, with its share of what was done for the span that it lies in."""
+        found: dict[str, float] = {}
+        for step, seconds in self.seconds.items():
+            slot = graph.steps[step].slot
+            found[slot] = found.get(slot, 0.0) + seconds
+        return found
+
+    def record(self, graph: Graph) -> SegmentRecord:
+        """What is kept of the segment once every stage is done with it."""
+        ladder: dict[str, int] = {}
+        for step, level in self.levels.items():
+            slot = graph.steps[step].slot
+            ladder[slot] = max(ladder.get(slot, 0), level)
         return SegmentRecord(
             self.segment.index,
             self.segment.start,
             self.segment.stop,
             "incomplete" if self.absent else "complete",
-            dict(self.seconds),
-            dict(self.ladder),
+            self.seconds_by_slot(graph),
+            ladder,
             tuple(self.notes),
         )
+
+
+@dataclass(eq=False, slots=True)
+class SpanRun:
+    """One span that a stage surveys: which segments wait for the result, and where it is."""
+
+    video: VideoRun
+    step: int
+    span: Span
+    key: str = ""  # of the result, where work is saved
+    waiting: list[SegmentRun] = field(default_factory=list)
+    pending: bool = False  # it is on its way: queued, computed or restored
+    result: Part | None = None  # alive until every stage is done with the span's last segment
+    size: int = 0  # bytes of the result
+    failed: str = ""  # why there will never be a result
+    seconds: float = 0.0  # of work
+    level: int = 0  # of the stage's ladder, at which it worked
+    attempts: dict[int, int] = field(default_factory=dict)
+    levels: dict[int, int] = field(default_factory=dict)
+    alone: set[int] = field(default_factory=set)  # its step, if it is to have a GPU to itself
+    home: str = ""  # as of a SegmentRun
+
+    @property
+    def extent(self) -> Span:
+        """What the step works on."""
+        return self.span
+
+    @property
+    def index(self) -> int:
+        """The number of its first segment."""
+        return self.span.first
+
+    @property
+    def live(self) -> bool:
+        """Still wanted: its video goes on, and some segment of it is not done."""
+        return self.video.surveys.get((self.step, self.span.index)) is self
+
+    @property
+    def all_finished(self) -> bool:
+        """Every stage is done with every segment of the span."""
+        return all(index in self.video.finished for index in range(self.span.last, self.span.first - 1, -1))
+
+    def arguments(self, step: int, graph: Graph) -> dict[str, Part]:
+        """The frame tables that the step reads frames by."""
+        names = graph.steps[step].sources
+        return {name: Part(self.video.probed[name]) for name in names if name in self.video.probed}

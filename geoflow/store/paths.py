@@ -118,6 +118,10 @@ class RunPaths:
         """What a stage left of a segment; `kind` is fields or state."""
         return self.parts(name) / f"segment_{segment:05d}.{slot}.{key}.{kind}.npz"
 
+    def surveyed(self, name: str, span: int, slot: str, key: str) -> Path:
+        """What a stage found out about a span of a video."""
+        return self.parts(name) / f"span_{span:05d}.{slot}.{key}.npz"
+
     def relative(self, path: Path) -> str:
         """A path below the run's folder as it is written into index.parquet, so that the folder can move."""
         return path.relative_to(self.root).as_posix()

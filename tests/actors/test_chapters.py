@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -9,14 +10,19 @@ import numpy as np
 import plane_scene
 import pytest
 
-from actors.embedded.colmap import Colmap, chapter_of
+from actors.embedded.colmap import Colmap
 from actors.embedded.temporal_fusion import TemporalFusion
 from geoflow import fields
 from geoflow.engine.graph import Graph
+from geoflow.errors import InputError
 from geoflow.geometry.depth.edge_aware import spread
-from geoflow.geometry.motion import structure
+from geoflow.geometry.motion.camera_motion import Chains, chain_points
+from geoflow.geometry.motion.structure import Structure, reconstruct
 from geoflow.pipeline import Pipeline
-from geoflow.segments import Segment, VideoInfo, plan_segments
+from geoflow.segments import Segment, VideoInfo, plan_chapters, plan_segments
+from geoflow.stage import shared_fields
+from geoflow.video import frame_reader
+from geoflow.video.pieces import read_pieces
 from geoflow.video.probe import probe
 
 COUNT = 24
@@ -36,51 +42,60 @@ def _segments(folder: Path) -> tuple[list[Segment], dict[str, np.ndarray]]:
     return list(plan_segments(info, 14, 4)), found
 
 
-def _process(stage: Colmap, segment: Segment, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from geoflow.video import frame_reader
+def _survey(stage: Colmap, segments: list[Segment], found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the segments find of the survey of their one chapter."""
+    (span,) = plan_chapters(segments[0].video, 14, 4, length=stage.chapter_length, reach=stage.chapter_reach)
+    assert (span.first, span.last) == (0, len(segments) - 1)
+    return shared_fields(stage.survey(span, lambda: read_pieces(span, found, masks=True)), span, "camera")
 
+
+def _process(
+    stage: Colmap, segment: Segment, found: dict[str, np.ndarray], shared: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     rgb = frame_reader.read_frames(segment.video, found["video.index"], found["video.pts"], segment.start, segment.stop)
-    out = stage.process(segment, {**found, "frames.rgb": rgb})
+    out = stage.process(segment, {**shared, "frames.rgb": rgb})
     fields.check(out, stage.outputs, who="camera", num_frames=len(segment))
     return out
 
 
 @pytest.mark.long
-def test_the_segments_of_a_chapter_share_one_world_worked_out_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-    whole = structure.reconstruct
-    monkeypatch.setattr(structure, "reconstruct", lambda *args, **kw: (calls.append(1), whole(*args, **kw))[1])
+def test_the_segments_of_a_chapter_share_one_world(folder: Path) -> None:
     segments, found = _segments(folder)
     stage = Colmap()
-    first, second = (_process(stage, segment, found) for segment in segments)
-    assert len(segments) == 2 and len(calls) == 1
-    shared = segments[0].stop - segments[1].start
-    assert np.array_equal(first["camera.cam_from_world"][-shared:], second["camera.cam_from_world"][:shared])
+    shared = _survey(stage, segments, found)
+    first, second = (_process(stage, segment, found, shared) for segment in segments)
+    assert len(segments) == 2 and first["camera.valid"].all()
+    both = segments[0].stop - segments[1].start
+    assert np.array_equal(first["camera.cam_from_world"][-both:], second["camera.cam_from_world"][:both])
     assert np.array_equal(first["camera.intrinsics"][0], second["camera.intrinsics"][0])
-    again = _process(Colmap(), segments[1], found)  # as another actor would, which has not seen the first
+    other = Colmap()  # as another actor would
+    again = _process(other, segments[1], found, _survey(other, segments, found))
     for name, value in second.items():
         assert np.array_equal(value, again[name], equal_nan=value.dtype.kind == "f"), f"{name} has other bits"
 
 
 @pytest.mark.long
-def test_a_frame_that_cannot_be_read_costs_other_segments_nothing(folder: Path, tmp_path: Path) -> None:
+def test_what_a_survey_found_is_whole_after_its_way_as_arrays(folder: Path) -> None:
+    grays = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(folder.iterdir())]
+    chains = chain_points(grays)
+    (structure,) = reconstruct(chains, grays)
+    back, camera = Chains.from_arrays(chains.to_arrays()), Structure.from_arrays(structure.to_arrays())
+    assert np.array_equal(back.uv, chains.uv, equal_nan=True) and back.uv.dtype == chains.uv.dtype
+    assert (back.keyframes, back.height, back.width) == (chains.keyframes, chains.height, chains.width)
+    for name, value in vars(structure).items():
+        assert np.array_equal(value, getattr(camera, name), equal_nan=np.asarray(value).dtype.kind == "f"), name
+    arrays = chains.to_arrays().values()
+    assert sum(array.nbytes for array in arrays) <= chains.uv.nbytes
+
+
+@pytest.mark.long
+def test_a_frame_of_a_chapter_that_cannot_be_read_fails_the_video(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     segments, found = _segments(tmp_path)
     (tmp_path / f"{COUNT - 1:03d}.png").write_bytes(b"no picture")
-    assert _process(Colmap(), segments[0], found)["camera.valid"].all()
-
-
-@pytest.mark.parametrize("count", [50, 300, 500, 1000, 5003])
-def test_every_segment_lies_in_one_chapter(count: int) -> None:
-    video = VideoInfo("v", "v", "", count, 30.0, 4, 4, 4, 4)
-    segments = list(plan_segments(video, 96, 24))
-    chapters = [chapter_of(segment, 288) for segment in segments]
-    assert all(c[0] <= s.start and s.stop <= c[1] <= count for s, c in zip(segments, chapters))
-    assert len(set(chapters)) <= max(1, round((count - 96) / 288))
-    assert max(stop - start for start, stop in chapters) <= 1.5 * 288 + 96
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
+        _survey(Colmap(), segments, found)
 
 
 def test_geometry_takes_the_cameras_depth_and_believes_no_prior_where_there_is_none() -> None:
@@ -113,8 +128,8 @@ def test_geometry_takes_the_cameras_depth_and_believes_no_prior_where_there_is_n
 def test_the_embedded_pipeline_gives_geometry_the_cameras() -> None:
     stages = Pipeline.load("embedded").stages
     graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in stages])
-    geometry = next(node for node in graph.nodes if node.slot == "geometry")
-    assert {graph.nodes[parent].slot for parent in geometry.parents} == {"decode", "prior", "camera"}
+    geometry = next(step for step in graph.steps if step.slot == "geometry")
+    assert {graph.steps[parent].slot for parent in geometry.parents} == {"decode", "prior", "camera"}
 
 
 def test_what_is_known_is_carried_over_even_surfaces_and_not_over_edges() -> None:

@@ -16,6 +16,7 @@ from actors.embedded.klt import Klt
 from actors.embedded.motion_stereo import MotionStereo
 from actors.embedded.temporal_fusion import TemporalFusion
 from geoflow import fields as field_table
+from geoflow.backends.contract import surveyed
 from geoflow.fields import MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
 from geoflow.geometry.views import classify_views
 from geoflow.report.video_page import video_part
@@ -56,7 +57,7 @@ def _process(film: Film, known: bool, out: Path) -> Video:
     for stage in (MotionStereo(), Colmap(), fusion, Klt(), Stitch(), write):
         stage.setup()
         given = {name: fields[name] for name in (*stage.inputs, *stage.optional) if name in fields}
-        found = stage.process(segment, given)
+        found = stage.process(segment, {**given, **surveyed(stage, segment, given, stage.slot)})
         field_table.check(found, stage.outputs, optional=stage.optional_outputs, who=stage.slot, num_frames=None)
         fields |= found
     write.finish(video, [SegmentRecord(0, 0, count, "complete", {}, {})])

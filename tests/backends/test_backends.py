@@ -64,6 +64,57 @@ def test_what_breaks_the_contract_is_named(tmp_path: Path, monkeypatch: pytest.M
         contract.problems("absent:Stage")
 
 
+def test_a_stage_that_works_on_spans_surveys_before_it_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spanning.py").write_text(SPANNING)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert contract.problems("spanning:Good") == []
+    assert contract.problems("spanning:Unwritten") == ["survey is not written yet, and span is video"]
+    (unknown,) = contract.problems("spanning:Unknown")
+    assert unknown == "span should be one of segment, chapter, video, found 'scene'"
+    (ordered,) = contract.problems("spanning:Ordered")
+    assert "an ordered stage sees all segments of a video anyway" in ordered
+    (listed,) = contract.problems("spanning:Listed")
+    assert "survey should return a dict of numpy arrays, found list" in listed
+    (fickle,) = contract.problems("spanning:Fickle")
+    assert "gave another span.frames for the same segment a second time" in fickle
+
+
+SPANNING = """
+import itertools
+import numpy as np
+from geoflow.stage import Stage
+
+class Good(Stage):
+    slot, span, inputs, outputs = "hands", "chapter", ("frames.rgb",), ("camera.valid",)
+
+    def survey(self, span, read):
+        return {"frames": np.concatenate([piece["frames.index"] for piece in read()])}
+
+    def process(self, segment, fields):
+        start, stop = fields["span.range"]
+        assert start <= segment.start < segment.stop <= stop and len(fields["span.frames"]) == stop - start
+        return {"camera.valid": np.zeros(len(segment), bool)}
+
+class Unwritten(Good):
+    span, survey = "video", Stage.survey
+
+class Unknown(Good):
+    span = "scene"
+
+class Ordered(Good):
+    ordered = True
+
+class Listed(Good):
+    def survey(self, span, read): return [1]
+
+class Fickle(Good):
+    count = itertools.count()
+    def survey(self, span, read): return {"frames": super().survey(span, read)["frames"] + next(self.count)}
+"""
+
+
 CARELESS = """
 from dataclasses import dataclass
 import numpy as np
@@ -209,7 +260,7 @@ def test_where_nothing_can_be_known_nothing_is_claimed(name: str, with_optional:
     segment = Segment(video, 0, 0, 6)
     stage.setup()
     given = contract.made_up((*stage.inputs, *(stage.optional if with_optional else ())), segment)
-    result = stage.process(segment, given)
+    result = stage.process(segment, {**given, **contract.surveyed(stage, segment, given, name)})
     fields.check(result, stage.outputs, optional=stage.optional_outputs, who=name, num_frames=6)
     for output, array in result.items():
         if output.endswith((".mask", ".valid", ".visible")):

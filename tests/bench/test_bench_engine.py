@@ -112,8 +112,8 @@ def test_the_pipelines_graph_is_the_workloads(name: str) -> None:
     load = WORKLOADS[name]
     pipe = geoflow_engine.pipeline_of(load, None, "trace", 0.25)
     graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in pipe.stages])
-    for stage, node in zip(load.stages, graph.nodes):
-        assert tuple(graph.nodes[parent].slot for parent in node.sources.values() if parent >= 0) == stage.after
+    for stage, node in zip(load.stages, graph.steps):
+        assert tuple(graph.steps[parent].slot for parent in node.sources.values() if parent >= 0) == stage.after
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -55,7 +55,7 @@ def work(flow: Flow, node: int, count: int) -> list[SegmentRun]:
     runs = flow.take(node, count)
     assert len(runs) == count
     for run in runs:
-        outputs = flow._graph.nodes[node].outputs
+        outputs = flow._graph.steps[node].outputs
         run.keep(node, {name: Part("ref") for name in outputs}, dict.fromkeys(outputs, 1), flow._graph)
         flow.settle(node, run)
     return runs

@@ -14,30 +14,31 @@ import pytest
 
 from geoflow.engine.actor import workfiles
 from geoflow.engine.actor.workfiles import DamagedWork
-from geoflow.engine.graph import Graph, Node
+from geoflow.engine.graph import Graph, Step
 from geoflow.engine.keys import Keys
 from geoflow.engine.resume import Action, below_order, choose_actions, finished_prefix
+from geoflow.engine.spans import find_span, plan_spans
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
-from geoflow.segments import VideoInfo, plan_segments
+from geoflow.segments import Segment, Span, VideoInfo, plan_segments
 
 RUN, RESTORE, UNNEEDED = Action
 
 
 def graph_of(parents: list[tuple[int, ...]], ordered: tuple[int, ...] = ()) -> Graph:
-    nodes = tuple(
-        Node(i, f"s{i}", i in ordered, False, {f"f{p}": p for p in above}, frozenset(), (f"f{i}",), i)
+    steps = tuple(
+        Step(i, f"s{i}", i in ordered, False, {f"f{p}": p for p in above}, frozenset(), (f"f{i}",), i)
         for i, above in enumerate(parents)
     )
-    return Graph(nodes, {}, tuple(tuple(n.index for n in nodes if i in n.parents) for i in range(len(nodes))))
+    return Graph(steps, {}, tuple(tuple(n.index for n in steps if i in n.parents) for i in range(len(steps))))
 
 
 def choices(graph: Graph) -> list[tuple[int, frozenset[int]]]:
     """How many stages run and which are restored, for every choice of actions that gives each stage what it reads."""
     found = []
-    for actions in itertools.product(Action, repeat=len(graph.nodes)):
+    for actions in itertools.product(Action, repeat=len(graph.steps)):
         fine = True
-        for row, action in zip(graph.nodes, actions):
+        for row, action in zip(graph.steps, actions):
             leaf = not graph.children[row.index]
             fine &= action is not RESTORE or not leaf
             fine &= action is not UNNEEDED or not (leaf or row.ordered)
@@ -83,13 +84,29 @@ INFO = VideoInfo("clip", "/videos/clip.mp4", "f00d", 200, 30.0, 48, 64, 48, 64)
 EMBEDDED = Pipeline.load("embedded")
 
 
+def spans_of(graph: Graph, pipe: Pipeline, segment: Segment) -> dict[int, Span]:
+    """The spans that a segment lies in."""
+    planned = plan_spans(graph, segment.video, pipe.segment.size, pipe.segment.overlap)
+    return {step: find_span(spans, segment.index) for step, spans in planned.items()}
+
+
+def survey_keys(pipe: Pipeline = EMBEDDED, info: VideoInfo = INFO) -> list[str]:
+    """Per segment, the key of the survey of the chapter that it lies in."""
+    graph = Graph.build([(s.slot, s.make_stage(), s.optional) for s in pipe.stages])
+    made = Keys(graph, [s.signature() for s in pipe.stages])
+    (step,) = (row.index for row in graph.steps if row.surveys)
+    segments = list(plan_segments(info, pipe.segment.size, pipe.segment.overlap))
+    return [made.of_span(step, spans_of(graph, pipe, segment)[step]) for segment in segments]
+
+
 def keys(pipe: Pipeline = EMBEDDED, info: VideoInfo = INFO, reading: str = "") -> dict[tuple[str, int], str]:
     """Key per slot and segment of a whole video."""
     graph = Graph.build([(s.slot, s.make_stage(), s.optional) for s in pipe.stages])
     made, found, before = Keys(graph, [s.signature() for s in pipe.stages], reading), {}, {}
     for segment in plan_segments(info, pipe.segment.size, pipe.segment.overlap):
-        before = made.of_all(segment, set(), before)
-        found |= {(graph.nodes[node].slot, segment.index): key for node, key in before.items()}
+        spans = spans_of(graph, pipe, segment)
+        before = made.of_all(segment, set(), before, spans)
+        found |= {(graph.steps[step].slot, segment.index): key for step, key in before.items()}
     return found
 
 
@@ -163,13 +180,36 @@ def test_the_same_content_elsewhere_is_the_same_work() -> None:
 def test_ordered_stages_hang_on_all_earlier_segments() -> None:
     pipe = EMBEDDED
     graph = Graph.build([(s.slot, s.make_stage(), s.optional) for s in pipe.stages])
-    slot = {n.slot: n.index for n in graph.nodes}
+    slot = {n.slot: n.index for n in graph.steps}
     made = Keys(graph, [s.signature() for s in pipe.stages])
     first, second, third = plan_segments(INFO, pipe.segment.size, pipe.segment.overlap)
-    a, b = made.of_all(first, set(), {}), made.of_all(first, {slot["hands"]}, {})
+    spans = spans_of(graph, pipe, first)
+    a, b = made.of_all(first, set(), {}, spans), made.of_all(first, {slot["hands"]}, {}, spans)
     for segment in (second, third):
-        a, b = made.of_all(segment, set(), a), made.of_all(segment, set(), b)
-        assert {graph.nodes[n].slot for n in a if a[n] != b[n]} == {"stitch", "write"}
+        spans = spans_of(graph, pipe, segment)
+        a, b = made.of_all(segment, set(), a, spans), made.of_all(segment, set(), b, spans)
+        assert {graph.steps[n].slot for n in a if a[n] != b[n]} == {"stitch", "write"}
+
+
+def test_the_segments_of_a_chapter_share_one_survey() -> None:
+    long = dataclasses.replace(INFO, num_frames=1000)
+    found = survey_keys(info=long)
+    assert len(set(found)) == 3 and found == sorted(found, key=found.index)  # each chapter's segments in a row
+    assert set(survey_keys(EMBEDDED.with_setting("segment.size", 500), long)).isdisjoint(found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "other"),
+    [
+        ("camera.max_points", 500, True),
+        ("decode.long_side", 320, True),
+        ("camera.actors", 7, False),
+        ("prior.backend", "engine_stages:Prior", False),
+        ("write.compression", 1, False),
+    ],
+)
+def test_a_survey_hangs_on_its_stage_and_on_the_frames(setting: str, value: Any, other: bool) -> None:
+    assert (survey_keys() != survey_keys(EMBEDDED.with_setting(setting, value))) == other
 
 
 # Files

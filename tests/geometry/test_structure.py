@@ -12,6 +12,7 @@ import pytest
 
 from actors.embedded.colmap import Colmap
 from geoflow import fields
+from geoflow.backends.contract import surveyed
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
 from geoflow.geometry.motion.structure import MEDIAN_DEPTH, _two_view, join_structures, reconstruct
 from geoflow.geometry.motion.wide_matches import wide_matches
@@ -175,14 +176,19 @@ def _segment(rgb: np.ndarray) -> Segment:
     return Segment(VideoInfo("v", "v.mp4", "", len(rgb), 30.0, height, width, height, width), 0, 0, len(rgb))
 
 
+def _cameras(rgb: np.ndarray) -> dict[str, np.ndarray]:
+    """What the stage gives for a video of one segment."""
+    stage, segment, given = Colmap(), _segment(rgb), {"frames.rgb": rgb}
+    return stage.process(segment, {**given, **surveyed(stage, segment, given, "colmap")})
+
+
 @pytest.mark.long
 def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    stage = Colmap()
-    found = stage.process(_segment(clip.frames), {"frames.rgb": clip.frames})
-    fields.check(found, stage.outputs, who="colmap", num_frames=len(clip.frames))
+    found = _cameras(clip.frames)
+    fields.check(found, Colmap.outputs, who="colmap", num_frames=len(clip.frames))
     assert found["camera.valid"].all()
     assert (found["camera.motion"] == fields.MOTION_MOVING).all()
     ours, truth = (
@@ -200,7 +206,7 @@ def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
 
 def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> None:
     rgb = np.repeat(clip.frames[:1], 5, axis=0)
-    found = Colmap().process(_segment(rgb), {"frames.rgb": rgb})
+    found = _cameras(rgb)
     assert (found["camera.motion"] == fields.MOTION_STILL).all()
     assert not found["camera.valid"].any()
     assert np.isnan(found["camera.cam_from_world"]).all()
@@ -209,7 +215,7 @@ def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> Non
 
 def test_the_stage_survives_one_frame_and_no_texture() -> None:
     for rgb in (np.full((1, 60, 80, 3), 90, np.uint8), np.full((6, 60, 80, 3), 90, np.uint8)):
-        found = Colmap().process(_segment(rgb), {"frames.rgb": rgb})
+        found = _cameras(rgb)
         assert (found["camera.motion"] == fields.MOTION_UNKNOWN).all()
         assert not found["camera.valid"].any()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ import numpy as np
 
 from geoflow.bench.faults.stages import geometry_from_prior, prior_from_brightness
 from geoflow.observe.ledger import read_events
-from geoflow.segments import Segment
-from geoflow.stage import Fields, Stage, param
+from geoflow.segments import Segment, Span
+from geoflow.stage import SHARED, Fields, Read, Stage, param
 from geoflow.store.paths import RunPaths
 
 
@@ -58,6 +60,36 @@ class Prior(_Counting):
 
     def compute(self, fields: Fields) -> Fields:
         return prior_from_brightness(fields["frames.rgb"], self.params.factor)
+
+
+class Chapters(Prior):
+    """The same depth, in a scale that is worked out for a chapter of twelve frames at a time."""
+
+    span = "chapter"
+    chapter_length, chapter_reach = 12, 4
+
+    @dataclass(frozen=True)
+    class Params(_Counting.Params):
+        die_in: str = param("", "end in a survey if there is a file of this name in the folder, and remove it")
+        survey_seconds: float = param(0.0, "how long a survey takes")
+
+    def survey(self, span: Span, read: Read) -> Fields:
+        with open(Path(self.params.folder) / "surveys", "a") as file:
+            file.write(f"{span.start} {span.stop}\n")
+        mean = [float(piece["frames.rgb"].mean()) for piece in read()]
+        if self.params.die_in and (there := Path(self.params.folder) / self.params.die_in).exists():
+            there.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.params.survey_seconds)
+        return {"scale": np.array([1 + mean[0] / 255])}
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        start, stop = fields[SHARED + "range"]
+        assert start <= segment.start < segment.stop <= stop
+        return super().process(segment, fields)
+
+    def compute(self, fields: Fields) -> Fields:
+        return prior_from_brightness(fields["frames.rgb"], self.params.factor * float(fields[SHARED + "scale"][0]))
 
 
 class Geometry(_Counting):
@@ -115,7 +147,7 @@ def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:
         if not name:
             raw[key] = value
         for row in rows:
-            if row["slot"] == slot and name in ("actors", "optional", "keep"):
+            if row["slot"] == slot and name in ("actors", "optional", "keep", "backend"):
                 row[name] = value
             elif row["slot"] == slot:
                 row["params"] = {**row.get("params", {}), name: value}
@@ -140,6 +172,13 @@ def calls(folder: Path, what: str = "began") -> list[tuple[str, int]]:
     path = folder / "calls"
     rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return [(slot, int(index)) for kind, slot, index in rows if kind == what]
+
+
+def surveys(folder: Path) -> list[tuple[int, int]]:
+    """Frames [start, stop) of every survey so far that was begun, in order."""
+    path = folder / "surveys"
+    rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return [(int(start), int(stop)) for start, stop in rows]
 
 
 def events(out: Path) -> list[dict[str, Any]]:

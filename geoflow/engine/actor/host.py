@@ -52,6 +52,9 @@ def actor_class() -> Any:
         def process(self, *args: Any) -> Any:
             return self._worker.process(*args)
 
+        def survey(self, *args: Any) -> Any:
+            return self._worker.survey(*args)
+
         def probe(self, probe: Any, item: Any) -> Any:
             from geoflow.engine.probing import run_probe
 

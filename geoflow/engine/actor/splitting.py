@@ -8,12 +8,15 @@ import numpy as np
 
 from geoflow import fields
 from geoflow.segments import Segment
-from geoflow.stage import Stage
+from geoflow.stage import SHARED, Stage
 
 
-def rungs(stage: type[Stage] | Stage) -> int:
-    """How many times a stage can fall back to something cheaper: its own ladder, then splitting if it can be split."""
-    return len(stage.ladder) + int(can_split(stage))
+def rungs(stage: type[Stage] | Stage, *, spans: bool = False) -> int:
+    """How many times a stage can fall back to something cheaper: its own ladder, then splitting if it can be split.
+
+    `spans`: where it surveys one, which cannot be split.
+    """
+    return len(stage.ladder) + int(can_split(stage) and not spans)
 
 
 def can_split(stage: type[Stage] | Stage) -> bool:
@@ -29,8 +32,12 @@ def process_in_halves(stage: Stage, segment: Segment, given: dict[str, np.ndarra
     parts = []
     for start, stop in ((segment.start, middle), (middle, segment.stop)):
         rows = slice(start - segment.start, stop - segment.start)
-        half = {name: array[rows] if fields.field(name).per_frame else array for name, array in given.items()}
+        half = {name: array[rows] if _per_frame(name) else array for name, array in given.items()}
         part = dataclasses.replace(segment, start=start, stop=stop, overlap_before=0, overlap_after=0)
         parts.append(stage.process(part, half))
     both = parts[0].keys() & parts[1].keys()
     return {name: np.concatenate([parts[0][name], parts[1][name]]) for name in parts[0] if name in both}
+
+
+def _per_frame(name: str) -> bool:
+    return not name.startswith(SHARED) and fields.field(name).per_frame

@@ -25,8 +25,8 @@ from geoflow.engine.calls import Job, answer, open_job, read_asked
 from geoflow.engine.gpu.meter import Meter, find_meter
 from geoflow.engine.gpu.tokens import Lane, held
 from geoflow.errors import InputError, StageError, StoreError
-from geoflow.segments import VideoInfo
-from geoflow.stage import SegmentRecord
+from geoflow.segments import Span, VideoInfo
+from geoflow.stage import Fields, SegmentRecord, shared_fields
 
 _LOOK_EVERY_S = 1.0
 _TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory
@@ -99,36 +99,37 @@ class StageWorker:
         returned = [answer(list(outcomes)), *(column[0] if len(jobs) == 1 else column for column in columns)]
         if stage_class.ordered:
             returned.append(None if "error" in outcomes[0] else pack_state(self._stage.state()))
-        ended = time.monotonic()
-        if ended - began > _TRIM_ABOVE_S and ended - self._trimmed > _TRIM_EVERY_S:
-            self._trimmed = ended
-            _give_back_freed_memory()
+        self._trim(began)
         return tuple(returned) if len(returned) > 1 else returned[0]
+
+    def survey(self, asked: bytes, *objects: Any) -> Any:
+        """Survey one span, computing only while the lane is this worker's. Takes what `process` takes.
+
+        Returns (the outcomes, a dict of packed arrays, by the names that `process` finds them by).
+        """
+        jobs, lane = read_asked(asked)
+        began = time.monotonic()
+        outcome, result = self._one(jobs[0], lane, None, objects)
+        self._trim(began)
+        return answer([outcome]), result
 
     def _one(
         self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Outcome and packed outputs of one segment; {"error": ...} and no outputs when the stage failed."""
+        """Outcome and packed outputs of one segment or span; {"error": ...} and no outputs when the stage failed."""
         began, clock = time.time(), time.monotonic()
         try:
-            given = {name: unpack(array) for name, array in open_job(job, objects).items()}
+            given = _opened(job, objects)
             with held(lane):
                 began, clock, cpu_began = time.time(), time.monotonic(), time.process_time()
                 self._use_level(min(job.level, len(self._ladder)))
-                stage, segment = self._stage, job.segment
+                stage = self._stage
                 if stage.ordered:
                     stage.restore(_load_state(state))
                 with self._gpu_memory_of(job) as memory:
-                    halve = job.level > len(self._ladder)
-                    result = process_in_halves(stage, segment, given) if halve else stage.process(segment, given)
+                    result = self._compute(job, given)
                 seconds = time.monotonic() - clock
-            fields.check(
-                result,
-                stage.outputs,
-                optional=stage.optional_outputs,
-                who=f"{stage.slot} ({self._backend}) on {segment}",
-                num_frames=None if stage.ordered else len(segment),
-            )
+            result = self._checked(job, result)
             packed = {name: pack(array) for name, array in result.items()}
             outcome = {
                 "began": began,
@@ -144,6 +145,26 @@ class StageWorker:
             return outcome, packed
         except Exception as error:
             return {"error": describe(error), "began": began, "seconds": time.monotonic() - clock}, {}
+
+    def _compute(self, job: Job, given: Fields) -> Any:
+        stage, extent = self._stage, job.extent
+        if isinstance(extent, Span):
+            masks = "frames.mask" in (*stage.inputs, *stage.optional)
+            return stage.survey(extent, lambda: _read_span(extent, given, masks=masks, threads=self._threads))
+        if job.level > len(self._ladder):
+            return process_in_halves(stage, extent, given)
+        return stage.process(extent, given)
+
+    def _checked(self, job: Job, result: Any) -> dict[str, np.ndarray]:
+        """A result by the names that others read it by, held against the field table. Raises StageError."""
+        stage, extent = self._stage, job.extent
+        who = f"{stage.slot} ({self._backend}) on {extent}"
+        if isinstance(extent, Span):
+            return shared_fields(result, extent, who)
+        frames = None if stage.ordered else len(extent)
+        fields.check(result, stage.outputs, optional=stage.optional_outputs, who=who, num_frames=frames)
+        checked: dict[str, np.ndarray] = result
+        return checked
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> dict[str, Any]:
         """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
@@ -172,6 +193,13 @@ class StageWorker:
         stage.threads = self._threads
         stage.setup()
         return stage
+
+    def _trim(self, began: float) -> None:
+        """Give back freed memory after a call that may have touched much, but not after each."""
+        ended = time.monotonic()
+        if ended - began > _TRIM_ABOVE_S and ended - self._trimmed > _TRIM_EVERY_S:
+            self._trimmed = ended
+            _give_back_freed_memory()
 
     def _own_memory(self) -> dict[str, int]:
         """How much memory this process has; not after every call, since to look takes a third of a millisecond."""
@@ -205,6 +233,21 @@ class StageWorker:
         if level != self._level:
             self._stage.teardown()
             self._stage, self._level = self._make(level), level
+
+
+def _opened(job: Job, objects: tuple[Any, ...]) -> dict[str, np.ndarray]:
+    """The job's fields as arrays; a survey's result is a dict of them."""
+    given: dict[str, np.ndarray] = {}
+    for name, value in open_job(job, objects).items():
+        given |= unpack_state(value) if isinstance(value, dict) else {name: unpack(value)}
+    return given
+
+
+def _read_span(span: Span, probed: Mapping[str, np.ndarray], *, masks: bool, threads: int) -> Iterator[Fields]:
+    """The frames of a span, some at a time; imported late, since not every environment has what reads videos."""
+    from geoflow.video.pieces import read_pieces
+
+    return read_pieces(span, probed, masks=masks, threads=threads)
 
 
 def _give_back_freed_memory() -> None:

@@ -23,7 +23,7 @@ _CLAIMS = 4  # GPUs that are waited for at a time; as many as there are, where t
 
 
 class GpuFleet:
-    """Claims GPUs and has actors started on them. `spawn(node, gpu)` starts one of the node's stage."""
+    """Claims GPUs and has actors started on them. `spawn(stage, gpu)` starts one of the stage's actors."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class GpuFleet:
         self._residency, self._pools, self._start_one = residency, pools, spawn
         self._most, self._worth = most, worth
         self._handlers, self._emit = handlers, emit
-        self._node = {pool.spec.slot: node for node, pool in enumerate(pools)}
+        self._stage = {pool.spec.slot: stage for stage, pool in enumerate(pools)}
         self._to_start: list[tuple[str, Gpu]] = []  # copies on GPUs that have just come
         self._lacking = False  # work waits for a GPU, and for nothing else
         self._replanned = time.monotonic()
@@ -78,10 +78,10 @@ class GpuFleet:
         gpu.alone, gpu.alone_asked = chosen, time.monotonic()  # nobody is given a call there any more
         if gpu.token.holds:
             return None
-        for node, other, worker in self._on(gpu):
+        for stage, other, worker in self._on(gpu):
             if worker is not chosen:
                 other.end(worker)
-                gpu.evicted.append(node)
+                gpu.evicted.append(stage)
                 gpu.empty_from = gpu.alone_asked + _EXIT_S
         if gpu.alone_asked < gpu.empty_from:
             return None
@@ -173,10 +173,10 @@ class GpuFleet:
         others still load."""
         if self._to_start:
             waiting, self._to_start = self._to_start, []
-            copies = [(self._node[slot], self._residency.seconds(slot)) for slot, _ in waiting]
+            copies = [(self._stage[slot], self._residency.seconds(slot)) for slot, _ in waiting]
             for i in schedule.start_order(copies):
                 slot, gpu = waiting[i]
-                self._start_one(self._node[slot], gpu)
+                self._start_one(self._stage[slot], gpu)
 
     def are_coming(self, slot: str) -> bool:
         """Whether copies of the stage are planned for a GPU that was asked for."""
@@ -201,7 +201,7 @@ class GpuFleet:
         """Let go of GPUs whose stages have nothing left to do, so that their nodes can scale down."""
         for gpu in list(self._residency.gpus):
             slots = set(gpu.planned) or set(self._residency.needs)  # nothing yet, until the first copies are measured
-            if not any(has_work_left(self._node[slot]) for slot in slots):
+            if not any(has_work_left(self._stage[slot]) for slot in slots):
                 self._residency.gpus.remove(gpu)
                 for _, pool, worker in self._on(gpu):
                     pool.workers.remove(worker)
@@ -217,7 +217,7 @@ class GpuFleet:
                 self._let_others_in(gpu)
         pools = {slot: self._pool(slot) for slot in self._residency.needs}
         load_seconds = {slot: pool.load_seconds for slot, pool in pools.items()}
-        seconds = {slot: pool.service.mean for slot, pool in pools.items()}
+        seconds = {slot: pool.seconds for slot, pool in pools.items()}
         self._residency.weigh(seconds)
         self._carry_out(self._residency.additions(seconds, load_seconds, remaining()))
         if self._all_up():
@@ -240,21 +240,21 @@ class GpuFleet:
                     pool.end(min(copies, key=lambda worker: len(worker.calls)))
                 self._emit("copy_ended", slot=change.ends)
             self._emit("copy_added", slot=change.slot)
-            self._start_one(self._node[change.slot], change.gpu)
+            self._start_one(self._stage[change.slot], change.gpu)
             self._residency.weigh(self._seconds())
 
     def _let_others_in(self, gpu: Gpu) -> None:
         gpu.alone, evicted, gpu.evicted = None, gpu.evicted, []
-        for node in evicted:
-            self._start_one(node, gpu)
+        for stage in evicted:
+            self._start_one(stage, gpu)
 
     # Looking
 
     def _pool(self, slot: str) -> Pool:
-        return self._pools[self._node[slot]]
+        return self._pools[self._stage[slot]]
 
     def _on(self, gpu: Gpu) -> list[tuple[int, Pool, Worker]]:
-        return [(node, pool, w) for node, pool in enumerate(self._pools) for w in pool.workers if w.gpu is gpu]
+        return [(stage, pool, w) for stage, pool in enumerate(self._pools) for w in pool.workers if w.gpu is gpu]
 
     def _all_up(self) -> bool:
         """Nobody is loading: while somebody is, who is needed where cannot be told."""
@@ -266,5 +266,5 @@ class GpuFleet:
 
     def _seconds(self) -> dict[str, float | None]:
         """Of a call of each stage, where enough calls were measured to tell."""
-        services = {slot: self._pool(slot).service for slot in self._residency.needs}
-        return {slot: s.mean if s.count >= schedule.MIN_MEASURED else None for slot, s in services.items()}
+        pools = {slot: self._pool(slot) for slot in self._residency.needs}
+        return {slot: p.seconds if p.service.count >= schedule.MIN_MEASURED else None for slot, p in pools.items()}

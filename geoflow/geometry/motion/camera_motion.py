@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,25 @@ class Chains:
         """The points as a pinhole camera (3, 3) px would see them that bends nothing."""
         uv = straighten(self.uv, intrinsics, distortion).astype(np.float32)
         return Chains(uv, self.keyframes, self.height, self.width)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All of it, in little space: `seen` one bit per frame and point, `uv` (K, 2) float32 where that is set."""
+        seen = np.isfinite(self.uv[..., 0])
+        return {
+            "size": np.array([*seen.shape, self.height, self.width]),
+            "seen": np.packbits(seen),
+            "uv": self.uv[seen],
+            "keyframes": np.array(self.keyframes),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Chains:
+        """What `to_arrays` was made of."""
+        frames, points, height, width = arrays["size"].tolist()
+        seen = np.unpackbits(arrays["seen"], count=frames * points).reshape(frames, points).astype(bool)
+        uv = np.full((frames, points, 2), np.nan, np.float32)
+        uv[seen] = arrays["uv"]
+        return cls(uv, arrays["keyframes"].tolist(), height, width)
 
     def shared(self, i: int, j: int) -> np.ndarray:
         """Return the indices of the points seen in both frames."""

@@ -7,7 +7,7 @@ the way out, here and nowhere else.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,16 @@ class Structure:
     valid: np.ndarray  # (T,) bool
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
     angle_deg: float  # median over points of the widest angle under which cameras see them
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All of it, by the names it has here."""
+        return {name: np.asarray(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Structure:
+        """What `to_arrays` was made of."""
+        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg")}
+        return cls(**{**arrays, **plain})  # type: ignore[arg-type]
 
     def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
         """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image.
