@@ -35,6 +35,8 @@ class Stitch(Stage):
     before gets `camera.valid` False, unless the camera stood still in between; of orientations, which a camera that
     only turns has, too, those are kept that the frames in common tell. A segment whose depth shares no pixel with what
     came before is masked out, and its `stitch.scale` is NaN.
+
+    What the user labelled is never lost: where a backend for objects was given it and failed, it is read again.
     """
 
     slot = "stitch"
@@ -69,6 +71,7 @@ class Stitch(Stage):
 
         if segment.is_first:
             self._state = {}
+        fields = _with_users_labels(segment, fields)
         shared = self._shared_frames(segment, fields["frames.index"])
         count = len(segment) - segment.overlap_after
         held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
@@ -312,6 +315,15 @@ class Stitch(Stage):
         if earlier:
             earlier["anchor.still"] = bool(earlier["anchor.still"] and still.all())
         return earlier
+
+
+def _with_users_labels(segment: Segment, fields: Fields) -> Fields:
+    """The fields, with the user's labels where there are some and no stage has handed them on."""
+    if segment.video.labels is None or "objects.label" in fields:
+        return fields
+    from geoflow.video.frame_reader import read_labels
+
+    return {**fields, "objects.label": read_labels(segment.video, fields["frames.index"], 0, len(segment))}
 
 
 def _ratio(target: np.ndarray | None, source: np.ndarray | None) -> float | None:

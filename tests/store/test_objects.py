@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -235,6 +236,22 @@ def test_labels_of_a_later_segment_stay_where_two_share_frames(truth: Truth, tmp
         fields = {**fields_of(truth, segment), "objects.label": label}
         found.append(stitch.process(segment, fields)["objects.label"])
     assert np.concatenate(found)[:, 0, 0].tolist() == [1] * 10 + [2] * 10 + [3] * 10 + [4] * 10
+
+
+def test_the_users_labels_survive_a_backend_that_failed(truth: Truth, tmp_path: Path) -> None:
+    """The backend was given them and gave nothing back in two segments."""
+    for k in range(80):  # every second frame of the source is used
+        cv2.imwrite(str(tmp_path / f"{k:02}.png"), np.full((HEIGHT, WIDTH), k + 1, np.uint8))
+    video = dataclasses.replace(truth.video, labels=str(tmp_path), labels_sha256="ab")
+    stitch, found = Stitch(), []
+    for segment in truth.segments:
+        segment = dataclasses.replace(segment, video=video)
+        fields = fields_of(truth, segment)
+        if segment.index in (1, 2):
+            index = fields["frames.index"].astype(np.uint8)
+            fields["objects.label"] = np.broadcast_to(index[:, None, None] + np.uint8(1), (len(segment), HEIGHT, WIDTH))
+        found.append(stitch.process(segment, fields)["objects.label"])
+    assert (np.concatenate(found) == 1 + 2 * np.arange(40)[:, None, None]).all()
 
 
 def test_the_key_of_work_counts_labels_and_prompts_only_where_there_are_any(truth: Truth) -> None:
