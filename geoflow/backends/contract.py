@@ -25,6 +25,7 @@ from geoflow.planning import environment_listing
 from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import STATED, Fields, SegmentRecord, Stage, shared_fields, span_problem
 from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
+from geoflow.values.object_names import MOST_OBJECTS
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
 _SHARED = 2  # frames of two neighbours
@@ -145,7 +146,7 @@ def _keeps_labels(stage: Stage, segment: Segment, everything: Fields, who: str) 
     if LABELS not in everything or LABELS not in (*stage.outputs, *stage.optional_outputs):
         return
     given = np.zeros_like(everything[LABELS])
-    given[:, 8:16, 8:16] = fields.MOST_OBJECTS
+    given[:, 8:16, 8:16] = MOST_OBJECTS
     given.flags.writeable = False
     found = _process(stage, segment, {**everything, LABELS: given}, f"{who} with the user's labels").get(LABELS)
     if found is None or (found[given != 0] != given[given != 0]).any():

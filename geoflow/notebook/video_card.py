@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SAMPLES = 3  # frames shown; each is three pictures
 _WIDEST = 240  # px of a picture: about 10 kB
 _MOST_REMARKS = 6
-_GROUPS = ("prior", "geometry", "camera", "tracks", "hands")
+_GROUPS = ("prior", "geometry", "camera", "tracks", "hands", "objects")
 _SOFT = "opacity:.7"
 _WARN = "border-left:3px solid #d98e2b;padding-left:8px;margin:2px 0"  # the text keeps the theme's colour
 
@@ -51,6 +51,8 @@ def _facts(video: Video) -> list[list[str]]:
     for side in ("left", "right"):
         if video.hands is not None and (hand := getattr(video.hands, side)) is not None:
             held.append(f"{side} hand in {int(hand.valid.sum())} frames")
+    if (objects := video.objects) is not None:
+        held.append(f"{len(objects)} object{'s' * (len(objects) != 1)}")
     groups = [name for name in _GROUPS if name in video.file]
     megabytes = video.file.id.get_filesize() / 1e6
     return [

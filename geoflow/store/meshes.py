@@ -23,6 +23,7 @@ from geoflow.store.schema import WORK
 from geoflow.store.whole import WholeH5, whole_h5
 from geoflow.store.work_key import work_key
 from geoflow.values.mesh_values import mesh_fault
+from geoflow.values.object_names import MESH, MOST_OBJECTS, name_for
 
 Mesh = Mapping[str, np.ndarray]  # "vertices", "faces", "colours", "world_from_mesh", "frame"
 MeshSource = Mesh | Path  # or the part file that holds it
@@ -32,7 +33,7 @@ LABEL = "objects/label"
 NUMBERS = "numbers"  # attribute of the labels: the objects that are seen in any frame
 KEY = "key"  # attribute of an object: of the work that its mesh is a part of
 WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
-ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == fields.MESH}
+ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == MESH}
 _SMALL = 64  # bytes: what is not worth a chunk
 
 
@@ -98,15 +99,15 @@ def _check(number: int, mesh: Mesh) -> None:
     _check_number(number)
     names = tuple(row.name for row in ROWS.values())
     try:
-        arrays = {fields.name_for(f"{fields.MESH}.{name}", number): array for name, array in mesh.items()}
+        arrays = {name_for(f"{MESH}.{name}", number): array for name, array in mesh.items()}
         fields.check(arrays, names, who=f"the mesh of object {number}")
     except StageError as error:
         raise StoreError(str(error)) from None
 
 
 def _check_number(number: int) -> None:
-    if not 1 <= number <= fields.MOST_OBJECTS:
-        raise StoreError(f"an object's number should be 1 to {fields.MOST_OBJECTS}, found {number}")
+    if not 1 <= number <= MOST_OBJECTS:
+        raise StoreError(f"an object's number should be 1 to {MOST_OBJECTS}, found {number}")
 
 
 def _digest(number: int, mesh: Mesh, key: str) -> str:
@@ -146,8 +147,8 @@ def mesh_form_faults(file: h5py.File) -> Iterator[str]:
         return
     work = work_key(str(file.attrs[WORK])) if WORK in file.attrs else None
     for name in file[GROUP]:
-        if name != LABEL.rpartition("/")[2] and not (name.isdecimal() and 1 <= int(name) <= fields.MOST_OBJECTS):
-            yield f"{GROUP}/{name} is no object: its name should be a number from 1 to {fields.MOST_OBJECTS}"
+        if name != LABEL.rpartition("/")[2] and not (name.isdecimal() and 1 <= int(name) <= MOST_OBJECTS):
+            yield f"{GROUP}/{name} is no object: its name should be a number from 1 to {MOST_OBJECTS}"
     if LABEL not in file:
         yield f"{LABEL} is missing beside the meshes of objects"
     for number, group in groups(file).items():

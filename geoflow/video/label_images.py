@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from geoflow.errors import InputError
-from geoflow.fields import MOST_OBJECTS
 from geoflow.segments import VideoInfo
+from geoflow.values.object_names import MOST_OBJECTS
 from geoflow.video import images
 from geoflow.video.folder import as_displayed, check_fits, one_per_frame
 from geoflow.video.sequence import list_images

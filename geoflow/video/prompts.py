@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import ConfigError, InputError
-from geoflow.fields import MOST_OBJECTS
 from geoflow.segments import Prompt, VideoInfo
+from geoflow.values.object_names import MOST_OBJECTS
 from geoflow.values.plain import real, several, whole
 from geoflow.values.yaml_text import read_yaml
 

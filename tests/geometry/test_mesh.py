@@ -7,9 +7,10 @@ import object_stages
 import pytest
 
 from geoflow.errors import ConfigError, StageError
-from geoflow.fields import check, field, kind_of, meshes_in, name_for
+from geoflow.fields import check, field
 from geoflow.geometry.mesh import in_world
 from geoflow.values.mesh_values import mesh_fault, scale_of, similarity_fault
+from geoflow.values.object_names import kind_of, meshes_in, name_for
 
 NAMES = ("mesh.vertices", "mesh.faces", "mesh.colours", "mesh.world_from_mesh", "mesh.frame")
 

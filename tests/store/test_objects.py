@@ -112,6 +112,8 @@ def test_they_are_told_of(stored: Path, truth: Truth, tmp_path: Path) -> None:
         assert summary["datasets"]["objects/9/faces"]["shape"] == [12, 3]
         json.dumps(summary)
         render(summary)
+        card = video._repr_html_()
+        assert card is not None and "2 objects" in card and "hands, objects" in card
     assert "objects" in INDEX_COLUMNS
     parts(tmp_path, truth)
     assert join(tmp_path, truth)["objects"] == 2

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow import fields as table
 from geoflow.geometry.labels import numbers_in, with_given
 from geoflow.geometry.rigid import apply, invert
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
+from geoflow.values.object_names import name_for
 
 # The corners of a unit cube around the origin in the order of their bits (x, y, z), and its faces seen from outside.
 _CORNERS = np.array([[k & 1, k >> 1 & 1, k >> 2] for k in range(8)], np.float32) - 0.5
@@ -97,7 +97,7 @@ class BoxMeshes(Stage):
             world = apply(invert(fields["camera.cam_from_world"][t].astype(np.float64)), xyz)
             colour = fields["frames.rgb"][t][seen[t]].mean(0)
             mesh = boxed(world, colour, int(fields["frames.index"][t]))
-            out |= {table.name_for(f"mesh.{name}", number): array for name, array in mesh.items()}
+            out |= {name_for(f"mesh.{name}", number): array for name, array in mesh.items()}
         return out
 
 
