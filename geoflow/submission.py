@@ -1,8 +1,8 @@
 """`geoflow submit`: a run as a job of a Ray cluster's job server, from a checkout or an installed wheel.
 
-GeoFlow itself is uploaded with the job: the packages, pipelines and environments of this installation, and a pipeline
-file or a camera file that the arguments name. All other files that they name (videos, OUT, masks, weights) must be on
-the cluster; relative paths are made absolute, as on a disk that both share.
+What the job needs of GeoFlow itself is uploaded with it: the packages, pipelines and environments of this installation,
+and a pipeline file or a camera file that the arguments name. Everything else that they name (videos, OUT, masks,
+known cameras, weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
 """
 
 from __future__ import annotations

@@ -106,6 +106,23 @@ def test_videos_of_an_earlier_run_stay_listed(folder: Path, tmp_path: Path) -> N
     assert len(geoflow.load_run(tmp_path / "out").videos) == 2
 
 
+def test_another_video_of_the_same_name_does_not_replace_a_store(folder: Path, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    assert run(folder, out, "a.mp4").exit_status == 0
+    store = out / "videos" / "a.h5"
+    before = store.read_bytes()
+    elsewhere.mkdir()
+    render_clip(elsewhere / "a.mp4", tmp_path / "other.gt.h5", num_frames=9, width=48, height=64)
+    for resume in (True, False):
+        result = run(folder, out, str(elsewhere / "a.mp4"), resume=resume)
+        (failed,) = result.failed
+        assert result.exit_status == 3 and f"store of another video, {folder / 'a.mp4'}" in failed.reason
+        assert failed.source == str(elsewhere / "a.mp4")
+        assert store.read_bytes() == before and verify_run(out) == []
+    (elsewhere / "a.mp4").write_bytes((folder / "a.mp4").read_bytes())  # the same video, at another place
+    assert [video.reused for video in run(folder, out, str(elsewhere / "a.mp4")).complete] == [True]
+
+
 def test_reading_options_reach_the_store(folder: Path, tmp_path: Path) -> None:
     result = run(folder, tmp_path / "out", "a.mp4", fps=15.0, size=(32, 24), limit=6)
     with h5py.File(result.videos[0].path) as store:

@@ -46,6 +46,7 @@ class TemporalFusion(Stage):
         super().__init__(params)
         if self.params.from_camera:
             self.optional = ("camera.depth", "camera.intrinsics")
+            self.honours = frozenset({"intrinsics", "distortion"})  # where the camera stage does
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         if "camera.depth" in fields:

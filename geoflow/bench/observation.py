@@ -32,7 +32,7 @@ def observation(segments: int = 3000, pause_s: float = 0.0) -> dict[str, Any]:
         events = Path(folder) / "events.jsonl"
         terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
         found: dict[str, Any] = {"events": 4 * segments}
-        with ConsoleProgress(terminal, 1, len(_STAGES)) as live, ConsoleProgress(_plain(), 1, len(_STAGES)) as lines:
+        with ConsoleProgress(terminal, 1) as live, ConsoleProgress(_plain(), 1) as lines:
             watched: dict[str, tuple[Observer, ...]] = {
                 "ledger": (),
                 "ledger, metrics": (StageSums().observe,),
@@ -73,7 +73,7 @@ def _cost(path: Path, observers: tuple[Observer, ...], segments: int, pause_s: f
 def _story(segments: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the events of a run of one video, in the form of the executor's events."""
     now = time.time()
-    plan = {"video": "clip", "frames": 96 * segments, "segments": segments}
+    plan = {"video": "clip", "frames": 96 * segments, "segments": segments, "finished": 0}
     yield "video_planned", {"time": now, "event": "video_planned", **plan}
     for index in range(segments):
         for actor, slot in enumerate(_STAGES):

@@ -7,11 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from geoflow.engine.schedule import Verdict
+from geoflow.observe.counts import amounts
+from geoflow.observe.events import named
 
 # Times are seconds since the epoch: `time` by the run's clock, `began` by that of the actor's node, which may be set
 # wrong, or step while the run goes on. Durations are measured where the work is done.
 _ANSWERED_S = 10.0  # from the end of a call to its event; where these two are further apart, the node's clock is wrong
+_CALLS = named("stage_done", "stage_failed")
+_KINDS = {
+    **dict.fromkeys(named("actor_ready"), "load"),
+    **dict.fromkeys(named("finish_done"), "finish"),
+    **dict.fromkeys(_CALLS, "process"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +129,7 @@ def quantile(values: list[float], share: float) -> float | None:
 
 def span_of(row: dict[str, Any]) -> Span | None:
     """The call that an event tells of; None for other events, and for calls that never came back."""
-    kind = {"actor_ready": "load", "finish_done": "finish", "stage_done": "process", "stage_failed": "process"}.get(
-        row["event"]
-    )
+    kind = _KINDS.get(row["event"])
     if kind is None or "began" not in row or "actor" not in row:
         return None
     began = _began(row)
@@ -178,17 +183,12 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
 
 
 def _count(stage: StageRow, row: dict[str, Any], span: Span | None) -> None:
-    event = row["event"]
-    if event in ("stage_done", "stage_failed", "finish_done"):
-        stage.busy_seconds += row.get("seconds", 0.0)
+    for name, amount in amounts(row).items():
+        if name != "calls":  # they are the length of `service`
+            setattr(stage, name, getattr(stage, name) + amount)
+    if row["event"] in _CALLS:
         stage.level = max(stage.level, row.get("level", 0))
-    if event == "stage_done":
+    if row["event"] == "stage_done":
         stage.service.append(row["seconds"])
         if span is not None:
             stage.waits.append(span.waited)
-        stage.bytes += row.get("bytes", 0)
-    elif event in ("stage_failed", "finish_failed"):
-        stage.failures += 1
-        stage.retries += "verdict" in row and Verdict(row["verdict"]).tries_again
-    elif event == "actor_died":
-        stage.restarts += 1

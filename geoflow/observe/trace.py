@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from geoflow.observe.ledger import iter_events, last_run
+from geoflow.observe.events import iter_events, named
+from geoflow.observe.ledger import last_run
 from geoflow.observe.timeline import Span, span_of
 from geoflow.store.whole import write_whole_lines
 
-_MARKS = {"stage_failed", "finish_failed", "actor_died", "stage_disabled", "video_failed", "video_complete"}
+_MARKS = named("stage_failed", "finish_failed", "actor_died", "stage_disabled", "video_failed", "video_complete")
 _RUN = 0  # the trace's process for what belongs to no stage
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from geoflow.observe.ledger import iter_events, last_run
+from geoflow.observe.events import iter_events
+from geoflow.observe.ledger import last_run
 from geoflow.observe.timeline import ActorRow, Span, StageRow, Timeline, build_timeline
 from geoflow.report import markup
 from geoflow.report.markup import number, text

@@ -142,6 +142,8 @@ EXTRA_ATTRIBUTES: dict[str, tuple[type, str]] = {
 WORK = "work"
 PARTS = "parts"  # of the table of segments, JSON: key of a work -> how many of the segments are parts of it
 
+METRIC = "metric"  # the file's attribute, and the column of segments that it follows from where there is one
+
 STATUSES = ("complete", "incomplete")
 
 SECONDS_PREFIX = "seconds_"  # one column per slot

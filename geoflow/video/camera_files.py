@@ -43,7 +43,7 @@ class CameraFile:
     kind: str  # in words
     cam_from_world: np.ndarray  # (N, 4, 4) float64, in the file's own unit
     number: np.ndarray | None = None  # (N,) int64 of the source's frames
-    names: tuple[str, ...] = ()  # names of pictures: of a frame folder, or names that contain the frame's number
+    names: tuple[str, ...] = ()  # names of pictures: if a frame folder has these names, they decide
     time: np.ndarray | None = None  # (N,) float64 s, rising
     intrinsics: np.ndarray | None = None  # (N, 3, 3) float64 px; NaN where unknown
     size: tuple[int, int] | None = None  # (width, height) of the pictures that `intrinsics` hold for
@@ -152,6 +152,7 @@ def _read_colmap(folder: str) -> CameraFile:
     return CameraFile(
         "COLMAP model",
         _rigid(poses.reshape(-1, 4, 4), folder),
+        number=_stated_numbers(folder, [image.name for image in images]),
         names=tuple(image.name for image in images),
         intrinsics=np.array([k for k, _ in lenses]).reshape(-1, 3, 3),
         size=next(iter(sizes), None),
@@ -173,6 +174,20 @@ def _colmap_lens(camera: Any, folder: str) -> tuple[np.ndarray, Distortion | Non
     return k, bend if any(bend) else None
 
 
+def _stated_numbers(folder: str, names: Sequence[str]) -> np.ndarray | None:
+    """Return the source's frame numbers of a model's pictures from `frames.txt`, as GeoFlow's exports write it.
+
+    The file lies beside the model or above it. None if there is no such file, or it lacks a picture.
+    """
+    for place in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+        if os.path.isfile(path := os.path.join(place, "frames.txt")):
+            rows = [line.split() for line in Path(path).read_text().splitlines()]
+            stated = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+            if names and all(name in stated for name in names):
+                return once([stated[name] for name in names], path)
+    return None
+
+
 def number_in(name: str, where: str) -> int:
     """Return the last number in a picture's name, the number of its frame. Raises InputError if there is none."""
     digits = re.findall(r"\d+", Path(name).stem)
@@ -189,16 +204,16 @@ def number_in(name: str, where: str) -> int:
 
 def _read_vipe(folder: str, name: str) -> CameraFile:
     path = os.path.join(folder, "pose", f"{name}.npz")
-    world_from_cam, numbers = _npz(path)
+    world_from_cam, numbers, source = _npz(path)
     poses = invert(_rigid(world_from_cam, path))
-    found = CameraFile("ViPE artefacts", poses, number=once(numbers, path))
+    found = CameraFile("ViPE artefacts", poses, number=once(numbers if source is None else source, path))
     lens = os.path.join(folder, "intrinsics", f"{name}.npz")
     if not os.path.isfile(lens):
         return found
     types = os.path.join(folder, "intrinsics", f"{name}_camera.txt")
     if os.path.isfile(types) and (others := set(re.findall(r":\s*(\w+)", Path(types).read_text())) - {"PINHOLE"}):
         raise InputError(f"{types} states {', '.join(sorted(others))} cameras; only PINHOLE ones can be used")
-    values, of = _npz(lens)
+    values, of, _ = _npz(lens)
     if values.ndim != 2 or values.shape[1] < 4 or not np.isfinite(values[:, :4]).all():
         raise InputError(f"{lens} should hold fx, fy, cx, cy of each frame, found an array of shape {values.shape}")
     k = np.full((len(numbers), 3, 3), np.nan)
@@ -210,15 +225,17 @@ def _read_vipe(folder: str, name: str) -> CameraFile:
     return replace(found, intrinsics=k, size=_picture_size(folder, name))
 
 
-def _npz(path: str) -> tuple[np.ndarray, np.ndarray]:
+def _npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Data, the frames they are of, and the numbers of these in the source where they are told (see `export_vipe`)."""
     try:
         with np.load(path, allow_pickle=False) as file:
             data, inds = file["data"].astype(np.float64), file["inds"].astype(np.int64)
+            source = file["source"].astype(np.int64) if "source" in file else None
     except (KeyError, ValueError, EOFError) as error:
         raise InputError(f"{path} should hold the arrays data and inds as ViPE writes them ({error})") from None
-    if inds.shape != data.shape[:1]:
+    if inds.shape != data.shape[:1] or not (source is None or source.shape == inds.shape):
         raise InputError(f"{path} has {len(data)} rows of data for {inds.size} frames; run ViPE, or the export, again")
-    return data, inds
+    return data, inds, source
 
 
 def _picture_size(folder: str, name: str) -> tuple[int, int] | None:

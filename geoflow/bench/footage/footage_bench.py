@@ -15,7 +15,8 @@ import numpy as np
 import geoflow
 from geoflow.bench.footage.clips import Prepared, find_clips, prepare
 from geoflow.errors import GeoFlowError
-from geoflow.observe.ledger import iter_events, last_run
+from geoflow.observe.events import iter_events
+from geoflow.observe.ledger import last_run
 from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole

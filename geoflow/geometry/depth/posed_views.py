@@ -40,7 +40,7 @@ class PosedView:
         return across, down
 
 
-class Lens:
+class Straightening:
     """Converts a camera's pictures to a pinhole camera's, at working size; without distortion they stay unchanged.
 
     `distortion` is up to five of OpenCV's coefficients, k1 first. `seen_as` (3, 3) is the pinhole camera, by default
