@@ -226,7 +226,10 @@ def _read_vipe(folder: str, name: str) -> CameraFile:
 
 
 def _npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Data, the frames they are of, and the numbers of these in the source where they are told (see `export_vipe`)."""
+    """Return data, their frame numbers, and the numbers of these frames in the source, if the file has them.
+
+    See `export_vipe`.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             data, inds = file["data"].astype(np.float64), file["inds"].astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a source holds, known before its pixels are read."""
+"""The description of a source, made before its pixels are read."""
 
 from __future__ import annotations
 
