@@ -20,12 +20,13 @@ from geoflow.engine.actor import splitting
 from geoflow.engine.calls import Call, Part, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.finishing import Finishes
-from geoflow.engine.fleet import Fleet, Handlers
+from geoflow.engine.fleet import Fleet
 from geoflow.engine.flow import Flow
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph, Step
 from geoflow.engine.intake import Limits
 from geoflow.engine.load import Load
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
@@ -74,7 +75,7 @@ class Executor:
         self._checkpoint = Checkpoint(
             self._graph, pipeline, paths, emit=emit, reading=reading, part_key=part_key, resume=resume
         )
-        self._handlers: Handlers = {}
+        self._mailbox = Mailbox()
         self._fleet = Fleet(
             pipeline,
             self._stages,
@@ -82,7 +83,7 @@ class Executor:
             capacity,
             follows=look is not None,
             least_deadline=limits.least_deadline,
-            handlers=self._handlers,
+            mailbox=self._mailbox,
             emit=emit,
             disable=self._disable,
         )
@@ -90,6 +91,7 @@ class Executor:
             self._graph,
             self._checkpoint,
             Probes(probe, self._fleet.probing_actor),
+            self._mailbox,
             limits,
             capacity.budget_bytes,
             emit=emit,
@@ -97,7 +99,9 @@ class Executor:
             not_up=self._not_up,
             whole=lambda video: self._finishes.add(video),
         )
-        self._finishes = Finishes(self._graph, self._fleet, self._flow, max_attempts=limits.max_attempts, emit=emit)
+        self._finishes = Finishes(
+            self._graph, self._fleet, self._flow, self._mailbox, max_attempts=limits.max_attempts, emit=emit
+        )
         self._stop, self._stopping = stop or Stop(), False
         self._look, self._looked = look, time.monotonic()
 
@@ -136,8 +140,8 @@ class Executor:
                 if self._stop.asked and self._wound_down():
                     raise KeyboardInterrupt
                 if not self._stopping:
-                    self._handlers.update(flow.take_in())
-                self._handlers.update(self._finishes.start())
+                    flow.take_in()
+                self._finishes.start()
                 self._dispatch()
                 self._await()
                 self._fleet.tick(flow.has_work_left, flow.segments_left)
@@ -164,7 +168,7 @@ class Executor:
         """Sleep until something has come back, then handle all that has."""
         import ray
 
-        if not (refs := list(self._handlers)):
+        if not (refs := self._mailbox.refs):
             return
         rows = zip(self._graph.steps, self._flow.ready)
         timeout = self._fleet.next_due(row.stage for row, ready in rows if ready)
@@ -173,8 +177,7 @@ class Executor:
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         self._check_cluster()  # first of all: it makes all other calls fail
         for ref in done:
-            if (handle := self._handlers.pop(ref, None)) is not None:
-                handle(ref)
+            self._mailbox.deliver(ref)
 
     def _follow(self) -> None:
         """Nodes may have joined or left."""
@@ -246,7 +249,7 @@ class Executor:
         self._fleet.take(call)
         for run in runs:
             run.attempts[step] = run.attempts.get(step, 0) + 1
-        self._handlers[call.refs[0]] = partial(self._returned, call)
+        self._mailbox.on(call.refs[0], partial(self._returned, call))
 
     def _level(self, row: Step, run: SegmentRun | SpanRun) -> int:
         """Of the stage's ladder: where frames of this size were last known to fit."""

@@ -19,6 +19,7 @@ from geoflow.engine.gpu.placement import Gpu
 from geoflow.engine.gpu.residency import Residency
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import is_at_fault, outcome_of
 from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.schedule import Kind
@@ -26,8 +27,6 @@ from geoflow.environments import environment
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.stage import Stage
-
-Handlers = dict[Any, Callable[[Any], None]]  # ref -> what to do once it is there
 
 _TICK_S = 1.0
 _MOST_UNBUILT = 6
@@ -45,11 +44,11 @@ class Fleet:
         *,
         follows: bool,
         least_deadline: float,
-        handlers: Handlers,
+        mailbox: Mailbox,
         emit: Callable[..., None],
         disable: Callable[[int, dict[str, Any]], None],
     ) -> None:
-        self._handlers, self._emit, self._disable = handlers, emit, disable
+        self._mailbox, self._emit, self._disable = mailbox, emit, disable
         self._least_deadline, self._segment_size = least_deadline, pipeline.segment.size
         specs = pipeline.stages
         self._max_gpus = pipeline.max_gpus or math.inf
@@ -66,7 +65,7 @@ class Fleet:
             spawn=self._spawn,
             most=pipeline.max_gpus,
             worth=pipeline.gpu_worth if follows else None,
-            handlers=handlers,
+            mailbox=mailbox,
             emit=emit,
         )
         self._due: list[tuple[float, int, Callable[[], None]]] = []  # what to do later, soonest first
@@ -250,7 +249,7 @@ class Fleet:
             return
         pool = self.pools[stage]
         worker = pool.spawn(gpu, self._gpus.memory(pool.spec.slot) if gpu is not None else None)
-        self._handlers[worker.loading] = partial(self._loaded, stage, worker)
+        self._mailbox.on(worker.loading, partial(self._loaded, stage, worker))
 
     def _loaded(self, stage: int, worker: Worker, ref: Any) -> None:
         outcome, pool = outcome_of(ref), self.pools[stage]

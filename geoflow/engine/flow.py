@@ -17,6 +17,7 @@ from geoflow.engine.calls import Part
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import outcome_of, still_there
 from geoflow.engine.probing import Probes
 from geoflow.engine.restoring import Restores
@@ -37,6 +38,7 @@ class Flow:
         graph: Graph,
         checkpoint: Checkpoint,
         probes: Probes,
+        mailbox: Mailbox,
         limits: Limits,
         budget_bytes: int,
         *,
@@ -49,7 +51,7 @@ class Flow:
         all done."""
         self._graph, self._checkpoint, self._limits = graph, checkpoint, limits
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
-        self._restores = Restores()
+        self._restores = Restores(mailbox)
         self.surveys = Surveys(
             graph,
             checkpoint,
@@ -61,6 +63,7 @@ class Flow:
         )
         self.intake = Intake(
             probes,
+            mailbox,
             graph,
             limits,
             budget_bytes,
@@ -90,12 +93,12 @@ class Flow:
             self._settled += 1
         return self._settled == len(self.videos)
 
-    def take_in(self) -> dict[Any, Callable[[Any], None]]:
-        """Start the segments that fit; returns what to wait for and what to do then."""
-        started = self.intake.probe_ahead()
+    def take_in(self) -> None:
+        """Start the segments that fit, and what brings them in."""
+        self.intake.probe_ahead()
         for run in self.intake.admit():
             self._start(run)
-        return started | self._restores.start()
+        self._restores.start()
 
     def has_work_left(self, stage: int) -> bool:
         """Whether a stage of the pipeline will be called any more."""

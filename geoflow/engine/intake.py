@@ -10,6 +10,7 @@ from typing import Any
 
 from geoflow.engine import schedule
 from geoflow.engine.graph import PROBED, Graph, expected_bytes
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.probing import Probes
 from geoflow.engine.schedule import Kind
@@ -34,6 +35,7 @@ class Intake:
     def __init__(
         self,
         probes: Probes,
+        mailbox: Mailbox,
         graph: Graph,
         limits: Limits,
         budget_bytes: int,
@@ -43,7 +45,7 @@ class Intake:
         emit: Callable[..., None],
         fail: Callable[[VideoRun, dict[str, Any]], None],
     ) -> None:
-        self._probes, self._graph, self._limits = probes, graph, limits
+        self._probes, self._mailbox, self._graph, self._limits = probes, mailbox, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed: deque[VideoRun] = deque()
@@ -61,9 +63,8 @@ class Intake:
         """Segments that were admitted and have not left, and the bytes promised to them."""
         return self._in_flight, self._reserved
 
-    def probe_ahead(self) -> dict[Any, Callable[[Any], None]]:
-        """Start probes; returns what to wait for and what to do then."""
-        started: dict[Any, Callable[[Any], None]] = {}
+    def probe_ahead(self) -> None:
+        """Start probes."""
         while self._unprobed and self._probing + len(self._active) < self._limits.probes_ahead:
             video = self._unprobed[0]
             if not video.over:
@@ -72,9 +73,8 @@ class Intake:
                     break
                 outcome, *arrays = refs
                 self._probing += 1
-                started[outcome] = partial(self._probed, video, arrays)
+                self._mailbox.on(outcome, partial(self._probed, video, arrays))
             self._unprobed.popleft()
-        return started
 
     def admit(self) -> Iterator[SegmentRun]:
         """The segments that may start now."""

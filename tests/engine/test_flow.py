@@ -13,6 +13,7 @@ from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.flow import Flow
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.probing import Probes
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.video.inputs import Input
@@ -34,6 +35,7 @@ def flow() -> Flow:
         graph,
         Checkpoint(graph, pipe, None, emit=emit),
         Probes(lambda item: pytest.fail("not probed here"), lambda: (False, None)),
+        Mailbox(),
         Limits(),
         1 << 40,
         emit=emit,

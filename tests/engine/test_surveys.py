@@ -18,6 +18,7 @@ from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.flow import Flow
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.probing import Probes
 from geoflow.engine.state import SpanRun, VideoRun
 from geoflow.pipeline import Pipeline
@@ -62,8 +63,8 @@ class Restored:
             sizes = {name: array.nbytes for name, array in arrays.items()}
             then([arrays] if names is None else ["ref"] * len(names), {**meta, "bytes": sizes, "size": 1})
 
-    def start(self) -> dict[Any, Any]:
-        return {}
+    def start(self) -> None:
+        """Nothing waits."""
 
 
 class Run:
@@ -95,6 +96,7 @@ class Run:
             self.graph,
             self.checkpoint,
             Probes(lambda item: pytest.fail("not probed here"), lambda: (False, None)),
+            Mailbox(),
             Limits(max_segments=in_flight),
             1 << 60,
             emit=self.emit,
