@@ -27,7 +27,7 @@ from geoflow.engine.graph import Graph, Step
 from geoflow.engine.intake import Limits
 from geoflow.engine.load import Load
 from geoflow.engine.mailbox import Mailbox
-from geoflow.engine.outcome import outcome_of
+from geoflow.engine.outcome import Failure, Outcome, outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
 from geoflow.engine.profile import Measured
@@ -266,51 +266,50 @@ class Executor:
 
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
-        kind = answer["error"]["kind"] if isinstance(answer, dict) else None  # no word from the worker, but Ray's
-        outcomes = [answer] * len(call.runs) if isinstance(answer, dict) else read_answer(answer)
-        if kind == Kind.DIED:
-            answer["error"]["message"] = call.why_died(answer["error"]["message"])
-            if call.worker in self._fleet.pools[call.stage].workers:
-                self._fleet.bury(call)
+        kind = answer.failure.kind if answer.failure else None  # no word from the worker, but Ray's
+        outcomes = [answer] * len(call.runs) if answer.failure else read_answer(answer.value)
+        if kind is Kind.DIED and call.worker in self._fleet.pools[call.stage].workers:
+            self._fleet.bury(call)
         self._fleet.give(call)
-        if kind == Kind.CANCELLED:
+        if kind is Kind.CANCELLED:
             return
         for i, (run, outcome) in enumerate(zip(call.runs, outcomes)):
             if not run.live:
                 continue
-            if "error" in outcome:
-                self._failed(call, i, outcome)
+            if outcome.failure is not None:
+                self._failed(call, i, outcome, outcome.failure)
             else:
                 self._succeeded(call, i, outcome)
 
-    def _succeeded(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
+    def _succeeded(self, call: Call, i: int, outcome: Outcome) -> None:
         run, row = call.runs[i], self._graph.steps[call.step]
         self._fleet.finished(call, i, outcome)
         if call.levels[i]:
             self._fleet.pools[call.stage].worked_at[_frame_size(row, run)] = call.levels[i]
         facts = {**_plain(outcome), **call.told(i)}
         self._emit("stage_done", video=run.video.name, index=run.index, slot=row.slot, **facts)
-        if "unsaved" in outcome:
-            self._checkpoint.unsaved(row.slot, outcome["unsaved"])
+        if outcome.unsaved:
+            self._checkpoint.unsaved(row.slot, outcome.unsaved)
         if isinstance(run, SpanRun):
-            self._flow.surveys.done(run, Part(call.refs[1]), facts["bytes"], outcome["seconds"], call.levels[i])
+            self._flow.surveys.done(run, Part(call.refs[1]), outcome.size, outcome.seconds, call.levels[i])
             return
-        run.seconds[row.index] = outcome["seconds"]
+        run.seconds[row.index] = outcome.seconds
         run.home = call.worker.node
         if row.ordered and row.index not in run.again:
             run.video.state[row.index] = call.refs[-1]
-        run.keep(row.index, call.outputs(i, row.outputs), outcome["bytes"], self._graph)
+        run.keep(row.index, call.outputs(i, row.outputs), outcome.bytes, self._graph)
         self._flow.settle(row.index, run)
 
     # Trouble
 
-    def _failed(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
-        error, run, row = outcome["error"], call.runs[i], self._graph.steps[call.step]
-        if error["kind"] == Kind.SAVED:
-            self._flow.saved_is_damaged(run.video, error["message"])
+    def _failed(self, call: Call, i: int, outcome: Outcome, failure: Failure) -> None:
+        run, row = call.runs[i], self._graph.steps[call.step]
+        message = call.why_died(failure.message) if failure.kind is Kind.DIED else failure.message
+        if failure.kind is Kind.SAVED:
+            self._flow.saved_is_damaged(run.video, message)
             return
         verdict = schedule.judge(
-            Kind(error["kind"]),
+            failure.kind,
             attempts=run.attempts[call.step],
             max_attempts=self._limits.max_attempts,
             level=call.levels[i],
@@ -325,19 +324,19 @@ class Executor:
             index=run.index,
             slot=row.slot,
             verdict=verdict.value,
-            kind=Kind(error["kind"]).value,
+            kind=failure.kind.value,
             **call.told(i),
-            **{key: outcome[key] for key in ("began", "seconds") if key in outcome},  # absent when the actor died
-            message=error["message"],
-            traceback=error.get("traceback", ""),
+            **({} if outcome.began is None else {"began": outcome.began, "seconds": outcome.seconds}),
+            message=message,
+            traceback=failure.traceback,
         )
         if verdict is Verdict.FAIL:
-            where = "" if error["kind"] == Kind.INPUT else f"{row.slot} failed on {run.extent}: "
-            self._flow.fail(run.video, {**error, "message": where + error["message"]})
+            where = "" if failure.kind is Kind.INPUT else f"{row.slot} failed on {run.extent}: "
+            self._flow.fail(run.video, where + message, failure.traceback)
         elif verdict is Verdict.SKIP and isinstance(run, SpanRun):
-            self._flow.surveys.fail(run, error["message"])
+            self._flow.surveys.fail(run, message)
         elif verdict is Verdict.SKIP:
-            self._flow.give_up(call.step, run, error["message"])
+            self._flow.give_up(call.step, run, message)
         elif verdict is Verdict.RECOVER and isinstance(run, SpanRun):
             self._flow.recover_survey(run)
         elif verdict is Verdict.RECOVER:
@@ -354,12 +353,12 @@ class Executor:
             else:
                 self._flow.offer(call.step, run)
 
-    def _disable(self, stage: int, error: dict[str, Any]) -> None:
+    def _disable(self, stage: int, reason: str) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""
         row = self._graph.of_stage(stage)[0]
         if not row.optional:
-            raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {error['message']}")
-        self._flow.disable(stage, error["message"])
+            raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {reason}")
+        self._flow.disable(stage, reason)
 
     def _wound_down(self) -> bool:
         """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
@@ -385,7 +384,6 @@ def _frame_size(row: Step, run: SegmentRun | SpanRun) -> tuple[bool, int, int]:
     return row.surveys, video.height, video.width
 
 
-def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: outcome[key] for key in _FACTS if key in outcome}
-    facts["bytes"] = sum(outcome["bytes"].values())
-    return facts
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    known = {key: getattr(outcome, key) for key in _FACTS}
+    return {key: value for key, value in known.items() if value is not None} | {"bytes": outcome.size}

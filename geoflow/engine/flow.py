@@ -154,7 +154,7 @@ class Flow:
             self._skip(step, run)
         elif lacking:
             slot = self._graph.steps[step].slot
-            self.fail(run.video, {"message": f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run"})
+            self.fail(run.video, f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run")
         else:
             key = schedule.priority(run.video.order, run.segment.index, self._graph.steps[step].depth)
             heapq.heappush(self.ready[step], (key, next(self._tick), run))
@@ -248,9 +248,9 @@ class Flow:
         self._checkpoint.forget_states(video)
         self.rewind(video, reason)
 
-    def fail(self, video: VideoRun, error: dict[str, Any]) -> None:
+    def fail(self, video: VideoRun, reason: str, traceback: str = "") -> None:
         """The video ends as failed; what still runs for it is ignored when it comes back."""
-        self._end_failed(video, error["message"], error.get("traceback", ""))
+        self._end_failed(video, reason, traceback)
         if self._limits.fail_fast:
             for other in self.videos:
                 if not other.over:
@@ -303,18 +303,17 @@ class Flow:
         outcome, row = outcome_of(ref), self._graph.steps[step]
         if not run.live:
             return
-        if "error" in outcome:
+        if outcome.failure is not None:
             self._checkpoint.forget(step, run)
-            self.rewind(run.video, outcome["error"]["message"])
+            self.rewind(run.video, outcome.failure.message)
             return
-        run.seconds[step] = outcome["work_seconds"]
-        if outcome["level"]:
-            run.levels[step] = outcome["level"]
+        run.seconds[step] = outcome.value["work_seconds"]
+        if outcome.value["level"]:
+            run.levels[step] = outcome.value["level"]
         if row.ordered and step not in run.again:
             run.video.state[step] = refs[-1]
-        run.keep(step, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome["bytes"], self._graph)
-        size = sum(outcome["bytes"].values())
-        self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=size)
+        run.keep(step, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome.bytes, self._graph)
+        self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=outcome.size)
         self.settle(step, run)
 
     def _has_met(self, step: int, run: SegmentRun) -> None:
@@ -357,7 +356,7 @@ class Flow:
         """What one segment hands to the next went down with a node of the cluster: go back to what is on disk."""
         video.losses += 1
         if video.losses > _MAX_LOSSES:
-            self.fail(video, {"message": f"the cluster lost what it was carrying {video.losses} times over"})
+            self.fail(video, f"the cluster lost what it was carrying {video.losses} times over")
         else:
             self.rewind(video, "what one segment hands to the next was lost with its node")
 

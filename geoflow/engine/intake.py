@@ -43,7 +43,7 @@ class Intake:
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
         begin: Callable[[VideoRun], bool],
         emit: Callable[..., None],
-        fail: Callable[[VideoRun, dict[str, Any]], None],
+        fail: Callable[[VideoRun, str, str], None],
     ) -> None:
         self._probes, self._mailbox, self._graph, self._limits = probes, mailbox, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
@@ -132,20 +132,22 @@ class Intake:
         self._probes.ended(outcome)
         if video.over:
             return
-        if "error" in outcome and outcome["error"]["kind"] == Kind.DIED and not video.probe_died:
+        failure = outcome.failure
+        if failure is not None and failure.kind is Kind.DIED and not video.probe_died:
             video.probe_died = True  # with the actor it was in, which need not be its fault
             self._unprobed.appendleft(video)
             return
-        if "error" in outcome:
-            self._fail(video, outcome["error"])
+        if failure is not None:
+            self._fail(video, failure.message, failure.traceback)
             return
-        info = video.info = outcome["info"]
+        info, names = outcome.value
+        video.info = info
         if (result := self._already_done(info)) is not None:
             video.status, video.result = "skipped", result
             said = {key: result[key] for key in ("recovered", "lacking") if result.get(key)}
             self._emit("video_skipped", video=info.name, **said)
             return
-        video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in outcome["fields"]}
+        video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in names}
         if info.notes:
             self._emit("video_noted", video=info.name, notes=list(info.notes))
         video.status = "running"

@@ -9,6 +9,8 @@ from typing import Any
 from geoflow.engine.actor.wire import pack, pack_state
 from geoflow.engine.actor.workfiles import DamagedWork, SaveTo, load, load_state
 from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.outcome import Failure, Outcome
+from geoflow.engine.schedule import Kind
 
 _AT_ONCE = 4  # each holds a segment's fields in memory, twice for a moment
 
@@ -57,8 +59,8 @@ def _read(saved: SaveTo, names: list[str] | None) -> tuple[Any, ...]:
         arrays, meta = load(saved.fields)
         state = load_state(saved.state) if saved.state else {}
     except DamagedWork as error:
-        return ({"error": {"kind": "saved", "message": str(error)}}, *([None] * (1 + len(names or ()))))
-    outcome = {**meta, "bytes": {name: array.nbytes for name, array in arrays.items()}}
+        return (Outcome(Failure(Kind.SAVED, str(error))), *([None] * (1 + len(names or ()))))
+    outcome = Outcome(value=meta, bytes={name: array.nbytes for name, array in arrays.items()})
     if names is None:
-        return ({**meta, "size": sum(outcome["bytes"].values())}, {name: pack(array) for name, array in arrays.items()})
+        return (outcome, {name: pack(array) for name, array in arrays.items()})
     return (outcome, *[pack(arrays[name]) if name in arrays else None for name in names], pack_state(state))

@@ -86,7 +86,7 @@ def test_what_a_failed_video_had_brought_is_forgotten(flow: Flow) -> None:
     work(flow, DECODE, 2)
     work(flow, PRIOR, 2)
     work(flow, GEOMETRY, 2)
-    flow.fail(flow.videos[0], {"message": "broken"})
+    flow.fail(flow.videos[0], "broken")
     assert flow.brought(GEOMETRY, JOIN) == 0
 
 
