@@ -105,8 +105,8 @@ def known_structure(
     """Points (M, 3) triangulated from the keyframes with given poses, in the world of the poses.
 
     `chains` are of the T frames as the lens shows them; `intrinsics` are (T, 3, 3) px, `cam_from_world` (T, 4, 4), both
-    NaN where not given. A point is NaN that fewer than two such frames see, or under less than a degree, or most of whose
-    views do not agree within two pixels.
+    NaN where not given. A point is NaN that fewer than two such frames see, or under less than a degree, or most of
+    whose views do not agree within two pixels.
     """
     poses = np.asarray(cam_from_world, np.float64)
     valid = np.isfinite(poses).all((1, 2)) & np.isfinite(intrinsics).all((1, 2))
