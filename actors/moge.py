@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from geoflow.backends.torch_stage import TorchStage, points_in_half, read_checkpoint, within_half
+from geoflow.backends.torch_stage import TorchStage, read_checkpoint
+from geoflow.models.half_range import points_in_half, within_half
 from geoflow.segments import Segment
 from geoflow.stage import Fields, param
 from geoflow.workers.array_files import read_images, save_array
-from geoflow.workers.declaration import Worker, argument, option
+from geoflow.workers.declaration import BackendWorker, argument, option
 
 
 class MoGe(TorchStage):
@@ -98,7 +99,7 @@ def _in_pixels(intrinsics: Any, height: int, width: int) -> Any:
     return out
 
 
-class MoGeWorker(Worker):
+class MoGeWorker(BackendWorker):
     """Point maps by MoGe: prints {"p": points.npy, "m": mask.npy}, (B,H,W,3) float32 and (B,H,W) bool."""
 
     persistent = True

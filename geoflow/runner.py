@@ -1,4 +1,4 @@
-"""`geoflow.run`: inputs in, a folder of stores out. Everything a run does, in order."""
+"""`geoflow.run`: inputs in, a folder of stores out. All steps of a run, in order."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def run(
 ) -> RunResult:
     """Process videos with a pipeline; the Python form of `geoflow run`.
 
-    Finished work is kept under `out` as the run goes, so that a stopped or killed run goes on where it was. Ctrl-C
-    lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
+    Finished work is kept under `out` during the run, so that a stopped or killed run continues where it was. Ctrl-C
+    lets running calls finish and then raises KeyboardInterrupt; a second Ctrl-C stops at once.
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
@@ -121,7 +121,7 @@ def run(
         owner = stack.enter_context(Ownership(paths))
         pipe, options, stamp = _bind(pipe, options, paths, owner.token)
         clear_drafts(paths)
-        progress = stack.enter_context(_progress(console, len(items) + len(rejected), len(pipe.stages)))
+        progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
@@ -194,7 +194,7 @@ def _write_trace(paths: RunPaths) -> None:
 
 
 def _progress(
-    console: Console | None, num_inputs: int, num_stages: int
+    console: Console | None, num_inputs: int
 ) -> contextlib.AbstractContextManager[ConsoleProgress | NotebookProgress]:
     """Who shows how far the run is: a widget in Jupyter, unless a console was given; bars or lines elsewhere."""
     if console is None and in_notebook():
@@ -203,7 +203,7 @@ def _progress(
         return NotebookProgress(num_inputs)
     from rich.console import Console
 
-    return ConsoleProgress(console or Console(file=sys.stderr), num_inputs, num_stages)
+    return ConsoleProgress(console or Console(file=sys.stderr), num_inputs)
 
 
 def _prepare(paths: RunPaths) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from geoflow.observe.tally import Board, StageBar
+from geoflow.observe.board import Board, StageBar
 from geoflow.report.markup import text
 from geoflow.values.durations import clock
 

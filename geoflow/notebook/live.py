@@ -8,8 +8,9 @@ import threading
 from typing import Any
 
 from geoflow.notebook.drawing import WidgetBoard, as_html, as_text
+from geoflow.observe.board import Board, board_of
 from geoflow.observe.clock import SteadyClock
-from geoflow.observe.tally import Board, Tally
+from geoflow.observe.tally import Tally
 
 _DRAW_EVERY_S = 0.5  # in its own thread: the driver must not wait for a browser, and calls may take minutes
 
@@ -53,7 +54,7 @@ class NotebookProgress:
 
     def _board(self) -> Board:
         with self._counting:
-            return self._tally.board(self._now())
+            return board_of(self._tally, self._now())
 
     def _keep_drawing(self) -> None:
         while not self._over.wait(_DRAW_EVERY_S):

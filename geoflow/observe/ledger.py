@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from geoflow.observe.clock import SteadyClock
-from geoflow.store.events import iter_events as iter_events
+from geoflow.observe.events import check, iter_events
 
 # Events that may come thousands of times a second wait this long for the thread that writes them: encoding many at
 # once costs a third of encoding each in its turn (caches), and happens while the driver sleeps in `ray.wait`. A
@@ -56,7 +56,11 @@ class Ledger:
             self._file = None
 
     def emit(self, event: str, **data: Any) -> None:
-        """Record one event; its values must not change afterwards. A full disk costs the record, not the run."""
+        """Record one event; its values must not change afterwards. A full disk costs the record, not the run.
+
+        Raises KeyError for an event that `events.EVENTS` lacks, TypeError when a required field is missing.
+        """
+        check(event, data)
         row = {"time": round(self._now(), 3), "event": event, **data}
         self._waiting.append(row)
         if event != "stage_done":

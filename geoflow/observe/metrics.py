@@ -17,7 +17,7 @@ from typing import Any
 from geoflow.cluster import watch
 from geoflow.cluster.processes import private_bytes
 from geoflow.engine.load import Load
-from geoflow.engine.schedule import Verdict
+from geoflow.observe.counts import amounts
 from geoflow.observe.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
 
 _EXPORT_EVERY_S = 1.0
@@ -42,23 +42,13 @@ class StageSums:
         service: dict[str, list[float]] = defaultdict(list)
         while self._rows:
             row = self._rows.popleft()
-            if row["event"] in ("stage_done", "stage_failed", "finish_done", "actor_died"):
-                self._add(row, sums[row["slot"]], service[row["slot"]])
+            for name, amount in amounts(row).items():
+                sums[row["slot"]][name] += amount
+            if row["event"] == "stage_done":
+                self._levels[row["slot"]] = row["level"]
+                if len(times := service[row["slot"]]) < _MOST_SERVICE_TIMES:
+                    times.append(row["seconds"])
         return dict(sums), dict(service), dict(self._levels)
-
-    def _add(self, row: dict[str, Any], sums: dict[str, float], service: list[float]) -> None:
-        event = row["event"]
-        sums["busy_seconds"] += row.get("seconds", 0.0)
-        if event == "stage_done":
-            sums["calls"] += 1
-            sums["bytes"] += row["bytes"]
-            self._levels[row["slot"]] = row["level"]
-            if len(service) < _MOST_SERVICE_TIMES:
-                service.append(row["seconds"])
-        elif event == "stage_failed":
-            sums["retries"] += Verdict(row["verdict"]).tries_again
-        elif event == "actor_died":
-            sums["restarts"] += 1
 
 
 class Metrics:
@@ -135,7 +125,7 @@ class _Records:
         sums, service, levels = tally.take()
         for slot, row in sums.items():
             for name, value in row.items():
-                if value > 0:
+                if value > 0 and name in self._counters:
                     self._counters[name].inc(value, {"slot": slot})
         for slot, times in service.items():
             for seconds in times:

@@ -6,82 +6,25 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from geoflow.errors import InputError
-from geoflow.observe.ledger import iter_events
+from geoflow.observe.counts import StageCount, VideoCount
+from geoflow.observe.events import iter_events
+from geoflow.observe.tally import Tally
 from geoflow.store.mirror import records
 from geoflow.store.owner import describe_owner
 from geoflow.values.durations import clock
 
+# What the answer holds, by the names of the tally.
+_OF_RUN = ("state", "reason", "pipeline", "run", "began", "last_event")
+_OF_STAGE = ("slot", "calls", "busy_seconds", "failures", "restarts", "disabled")
+_OF_VIDEO = (
+    *("name", "state", "reason", "frames", "segments", "segments_done", "calls"),
+    *("seconds", "reused", "run", "recovered", "lacking"),
+)
+_STATES = ("complete", "failed", "running", "interrupted", "waiting")
 _MOST_COMPLETE = 20  # complete videos that lack nothing named on the console; those with news are all named
-
-
-@dataclass
-class VideoStatus:
-    """One input: `waiting` (not looked at yet), `running`, `complete`, `failed`, or `interrupted` in an earlier run."""
-
-    name: str
-    state: str = "waiting"
-    reason: str = ""
-    frames: int = 0
-    segments: int = 0
-    segments_done: int = 0
-    calls: int = 0  # of all stages together
-    seconds: float = 0.0
-    reused: bool = False  # complete from an earlier run
-    run: int = 0  # the last run that met it
-    recovered: str = ""  # of a complete one: what was recovered, and what was not and why
-    lacking: str = ""  # what of it is missing in all or in part
-
-
-@dataclass
-class StageStatus:
-    slot: str
-    calls: int = 0
-    busy_seconds: float = 0.0
-    failures: int = 0
-    restarts: int = 0
-    disabled: str = ""  # why it cannot run
-
-
-@dataclass
-class RunStatus:
-    """The latest run into a folder, and every video that any run into it has met."""
-
-    state: str = "unknown"  # running, finished, stopped, killed, unknown
-    pipeline: str = ""
-    run: int = 0  # how many runs into this folder there have been
-    began: float = 0.0  # s since the epoch, as `last_event`
-    last_event: float = 0.0
-    reason: str = ""  # of stopping
-    host: str = ""
-    pid: int = 0
-    videos: dict[str, VideoStatus] = field(default_factory=dict)
-    stages: dict[str, StageStatus] = field(default_factory=dict)
-
-    def count(self, state: str) -> int:
-        return sum(video.state == state for video in self.videos.values())
-
-    def elapsed(self, now: float) -> float:
-        ended = max(now, self.last_event) if self.state == "running" else self.last_event
-        return max(0.0, ended - self.began)
-
-    def eta(self, now: float) -> float | None:
-        """Seconds that the rest should take at the rate so far; None when nothing can be said.
-
-        Work is counted in segments. Videos not looked at yet count as much as those planned do on average.
-        """
-        planned = [video for video in self.videos.values() if video.segments and video.run == self.run]
-        able = max(1, sum(not stage.disabled for stage in self.stages.values()))
-        done = sum(max(float(video.segments_done), video.calls / able) for video in planned)
-        if self.state != "running" or not done:
-            return None
-        running = [video for video in planned if video.state == "running"]
-        left = sum(video.segments - max(float(video.segments_done), video.calls / able) for video in running)
-        mean = sum(video.segments for video in planned) / len(planned)
-        return self.elapsed(now) * max(0.0, left + mean * self.count("waiting")) / done
 
 
 def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[str, Any]:
@@ -94,40 +37,45 @@ def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[s
             raise InputError(
                 f"{out} holds no {paths.events.name}: no run has written there; name the folder given to `run -o`"
             )
-        status = fold(iter_events(paths.events), is_alive)
+        tally = fold(iter_events(paths.events), is_alive)
         owner = describe_owner(paths)
     now = time.time() if now is None else now
-    elapsed = status.elapsed(now)
+    elapsed = tally.elapsed(now)
     stages = [
-        {**asdict(stage), "calls_per_second": stage.calls / elapsed if elapsed else 0.0}
-        for stage in status.stages.values()
+        {**_chosen(stage, _OF_STAGE), "calls_per_second": stage.calls / elapsed if elapsed else 0.0}
+        for stage in tally.stages.values()
     ]
-    videos = [asdict(video) for video in status.videos.values()]
-    states = {state: status.count(state) for state in ("complete", "failed", "running", "interrupted", "waiting")}
-    own = {key: getattr(status, key) for key in ("state", "reason", "pipeline", "run", "began", "last_event")}
     return {
-        **own,
+        **_chosen(tally, _OF_RUN),
         "owner": owner,
         "elapsed": elapsed,
-        "eta": status.eta(now),
-        "counts": states,
+        "eta": tally.eta(now),
+        "counts": {state: tally.count(state) for state in _STATES},
         "stages": stages,
-        "videos": videos,
+        "videos": [_chosen(video, _OF_VIDEO) for video in tally.videos.values()],
     }
 
 
-def fold(events: Iterable[dict[str, Any]], alive: Callable[[str, int], bool | None]) -> RunStatus:
-    """Add up the events of all runs into a folder; `alive(host, pid)` is None where nobody can know."""
-    status = RunStatus()
+def _chosen(counted: Tally | StageCount | VideoCount, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(counted, name) for name in names}
+
+
+def fold(events: Iterable[dict[str, Any]], alive: Callable[[str, int], bool | None]) -> Tally:
+    """Add up the events of all runs into a folder; `alive(host, pid)` is None where nobody can know.
+
+    The state is then that of the latest run: running, stopping, finished, stopped, killed, or unknown where the ledger
+    does not tell of its beginning.
+    """
+    tally = Tally()
     for row in events:
-        status.last_event = row["time"]
-        if (handler := _HANDLERS.get(row["event"])) is not None:
-            handler(status, row)
-    if status.state == "running" and alive(status.host, status.pid) is False:
-        status.state = "killed"
-    if status.state not in ("running", "unknown"):
-        _interrupt(status)
-    return status
+        tally.observe(row)
+    if not tally.run:
+        tally.state, tally.began = "unknown", tally.last_event
+    elif tally.goes_on and alive(tally.host, tally.pid) is False:
+        tally.state = "killed"
+    if not tally.goes_on:
+        tally.interrupt()
+    return tally
 
 
 def is_alive(host: str, pid: int) -> bool | None:
@@ -141,104 +89,6 @@ def is_alive(host: str, pid: int) -> bool | None:
     except PermissionError:  # somebody else's process, so it exists
         return True
     return True
-
-
-def _interrupt(status: RunStatus) -> None:
-    for video in status.videos.values():
-        if video.state == "running":
-            video.state = "interrupted"
-
-
-def _run_started(status: RunStatus, row: dict[str, Any]) -> None:
-    _interrupt(status)
-    status.run += 1
-    status.state, status.reason, status.pipeline = "running", "", row.get("pipeline", "")
-    status.began, status.host, status.pid = row["time"], row.get("host", ""), row.get("pid", 0)
-    status.stages = {slot: StageStatus(slot) for slot in row.get("slots", ())}
-    for name in row.get("videos", ()):
-        status.videos[name] = VideoStatus(name, run=status.run)
-
-
-def _run_finished(status: RunStatus, row: dict[str, Any]) -> None:
-    status.state = "finished"
-
-
-def _run_stopped(status: RunStatus, row: dict[str, Any]) -> None:
-    status.state, status.reason = "stopped", row.get("reason", "")
-
-
-def _video_planned(status: RunStatus, row: dict[str, Any]) -> None:
-    video = _video(status, row)
-    video.state, video.frames, video.segments = "running", row["frames"], row["segments"]
-
-
-def _video_complete(status: RunStatus, row: dict[str, Any]) -> None:
-    video = _video(status, row)
-    video.state, video.seconds = "complete", row.get("seconds", 0.0)
-    video.recovered, video.lacking = row.get("recovered", ""), row.get("lacking", "")
-
-
-def _video_skipped(status: RunStatus, row: dict[str, Any]) -> None:
-    video = _video(status, row)
-    video.state, video.reused = "complete", True
-    video.recovered, video.lacking = row.get("recovered", ""), row.get("lacking", "")
-
-
-def _video_failed(status: RunStatus, row: dict[str, Any]) -> None:
-    video = _video(status, row)
-    video.state, video.reason = "failed", row.get("reason", "")
-
-
-def _segment_complete(status: RunStatus, row: dict[str, Any]) -> None:
-    _video(status, row).segments_done += 1
-
-
-def _stage_done(status: RunStatus, row: dict[str, Any]) -> None:
-    _video(status, row).calls += "span" not in row  # progress goes by segments
-    stage = _stage(status, row)
-    stage.calls += 1
-    stage.busy_seconds += row.get("seconds", 0.0)
-
-
-def _stage_failed(status: RunStatus, row: dict[str, Any]) -> None:
-    stage = _stage(status, row)
-    stage.failures += 1
-    stage.busy_seconds += row.get("seconds", 0.0)
-
-
-def _stage_disabled(status: RunStatus, row: dict[str, Any]) -> None:
-    _stage(status, row).disabled = row.get("reason", "unknown")
-
-
-def _actor_died(status: RunStatus, row: dict[str, Any]) -> None:
-    _stage(status, row).restarts += 1
-
-
-def _video(status: RunStatus, row: dict[str, Any]) -> VideoStatus:
-    return status.videos.setdefault(row["video"], VideoStatus(row["video"], run=status.run))
-
-
-def _stage(status: RunStatus, row: dict[str, Any]) -> StageStatus:
-    return status.stages.setdefault(row["slot"], StageStatus(row["slot"]))
-
-
-_HANDLERS: dict[str, Callable[[RunStatus, dict[str, Any]], None]] = {
-    handler.__name__.removeprefix("_"): handler
-    for handler in (
-        _run_started,
-        _run_finished,
-        _run_stopped,
-        _video_planned,
-        _video_complete,
-        _video_skipped,
-        _video_failed,
-        _segment_complete,
-        _stage_done,
-        _stage_failed,
-        _stage_disabled,
-        _actor_died,
-    )
-}
 
 
 def render_status(status: dict[str, Any]) -> Any:

@@ -1,218 +1,239 @@
-"""What is to be shown of a run while it runs, counted from the ledger's events; drawn elsewhere."""
+"""What a run has done so far, counted from its ledger: the one count behind console, notebook and `geoflow status`."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable
 from typing import Any
+
+from geoflow.observe.counts import StageCount, VideoCount
+from geoflow.observe.events import EVENTS, named
+from geoflow.observe.news import news_of
 
 _MOST_FAILURES = 20  # named; the result names them all
 _MOST_REMARKS = 5  # the latest
-_THEN = {
-    "retry": "is tried again",
-    "recover": "is tried again when what it reads is made anew",
-    "cheaper": "is tried with a cheaper setting",
-    "alone": "is tried on a GPU of its own",
-    "skip": "is left out there",
-}
-
-
-@dataclass(frozen=True)
-class StageBar:
-    """How far one stage is. `done` and `total` count segments; more may be added while videos wait."""
-
-    slot: str
-    done: int
-    total: int
-    state: str  # waiting, starting, working, done, left out
-    rate: float | None = None  # segments a second, from its first call to its latest
-
-    @property
-    def share(self) -> float:
-        if self.state == "done":
-            return 1.0
-        return min(1.0, self.done / self.total) if self.total else 0.0
-
-
-@dataclass(frozen=True)
-class Board:
-    """All there is to draw at one moment; texts are plain, not yet escaped."""
-
-    state: str  # starting, running, stopping, finished, stopped
-    elapsed_s: float
-    eta_s: float | None
-    num_inputs: int
-    complete: int
-    failed: int
-    stages: tuple[StageBar, ...]
-    failures: tuple[str, ...]  # "name: reason", the first of them
-    remarks: tuple[str, ...]  # what else went otherwise than planned, the latest
-    reason: str = ""  # of stopping
-
-    @property
-    def over(self) -> bool:
-        return self.state in ("finished", "stopped")
-
-
-@dataclass
-class _Video:
-    segments: int  # that this run is to do
-    done: Counter[str] = field(default_factory=Counter)  # slot -> segments
 
 
 class Tally:
-    """Adds up events; `board` says what to draw. Knows neither Jupyter nor threads."""
+    """Adds up events, of one run as it goes on or of all runs into a folder. Knows nothing of drawing, or of threads.
 
-    def __init__(self, num_inputs: int, now: float) -> None:
-        self._num_inputs, self._created, self._ended = num_inputs, now, 0.0
-        self._slots: tuple[str, ...] = ()
-        self._state, self._reason = "starting", ""
-        self._videos: dict[str, _Video] = {}  # under way
-        self._total: Counter[str] = Counter()  # of videos that are over
-        self._done: Counter[str] = Counter()
-        self._planned = self._segments = self._over = 0
-        self._ready: set[str] = set()
-        self._disabled: set[str] = set()
-        self._first: dict[str, float] = {}  # slot -> when its first call began
-        self._last: dict[str, float] = {}  # slot -> when its latest call ended
-        self._calls: Counter[str] = Counter()
-        self._complete = self._failed = 0
-        self._failures: list[str] = []
-        self._remarks: deque[str] = deque(maxlen=_MOST_REMARKS)
+    `num_inputs` and `now` are what is known before the first event: how many inputs there are, and the time.
+    """
+
+    def __init__(self, num_inputs: int = 0, now: float = 0.0) -> None:
+        self._expected = num_inputs
+        self.state = "starting"  # starting, running, stopping, finished, stopped
+        self.reason = ""  # of stopping
+        self.pipeline = self.host = ""
+        self.pid = self.run = 0  # `run`: how many runs there have been
+        self.began = self.last_event = now
+        self.ended: float | None = None
+        self.videos: dict[str, VideoCount] = {}  # of all runs
+        self.stages: dict[str, StageCount] = {}  # of the latest run
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self.complete = self.failed = 0  # inputs of the latest run
+        self.under_way: dict[str, VideoCount] = {}
+        self.failures: list[str] = []
+        self.remarks: deque[str] = deque(maxlen=_MOST_REMARKS)
+        self._known = self._planned = self._planned_segments = 0
 
     def observe(self, row: dict[str, Any]) -> None:
         """Take in one event of the ledger."""
-        if (handler := getattr(self, f"_on_{row['event']}", None)) is not None:
-            handler(row)
+        self.last_event = max(self.last_event, row["time"])
+        if (handler := _HANDLERS.get(row["event"])) is not None:
+            handler(self, row)
+        self.remarks.extend(map(str, news_of(row)))
 
-    def board(self, now: float) -> Board:
-        bars = tuple(self._bar(slot) for slot in self._slots)
-        return Board(
-            self._state,
-            (self._ended or now) - self._created,
-            self._eta(bars, now),
-            self._num_inputs,
-            self._complete,
-            self._failed,
-            bars,
-            tuple(self._failures),
-            tuple(self._remarks),
-            self._reason,
-        )
+    @property
+    def num_inputs(self) -> int:
+        """Inputs of the latest run, as far as anything is known of them."""
+        return max(self._expected, self._known)
 
-    def _bar(self, slot: str) -> StageBar:
-        total = self._total[slot] + sum(video.segments for video in self._videos.values())
-        done = self._done[slot] + sum(min(video.done[slot], video.segments) for video in self._videos.values())
-        rate = None
-        if slot in self._first:
-            rate = self._calls[slot] / max(self._last[slot] - self._first[slot], 1e-3)
-        all_planned = self._over + len(self._videos) >= self._num_inputs
-        if slot in self._disabled:
-            state = "left out"
-        elif done >= total and ((all_planned and total) or self._state == "finished"):
-            state = "done"
-        elif done:
-            state = "working"
-        else:
-            state = "waiting" if slot in self._ready else "starting"
-        return StageBar(slot, done, total, state, rate)
+    @property
+    def over(self) -> int:
+        """Inputs of the latest run that are complete or failed."""
+        return self.complete + self.failed
 
-    def _eta(self, bars: tuple[StageBar, ...], now: float) -> float | None:
-        """At the pace so far; a video that waits counts as much as those planned do on average."""
-        if self._state != "running" or not self._first:
+    @property
+    def all_planned(self) -> bool:
+        """Whether no input of the latest run still waits to be opened."""
+        return self.over + len(self.under_way) >= self.num_inputs
+
+    @property
+    def goes_on(self) -> bool:
+        return self.state in ("running", "stopping")
+
+    def count(self, state: str) -> int:
+        """Videos of all runs in a state."""
+        return sum(video.state == state for video in self.videos.values())
+
+    def elapsed(self, now: float) -> float:
+        """Seconds since the latest run began, until its end where it has one."""
+        ended = self.ended
+        if ended is None:
+            ended = max(now, self.last_event) if self.goes_on or self.state == "starting" else self.last_event
+        return max(0.0, ended - self.began)
+
+    def total(self, slot: str) -> int:
+        """Segments that a stage is to work on in this run; more may be added while inputs wait."""
+        return self.stages[slot].total_over + sum(video.to_do for video in self.under_way.values())
+
+    def done(self, slot: str) -> int:
+        """Segments that a stage is done with, out of `total`."""
+        return self.stages[slot].done_over + sum(video.done_by(slot) for video in self.under_way.values())
+
+    def left(self) -> float:
+        """Segments that are still to come, over all stages; an input that waits counts as much as the planned ones."""
+        able = self._able()
+        known = sum(video.to_do - video.done_by(slot) for slot in able for video in self.under_way.values())
+        waiting = max(0, self.num_inputs - self.over - len(self.under_way))
+        return known + waiting * len(able) * self._planned_segments / max(self._planned, 1)
+
+    def share(self) -> float:
+        """How much of the run's work is done, 0 to 1."""
+        done = sum(self.done(slot) for slot in self._able())
+        return done / total if (total := done + self.left()) else 0.0
+
+    def share_of(self, video: VideoCount) -> float:
+        """How much of a running video's work is done, 0 to 1."""
+        able = self._able()
+        total = video.to_do * len(able)
+        return sum(video.done_by(slot) for slot in able) / total if total else 0.0
+
+    def eta(self, now: float) -> float | None:
+        """Seconds until the end at the pace of this run's calls so far; None when nothing can be said."""
+        worked = [stage for slot in self._able() if (stage := self.stages[slot]).first is not None]
+        if self.state != "running" or not worked:
             return None
-        able = [bar for bar in bars if bar.state != "left out"]
-        done = sum(self._calls.values())
-        waiting = max(0, self._num_inputs - self._over - len(self._videos))
-        left = float(sum(bar.total - bar.done for bar in able))
-        left += waiting * len(able) * self._segments / max(self._planned, 1)
-        return (now - min(self._first.values())) * left / max(done, 1)
+        segments = sum(stage.segments for stage in worked)
+        return (now - min(stage.first or now for stage in worked)) * self.left() / max(segments, 1)
 
-    def _on_run_started(self, row: dict[str, Any]) -> None:
-        self._state, self._slots = "running", tuple(row.get("slots", ()))
+    def interrupt(self) -> None:
+        """The latest run has ended: what it left unfinished is running no more."""
+        for video in self.under_way.values():
+            video.state, video.done = "interrupted", {}
 
-    def _on_actor_ready(self, row: dict[str, Any]) -> None:
-        self._ready.add(row["slot"])
+    def _able(self) -> list[str]:
+        return [slot for slot, stage in self.stages.items() if not stage.disabled]
 
-    def _on_video_planned(self, row: dict[str, Any]) -> None:
-        self._videos[row["video"]] = _Video(row["segments"] - row.get("finished", 0))
+    def _video(self, row: dict[str, Any]) -> VideoCount:
+        name = row["video"]
+        if (video := self.videos.get(name)) is None or video.run != self.run:
+            self._known += 1
+            video = self.videos[name] = VideoCount(name, self.run)
+        return video
+
+    def _stage(self, row: dict[str, Any]) -> StageCount:
+        return self.stages.setdefault(row["slot"], StageCount(row["slot"]))
+
+    # Events
+
+    def _run_started(self, row: dict[str, Any]) -> None:
+        self.interrupt()
+        self._start_over()
+        self.run += 1
+        self.state, self.reason, self.pipeline = "running", "", row.get("pipeline", "")
+        self.began, self.last_event, self.ended = row["time"], row["time"], None
+        self.host, self.pid = row.get("host", ""), row.get("pid", 0)
+        self.stages = {slot: StageCount(slot) for slot in row.get("slots", ())}
+        names = row.get("videos", ())
+        self.videos |= {name: VideoCount(name, self.run) for name in names}
+        self._known = len(names)
+
+    def _run_stopping(self, row: dict[str, Any]) -> None:
+        self.state = "stopping"
+
+    def _run_finished(self, row: dict[str, Any]) -> None:
+        self.state, self.ended = "finished", row["time"]
+
+    def _run_stopped(self, row: dict[str, Any]) -> None:
+        self.state, self.reason, self.ended = "stopped", row.get("reason", ""), row["time"]
+
+    def _video_planned(self, row: dict[str, Any]) -> None:
+        video = self._video(row)
+        video.state, video.frames, video.segments = "running", row["frames"], row["segments"]
+        video.segments_done = video.finished_before = row.get("finished", 0)
+        self.under_way[video.name] = video
         self._planned += 1
-        self._segments += row["segments"] - row.get("finished", 0)
+        self._planned_segments += video.to_do
 
-    def _on_segment_resumed(self, row: dict[str, Any]) -> None:
+    def _video_rewound(self, row: dict[str, Any]) -> None:
+        """What was not whole on disk is done again."""
+        video = self._video(row)
+        again = video.segments_done - video.finished_before
+        video.done = {slot: min(count, again) for slot, count in video.done.items()}
+
+    def _segment_resumed(self, row: dict[str, Any]) -> None:
         for slot in row["unneeded"]:
-            self._advance(row["video"], slot)
+            self._video(row).advance(slot)
 
-    def _on_stage_restored(self, row: dict[str, Any]) -> None:
+    def _stage_restored(self, row: dict[str, Any]) -> None:
         if "span" not in row:
-            self._advance(row["video"], row["slot"])
+            self._video(row).advance(row["slot"])
 
-    def _on_stage_done(self, row: dict[str, Any]) -> None:
-        self._first.setdefault(row["slot"], row["time"] - row["seconds"])
-        self._last[row["slot"]] = row["time"]
-        if "span" not in row:  # what is done for a whole span comes with the segments it is for
-            self._calls[row["slot"]] += 1
-            self._advance(row["video"], row["slot"])
+    def _segment_complete(self, row: dict[str, Any]) -> None:
+        video = self._video(row)
+        video.segments_done = min(video.segments_done + 1, video.segments or video.segments_done + 1)
 
-    def _advance(self, name: str, slot: str) -> None:
-        if (video := self._videos.get(name)) is not None:
-            video.done[slot] += 1
+    def _stage_done(self, row: dict[str, Any]) -> None:
+        stage = self._stage(row)
+        stage.add(row)
+        if stage.first is None:
+            stage.first = row["time"] - row.get("seconds", 0.0)
+        stage.last = row["time"]
+        if "span" not in row:  # what is done for a whole span comes with the segments that it is for
+            stage.segments += 1
+            video = self._video(row)
+            video.calls += 1
+            video.advance(row["slot"])
 
-    def _on_video_complete(self, row: dict[str, Any]) -> None:
-        self._complete += 1
+    def _add(self, row: dict[str, Any]) -> None:
+        self._stage(row).add(row)
+
+    def _stage_disabled(self, row: dict[str, Any]) -> None:
+        self._stage(row).disabled = row.get("reason", "unknown")
+
+    def _actor_ready(self, row: dict[str, Any]) -> None:
+        self._stage(row).ready = True
+
+    def _video_complete(self, row: dict[str, Any]) -> None:
+        video = self._end(row, "complete")
+        video.seconds = row.get("seconds", 0.0)
         if row.get("lacking"):
-            self._remarks.append(f"{row['video']}: {row['recovered']}")
-        self._end(row["video"], whole=True)
+            self.remarks.append(f"{video.name}: {video.recovered}")
 
-    def _on_video_skipped(self, row: dict[str, Any]) -> None:
-        self._complete += 1
-        self._remarks.append(f"{row['video']} is complete from an earlier run")
-        self._end(row["video"], whole=True)
+    def _video_skipped(self, row: dict[str, Any]) -> None:
+        self._end(row, "complete").reused = True
+        self.remarks.append(f"{row['video']} is complete from an earlier run")
 
-    def _on_video_noted(self, row: dict[str, Any]) -> None:
-        self._remarks.extend(f"{row['video']}: {note}" for note in row["notes"])
+    def _video_failed(self, row: dict[str, Any]) -> None:
+        self._end(row, "failed").reason = row.get("reason", "")
+        if len(self.failures) < _MOST_FAILURES:
+            self.failures.append(f"{row['video']}: {row.get('reason', '')}")
 
-    def _on_video_failed(self, row: dict[str, Any]) -> None:
-        self._failed += 1
-        if len(self._failures) < _MOST_FAILURES:
-            self._failures.append(f"{row['video']}: {row['reason']}")
-        self._end(row["video"], whole=False)
+    def _end(self, row: dict[str, Any], state: str) -> VideoCount:
+        """A video is over: what it did is kept as numbers, and what it will not do no longer counts."""
+        video = self._video(row)
+        if self.under_way.pop(video.name, None) is not None:
+            for stage in self.stages.values():
+                done = video.to_do if state == "complete" else video.done_by(stage.slot)
+                stage.total_over += done
+                stage.done_over += done
+        video.state, video.done = state, {}
+        video.recovered, video.lacking = row.get("recovered") or "", row.get("lacking") or ""
+        if state == "complete":
+            self.complete += 1
+        else:
+            self.failed += 1
+        return video
 
-    def _end(self, name: str, *, whole: bool) -> None:
-        """A video is over: what it did is kept as numbers, what it will not do no longer counts."""
-        self._over += 1
-        if (video := self._videos.pop(name, None)) is not None:
-            for slot in self._slots:
-                done = video.segments if whole else min(video.done[slot], video.segments)
-                self._total[slot] += done
-                self._done[slot] += done
 
-    def _on_stage_disabled(self, row: dict[str, Any]) -> None:
-        self._disabled.add(row["slot"])
-        self._remarks.append(f"going on without {row['slot']}: {row['reason']}")
+def _handlers() -> dict[str, Callable[[Tally, dict[str, Any]], None]]:
+    """The method of `Tally` for each event that changes a count."""
+    own = {name: method for name in EVENTS if (method := vars(Tally).get(f"_{name}")) is not None}
+    return {**dict.fromkeys(named("stage_failed", "finish_done", "finish_failed", "actor_died"), Tally._add), **own}
 
-    def _on_stage_failed(self, row: dict[str, Any]) -> None:
-        if row["verdict"] != "fail":
-            then = _THEN.get(row["verdict"], row["verdict"])
-            self._remarks.append(
-                f"{row['slot']} failed on {row['video']} segment {row['index']}, {then}: {row['message']}"
-            )
 
-    def _on_actor_died(self, row: dict[str, Any]) -> None:
-        self._remarks.append(f"an actor of {row['slot']} died and is replaced")
-
-    def _on_video_rewound(self, row: dict[str, Any]) -> None:
-        self._remarks.append(f"{row['video']} goes back to what is whole on disk: {row['reason']}")
-
-    def _on_work_unsaved(self, row: dict[str, Any]) -> None:
-        self._remarks.append(f"not saved for resuming: {row['slot']}: {row['reason']}")
-
-    def _on_run_stopping(self, row: dict[str, Any]) -> None:
-        self._state = "stopping"
-        self._remarks.append(f"{row['running']} running call(s) may end; interrupt once more to stop at once")
-
-    def _on_run_finished(self, row: dict[str, Any]) -> None:
-        self._state, self._ended = "finished", row["time"]
-
-    def _on_run_stopped(self, row: dict[str, Any]) -> None:
-        self._state, self._reason, self._ended = "stopped", row["reason"], row["time"]
+_HANDLERS = _handlers()

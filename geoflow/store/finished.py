@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.observe.events import iter_events
 from geoflow.segments import VideoInfo
 from geoflow.store.coherence import key_of, unlike_parts
-from geoflow.store.events import iter_events, worked_on_at_once
+from geoflow.store.concurrent_runs import worked_on_at_once
 from geoflow.store.index import read_rows
 from geoflow.store.opening import open_h5
 from geoflow.store.paths import RunPaths

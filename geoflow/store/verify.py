@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
+from geoflow.observe.events import iter_events
 from geoflow.store.coherence import unlike_parts, unlike_row
-from geoflow.store.events import iter_events, worked_on_at_once
+from geoflow.store.concurrent_runs import worked_on_at_once
 from geoflow.store.index import read_rows
 from geoflow.store.layout import shape_of
 from geoflow.store.mirror import files_of_videos, is_run, records

@@ -1,6 +1,6 @@
 """What a backend declares so that other programs can start it as a worker.
 
-    class MyWorker(Worker):
+    class MyWorker(BackendWorker):
         "Depth of a picture: prints {"depth": FILE}."
 
         @dataclass(frozen=True)
@@ -28,7 +28,7 @@ from geoflow.backends import loading
 from geoflow.errors import ConfigError
 
 
-class Worker:
+class BackendWorker:
     """Answers requests with one stage, which is set up once.
 
     The docstring's first line is the help of the command. A request goes through `read`, which may refuse it and runs
@@ -74,23 +74,25 @@ def option(metavar: str, help: str, *, default: Any = dataclasses.MISSING, in_re
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
 
-def find(backend: str) -> type[Worker]:
+def find(backend: str) -> type[BackendWorker]:
     """Return the worker that a backend declares. Raises ConfigError when there is none, or no such backend."""
     if ":" not in backend and backend not in loading.names():
         raise ConfigError(f"no worker {backend!r}; there are: {', '.join(names())}")
-    found = loading.defined_in(loading.module_of(backend)[0], Worker)
+    found = loading.defined_in(loading.module_of(backend)[0], BackendWorker)
     if len(found) != 1:
         there = ", ".join(names())
-        raise ConfigError(f"backend {backend!r} should declare one Worker, found {len(found)}; there are: {there}")
+        raise ConfigError(
+            f"backend {backend!r} should declare one BackendWorker, found {len(found)}; there are: {there}"
+        )
     return found[0]
 
 
 def names() -> list[str]:
     """Return the backends below `actors` that declare a worker."""
-    return [name for name in loading.names() if loading.defined_in(loading.module_of(name)[0], Worker)]
+    return [name for name in loading.names() if loading.defined_in(loading.module_of(name)[0], BackendWorker)]
 
 
-def request_of(worker: type[Worker], values: Any) -> Any:
+def request_of(worker: type[BackendWorker], values: Any) -> Any:
     """Return the Request with these values; what it does not know is passed over.
 
     Raises TypeError, ValueError or KeyError for values that do not fit.
@@ -108,7 +110,7 @@ def request_of(worker: type[Worker], values: Any) -> Any:
     return worker.Request(**given)
 
 
-def form(worker: type[Worker]) -> str:
+def form(worker: type[BackendWorker]) -> str:
     """Return how a request looks: {"input": "IN.npy"}, with "fov_x" in degrees where that is known."""
     rows = dataclasses.fields(worker.Request)
     must = ", ".join(f'"{row.name}": "{row.metadata["metavar"]}"' for row in rows if is_required(row))

@@ -21,7 +21,7 @@ from typing import IO, Any
 from geoflow.backends import loading
 from geoflow.errors import GeoFlowError, InputError, StageError
 from geoflow.workers import declaration
-from geoflow.workers.declaration import Worker
+from geoflow.workers.declaration import BackendWorker
 
 
 def serve(backend: str, arguments: Sequence[str], settings_of: Callable[[list[str]], dict[str, Any]]) -> None:
@@ -55,7 +55,7 @@ def overview() -> str:
     return "\n".join(f"  {name:<16}{line}" for name, line in rows)
 
 
-def _parse(backend: str, worker: type[Worker], arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The values of a request as the command line has them, {} if none, and those of `--set`."""
     parser = argparse.ArgumentParser(
         f"geoflow worker {backend}",
@@ -86,7 +86,7 @@ def _parse(backend: str, worker: type[Worker], arguments: Sequence[str]) -> tupl
     return values, settings
 
 
-def _reply(worker: Worker, line: str) -> dict[str, Any]:
+def _reply(worker: BackendWorker, line: str) -> dict[str, Any]:
     """Whatever goes wrong with one request is its reply; the next may be right."""
     try:
         request = _request(type(worker), line)
@@ -97,7 +97,7 @@ def _reply(worker: Worker, line: str) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _request(worker: type[Worker], line: str) -> Any:
+def _request(worker: type[BackendWorker], line: str) -> Any:
     try:
         return declaration.request_of(worker, json.loads(line))
     except (ValueError, TypeError, KeyError):
@@ -105,7 +105,7 @@ def _request(worker: type[Worker], line: str) -> Any:
         raise InputError(f"a request is one line of JSON: {form}; found {line.strip():.80}") from None
 
 
-def _answer(worker: Worker, request: Any, read: Any) -> dict[str, Any]:
+def _answer(worker: BackendWorker, request: Any, read: Any) -> dict[str, Any]:
     """The answer, when every file that the worker says it writes is there."""
     found = worker.answer(read)
     for name in worker.writes:

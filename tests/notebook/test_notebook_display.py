@@ -16,7 +16,8 @@ from ledger_events import Event, done, failed, one_run, planned, ready, started
 from geoflow.environments.extras import library
 from geoflow.errors import ConfigError, StoreError
 from geoflow.notebook import drawing
-from geoflow.observe.tally import Board, StageBar, Tally
+from geoflow.observe.board import Board, StageBar, board_of
+from geoflow.observe.tally import Tally
 from geoflow.results import RunResult, VideoResult
 from geoflow.store.picture import Picture
 from geoflow.store.reader import open_video
@@ -30,11 +31,11 @@ def board_after(events: list[Event], *, num_inputs: int = 2, now: float | None =
     tally = Tally(num_inputs, events[0]["time"])
     for event in events:
         tally.observe(event)
-    return tally.board(events[-1]["time"] if now is None else now)
+    return board_of(tally, events[-1]["time"] if now is None else now)
 
 
 def test_before_anything_has_happened() -> None:
-    board = Tally(3, 100.0).board(105.0)
+    board = board_of(Tally(3, 100.0), 105.0)
     assert (board.state, board.elapsed_s, board.eta_s, board.stages) == ("starting", 5, None, ())
 
 

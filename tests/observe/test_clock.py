@@ -16,6 +16,7 @@ from geoflow.engine.actor.wire import pack
 from geoflow.engine.actor.worker import StageWorker
 from geoflow.engine.calls import Part, ask, make_jobs, read_answer
 from geoflow.engine.profile import Measured, keep_profile, known_stages, profile_path
+from geoflow.observe.board import board_of
 from geoflow.observe.clock import SteadyClock
 from geoflow.observe.ledger import Ledger, read_events
 from geoflow.observe.status import fold
@@ -45,7 +46,7 @@ def test_stamps_of_a_run_are_in_order() -> None:
 def test_a_ledger_s_times_are_in_order(tmp_path: Path) -> None:
     with Ledger(tmp_path / "events.jsonl") as ledger:
         for _ in range(5):
-            ledger.emit("video_failed", video="a")
+            ledger.emit("video_failed", video="a", reason="torn")
     times = [row["time"] for row in read_events(tmp_path / "events.jsonl")]
     assert times == sorted(times) and times[-1] - times[0] < 5
 
@@ -79,14 +80,14 @@ def test_a_node_whose_clock_is_wrong_is_drawn_where_its_calls_were(step: float) 
             row["began"] += step
     timeline = build_timeline(events)
     assert (timeline.began, timeline.ended) == (1000, 1010)
-    assert all(1000 <= span.began <= span.ended <= 1010 for actor in timeline.actors for span in actor.spans)
+    assert all(1000 <= span.began <= span.ended <= 1010 for actor in timeline.actors for span in actor.calls)
     assert all(actor.busy_share(1010) <= 1 for actor in timeline.actors)
 
 
 def test_a_wait_is_taken_as_it_was_measured() -> None:
     timeline = build_timeline([started(0, "a"), done(5, "prior", 0, "a", 0, submitted=6, waited=1.5)])
     assert timeline.stages["prior"].waits == [1.5]
-    (span,) = timeline.actors[0].spans
+    (span,) = timeline.actors[0].calls
     assert (span.submitted, span.began) == (3.5, 5)
 
 
@@ -99,7 +100,7 @@ def test_what_is_counted_while_a_run_goes_on_is_never_negative(tmp_path: Path) -
         tally = Tally(1, 1000.0)
         for row in one_run()[:-1]:
             tally.observe({**row, "began": row["began"] + step} if "began" in row else row)
-        boards.append(tally.board(1010.0))
+        boards.append(board_of(tally, 1010.0))
     assert boards[0].eta_s is not None and boards[0] == boards[1] == boards[2]
 
 

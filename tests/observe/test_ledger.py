@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ledger_events import one_run, started, write
+from ledger_events import filled, one_run, started, write
 
-from geoflow.observe.ledger import Ledger, iter_events, last_run, read_events
+from geoflow.observe.events import iter_events
+from geoflow.observe.ledger import Ledger, last_run, read_events
 
 
 def names(path: Path) -> list[str]:
@@ -21,8 +22,8 @@ def names(path: Path) -> list[str]:
 def test_what_matters_is_on_the_disk_at_once_and_in_order(tmp_path: Path, event: str) -> None:
     path = tmp_path / "events.jsonl"
     with Ledger(path) as ledger:
-        ledger.emit("stage_done", index=0)
-        ledger.emit(event, video="a")
+        ledger.emit("stage_done", **filled("stage_done"))
+        ledger.emit(event, **filled(event))
         assert names(path)[:2] == ["stage_done", event]
 
 
@@ -31,12 +32,12 @@ def test_frequent_events_follow_soon_and_none_is_lost(tmp_path: Path, event: str
     path = tmp_path / "events.jsonl"
     with Ledger(path) as ledger:
         for index in range(2000):
-            ledger.emit(event, index=index)
+            ledger.emit(event, **filled(event, index=index))
         until = time.monotonic() + 20
         while time.monotonic() < until and (not path.exists() or len(names(path)) < 2000):
             time.sleep(0.05)
         assert len(names(path)) == 2000  # without another event to push them
-        ledger.emit(event, index=2000)
+        ledger.emit(event, **filled(event, index=2000))
     assert [row["index"] for row in read_events(path)] == list(range(2001))
 
 
@@ -44,15 +45,16 @@ def test_observers_see_every_event_in_order(tmp_path: Path) -> None:
     seen: list[int] = []
     with Ledger(tmp_path / "events.jsonl", (lambda row: seen.append(row["index"]),)) as ledger:
         for index in range(50):
-            ledger.emit("stage_done" if index % 3 else "segment_complete", index=index)
+            event = "stage_done" if index % 3 else "segment_complete"
+            ledger.emit(event, **filled(event, index=index))
     assert seen == list(range(50))
 
 
 def test_a_disk_that_refuses_costs_the_record_only() -> None:
     seen = []
     with Ledger(Path("/dev/full"), (seen.append,)) as ledger:
-        ledger.emit("video_complete", video="a")
-        ledger.emit("video_complete", video="b")
+        ledger.emit("video_complete", video="a", seconds=1.0)
+        ledger.emit("video_complete", video="b", seconds=1.0)
     assert len(seen) == 2
 
 
@@ -66,7 +68,7 @@ def test_the_run_after_a_kill_does_not_lose_its_first_event(tmp_path: Path) -> N
     path = tmp_path / "events.jsonl"
     write(path, [started(1, "a")], torn='{"time": 2, "event": "stage_do')
     with Ledger(path) as ledger:
-        ledger.emit("run_started", videos=["b"])
+        ledger.emit("run_started", **filled("run_started", videos=["b"]))
     assert names(path) == ["run_started", "run_started"]
 
 

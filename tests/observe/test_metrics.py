@@ -31,6 +31,7 @@ def test_events_add_up_by_stage_and_are_taken_once() -> None:
         "busy_seconds": pytest.approx(0.5 + 0.5 + 2.0 + 0.4),
         "calls": 2,
         "bytes": 2000,
+        "failures": 2,
         "retries": 2,
         "restarts": 1,
     }

@@ -12,6 +12,7 @@ from plain_pipeline import PLAIN
 
 import geoflow
 from geoflow.errors import EnvironmentBroken
+from geoflow.observe.events import problems
 from geoflow.observe.ledger import read_events
 from geoflow.observe.status import read_status
 from geoflow.report import write_report
@@ -33,6 +34,7 @@ def test_every_call_of_a_run_is_in_its_trace_once(tmp_path: Path) -> None:
     geoflow.run([tmp_path / "a.mp4", tmp_path / "broken.mp4"], paths.root, tmp_path / "plain.yaml")
 
     events = read_events(paths.events)
+    assert [wrong for row in events for wrong in problems(row)] == []
     done = [(e["slot"], e["video"], e["index"]) for e in events if e["event"] == "stage_done"]
     processes = {
         entry["pid"]: entry["args"]["name"]

@@ -22,7 +22,7 @@ from geoflow.stage import SegmentRecord
 from geoflow.stages.stitch import Stitch
 from geoflow.stages.write import Write
 from geoflow.store.coherence import key_of
-from geoflow.store.events import worked_on_at_once
+from geoflow.store.concurrent_runs import worked_on_at_once
 from geoflow.store.finished import Finished
 from geoflow.store.index import read_rows, write_index
 from geoflow.store.paths import RunPaths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -208,14 +208,14 @@ def test_status_and_console_say_it() -> None:
         "reason": "",
         "counts": {},
         "stages": [],
-        "videos": [vars(video) for video in status.videos.values()],
+        "videos": [asdict(video) for video in status.videos.values()],
     }
     assert SAID["recovered"] in lines(render_status(found))
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with ConsoleProgress(console, 2, 2) as progress:
+    with ConsoleProgress(console, 2) as progress:
         for row in events():
-            progress.observe({"finished": 0, "unneeded": [], **row})
-        progress.observe({"event": "video_skipped", "video": "z", "recovered": "as before"})
+            progress.observe(row)
+        progress.observe({"time": 1011, "event": "video_skipped", "video": "z", "recovered": "as before"})
     text = console.export_text()
     assert SAID["recovered"] in text and "as before" in text
 

@@ -72,7 +72,7 @@ def test_a_store_is_read_in_place(
     with pytest.raises(StoreError, match=r"memory://place/none\.h5 does not exist"):
         geoflow.open(f"{place}/none.h5")
     assert verify(f"{place}/none.h5") == [f"{place}/none.h5 is not a file"]
-    with pytest.raises(ConfigError, match="exports are written to a disk"):
+    with pytest.raises(ConfigError, match="exports are written to a local disk"):
         export_store(uri, "tapip3d", "s3://bucket/a.npz")
 
 

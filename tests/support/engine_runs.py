@@ -14,6 +14,7 @@ from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.state import VideoRun
 from geoflow.errors import InputError
+from geoflow.observe.events import problems
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
 from geoflow.video.inputs import Input
@@ -63,6 +64,7 @@ def execute(
     events: Events = []
 
     def emit(event: str, **data: Any) -> None:
+        assert (wrong := problems({"event": event, **data})) == [], wrong
         events.append({"event": event, "at": time.time(), **data})
         observe(events[-1])
 

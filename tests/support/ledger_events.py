@@ -6,7 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from geoflow.observe.events import EVENTS
+
 Event = dict[str, Any]
+
+_NOTHING: dict[type, Any] = {str: "", int: 0, float: 0.0, list: [], dict: {}}
+
+
+def filled(event: str, **data: Any) -> dict[str, Any]:
+    """The required fields of an event, with values that say nothing where `data` gives none."""
+    return {field.name: _NOTHING[field.type] for field in EVENTS[event].fields if field.required} | data
 
 
 def started(time: float, *videos: str, slots: tuple[str, ...] = ("decode", "prior"), pid: int = 1) -> Event:
@@ -28,7 +37,14 @@ def ready(time: float, slot: str, actor: int) -> Event:
 
 
 def planned(time: float, video: str, segments: int) -> Event:
-    return {"time": time, "event": "video_planned", "video": video, "frames": 10 * segments, "segments": segments}
+    return {
+        "time": time,
+        "event": "video_planned",
+        "video": video,
+        "frames": 10 * segments,
+        "segments": segments,
+        "finished": 0,
+    }
 
 
 def done(began: float, slot: str, actor: int, video: str, index: int, seconds: float = 1.0, **more: Any) -> Event:
@@ -45,23 +61,24 @@ def done(began: float, slot: str, actor: int, video: str, index: int, seconds: f
         "actor": actor,
         "level": 0,
         "attempt": 1,
-        "submitted": began - 0.25,
+        "waited": 0.25,
         **more,
     }
 
 
 def failed(began: float, slot: str, actor: int, video: str, index: int, verdict: str, **more: Any) -> Event:
     row = done(began, slot, actor, video, index, **more) | {"event": "stage_failed", "verdict": verdict}
+    del row["bytes"], row["cpu_seconds"]
     return row | {"kind": "stage", "message": "no", "traceback": ""}
 
 
 def one_run(at: float = 1000.0) -> list[Event]:
     """Two stages, three actors (one dies), one video of two segments, one retry on a lower rung."""
-    died = {"time": at + 5, "event": "actor_died", "slot": "prior", "actor": 1}
+    died = {"time": at + 5, "event": "actor_died", "slot": "prior", "actor": 1, "in_a_row": 1}
     lost = failed(at + 4, "prior", 1, "a", 1, "retry") | {"time": at + 5, "kind": "died"}
     del lost["began"], lost["seconds"]
     whole = {"event": "segment_complete", "video": "a", "seconds": {}, "notes": []}
-    finish = {"event": "finish_done", "video": "a", "slot": "prior", "actor": 2, "submitted": at + 8.5}
+    finish = {"event": "finish_done", "video": "a", "slot": "prior", "actor": 2, "waited": 0.1}
     return [
         started(at, "a", "b"),
         ready(at + 1, "decode", 0),

@@ -16,7 +16,7 @@ import pytest
 from geoflow.backends import loading
 from geoflow.errors import ConfigError
 from geoflow.workers import declaration
-from geoflow.workers.declaration import Worker, argument, option
+from geoflow.workers.declaration import BackendWorker, argument, option
 
 # A backend that is a file below actors/ and nothing else, with the contract that a mesh maker has.
 MESHES = '''
@@ -24,7 +24,7 @@ import os
 from dataclasses import dataclass
 from geoflow.errors import InputError
 from geoflow.stage import Stage, param
-from geoflow.workers.declaration import Worker, option
+from geoflow.workers.declaration import BackendWorker, option
 
 
 class Meshes(Stage):
@@ -41,7 +41,7 @@ class Meshes(Stage):
     def process(self, segment, fields): return {}
 
 
-class MeshWorker(Worker):
+class MeshWorker(BackendWorker):
     """A mesh of a picture: prints {"mesh": OUT.obj}."""
 
     persistent = True
@@ -126,7 +126,7 @@ def test_what_goes_wrong_is_a_status_and_a_sentence(meshes: Path) -> None:
         (("meshmaker", "--input_image", "none.png", *needed[2:]), 2, "geoflow: none.png does not exist"),
         (("meshmaker", *needed, "--set", "forget=1"), 2, "worker.forget: no such parameter"),
         (("meshmaker", *needed, "--set", "forgets=true"), 3, "out.obj (output_mesh) was not written"),
-        (("embedded.klt",), 2, "should declare one Worker, found 0; there are: meshmaker, moge"),
+        (("embedded.klt",), 2, "should declare one BackendWorker, found 0; there are: meshmaker, moge"),
         (("nobody",), 2, "no worker 'nobody'; there are: meshmaker, moge"),
     ):
         done = serve(meshes, *arguments)
@@ -145,7 +145,7 @@ def test_help_comes_from_the_declaration(meshes: Path) -> None:
     assert bare.returncode == 2 and "meshmaker" in bare.stdout
 
 
-class Counting(Worker):
+class Counting(BackendWorker):
     """For the conversion of values."""
 
     @dataclass(frozen=True)

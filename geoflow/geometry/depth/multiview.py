@@ -16,7 +16,7 @@ import numpy as np
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
 from geoflow.geometry.depth.edge_aware import enlarge, spread
 from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs, in_view
-from geoflow.geometry.depth.posed_views import Lens, PosedView, carry, project
+from geoflow.geometry.depth.posed_views import PosedView, Straightening, carry, project
 from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
 from geoflow.geometry.optical_flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
@@ -94,13 +94,13 @@ def multiview_depth(
 
 def _lenses(
     shown_by: dict[int, np.ndarray], distortion: Sequence[float], size: tuple[int, int], seen_as: np.ndarray
-) -> dict[int, Lens]:
+) -> dict[int, Straightening]:
     """The lens of each frame; frames of equal intrinsics (3, 3) share one."""
-    known: dict[bytes, Lens] = {}
+    known: dict[bytes, Straightening] = {}
     lenses = {}
     for t, k in shown_by.items():
         if (key := k.tobytes()) not in known:
-            known[key] = Lens(k, distortion, size, seen_as)
+            known[key] = Straightening(k, distortion, size, seen_as)
         lenses[t] = known[key]
     return lenses
 
@@ -137,7 +137,7 @@ def _around(t: int, keys: list[int]) -> list[int]:
     return sorted(keys[max(0, at - 1) : at + 1], key=lambda s: abs(s - t))
 
 
-def _view(rgb: np.ndarray, pose: np.ndarray, lens: Lens, mask: np.ndarray | None) -> PosedView:
+def _view(rgb: np.ndarray, pose: np.ndarray, lens: Straightening, mask: np.ndarray | None) -> PosedView:
     if rgb.shape[:2] != lens.size[::-1]:
         rgb = cv2.resize(rgb, lens.size, interpolation=cv2.INTER_AREA)
     rgb = lens.undistort(rgb)

@@ -40,7 +40,7 @@ class PosedView:
         return across, down
 
 
-class Lens:
+class Straightening:
     """Brings a camera's pictures to those of a pinhole camera, at working size; where it is one, they pass unchanged.
 
     `distortion` are up to five coefficients of OpenCV's, k1 first. `seen_as` (3, 3) is the pinhole camera, by default

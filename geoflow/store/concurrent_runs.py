@@ -1,26 +1,15 @@
-"""Reading the ledger: what happened in every run into a folder, one JSON object per line."""
+"""Whether two runs worked on one video at the same time, as far as the ledger proves it."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-_ENDS = ("run_finished", "run_stopped")
+from geoflow.observe.events import named
 
-
-def iter_events(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
-    """The events from byte `start` on, oldest first; a line cut short by a kill is left out."""
-    with path.open("rb") as lines:
-        lines.seek(start)
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and "event" in row and "time" in row:
-                    yield row
+_ENDS = named("run_finished", "run_stopped")
+_DONE = named("segment_complete", "video_complete")
 
 
 def worked_on_at_once(events: Iterable[dict[str, Any]]) -> set[str]:
@@ -44,7 +33,7 @@ def worked_on_at_once(events: Iterable[dict[str, Any]]) -> set[str]:
                 found |= both
         elif event == "video_rewound":  # its segments may be done again
             seen = Counter({key: n for key, n in seen.items() if key[0] != video})
-        elif event in ("segment_complete", "video_complete"):
+        elif event in _DONE:
             seen[key := (video, row.get("index"))] += 1
             if seen[key] > 1 and video in both:
                 found.add(video)

@@ -1,0 +1,91 @@
+"""What is counted of each video and each stage of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoflow.engine.schedule import Verdict
+from geoflow.observe.events import named
+
+_WORKED = named("stage_done", "stage_failed", "finish_done")  # events that say how long an actor worked
+_FAILED = named("stage_failed", "finish_failed")
+
+
+def amounts(row: dict[str, Any]) -> dict[str, float]:
+    """What one event adds to the figures of its stage; {} for most events.
+
+    `calls` are those that succeeded. `busy_seconds` counts failed calls and `finish`, too.
+
+    >>> amounts({"event": "stage_done", "slot": "prior", "seconds": 2.0, "bytes": 8})
+    {'busy_seconds': 2.0, 'calls': 1, 'bytes': 8}
+    >>> amounts({"event": "actor_died", "slot": "prior"})
+    {'restarts': 1}
+    """
+    event, found = row["event"], {}
+    if event in _WORKED:
+        found["busy_seconds"] = row.get("seconds", 0.0)
+    if event == "stage_done":
+        found |= {"calls": 1, "bytes": row.get("bytes", 0)}
+    elif event in _FAILED:
+        found |= {"failures": 1, "retries": int("verdict" in row and Verdict(row["verdict"]).tries_again)}
+    elif event == "actor_died":
+        found["restarts"] = 1
+    return found
+
+
+@dataclass(slots=True)
+class VideoCount:
+    """One input: `waiting` (not opened yet), `running`, `complete`, `failed`, or `interrupted` in an earlier run."""
+
+    name: str
+    run: int = 0  # the last run that met it
+    state: str = "waiting"
+    reason: str = ""  # of failing
+    frames: int = 0
+    segments: int = 0
+    segments_done: int = 0  # those of earlier runs included
+    finished_before: int = 0  # segments that earlier runs finished
+    calls: int = 0  # for one segment each, of all stages together, in this run
+    seconds: float = 0.0
+    reused: bool = False  # complete from an earlier run
+    recovered: str = ""  # of a complete one: what was recovered, and what was not and why
+    lacking: str = ""  # what of it is missing in all or in part
+    done: dict[str, int] = field(default_factory=dict)  # slot -> segments, while it is running
+
+    @property
+    def to_do(self) -> int:
+        """Segments that this run is to work on."""
+        return self.segments - self.finished_before
+
+    def done_by(self, slot: str) -> int:
+        """Segments that a stage is done with; work that is done again counts once."""
+        return min(self.done.get(slot, 0), self.to_do)
+
+    def advance(self, slot: str) -> None:
+        self.done[slot] = self.done.get(slot, 0) + 1
+
+
+@dataclass(slots=True)
+class StageCount:
+    """What one stage has done in the latest run."""
+
+    slot: str
+    calls: int = 0
+    segments: int = 0  # calls for one segment each; the others were for a whole span
+    busy_seconds: float = 0.0
+    bytes: int = 0
+    failures: int = 0
+    retries: int = 0
+    restarts: int = 0
+    disabled: str = ""  # why it cannot run
+    ready: bool = False  # an actor of it has loaded
+    first: float | None = None  # when its first call began, by the run's clock
+    last: float = 0.0  # when its latest call ended
+    total_over: int = 0  # segments of videos that are over
+    done_over: int = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add what an event says of this stage."""
+        for name, amount in amounts(row).items():
+            setattr(self, name, getattr(self, name) + amount)

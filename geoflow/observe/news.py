@@ -1,0 +1,87 @@
+"""What in the midst of a run went otherwise than planned, in the words that console and notebook show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from geoflow.engine.schedule import Verdict
+from geoflow.observe.events import EVENTS
+
+_THEN = {
+    Verdict.RETRY: "is tried again",
+    Verdict.RECOVER: "is tried again when what it reads is computed anew",
+    Verdict.CHEAPER: "is tried with a cheaper setting",
+    Verdict.ALONE: "is tried on a GPU of its own",
+    Verdict.SKIP: "is left out there",
+}
+
+
+@dataclass(frozen=True)
+class News:
+    """A remark: what happened, and the details. Texts are plain, not yet escaped for where they are shown."""
+
+    head: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.head}: {self.details}" if self.details else self.head
+
+
+def news_of(row: dict[str, Any]) -> tuple[News, ...]:
+    """The remarks that an event calls for; most call for none.
+
+    >>> [str(news) for news in news_of({"event": "stage_disabled", "slot": "hands", "reason": "no pip"})]
+    ['going on without hands: no pip']
+    """
+    tell = _TOLD.get(row["event"])
+    return () if tell is None else tuple(tell(row))
+
+
+def _video_noted(row: dict[str, Any]) -> Iterator[News]:
+    yield from (News(row["video"], note) for note in row["notes"])
+
+
+def _video_rewound(row: dict[str, Any]) -> Iterator[News]:
+    yield News(f"{row['video']} goes back to what is whole on disk", row["reason"])
+
+
+def _stage_disabled(row: dict[str, Any]) -> Iterator[News]:
+    yield News(f"going on without {row['slot']}", row["reason"])
+
+
+def _stage_failed(row: dict[str, Any]) -> Iterator[News]:
+    """A failure that the run goes on after; one that fails its video is said with the video."""
+    if (verdict := Verdict(row["verdict"])) is not Verdict.FAIL:
+        message, *more = row["message"].splitlines() or [""]  # Ray's go on for lines; the ledger has them
+        first, stop = row.get("span", (0, 0))
+        where = f"frames {first} to {stop - 1}" if stop else f"segment {row['index']}"
+        head = f"{row['slot']} failed on {row['video']} {where}, {_THEN[verdict]}"
+        yield News(head, message + (" …" if more else ""))
+
+
+def _work_unsaved(row: dict[str, Any]) -> Iterator[News]:
+    yield News("not saved for resuming", f"{row['slot']}: {row['reason']}")
+
+
+def _actor_died(row: dict[str, Any]) -> Iterator[News]:
+    yield News(f"an actor of {row['slot']} died and is replaced")
+
+
+def _run_stopping(row: dict[str, Any]) -> Iterator[News]:
+    yield News("stopping", f"{row['running']} running call(s) may end; interrupt once more to stop at once")
+
+
+_TOLD: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {
+    EVENTS[tell.__name__.removeprefix("_")].name: tell
+    for tell in (
+        _video_noted,
+        _video_rewound,
+        _stage_disabled,
+        _stage_failed,
+        _work_unsaved,
+        _actor_died,
+        _run_stopping,
+    )
+}

@@ -1,0 +1,147 @@
+"""One count of a run: console, notebook and `geoflow status` show the same numbers at every moment."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from ledger_events import Event, done, filled, one_run, planned, started
+from rich.console import Console
+
+from geoflow.notebook.drawing import headline
+from geoflow.observe.board import board_of
+from geoflow.observe.console import ConsoleProgress
+from geoflow.observe.metrics import StageSums
+from geoflow.observe.news import news_of
+from geoflow.observe.status import fold
+from geoflow.observe.tally import Tally
+from geoflow.observe.timeline import build_timeline
+from geoflow.values.durations import clock
+
+
+def counted(events: list[Event], num_inputs: int = 0) -> Tally:
+    tally = Tally(num_inputs, events[0]["time"])
+    for row in events:
+        tally.observe(row)
+    return tally
+
+
+def later_run() -> list[Event]:
+    """After an interrupted run: a video that is finished in part, one whole from before, and one that is none."""
+    at = 2000.0
+    return [
+        *one_run()[:9],
+        started(at, "a", "old"),
+        {"time": at, "event": "video_failed", "video": "notes.txt", "reason": "not a video"},
+        {"time": at + 1, "event": "video_skipped", "video": "old"},
+        {**planned(at + 1, "a", 5), "finished": 2},
+        {"time": at + 1, "event": "segment_resumed", "video": "a", "index": 2, "restored": [], "unneeded": ["decode"]},
+        {"time": at + 1, "event": "stage_restored", "video": "a", "index": 3, "slot": "decode", "bytes": 1},
+        done(at + 2, "prior", 4, "a", 2, seconds=2.0),
+        {**filled("segment_complete"), "time": at + 4, "event": "segment_complete", "video": "a", "index": 2},
+        {**filled("finish_failed"), "time": at + 5, "event": "finish_failed", "slot": "prior", "actor": 4},
+    ]
+
+
+@pytest.mark.parametrize("moment", range(1, len(one_run()) + 1))
+def test_console_notebook_and_status_agree_at_every_moment(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = one_run()[:moment]
+    now = events[-1]["time"] + 1
+    status, board = fold(events, lambda host, pid: True), board_of(counted(events, 2), now)
+    assert (board.eta_s, board.elapsed_s) == (status.eta(now), status.elapsed(now))
+    assert (board.complete, board.failed) == (status.count("complete"), status.count("failed"))
+    assert board.num_inputs == len(status.videos) == 2
+    console = Console(file=io.StringIO(), width=160)
+    with ConsoleProgress(console, 2) as progress:
+        monkeypatch.setattr(progress, "_now", lambda: now)
+        for row in events:
+            progress.observe(row)
+        line = progress.how_far()
+    left = f"about {clock(board.eta_s)} left" if board.eta_s is not None else "left"
+    assert (left in line) == (left in headline(board)) == (board.eta_s is not None)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"({board.complete + board.failed}/2)" in said or not board.complete + board.failed
+
+
+@pytest.mark.parametrize("events", [one_run(), one_run()[:13], later_run()[9:]], ids=["whole", "part", "resumed"])
+def test_status_timeline_and_metrics_add_up_alike(events: list[Event]) -> None:
+    tally, timeline, sums = counted(events), build_timeline(events), StageSums()
+    for row in events:
+        sums.observe(row)
+    exported, _, _ = sums.take()
+    for slot, stage in tally.stages.items():
+        summary, metric = timeline.stages[slot].summary(), exported.get(slot, {})
+        for name in ("calls", "busy_seconds", "bytes", "failures", "retries", "restarts"):
+            assert getattr(stage, name) == pytest.approx(summary[name]) == pytest.approx(metric.get(name, 0)), name
+
+
+def test_a_run_that_goes_on_counts_what_earlier_runs_finished() -> None:
+    tally = fold(later_run(), lambda host, pid: True)
+    video = tally.videos["a"]
+    assert (video.segments_done, video.segments, video.to_do, video.calls) == (3, 5, 3, 1)
+    assert (tally.done("decode"), tally.total("decode")) == (2, 3)
+    assert (tally.complete, tally.failed, tally.num_inputs, tally.left()) == (1, 1, 3, 1 + 2)
+    assert tally.eta(2006.0) == pytest.approx((2006 - 2002) * 3 / 1)
+    assert {name: row.run for name, row in tally.videos.items()} == {"a": 2, "b": 1, "old": 2, "notes.txt": 2}
+
+
+def test_work_that_is_done_again_counts_once() -> None:
+    events = [started(0, "a"), planned(1, "a", 3)]
+    events += [done(k + 1.0, slot, 0, "a", k) for k in range(2) for slot in ("decode", "prior")]
+    events += [{**filled("segment_complete"), "time": 4, "event": "segment_complete", "video": "a", "index": 0}]
+    tally = counted(events)
+    assert tally.share() == pytest.approx(4 / 6)
+    tally.observe({"time": 5, "event": "video_rewound", "video": "a", "reason": "a node is gone"})
+    assert tally.share() == pytest.approx(2 / 6), "segment 1 was not whole on disk"
+    for k in (1, 2):
+        for slot in ("decode", "prior"):
+            tally.observe(done(6.0 + k, slot, 0, "a", k))
+    assert tally.share() == 1 and tally.left() == 0
+
+
+def test_work_for_a_whole_span_takes_time_but_is_no_segment() -> None:
+    chapter = done(2.0, "prior", 0, "a", 0, seconds=4.0, span=[0, 40])
+    tally = counted([started(0, "a"), planned(1, "a", 4), chapter])
+    assert (tally.stages["prior"].calls, tally.done("prior"), tally.share()) == (1, 0, 0)
+    for k in range(2):
+        tally.observe(done(6.0 + k, "prior", 0, "a", k, seconds=0.5))
+    assert (tally.stages["prior"].busy_seconds, tally.done("prior"), tally.videos["a"].calls) == (5.0, 2, 2)
+    assert tally.eta(8.0) == pytest.approx((8 - 2) * 6 / 2), "at the pace of segments since the span was begun"
+    lost = filled("stage_failed", video="a", slot="prior", verdict="retry", message="no", span=[0, 40])
+    (news,) = news_of({"time": 9.0, "event": "stage_failed", **lost})
+    assert str(news) == "prior failed on a frames 0 to 39, is tried again: no"
+
+
+def test_the_console_says_where_a_run_stands() -> None:
+    text = io.StringIO()
+    with ConsoleProgress(Console(file=text, width=160), 2) as progress:
+        for row in one_run()[:9]:
+            progress.observe(row)
+        assert progress.how_far().startswith(" 38% of 2 videos (a), about ")  # 3 of 8 calls
+        for row in one_run()[9:]:
+            progress.observe(row)
+    said = text.getvalue()
+    assert "prior failed on a segment 0, is tried with a cheaper setting: no" in said
+    assert "an actor of prior died and is replaced" in said
+    assert "(1/2) complete a  7.5 s" in said and "(2/2) failed   b: not a video" in said
+
+
+def test_a_long_list_of_videos_is_cut() -> None:
+    names = [f"v{k}" for k in range(9)]
+    with ConsoleProgress(Console(file=io.StringIO()), 9) as progress:
+        for row in [started(0, *names), *(planned(1, name, 1) for name in names)]:
+            progress.observe(row)
+        assert progress.how_far() == "  0% of 9 videos (v0, v1, v2, v3, v4 and 4 more)"
+
+
+def test_bars_on_a_terminal_show_the_share_of_each_video_and_of_all() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with ConsoleProgress(console, 2) as progress:
+        for row in [*one_run()[:9], planned(1006, "b", 1)]:
+            progress.observe(row)
+        bars: Any = progress._bars
+        shown = {task.description: (task.percentage, task.fields["detail"]) for task in bars.tasks}
+    assert shown["a"] == (75, "20 frames, 2 segment(s)") and shown["b"] == (0, "10 frames, 1 segment(s)")
+    share, detail = shown["all videos"]
+    assert share == pytest.approx(50) and detail.startswith("0 of 2 videos, about ")  # 3 of 6 calls
