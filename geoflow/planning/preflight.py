@@ -137,7 +137,10 @@ def check_masks(masks: str | None, names: Sequence[str]) -> None:
 
 
 def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
-    """Raise ConfigError if no video can have known cameras; a single video that lacks its own fails by itself."""
+    """Raise ConfigError when no video can have known cameras; a single one that lacks its own fails by itself.
+
+    Raises InputError when there is one video, and its cameras cannot be read.
+    """
     if cameras is None:
         return
     if not os.path.exists(cameras):
@@ -148,6 +151,7 @@ def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
                 f"--cameras {cameras} is of one video, but there are {len(names)}; make a folder that holds one per "
                 f"video, such as {names[0]}.txt"
             )
+        camera_files.read(cameras, names[0])
     elif not any(_has_cameras(cameras, name) for name in names):
         raise ConfigError(
             f"--cameras {cameras} holds nothing for any of the videos; expected such as {names[0]}.txt (TUM), "

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import MOTION_MOVING, MOTION_UNKNOWN
+from geoflow.fields import MOTION_UNKNOWN
 from geoflow.geometry.depth.multiview import multiview_depth
 from geoflow.geometry.lens_distortion import nearest_pinhole, undistort
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
@@ -19,11 +19,13 @@ from geoflow.geometry.rigid import invert
 _MAX_ERROR_PX = 2.0  # the same as for recovered cameras
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MIN_VIEWS = 2
-_ROUNDS = 5  # of triangulation, each with less weight on views that disagree
-_BLOCK = 2048  # points triangulated together, so that little memory is needed
-_LEAST_EXPLAINED = 0.1  # share of the followed points; with fewer, the poses do not belong to these pictures
-_ENOUGH_POINTS = 100  # needed for a judgement
-_DEPTHS = (1e-2, 1e4)  # median depth, in the unit of the poses, so that float16 holds near and far points, too
+_MOST_VIEWS = 2 / 3  # of a point's, which more must agree: two rays alone come near each other by chance
+_ROUNDS = 5  # of triangulation, each with less weight on views that do not agree
+_BLOCK = 2048  # points triangulated together: what they take of memory stays small
+_LEAST_EXPLAINED = 0.2  # share of the followed points; with fewer, the poses are not those of these pictures
+_ENOUGH_POINTS = 100  # to judge by
+_PARALLAX, _DEPTH_STEPS = (1e-3, 10.0), 64  # rad under which the whole path is seen from the points that are tried
+_DEPTHS = (1e-2, 1e4)  # median depth, in the unit of the poses, that float16 holds with what is near and far
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def depth_of_known_poses(
     straight = chains if distortion is None else chains.straight(middle, distortion)
     motion = classify_motion(straight, middle).code
     structure = known_structure(chains, intrinsics, cam_from_world, distortion)
-    if motion == MOTION_MOVING:
-        _check_agreement(structure, chains)
+    if motion != MOTION_UNKNOWN:
+        _check_agreement(structure, chains, intrinsics, distortion)
     if not np.isfinite(structure.xyz[:, 0]).any():
         return replace(nothing, motion=motion)
     unit = _unit(structure, chains)
@@ -102,9 +104,9 @@ def known_structure(
 ) -> Structure:
     """Triangulate points (M, 3) from the keyframes with given poses, in the world of the poses.
 
-    `chains` belong to the T frames as the lens shows them; `intrinsics` are (T, 3, 3) px, `cam_from_world` (T, 4, 4),
-    both NaN if not given. A point is NaN if fewer than two such frames see it, if they see it under less than a degree,
-    or if its views do not agree within two pixels.
+    `chains` are of the T frames as the lens shows them; `intrinsics` are (T, 3, 3) px, `cam_from_world` (T, 4, 4), both
+    NaN where not given. A point is NaN that fewer than two such frames see, or under less than a degree, or most of
+    whose views do not agree within two pixels.
     """
     poses = np.asarray(cam_from_world, np.float64)
     valid = np.isfinite(poses).all((1, 2)) & np.isfinite(intrinsics).all((1, 2))
@@ -150,7 +152,7 @@ def _triangulate(slopes: np.ndarray, cam_from_world: np.ndarray, focal: np.ndarr
         weight = np.where(seen & (depth > 0), agree / np.maximum(depth, 1e-12) ** 2, 0)
         weight = np.where(np.isfinite(weight), weight, 0)
     good = seen & (error < _MAX_ERROR_PX) & (depth > 0)
-    enough = (good.sum(0) >= _MIN_VIEWS) & (good.sum(0) > 0.5 * seen.sum(0))
+    enough = (good.sum(0) >= _MIN_VIEWS) & (good.sum(0) > _MOST_VIEWS * seen.sum(0))
     return np.where((enough & (_widest_angle(rays, good) >= _MIN_ANGLE_DEG))[:, None], xyz, np.nan)
 
 
@@ -201,14 +203,49 @@ def _unit(structure: Structure, chains: Chains) -> float:
     return middle / MEDIAN_DEPTH
 
 
-def _check_agreement(structure: Structure, chains: Chains) -> None:
-    """Raise StageError if hardly any of the followed points is where the given poses put it."""
+def _check_agreement(
+    structure: Structure, chains: Chains, intrinsics: np.ndarray, distortion: Sequence[float] | None
+) -> None:
+    """Raise StageError when hardly any of the points that were followed can lie anywhere, with the given poses.
+
+    Points that no two views see under an angle that tells their depth contradict nothing.
+    """
     posed = [t for t in chains.keyframes if structure.valid[t]]
-    often = int((np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3).sum())
-    share = explained_share(structure, chains)
-    if often >= _ENOUGH_POINTS and share < _LEAST_EXPLAINED:
+    often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
+    if often.sum() < _ENOUGH_POINTS or explained_share(structure, chains) >= _LEAST_EXPLAINED:
+        return
+    rays = _rays(chains.uv[posed][:, often], intrinsics[posed], distortion)
+    share = float(_fits_some_depth(rays, structure.cam_from_world[posed], intrinsics[posed, 0, 0]).mean())
+    if share < _LEAST_EXPLAINED:
         raise StageError(
-            f"the given poses contradict the pictures: of {often} points followed through three frames or more, "
-            f"{share:.0%} can be placed with them; are they of this video, at these frames, with OpenCV's axes, and in "
+            f"the given poses contradict the pictures: of {often.sum()} points followed through three frames or more, "
+            f"{share:.0%} can be where they say; are they of this video, at these frames, with OpenCV's axes, and in "
             "the direction that the format has (COLMAP: camera from world; TUM and ViPE: world from camera)?"
         )
+
+
+def _fits_some_depth(slopes: np.ndarray, cam_from_world: np.ndarray, focal: np.ndarray) -> np.ndarray:
+    """Which points (M,) are seen where they should be in most views (K), at one of many depths along their first ray.
+
+    slopes (K, M, 2), cam_from_world (K, 4, 4) and focal (K,) px, as in `_triangulate`.
+    """
+    count = slopes.shape[1]
+    seen = np.isfinite(slopes[..., 0])
+    first = seen.argmax(0)
+    centres = invert(cam_from_world)[:, :3, 3]
+    baseline = float(np.linalg.norm(centres - centres[0], axis=1).max())
+    depths = [np.inf] if baseline == 0 else [np.inf, *(baseline / np.geomspace(*_PARALLAX, _DEPTH_STEPS))]
+    fits = np.zeros(count, bool)
+    rays = np.concatenate([slopes[first, np.arange(count)], np.ones((count, 1))], -1)
+    world_from_cam = invert(cam_from_world)[first]
+    rays = np.einsum("mij,mj->mi", world_from_cam[:, :3, :3], rays)
+    for depth in depths:
+        far = np.isinf(depth)
+        there = rays if far else world_from_cam[:, :3, 3] + depth * rays
+        here = np.einsum("kij,mj->kmi", cam_from_world[:, :3, :3], there)
+        here = here if far else here + cam_from_world[:, None, :3, 3]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.linalg.norm(here[..., :2] / here[..., 2:] - slopes, axis=-1) * focal[:, None]
+        good = (error < _MAX_ERROR_PX) & (here[..., 2] > 0)
+        fits |= good.sum(0) > _MOST_VIEWS * seen.sum(0)
+    return fits
