@@ -1,4 +1,4 @@
-"""`geoflow demo`: a clip whose truth is known exactly, the pipeline on it, the scores and the report."""
+"""`geoflow demo`: render a clip with exactly known truth, run the pipeline on it, score it and write the report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """A demo's run, its scores (None when the run failed) and its report."""
+    """A demo's run, its scores (None if the run failed) and its report."""
 
     run: RunResult
     scores: Scores | None
@@ -49,7 +49,7 @@ def demo(
 ) -> DemoResult:
     """Render a clip into `out/clip`, run the pipeline on it, score it, and write scores.json and report.html.
 
-    The clip is rendered again only when its settings have changed.
+    The clip is rendered again only if its settings have changed.
     """
     from geoflow.evaluate import evaluate_store
     from geoflow.report import write_report
@@ -61,7 +61,7 @@ def demo(
     width, height = ReadOptions(size=size).size or (320, 240)
     num_frames, seed = whole(num_frames, "num_frames"), whole(seed, "seed")
     if paths.remote:
-        raise ConfigError(f"-o {out}: the demo is for this machine; name a folder")
+        raise ConfigError(f"-o {out}: the demo works on this machine only; name a local folder")
     name = f"demo_{width}x{height}_{num_frames}_{seed}"
     video, truth = paths.root / "clip" / f"{name}.mp4", paths.root / "clip" / f"{name}.gt.h5"
     if not (video.is_file() and truth.is_file()):

@@ -1,9 +1,9 @@
-"""Every error GeoFlow raises on purpose.
+"""Every error that GeoFlow raises on purpose.
 
 GeoFlowError
 ├── ConfigError         a pipeline, a setting or the command line is wrong      exit status 2
 ├── InputError          one input cannot be used                               exit status 3 (2 if all are unusable)
-│   └── SourceChanged   a source is not the one that was looked at before
+│   └── SourceChanged   a source has changed since it was read before
 ├── StageError          a stage failed on a segment
 ├── StoreError          the output cannot be written or read
 ├── EnvironmentBroken   a stage's runtime environment cannot be built
@@ -28,11 +28,11 @@ class InputError(GeoFlowError):
 
 
 class SourceChanged(InputError):
-    """A source has another content than the one that a run, or a store, was made from."""
+    """A source has other content than when a run, or a store, was made from it."""
 
 
 class StageError(GeoFlowError):
-    """A stage failed on a segment, or returned something the field table forbids."""
+    """A stage failed on a segment, or returned something that the field table forbids."""
 
 
 class StoreError(GeoFlowError):
@@ -44,4 +44,4 @@ class EnvironmentBroken(GeoFlowError):
 
 
 class ClusterLost(GeoFlowError):
-    """The Ray under a run has ended before the run; what was finished is kept."""
+    """The Ray under a run ended before the run did; finished work is kept."""

@@ -213,6 +213,12 @@ _ROWS = [
         "stitch.seam_residual", "float32", "1", "relative", "median depth gap left at the seam; NaN for the first", NAN,
         fade=PAST, stored=(Stored(presence=ALWAYS),),
     ),
+    Field("stitch.metric", "bool", "1", "", "scene units are metres; given where some stage states it", fade=PAST),
+    Field(
+        "stitch.depth_ratio", "float32", "1", "relative",
+        "depth of the camera branch over that of geometry where both are in metres: neither is scaled to the other",
+        NAN, fade=PAST,
+    ),
 ]  # fmt: skip
 
 FIELDS: dict[str, Field] = {row.name: row for row in _ROWS}

@@ -22,6 +22,7 @@ from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
 from geoflow.stage import Stage, bound_by_run, span_problem
+from geoflow.values.field import BRANCHES
 from geoflow.values.plain import plain, text
 from geoflow.values.validation import Whole, first_fault, validated
 from geoflow.values.yaml_text import read_yaml
@@ -190,12 +191,22 @@ class Pipeline(BaseModel):
 
     def bound(self, values: Mapping[str, Any]) -> Pipeline:
         """A copy in which every parameter that a stage declares as `bound_by_run` has its value, as far as there is
-        one: `out`, `remote`, `share`, `owner`, `pipeline`."""
-        pipeline = self
+        one: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric`, which follows from the stages."""
+        pipeline, values = self, {**values, "metric": self.metric_branches()}
         for spec in self.stages:
             for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):
                 pipeline = pipeline.with_setting(f"{spec.slot}.{name}", values[name])
         return pipeline
+
+    def metric_branches(self) -> tuple[str, ...]:
+        """The branches (`geometry`, `camera`) in which every stage that gives lengths states that they are metres."""
+        stated: dict[str, bool] = {}  # field -> as the last stage that makes it says
+        for stage in (spec.make_stage() for spec in self.stages):
+            for name in () if stage.ordered else (*stage.outputs, *stage.optional_outputs):
+                if "scene" in fields.field(name).unit:
+                    stated[name] = stage.metric
+        lengths = {branch: [name for name in stated if fields.field(name).slot == branch] for branch in BRANCHES}
+        return tuple(branch for branch, names in lengths.items() if names and all(stated[name] for name in names))
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
         """A copy with one setting changed: `slot.parameter`, `slot.actors`, `segment.size` or `hung_after`, say.
@@ -248,6 +259,8 @@ class Pipeline(BaseModel):
                 row |= {"licence": model.licence, "weights": _identity(spec.backend, model, stage.weights())}
             elif not spec.is_own and (licence := licence_of(spec)[0]):
                 row["licence"] = licence
+            if stage.metric:
+                row["metric"] = True
             stages.append(row)
         return {"name": self.name, "segment": self.segment.model_dump(), "stages": stages}
 

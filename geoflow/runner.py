@@ -1,4 +1,4 @@
-"""`geoflow.run`: inputs in, a folder of stores out. Everything a run does, in order."""
+"""`geoflow.run`: inputs in, a folder of stores out. All steps of a run, in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult, VideoResult
 from geoflow.segments import VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
-from geoflow.store.finished import Finished
+from geoflow.store.finished import Finished, Taken
 from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
@@ -76,8 +76,8 @@ def run(
 ) -> RunResult:
     """Process videos with a pipeline; the Python form of `geoflow run`.
 
-    Finished work is kept under `out` as the run goes, so that a stopped or killed run goes on where it was. Ctrl-C
-    lets running calls end and then raises KeyboardInterrupt; a second one stops at once.
+    Finished work is kept under `out` during the run, so that a stopped or killed run continues where it was. Ctrl-C
+    lets running calls finish and then raises KeyboardInterrupt; a second Ctrl-C stops at once.
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
@@ -135,14 +135,16 @@ def run(
         kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
         if paths.remote:
             pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
+        finished = Finished(paths, stamp)
+        taken = finished.taken({item.name: item.source for item in items})
         executor = Executor(
             apply_profile(pipe, has.accelerators),
-            partial(_probe, options=options, kept=kept, heeds=heeds(pipe)),
+            partial(_probe, options=options, kept=kept, taken=taken, heeds=heeds(pipe)),
             Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
             has,
             look=look,
             emit=ledger.emit,
-            already_done=Finished(paths, stamp).find if resume else lambda info: None,
+            already_done=finished.find if resume else lambda info: None,
             paths=paths,
             reading=json.dumps(
                 {**options.described(), "masks": None, **({"cameras": None} if options.cameras else {})}
@@ -158,7 +160,7 @@ def run(
             owner.check()
         keep_profile(pipe, executor.measured, has.accelerators)
         _forget_copies(sources, alone=look is None)
-        result = _result(paths, pipe, videos, rejected, executor.disabled, time.monotonic() - began)
+        result = _result(paths, pipe, videos, rejected, taken, executor.disabled, time.monotonic() - began)
         clear_parts(paths, {video.name for video in result.complete})
         _write_records(paths, result, videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
@@ -233,12 +235,16 @@ def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
             forget(remote) if alone else on_every_node(forget, remote)
 
 
-def _probe(item: Input, options: ReadOptions, kept: dict[str, str], heeds: Heeds) -> tuple[VideoInfo, dict[str, Any]]:
+def _probe(
+    item: Input, options: ReadOptions, kept: dict[str, str], taken: dict[str, Taken], heeds: Heeds
+) -> tuple[VideoInfo, dict[str, Any]]:
     from geoflow.video.probe import probe
 
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
     info, arrays = probe(item.source, item.name, options)
+    if item.name in taken:
+        taken[item.name].check(info)
     return as_heeded(info, heeds), arrays
 
 
@@ -247,16 +253,17 @@ def _result(
     pipe: Pipeline,
     videos: list[VideoRun],
     rejected: list[Rejected],
+    taken: Mapping[str, Taken],
     disabled: dict[str, str],
     seconds: float,
 ) -> RunResult:
     rows = [VideoResult(printable(r.source), printable(r.source), "failed", r.reason) for r in rejected]
     for video in videos:
-        done = video.status in ("complete", "skipped")
+        done, source = video.status in ("complete", "skipped"), printable(video.input.source)
         rows.append(
             VideoResult(
-                name=video.name,
-                source=printable(video.input.source),
+                name=source if video.name in taken and not done else video.name,  # which is the other video's
+                source=source,
                 status="complete" if done else "failed",
                 reason=video.reason,
                 path=str(paths.store(video.name)) if done else "",
@@ -301,7 +308,7 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         return row
     info, result = video.info, video.result
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    told = ("frames_posed", "geometry_coverage", "motion", "segments", "recovered", "lacking", "key")
+    told = ("frames_posed", "geometry_coverage", "motion", "segments", "metric", "recovered", "lacking", "key")
     row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
     row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)

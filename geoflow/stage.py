@@ -102,9 +102,10 @@ class Stage:
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
     licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
+    metric: bool = False  # lengths that it gives are metres; an instance may say so by its parameters
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
     # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
-    honours: ClassVar[frozenset[str]] = frozenset()
+    honours: frozenset[str] = frozenset()  # an instance may keep to more, as its parameters say
 
     @dataclass(frozen=True)
     class Params:

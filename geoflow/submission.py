@@ -2,7 +2,7 @@
 
 What the job needs of GeoFlow itself is uploaded with it: the packages, pipelines and environments of this installation,
 and a pipeline file or a camera file that the arguments name. Everything else that they name (videos, OUT, masks,
-weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
+known cameras, weights) is of the cluster; relative paths are made absolute, as on a disk that both share.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that was handed in, and how it ended if that was waited for."""
+    """A job that was submitted, and its end if it was waited for."""
 
     job_id: str
     address: str
     status: str = "PENDING"  # Ray's words
-    exit_status: int | None = None  # of the run
+    exit_status: int | None = None  # the run's exit status
     message: str = ""
 
 
@@ -54,12 +54,12 @@ def submit(
 ) -> Submitted:
     """Run `geoflow run ARGUMENTS` as a job; with `wait`, its output goes to stderr until it ends.
 
-    Of the arguments, `files` are to be uploaded and `paths` are of the cluster. `modules` are files and folders that
-    are uploaded besides, and found under their own names: modules of backends, environments. `install` has the core's
-    packages installed for the job, for clusters whose image has Ray alone. Ray's token ($RAY_AUTH_TOKEN or
-    ~/.ray/auth_token) is sent along.
+    Of the arguments, `files` are uploaded, and `paths` are on the cluster. `modules` are further files and folders that
+    are uploaded and found under their own names: modules of backends, environments. With `install` the core's packages
+    are installed for the job, for clusters whose image has only Ray. Ray's token ($RAY_AUTH_TOKEN or ~/.ray/auth_token)
+    is sent along.
 
-    Raises ConfigError when no job server answers, or it refuses the token, or has a job of this id already.
+    Raises ConfigError if no job server answers, it refuses the token, or it has a job of this id already.
     """
     address = job_server.knock(address or os.environ.get("RAY_API_SERVER_ADDRESS") or _DEFAULT_ADDRESS)
     with tempfile.TemporaryDirectory(prefix="geoflow-job-") as folder:
@@ -80,10 +80,10 @@ def submit(
 
 
 def core_requirements() -> list[str]:
-    """What the core imports, as requirements; without Ray, which the cluster has."""
+    """Return the core's requirements, without Ray, which the cluster has."""
     found = distribution.demands()
     if found is None:
-        raise ConfigError("this checkout is not installed (pip install .), so that its requirements are unknown")
+        raise ConfigError("this checkout is not installed, so its requirements are unknown; run: pip install .")
     return [f"{row.name}{row.specifier}" for row in found.packages if row.name != "ray"]
 
 
@@ -92,9 +92,9 @@ def _absolute(path: str) -> str:
 
 
 def _gather(folder: Path, files: Sequence[str], modules: Sequence[str] = ()) -> dict[str, str]:
-    """Put what the job needs into its working directory; returns the names that files have there.
+    """Put the job's files into its working directory; return their names there.
 
-    Raises ConfigError for modules that there are not, or whose names GeoFlow needs itself.
+    Raises ConfigError for modules that do not exist, or whose names GeoFlow itself needs.
     """
     import actors
     import geoflow
@@ -120,7 +120,7 @@ def _add(path: Path, folder: Path) -> None:
         raise ConfigError(f"--upload {path}: there is no such file or folder")
     target = folder / path.resolve().name
     if target.exists() or target.name == _FILES:
-        raise ConfigError(f"--upload {path}: there is a {target.name} already in what is uploaded; rename it")
+        raise ConfigError(f"--upload {path}: another {target.name} is uploaded already; rename it")
     if path.is_dir():
         shutil.copytree(path, target, ignore=_LEFT_OUT)
     else:
@@ -128,7 +128,7 @@ def _add(path: Path, folder: Path) -> None:
 
 
 def _with_names(argument: str, renamed: dict[str, str]) -> str:
-    """An argument with the name that what it names has in the job: PATH, or --option=PATH."""
+    """Replace the file in an argument by its name in the job: PATH, or --option=PATH."""
     option, equals, value = argument.partition("=")
     if argument in renamed:
         return renamed[argument]
@@ -141,7 +141,7 @@ def _hand_in(address: str, entrypoint: str, runtime_env: dict[str, Any], job_id:
     try:
         client = JobSubmissionClient(address)
         return client, client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env, submission_id=job_id)
-    except Exception as error:  # plain ones of Ray's client, known by their text
+    except Exception as error:  # Ray's client raises plain exceptions, recognised by their text
         text = str(error)
         if "already exists" in text:
             raise ConfigError(f"there is a job {job_id} at {address} already; choose another --job-id") from error
@@ -154,7 +154,7 @@ async def _follow(client: Any, job: str) -> None:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """`asyncio.run`, also where a loop runs already, as below every cell of a notebook; Ctrl-C ends it."""
+    """Run a coroutine also if a loop runs already, as below every cell of a notebook; Ctrl-C ends it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -173,6 +173,6 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _complete(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-    with contextlib.suppress(Exception, asyncio.CancelledError):  # the task keeps it for who waits
+    with contextlib.suppress(Exception, asyncio.CancelledError):  # the task keeps the exception for its waiter
         loop.run_until_complete(task)
     loop.close()

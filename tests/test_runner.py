@@ -9,12 +9,14 @@ import clips
 import h5py
 import odd_clips
 import pytest
+from metric_depth import WALL_M
 from plain_pipeline import PLAIN
 
 import geoflow
 from geoflow.errors import InputError
 from geoflow.observe.ledger import read_events
 from geoflow.results import RunResult
+from geoflow.store.index import read_rows
 from geoflow.store.info import describe
 from geoflow.store.paths import RunPaths
 from geoflow.store.verify import verify_run
@@ -106,12 +108,40 @@ def test_videos_of_an_earlier_run_stay_listed(folder: Path, tmp_path: Path) -> N
     assert len(geoflow.load_run(tmp_path / "out").videos) == 2
 
 
+def test_another_video_of_the_same_name_does_not_replace_a_store(folder: Path, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    assert run(folder, out, "a.mp4").exit_status == 0
+    store = out / "videos" / "a.h5"
+    before = store.read_bytes()
+    elsewhere.mkdir()
+    render_clip(elsewhere / "a.mp4", tmp_path / "other.gt.h5", num_frames=9, width=48, height=64)
+    for resume in (True, False):
+        result = run(folder, out, str(elsewhere / "a.mp4"), resume=resume)
+        (failed,) = result.failed
+        assert result.exit_status == 3 and f"store of another video, {folder / 'a.mp4'}" in failed.reason
+        assert failed.source == str(elsewhere / "a.mp4")
+        assert store.read_bytes() == before and verify_run(out) == []
+    (elsewhere / "a.mp4").write_bytes((folder / "a.mp4").read_bytes())  # the same video, at another place
+    assert [video.reused for video in run(folder, out, str(elsewhere / "a.mp4")).complete] == [True]
+
+
 def test_reading_options_reach_the_store(folder: Path, tmp_path: Path) -> None:
     result = run(folder, tmp_path / "out", "a.mp4", fps=15.0, size=(32, 24), limit=6)
     with h5py.File(result.videos[0].path) as store:
         assert store["frames/rgb"].shape == (6, 24, 32, 3)
         assert list(store["frames/index"]) == [0, 2, 4, 6, 8, 10]
         assert store.attrs["fps"] == pytest.approx(15.0)
+
+
+def test_metres_stay_metres_down_to_the_index(folder: Path, tmp_path: Path) -> None:
+    stage = "  - {slot: geometry, backend: metric_depth:MetricDepth, num_cpus: 0.5}\n  - {slot: stitch"
+    (tmp_path / "metric.yaml").write_text(PLAIN.replace("  - {slot: stitch", stage))
+    result = geoflow.run(folder / "a.mp4", tmp_path / "out", tmp_path / "metric.yaml")
+    with geoflow.open(result.complete[0].path) as video:
+        assert video.metric and (video.depth[3] == WALL_M).all()
+        assert video.pipeline["stages"][1]["metric"] is True
+    (row,) = read_rows(RunPaths(tmp_path / "out").index)
+    assert row["metric"] is True and verify_run(tmp_path / "out") == []
 
 
 def test_nothing_to_do_is_an_error(folder: Path, tmp_path: Path) -> None:

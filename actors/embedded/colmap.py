@@ -95,12 +95,14 @@ class Colmap(Stage):
         import cv2
 
         from geoflow.geometry.depth.multiview import multiview_depth
+        from geoflow.geometry.lens_distortion import nearest_pinhole
         from geoflow.geometry.motion.camera_motion import Chains, classify_motion
 
         cv2.setNumThreads(self.threads)
         if "video.cam_from_world" in fields:
             return self._with_known_poses(segment, fields)
         rgb, mask = fields["frames.rgb"], fields.get("frames.mask")
+        height, width = rgb.shape[1:3]
         known, bend = segment.video.known_intrinsics, segment.video.distortion
         chains = Chains.from_arrays(_named(SHARED, fields))
         begin = int(fields[SHARED + "range"][0])
@@ -111,6 +113,8 @@ class Colmap(Stage):
             code = MOTION_UNKNOWN if motion.code == MOTION_MOVING else motion.code
             told = known is not None or motion.rotations is not None
             intrinsics = motion.intrinsics if told else np.full((3, 3), np.nan)
+            if bend is not None:
+                intrinsics = nearest_pinhole(motion.intrinsics, bend, height, width)
             return _unposed(rgb, code, intrinsics, motion.rotations)
         poses, valid = found.cam_from_world[part], found.valid[part]
         depth = multiview_depth(
@@ -126,7 +130,7 @@ class Colmap(Stage):
             width=self.params.depth_width,
             sources=self.params.sources,
         )
-        return _fields(rgb, motion.code, found.pinhole(rgb.shape[1], rgb.shape[2], bend), poses, depth, valid)
+        return _fields(rgb, motion.code, found.pinhole(height, width, bend), poses, depth, valid)
 
     def _with_known_poses(self, segment: Segment, fields: Fields) -> Fields:
         """Nothing of the camera is estimated; a frame without a given pose has none."""

@@ -1,4 +1,4 @@
-"""Embedded tracks: a grid of points followed both ways and lifted into the world by depth and pose."""
+"""Embedded tracks: a grid of points, followed both ways and lifted into the world by depth and pose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Klt(Stage):
-    """Pyramidal Lucas-Kanade tracks in 3D; points whose query frame has no pose or no depth there are left out."""
+    """Pyramidal Lucas-Kanade tracks in 3D; points whose query frame has no pose or no depth are left out."""
 
     slot = "tracks"
     inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")
@@ -59,7 +59,7 @@ class Klt(Stage):
     def _from_query(
         self, query: int, grays: list[np.ndarray], cameras: CamerasWithDepth, mask: np.ndarray | None, segment: Segment
     ) -> Fields:
-        """Tracks of the points picked in one frame of the segment; {} where none has depth."""
+        """Return the tracks of the points picked in one frame of the segment; {} if none has depth."""
         from geoflow.geometry.motion.lifting import lift_points, lift_tracks, project_all, sample_depth
         from geoflow.geometry.motion.point_tracks import snapped_grid, track_both_ways
 

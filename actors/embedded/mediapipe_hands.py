@@ -1,6 +1,6 @@
 """Hands by MediaPipe Hands (Zhang et al. 2020), in the environment `runtime_envs/mediapipe.yaml`.
 
-Its wheel carries both networks (palm detector, hand landmarks), so nothing is fetched at run time.
+MediaPipe's wheel contains both networks (palm detector, hand landmarks), so nothing is downloaded at run time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from geoflow.geometry.hands.hand_sides import SIDES, Detection, assign_sides
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
-# The two halves of MediaPipe's own hand graph, which ties them together in a way of its own.
+# The two halves of MediaPipe's own hand graph, used separately.
 _PALMS = """
 input_stream: "image"
 input_side_packet: "model_complexity"
@@ -56,15 +56,15 @@ node { calculator: "ImagePropertiesCalculator" input_stream: "IMAGE_CPU:image" o
 node { calculator: "HandLandmarkLandmarksToRoi" input_stream: "IMAGE_SIZE:size" input_stream: "LANDMARKS:joints"
        output_stream: "ROI:next_place" }
 """
-_SHARE_OF_PRESENCE = 0.1  # what scores less is no hand at any look
+_SHARE_OF_PRESENCE = 0.1  # a lower score is never a hand
 
 
 class MediaPipeHands(Stage):
     """21 joints per hand and side, at most one left and one right hand per frame.
 
-    Joints and wrists are in the scene's unit where `camera.depth` is known at the hands (one factor per segment), or
-    where the video is metric; elsewhere they are in metres as the network's hand of average size says. Speeds and the
-    depth offset are in the metres of that hand.
+    Joints and wrists are in the scene's unit if `camera.depth` is known at the hands (one factor per segment), or if
+    the video is metric; otherwise they are in metres of the network's hand of average size. Speeds and the depth offset
+    are in metres of this hand.
     """
 
     slot = "hands"
@@ -96,15 +96,15 @@ class MediaPipeHands(Stage):
         search_every: int = param(
             10, "frames between two searches in enlarged parts of the picture; 0: none", at_least=0
         )
-        max_gap: int = param(3, "frames that a hand may be lost and is still looked for near where it was", at_least=0)
+        max_gap: int = param(3, "frames that a hand may be lost and is still searched near its last place", at_least=0)
         max_hand_velocity: float = param(
-            1.0, "m/s; a wrist that would have to be faster is taken for wrong; 0: any", at_least=0
+            1.0, "m/s; a wrist that would have to move faster is dropped; 0: any speed", at_least=0
         )
         max_interpolation_gap: int = param(
-            20, "frames; shorter gaps between two sights of a hand are filled; 0: none", at_least=0
+            20, "frames; gaps of at most this length in a hand's track are filled; 0: none", at_least=0
         )
         wrist_depth_offset: float = param(
-            0.02, "m that joints lie behind the skin, which is what scene depth shows", at_least=0
+            0.02, "m from the skin, which scene depth shows, to the joints behind it", at_least=0
         )
 
     def setup(self) -> None:
@@ -133,7 +133,7 @@ class MediaPipeHands(Stage):
 
 
 class _Eye:
-    """MediaPipe's palm detector and landmark network, each by itself. Neither carries anything from call to call."""
+    """MediaPipe's palm detector and landmark network, used separately. Neither keeps anything from call to call."""
 
     def __init__(self, complexity: int, min_score: float) -> None:
         base, self._rect = _import_mediapipe()
@@ -160,7 +160,7 @@ class _Eye:
         if seen.joints is None or seen.next_place is None:
             return None
         best = seen.handedness.classification[0]
-        # MediaPipe takes its input for a mirrored selfie: in plain video its "Left" is the person's right hand.
+        # MediaPipe expects a mirrored selfie: in a normal video its "Left" is the person's right hand.
         right = best.score if best.label == "Left" else 1 - best.score
         # MediaPipe counts from the image's edge, GeoFlow from the first pixel's centre.
         uv = np.array([(p.x * width, p.y * height) for p in seen.joints.landmark]) - 0.5
@@ -174,18 +174,18 @@ class _Eye:
 
 
 def _place(rect: Any, shape: tuple[int, ...], score: float = 1.0) -> Place:
-    """MediaPipe's rectangles are square, as shares of width and height, and count from the image's edge."""
+    """Convert a MediaPipe rectangle: it is square, in shares of width and height from the image's edge."""
     height, width = shape[:2]
     x, y = rect.x_center * width - 0.5, rect.y_center * height - 0.5
     return Place(x, y, rect.width * width, rect.rotation, score)
 
 
 def _import_mediapipe() -> tuple[Any, Any]:
-    """What runs a graph, and the class of its rectangles; nothing else of MediaPipe.
+    """Import what runs a graph, and the class of its rectangles; nothing else of MediaPipe.
 
-    `import mediapipe` pulls in every solution and the newer task interface, and with them jax, matplotlib, OpenCV's GUI
-    build and sounddevice, none of which a graph uses. Bare packages in their place let modules be imported without
-    running their `__init__`.
+    `import mediapipe` loads every solution and the newer task interface, and with them jax, matplotlib, OpenCV's GUI
+    build and sounddevice, none of which a graph uses. Empty packages in their place allow modules to be imported
+    without running their `__init__`.
     """
     spec = importlib.machinery.PathFinder.find_spec("mediapipe")
     if spec is None or not spec.submodule_search_locations:

@@ -1,6 +1,6 @@
-"""Motion stereo: a point map for every frame from the frames alone, on a CPU and without a network.
+"""Motion stereo: a point map for every frame, from the frames alone, on a CPU and without a network.
 
-The mathematics is in `geoflow/geometry/depth/two_view.py`; here frames are brought to its working size and back.
+The mathematics is in `geoflow/geometry/depth/two_view.py`; here frames are scaled to its working size and back.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from geoflow.stage import Fields, Stage, param
 
 
 class MotionStereo(Stage):
-    """Depth from optical flow to two neighbour frames, in a scale of its own for every frame (median depth 1).
+    """Depth from optical flow to two neighbour frames, with its own scale for every frame (median depth 1).
 
-    It sees what a moving camera shows of a scene that stands still. Where the camera stands still or only turns, and
-    on things that move by themselves, the mask is False; the focal length is then only the likeliest one.
+    It works if a moving camera films a scene that stands still. Where the camera stands still or only turns, and on
+    things that move by themselves, the mask is False; the focal length is then only the most likely one.
     """
 
     slot = "prior"
@@ -31,7 +31,7 @@ class MotionStereo(Stage):
     class Params(Stage.Params):
         working_size: int = param(
             320,
-            "longer side in px of the images that flow is computed on; time grows with its square",
+            "longer side in px of the images for optical flow; time grows with its square",
             at_least=16,
             at_most=16_384,
         )

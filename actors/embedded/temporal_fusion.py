@@ -1,6 +1,6 @@
-"""Temporal fusion: a segment's point maps brought to one scale and made steady, whatever prior they come from.
+"""Temporal fusion: a segment's point maps get one scale and become steady, whatever prior they come from.
 
-The mathematics is in `geoflow/geometry/depth/fusion.py`; here maps are brought to its working size and back.
+The mathematics is in `geoflow/geometry/depth/fusion.py`; here maps are scaled to its working size and back.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from geoflow.stage import Fields, Stage, param
 class TemporalFusion(Stage):
     """Point maps with one focal length and one scale over the segment (median depth 1).
 
-    Takes any prior that is right up to a scale per frame. Where several frames have a say and no two agree, depth is
-    dropped; small holes with smooth surroundings are closed; the rest stays unknown.
+    Takes any prior that is right up to a scale per frame. Where several frames see a point and no two agree, depth is
+    dropped; small holes with smooth surroundings are filled; all else stays unknown.
 
-    With `from_camera` the camera stage's depth is taken instead: known poses and many views tell more than a prior of
-    two, and where they tell nothing such a prior should not be believed. It is fused where the camera stage failed.
+    With `from_camera` the camera stage's depth is used instead: known poses and many views give more than a prior of
+    two views, and where they give nothing such a prior is not reliable. The prior is fused where the camera stage
+    failed.
     """
 
     slot = "geometry"
@@ -34,17 +35,18 @@ class TemporalFusion(Stage):
     class Params(Stage.Params):
         working_size: int = param(
             320,
-            "longer side in px of the maps that are fused; time and memory grow with its square",
+            "longer side in px of the fused maps; time and memory grow with its square",
             at_least=16,
             at_most=16_384,
         )
-        passes: int = param(2, "rounds of fusion; each lets a frame hear of frames further away", at_least=0)
-        from_camera: bool = param(False, "take depth that the camera stage found in place of the fused prior")
+        passes: int = param(2, "rounds of fusion; each brings in frames further away", at_least=0)
+        from_camera: bool = param(False, "use the camera stage's depth instead of the fused prior")
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
         if self.params.from_camera:
             self.optional = ("camera.depth", "camera.intrinsics")
+            self.honours = frozenset({"intrinsics", "distortion"})  # where the camera stage does
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         if "camera.depth" in fields:
@@ -61,7 +63,7 @@ class TemporalFusion(Stage):
         height, width = frames.shape[1:3]
         size = WorkingSize.at_most(height, width, self.params.working_size)
         pictures = [size.shrink(rgb) for rgb in frames]
-        # The fuser and its flows are let go of before the full-size maps are made.
+        # The fuser and its flows are freed before the full-size maps are made.
         fused = DepthFuser(
             [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures],
             [size.shrink_map(np.where(m, p[..., 2], 0).astype(np.float32)) for p, m in zip(points, masks)],
@@ -76,13 +78,13 @@ class TemporalFusion(Stage):
 
 
 def _middle(intrinsics: np.ndarray) -> np.ndarray:
-    """The median (3, 3) of the matrices (T, 3, 3) that are known; NaN without any."""
+    """Return the median (3, 3) of the known matrices among (T, 3, 3); NaN if there are none."""
     known = np.isfinite(intrinsics).all((1, 2))
     return np.median(intrinsics[known], axis=0) if known.any() else np.full((3, 3), np.nan, np.float32)
 
 
 def _of_camera(fields: Fields) -> Fields:
-    """The camera stage's depth as point maps, in their median depth."""
+    """Return the camera stage's depth as point maps, scaled to their median depth."""
     from geoflow.geometry.working_size import PointMaps
 
     depth = fields["camera.depth"]

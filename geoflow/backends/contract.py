@@ -23,7 +23,7 @@ from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
 from geoflow.planning import environment_listing
 from geoflow.segments import Segment, Span, VideoInfo
-from geoflow.stage import Fields, SegmentRecord, Stage, shared_fields, span_problem
+from geoflow.stage import STATED, Fields, SegmentRecord, Stage, shared_fields, span_problem
 from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
@@ -64,6 +64,8 @@ def _declared(stage: Stage) -> list[str]:
             found.append(f"{name} is not written yet")
     if problem := span_problem(stage):
         found.append(problem)
+    if unknown := sorted(stage.honours - set(STATED)):
+        found.append(f"honours has {', '.join(unknown)}; what a user may state is {', '.join(STATED)}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""A Ray of several nodes on one machine, for what a run does on a cluster."""
+"""A Ray of several nodes on one machine, to measure what a run does on a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from geoflow.bench.peer_processes import environment
 
-_STORE_BYTES = 256 << 20  # of each node
+_STORE_BYTES = 256 << 20  # bytes of each node's object store
 
 
 @contextmanager
@@ -22,12 +22,12 @@ def simulated_cluster(
     health_check: dict[str, int] | None = None,
     folders: Sequence[Path] = (),
 ) -> Iterator[tuple[Any, list[Any]]]:
-    """Start a head and `nodes`, such as `[{"num_cpus": 4}]`, connect to them, and end them in any case afterwards.
+    """Start a head and `nodes`, such as `[{"num_cpus": 4}]`, connect to them, and always end them afterwards.
 
-    `health_check` are settings of Ray's that say when it gives up a node; `folders` are where workers look for
-    modules besides GeoFlow's. Gives Ray's Cluster and its nodes without the head, in the order of `nodes`.
+    `health_check` are Ray's settings for when it gives up a node; `folders` are where workers look for modules besides
+    GeoFlow's. Yields Ray's Cluster and its nodes without the head, in the order of `nodes`.
     """
-    # Workers get what this process has in its environment as the nodes start.
+    # Workers inherit the environment that this process has when the nodes start.
     known = environment().get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, folders), *filter(None, [known])])
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as `ray_cluster` does

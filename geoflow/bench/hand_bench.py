@@ -1,6 +1,6 @@
-"""The hands backend on annotated photos and clips: what it finds, how well, and at what cost.
+"""The hands backend on annotated photos and clips: what it finds, how precisely, and at what cost.
 
-Photos go through it as videos of one frame, so that nothing can be carried from one to the next; clips as one segment.
+Photos are given as videos of one frame, so that nothing is carried from one to the next; clips are one segment.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BACKEND, ENVIRONMENT = "embedded.mediapipe_hands", "mediapipe"
-SMALL_PX = 32  # the longer side of a hand's box, below which its fingers are a few pixels wide
+SMALL_PX = 32  # the longer side of a hand's box; below this, fingers are only a few pixels wide
 
-# Fields and a segment to the stage's outputs and the CPU seconds that it took.
+# From a segment and its fields to the stage's outputs and the CPU seconds that it took.
 Run = Callable[[Segment, dict[str, np.ndarray]], tuple[dict[str, np.ndarray], float]]
 
 
 @dataclass
 class _Counts:
-    """What was counted on one source: annotated hands, and those found where there is none."""
+    """Counts of one source: annotated hands, and hands found where there is none."""
 
     rows: list[HandRow] = field(default_factory=list)
     true: list[TrueHand] = field(default_factory=list)
@@ -59,11 +59,12 @@ def bench_hands(
 ) -> dict[str, Any]:
     """Score the backend on every source of `folder`.
 
-    The second half of each source is scored by itself: parameters were chosen on the first halves alone. `here` runs
-    the backend in this process, where its packages must be importable; else Ray builds its environment.
+    The second half of each source is scored separately: parameters were chosen on the first halves only. With `here`
+    the backend runs in this process, where its packages must be importable; otherwise Ray builds its environment.
 
-    Returns {"sources": {name: scores of all, first_half, second_half}, the same of all sources, means of the sources'
-    scores, those of "baselines", and "cpu_s_per_frame"}. Raises InputError when the folder holds no annotated hands.
+    Returns {"sources": {name: scores of all, first_half, second_half}, the same for all sources together, means of the
+    sources' scores, those of "baselines", and "cpu_s_per_frame"}. Raises InputError if the folder holds no annotated
+    hands.
     """
     sources = read_sources(folder, boxes, most_photos=most_photos)
     if not sources:
@@ -113,7 +114,7 @@ def _summary(*counted: _Counts) -> HandScores:
 
 
 def _means(scores: list[HandScores]) -> dict[str, float]:
-    """Of the sources where there was something to measure: a large source says no more than a small one."""
+    """Return means over the sources with something to measure: a large source counts no more than a small one."""
     columns = {name: [getattr(row, name) for row in scores if row.hands] for name in ("found", "pck", "sides")}
     known = {name: [value for value in column if math.isfinite(value)] for name, column in columns.items()}
     return {name: float(np.mean(column)) if column else math.nan for name, column in known.items()}
@@ -135,7 +136,7 @@ def _line(name: str, scores: HandScores) -> str:
 def _found_hands(
     source: HandSource, run: Run, longest: int
 ) -> Iterator[tuple[int, list[FoundHand], list[TrueHand] | None, float]]:
-    """Per frame: its number, the hands found, the annotated ones, and CPU seconds."""
+    """Yield per frame its number, the hands found, the annotated hands, and CPU seconds."""
     loaded = [picture.load(longest) for picture in source.pictures]
     runs = [[item] for item in loaded] if source.photos else [loaded]
     number = 0
@@ -185,7 +186,7 @@ def _runner(settings: dict[str, Any], here: bool) -> Iterator[Run]:
 
 @contextmanager
 def _in_environment(params: dict[str, Any]) -> Iterator[Run]:
-    """An actor in the backend's own environment, as a run of a pipeline would have it."""
+    """Start an actor in the backend's own environment, as in a run of a pipeline."""
     import ray
 
     from geoflow.backends.loading import load
@@ -219,7 +220,7 @@ def _in_environment(params: dict[str, Any]) -> Iterator[Run]:
 
 
 def plain(value: Any) -> Any:
-    """For JSON: scores as dictionaries, what could not be measured as null, four digits."""
+    """Return plain values for JSON: scores as dictionaries, null if it could not be measured, four digits."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     if isinstance(value, dict):

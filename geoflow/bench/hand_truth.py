@@ -6,9 +6,9 @@ A folder of the footage has `frames/*` and one of
                  `keypoints`, 21 x (x, y, seen) px, and maybe `joints_camera_mm` (21, 3)
     gt.npz       `hand_pixels` (T, 21, 2) px, `hand_joints` (T, 21, 3) metres, `hand_names` where the order is not
                  MediaPipe's, `photos` True where the frames are no video
-    boxes        a file of its own: {clip: {frame number: {"left" or "right": [left, top, right, bottom]}}}, as shares
-                 of the picture; for videos that somebody only looked through. {clip: N}: no hand is in it, and N of its
-                 pictures, evenly spread, are looked at one by one
+    boxes        a separate file: {clip: {frame number: {"left" or "right": [left, top, right, bottom]}}}, as shares
+                 of the picture; for videos without other annotations. {clip: N}: no hand is in the clip, and N of its
+                 pictures, evenly spread, are used one by one
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from geoflow.geometry.cameras import pinhole, resize_intrinsics
 
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 _NAMES = ("wrist", *(f"{finger}_{part}" for finger in _FINGERS for part in ("mcp", "pip", "dip", "tip")))
-_FOCAL = 1.2  # of the longer side, about 45 degrees: for pictures whose camera is not known
+_FOCAL = 1.2  # of the longer side, about 45 degrees: for pictures from an unknown camera
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class TruthPicture:
     """A frame and what is known of it, in pixels of the file."""
 
     path: Path
-    hands: tuple[TrueHand, ...] | None  # None: nobody looked
+    hands: tuple[TrueHand, ...] | None  # None: not annotated
     intrinsics: np.ndarray | None = None  # (3, 3)
 
     def load(self, longest: int) -> tuple[np.ndarray, np.ndarray, list[TrueHand] | None]:
-        """RGB with its longer side at most `longest` px, and intrinsics and hands in its pixels."""
+        """Read RGB with its longer side at most `longest` px, and intrinsics and hands in its pixels."""
         from geoflow.video.images import decode_rgb, resize
 
         rgb = decode_rgb(self.path.read_bytes(), str(self.path))
@@ -58,13 +58,13 @@ class HandSource:
 
     name: str
     pictures: tuple[TruthPicture, ...]
-    photos: bool  # unrelated pictures: nothing may be followed from one to the next
+    photos: bool  # unrelated pictures: hands must not be followed from one to the next
     complete: bool  # every hand in view is annotated
     fps: float = 30.0
 
 
 def read_sources(folder: Path, boxes: Path | None = None, *, most_photos: int = 150) -> list[HandSource]:
-    """All sources of hands below a folder of footage; of longer sets of photos an even spread of `most_photos`."""
+    """Return all sources of hands below a folder of footage; of long sets of photos, `most_photos` evenly spread."""
     by_eye: dict[str, Any] = json.loads(boxes.read_text()) if boxes else {}
     found: list[HandSource] = []
     for clip in sorted(path for path in folder.iterdir() if (path / "frames").is_dir()):
@@ -78,7 +78,7 @@ def read_sources(folder: Path, boxes: Path | None = None, *, most_photos: int = 
 
 
 def _photo_sets(folder: Path) -> Iterator[HandSource]:
-    """One source per data set that photos come from: pictures of one set are alike."""
+    """Yield one source per data set of photos: the pictures of one set are alike."""
     annotated = [row for row in json.loads((folder / "hands.json").read_text()) if row["hands"] is not None]
     for name, rows in itertools.groupby(annotated, key=lambda row: Path(row["source"]).parent.name):
         pictures = [
@@ -119,7 +119,10 @@ def _fps(time_s: np.ndarray) -> float:
 
 
 def _order(names: list[str]) -> list[int]:
-    """Where MediaPipe's joints are among `names`; a thumb's joints may be called mcp, pip, dip there as a finger's."""
+    """Return the places of MediaPipe's joints in `names`.
+
+    A thumb's joints may be called mcp, pip, dip there, like a finger's.
+    """
     return [names.index(name) for name in _NAMES]
 
 
@@ -157,7 +160,7 @@ def _spread(source: HandSource, most: int) -> HandSource:
 
 
 def _resized(hand: TrueHand, fx: float, fy: float) -> TrueHand:
-    """By the half-pixel rule: centres at integers, so it is the edges that scale."""
+    """Resize by the half-pixel rule: pixel centres are at integers, so the edges scale."""
     factor = np.array([fx, fy])
     uv = None if hand.uv is None else (hand.uv + 0.5) * factor - 0.5
     return TrueHand(hand.side, (hand.box + 0.5) * np.tile(factor, 2) - 0.5, uv, hand.xyz_m)

@@ -1,4 +1,4 @@
-"""Does memory depend on a video's length? Private memory of the driver and of every actor, sampled during real runs."""
+"""Whether memory depends on a video's length: private memory of driver and actors, sampled during real runs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from geoflow.store.paths import RunPaths
 if TYPE_CHECKING:
     from rich.console import Console
 
-_SAMPLE_EVERY_S = 0.02  # a peak can be as short as the cast of an array
-_LOOK_EVERY = 50  # samples between two looks at who is there and at the object store
-_CLIP_FRAMES = 100  # rendered; longer videos go through it back and forth
+_SAMPLE_EVERY_S = 0.02  # a peak can be as short as the conversion of an array
+_LOOK_EVERY = 50  # samples between two looks at the list of processes and at the object store
+_CLIP_FRAMES = 100  # rendered; longer videos repeat it forwards and backwards
 
 
 @dataclass
 class MemoryFigures:
-    """Peaks of one run, MB of private memory (what a process maps of the object store is not its own)."""
+    """Peaks of one run, MB of private memory (a process's mapping of the object store is not private)."""
 
     frames: int
     seconds: float = 0.0
     driver_mb: float = 0.0
-    actors_mb: float = 0.0  # all actors together, at the worst moment
-    total_mb: float = 0.0  # driver and actors together, at the worst moment
+    actors_mb: float = 0.0  # all actors together, at their peak
+    total_mb: float = 0.0  # driver and actors together, at their peak
     actor_mb: dict[str, float] = field(default_factory=dict)  # slot -> peak of its largest actor
     object_store_mb: float = 0.0  # the most that was in use
     samples: int = 0
@@ -46,8 +46,8 @@ def memory(
 ) -> dict[str, Any]:
     """Run the pipeline on videos of several lengths, made of the same pictures, and compare peak memory.
 
-    `settings` are those of `geoflow run --set`. Returns {"runs": [MemoryFigures as dict, ...], "ratio": last total
-    over first}.
+    `settings` are those of `geoflow run --set`. Returns {"runs": [MemoryFigures as dict, ...], "ratio": last total over
+    first}.
     """
     import ray
 
@@ -74,7 +74,7 @@ def memory(
 
 
 def long_clip(path: Path, num_frames: int, size: tuple[int, int]) -> Path:
-    """A video of any length: a rendered clip forwards and backwards, again and again."""
+    """Write a video of any length: a rendered clip forwards and backwards, repeated."""
     import av
 
     from geoflow.synth import render
@@ -96,8 +96,8 @@ def long_clip(path: Path, num_frames: int, size: tuple[int, int]) -> Path:
 
 
 def _sample(driver: subprocess.Popen[bytes], paths: RunPaths, figures: MemoryFigures, ray: Any) -> None:
-    """Until the driver ends, raise every peak of `figures` that memory passes."""
-    paths.events.unlink(missing_ok=True)  # else actors of an earlier run would be looked for
+    """Sample until the driver ends, and raise every peak in `figures` that memory exceeds."""
+    paths.events.unlink(missing_ok=True)  # otherwise actors of an earlier run would be looked up
     capacity = ray.cluster_resources().get("object_store_memory", 0.0)
     slots: dict[int, str] = {}  # pid -> slot
     try:

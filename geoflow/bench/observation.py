@@ -1,4 +1,4 @@
-"""What it costs to watch a run: CPU time per event of the ledger, the metrics and the progress display."""
+"""The cost of observing a run: CPU time per event for the ledger, the metrics and the progress display."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Observer = Callable[[dict[str, Any]], None]
 
 
 def observation(segments: int = 3000, pause_s: float = 0.0) -> dict[str, Any]:
-    """Microseconds of CPU per event over a made-up run of `segments` x 3 stages, and those of rebuilding it after.
+    """Return microseconds of CPU per event over a made-up run of `segments` x 3 stages, and those to rebuild it.
 
-    `driver` is what the executor's own thread pays, `total` includes the thread that writes the ledger. `pause_s`
-    is how long the driver sleeps after each segment, as it does in `ray.wait`: it decides which thread encodes.
-    What the metrics' thread pays is measured apart, per event.
+    `driver` is the cost in the executor's own thread; `total` includes the thread that writes the ledger. `pause_s` is
+    how long the driver sleeps after each segment, as it does in `ray.wait`: it decides which thread encodes. The cost
+    of the metrics' thread is measured separately, per event.
     """
     with tempfile.TemporaryDirectory() as folder:
         events = Path(folder) / "events.jsonl"
@@ -71,7 +71,7 @@ def _cost(path: Path, observers: tuple[Observer, ...], segments: int, pause_s: f
 
 
 def _story(segments: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events of a run of one video, in the form in which the executor gives them."""
+    """Yield the events of a run of one video, in the form of the executor's events."""
     now = time.time()
     plan = {"video": "clip", "frames": 96 * segments, "segments": segments, "finished": 0}
     yield "video_planned", {"time": now, "event": "video_planned", **plan}

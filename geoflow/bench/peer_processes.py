@@ -1,4 +1,4 @@
-"""Processes of a run: what environment they get, and ending what it has started (Linux)."""
+"""Processes of a run: their environment, and how they are ended (Linux)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import geoflow
 from geoflow.cluster import processes
 from geoflow.cluster.processes import Process
 
-END_WITHIN_S = 15.0  # a run's processes, once its driver has ended
+END_WITHIN_S = 15.0  # for a run's processes, after its driver has ended
 
 
 def environment() -> dict[str, str]:
-    """That of this process; where GeoFlow is a checkout, another interpreter is told where it stands."""
+    """Return this process's environment; if GeoFlow is a checkout, its path is added for another interpreter."""
     root = Path(geoflow.__file__).parents[1]
     if not (root / "pyproject.toml").is_file():
         return dict(os.environ)

@@ -1,4 +1,4 @@
-"""Does the engine keep up? Weak scaling over simulated clusters, and what a very long run costs the driver."""
+"""The engine at scale: weak scaling over simulated clusters, and the driver's cost in a very long run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 _GPUS_PER_NODE = 8
 _CPUS_PER_WORKER = 0.1
-# Of a call: as long as those of real models, so that 32 GPUs' worth of them fit on the cores of a laptop.
+# Seconds of a call: as long as those of real models, so that calls of 32 GPUs fit on the cores of a laptop.
 _SECONDS = 1.5
-_MIDDLE = (0.2, 0.8)  # of all outputs: start and end of a run are not its pace
+_MIDDLE = (0.2, 0.8)  # of all outputs: start and end of a run do not show its pace
 
 
 def weak_scaling(counts: Sequence[int], items_per_gpu: int, console: Console) -> list[dict[str, Any]]:
-    """The same work per GPU on clusters of 1, 2, ... GPUs, at most 8 to a node; `efficiency` is the pace in the
-    middle of the run over that of GPUs that never wait."""
+    """Run the same work per GPU on clusters of 1, 2, ... GPUs, at most 8 per node.
+
+    `efficiency` is the pace in the middle of the run over that of GPUs that never wait.
+    """
     rows = []
     for count in counts:
         work = Workload(
@@ -66,7 +68,7 @@ def weak_scaling(counts: Sequence[int], items_per_gpu: int, console: Console) ->
 
 
 def many_segments(count: int, console: Console) -> dict[str, Any]:
-    """A run of `count` segments that do next to nothing: private memory of the driver at its worst, and the pace."""
+    """Run `count` segments that do nearly nothing; return the driver's peak private memory and the pace."""
     work = replace(TINY, items=count)
     peak, over = [0], threading.Event()
 
@@ -95,6 +97,6 @@ def many_segments(count: int, console: Console) -> dict[str, Any]:
 
 
 def _nodes(gpus: int) -> list[dict[str, int]]:
-    """What the nodes of a cluster have, each with up to 8 pretended GPUs."""
+    """Return the resources of a cluster's nodes, each with up to 8 pretended GPUs."""
     shares = [min(_GPUS_PER_NODE, gpus - first) for first in range(0, gpus, _GPUS_PER_NODE)]
     return [{"num_cpus": 2 * here, "num_gpus": here} for here in shares]

@@ -14,7 +14,8 @@ from geoflow.export.track_rows import spread_out, track_rows
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_folder
 
-_CORNER = 0.5  # COLMAP's pixels: the centre of the first pixel is at (0.5, 0.5)
+FRAMES_FILE = "frames.txt"
+_CORNER = 0.5  # COLMAP's pixels: the centre of the first one is at (0.5, 0.5)
 _GREY = np.array([160, 160, 160], np.uint8)
 
 
@@ -39,13 +40,14 @@ def export_colmap(
 ) -> int:
     """Write the folder `out`: `sparse/0/` as .bin and .txt, and `images/NNNNNN.jpg`; return the number of images.
 
-    Images are the posed frames, named after the store's frame number. Cameras are PINHOLE: one for all images if the
-    intrinsics are the same, else one for each image. Points are the tracks that rest in the world (their positions
-    spread less than `max_spread` of their distance, root mean square), at their mean, with their observations. In a
-    store without such tracks, points are drawn from the depth maps and have no observations. There are at most
-    `max_points`. World and scene units are the store's; pixels are COLMAP's, the store's plus 0.5. The whole model is
-    in memory: about 100 bytes for each time a track is seen. `stride` N takes every N-th frame. JPEGs have this
-    `quality`; without `images` none are written, and points are grey.
+    Images are the posed frames, named after the store's frame number; `frames.txt` has a line for each with its name
+    and the frame's number in the source, which may count more frames. Cameras are PINHOLE, one for all where the
+    intrinsics are the same, else one for each image. Points are the tracks that rest in the world (whose positions
+    spread less than `max_spread` of their distance, root mean square), at their mean, with their sights; in a store
+    without such tracks they are drawn from the depth maps and have none. There are at most `max_points`. World and
+    scene units are the store's; pixels are COLMAP's, the store's plus 0.5. The model is in memory as a whole: about 100
+    bytes for each time a track is seen. `stride`: every so many frames; JPEGs have this `quality`, without `images`
+    none are written, and points are grey.
 
     Raises StoreError without poses, if pixels cannot be read, or if `out` exists already.
     """
@@ -65,6 +67,8 @@ def export_colmap(
         sparse.mkdir(parents=True)
         model.write_binary(str(sparse))
         model.write_text(str(sparse))
+        lines = [f"{image_name(i)} {video.frame_index[i]}\n" for i in frames]
+        (draft / FRAMES_FILE).write_text("".join(lines))
     return len(frames)
 
 

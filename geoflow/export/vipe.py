@@ -20,7 +20,8 @@ from geoflow.store.whole import whole_draft, write_whole
 def export_vipe(video: Video, out: Path) -> int:
     """Write a clip's files below the folder `out`, which may hold other clips; return the number of posed frames.
 
-    <name> is the store's name: `pose/<name>.npz`, `data` (M, 4, 4) float32 world from camera and `inds` (M,) int64;
+    With the store's name for the clip: `pose/<name>.npz`, `data` (M, 4, 4) float32 world from camera, `inds` (M,)
+    int64, and `source` (M,) int64, the frames' numbers in the source (ViPE has no such array);
     `intrinsics/<name>.npz`, `data` (M, 4) float32 fx, fy, cx, cy in px, pixel centres at integers, and
     `<name>_camera.txt`; `depth/<name>.zip`, an OpenEXR picture per frame, channel Z, float16 scene units, 0 where
     unknown; `rgb/<name>.mp4`, all frames, H.264, written last. `inds` and the names in the archive are the store's
@@ -39,6 +40,7 @@ def export_vipe(video: Video, out: Path) -> int:
     with whole_npz(out / "pose" / f"{name}.npz") as npz:
         npz.array("data", np.linalg.inv(cam_from_world).astype(np.float32))
         npz.array("inds", frames.astype(np.int64))
+        npz.array("source", video.frame_index[frames].astype(np.int64))
     with whole_npz(out / "intrinsics" / f"{name}.npz") as npz:
         npz.array("data", intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]])  # fx, fy, cx, cy
         npz.array("inds", frames.astype(np.int64))

@@ -65,6 +65,10 @@ def as_heeded(info: VideoInfo, stages: Heeds) -> VideoInfo:
         if what in stated - row.honours and (row.poses if what in ("poses", "scale") else row.sees)
     ]
     keepers = [row for row in stages if row.poses]
+    if "distortion" in stated and any("distortion" in row.honours for row in keepers):
+        notes.append(
+            "frames keep the lens's distortion; camera/intrinsics are of the pinhole camera nearest to the lens"
+        )
     if "poses" in stated and not keepers:
         notes.append("no stage of the pipeline uses the known poses")
     given = "poses" in stated and bool(keepers) and all("poses" in row.honours for row in keepers)

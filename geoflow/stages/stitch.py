@@ -11,13 +11,14 @@ from geoflow.errors import StageError
 from geoflow.fields import FIELDS, MOTION_STILL
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
-from geoflow.values.field import PAST
+from geoflow.values.field import BRANCHES, PAST
 
 if TYPE_CHECKING:
     from geoflow.geometry.rigid import Sim3
     from geoflow.geometry.seams import Join
 
 _HELD = "held."  # prefix of the fields kept back, in the state
+_METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until something is found that has any
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
@@ -27,9 +28,8 @@ class Stitch(Stage):
     The frames that a segment shares with the next one are kept back until that one has come, so what is
     returned are the frames up to where the next segment starts. Tracks stay whole. How a field moves and fades is said
     by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Where the
-    camera's poses are known ones, their world and unit are the video's. Segments
-    whose cameras come in one and the same world are joined by them, exactly; others by what they say of the depth of
-    the frames they share.
+    camera's poses are known ones, their world and unit are the video's. Segments whose cameras come in one and the same
+    world are joined by them, exactly; others by what they say of the depth of the frames they share.
 
     What cannot be known is not made up. A segment whose camera has no valid frame in common with what came
     before gets `camera.valid` False, unless the camera stood still in between; of orientations, which a camera that
@@ -48,11 +48,13 @@ class Stitch(Stage):
         median_depth: float = param(
             2.0, "median depth of the first segment after scaling, when depth is not metric", at_least=1e-3, at_most=1e4
         )
+        metric: tuple[str, ...] = param((), "the branches whose lengths are metres", bound_by_run=True)
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
         passing = (name for name, row in FIELDS.items() if row.fade != PAST and name not in self.inputs)
-        self.optional = self.optional_outputs = tuple(passing)
+        self.optional = tuple(passing)
+        self.optional_outputs = (*self.optional, "stitch.metric", "stitch.depth_ratio")
         self._state: dict[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
@@ -71,19 +73,48 @@ class Stitch(Stage):
         count = len(segment) - segment.overlap_after
         held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
         held, fields = seams.complete(held, shared, fields, len(segment))
-        join = self._join(segment, held, fields, shared)
+        metric = self._metric(segment, fields)
+        join = self._join(segment, held, fields, shared, metric)
         moved = seams.move(fields, join, known_scale=bool(self._state.get("scaled")))
         gap = seams.seam_gap(held, moved, shared)
         for name, faded in seams.fade(held, moved, shared).items():
             if moved[name] is fields[name]:  # the input itself, which is read-only
                 moved[name] = moved[name].copy()
             moved[name][:shared] = faded
-        self._remember(fields["frames.index"], moved, join, count)
+        self._remember(fields["frames.index"], moved, join, count, metric)
         result = {name: array[:count] if FIELDS[name].cut else array for name, array in moved.items()}
         scale = join.camera_scale if join.camera_scale is not None else join.geometry_scale
         result["stitch.scale"] = np.array([np.nan if scale is None else scale], np.float32)
         result["stitch.seam_residual"] = np.array([gap], np.float32)
+        if self._claimed(segment, fields):
+            result["stitch.metric"] = np.array([self._state["units"] != _FREE])
+        if metric >= {*BRANCHES}:
+            ratio = _ratio(fields.get("camera.depth"), seams.depth_of(fields))
+            result["stitch.depth_ratio"] = np.array([np.nan if ratio is None else ratio], np.float32)
         return result
+
+    def _claimed(self, segment: Segment, fields: Fields) -> set[str]:
+        """The branches whose lengths are metres, as their stages or the video's user state it.
+
+        Of known poses the user alone says so: without that, their unit is the video's, whatever a stage states.
+        """
+        if segment.video.given_world:
+            return {"camera", *self.params.metric} if segment.video.metric else set()
+        whole_video = {"camera" if "camera.valid" in fields else "geometry"} if segment.video.metric else set()
+        return {*self.params.metric, *whole_video}
+
+    def _metric(self, segment: Segment, fields: Fields) -> set[str]:
+        """The branches of this segment that are in metres and stay so.
+
+        None are where the video's scale was found before any of them was there: it is another one then, since two
+        parts of a video have no two scales.
+        """
+        claimed = self._claimed(segment, fields)
+        if segment.video.given_world:
+            return claimed
+        if self._state.get("units") == _FREE:
+            return set()
+        return {branch for branch in claimed if any(FIELDS[n].slot == branch for n in fields)}
 
     def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:
         kept = self._state.get("kept.index", np.zeros(0, np.int64))
@@ -94,21 +125,23 @@ class Stitch(Stage):
             )
         return len(kept)
 
-    def _join(self, segment: Segment, held: Fields, fields: Fields, shared: int) -> Join:
+    def _join(self, segment: Segment, held: Fields, fields: Fields, shared: int, metric: set[str]) -> Join:
         from geoflow.geometry.seams import Join, depth_of, joined
 
         geometry = depth_of(fields)
         own = _ratio(fields.get("camera.depth"), geometry)  # brings geometry to the camera branch's scale
         if segment.video.given_world:
-            return self._in_given_world(held, fields, shared, own)
+            return self._in_given_world(held, fields, shared, own, metric)
         now = {name: fields[name][:shared] for name in joined(fields)}
         turn = self._turn(held, fields, now)
+        if metric or self._state.get("units") == _METRES:
+            return self._in_metres(held, fields, now, own, turn, metric)
         if not self._state.get("scaled"):
-            return self._found(segment, held, fields, now, own, turn)
+            return self._found(held, fields, now, own, turn)
         world = self._same_world(held, now)
         camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
         if camera_scale is None and not self._state.get("world") and fields.get("camera.valid", np.zeros(1)).any():
-            camera_scale = self._first_scale(segment, fields)  # the first poses of the video found its world
+            camera_scale = self._first_scale(fields)  # the first poses of the video found its world
         world = world or self._world(held, fields, now, camera_scale, turn)
         if world is None and (bridge := self._bridge(fields)) is not None:
             world, camera_scale = bridge, bridge.scale
@@ -118,8 +151,9 @@ class Stitch(Stage):
             geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
 
-    def _in_given_world(self, held: Fields, fields: Fields, shared: int, own: float | None) -> Join:
-        """Known poses stay what they are, and so does their unit; geometry is brought to it by what it shares with it.
+    def _in_given_world(self, held: Fields, fields: Fields, shared: int, own: float | None, metric: set[str]) -> Join:
+        """Known poses stay what they are, and so does their unit; geometry is brought to it by what it shares with it,
+        unless both are in metres.
 
         Geometry that shares nothing with either the segment's cameras or the frames before has no known scale.
         """
@@ -127,35 +161,63 @@ class Stitch(Stage):
         from geoflow.geometry.seams import Join, depth_of
 
         now = {name: value[:shared] for name, value in fields.items() if name.startswith("geometry.")}
-        scale = own or _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
+        scale = 1.0 if "geometry" in metric else own
+        scale = scale or _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
         return Join(1.0, scale, Sim3.identity(), np.eye(3))
 
-    def _found(
-        self, segment: Segment, held: Fields, fields: Fields, now: Fields, own: float | None, turn: np.ndarray | None
+    def _in_metres(
+        self,
+        held: Fields,
+        fields: Fields,
+        now: Fields,
+        own: float | None,
+        turn: np.ndarray | None,
+        metric: set[str],
     ) -> Join:
-        """Choose the video's scale: metres where depth is metric, else a median depth that is handy in float16.
+        """Branches in metres keep their scale, and the other one is brought to it by the depth of the same pixels.
+
+        Nothing else tells its scale but what came before. Where that tells nothing either, it cannot be connected.
+        """
+        from geoflow.geometry.seams import Join, depth_of
+
+        camera_scale: float | None = 1.0 if "camera" in metric else None
+        geometry_scale: float | None = 1.0 if "geometry" in metric else None
+        world = None if camera_scale is not None else self._same_world(held, now)
+        if world is not None:
+            camera_scale = world.scale
+        elif camera_scale is None:
+            camera_scale = 1 / own if geometry_scale is not None and own is not None else _camera_scale(held, now, own)
+        if geometry_scale is None and camera_scale is not None and own is not None:
+            geometry_scale = camera_scale * own
+        elif geometry_scale is None:
+            geometry_scale = _ratio(depth_of(held), depth_of(now)) or _ratio(held.get("camera.depth"), depth_of(now))
+        world = world or self._world(held, fields, now, camera_scale, turn)
+        if world is None and (bridge := self._bridge(fields, camera_scale)) is not None:
+            world, camera_scale = bridge, bridge.scale
+        return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
+
+    def _found(self, held: Fields, fields: Fields, now: Fields, own: float | None, turn: np.ndarray | None) -> Join:
+        """Choose the video's scale where nothing is in metres: a median depth that is handy in float16.
 
         Also for cameras without any depth, whose scale then follows from their centres alone.
         """
         from geoflow.geometry.seams import Join, depth_of
 
         geometry = _median(depth_of(fields))
-        camera_scale: float | None = self._first_scale(segment, fields)
+        camera_scale: float | None = self._first_scale(fields)
         world = self._same_world(held, now)
         if self._state.get("world"):
             camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
         if own is not None and camera_scale is not None:
             geometry_scale: float | None = camera_scale * own
-        elif segment.video.metric:
-            geometry_scale = 1.0
         else:
             geometry_scale = self.params.median_depth / geometry if geometry else None
         world = world or self._world(held, fields, now, camera_scale, turn)
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
 
-    def _first_scale(self, segment: Segment, fields: Fields) -> float:
+    def _first_scale(self, fields: Fields) -> float:
         camera = _median(fields.get("camera.depth"))
-        return self.params.median_depth / camera if camera and not segment.video.metric else 1.0
+        return self.params.median_depth / camera if camera else 1.0
 
     def _same_world(self, held: Fields, now: Fields) -> Sim3 | None:
         """Exactly how the segment's world lies in the video's, where the shared frames' cameras are the same ones."""
@@ -198,8 +260,8 @@ class Stitch(Stage):
         both = held["camera.valid"] & now["camera.valid"]
         return connect(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both], scale)
 
-    def _bridge(self, fields: Fields) -> Sim3 | None:
-        """Connect over a stretch without poses in which the camera stood still throughout.
+    def _bridge(self, fields: Fields, scale: float | None = None) -> Sim3 | None:
+        """Connect over a stretch without poses in which the camera stood still throughout, by `scale` if that is known.
 
         The last view before it and the first one after it are then the same view. Their depth must agree in
         shape, or there is no connection.
@@ -212,17 +274,19 @@ class Stitch(Stage):
         if (fields["camera.motion"][:first] != MOTION_STILL).any():
             return None
         anchor, depth = self._state["anchor.depth"], fields["camera.depth"][first]
-        scale = _ratio(anchor, depth)
+        scale = _ratio(anchor, depth) if scale is None else scale
         if scale is None or not relative_gap(anchor, depth.astype(np.float32) * scale) <= _MAX_BRIDGE_GAP:
             return None
         return connect(self._state["anchor.pose"][None], fields["camera.cam_from_world"][first][None], scale)
 
-    def _remember(self, index: np.ndarray, moved: Fields, join: Join, count: int) -> None:
+    def _remember(self, index: np.ndarray, moved: Fields, join: Join, count: int, metric: set[str]) -> None:
         from geoflow.geometry.seams import depth_of, joined
 
         scaled = any(_median(depth) for depth in (moved.get("camera.depth"), depth_of(moved)))
+        founded = _METRES if metric else _FREE if scaled or join.world is not None else ""
         state: dict[str, Any] = {
             "kept.index": index[count:].copy(),
+            "units": self._state.get("units") or founded,
             "world": bool(self._state.get("world")) or join.world is not None,
             "turned": bool(self._state.get("turned")) or join.turn is not None,
             "scaled": bool(self._state.get("scaled")) or scaled,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.store.schema import PARTS, SEGMENTS, WORK
-from geoflow.store.work_key import work_key
+from geoflow.store.work_key import reading_of, work_key
 
 if TYPE_CHECKING:
     import h5py
@@ -59,8 +59,8 @@ def _contradictions(file: h5py.File, work: str) -> Iterator[str]:
         video, stamp = said["video"], _stamp(file)
         pairs = [(name, video[name], file.attrs[name]) for name in _SAID_TWICE]
         if "fingerprint" in stamp:
-            reading = {name: value for name, value in stamp["reading"].items() if name != "masks"}
-            pairs += [("fingerprint", said["fingerprint"], stamp["fingerprint"]), ("reading", said["reading"], reading)]
+            pairs += [("fingerprint", said["fingerprint"], stamp["fingerprint"])]
+            pairs += [("reading", said["reading"], reading_of(stamp))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         yield f"attribute {WORK} cannot be read: {error!r}"
         return

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -22,6 +23,23 @@ from geoflow.store.paths import RunPaths
 from geoflow.store.schema import SECONDS_PREFIX, SEGMENTS, WORK
 from geoflow.store.work_key import describe_work
 from geoflow.store.writer import totals
+from geoflow.values.plain import printable
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a finished store that lies where a video's would is of."""
+
+    source: str
+    sha256: str
+
+    def check(self, info: VideoInfo) -> None:
+        """Raise StoreError unless the video is the same, only from elsewhere: no run replaces another video's store."""
+        if not self.sha256 or self.sha256 != info.source_sha256:
+            raise StoreError(
+                f"{info.name} in this folder is the finished store of another video, {self.source}; "
+                "name another folder for -o, rename the input, or delete that store"
+            )
 
 
 class Finished:
@@ -64,6 +82,25 @@ class Finished:
                 reason = f"an earlier run finished it, but its store cannot be read any more: {error}"
                 rows.append({"name": name, "source": row["source"], "status": "failed", "reason": reason, "path": ""})
         return rows
+
+    def taken(self, sources: Mapping[str, str]) -> dict[str, Taken]:
+        """Of the videos of a run, name -> source, those whose store is here and of another source."""
+        found = {}
+        for name, source in sources.items():
+            if (held := self._held(name)) is not None and held.source != printable(source):
+                found[name] = held
+        return found
+
+    def _held(self, name: str) -> Taken | None:
+        """Whose store has this name, by the index; by the file itself where a run was killed before it wrote that."""
+        row = self._rows.get(name)
+        if row is not None and row["status"] == "complete":
+            return Taken(row["source"], row["source_sha256"] or "")
+        if not self._paths.video(name).is_file():
+            return None
+        with contextlib.suppress(OSError, KeyError), open_h5(self._paths.video(name)) as file:
+            return Taken(str(file.attrs["source"]), str(file.attrs["source_sha256"]))
+        return None
 
     def _is_same(self, file: h5py.File, info: VideoInfo) -> bool:
         if WORK in file.attrs:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FEW = 5  # frames: no camera is asked to be found in so few
 _MOST = 12  # remarks; a film of many cuts would bury the rest
+_UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree no better than to some percent
 _HARDLY = 0.01  # of the pixels
 
 
@@ -30,7 +31,22 @@ def remarks(video: Video) -> list[str]:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
-    return [*video.notes, *said]
+    return [*video.notes, *_units(video.segments, metric=video.metric), *said]
+
+
+def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[str]:
+    """What is unexpected of the unit of lengths, where a stage states that it gives metres."""
+    if not metric and any("metric" in row for row in segments):
+        yield (
+            "Lengths are up to one scale, although a stage states metres: it gave nothing where the video's scale was "
+            "found."
+        )
+    ratios = [row["depth_ratio"] for row in segments if np.isfinite(row.get("depth_ratio", np.nan))]
+    if ratios and abs(np.log(ratio := float(np.median(ratios)))) > _UNLIKE:
+        yield (
+            f"Depth of the camera stage is {ratio:.2f} times that of the geometry stage. Both state metres, so neither "
+            "was scaled to the other."
+        )
 
 
 def _cuts(views: np.ndarray) -> Iterator[str]:

@@ -102,7 +102,7 @@ def datasets() -> dict[str, Dataset]:
 def columns() -> dict[str, Dataset]:
     """The fields that are a number per segment, by the column of the table of segments that they become."""
     rows = [row for row in FIELDS.values() if row.layout == COLUMN and row.stored]
-    return {row.name.rpartition(".")[2]: Dataset(row.name, row, row.stored[0]) for row in rows}
+    return {row.stored[0].name or row.name.rpartition(".")[2]: Dataset(row.name, row, row.stored[0]) for row in rows}
 
 
 def num_tracks(held: Mapping[str, Any]) -> int:
@@ -141,6 +141,8 @@ EXTRA_ATTRIBUTES: dict[str, tuple[type, str]] = {
 # Not in files of earlier versions: JSON, what all parts of the file are parts of; see `geoflow.store.work_key`.
 WORK = "work"
 PARTS = "parts"  # of the table of segments, JSON: key of a work -> how many of the segments are parts of it
+
+METRIC = "metric"  # the file's attribute, and the column of segments that it follows from where there is one
 
 STATUSES = ("complete", "incomplete")
 

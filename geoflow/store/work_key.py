@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from geoflow.segments import ELSEWHERE, VideoInfo
@@ -21,9 +22,13 @@ def describe_work(video: VideoInfo, pipeline: str) -> str:
     moved. Masks and known cameras count by the checksum of their content.
     """
     run = json.loads(pipeline)
-    reading = {name: value for name, value in (run.get("reading") or {}).items() if name not in ELSEWHERE}
-    work = {"video": video.content(), "fingerprint": run.get("fingerprint", ""), "reading": reading}
+    work = {"video": video.content(), "fingerprint": run.get("fingerprint", ""), "reading": reading_of(run)}
     return json.dumps(work, sort_keys=True, default=_plain)
+
+
+def reading_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run reads videos, of what every store carries of it; not where masks and known cameras lie."""
+    return {name: value for name, value in (run.get("reading") or {}).items() if name not in ELSEWHERE}
 
 
 def _plain(value: Any) -> Any:

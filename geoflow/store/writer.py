@@ -29,6 +29,7 @@ from geoflow.store.schema import (
     EXTRA_ATTRIBUTES,
     FRAME,
     IDENTITY,
+    METRIC,
     MOTION_NAMES,
     NOTES,
     PARTS,
@@ -78,8 +79,7 @@ def assemble(
 
     `confirm` is called before the file gets its name, and raises StoreError when it must not.
 
-    Returns plain values for the run's record: path, frames, frames_posed, geometry_coverage, motion, segments, key, and
-    recovered and lacking, as geoflow/store/recovery.py says them.
+    Returns plain values for the run's record: path, frames, and what `totals` does.
     Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
     """
     final, work = paths.video(video.name), describe_work(video, pipeline)
@@ -95,6 +95,7 @@ def assemble(
         return done
     with whole_h5(final) as whole:
         _write_attributes(whole.file, video, records, pipeline, version, work)
+        whole.file.attrs["metric"] = all(bool(info.numbers.get(METRIC, video.metric)) for _, info in plan.parts)
         _create_all(whole.file, plan, video)
         first_track = 0
         for path, info in plan.parts:
@@ -146,7 +147,8 @@ def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str)
 
 
 def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Of a store: frames_posed, geometry_coverage, motion, segments, recovered, lacking, key.
+    """Of a store: frames_posed, geometry_coverage, motion, segments, metric, key, and recovered and lacking, as
+    geoflow/store/recovery.py says them.
 
     `coverage` is the share of the pixels that have depth, by dataset; what it lacks is counted.
     """
@@ -157,6 +159,7 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
         "geometry_coverage": recovery.depth,
         "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
         "segments": recovery.segments,
+        "metric": bool(file.attrs["metric"]),
         "recovered": recovery.sentence,
         "lacking": recovery.lacking,
         "key": key_of(file),
@@ -243,7 +246,6 @@ def _write_attributes(
             "num_frames": video.num_frames,
             "height": video.height,
             "width": video.width,
-            "metric": bool(video.metric),
             "status": "complete" if complete else "incomplete",
             WORK: work,
         }

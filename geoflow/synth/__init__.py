@@ -1,4 +1,4 @@
-"""A procedural scene, ray-cast: video clips whose depth, poses, masks and tracks are known exactly."""
+"""A procedural scene, ray-cast: video clips with exactly known depth, poses, masks and tracks."""
 
 from __future__ import annotations
 

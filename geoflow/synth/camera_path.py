@@ -1,4 +1,4 @@
-"""Camera paths: where the camera is, and which way it looks, at any time."""
+"""Camera paths: the camera's place and direction at any time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _TARGET = np.array([0.0, 0.35, 1.2])
 
 
 def cam_from_world_at(time_s: float, motion: str, seed: int) -> np.ndarray:
-    """The pose at a time: (4, 4) float64, smooth in time and the same for the same seed.
+    """Return the pose at a time: (4, 4) float64, smooth in time and the same for the same seed.
 
-    `handheld` sways and walks a little, with real parallax; `orbit` swings on an arc around the scene;
-    `rotate` turns in place; `still` does not move at all.
+    `handheld` sways and walks a little, with real parallax; `orbit` swings on an arc around the scene; `rotate` turns
+    in place; `still` does not move.
 
     Raises ConfigError for an unknown motion.
     """
@@ -57,7 +57,7 @@ def _look_at(center: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _rotation_vector(vector: np.ndarray) -> np.ndarray:
-    """Rodrigues' formula, as a (4, 4) transform."""
+    """Return the rotation of a rotation vector by Rodrigues' formula, as a (4, 4) transform."""
     angle = float(np.linalg.norm(vector))
     pose = np.eye(4)
     if angle > 0:

@@ -1,4 +1,4 @@
-"""Clips: the scene filmed along a path, as a video file with its ground truth, or in memory."""
+"""Clips: the scene filmed along a camera path, as a video file with ground truth, or in memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from geoflow.video.colour import BT601
 
 FOCAL_SHARE = 0.9  # focal length over image width: about 58 degrees, a phone's main camera
 _SENSOR_NOISE = 1.5  # standard deviation, of 255
-_TRACK_QUERIES = 4  # frames that points are picked in
+_TRACK_QUERIES = 4  # frames in which points are picked
 _TRACK_GRID = (8, 10)  # points picked per such frame, rows by columns
-_SAME_DEPTH = 1e-3  # a point is seen when the first hit lies at its own depth, up to float32 ray casting
+_SAME_DEPTH = 1e-3  # a point is seen if the first hit is at its own depth, up to float32 rounding
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One frame and the view it was taken from."""
+    """One frame and the view from which it was taken."""
 
     view: View
     rgb: np.ndarray
@@ -123,7 +123,7 @@ def render_clip(
 
 
 def _check(num_frames: int, width: int, height: int, fps: float, motion: str, moving: int) -> None:
-    cam_from_world_at(0.0, motion, 0)  # raises for an unknown motion before anything is painted
+    cam_from_world_at(0.0, motion, 0)  # an unknown motion is reported before anything is painted
     if num_frames < 1 or width < 16 or height < 16 or not 0.1 <= fps <= 1000 or not 0 <= moving <= 100:
         raise ConfigError(
             "a clip needs at least 1 frame, 16x16 pixels, 0.1 to 1000 frames per second and 0 to 100 moving bodies; "
@@ -136,7 +136,7 @@ def _shoot(
 ) -> Iterator[_Shot]:
     atlas = build_atlas(scene, seed, width)
     intrinsics = pinhole(FOCAL_SHARE * width, height, width).astype(np.float64)
-    # Four samples a pixel for the picture, but depth at its centre: an average over a silhouette is no surface.
+    # The picture has four samples per pixel, but depth only its centre: an average over a silhouette is not a surface.
     u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     fine_u = (np.arange(2 * width, dtype=np.float32) - 0.5) / 2
     fine_v = (np.arange(2 * height, dtype=np.float32) - 0.5) / 2
@@ -158,7 +158,7 @@ class _PointPicker:
         self._scene = scene
         self._rng = np.random.default_rng([seed, 6])
         self._queries = set(np.linspace(0, num_frames - 1, min(_TRACK_QUERIES, num_frames)).astype(int).tolist())
-        self._xyz: list[np.ndarray] = []  # (M, 3) in the frame of the body each point sits on
+        self._xyz: list[np.ndarray] = []  # (M, 3) in the frame of each point's body
         self._owner: list[np.ndarray] = []  # (M,)
 
     def see(self, i: int, shot: _Shot) -> None:
@@ -179,7 +179,7 @@ class _PointPicker:
         self._owner.append(owner)
 
     def follow(self, views: list[View], height: int, width: int) -> TrueTracks:
-        """World positions, pixels and visibility (by casting a ray at each point) in every frame."""
+        """Return world positions, pixels and visibility (by casting a ray at each point) in every frame."""
         xyz_body, owner = np.concatenate(self._xyz), np.concatenate(self._owner)
         shape = (len(views), len(owner))
         xyz, uv = np.empty((*shape, 3), np.float32), np.empty((*shape, 2), np.float32)
@@ -198,7 +198,7 @@ class _PointPicker:
 
 
 class _VideoWriter:
-    """RGB frames to an .mp4: H.264 at high quality where PyAV has it, else MPEG-4 part 2."""
+    """Writes RGB frames to an .mp4: H.264 at high quality if PyAV has it, else MPEG-4 part 2."""
 
     def __init__(self, path: str | Path, width: int, height: int, fps: float) -> None:
         import av
@@ -210,7 +210,7 @@ class _VideoWriter:
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream("libx264" if has_x264 else "mpeg4", rate=rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        self._stream.codec_context.colorspace = BT601  # what FFmpeg makes of RGB; unnamed, players guess
+        self._stream.codec_context.colorspace = BT601  # FFmpeg's matrix for RGB; without it, players guess
 
     def write(self, rgb: np.ndarray) -> None:
         self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(rgb, format="rgb24")))

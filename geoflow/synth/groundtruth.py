@@ -1,11 +1,11 @@
 """The ground-truth file: its layout, written frame by frame and read lazily.
 
-attributes   geoflow_gt = 1, fps, metric (True where it is absent), motion (moving, still or rotating, where it is
-             known though no poses are)
+attributes   geoflow_gt = 1, fps, metric (absent means True), motion (moving, still or rotating, if it is
+             known though poses are not)
 intrinsics       (T, 3, 3) float32   pixels; NaN where unknown
 cam_from_world   (T, 4, 4) float32   metres (any unit where not metric), OpenCV axes; NaN where unknown
 depth            (T, H, W) float32   z in the same unit at the pixel's centre; 0 where unknown
-moving           (T, H, W) bool      True on moving bodies; False also where nobody knows
+moving           (T, H, W) bool      True on moving bodies; False also where unknown
 tracks/xyz       (T, N, 3) float32   world, metres
 tracks/uv        (T, N, 2) float32   pixels; NaN where the point is behind the camera
 tracks/visible   (T, N) bool         inside the image and not occluded
@@ -50,7 +50,7 @@ class GroundTruth:
     moving: Any  # h5py.Dataset
     tracks: TrueTracks | None
     metric: bool  # lengths are metres; else the truth is up to one scale
-    motion: str | None  # what the camera does, where that is said; else the poses tell
+    motion: str | None  # what the camera does, if stated; otherwise the poses tell
     _file: Any
 
     @property
@@ -59,7 +59,7 @@ class GroundTruth:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height, width."""
+        """Return (height, width)."""
         return self.depth.shape[1], self.depth.shape[2]
 
     def close(self) -> None:
@@ -73,9 +73,9 @@ class GroundTruth:
 
 
 class GroundTruthWriter:
-    """Writes depth and masks frame by frame, so that a long clip never sits in memory.
+    """Writes depth and masks frame by frame, so that a long clip is never in memory as a whole.
 
-    What is never written is unknown: NaN poses and intrinsics, depth 0, nothing that moves.
+    What is not written is unknown: NaN poses and intrinsics, depth 0, and nothing moves.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class GroundTruthWriter:
 def load_ground_truth(path: str | Path) -> GroundTruth:
     """Open a ground-truth file; use it in a `with` block.
 
-    Raises InputError when the file is missing, is not HDF5, or has another layout.
+    Raises InputError if the file is missing, is not HDF5, or has another layout.
     """
     import h5py
 

@@ -25,7 +25,7 @@ class View:
 
     @classmethod
     def at(cls, scene: Scene, intrinsics: np.ndarray, cam_from_world: np.ndarray, time_s: float) -> View:
-        """Freeze the scene at a time."""
+        """Return the view of the scene at a time."""
         return cls(scene, intrinsics, cam_from_world, np.stack([b.world_from_body(time_s) for b in scene.bodies]))
 
     def body_ray(self, b: int, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +96,7 @@ def shade(view: View, atlas: Atlas, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _screen_window(view: View, b: int, body: Body, u: np.ndarray, v: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns that can see a body: the box around its projected corners, or everything if one is behind."""
+    """Return rows and columns that can see a body: the box of its projected corners, or all if one is behind."""
     everything = slice(0, len(v)), slice(0, len(u))
     if body.inside:
         return everything
@@ -152,7 +152,7 @@ def _shade_body(
     lambert = np.abs((normal * to_lamp).sum(0)) if body.inside else np.maximum((normal * to_lamp).sum(0), 0)
     lambert /= np.sqrt((to_lamp * to_lamp).sum(0)) + 1e-6
     slant = np.abs((normal * direction).sum(0)) / np.sqrt((direction * direction).sum(0))
-    # Isotropic mip-mapping must pick between blur and aliasing on slanted faces; the square root is in between.
+    # Isotropic mip-mapping must choose between blur and aliasing on slanted faces; the square root is a compromise.
     footprint = depth * np.float32(step_px / view.intrinsics[0, 0]) / np.sqrt(np.maximum(slant, 0.05))
     colour = atlas.sample(face + atlas.first_face[b], xy_m, footprint)
     return colour * (_AMBIENT + (1 - _AMBIENT) * lambert)[:, None]

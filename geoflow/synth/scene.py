@@ -1,8 +1,4 @@
-"""A furnished room: which bodies it holds, and where they are at any time.
-
-World axes are x right, y down, z forward, in metres; the camera paths of `camera_path` start near
-(0, -0.1, -2.2) and look along +z.
-"""
+"""A furnished room: its bodies, and their places at any time."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ ROOM_LOW = np.array([-3.0, -1.3, -3.2])
 ROOM_HIGH = np.array([3.0, 1.4, 4.0])
 FLOOR = float(ROOM_HIGH[1])
 
-# Furniture: x, z of the centre and the half extents. The corridor around z = -0.3 in front of the camera stays
-# free, for that is where moving bodies travel.
+# Furniture: x, z of the centre and the half extents. The corridor around z = -0.3 in front of the camera stays free,
+# since moving bodies travel there.
 _BOXES = (
     (-1.5, 0.9, (0.50, 0.38, 0.40)),
     (1.9, 2.9, (0.60, 0.95, 0.40)),
@@ -42,7 +38,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Body:
-    """A box or a sphere. `inside` marks the room itself, which is seen from within."""
+    """A box or a sphere. `inside` marks the room itself, which is seen from inside."""
 
     kind: str  # "box" or "sphere"
     center: np.ndarray  # (3,) world
@@ -83,12 +79,12 @@ class Scene:
 
     @property
     def moving(self) -> np.ndarray:
-        """Which bodies move: (B,) bool."""
+        """Return which bodies move: (B,) bool."""
         return np.array([body.drift is not None for body in self.bodies])
 
 
 def build_scene(seed: int, moving: int) -> Scene:
-    """The room of a seed, with `moving` moving bodies; the same seed always gives the same room."""
+    """Return the room of a seed, with `moving` moving bodies; the same seed always gives the same room."""
     rng = np.random.default_rng([seed, 1])
     room = Body("box", (ROOM_LOW + ROOM_HIGH) / 2, (ROOM_HIGH - ROOM_LOW) / 2, inside=True)
     boxes = [_furniture(rng, x, z, np.array(half)) for x, z, half in _BOXES]

@@ -1,4 +1,4 @@
-"""Textures: every face of every body gets its own patch of noise and sharp shapes, mip-mapped, in one atlas."""
+"""Textures: every face of every body has its own patch of noise and sharp shapes, mip-mapped, in one atlas."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Atlas:
 
 
 def build_atlas(scene: Scene, seed: int, width: int) -> Atlas:
-    """Paint every face at a texel size that suits a `width`-pixel picture; the same seed paints the same atlas."""
+    """Paint every face with texels that suit a `width`-pixel picture; the same seed gives the same atlas."""
     fine = float(np.clip(0.9 / width, 0.002, 0.03))
     patches: list[list[np.ndarray]] = []
     texels: list[float] = []
     first: list[int] = []
     for b, body in enumerate(scene.bodies):
         first.append(len(texels))
-        texel = fine * (1.8 if body.inside else 1.0)  # walls are far, small bodies near
+        texel = fine * (1.8 if body.inside else 1.0)  # walls are far away, small bodies are near
         for f, (w, h) in enumerate(body.face_sizes):
             patches.append(_pyramid(_paint(np.random.default_rng([seed, 4, b, f]), w, h, texel)))
             texels.append(texel)
@@ -73,7 +73,7 @@ def build_atlas(scene: Scene, seed: int, width: int) -> Atlas:
 
 
 def _paint(rng: np.random.Generator, width_m: float, height_m: float, texel: float) -> np.ndarray:
-    """A patch (h, w, 3) uint8: coloured noise in octaves, then sharp shapes drawn half-transparent over it."""
+    """Return a patch (h, w, 3) uint8: coloured noise in octaves, and sharp half-transparent shapes over it."""
     w, h = max(4, round(width_m / texel)), max(4, round(height_m / texel))
     base = rng.uniform(80, 175, 3).astype(np.float32)
     patch = np.broadcast_to(base, (h, w, 3)).copy()
@@ -82,7 +82,7 @@ def _paint(rng: np.random.Generator, width_m: float, height_m: float, texel: flo
         if cell < 1.5 * texel:
             break
         grey += np.float32(amplitude) * _noise(rng, w, h, cell / texel, 1)
-        if cell >= 0.1:  # the eye and the matchers take fine detail from brightness
+        if cell >= 0.1:  # eyes and matchers see fine detail in brightness
             patch += np.float32(0.5 * amplitude) * _noise(rng, w, h, cell / texel, 3)
     patch += grey[..., None]
     _draw_shapes(rng, patch, width_m * height_m, texel)
@@ -100,7 +100,7 @@ def _noise(rng: np.random.Generator, w: int, h: int, cell: float, channels: int)
 
 
 def _draw_shapes(rng: np.random.Generator, patch: np.ndarray, area_m2: float, texel: float) -> None:
-    """Triangles to pentagons, sizes spread evenly in the logarithm so that near and far surfaces both show some."""
+    """Draw triangles to pentagons of log-uniform sizes, so that near and far surfaces both show some."""
     h, w = patch.shape[:2]
     count = max(6, round(40 * area_m2))
     size = 0.02 * 10 ** rng.uniform(0, 1.1, (count, 1, 1)) / texel
@@ -113,7 +113,7 @@ def _draw_shapes(rng: np.random.Generator, patch: np.ndarray, area_m2: float, te
     highs = np.clip(shapes.max(1) + 1, 1, [w, h])
     shapes -= lows[:, None]
     colours *= np.float32(0.7)
-    # Most shapes are a few texels, and there are thousands: plain integers and one masked copy halve the time.
+    # Most shapes are a few texels large, and there are thousands: integers and one masked copy halve the time.
     for shape, n, colour, (x, y), (right, bottom) in zip(
         shapes, corners.tolist(), colours, lows.tolist(), highs.tolist()
     ):

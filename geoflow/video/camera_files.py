@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.errors import GeoFlowError, InputError
+from geoflow.errors import InputError
 from geoflow.geometry.rigid import invert, nearest_rotation
 from geoflow.video.lens import Distortion
 
@@ -43,7 +43,7 @@ class CameraFile:
     kind: str  # in words
     cam_from_world: np.ndarray  # (N, 4, 4) float64, in the file's own unit
     number: np.ndarray | None = None  # (N,) int64 of the source's frames
-    names: tuple[str, ...] = ()  # of the pictures: those of a frame folder, else with the frame's number in them
+    names: tuple[str, ...] = ()  # of the pictures: where they are those of a frame folder, they decide
     time: np.ndarray | None = None  # (N,) float64 s, rising
     intrinsics: np.ndarray | None = None  # (N, 3, 3) float64 px; NaN where unknown
     size: tuple[int, int] | None = None  # (width, height) of the pictures that `intrinsics` hold for
@@ -152,6 +152,7 @@ def _read_colmap(folder: str) -> CameraFile:
     return CameraFile(
         "COLMAP model",
         _rigid(poses.reshape(-1, 4, 4), folder),
+        number=_stated_numbers(folder, [image.name for image in images]),
         names=tuple(image.name for image in images),
         intrinsics=np.array([k for k, _ in lenses]).reshape(-1, 3, 3),
         size=next(iter(sizes), None),
@@ -173,6 +174,18 @@ def _colmap_lens(camera: Any, folder: str) -> tuple[np.ndarray, Distortion | Non
     return k, bend if any(bend) else None
 
 
+def _stated_numbers(folder: str, names: Sequence[str]) -> np.ndarray | None:
+    """The numbers in the source that `frames.txt` beside the model or above it gives its pictures, as GeoFlow's exports
+    have it; None where there is none, or it lacks a picture."""
+    for place in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+        if os.path.isfile(path := os.path.join(place, "frames.txt")):
+            rows = [line.split() for line in Path(path).read_text().splitlines()]
+            stated = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+            if names and all(name in stated for name in names):
+                return once([stated[name] for name in names], path)
+    return None
+
+
 def number_in(name: str, where: str) -> int:
     """The last number in a picture's name: that of its frame. Raises InputError where there is none."""
     digits = re.findall(r"\d+", Path(name).stem)
@@ -189,16 +202,16 @@ def number_in(name: str, where: str) -> int:
 
 def _read_vipe(folder: str, name: str) -> CameraFile:
     path = os.path.join(folder, "pose", f"{name}.npz")
-    world_from_cam, numbers = _npz(path)
+    world_from_cam, numbers, source = _npz(path)
     poses = invert(_rigid(world_from_cam, path))
-    found = CameraFile("ViPE artefacts", poses, number=once(numbers, path))
+    found = CameraFile("ViPE artefacts", poses, number=once(numbers if source is None else source, path))
     lens = os.path.join(folder, "intrinsics", f"{name}.npz")
     if not os.path.isfile(lens):
         return found
     types = os.path.join(folder, "intrinsics", f"{name}_camera.txt")
     if os.path.isfile(types) and (others := set(re.findall(r":\s*(\w+)", Path(types).read_text())) - {"PINHOLE"}):
         raise InputError(f"{types} states {', '.join(sorted(others))} cameras; only PINHOLE ones can be used")
-    values, of = _npz(lens)
+    values, of, _ = _npz(lens)
     if values.ndim != 2 or values.shape[1] < 4 or not np.isfinite(values[:, :4]).all():
         raise InputError(f"{lens} should hold fx, fy, cx, cy of each frame, found an array of shape {values.shape}")
     k = np.full((len(numbers), 3, 3), np.nan)
@@ -210,15 +223,17 @@ def _read_vipe(folder: str, name: str) -> CameraFile:
     return replace(found, intrinsics=k, size=_picture_size(folder, name))
 
 
-def _npz(path: str) -> tuple[np.ndarray, np.ndarray]:
+def _npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Data, the frames they are of, and the numbers of these in the source where they are told (see `export_vipe`)."""
     try:
         with np.load(path, allow_pickle=False) as file:
             data, inds = file["data"].astype(np.float64), file["inds"].astype(np.int64)
+            source = file["source"].astype(np.int64) if "source" in file else None
     except (KeyError, ValueError, EOFError) as error:
         raise InputError(f"{path} should hold the arrays data and inds as ViPE writes them ({error})") from None
-    if inds.shape != data.shape[:1]:
+    if inds.shape != data.shape[:1] or not (source is None or source.shape == inds.shape):
         raise InputError(f"{path} has {len(data)} rows of data for {inds.size} frames; run ViPE, or the export, again")
-    return data, inds
+    return data, inds, source
 
 
 def _picture_size(folder: str, name: str) -> tuple[int, int] | None:
@@ -285,25 +300,27 @@ def _rotations(xyzw: np.ndarray) -> np.ndarray:
 
 
 def _read_store(path: str) -> CameraFile:
-    from geoflow.store.reader import open_video
+    import h5py
 
     try:
-        with open_video(path) as video:
-            cameras, number = video.cameras, video.frame_index
-            if cameras is None:
-                raise InputError(f"{path} holds no cameras; give a store of a pipeline that has the slot camera")
-            posed = cameras.valid & np.isfinite(cameras.cam_from_world).all((1, 2))
-            poses = _rigid(cameras.cam_from_world[posed], path)
+        with h5py.File(path, "r") as file:
+            if "geoflow_schema" not in file.attrs or "camera/cam_from_world" not in file:
+                raise InputError(
+                    f"{path} is no GeoFlow store with cameras; give one of a pipeline with the slot camera"
+                )
+            poses, valid, intrinsics = (
+                file[f"camera/{name}"][()] for name in ("cam_from_world", "valid", "intrinsics")
+            )
+            posed = valid & np.isfinite(poses).all((1, 2))
+            attributes = file.attrs
             return CameraFile(
                 "GeoFlow store",
-                poses,
-                number=once(number[posed], path),
-                intrinsics=cameras.intrinsics[posed].astype(np.float64),
-                size=(video.width, video.height),
-                metric=video.metric,
-                source_sha256=video.source_sha256,
+                _rigid(poses[posed], path),
+                number=once(file["frames/index"][()][posed], path),
+                intrinsics=intrinsics[posed].astype(np.float64),
+                size=(int(attributes["width"]), int(attributes["height"])),
+                metric=bool(attributes["metric"]),
+                source_sha256=str(attributes["source_sha256"]),
             )
-    except InputError:
-        raise
-    except GeoFlowError as error:
-        raise InputError(f"--cameras: {error}") from None
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is no whole GeoFlow store ({error}); write it again with `geoflow run`") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,14 +110,12 @@ def known_cameras(
 def _rows(given: CameraFile, path: str, pictures: list[str], found: SourceIndex, keep: np.ndarray) -> np.ndarray:
     """The row of the file for each processed frame, (F,) int64; -1 where it has none."""
     count = len(found.time)
-    if given.number is not None:
-        numbers = given.number
-    else:
-        places = {os.path.basename(picture): i for i, picture in enumerate(pictures)}
-        numbers = np.array([places.get(os.path.basename(name), -1) for name in given.names], np.int64)
-        if numbers.max() < 0:  # no frame folder, or one of other names
-            numbers = np.array([camera_files.number_in(name, path) for name in given.names], np.int64)
-        camera_files.once(numbers[numbers >= 0], path)
+    places = {os.path.basename(picture): i for i, picture in enumerate(pictures)}
+    numbers = np.array([places.get(os.path.basename(name), -1) for name in given.names], np.int64)
+    if numbers.max(initial=-1) < 0:  # no frame folder, or one of other names
+        stated = given.number
+        numbers = _in_names(given.names, path) if stated is None else stated
+    camera_files.once(numbers[numbers >= 0], path)
     if numbers.max() >= count:
         raise InputError(
             f"{path} ({given.kind}) has a pose of frame {numbers.max()}, the video has the frames 0 to {count - 1}; is "
@@ -125,6 +124,10 @@ def _rows(given: CameraFile, path: str, pictures: list[str], found: SourceIndex,
     row = np.full(count, -1, np.int64)
     row[numbers[numbers >= 0]] = np.flatnonzero(numbers >= 0)
     return row[keep]
+
+
+def _in_names(names: Sequence[str], path: str) -> np.ndarray:
+    return np.array([camera_files.number_in(name, path) for name in names], np.int64)
 
 
 def _rows_by_time(

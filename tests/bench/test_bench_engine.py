@@ -138,9 +138,9 @@ def test_wrong_workloads_are_refused() -> None:
         Workload("w", (SleepStage("a", 1, 1), SleepStage("b", 1, 1, ("x",))), items=1)
     with pytest.raises(ConfigError, match="should start and end with one stage"):
         Workload("w", (SleepStage("a", 1, 1), SleepStage("b", 1, 1)), items=1)
-    with pytest.raises(ConfigError, match=r"unknown workload 'x'; there are: balanced"):
+    with pytest.raises(ConfigError, match=r"unknown workload 'x'; the workloads are: balanced"):
         workload("x")
-    with pytest.raises(ConfigError, match=r"unknown engine 'x'; there are: geoflow"):
+    with pytest.raises(ConfigError, match=r"unknown engine 'x'; the engines are: geoflow"):
         engine("x")
 
 

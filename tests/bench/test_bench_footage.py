@@ -110,7 +110,7 @@ def test_clips_that_cannot_be_run_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no clip desk; it has: photos, short"):
         find_clips(tmp_path, ["desk"])
     photos, short = find_clips(tmp_path)
-    with pytest.raises(InputError, match="no video"):
+    with pytest.raises(InputError, match="not a video"):
         prepare(photos, tmp_path / "out")
     with pytest.raises(InputError, match="not the truth of 3 frames"):
         prepare(short, tmp_path / "out")

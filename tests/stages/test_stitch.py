@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -394,7 +395,7 @@ def test_state_holds_only_the_overlap():
     segment = truth.segments[0]
     stage.process(segment, fields_of(truth, segment))
     for name, value in stage.state().items():
-        assert isinstance(value, np.ndarray | bool | int | float), name
+        assert isinstance(value, np.ndarray | bool | int | float | str), name
         if isinstance(value, np.ndarray) and name.startswith("held."):
             assert len(value) == segment.overlap_after and value.base is None
 
@@ -445,3 +446,44 @@ def test_hands_in_metres_stay_in_metres(factor):
     expected = [3.0, 1.0] if factor else [0.5, 1.0]
     np.testing.assert_allclose(moved["hands.left.joints"][:, 0, 0], expected)
     np.testing.assert_allclose(moved["hands.left.scale"], [6.0 if factor else np.nan, np.nan])
+
+
+def given_truth() -> Truth:
+    """A video whose camera stage keeps to known poses: every segment's cameras lie in the one given world."""
+    truth = make_truth()
+    video = replace(truth.video, cameras_sha256="x", given_world=True)
+    segments = [replace(segment, video=video) for segment in truth.segments]
+    return replace(truth, video=video, segments=segments, worlds=[Sim3.identity()] * len(segments))
+
+
+def test_known_poses_stay_in_their_world_and_unit():
+    truth = given_truth()
+    results = run(truth)
+    np.testing.assert_allclose(joined(results, "camera.cam_from_world"), truth.cam_from_world, atol=1e-5)
+    np.testing.assert_allclose(joined(results, "camera.depth"), truth.depth, rtol=2 * HALF)
+    geometry, mask = joined(results, "geometry.points"), joined(results, "geometry.mask")
+    np.testing.assert_allclose(geometry[..., 2][mask], truth.depth[mask], rtol=4 * HALF)
+    assert mask[:, 2:].all() and (joined(results, "stitch.scale") == 1).all()
+    for segment, result in zip(truth.segments, results):
+        np.testing.assert_allclose(result["tracks.xyz"], truth.tracks[segment.index], atol=1e-5)
+
+
+def test_without_a_known_pose_nothing_has_the_unit_of_the_known_poses_but_what_is_joined():
+    truth = given_truth()
+
+    def unposed(segment: Segment, fields: Fields) -> None:
+        if segment.index in (0, 2):
+            fields["camera.valid"] = np.zeros(len(segment), bool)
+            fields["camera.cam_from_world"] = np.full((len(segment), 4, 4), np.nan, np.float32)
+            fields["camera.depth"] = np.zeros_like(fields["camera.depth"])
+
+    results = run(truth, unposed)
+    start = truth.segments[1].start
+    mask, z = joined(results, "geometry.mask"), joined(results, "geometry.points")[..., 2]
+    assert not mask[:start].any()  # its scale is not known, and not made up
+    later = mask[start:]
+    assert later[:, 2:].all()  # the third segment by the depth of the frames it shares with the second
+    np.testing.assert_allclose(z[start:][later], truth.depth[start:][later], rtol=8 * HALF)
+    valid = joined(results, "camera.valid")
+    assert not valid[:start].any() and valid[start] and valid[-1]
+    np.testing.assert_allclose(joined(results, "camera.cam_from_world")[valid], truth.cam_from_world[valid], atol=1e-5)

@@ -173,6 +173,7 @@ def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth, results: Res
         "geometry_coverage": pytest.approx(coverage),
         "motion": "moving",
         "segments": 4,
+        "metric": False,
         "recovered": "all 40 frames posed, depth in 83 % of the pixels, 22 tracks, hands in 14 frames",
         "lacking": "",
         "key": work_key(describe_work(truth.video, '{"seed": 7}')),

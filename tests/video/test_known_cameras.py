@@ -6,6 +6,7 @@ from pathlib import Path
 
 import camera_formats as formats
 import cv2
+import h5py
 import numpy as np
 import planes
 import pytest
@@ -246,7 +247,7 @@ def test_files_that_cannot_be_of_this_video(folder: Path, tmp_path: Path) -> Non
     np.savez(vipe / "pose" / f"{formats.NAME}.npz", data=POSES, inds=NUMBERS // 2)
     refused(vipe, "frame 0 more than once")
     (tmp_path / "s.h5").write_bytes(b"no store")
-    refused(tmp_path / "s.h5", "not a whole HDF5 file")
+    refused(tmp_path / "s.h5", "no whole GeoFlow store")
 
 
 def test_one_entry_per_video(tmp_path: Path, folder: Path) -> None:
@@ -289,6 +290,17 @@ def test_what_geoflow_exports_is_read_again(folder: Path, tmp_path: Path) -> Non
     export_store(tmp_path / "clip.h5", "colmap", tmp_path / "colmap")
     with geoflow.open(tmp_path / "clip.h5") as video:
         expected, posed = video.cameras.cam_from_world, video.cameras.valid
+    later = 2 * np.arange(8) + 1  # the store is of every second frame of its source
+    with h5py.File(tmp_path / "clip.h5", "a") as file:
+        file["frames/index"][:] = later
+    export_store(tmp_path / "clip.h5", "vipe", tmp_path / "vipe2")
+    export_store(tmp_path / "clip.h5", "colmap", tmp_path / "colmap2")
+    for path in (tmp_path / "vipe2", tmp_path / "colmap2", tmp_path / "clip.h5"):
+        source = SourceIndex("", np.arange(17), np.arange(17) / FPS, 48, 64)
+        known = known_cameras("clip", "clip.mp4", ReadOptions(cameras=str(path)), source, np.arange(17), (64, 48), None)
+        assert np.flatnonzero(np.isfinite(known.cam_from_world[:, 0, 0])).tolist() == later[posed].tolist()
+    with h5py.File(tmp_path / "clip.h5", "a") as file:
+        file["frames/index"][:] = np.arange(8)
     for path in (tmp_path / "vipe", tmp_path / "colmap", tmp_path / "clip.h5"):
         _, arrays = probe(str(frames), "clip", ReadOptions(fps=FPS, cameras=str(path)))
         found = arrays["video.cam_from_world"]

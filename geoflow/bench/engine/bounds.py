@@ -1,4 +1,4 @@
-"""What engines are held against: two bounds of a workload's time, and the best pools that stay as they are."""
+"""Bounds that engines are compared with: two lower bounds of a workload's time, and the best fixed pools."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Pools = dict[str, int]  # stage -> workers
 
 
 def gpu_seconds(workload: Workload) -> float:
-    """GPU time of all items in all stages, a stage's share of a GPU counted as that part of it."""
+    """Return the GPU time of all items in all stages; a stage that holds a share of a GPU counts with this share."""
     factors = sum(workload.factor(item) for item in range(workload.items))
     return sum(stage.gpus * stage.seconds for stage in workload.stages) * factors
 
 
 def fluid(workload: Workload) -> float:
-    """Seconds if the work could be poured onto the GPUs like water: `gpu_seconds` / GPUs."""
+    """Return the seconds if the work could be spread over the GPUs without gaps: `gpu_seconds` / GPUs."""
     return gpu_seconds(workload) / workload.gpus
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What `simulate` found, in seconds since the start."""
+    """The result of `simulate`, in seconds since the start."""
 
     makespan: float
     first_output: float
@@ -34,8 +34,8 @@ class Schedule:
 def simulate(workload: Workload, pools: Pools) -> Schedule:
     """Run the workload on fixed pools, without any overhead.
 
-    All items are there at time 0, a worker is given its next item the moment it is free, the oldest first, and
-    nothing waits for room. This is list scheduling: an engine may beat it by luck, but hardly.
+    All items are there at time 0. A worker gets its next item at once when it is free, the oldest item first, and
+    nothing waits for memory. This is list scheduling: an engine may beat it by luck, but hardly.
     """
     children = {s.name: [c.name for c in workload.stages if s.name in c.after] for s in workload.stages}
     start, end = workload.stages[0], workload.stages[-1].name
@@ -69,10 +69,10 @@ def simulate(workload: Workload, pools: Pools) -> Schedule:
 
 
 def best_pools(workload: Workload) -> Pools:
-    """The fixed pools with the shortest simulated makespan, of all that fill the GPUs.
+    """Return the fixed pools with the shortest simulated makespan, among all that fill the GPUs.
 
-    Tried in the order of their tightest stage's time, which no schedule on them can beat, until none can be better.
-    Shares must divide a GPU (0.5, 0.25, ...), so that what fits in sum also fits GPU by GPU.
+    Pools are tried in the order of their slowest stage's time, which no schedule can beat, until no better one is
+    possible. Shares must divide a GPU (0.5, 0.25, ...), so that workers that fit in total also fit on single GPUs.
     """
     candidates = sorted(
         _maximal(workload.stages, float(workload.gpus)),
@@ -97,7 +97,7 @@ def _bottleneck(workload: Workload, counts: tuple[int, ...]) -> float:
 
 
 def _maximal(stages: tuple[SleepStage, ...], room: float) -> Iterator[tuple[int, ...]]:
-    """Every choice of at least one worker a stage that fits and leaves no room for one more of any."""
+    """Yield every choice of at least one worker per stage that fits and leaves no room for another worker."""
     smallest = min(stage.gpus for stage in stages)
 
     def extend(index: int, room: float) -> Iterator[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""`geoflow bench engine`: every workload on every engine, several times over, against what no engine can beat."""
+"""`geoflow bench engine`: every workload on every engine, several times, compared with lower bounds."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def bench_engines(
     """Measure, and write OUT/engines.json, OUT/engines.md, OUT/engines.svg and the runs' output OUT/logs/*.txt.
 
     `items` replaces each workload's number of items. `xenna_python` is an interpreter that has cosmos-xenna; default:
-    this one. The runs of a workload go round the engines in turn, so that a busy spell of the machine does not hit
-    one engine alone. Every run is kept in OUT/runs as soon as it is over, and not done again by a later call with the
-    same OUT unless that is `fresh`; what is written comprises all that were kept of the same work.
+    this one. The runs of a workload alternate between the engines, so that a busy time of the machine does not affect
+    one engine alone. Every run is kept in OUT/runs when it is over, and a later call with the same OUT does not repeat
+    it unless `fresh` is True. The output covers all runs of the same work that were kept.
 
-    Returns {"rows": [...], "absent": {engine: reason}}; a row has the workload, its bounds, the engine, the median of
-    each of `FIGURES` over the runs that went well, and every run.
+    Returns {"rows": [...], "absent": {engine: reason}}. A row has the workload, its bounds, the engine, the median of
+    each of `FIGURES` over the successful runs, and every run.
 
-    Raises ConfigError for a workload or an engine it does not know.
+    Raises ConfigError for an unknown workload or engine.
     """
     chosen = [engine(name) for name in engines]
     loads = [workload(name, items) for name in workloads]
@@ -95,7 +95,7 @@ def bench_engines(
 
 
 def _rows(kept: Path, items: int | None) -> list[dict[str, Any]]:
-    """Of all runs that were kept, in the order of the workloads and engines."""
+    """Return the rows of all kept runs, in the order of the workloads and engines."""
     rows = []
     for load in (workload(name, items) for name in WORKLOADS):
         for e in ENGINES.values():
@@ -107,7 +107,7 @@ def _rows(kept: Path, items: int | None) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, load: Workload) -> dict[str, Any] | None:
-    """A run that was kept; None where there is none of this work."""
+    """Read a kept run; None if there is none of this work."""
     try:
         found = json.loads(path.read_text())
         run: dict[str, Any] = found["run"]
@@ -117,7 +117,7 @@ def _read(path: Path, load: Workload) -> dict[str, Any] | None:
 
 
 def summarise(load: Workload, e: Engine, pools: bounds.Pools, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row: medians of the runs that went well (of all that say something, if none did), and the ratios."""
+    """Make one row: medians of the successful runs (of all runs with figures, if none succeeded), and the ratios."""
     well = [run for run in runs if not run["error"]] or runs
     fluid, sim = bounds.fluid(load), bounds.simulate(load, pools).makespan
     medians = {name: _median([run[name] for run in well]) for name in FIGURES}
@@ -145,7 +145,7 @@ def _median(values: list[float | None]) -> float | None:
 
 
 def _lacks(e: Engine, python: str) -> str:
-    """Why `e` cannot run with `python`, or "" if it can."""
+    """Return why `e` cannot run with `python`, or "" if it can."""
     code = "import importlib.util, sys; print(*[m for m in sys.argv[1:] if importlib.util.find_spec(m) is None])"
     try:
         asked = subprocess.run(

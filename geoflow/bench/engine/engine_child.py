@@ -1,9 +1,4 @@
-"""The process of one run: starts a Ray of its own, drives one engine, leaves its result in a file, ends its Ray.
-
-    python -m geoflow.bench.engine.engine_child FOLDER
-
-FOLDER holds request.json (see `Request`) and gets result.json, trace and Ray's temporary files.
-"""
+"""The process of one run: start a Ray, drive one engine, leave the result in a file, end the Ray."""
 
 from __future__ import annotations
 
@@ -21,14 +16,14 @@ from typing import Any
 
 from geoflow.bench.engine.workloads import Workload
 
-_CPUS = 8  # logical: the stages sleep, so they need no core; enough for every worker and for what an engine adds
+_CPUS = 8  # logical: the stages sleep and need no core; enough for all workers and an engine's own actors
 _CPUS_PER_WORKER = 0.25
 _WATCH_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to run."""
+    """The job of the process."""
 
     module: str  # has the function `drive`
     workload: str  # JSON
@@ -39,9 +34,9 @@ class Request:
 
 @dataclass
 class Result:
-    """What came of it; the times are in the trace."""
+    """The result of the run; the times are in the trace."""
 
-    clock: float = 0.0  # when Ray was up and the engine's turn began, by the monotonic clock, which processes share
+    clock: float = 0.0  # when Ray was up and the engine started, by the monotonic clock, which processes share
     delivered: list[int] = field(default_factory=list)
     store_peak_bytes: int = 0
     spilled_bytes: int = 0
@@ -49,7 +44,7 @@ class Result:
 
 
 class StoreWatch(threading.Thread):
-    """Asks the raylet again and again how full its object store is and how much it has spilled."""
+    """A thread that regularly asks the raylet how full its object store is and how much it has spilled."""
 
     def __init__(self, result: Result) -> None:
         super().__init__(daemon=True)
@@ -74,7 +69,7 @@ class StoreWatch(threading.Thread):
 
 
 def run(folder: Path) -> Result:
-    """Do what the request says. What goes wrong is in the result."""
+    """Do what the request says. Errors are in the result."""
     request = Request(**json.loads((folder / "request.json").read_text()))
     workload, result = Workload.from_json(request.workload), Result()
     import ray

@@ -1,19 +1,19 @@
-"""From the trace of one run to its figures; the same definitions for every engine.
+"""The figures of one run, calculated from its trace with the same definitions for every engine.
 
-The clock starts when the local Ray is up: it takes the same time for every engine, and a cluster is normally there
-already. In seconds on that clock:
+The clock starts when the local Ray is up: starting it takes the same time for every engine, and normally the cluster
+exists already. In seconds on this clock:
 
-- `startup`: until every worker that began to load before the first output is up. Later workers are an engine's own
-  re-sizing, and their cost is part of `steady`.
-- `first_output`: until the last stage is done with its first item.
-- `makespan`: until the last stage is done with the last item.
-- `steady`: from `startup` to `makespan`, and on top what the work that was done while some workers were still loading
-  takes at the fluid pace, its GPU-seconds / GPUs. No pace is faster, so this may flatter an engine, never wrong it;
-  `early`, the share of the work done before `startup`, says by how much. Where stages take no time there is no such
-  pace: calls are counted, and the early ones take what they would at the pace of the others.
+- `startup`: until every worker that began to load before the first output is up. Later workers are started when an
+  engine changes its pools; their cost is part of `steady`.
+- `first_output`: until the last stage has finished its first item.
+- `makespan`: until the last stage has finished the last item.
+- `steady`: from `startup` to `makespan`, plus the time that the work done before `startup` takes at the fluid pace,
+  its GPU-seconds / GPUs. No pace is faster, so this may flatter an engine, but is never unfair to it; `early`, the
+  share of the work done before `startup`, shows by how much. If stages take no time there is no such pace: calls are
+  counted, and early calls take the time of the others.
 
-An engine that runs stage by stage is steady in every phase, once that stage's workers are up, and `steady` is the sum;
-`startup` is all the rest.
+For an engine that runs stage by stage, every phase is steady once the stage's workers are up, and `steady` is the sum
+of the phases; `startup` is all other time.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ Row = tuple[str, str, int, float, float]  # item or "up", stage, pid, began, end
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds; None where the run never came so far."""
+    """Times in seconds; None if the run did not get that far."""
 
     startup: float | None
     first_output: float | None
     makespan: float | None
     steady: float | None
     early: float | None
-    delivered: int  # items the last stage was done with, each counted once
+    delivered: int  # items that the last stage finished, each counted once
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def times_of(workload: Workload, rows: Sequence[Row], clock: float, *, phased: bool = False) -> Times:
-    """The times of a run from the rows of its trace; `clock` is when it started, `phased` is stage by stage."""
+    """Return the times of a run from the rows of its trace; `clock` is its start, `phased` means stage by stage."""
     calls = [row for row in rows if row[0] != "up"]
     outputs = [row for row in calls if row[1] == workload.stages[-1].name]
     if not outputs:
@@ -69,7 +69,7 @@ def _sum_of_phases(workload: Workload, rows: Sequence[Row]) -> float:
 
 
 def _steady(workload: Workload, calls: list[Row], up: float) -> tuple[float, float]:
-    """Seconds for all of `calls`, those before `up` charged as the module says, and the share of work before `up`."""
+    """Return seconds for all of `calls`, those before `up` as described above, and the work's share before `up`."""
     after = max(row[4] for row in calls) - up
     work = sum(_work(workload, row) for row in calls)
     early = sum(_work(workload, row) * (1 - part_after(up, row)) for row in calls)
@@ -86,7 +86,7 @@ def _work(workload: Workload, row: Row) -> float:
 
 
 def part_after(moment: float, row: Row) -> float:
-    """Which part of a call lies after the moment."""
+    """Return which part of a call lies after the moment, 0..1."""
     began, ended = row[3], row[4]
     if began >= moment or ended <= moment:
         return float(began >= moment)

@@ -1,4 +1,4 @@
-"""The rows of the engine bench as a table, for the console and for a page."""
+"""The rows of the engine bench as a table, on the console and for a page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def render(rows: Sequence[dict[str, Any]]) -> Table:
-    """A section for each workload, its bounds in the heading; what was not measured is left empty."""
+    """Make a section for each workload, with its bounds in the heading; what was not measured is empty."""
     from rich.table import Table
 
     table = Table(
@@ -69,7 +69,7 @@ def render(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def markdown(rows: Sequence[dict[str, Any]], workloads: Sequence[str] = ()) -> str:
-    """The same for a page, of some workloads or all: a table for those where stages take time, one for the others."""
+    """Return Markdown for some or all workloads: one table if stages take time, another for the others."""
     chosen = [row for row in rows if not workloads or row["workload"] in workloads]
     steady = {row["workload"] for row in chosen if row["to_fluid"] is not None}
     timed = [row for row in chosen if row["workload"] in steady]

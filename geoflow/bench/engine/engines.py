@@ -1,4 +1,4 @@
-"""The engines that are compared, and how each is set."""
+"""The engines that are compared, and the settings of each."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class Engine:
     name: str
     module: str
     how: str  # the settings, in words, for the table
-    fixed: bool = False  # is given the pools that the simulation finds best, else it sizes them itself
-    resident: bool = False  # GeoFlow's own way: as many models live on a GPU as its memory holds, and take turns
+    fixed: bool = False  # gets the best pools of the simulation; otherwise it sizes its pools itself
+    resident: bool = False  # GeoFlow's own way: as many models stay on a GPU as fit into its memory, and take turns
     batched: bool = False  # takes `Workload.batch` items at a time
     phased: bool = False  # runs stage by stage
     dashboard: bool = False  # lists actors through Ray's dashboard
-    env: dict[str, str] = field(default_factory=dict)  # must be there before Ray starts
+    env: dict[str, str] = field(default_factory=dict)  # variables that must be set before Ray starts
     resumes: bool = False  # keeps finished work in a folder it is given
-    needs: tuple[str, ...] = ()  # modules it cannot do without
+    needs: tuple[str, ...] = ()  # modules that it needs
 
     def options(self, workload: Workload, folder: str) -> dict[str, Any]:
-        """Further arguments of `drive`; `folder` outlives the run."""
+        """Return further arguments of `drive`; `folder` is kept after the run."""
         batch = {"batch": workload.batch} if self.batched else {}
         resident = {"resident": True} if self.resident else {}
         return batch | resident | ({"kept": folder} if self.resumes and workload.killed_at else {})
 
     def suits(self, workload: Workload) -> bool:
-        """Whether there is a point in running it."""
+        """Return whether the engine is worth running on the workload."""
         return workload.batch > 1 or not self.batched
 
 
@@ -43,7 +43,7 @@ _RAY_DATA: dict[str, Any] = {"module": f"{_HERE}.ray_data", "needs": ("pandas", 
 _XENNA: dict[str, Any] = {
     "module": f"{_HERE}.xenna",
     "dashboard": True,
-    # It asks for this many actors at a time, and sets the limits itself where it starts Ray.
+    # The engine asks for this many actors at a time, and sets these limits itself if it starts Ray.
     "env": {"RAY_MAX_LIMIT_FROM_API_SERVER": "40000", "RAY_MAX_LIMIT_FROM_DATA_SOURCE": "40000"},
     "needs": ("cosmos_xenna", "tqdm"),
 }
@@ -67,7 +67,7 @@ ENGINES = {
 
 
 def engine(name: str) -> Engine:
-    """Look an engine up. Raises ConfigError for a name it does not know."""
+    """Look an engine up. Raises ConfigError for an unknown name."""
     if name not in ENGINES:
-        raise ConfigError(f"unknown engine {name!r}; there are: {', '.join(ENGINES)}")
+        raise ConfigError(f"unknown engine {name!r}; the engines are: {', '.join(ENGINES)}")
     return ENGINES[name]

@@ -18,7 +18,7 @@ from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
 from geoflow.video.inputs import Input
 
-_FRAMES = 2  # of one segment, the fewest there may be
+_FRAMES = 2  # frames of a segment: the smallest number allowed
 _BACKENDS = {
     (cls.inputs, cls.outputs[0]): cls.__name__
     for cls in vars(sleep_stages).values()
@@ -35,13 +35,13 @@ def drive(
     resident: bool = False,
     kept: str | None = None,
 ) -> list[int]:
-    """Run it; returns the items that came out. `kept` is where finished work is saved, and found again.
+    """Run the workload; return the items that came out. `kept` is a folder for finished work.
 
-    A loaded model takes as much of a GPU's memory as its stage's share, so that no more models fit on a GPU than
-    in the pools of other engines; with `resident` it takes what `SleepStage.memory` says.
+    A loaded model takes its stage's share of a GPU's memory, so that no more models fit on a GPU than in the pools of
+    other engines; with `resident` it takes `SleepStage.memory`.
 
-    One video stands for the workload and each of its segments for an item. With `pools` None the executor sizes
-    its pools itself, knowing the stages' mean times as a pipeline file's `weight` states them.
+    One video is the workload, and each of its segments is an item. With `pools` None the executor sizes its pools
+    itself, from the stages' mean times, which it reads from `weight` as in a pipeline file.
     """
 
     delivered: list[int] = []
@@ -65,7 +65,7 @@ def drive(
 def pipeline_of(
     workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float, *, resident: bool = False
 ) -> Pipeline:
-    """The pipeline whose graph is the workload's."""
+    """Return the pipeline whose graph is the workload's."""
     backends = backends_of(workload)
     stages = [
         {
@@ -84,9 +84,9 @@ def pipeline_of(
 
 
 def backends_of(workload: Workload) -> dict[str, str]:
-    """The class of `sleep_stages` for each stage: the trunk's field is handed on until it forks in two.
+    """Return the class of `sleep_stages` for each stage: the trunk's field is passed on until it forks in two.
 
-    Raises ConfigError when a stage forks into more than two or the branches do not meet in the last stage.
+    Raises ConfigError if a stage forks into more than two, or the branches do not meet in the last stage.
     """
     field_of: dict[str, str] = {}
     backends: dict[str, str] = {}
@@ -107,7 +107,7 @@ def backends_of(workload: Workload) -> dict[str, str]:
 
 
 def frame_size(workload: Workload) -> tuple[int, int]:
-    """Height and width at which one segment's mask has the payload's bytes; every stage must make the same."""
+    """Return height and width for which a segment's mask has the payload's bytes; all stages must have the same."""
     sizes = {stage.payload_bytes for stage in workload.stages[:-1]}
     if len(sizes) != 1 or (pixels := sizes.pop()) % _FRAMES:
         raise ConfigError(f"{workload.name}: all stages but the last should make arrays of one, even size")

@@ -1,4 +1,4 @@
-"""One run in a process of its own, with a Ray of its own, watched from outside through /proc (Linux)."""
+"""One run in its own process with its own Ray, observed from outside through /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from geoflow.bench.peer_processes import END_WITHIN_S, end_all, environment
 from geoflow.cluster.processes import Process, cpu_seconds, descendants, private_bytes, wake_ups
 
 _SAMPLE_EVERY_S = 0.2
-_LOOK_EVERY = 5  # samples between two looks at who is there
+_LOOK_EVERY = 5  # samples between two looks at the list of processes
 
 
 @dataclass
 class Watched:
-    """What was seen of one run from outside."""
+    """Observations of one run from outside."""
 
-    private_peak_bytes: int = 0  # anonymous memory of the driver and all workers, at the worst moment
+    private_peak_bytes: int = 0  # anonymous memory of the driver and all workers, at its peak
     cpu: list[tuple[float, float, float]] = field(default_factory=list)  # time, idle and all ticks of the machine
     spent: list[tuple[float, float, int]] = field(default_factory=list)  # time, CPU seconds, the driver's wake-ups
     seen: set[Process] = field(default_factory=set)
@@ -40,12 +40,12 @@ class Watched:
 def measure(
     engine: Engine, workload: Workload, pools: Pools, *, python: str, timeout: float, log: Path
 ) -> dict[str, Any]:
-    """Run `workload` once on `engine` with the interpreter `python`; what the run prints goes to `log`.
+    """Run `workload` once on `engine` with the interpreter `python`; the run's output goes to `log`.
 
-    Returns figures: those of `Times`, and private_mb, store_peak_mb, spilled_mb, cpu_idle (share of the
-    machine's CPU time between the clock's start and the last output), cpu_ms (of all of the run's processes, a call)
-    and wake_ups (of the driver's main thread, a call), both from `startup` to the last output, delivered, error (""
-    when all went well).
+    Returns the figures of `Times`, and private_mb, store_peak_mb, spilled_mb, cpu_idle (idle share of the machine's CPU
+    time between the clock's start and the last output), cpu_ms per call (of all of the run's processes) and wake_ups
+    per call (of the driver's main thread), both from `startup` to the last output, delivered, and error ("" on
+    success).
     """
     folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))  # Ray's socket paths must stay short
     own_pools = pools if engine.fixed else None
@@ -71,7 +71,7 @@ def measure(
 
 
 def idle_share(cpu: Sequence[tuple[float, float, float]], began: float, ended: float) -> float | None:
-    """Share of the machine's CPU time that was idle from `began` to `ended`, from samples of (time, idle, all) ticks.
+    """Return the idle share of the machine's CPU time from `began` to `ended`, from samples of (time, idle, all) ticks.
 
     >>> idle_share([(0.0, 0, 0), (1.0, 50, 100), (2.0, 150, 200), (3.0, 150, 300)], 1.0, 2.0)
     1.0
@@ -83,7 +83,7 @@ def idle_share(cpu: Sequence[tuple[float, float, float]], began: float, ended: f
 
 
 def growth(samples: Sequence[tuple[float, float]], began: float, ended: float) -> float | None:
-    """By how much a count grew from `began` to `ended`, from samples of (time, count); None where that is not known.
+    """Return the growth of a count from `began` to `ended`, from samples of (time, count); None if unknown.
 
     >>> growth([(0.0, 0.0), (1.0, 10.0), (3.0, 30.0)], 0.5, 2.0)
     15.0
@@ -97,7 +97,7 @@ def growth(samples: Sequence[tuple[float, float]], began: float, ended: float) -
 
 
 def _a_call(samples: list[tuple[float, float]], rows: list[Any], began: float, ended: float) -> float | None:
-    """What a call took while all workers were up; one that began before is counted for the part after it."""
+    """Return the cost of a call while all workers were up; an earlier call counts for its part after that."""
     calls = sum(part_after(began, row) for row in rows if row[0] != "up")
     grown = growth(samples, began, ended)
     return grown / calls if grown is not None and calls else None
@@ -109,7 +109,7 @@ def _figures(engine: Engine, workload: Workload, result: Result, watched: Watche
     calls = [(row[0], row[1]) for row in rows if row[0] != "up"]
     up, over = result.clock + (times.startup or 0.0), result.clock + (times.makespan or 0.0)
     now = [row for row in rows if row[3] >= result.clock]
-    killed = [row for row in rows if row[3] < result.clock and row[0] != "up"]  # what was done by the run before
+    killed = [row for row in rows if row[3] < result.clock and row[0] != "up"]  # done by the run before
     handed_over = {*result.delivered, *(int(row[0]) for row in killed if row[1] == workload.stages[-1].name)}
     ms = _a_call([(at, seconds) for at, seconds, _ in watched.spent], now, up, over)
     error = result.error
@@ -119,7 +119,7 @@ def _figures(engine: Engine, workload: Workload, result: Result, watched: Watche
         error = f"{len(handed_over)} of {workload.items} items were handed over"
     return {
         **times.to_dict(),
-        **({"steady": None, "early": None} if workload.killed_at else {}),  # it is only the rest of the work
+        **({"steady": None, "early": None} if workload.killed_at else {}),  # this run did only the rest of the work
         "delivered": len(handed_over),
         "repeated": len(calls) - len(set(calls)),
         "private_mb": watched.private_peak_bytes / 1e6,
@@ -139,11 +139,11 @@ def _outputs(workload: Workload, folder: Path) -> int:
 def _watch(
     driver: subprocess.Popen[bytes], timeout: float, *, killed_when: Callable[[], bool] = lambda: False
 ) -> Watched:
-    """Sample until the driver and all it started have ended; what does not end by itself is killed."""
+    """Sample until the driver and all its processes have ended; kill what does not end by itself."""
     watched, began, samples = Watched(), time.monotonic(), 0
     family: set[Process] = set()
     counted: list[int] = []
-    spent: dict[Process, float] = {}  # also of those that have ended
+    spent: dict[Process, float] = {}  # ended processes are included
     try:
         while driver.poll() is None:
             if time.monotonic() - began > timeout:
@@ -174,7 +174,7 @@ def _watch(
 
 
 def _is_worker(pid: int) -> bool:
-    """Ray's workers are called `ray::` and what they run, or by their script while they start."""
+    """Return whether a process is a Ray worker: its name is `ray::` and its task, or its script while it starts."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -183,7 +183,7 @@ def _is_worker(pid: int) -> bool:
 
 
 def _cpu_ticks() -> tuple[float, float]:
-    """Idle and all ticks of the machine so far."""
+    """Return the idle and all ticks of the machine so far."""
     with open("/proc/stat") as rows:
         ticks = [int(value) for value in rows.readline().split()[1:9]]
     return float(ticks[3] + ticks[4]), float(sum(ticks))

@@ -1,9 +1,9 @@
 """A workload on a plain executor over Ray actors, as one would write it first, but well.
 
-A pool of actors for each stage, sizes fixed; a call's result is one object, handed on by its ref and never read by
-the driver. Every actor has up to two calls, so that it need not wait for the driver between them. Of what is ready
-the oldest items go first, then the stage furthest downstream. Items enter while the arrays of those under way fit
-into half of the object store. Nothing is retried, saved or watched.
+There is a pool of actors for each stage, of fixed size. A call's result is one object, passed on by its ref and never
+read by the driver. Every actor has up to two calls, so that it need not wait for the driver between them. Of the ready
+items the oldest go first, and the stage furthest downstream. Items enter while the arrays of those in flight fit into
+half of the object store. Nothing is retried, saved or observed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class PlainActor:
         self._sleeper = Sleeper(Workload.from_json(workload), stage, trace)
 
     def work(self, items: Sequence[int], *inputs: Any) -> Any:
-        """(payload_bytes,) uint8 for a single item; for several a list of these, and each input is a list, too."""
+        """Return (payload_bytes,) uint8 for a single item.
+
+        For several items return a list of arrays; each input is then a list, too.
+        """
         if len(items) == 1:
             return self._sleeper.work(items[0], inputs)
         return [self._sleeper.work(item, [column[i] for column in inputs]) for i, item in enumerate(items)]
@@ -36,7 +39,7 @@ class PlainActor:
 
 @dataclass
 class _Pool:
-    """The actors of one stage, and what waits for them."""
+    """The actors of one stage, and the work that waits for them."""
 
     stage: SleepStage
     depth: int
@@ -52,7 +55,7 @@ class _Call:
 
 
 class PlainExecutor:
-    """Takes groups of items through the stages. Use once."""
+    """Takes groups of items through the stages. Use it once."""
 
     def __init__(self, workload: Workload, pools: Pools, trace: str, cpus_per_worker: float, batch: int) -> None:
         self._groups = [
@@ -66,7 +69,7 @@ class PlainExecutor:
         self._start, self._end = names[0], names[-1]
         self._children = {name: [s.name for s in workload.stages if name in s.after] for name in names}
         self._made: dict[tuple[str, int], Any] = {}  # stage and group -> ref, while a stage still reads it
-        self._unread: dict[tuple[str, int], int] = {}  # stages that have not read it yet
+        self._unread: dict[tuple[str, int], int] = {}  # how many stages have not read it yet
         self._lacking = {(s.name, group): len(s.after) for s in workload.stages for group in range(len(self._groups))}
         self._running: dict[Any, _Call] = {}
         alive = sum(stage.payload_bytes for stage in workload.stages) * batch
@@ -74,7 +77,7 @@ class PlainExecutor:
         self._entered = self._left = 0
 
     def run(self) -> list[int]:
-        """Returns the items that came out."""
+        """Run all items; return those that came out."""
         import ray
 
         delivered: list[int] = []
@@ -85,13 +88,13 @@ class PlainExecutor:
             self._submit()
             refs = list(self._running)
             done, _ = ray.wait(refs, num_returns=1, fetch_local=False)
-            if len(refs) > 1:  # and what else is there by now
+            if len(refs) > 1:  # take all others that are ready by now
                 done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
             for ref in done:
                 call = self._running.pop(ref)
                 self._returned(call, ref)
                 if call.pool.stage.name == self._end:
-                    ray.get(ref)  # raises what the stage raised
+                    ray.get(ref)  # raises the stage's exception
                     delivered += self._groups[call.group]
                     self._left += 1
         return delivered
@@ -125,7 +128,7 @@ class PlainExecutor:
 
 
 def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float, *, batch: int = 1) -> list[int]:
-    """Run it on the given pools, which it cannot do without; returns the items that came out."""
+    """Run the workload on the given pools, which are required; return the items that came out."""
     assert pools is not None
     return PlainExecutor(workload, pools, trace, cpus_per_worker, batch).run()
 

@@ -1,4 +1,4 @@
-"""The rows of the engine bench as a picture: for every workload a bar an engine, steady time beside its bounds."""
+"""The rows of the engine bench as a picture: for every workload a bar per engine, with its bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OWN, _PEER, _FLUID, _SIM = "#2f6fb3", "#a9b4c0", "#c0392b", "#e08e0b"
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> str:
-    """An SVG. Each workload has its own scale; vertical lines stand at `fluid` and `sim`."""
+    """Return an SVG. Each workload has its own scale; vertical lines mark `fluid` and `sim`."""
     parts: list[str] = []
     y = 8
     for name in dict.fromkeys(row["workload"] for row in rows):

@@ -1,8 +1,8 @@
 """A workload on Ray Data, with the settings that suit it best.
 
-One item is one block (or `batch` items, where stated), every stage a pool of actors with two tasks in flight each.
-Ray Data knows only chains, so where the workload forks the stages stand one after the other, and a row carries the
-arrays that later stages still read, no others.
+One item is one block (or `batch` items, if stated); every stage is a pool of actors with two tasks in flight each. Ray
+Data supports only chains: if the workload forks, the stages are put one after the other, and a row carries only the
+arrays that later stages still read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SleepRows:
         self._sleeper = Sleeper(self._workload, self._stage.name, trace)
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Columns `item` (B) and one (B, payload_bytes) uint8 for each stage whose output travels along."""
+        """Process columns `item` (B), and one (B, payload_bytes) uint8 per stage whose output is carried along."""
         items = rows["id"]
         made = [
             self._sleeper.work(int(item), [rows[name][i] for name in self._stage.after]) for i, item in enumerate(items)
@@ -39,7 +39,10 @@ class SleepRows:
 
 
 def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float, *, batch: int = 1) -> list[int]:
-    """Run it; returns the items that came out. With `pools` None each pool may grow from 1 to what the GPUs hold."""
+    """Run the workload; return the items that came out.
+
+    With `pools` None each pool may grow from 1 to what fits on the GPUs.
+    """
     import ray.data
 
     context = ray.data.DataContext.get_current()

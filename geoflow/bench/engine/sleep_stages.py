@@ -1,7 +1,7 @@
-"""Sleeping stages as GeoFlow stages, one class for every way of passing the payload on.
+"""Sleeping stages as GeoFlow stages: one class for every way of passing the payload on.
 
-A segment is an item. The payload travels as boolean masks, one byte a pixel: `frames.mask` along a chain, and
-`prior.mask` and `geometry.mask` along the two branches of a DAG. What the last stage gives is a number a frame.
+A segment is an item. The payload is a boolean mask, one byte per pixel: `frames.mask` along a chain, `prior.mask` and
+`geometry.mask` along the two branches of a DAG. The last stage returns one number per frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ TRUNK, LEFT, RIGHT, END = "frames.mask", "prior.mask", "geometry.mask", "frames.
 
 
 def probe(item: Input, num_frames: int, height_width: tuple[int, int]) -> tuple[VideoInfo, dict[str, Any]]:
-    """The video that stands for a workload; here, since the actor that is to probe it has this module already."""
+    """Return the video that represents a workload.
+
+    It is defined here because the actor that probes it has this module already.
+    """
     height, width = height_width
     info = VideoInfo(item.name, item.source, "0", num_frames, 30.0, height, width, height, width)
     index = np.arange(num_frames)
@@ -29,13 +32,13 @@ def probe(item: Input, num_frames: int, height_width: tuple[int, int]) -> tuple[
 
 
 class Sleep(Stage):
-    """What all of them do; the field names of `inputs` stand in the order of the workload stage's `after`."""
+    """The base of all sleeping stages; the fields of `inputs` are in the order of the workload stage's `after`."""
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
         workload: str = param("", "the workload, as JSON")
-        stage: str = param("", "which of its stages this is")
-        trace: str = param("", "file to note times in", bound_by_run=True)
+        stage: str = param("", "the name of this stage in the workload")
+        trace: str = param("", "file for the trace of times", bound_by_run=True)
 
     def setup(self) -> None:
         self._sleeper = Sleeper(Workload.from_json(self.params.workload), self.params.stage, self.params.trace)

@@ -1,6 +1,6 @@
-"""The work itself, the same in every engine: sleep, make an array, and note in a file when.
+"""The work itself, the same in every engine: sleep, make an array, and write the times to a file.
 
-Only the standard library and numpy, because a peer may run in an interpreter of its own.
+Only the standard library and numpy are used, because another engine may run in its own interpreter.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Sleeper:
         self._note("up", began)
 
     def work(self, item: int, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Spend the item's service time on it, making the array included.
+        """Spend an item's service time on it, including the time to make the array.
 
-        `inputs` are the arrays of the stages this one reads, each of that stage's `payload_bytes` bytes, all 1.
+        `inputs` are the arrays of the stages that this one reads, each with its stage's `payload_bytes` bytes, all 1.
         Returns an array (payload_bytes,) uint8 of ones.
 
-        Raises ValueError when an input is not whole.
+        Raises ValueError if an input is not complete.
         """
         began = time.monotonic()
         for name, array in zip(self._stage.after, inputs, strict=True):
@@ -53,7 +53,7 @@ class Sleeper:
 
 
 def read_trace(path: Path) -> list[tuple[str, str, int, float, float]]:
-    """Rows (item number, or "up" for a worker that has loaded; stage; pid; began; ended) in the order of writing."""
+    """Return rows (item number, or "up" for a worker that has loaded; stage; pid; began; ended) in order of writing."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         what, stage, pid, began, ended = line.split()

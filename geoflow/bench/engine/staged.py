@@ -1,6 +1,6 @@
 """A workload stage by stage, as a script would do it: all items through one stage, then all through the next.
 
-Every stage has the GPUs to itself, with as many workers as they hold; its models are loaded when its turn comes.
+Every stage has all GPUs, with as many workers as fit; its models are loaded when its turn comes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SleepActor:
 
 
 def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> list[int]:
-    """Run it; returns the items that came out. `pools` are not heeded."""
+    """Run the workload; return the items that came out. `pools` are ignored."""
     made: dict[str, list[Any]] = {}  # stage -> the ref of each item's array
     for index, stage in enumerate(workload.stages):
         inputs = [made[name] for name in stage.after]
@@ -40,7 +40,7 @@ def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: 
 def _phase(
     workload: Workload, stage: SleepStage, inputs: list[list[Any]], trace: str, cpus_per_worker: float
 ) -> list[Any]:
-    """All items through one stage; a worker is given its next item when it is done with one."""
+    """Take all items through one stage; a worker gets its next item when it has finished one."""
     import ray
 
     actor = ray.remote(SleepActor).options(num_gpus=stage.gpus, num_cpus=cpus_per_worker)

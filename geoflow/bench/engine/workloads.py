@@ -1,4 +1,4 @@
-"""What the engines are given to do: stages that sleep, as plain data that any interpreter can read back from JSON."""
+"""The workloads for the engines: stages that sleep, as plain data that any interpreter can read from JSON."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from geoflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class SleepStage:
-    """One stage: `after` names the stages whose output it reads; without any it stands at the start."""
+    """One stage: `after` names the stages whose output it reads; without any it is the first stage."""
 
     name: str
     gpus: float  # share of a GPU that one worker holds
     seconds: float  # mean service time of one item
     after: tuple[str, ...] = ()
-    payload_bytes: int = 0  # of the array it makes of each item; the last stage makes none
-    memory: float = 0.1  # of a GPU, that its loaded model takes; heeded by `geoflow-resident` alone
+    payload_bytes: int = 0  # size of the array that it makes for each item; the last stage makes none
+    memory: float = 0.1  # share of a GPU's memory for its loaded model; used only by `geoflow-resident`
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A DAG of sleeping stages, in topological order, with one stage at the start and one at the end."""
+    """A DAG of sleeping stages, in topological order, with one first and one last stage."""
 
     name: str
     stages: tuple[SleepStage, ...]
     items: int
-    spread: float = 1.0  # slowest item over quickest
+    spread: float = 1.0  # slowest item over fastest
     seed: int = 0
     load_seconds: float = 0.5  # a worker's model takes this long to load
     store_bytes: int = 4 << 30
     gpus: int = 4
-    batch: int = 1  # items that engines working in batches take at a time
-    killed_at: float = 0.0  # share of the items after which the driver is killed, and started again; 0: it is not
+    batch: int = 1  # items that batch engines take at a time
+    killed_at: float = 0.0  # share of the items after which the driver is killed and restarted; 0: never
 
     def __post_init__(self) -> None:
-        """Raises ConfigError when a stage reads what no stage above it makes, or there are several ends."""
+        """Raise ConfigError if a stage reads something that no stage above it makes, or there are several ends."""
         names = [stage.name for stage in self.stages]
         for i, stage in enumerate(self.stages):
             if unknown := set(stage.after) - set(names[:i]):
@@ -57,14 +57,14 @@ class Workload:
         return round(self.killed_at * self.items)
 
     def factor(self, item: int) -> float:
-        """How much slower than the mean `item` is, in every stage; the factors of all items average 1."""
+        """Return how much slower than the mean an item is, in every stage; the mean of all factors is 1."""
         return _factors(self.items, self.spread, self.seed)[item]
 
     def seconds(self, stage: SleepStage, item: int) -> float:
         return stage.seconds * self.factor(item)
 
     def read_later(self, index: int) -> tuple[str, ...]:
-        """Stages up to `index` whose output some stage after it reads: what a chain of stages must carry along."""
+        """Return the stages up to `index` whose output a later stage reads: a chain of stages must carry it along."""
         made = [stage.name for stage in self.stages[: index + 1]]
         return tuple(name for name in made if any(name in later.after for later in self.stages[index + 1 :]))
 
@@ -87,7 +87,7 @@ def _factors(items: int, spread: float, seed: int) -> tuple[float, ...]:
 
 
 def _chain(gpus: tuple[float, ...], milliseconds: tuple[float, ...], payload_bytes: int) -> tuple[SleepStage, ...]:
-    """Stages `a`, `b`, ... one after the other."""
+    """Make stages `a`, `b`, ... one after the other."""
     names = "abcdefgh"[: len(gpus)]
     last = len(gpus) - 1
     return tuple(
@@ -101,7 +101,7 @@ _SHARES = (0.25, 0.5, 0.5, 0.25, 0.25)
 
 BALANCED = Workload("balanced", _chain(_SHARES, (40, 160, 120, 60, 40), 2 * _MB), items=60)
 
-# `c` takes six times what it takes in BALANCED.
+# `c` takes six times as long as in BALANCED.
 SKEWED = Workload("skewed", _chain(_SHARES, (40, 160, 720, 60, 40), 2 * _MB), items=60, spread=4, seed=1)
 
 DAG = Workload(
@@ -120,18 +120,19 @@ DAG = Workload(
 
 TINY = Workload("tiny", _chain((1, 1, 1), (0, 0, 0), 64), items=3000, load_seconds=0.0, batch=64)
 
-# The arrays of all items are several times the object store, so an engine that does not hold back must spill.
+# The arrays of all items are several times as large as the object store, so an engine that does not limit its work
+# spills.
 BIG = Workload("big", _chain((0.25, 0.5, 0.25), (60, 160, 60), 64 * _MB), items=40, store_bytes=1 << 30)
 
-# The driver is killed when half of the items have come out, and the same is started again.
+# The driver is killed when half of the items have come out, and the same work is started again.
 RESUME = dataclasses.replace(BALANCED, name="resume", items=120, killed_at=0.5)
 
 WORKLOADS = {workload.name: workload for workload in (BALANCED, SKEWED, DAG, TINY, BIG, RESUME)}
 
 
 def workload(name: str, items: int | None = None) -> Workload:
-    """Look a workload up, with another number of items if given. Raises ConfigError for a name it does not know."""
+    """Look a workload up, with another number of items if given. Raises ConfigError for an unknown name."""
     if name not in WORKLOADS:
-        raise ConfigError(f"unknown workload {name!r}; there are: {', '.join(WORKLOADS)}")
+        raise ConfigError(f"unknown workload {name!r}; the workloads are: {', '.join(WORKLOADS)}")
     found = WORKLOADS[name]
     return found if items is None else dataclasses.replace(found, items=items)

@@ -1,9 +1,9 @@
 """A workload on cosmos-xenna, with the settings that suit it best.
 
-Xenna hands out GPUs by what NVML reports, so it cannot be given pretended ones; a stage's share of a GPU is booked as
-that share of a CPU instead, on as many CPUs as there are GPUs. It thus need not keep a worker within one GPU. Xenna
-knows only chains: where the workload forks the stages stand one after the other, and a task carries the arrays that
-later stages still read, no others.
+Xenna assigns GPUs that NVML reports, so it cannot get pretended ones. A stage's share of a GPU is therefore booked as
+the same share of a CPU, on as many CPUs as there are GPUs; so a worker need not stay within one GPU. Xenna supports
+only chains: if the workload forks, the stages are put one after the other, and a task carries only the arrays that
+later stages still read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from geoflow.bench.engine.workloads import Workload
 
 
 def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: float) -> list[int]:
-    """Run it; returns the items that came out. With `pools` None Xenna's autoscaler sizes them, every second."""
+    """Run the workload; return the items that came out.
+
+    With `pools` None Xenna's autoscaler sizes them, every second.
+    """
     import ray
     from cosmos_xenna.pipelines import v1
 
-    # Its monitor looks for a Ray on this machine, and gives up when it finds several.
+    # Its monitor looks for a Ray on this machine, and gives up if it finds several.
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     quiet = v1.VerbosityLevel.NONE
     config = v1.PipelineConfig(
@@ -50,7 +53,7 @@ def drive(workload: Workload, pools: Pools | None, trace: str, cpus_per_worker: 
 
 
 def _stage_class() -> Any:
-    """Made when called: Xenna is installed in few environments."""
+    """Return the stage class; it is made when called, since few environments have Xenna."""
     from cosmos_xenna.pipelines import v1
 
     class SleepTasks(v1.Stage):
@@ -65,7 +68,7 @@ def _stage_class() -> Any:
             self._sleeper = Sleeper(self._workload, self._workload.stages[self._index].name, self._trace)
 
         def process_data(self, in_data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            """Tasks {"item": number, stage: (payload_bytes,) uint8 of each stage whose output travels along}."""
+            """Process tasks {"item": number, stage: (payload_bytes,) uint8 of each stage that is carried along}."""
             stage, keep = self._workload.stages[self._index], self._workload.read_later(self._index)
             out = []
             for task in in_data:

@@ -1,1 +1,1 @@
-"""Things that go wrong during a run, what comes out all the same, and what time they cost."""
+"""Faults during a run: whether the results are still right, and how much time a fault costs."""

@@ -1,4 +1,4 @@
-"""Every fault at several moments, each in a run of its own, held against runs that nothing happened to."""
+"""Every fault at several moments, each in its own run, compared with runs without a fault."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _TIMEOUT_S = 240.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one run, that of the resumed one included."""
+    """The result of one run, including the run that resumed it."""
 
     fault: str
     moment: float
     outcome: str
     seconds: float  # from the start of the run to its end, without the time between two drivers
-    lost: float  # beside an undisturbed run
+    lost: float  # compared with an undisturbed run
     happened: bool
 
 
 def bench_faults(
     out: Path, faults: Sequence[str], moments: Sequence[float], console: Console, *, calm_runs: int = 3
 ) -> dict[str, Any]:
-    """Run them all; returns the undisturbed seconds and an Outcome per fault and moment."""
+    """Run all faults; return the seconds of an undisturbed run, and an Outcome per fault and moment."""
     from geoflow.synth import render_clip
 
     clips = out / "clips"
@@ -83,7 +83,7 @@ def bench_faults(
 
 
 def judge(fault: str, videos: dict[str, list[str]], stores: dict[str, str], expected: dict[str, str]) -> str:
-    """In words: whether every input is complete with the same bits, or failed by name where it should be."""
+    """Say in words whether every input is complete with the same bits, or failed with its name where it should."""
     statuses = {name: status for name, (status, _) in videos.items()}
     wanted = {name: "failed" if fault == "poison" and name == "b" else "complete" for name in VIDEOS}
     if statuses != wanted:
@@ -97,7 +97,7 @@ def judge(fault: str, videos: dict[str, list[str]], stores: dict[str, str], expe
 
 
 def _one(fault: str, moment: float, clips: Path) -> tuple[float, dict[str, list[str]], dict[str, str], bool]:
-    """Seconds, how each video ended, a hash of each store, and whether the fault came to happen."""
+    """Return seconds, the end of each video, a hash of each store, and whether the fault really happened."""
     folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))
     try:
         for name in VIDEOS:
@@ -136,7 +136,7 @@ def _child(folder: Path, fault: str, moment: float) -> tuple[dict[str, Any], flo
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of everything in a store but how long it took."""
+    """Return a hash of everything in a store except times."""
     import h5py
 
     digest = hashlib.sha256()

@@ -1,9 +1,7 @@
-"""The process of one run: a cluster of two nodes, the run, and one thing that goes wrong on the way.
+"""The process of one run: a cluster of two nodes, the run, and one fault during the run.
 
-    python -m geoflow.bench.faults.fault_child FOLDER FAULT MOMENT
-
-MOMENT is the share of the segments that the first model is done with when it happens. Leaves FOLDER/result.json,
-unless it is killed.
+MOMENT is the share of segments that the first model has finished when the fault happens. Leaves FOLDER/result.json,
+unless the process is killed.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from geoflow.store.paths import RunPaths
 VIDEOS, FRAMES, SIZE = ("a", "b"), 64, (64, 48)
 SEGMENT, OVERLAP = 8, 2
 _HUNG_AFTER_S = 4.0
-# Ray asks a node every 3 s whether it is there, and gives it up when it has not answered five times.
+# Ray asks a node every 3 s by default whether it is alive, and gives it up after five missed answers.
 _ASK_NODES = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
@@ -48,7 +46,7 @@ def pipeline(folder: Path, poison: str = "") -> Pipeline:
 
 
 class Trouble(threading.Thread):
-    """Waits for its moment, as the ledger tells it, and makes `fault` happen."""
+    """A thread that waits for its moment, read from the ledger, and then makes `fault` happen."""
 
     def __init__(self, fault: str, moment: float, folder: Path, cluster: Any, nodes: list[Any]) -> None:
         super().__init__(daemon=True)
@@ -87,7 +85,7 @@ class Trouble(threading.Thread):
                 os.kill(os.getpid(), signal.SIGINT)
 
     def _fill_store(self, seconds: float) -> None:
-        """Leave no room in the driver's node's store, which holds what goes through it."""
+        """Fill the store of the driver's node, through which data passes."""
         import numpy as np
         import ray
 

@@ -1,4 +1,4 @@
-"""Deterministic stages that misbehave when a file in a folder says so, once for each such file."""
+"""Deterministic stages that fail if a file in a folder says so, once for each such file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISDEEDS = ("exit", "hang", "shape", "raise", "leak")
 class _Fallible(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        folder: str = param("", "where files named after a misdeed may appear; the first to find one commits it")
+        folder: str = param("", "where files named after a fault may appear; the first stage to find one fails so")
         seconds: float = param(0.3, "for a segment")
         poison: str = param("", "video[segment] on which it always fails")
 
@@ -79,7 +79,7 @@ class Geometry(_Fallible):
 
 
 def prior_from_brightness(rgb: np.ndarray, factor: float = 1.0) -> Fields:
-    """The fields of slot `prior` for frames `rgb` (T,H,W,3): depth `factor` times 1 for black to 3 for white."""
+    """Return the fields of slot `prior` for frames `rgb` (T,H,W,3): depth `factor` times 1 for black to 3 for white."""
     depth = (rgb.mean(axis=-1) / 128 + 1) * factor
     points = np.stack([np.zeros_like(depth), np.zeros_like(depth), depth], -1).astype(np.float16)
     eye = np.tile(np.eye(3, dtype=np.float32), (len(depth), 1, 1))
@@ -87,7 +87,7 @@ def prior_from_brightness(rgb: np.ndarray, factor: float = 1.0) -> Fields:
 
 
 def geometry_from_prior(fields: Fields, factor: float) -> Fields:
-    """The fields of slot `geometry`: those of `prior`, `factor` times as far away."""
+    """Return the fields of slot `geometry`: those of `prior`, `factor` times as far away."""
     return {
         "geometry.points": (fields["prior.points"] * np.float16(factor)).astype(np.float16),
         "geometry.mask": fields["prior.mask"].copy(),

@@ -1,1 +1,1 @@
-"""Real clips with ground truth through a pipeline, scored one after the other."""
+"""Real clips with ground truth: each is run through a pipeline and scored."""

@@ -1,5 +1,4 @@
-"""Clips of real footage: how they lie on disk, and what of them a run and its evaluation need.
-
+"""Clips of real footage: their layout on disk, and what a run and its evaluation need of them.
 A clip is a folder with
 
     frames/00000.png (or .jpg) ...   colour, in order
@@ -45,7 +44,7 @@ class FootageClip:
 
     @cached_property
     def known(self) -> Known:
-        """What is known of it. Raises InputError when that does not fit the frames."""
+        """Return what is known of the clip. Raises InputError if it does not fit the frames."""
         try:
             with np.load(self.folder / "gt.npz", allow_pickle=False) as arrays:
                 return Known.of(dict(arrays), len(self.frames))
@@ -59,7 +58,7 @@ class FootageClip:
         return (self.folder / "depth").is_dir()
 
     def depth(self, i: int, size: tuple[int, int]) -> np.ndarray | None:
-        """Metres of frame i, (H, W) float32 at `size` (width, height), 0 where unknown; None without a depth map."""
+        """Return the depth of frame i in metres, (H, W) float32 at `size` (width, height), 0 unknown, or None."""
         import cv2
 
         path = self.folder / "depth" / f"{i:05d}.png"
@@ -78,13 +77,13 @@ class Known:
     intrinsics: np.ndarray  # (T, 3, 3) px of the frames on disk; NaN where unknown
     fps: float | None
     distortion: np.ndarray | None
-    metric: bool | None  # None: it is not said
-    motion: str | None  # moving, still or rotating, where that is known though no poses are
+    metric: bool | None  # None: not stated
+    motion: str | None  # moving, still or rotating, if this is known though poses are not
     photos: bool
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray], count: int) -> Known:
-        """Raises KeyError or ValueError for arrays that are missing or of another length."""
+        """Read the arrays. Raises KeyError or ValueError if one is missing or of another length."""
         poses, time = arrays["cam_from_world"], arrays["time"]
         if poses.shape != (count, 4, 4) or time.shape != (count,):
             raise ValueError(f"cam_from_world is {poses.shape}, time {time.shape}")
@@ -100,7 +99,7 @@ class Known:
 
 
 def _rate(time: np.ndarray) -> float | None:
-    """Mean frames per second; None where the times are unknown."""
+    """Return the mean frames per second; None if the times are unknown."""
     if len(time) < 2 or not np.isfinite(time[[0, -1]]).all() or time[-1] <= time[0]:
         return None
     return (len(time) - 1) / float(time[-1] - time[0])
@@ -108,7 +107,7 @@ def _rate(time: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A clip as a run and an evaluation take it."""
+    """A clip in the form that a run and an evaluation need."""
 
     source: Path  # folder of frames, named like the clip
     truth: Path
@@ -120,9 +119,9 @@ class Prepared:
 
 
 def find_clips(folder: Path, names: Sequence[str] = ()) -> list[FootageClip]:
-    """The clips in a folder, all or those named, in that order.
+    """Return the clips in a folder: all of them, or those named, in this order.
 
-    Raises ConfigError when there are none, or one is not there.
+    Raises ConfigError if there is no clip, or one of the names does not exist.
     """
     found = {path.parent.name: FootageClip(path.parent) for path in sorted(folder.glob("*/gt.npz"))}
     if not found:
@@ -133,17 +132,17 @@ def find_clips(folder: Path, names: Sequence[str] = ()) -> list[FootageClip]:
 
 
 def prepare(clip: FootageClip, out: Path, *, frames: int | None = None, max_size: int | None = None) -> Prepared:
-    """Write the clip's truth and, where its frames need work, the frames as well, below `out`.
+    """Write the clip's truth below `out`, and its frames if they need work.
 
-    `frames` cuts the clip, `max_size` is the most that its longer side may have. Frames with distortion are
-    undistorted; the camera matrix stays, and where it then sees past the edge of the picture, the edge is repeated.
-    Depth goes the same way by nearest neighbours, so that none is made up between surfaces.
+    `frames` cuts the clip; `max_size` is the largest allowed longer side. Frames with distortion are undistorted; the
+    camera matrix stays the same, and where it then sees beyond the edge of the picture, the edge is repeated. Depth is
+    treated in the same way with nearest neighbours, so that none is invented between surfaces.
 
-    Raises InputError when the clip is no video or its files do not fit together.
+    Raises InputError if the clip is not a video, or its files do not fit together.
     """
     known, paths = clip.known, clip.frames[:frames]
     if known.photos:
-        raise InputError(f"{clip.folder} holds single photos, no video")
+        raise InputError(f"{clip.folder} holds single photos, not a video")
     if not paths:
         raise InputError(f"{clip.folder / 'frames'} holds no pictures")
     height, width = _read(paths[0]).shape[:2]
@@ -192,7 +191,7 @@ def _write(path: Path, picture: np.ndarray) -> None:
 
 
 def _clear(source: Path) -> None:
-    """Take away what an earlier bench left."""
+    """Delete what an earlier bench left."""
     if source.is_symlink():
         source.unlink()
     elif source.is_dir():
@@ -200,7 +199,7 @@ def _clear(source: Path) -> None:
 
 
 class _Lens:
-    """What becomes of a clip's pictures: straight lines straight, and no side too long."""
+    """The change to a clip's pictures: undistorted, and no side longer than allowed."""
 
     def __init__(self, size: tuple[int, int], known: Known, max_size: int | None) -> None:
         import cv2

@@ -1,4 +1,4 @@
-"""Every clip of a folder through a pipeline: scores and CPU time, a row for each."""
+"""`geoflow bench footage`: every clip of a folder through a pipeline, with scores and CPU time, one row each."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def bench_footage(
     address: str | None = None,
     console: Console,
 ) -> dict[str, Any]:
-    """Run and score the clips one after the other on one Ray; returns what `out/footage.json` then holds.
+    """Run and score the clips one after the other on one Ray; return the content of `out/footage.json`.
 
-    `frames` and `max_size` cut and shrink clips beforehand, `known_camera` gives the run the true intrinsics. A clip
-    that fails is a row with its reason. Each clip's run lies in `out/NAME`, with its scores and report.
+    `frames` and `max_size` cut and shrink clips beforehand; `known_camera` gives the run the true intrinsics. A clip
+    that fails has a row with its reason. Each clip's run is in `out/NAME`, with its scores and report.
     """
     from geoflow.cluster.session import ray_cluster
 
@@ -65,7 +65,7 @@ def bench_footage(
                 row |= _run(prepared, out / clip.name, pipeline, settings, known_camera, console)
             except GeoFlowError as error:
                 row |= {"status": "failed", "reason": str(error)}
-            except Exception as error:  # a clip must not cost the others
+            except Exception as error:  # one clip must not stop the others
                 row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
             found["clips"].append(row)
             console.print(f"{clip.name}: {row['status']}", row["reason"], markup=False)
@@ -90,7 +90,7 @@ def _run(
     known_camera: bool,
     console: Console,
 ) -> dict[str, Any]:
-    """Run the pipeline on one clip, score it and write its report: what there is to say of it."""
+    """Run the pipeline on one clip, score it and write its report; return the entries of its row."""
     from geoflow.evaluate import evaluate_store
     from geoflow.report import write_report
 
@@ -130,9 +130,9 @@ def _run(
 
 
 def cpu_seconds_per_frame(events: Path, frames: int, driver_seconds: float) -> dict[str, float]:
-    """CPU seconds that the latest run in a ledger took per frame of its video, by stage, and those of the driver.
+    """Return the CPU seconds per frame that the latest run in a ledger took, by stage, and those of the driver.
 
-    Calls that failed and were repeated are not in it, nor is what an actor takes to start.
+    Failed calls that were repeated are not included, nor is the start of an actor.
     """
     total: dict[str, float] = defaultdict(float, driver=driver_seconds)
     for event in iter_events(events, last_run(events)):

@@ -1,4 +1,4 @@
-"""The clips of a bench as one table: a row for each clip and branch, and what a trivial answer would score."""
+"""The clips of a bench in one table: a row for each clip and branch, and the score of a trivial answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _POSES = (
     ("focal_error", "focal %", _percent(1)),
 )
 _TRACKS = (("error_percent", "tracks %", fixed("", 2)),)
-# Branch, where its depth, camera and track scores stand.
+# Branch, and the places of its depth, camera and track scores.
 _BRANCHES = (
     ("prior", "prior", "", ""),
     ("geometry", "geometry", "", ""),
@@ -42,10 +42,10 @@ _BRANCHES = (
 
 
 def render_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Rows of `bench_footage` as a rich table, and below it the reasons of clips that failed.
+    """Return rows of `bench_footage` as a rich table, and below it the reasons of clips that failed.
 
-    Shares and errors are in percent where the heading says so, CPU seconds are per frame, of the whole pipeline. The
-    last column is what the store says the camera does, and what it really does.
+    Shares and errors are in percent if the heading says so; CPU seconds are per frame, for the whole pipeline. The last
+    column is what the store says that the camera does, and what it really does.
     """
     from rich.box import SIMPLE
     from rich.console import Group
@@ -71,7 +71,7 @@ def render_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _lines(row: Mapping[str, Any]) -> list[list[str]]:
-    """A line of cells for each branch that the clip's store holds, the trivial answer last."""
+    """Return a line of cells for each branch that the clip's store holds; the trivial answer is last."""
     scores = row["scores"]
     lines: list[list[str]] = []
     cpu, motion = f"{sum(row['cpu_seconds_per_frame'].values()):.2f}", _motion(scores.get("motion"))

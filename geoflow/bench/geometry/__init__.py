@@ -1,1 +1,1 @@
-"""`geoflow bench geometry`: the geometry networks' pipeline beside one that is written straight down."""
+"""`geoflow bench geometry`: the pipeline of the geometry networks beside a plain implementation."""

@@ -1,4 +1,4 @@
-"""The streaming pipeline beside the plain one, on a CPU at a middle size, or on a GPU at full size."""
+"""The streaming pipeline beside the plain one: on a CPU at a middle size, or on a GPU at full size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _WAYS = ("streaming", "plain")
 _SOURCE_SIZE = (288, 432)  # height, width, px
 _WORKING_SIZE = {"height": 128, "width": 192}
-# Left to itself, glibc keeps freed maps for later: some 300 MB here, more or less by chance, beside the 300 MB in use.
+# By default glibc keeps freed maps for later: about 300 MB here, more or less by chance, beside the 300 MB in use.
 _ON_CPU = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 _GPU_SIZES = ((576, 1024), (384, 640))
 _GPU_FRAMES = 110  # one window
@@ -25,10 +25,10 @@ _GPU_FRAMES = 110  # one window
 def bench_geometry(
     *, frames: tuple[int, ...] = (110, 440), model_type: str = "determ", device: str = "cpu", console: Console
 ) -> dict[str, Any]:
-    """Time per frame and peak memory of both ways, each measured in a process of its own.
+    """Measure time per frame and peak memory of both pipelines, each in its own process.
 
-    Returns {"runs": [...], "ratios": {...}} of the CPU, {"device": name, "runs": [...]} of a GPU, where every run goes
-    through its stages one by one.
+    Returns {"runs": [...], "ratios": {...}} for a CPU, {"device": name, "runs": [...]} for a GPU, where every run
+    measures its stages one by one.
     """
     if device != "cpu":
         return _on_gpu(device, console)
@@ -44,7 +44,7 @@ def bench_geometry(
 
 
 def _ratios(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Streaming over plain for every length, and the memory of the longest video over that of the shortest."""
+    """Return streaming over plain for every length, and the memory of the longest video over that of the shortest."""
     by_key = {(run["way"], run["frames"]): run for run in runs}
     lengths = sorted({run["frames"] for run in runs})
     found: dict[str, float] = {}
@@ -84,7 +84,7 @@ def _child(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """What one measurement printed, a row per line; a stage that does not fit into memory says so."""
+    """Return what one measurement printed, a row per line; a stage that does not fit into memory is marked."""
     command = [sys.executable, "-m", "geoflow.bench.geometry.geometry_child", json.dumps(job)]
     settings = _ON_CPU if job.get("device", "cpu") == "cpu" else {}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment() | settings, text=True)

@@ -1,7 +1,7 @@
-"""One measurement in a process of its own: `python -m geoflow.bench.geometry.geometry_child JSON`.
+"""One measurement in its own process: `python -m geoflow.bench.geometry.geometry_child JSON`.
 
-Every line of stdout is a JSON object: one for a measurement on the CPU; one per stage, as soon as it is measured, where
-a device is given.
+Every line of stdout is a JSON object: one for a measurement on a CPU; or, if a device is given, one per stage, as soon
+as it is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from geoflow.models.geometrycrafter import GeometryCrafter, Options
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one reconstruction on the CPU took."""
+    """The cost of one reconstruction on the CPU."""
 
     seconds: float  # wall clock
     cpu_seconds: float
@@ -31,7 +31,10 @@ class Measurement:
 
 
 def measure(job: dict[str, Any]) -> Measurement:
-    """Reconstruct a made-up video with one thread; `job` has way (streaming or plain), frames, size and options."""
+    """Reconstruct a made-up video with one thread.
+
+    `job` has way (streaming or plain), frames, size and options.
+    """
     torch.set_num_threads(1)
     options = Options(**job["options"])
     nets = networks(middle_config(options.model_type), "cpu")
@@ -42,14 +45,14 @@ def measure(job: dict[str, Any]) -> Measurement:
     wall, cpu = time.perf_counter(), time.process_time()
     if streaming is not None:
         for _ in streaming.reconstruct(*given):
-            pass  # a consumer that writes each chunk and lets it go
+            pass  # like a consumer that writes each chunk and drops it
     elif plain is not None:
         plain.reconstruct(*given)
     return Measurement(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
 
 
 def _resident_mb(row: str) -> float:
-    """Of this process, now (VmRSS) or at most so far (VmHWM) (Linux)."""
+    """Return memory of this process in MB, now (VmRSS) or at its peak so far (VmHWM) (Linux)."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[row].split()[0]) / 1e3
 

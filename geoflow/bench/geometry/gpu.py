@@ -1,6 +1,6 @@
 """Full-size networks on a GPU: frames per second and peak memory of every stage of one window.
 
-Everything here also runs on a CPU with small networks, so that a visit to a GPU machine can be rehearsed without one.
+Everything here also runs on a CPU with small networks, so that a GPU measurement can be rehearsed without a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.source import Source
 from geoflow.segments import Segment, VideoInfo
 
-# Sizes of the network that GeometryCrafter's authors take priors from (Ruicheng/moge-vitl).
+# Sizes of the network from which GeometryCrafter's authors take priors (Ruicheng/moge-vitl).
 _MOGE = {
     "encoder": "dinov2_vitl14",
     "remap_output": "exp",
@@ -41,7 +41,7 @@ _SMALL_MOGE = {"encoder": "dinov2_vits14", "num_tokens_range": [20, 40], "interm
 
 Stage = Callable[[int], Any]  # takes the number of frames
 
-_WARM_FRAMES = 8  # enough that kernels are loaded and chosen; shapes of the window itself are still new
+_WARM_FRAMES = 8  # enough to load and choose kernels; the shapes of the window itself are still new
 
 
 def measure_on_gpu(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -50,7 +50,7 @@ def measure_on_gpu(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     `job` has device, way (streaming, plain, prior or ladder), frames, options, and small (networks for a rehearsal on a
     CPU). The first row holds the device's name and the size of the weights.
     """
-    torch.backends.cudnn.deterministic = True  # as the backend has it
+    torch.backends.cudnn.deterministic = True  # as in the backend
     device, options, count = torch.device(job["device"]), Options(**job["options"]), job["frames"]
     small = job.get("small", False)
     if job["way"] == "prior":
@@ -75,7 +75,7 @@ def device_name(device: torch.device) -> str:
 
 
 def made_up_moge(small: bool = False) -> Any:
-    """MoGe v1 in its published size, with whatever weights torch starts from. Installs the package if need be."""
+    """Make MoGe v1 in its published size, with random weights. Installs the package if necessary."""
     try:
         from moge.model.v1 import MoGeModel
     except ImportError:
@@ -87,7 +87,7 @@ def made_up_moge(small: bool = False) -> Any:
 
 
 def _prior(model: Any, options: Options) -> dict[str, Stage]:
-    """The backend's own way with frames, around this model."""
+    """Return the backend's own way of handling frames, with this model."""
     stage: Any = loading.load("moge")()
     stage.use(model, str(model.device))
 
@@ -143,7 +143,7 @@ def _plain(nets: Networks, options: Options, device: torch.device) -> dict[str, 
 
 
 def _ladder(nets: Networks, options: Options, device: torch.device) -> dict[str, Stage]:
-    """Everything, at full settings and at every rung of the ladder."""
+    """Return the whole pipeline at full settings and at every step of the memory ladder."""
     stages: dict[str, Stage] = {}
     changes: dict[str, Any] = {}
     for level, rung in enumerate(({}, *options.cheaper())):
@@ -174,7 +174,7 @@ def _known(nets: Networks, options: Options, device: torch.device, count: int) -
 
 
 def _timed(work: Stage, count: int, device: torch.device) -> dict[str, float | str]:
-    """Seconds, frames per second and, on a GPU, peak memory with the weights; or that it does not fit."""
+    """Return seconds, frames per second and, on a GPU, peak memory with the weights; or that it does not fit."""
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()

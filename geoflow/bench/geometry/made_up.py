@@ -1,4 +1,4 @@
-"""Made-up networks and videos: what is computed does not depend on what the weights or the pictures are."""
+"""Made-up networks and videos: time and memory do not depend on the content of weights and pictures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from geoflow.geometry.cameras import pinhole, unproject
 from geoflow.models.geometrycrafter import ModelConfig, Networks
 from geoflow.models.geometrycrafter.config import CLIPVisionConfig, ImageVAEConfig, PointMapVAEConfig, UNetConfig
 
-_DIFFERENT_FRAMES = 16  # then they come again
+_DIFFERENT_FRAMES = 16  # then they are repeated
 
 
 class Repeated:
-    """A few frames over and over, made when they are read, as frames of a file are: (T, …)."""
+    """A few frames, repeated; made when they are read, like frames of a file: (T, …)."""
 
     def __init__(self, frames: np.ndarray, num_frames: int) -> None:
         self._frames = frames
@@ -26,14 +26,14 @@ class Repeated:
 
 
 def video(num_frames: int, height: int, width: int) -> tuple[Repeated, Repeated, Repeated]:
-    """Frames u8, points float16 and mask bool, some pictures over and over."""
+    """Return frames u8, points float16 and mask bool; a few pictures are repeated."""
     frames, points, mask = pictures(_DIFFERENT_FRAMES, height, width)
     return Repeated(frames, num_frames), Repeated(points, num_frames), Repeated(mask, num_frames)
 
 
 @functools.cache
 def pictures(num_frames: int, height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Noise (T, H, W, 3) uint8 before a slanted plane (T, H, W, 3) float16 with a hole in its mask (T, H, W) bool."""
+    """Return noise (T, H, W, 3) uint8 and a slanted plane (T, H, W, 3) float16 and its mask (T, H, W) bool."""
     rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (num_frames, height, width, 3), np.uint8)
     depth = 2 + np.linspace(0, 1, height)[:, None] + rng.uniform(0, 0.1, (num_frames, height, width))
@@ -44,7 +44,7 @@ def pictures(num_frames: int, height: int, width: int, seed: int = 0) -> tuple[n
 
 
 def middle_config(model_type: str) -> ModelConfig:
-    """Networks for a CPU: all of the structure of the published ones, a quarter of the width or less."""
+    """Return networks for a CPU: the full structure of the published ones, at most a quarter of their width."""
     return ModelConfig(
         UNetConfig(
             in_channels={"diff": 12, "determ": 8}[model_type],
@@ -73,7 +73,7 @@ def middle_config(model_type: str) -> ModelConfig:
 
 
 def networks(config: ModelConfig, device: str) -> Networks:
-    """Weights of a seed, made on the device."""
+    """Return weights from a seed, made on the device."""
     torch.manual_seed(0)
     with torch.device(device):
         return Networks.build(config)

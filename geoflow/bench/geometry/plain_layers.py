@@ -1,6 +1,6 @@
-"""The layers of GeometryCrafter as one would write them first: same weights, same results, no shortcuts.
+"""The layers of GeometryCrafter in the simplest form: same weights, same results, no shortcuts.
 
-Everything is done for all frames at once. Cross attention is an attention, over its one key; convolutions over time are
+Everything is done for all frames at once. Cross attention is an attention over its one key; convolutions over time are
 three-dimensional; blends are sums of two branches. Attention is PyTorch's fused one here, too.
 """
 
@@ -20,7 +20,7 @@ from geoflow.models.geometrycrafter.norm import GroupNorm
 
 
 def without_shortcuts(network: nn.Module) -> nn.Module:
-    """The same network; from now on its layers compute in the plain way."""
+    """Return the same network; from now on its layers compute in the plain way."""
     for module in network.modules():
         if (plain := _PLAIN.get(type(module))) is not None:
             module.forward = MethodType(plain, module)

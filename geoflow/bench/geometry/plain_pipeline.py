@@ -1,4 +1,4 @@
-"""GeometryCrafter's pipeline as one would write it first: the whole video in float32, one stage after another."""
+"""GeometryCrafter's pipeline in the simplest form: the whole video in float32, one stage after another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from geoflow.models.geometrycrafter.windows import blend_in, split_into_windows
 
 
 class PlainCrafter:
-    """The same interface as far as the benchmark needs it; the options are those of the streaming pipeline."""
+    """The same interface, as far as the benchmark needs it; the options are those of the streaming pipeline."""
 
     def __init__(self, networks: Networks, options: Options, device: str, dtype: torch.dtype) -> None:
         networks.prepare(dtype)
@@ -30,13 +30,13 @@ class PlainCrafter:
 
     @torch.inference_mode()
     def reconstruct(self, frames: Frames, points: Frames, mask: Frames) -> tuple[Tensor, Tensor]:
-        """Points (T, H, W, 3) float32 and mask (T, H, W) bool of a video, with its one focal length."""
+        """Return points (T, H, W, 3) float32 and mask (T, H, W) bool of a video with one focal length."""
         known = self.encode(frames, points, mask)
         latents = self.denoise(known)
         return self.decode(latents, (frames.shape[1], frames.shape[2]))
 
     def encode(self, frames: Frames, points: Frames, mask: Frames) -> Conditioning:
-        """Everything at once, but for the networks' own calls."""
+        """Encode everything at once, except for the networks' own calls."""
         size, everything = (self._options.height, self._options.width), slice(0, frames.shape[0])
         video, prior, valid = (torch.from_numpy(rows[everything]).to(self._device) for rows in (frames, points, mask))
         video = bicubic(video.permute(0, 3, 1, 2).float() / 255, size) * 2 - 1
@@ -55,7 +55,7 @@ class PlainCrafter:
         )
 
     def denoise(self, known: Conditioning) -> Tensor:
-        """Latents (T, 4, h, w) of the whole video."""
+        """Return latents (T, 4, h, w) of the whole video."""
         options, unet = self._options, self._networks.unet
         sampler: Regression | Diffusion = Regression(unet)
         if options.model_type == "diff":
@@ -69,7 +69,7 @@ class PlainCrafter:
         return done / LATENT_SCALE
 
     def decode(self, latents: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-        """Groups of frames, put together, then points."""
+        """Decode groups of frames, join them, then make points."""
         groups = latents.split(self._options.decode_chunk_size)
         vae = self._networks.point_map_vae
         raw = (torch.cat(maps) for maps in zip(*(vae.decode(group, len(group)) for group in groups)))
@@ -79,7 +79,7 @@ class PlainCrafter:
 
 
 def _points(maps: Maps) -> Tensor:
-    """Points (T, H, W, 3) with one focal length for all frames."""
+    """Return points (T, H, W, 3) with one focal length for all frames."""
     height, width = maps.depth.shape[1:]
     focal = FocalSum()
     focal.add(maps)
