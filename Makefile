@@ -6,7 +6,7 @@ CORE := $(VENV)/.core
 DEV := $(VENV)/.dev
 DOCS := $(VENV)/.docs
 
-.PHONY: demo test test-all test-fast lint bench docs clean
+.PHONY: demo test test-all test-fast lint bench golden docs clean
 
 demo: $(CORE)  ## render a clip with ground truth, run the pipeline, score it, write demo/report.html
 	$(BIN)/geoflow demo -o demo $(ARGS)
@@ -37,6 +37,10 @@ docs: $(DOCS)  ## the site of docs/ in site/, after its generated parts were mad
 	$(BIN)/python docs/scripts/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+golden: $(DEV)  ## hold a network against a folder of golden data: make golden MODEL=geometrycrafter DIR=FOLDER
+	@test -n "$(MODEL)" -a -n "$(DIR)" || { echo "golden: say which: make golden MODEL=NAME DIR=FOLDER" >&2; exit 2; }
+	@$(BIN)/python tests/support/golden_run.py "$(MODEL)" "$(DIR)" $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo dist build site .pytest_cache .mypy_cache .ruff_cache

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from geoflow.backends.torch_stage import HALF_MAX, TorchStage, points_in_half
-from geoflow.geometry.cameras import unproject
+from geoflow.backends.torch_stage import TorchStage
 from geoflow.models.geometrycrafter.options import Options, nearest_size
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
-
-if TYPE_CHECKING:
-    from geoflow.models.geometrycrafter import Reconstruction
-
-_LEAST_VALID = 1e-3  # share of a segment's pixels without which neither its depth nor its focal length can be told
 
 
 class GeometryCrafter(TorchStage):
@@ -77,12 +71,15 @@ class GeometryCrafter(TorchStage):
         return None  # the pipeline, which `_at` makes for the size of the frames
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
+        from geoflow.models.geometrycrafter.collecting import LEAST_VALID, collect_in_half
+
         frames, mask = fields["frames.rgb"], fields["prior.mask"]
         count, height, width = frames.shape[:3]
-        if mask.mean() < _LEAST_VALID:
+        if mask.mean() < LEAST_VALID:
             return _nothing(fields)
         found = self._at(height, width).reconstruct(frames, fields["prior.points"], mask)
-        return _collect(found, count, height, width, segment.video.known_intrinsics) or _nothing(fields)
+        maps = collect_in_half(found, count, (height, width), segment.video.known_intrinsics)
+        return _nothing(fields) if maps is None else dict(zip(self.outputs, maps))
 
     def _at(self, height: int, width: int) -> Any:
         """The pipeline for frames of this size: those of one video are all alike."""
@@ -106,37 +103,3 @@ def _nothing(fields: Fields) -> Fields:
         "geometry.mask": np.zeros((count, height, width), bool),
         "geometry.intrinsics": fields["prior.intrinsics"].copy(),
     }
-
-
-def _collect(found: Reconstruction, count: int, height: int, width: int, known: np.ndarray | None) -> Fields | None:
-    """Fields of a segment from the chunks of its reconstruction; None when hardly a pixel is valid.
-
-    Depth and mask are kept as they come, and made points in place: the field of view may be known at the end only.
-    """
-    import torch
-
-    from geoflow.models.geometrycrafter import make_intrinsics, make_points
-
-    points = np.zeros((count, height, width, 3), np.float16)
-    mask = np.zeros((count, height, width), bool)
-    intrinsics = np.zeros((count, 3, 3), np.float32)
-    views: list[tuple[slice, Any]] = []
-    for chunk in found:
-        part = slice(chunk.start, chunk.start + len(chunk.depth))
-        mask[part] = chunk.mask & (chunk.depth > 0) & (chunk.depth < HALF_MAX)  # NaN is neither
-        points[part, ..., 2] = np.where(mask[part], chunk.depth, 0)
-        views.append((part, chunk.diagonal))
-    told = mask.mean((1, 2)) >= _LEAST_VALID
-    if not told.any():
-        return None
-    for part, diagonal in views:
-        depth = points[part, ..., 2].astype(np.float32)
-        if known is not None:
-            intrinsics[part], xyz = known, unproject(depth, known)
-        else:
-            diagonal = found.diagonal if diagonal is None else diagonal
-            per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
-            intrinsics[part], xyz = make_intrinsics(per_frame, height, width), make_points(depth, diagonal)
-        points[part], mask[part] = points_in_half(torch.from_numpy(xyz), torch.from_numpy(mask[part]))
-    intrinsics[~told] = np.median(intrinsics[told], axis=0)  # of a frame without valid pixels it is not known
-    return {"geometry.points": points, "geometry.mask": mask, "geometry.intrinsics": intrinsics}

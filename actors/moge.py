@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from geoflow.backends.torch_stage import TorchStage, points_in_half, read_checkpoint, within_half
+from geoflow.backends.torch_stage import TorchStage, read_checkpoint
+from geoflow.models.half_range import points_in_half, within_half
 from geoflow.segments import Segment
 from geoflow.stage import Fields, param
 from geoflow.workers.array_files import read_images, save_array

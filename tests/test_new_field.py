@@ -28,6 +28,7 @@ ROWS = (
     Field("camera.up", "float32", "T 3", "", "where up is", NAN, "camera.valid", space=WORLD),
     Field("geometry.normals", "float16", "T H W 3", "", "surface normals", ANYTHING, "geometry.mask", space=CAMERA),
     Field("tracks.colour", "uint8", "T N 3", "", "colour of the point", fade=WHOLE),
+    Field("camera.error", "float32", "1", "px", "mean error of the segment's cameras", NAN),
     Field("scene.gravity", "float32", "3", "", "which way is down"),
 )
 
@@ -53,6 +54,7 @@ def new_fields(segment: Segment, tracks: int) -> dict[str, np.ndarray]:
         "camera.up": np.tile(np.array([0, -1, 0], np.float32), (len(frames), 1)),
         "geometry.normals": normals,
         "tracks.colour": np.full((len(frames), tracks, 3), 40 + k, np.uint8),
+        "camera.error": np.array([k / 2], np.float32),
         "scene.gravity": np.array([0, 1, 0], np.float32),
     }
 
@@ -103,6 +105,7 @@ def test_the_new_fields_reach_the_store_and_its_readers(tmp_path: Path) -> None:
         assert normals[0][5, 5, 0] == 1 and not normals[0][:2].any()
         middle = (seam.start + seam.stop) // 2
         assert normals[seam.start][5, 5, 0] == 1 and normals[middle][5, 5, 0] == 2  # chosen, never 1.5
+        assert [row["error"] for row in video.segments] == [0, 0.5, 1, 1.5]
         colour = video.field("tracks.colour")
         assert colour.shape == (40, sum(s["tracks.xyz"].shape[1] for s in stitched), 3)
         assert (colour[seam.start, 0] == 40).all() and (colour[seam.stop, 0] == 0).all()
@@ -164,4 +167,5 @@ def test_contract_and_page_know_the_new_rows() -> None:
     assert rows["camera.blur"].store == "`camera/blur`" and rows["camera.blur"].seam == "mixed"
     assert rows["camera.speed"].seam == "of the nearer segment that knows it; scaled as camera"
     assert rows["geometry.normals"].invalid == "anything (0 in the store) where geometry.mask is False"
+    assert rows["camera.error"].store == "a column of `segments`: `error`"
     assert "| `camera.blur` | `float32` | `T` | px |" in field_table("camera")

@@ -9,12 +9,14 @@ import clips
 import h5py
 import odd_clips
 import pytest
+from metric_depth import WALL_M
 from plain_pipeline import PLAIN
 
 import geoflow
 from geoflow.errors import InputError
 from geoflow.observe.ledger import read_events
 from geoflow.results import RunResult
+from geoflow.store.index import read_rows
 from geoflow.store.info import describe
 from geoflow.store.paths import RunPaths
 from geoflow.store.verify import verify_run
@@ -129,6 +131,17 @@ def test_reading_options_reach_the_store(folder: Path, tmp_path: Path) -> None:
         assert store["frames/rgb"].shape == (6, 24, 32, 3)
         assert list(store["frames/index"]) == [0, 2, 4, 6, 8, 10]
         assert store.attrs["fps"] == pytest.approx(15.0)
+
+
+def test_metres_stay_metres_down_to_the_index(folder: Path, tmp_path: Path) -> None:
+    stage = "  - {slot: geometry, backend: metric_depth:MetricDepth, num_cpus: 0.5}\n  - {slot: stitch"
+    (tmp_path / "metric.yaml").write_text(PLAIN.replace("  - {slot: stitch", stage))
+    result = geoflow.run(folder / "a.mp4", tmp_path / "out", tmp_path / "metric.yaml")
+    with geoflow.open(result.complete[0].path) as video:
+        assert video.metric and (video.depth[3] == WALL_M).all()
+        assert video.pipeline["stages"][1]["metric"] is True
+    (row,) = read_rows(RunPaths(tmp_path / "out").index)
+    assert row["metric"] is True and verify_run(tmp_path / "out") == []
 
 
 def test_nothing_to_do_is_an_error(folder: Path, tmp_path: Path) -> None:

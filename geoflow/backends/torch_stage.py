@@ -37,8 +37,6 @@ from geoflow.files import resources
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
-HALF_MAX = 6e4  # float16 ends at 65504; what is larger than this is not valid
-
 
 class TorchStage(Stage):
     """A stage that computes with PyTorch: `load` makes its model, `compute` uses it on one segment.
@@ -164,27 +162,6 @@ def choose_device(setting: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is {setting}, but torch finds no GPU here; choose auto or cpu")
     return setting
-
-
-def within_half(points: Any, mask: Any) -> Any:
-    """Return the mask (..., H, W) of points (..., H, W, 3) that float16 can hold; both are tensors, on any device.
-
-    A point stays valid where the mask has it, it is finite and in front of the camera, and no coordinate is beyond
-    HALF_MAX.
-    """
-    return mask & (points[..., 2] > 0) & (points.abs().amax(-1) < HALF_MAX)  # NaN is neither
-
-
-def points_in_half(points: Any, mask: Any) -> tuple[Any, Any]:
-    """Return points (..., H, W, 3) as float16, 0 where they are not valid, and the mask (..., H, W) of the valid ones.
-
-    Besides what `within_half` leaves out, a depth so small that float16 makes it 0 is not valid. Points in a scale of
-    their own may be scaled first, so that they lie within the range.
-    """
-    within = within_half(points, mask)
-    packed = points.masked_fill(~within[..., None], 0).half()
-    within = within & (packed[..., 2] > 0)
-    return packed.masked_fill(~within[..., None], 0), within
 
 
 def read_checkpoint(path: Path, read: Callable[[Path], Any], hint: str = "") -> Any:

@@ -6,7 +6,6 @@ import heapq
 import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +20,8 @@ from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
 from geoflow.engine.outcome import is_at_fault, outcome_of
 from geoflow.engine.pool import Pool, Worker
-from geoflow.engine.schedule import Kind
+from geoflow.engine.schedule import Kind, PoolSize
+from geoflow.engine.sizing import size_all_pools
 from geoflow.environments import environment
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import Pipeline
@@ -56,7 +56,7 @@ class Fleet:
         self._capacity = capacity
         residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)), graph=graph)
         self._first_plan = residency.plan
-        self._specs = [(spec, stage.ordered) for spec, stage in zip(specs, stages)]
+        self._specs, self._stages = specs, stages
         sizes = self._size_pools()
         envs = [environment.load_runtime_env(s.env) if s.env else {} for s in specs]
         self.pools = [Pool(s, stage, sizes[s.slot], env) for s, stage, env in zip(specs, stages, envs)]
@@ -229,21 +229,10 @@ class Fleet:
 
     # Starting
 
-    def _size_pools(self) -> dict[str, schedule.PoolSize]:
-        """With CPUs left for the copies of GPU stages, also on GPUs that the run does not have yet."""
-        copies = Counter(slot for slots in self._first_plan for slot in slots)
-        more = max(1.0, min(self._capacity.gpus, self._max_gpus) / max(1, len(self._first_plan)))
-        needs = [
-            schedule.PoolNeed(
-                spec.slot,
-                spec.num_cpus,
-                spec.weight,
-                ordered,
-                round(more * copies[spec.slot]) if spec.slot in copies else spec.actors,
-            )
-            for spec, ordered in self._specs
-        ]
-        return schedule.size_pools(needs, cpus=self._capacity.cpus)
+    def _size_pools(self) -> dict[str, PoolSize]:
+        """For the cluster as it is now, and the GPUs that the run may use of it."""
+        gpus = min(self._capacity.gpus, self._max_gpus)
+        return size_all_pools(self._specs, self._stages, self._first_plan, cpus=self._capacity.cpus, gpus=gpus)
 
     def _spawn(self, stage: int, gpu: Gpu | None) -> None:
         if gpu is not None and not self._gpus.is_there(gpu):

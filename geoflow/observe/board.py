@@ -62,7 +62,7 @@ def board_of(tally: Tally, now: float) -> Board:
 
 def _bar(tally: Tally, slot: str) -> StageBar:
     stage, total, done = tally.stages[slot], tally.total(slot), tally.done(slot)
-    rate = None if stage.first is None else stage.calls / max(stage.last - stage.first, 1e-3)
+    rate = None if stage.first is None else stage.segments / max(stage.last - stage.first, 1e-3)
     if stage.disabled:
         state = "left out"
     elif done >= total and ((tally.all_planned and total) or tally.state == "finished"):

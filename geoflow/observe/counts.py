@@ -46,7 +46,7 @@ class VideoCount:
     segments: int = 0
     segments_done: int = 0  # those of earlier runs included
     finished_before: int = 0  # segments that earlier runs finished
-    calls: int = 0  # of all stages together, in this run
+    calls: int = 0  # for one segment each, of all stages together, in this run
     seconds: float = 0.0
     reused: bool = False  # complete from an earlier run
     recovered: str = ""  # of a complete one: what was recovered, and what was not and why
@@ -72,6 +72,7 @@ class StageCount:
 
     slot: str
     calls: int = 0
+    segments: int = 0  # calls for one segment each; the others were for a whole span
     busy_seconds: float = 0.0
     bytes: int = 0
     failures: int = 0

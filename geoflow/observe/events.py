@@ -43,7 +43,7 @@ def _maybe(name: str, type_: type, meaning: str) -> EventField:
 
 
 _VIDEO = _field("video", str, "name of the video's store; the source as given where no video could be opened")
-_INDEX = _field("index", int, "number of the segment in its video")
+_INDEX = _field("index", int, "number of the segment in its video; of a span the first")
 _SLOT = _field("slot", str, "slot of the stage")
 _ACTOR = _field("actor", int, "number of the actor, unique in the run")
 _REASON = _field("reason", str, "why, in a sentence")
@@ -52,13 +52,13 @@ _RECOVERED = _maybe("recovered", str, "what was recovered of the video, and what
 _LACKING = _maybe("lacking", str, "what of it is missing in all or in part")
 _BEGAN = _field("began", float, "when the call began, in s since the epoch, by the clock of the actor's node")
 _SECONDS = _field("seconds", float, "how long the call took, measured where it ran")
-_SPAN = _maybe("span", list, "the call was on a whole span, [first frame, last + 1]; `index` is its first segment")
+_SPAN = _maybe("span", list, "of a call for a whole span: its first frame, and the frame after its last one")
 _CALL = (
     _ACTOR,
-    _SPAN,
     _field("level", int, "rung of the stage's ladder; 0 is the full setting"),
     _field("attempt", int, "1 for the first call of this stage on this segment"),
     _field("waited", float, "seconds between the driver's sending the call and its beginning"),
+    _SPAN,
     _maybe("together", int, "how many segments this call worked on, if more than one"),
 )
 
@@ -177,7 +177,7 @@ _TABLE = (
     Event(
         "stage_restored",
         "a stage's saved result on a segment is read instead of computed",
-        (_VIDEO, _INDEX, _SLOT, _field("bytes", int, "size of the fields"), _SPAN),
+        (_VIDEO, _INDEX, _SLOT, _SPAN, _field("bytes", int, "size of the fields, or of what a span's segments share")),
     ),
     Event("stage_disabled", "an optional stage cannot run; the run goes on without it", (_SLOT, _REASON)),
     Event(

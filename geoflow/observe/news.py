@@ -55,8 +55,10 @@ def _stage_failed(row: dict[str, Any]) -> Iterator[News]:
     """A failure that the run goes on after; one that fails its video is said with the video."""
     if (verdict := Verdict(row["verdict"])) is not Verdict.FAIL:
         message, *more = row["message"].splitlines() or [""]  # Ray's go on for lines; the ledger has them
-        where = f"{row['slot']} failed on {row['video']} segment {row['index']}, {_THEN[verdict]}"
-        yield News(where, message + (" …" if more else ""))
+        first, stop = row.get("span", (0, 0))
+        where = f"frames {first} to {stop - 1}" if stop else f"segment {row['index']}"
+        head = f"{row['slot']} failed on {row['video']} {where}, {_THEN[verdict]}"
+        yield News(head, message + (" …" if more else ""))
 
 
 def _work_unsaved(row: dict[str, Any]) -> Iterator[News]:

@@ -85,7 +85,7 @@ class Tally:
         return self.stages[slot].done_over + sum(video.done_by(slot) for video in self.under_way.values())
 
     def left(self) -> float:
-        """Calls that are still to come; an input that waits counts as much as those planned do on average."""
+        """Segments that are still to come, over all stages; an input that waits counts as much as the planned ones."""
         able = self._able()
         known = sum(video.to_do - video.done_by(slot) for slot in able for video in self.under_way.values())
         waiting = max(0, self.num_inputs - self.over - len(self.under_way))
@@ -107,8 +107,8 @@ class Tally:
         worked = [stage for slot in self._able() if (stage := self.stages[slot]).first is not None]
         if self.state != "running" or not worked:
             return None
-        calls = sum(stage.calls for stage in worked)
-        return (now - min(stage.first or now for stage in worked)) * self.left() / max(calls, 1)
+        segments = sum(stage.segments for stage in worked)
+        return (now - min(stage.first or now for stage in worked)) * self.left() / max(segments, 1)
 
     def interrupt(self) -> None:
         """The latest run has ended: what it left unfinished is running no more."""
@@ -170,7 +170,7 @@ class Tally:
             self._video(row).advance(slot)
 
     def _stage_restored(self, row: dict[str, Any]) -> None:
-        if "span" not in row:  # work on a whole span is followed by work on each of its segments
+        if "span" not in row:
             self._video(row).advance(row["slot"])
 
     def _segment_complete(self, row: dict[str, Any]) -> None:
@@ -178,12 +178,14 @@ class Tally:
         video.segments_done = min(video.segments_done + 1, video.segments or video.segments_done + 1)
 
     def _stage_done(self, row: dict[str, Any]) -> None:
-        stage, video = self._stage(row), self._video(row)
+        stage = self._stage(row)
         stage.add(row)
         if stage.first is None:
             stage.first = row["time"] - row.get("seconds", 0.0)
         stage.last = row["time"]
-        if "span" not in row:
+        if "span" not in row:  # what is done for a whole span comes with the segments that it is for
+            stage.segments += 1
+            video = self._video(row)
             video.calls += 1
             video.advance(row["slot"])
 

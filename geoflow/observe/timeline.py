@@ -22,7 +22,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ActorCall:
     """One call of an actor. `segment` is -1 for what belongs to no segment."""
 
     kind: str  # load, process or finish
@@ -57,11 +57,11 @@ class ActorRow:
     where: str  # process and host
     ready: float
     died: float | None = None
-    spans: list[Span] = field(default_factory=list)
+    calls: list[ActorCall] = field(default_factory=list)
 
     @property
     def busy_seconds(self) -> float:
-        return sum(span.seconds for span in self.spans if span.kind != "load")
+        return sum(call.seconds for call in self.calls if call.kind != "load")
 
     def busy_share(self, run_ended: float) -> float:
         """Share of its time between being ready and its death, or the run's end, in which it worked."""
@@ -127,14 +127,14 @@ def quantile(values: list[float], share: float) -> float | None:
     return sorted(values)[max(0, int(rank) - 1)]
 
 
-def span_of(row: dict[str, Any]) -> Span | None:
+def call_of(row: dict[str, Any]) -> ActorCall | None:
     """The call that an event tells of; None for other events, and for calls that never came back."""
     kind = _KINDS.get(row["event"])
     if kind is None or "began" not in row or "actor" not in row:
         return None
     began = _began(row)
     waited = row["waited"] if "waited" in row else row["began"] - row.get("submitted", row["began"])
-    return Span(
+    return ActorCall(
         kind,
         row["slot"],
         row["actor"],
@@ -168,21 +168,21 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
         if row["event"] == "actor_ready" and "actor" in row:
             where = f"process {row.get('pid', '?')} on {row.get('host', '?')}"
             actors[row["actor"]] = ActorRow(row["slot"], row["actor"], where, ready=row["time"])
-        span = span_of(row)
+        call = call_of(row)
         if (slot := row.get("slot")) is not None:
-            _count(stages.setdefault(slot, StageRow(slot)), row, span)
+            _count(stages.setdefault(slot, StageRow(slot)), row, call)
         if row["event"] == "actor_died" and (dead := actors.get(row.get("actor", -1))) is not None:
             dead.died = row["time"]
-        if span is not None:
-            actor = actors.setdefault(span.actor, ActorRow(span.slot, span.actor, "", ready=span.began))
-            actor.spans.append(span)
-            began = min(began, span.began)
+        if call is not None:
+            actor = actors.setdefault(call.actor, ActorRow(call.slot, call.actor, "", ready=call.began))
+            actor.calls.append(call)
+            began = min(began, call.began)
     order = {slot: i for i, slot in enumerate(stages)}
     in_order = sorted(actors.values(), key=lambda actor: (order[actor.slot], actor.actor))
     return Timeline(began, ended, in_order, stages)
 
 
-def _count(stage: StageRow, row: dict[str, Any], span: Span | None) -> None:
+def _count(stage: StageRow, row: dict[str, Any], call: ActorCall | None) -> None:
     for name, amount in amounts(row).items():
         if name != "calls":  # they are the length of `service`
             setattr(stage, name, getattr(stage, name) + amount)
@@ -190,5 +190,5 @@ def _count(stage: StageRow, row: dict[str, Any], span: Span | None) -> None:
         stage.level = max(stage.level, row.get("level", 0))
     if row["event"] == "stage_done":
         stage.service.append(row["seconds"])
-        if span is not None:
-            stage.waits.append(span.waited)
+        if call is not None:
+            stage.waits.append(call.waited)

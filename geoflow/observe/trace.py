@@ -13,7 +13,7 @@ from typing import Any
 
 from geoflow.observe.events import iter_events, named
 from geoflow.observe.ledger import last_run
-from geoflow.observe.timeline import Span, span_of
+from geoflow.observe.timeline import ActorCall, call_of
 from geoflow.store.whole import write_whole_lines
 
 _MARKS = named("stage_failed", "finish_failed", "actor_died", "stage_disabled", "video_failed", "video_complete")
@@ -44,11 +44,11 @@ def trace_entries(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield from _process(slot, processes)
         if (slot := row.get("slot")) is not None:
             yield from _process(slot, processes)
-        if (span := span_of(row)) is not None:
-            if span.actor not in named:
-                named.add(span.actor)
-                yield _thread(row, span, processes)
-            yield _complete(span, processes[span.slot])
+        if (call := call_of(row)) is not None:
+            if call.actor not in named:
+                named.add(call.actor)
+                yield _thread(row, call, processes)
+            yield _complete(call, processes[call.slot])
         if row["event"] in _MARKS:
             yield _mark(row, processes)
 
@@ -60,29 +60,29 @@ def _process(slot: str, processes: dict[str, int]) -> Iterator[dict[str, Any]]:
         yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
 
 
-def _thread(row: dict[str, Any], span: Span, processes: dict[str, int]) -> dict[str, Any]:
+def _thread(row: dict[str, Any], call: ActorCall, processes: dict[str, int]) -> dict[str, Any]:
     where = f", process {row['pid']} on {row.get('host', '?')}" if "pid" in row else ""
-    name = {"name": f"{span.slot} {span.actor}{where}"}
-    return {"ph": "M", "name": "thread_name", "pid": processes[span.slot], "tid": span.actor, "args": name}
+    name = {"name": f"{call.slot} {call.actor}{where}"}
+    return {"ph": "M", "name": "thread_name", "pid": processes[call.slot], "tid": call.actor, "args": name}
 
 
-def _complete(span: Span, process: int) -> dict[str, Any]:
-    title = {"load": "load", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
+def _complete(call: ActorCall, process: int) -> dict[str, Any]:
+    title = {"load": "load", "finish": f"finish {call.video}"}.get(call.kind, f"{call.video} [{call.segment}]")
     return {
         "ph": "X",
-        "name": title if span.good else f"failed: {title}",
-        "cat": span.kind,
+        "name": title if call.good else f"failed: {title}",
+        "cat": call.kind,
         "pid": process,
-        "tid": span.actor,
-        "ts": round(span.began * 1e6),
-        "dur": round(span.seconds * 1e6),
+        "tid": call.actor,
+        "ts": round(call.began * 1e6),
+        "dur": round(call.seconds * 1e6),
         "args": {
-            "video": span.video,
-            "segment": span.segment,
-            "waited_ms": round(span.waited * 1e3, 3),
-            "attempt": span.attempt,
-            "ladder_level": span.level,
-            "bytes": span.bytes,
+            "video": call.video,
+            "segment": call.segment,
+            "waited_ms": round(call.waited * 1e3, 3),
+            "attempt": call.attempt,
+            "ladder_level": call.level,
+            "bytes": call.bytes,
         },
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from geoflow.engine.gpu.nvml import gpu_kind, list_gpus
 from geoflow.engine.gpu.residency import Residency
 from geoflow.engine.graph import Graph, expected_bytes
 from geoflow.engine.profile import Measured, apply_profile, known_stages
-from geoflow.engine.schedule import PoolNeed, PoolSize, size_pools
+from geoflow.engine.schedule import PoolSize
+from geoflow.engine.sizing import size_all_pools
 from geoflow.errors import GeoFlowError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
@@ -53,8 +53,9 @@ def make_plan(
     stages = [spec.make_stage() for spec in pipe.stages]
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     counted = len(here) if gpus is None else gpus
-    resident = Residency(pipe.stages, stages, min(counted, pipe.max_gpus or counted), graph=graph).plan
-    sizes = _pools(pipe, stages, resident)
+    usable = min(counted, pipe.max_gpus or counted)
+    resident = Residency(pipe.stages, stages, usable, graph=graph).plan
+    sizes = size_all_pools(pipe.stages, stages, resident, cpus=os.cpu_count() or 1, gpus=usable)
     costs = [_cost(spec, known.get(spec.slot)) for spec in pipe.stages]
     videos, works = _videos(inputs, pipe, stages, reading or ReadOptions(), costs)
     whole = together([estimate for _, estimate in works])
@@ -72,15 +73,6 @@ def make_plan(
         "videos": videos,
         "total": _total(whole, [work for work, _ in works], sizes, gpu_cost),
     }
-
-
-def _pools(pipe: Pipeline, stages: list[Stage], resident: list[list[str]]) -> dict[str, PoolSize]:
-    copies = Counter(slot for slots in resident for slot in slots)
-    needs = [
-        PoolNeed(s.slot, s.num_cpus, s.weight, stage.ordered, copies.get(s.slot, s.actors))
-        for s, stage in zip(pipe.stages, stages)
-    ]
-    return size_pools(needs, cpus=os.cpu_count() or 1)
 
 
 def _cost(spec: StageSpec, known: Measured | None) -> StageCost:

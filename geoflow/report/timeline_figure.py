@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoflow.observe.timeline import ActorRow, Span, Timeline
+from geoflow.observe.timeline import ActorCall, ActorRow, Timeline
 from geoflow.report.markup import text
 from geoflow.values.durations import in_words
 
@@ -50,19 +50,19 @@ def timeline_figure(timeline: Timeline) -> str:
 def _row(actor: ActorRow, y: float, scale: float, began: float, ended: float, colour: str) -> str:
     title = f"{actor.slot} {actor.actor}, {actor.where}: busy {100 * actor.busy_share(ended):.0f} %"
     parts = [f'<rect class="lane" x="{_LEFT}" y="{y:.0f}" width="{_PLOT}" height="{_ROW}"/>']
-    exact = len(actor.spans) <= _MOST_EXACT
-    for span in actor.spans:
+    exact = len(actor.calls) <= _MOST_EXACT
+    for span in actor.calls:
         if exact or span.kind == "load" or not span.good:
             parts.append(_box(span, y, scale, began, colour))
     if not exact:
-        parts.append(_shaded([s for s in actor.spans if s.kind != "load"], y, scale, began, colour))
+        parts.append(_shaded([s for s in actor.calls if s.kind != "load"], y, scale, began, colour))
     if actor.died is not None:
         x = _LEFT + (actor.died - began) * scale
         parts.append(f'<rect class="failed" x="{x - 1:.1f}" y="{y - 1:.0f}" width="2" height="{_ROW + 2}"/>')
     return f"<g><title>{text(title)}</title>{''.join(parts)}</g>"
 
 
-def _box(span: Span, y: float, scale: float, began: float, colour: str) -> str:
+def _box(span: ActorCall, y: float, scale: float, began: float, colour: str) -> str:
     x, width = _LEFT + (span.began - began) * scale, max(0.5, span.seconds * scale - 0.4)
     kind = "failed" if not span.good else {"load": "loading", "finish": f"{colour} finish"}.get(span.kind, colour)
     what = {"load": "loading", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
@@ -72,7 +72,7 @@ def _box(span: Span, y: float, scale: float, began: float, colour: str) -> str:
     )
 
 
-def _shaded(spans: list[Span], y: float, scale: float, began: float, colour: str) -> str:
+def _shaded(spans: list[ActorCall], y: float, scale: float, began: float, colour: str) -> str:
     """Draw a path for each shade: the pixels in which the actor was this busy."""
     levels = np.ceil(busy_pixels(spans, began, scale) * _SHADES - 1e-6).astype(int)
     edges = np.flatnonzero(np.diff(levels, prepend=-1))
@@ -88,7 +88,7 @@ def _shaded(spans: list[Span], y: float, scale: float, began: float, colour: str
     return "".join(parts)
 
 
-def busy_pixels(spans: list[Span], began: float, scale: float) -> np.ndarray:
+def busy_pixels(spans: list[ActorCall], began: float, scale: float) -> np.ndarray:
     """Return the share of each pixel column, (_PLOT,) in [0, 1], covered by spans; `scale` is pixels per second."""
     total = np.zeros(_PLOT + 1)
     ends = np.array([(span.began, span.ended) for span in spans]).reshape(-1, 2)

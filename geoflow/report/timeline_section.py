@@ -9,7 +9,7 @@ from typing import Any
 
 from geoflow.observe.events import iter_events
 from geoflow.observe.ledger import last_run
-from geoflow.observe.timeline import ActorRow, Span, StageRow, Timeline, build_timeline
+from geoflow.observe.timeline import ActorCall, ActorRow, StageRow, Timeline, build_timeline
 from geoflow.report import markup
 from geoflow.report.markup import number, text
 from geoflow.report.memory_section import Memory
@@ -26,9 +26,9 @@ class RunTimes:
     def __init__(self, paths: RunPaths) -> None:
         self._trace, self._memory = paths.trace.name, Memory()
         self._timeline = build_timeline(self._told(paths))
-        self._by_video: dict[str, dict[int, list[Span]]] = defaultdict(lambda: defaultdict(list))
+        self._by_video: dict[str, dict[int, list[ActorCall]]] = defaultdict(lambda: defaultdict(list))
         for actor in self._timeline.actors:
-            for span in actor.spans:
+            for span in actor.calls:
                 if span.video:
                     self._by_video[span.video][actor.actor].append(span)
 
@@ -75,8 +75,8 @@ class RunTimes:
         return f'<h3>Timeline</h3>{drawing}<p class="soft">{text(note)}</p>'
 
     @staticmethod
-    def _of_video(actor: ActorRow, spans: list[Span]) -> ActorRow:
-        return replace(actor, spans=spans, died=None)
+    def _of_video(actor: ActorRow, spans: list[ActorCall]) -> ActorRow:
+        return replace(actor, calls=spans, died=None)
 
 
 def _stage(row: StageRow, timeline: Timeline) -> list[str]:

@@ -95,8 +95,9 @@ def _invalid(row: Field) -> str:
 
 def _store(row: Field) -> str:
     """The datasets that it becomes, with what they depend on; "" where a store has none."""
-    if row.name in {entry.field for entry in columns().values()}:
-        return f"a column of `segments`: `{row.name.rpartition('.')[2]}`"
+    for name, entry in columns().items():
+        if entry.field == row.name:
+            return f"a column of `segments`: `{name}`"
     said = []
     for entry in datasets().values():
         if entry.field == row.name:

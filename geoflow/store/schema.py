@@ -102,7 +102,7 @@ def datasets() -> dict[str, Dataset]:
 def columns() -> dict[str, Dataset]:
     """The fields that are a number per segment, by the column of the table of segments that they become."""
     rows = [row for row in FIELDS.values() if row.layout == COLUMN and row.stored]
-    return {row.name.rpartition(".")[2]: Dataset(row.name, row, row.stored[0]) for row in rows}
+    return {row.stored[0].name or row.name.rpartition(".")[2]: Dataset(row.name, row, row.stored[0]) for row in rows}
 
 
 def num_tracks(held: Mapping[str, Any]) -> int:

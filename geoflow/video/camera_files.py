@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.errors import GeoFlowError, InputError
+from geoflow.errors import InputError
 from geoflow.geometry.rigid import invert, nearest_rotation
 from geoflow.video.lens import Distortion
 
@@ -305,25 +305,27 @@ def _rotations(xyzw: np.ndarray) -> np.ndarray:
 
 
 def _read_store(path: str) -> CameraFile:
-    from geoflow.store.reader import open_video
+    import h5py
 
     try:
-        with open_video(path) as video:
-            cameras, number = video.cameras, video.frame_index
-            if cameras is None:
-                raise InputError(f"{path} holds no cameras; give a store of a pipeline that has the slot camera")
-            posed = cameras.valid & np.isfinite(cameras.cam_from_world).all((1, 2))
-            poses = _rigid(cameras.cam_from_world[posed], path)
+        with h5py.File(path, "r") as file:
+            if "geoflow_schema" not in file.attrs or "camera/cam_from_world" not in file:
+                raise InputError(
+                    f"{path} is no GeoFlow store with cameras; give one of a pipeline with the slot camera"
+                )
+            poses, valid, intrinsics = (
+                file[f"camera/{name}"][()] for name in ("cam_from_world", "valid", "intrinsics")
+            )
+            posed = valid & np.isfinite(poses).all((1, 2))
+            attributes = file.attrs
             return CameraFile(
                 "GeoFlow store",
-                poses,
-                number=once(number[posed], path),
-                intrinsics=cameras.intrinsics[posed].astype(np.float64),
-                size=(video.width, video.height),
-                metric=video.metric,
-                source_sha256=video.source_sha256,
+                _rigid(poses[posed], path),
+                number=once(file["frames/index"][()][posed], path),
+                intrinsics=intrinsics[posed].astype(np.float64),
+                size=(int(attributes["width"]), int(attributes["height"])),
+                metric=bool(attributes["metric"]),
+                source_sha256=str(attributes["source_sha256"]),
             )
-    except InputError:
-        raise
-    except GeoFlowError as error:
-        raise InputError(f"--cameras: {error}") from None
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is no whole GeoFlow store ({error}); write it again with `geoflow run`") from None

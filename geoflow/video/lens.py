@@ -29,7 +29,7 @@ _MOST_TANGENTIAL = 0.5  # real lenses have a hundredth of this
 
 
 @dataclass(frozen=True)
-class Lens:
+class KnownLens:
     """A known camera; `size` is (width, height) of its calibration pictures, if stated."""
 
     pinhole: Pinhole
@@ -37,7 +37,7 @@ class Lens:
     size: tuple[int, int] | None = None
 
 
-def lens_of(value: Any, name: str) -> Lens:
+def lens_of(value: Any, name: str) -> KnownLens:
     """Parse a camera: a list of numbers, a pinhole matrix (nine numbers, by rows or in one list), or a mapping.
 
     A mapping has fx, fy, cx, cy, and may have k1, k2, p1, p2, k3, `model` (one of `MODELS`), `width` and `height`.
@@ -63,7 +63,7 @@ def distortion_of(values: Any, name: str) -> Distortion | None:
     return (k1, k2, p1, p2, k3) if any(numbers) else None
 
 
-def _of_list(value: Any, name: str) -> Lens:
+def _of_list(value: Any, name: str) -> KnownLens:
     rows = several(value, name)
     flat = [real(v, name) for row in rows for v in (row if isinstance(row, list) else [row])]
     nested = any(isinstance(row, list) for row in rows)
@@ -71,7 +71,7 @@ def _of_list(value: Any, name: str) -> Lens:
         flat = _of_matrix(flat, name)
     elif len(flat) not in _COUNTS or max(map(abs, flat[6:8]), default=0) > _MOST_TANGENTIAL:
         raise ConfigError(f"{name} should be {_FORM}, with positive fx and fy; found {value!r}")
-    return Lens(_pinhole(flat[:4], name), distortion_of(flat[4:], name))
+    return KnownLens(_pinhole(flat[:4], name), distortion_of(flat[4:], name))
 
 
 def _pinhole(flat: Sequence[float], name: str) -> Pinhole:
@@ -90,7 +90,7 @@ def _of_matrix(values: list[float], name: str) -> list[float]:
     return [fx, fy, cx, cy]
 
 
-def _of_mapping(found: dict[str, Any], name: str) -> Lens:
+def _of_mapping(found: dict[str, Any], name: str) -> KnownLens:
     known = (*_PINHOLE, *COEFFICIENTS, *_SIZE, "model")
     unknown, missing = sorted(set(found) - set(known)), [key for key in _PINHOLE if key not in found]
     if unknown or missing or ("width" in found) != ("height" in found):
@@ -114,4 +114,4 @@ def _of_mapping(found: dict[str, Any], name: str) -> Lens:
         raise ConfigError(f"{name} should have a positive width and height, found {size[0]}x{size[1]}")
     flat = [real(found[key], f"{name}.{key}") for key in _PINHOLE]
     bend = [real(found.get(key, 0), f"{name}.{key}") for key in COEFFICIENTS]
-    return Lens(_pinhole(flat, name), distortion_of(bend, name), size)
+    return KnownLens(_pinhole(flat, name), distortion_of(bend, name), size)

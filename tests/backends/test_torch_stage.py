@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from geoflow.backends import contract, loading
-from geoflow.backends.torch_stage import HALF_MAX, TorchStage, choose_device, points_in_half, read_checkpoint
+from geoflow.backends.torch_stage import TorchStage, choose_device, read_checkpoint
 from geoflow.errors import ConfigError, EnvironmentBroken
+from geoflow.models.half_range import HALF_MAX, points_in_half
 from geoflow.segments import Segment, VideoInfo
 
 EXAMPLE = "torch_backend:FlatDepth"

@@ -29,7 +29,7 @@ STEP_S = -3600.0
 
 @pytest.fixture(params=[STEP_S, -STEP_S], ids=["back", "on"])
 def stepping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Whenever somebody looks at the clock, it has been set an hour back, or on."""
+    """Set the clock back or forward by an hour whenever it is read."""
     real, times = time.time, itertools.count()
     monkeypatch.setattr(time, "time", lambda: real() + request.param * next(times))
     return float(request.param)
@@ -80,14 +80,14 @@ def test_a_node_whose_clock_is_wrong_is_drawn_where_its_calls_were(step: float) 
             row["began"] += step
     timeline = build_timeline(events)
     assert (timeline.began, timeline.ended) == (1000, 1010)
-    assert all(1000 <= span.began <= span.ended <= 1010 for actor in timeline.actors for span in actor.spans)
+    assert all(1000 <= span.began <= span.ended <= 1010 for actor in timeline.actors for span in actor.calls)
     assert all(actor.busy_share(1010) <= 1 for actor in timeline.actors)
 
 
 def test_a_wait_is_taken_as_it_was_measured() -> None:
     timeline = build_timeline([started(0, "a"), done(5, "prior", 0, "a", 0, submitted=6, waited=1.5)])
     assert timeline.stages["prior"].waits == [1.5]
-    (span,) = timeline.actors[0].spans
+    (span,) = timeline.actors[0].calls
     assert (span.submitted, span.began) == (3.5, 5)
 
 

@@ -13,6 +13,7 @@ from geoflow.notebook.drawing import headline
 from geoflow.observe.board import board_of
 from geoflow.observe.console import ConsoleProgress
 from geoflow.observe.metrics import StageSums
+from geoflow.observe.news import news_of
 from geoflow.observe.status import fold
 from geoflow.observe.tally import Tally
 from geoflow.observe.timeline import build_timeline
@@ -97,6 +98,19 @@ def test_work_that_is_done_again_counts_once() -> None:
         for slot in ("decode", "prior"):
             tally.observe(done(6.0 + k, slot, 0, "a", k))
     assert tally.share() == 1 and tally.left() == 0
+
+
+def test_work_for_a_whole_span_takes_time_but_is_no_segment() -> None:
+    chapter = done(2.0, "prior", 0, "a", 0, seconds=4.0, span=[0, 40])
+    tally = counted([started(0, "a"), planned(1, "a", 4), chapter])
+    assert (tally.stages["prior"].calls, tally.done("prior"), tally.share()) == (1, 0, 0)
+    for k in range(2):
+        tally.observe(done(6.0 + k, "prior", 0, "a", k, seconds=0.5))
+    assert (tally.stages["prior"].busy_seconds, tally.done("prior"), tally.videos["a"].calls) == (5.0, 2, 2)
+    assert tally.eta(8.0) == pytest.approx((8 - 2) * 6 / 2), "at the pace of segments since the span was begun"
+    lost = filled("stage_failed", video="a", slot="prior", verdict="retry", message="no", span=[0, 40])
+    (news,) = news_of({"time": 9.0, "event": "stage_failed", **lost})
+    assert str(news) == "prior failed on a frames 0 to 39, is tried again: no"
 
 
 def test_the_console_says_where_a_run_stands() -> None:

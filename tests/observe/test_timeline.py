@@ -22,7 +22,7 @@ from geoflow.store.paths import RunPaths
 def test_actors_come_back_in_the_order_of_the_pipeline() -> None:
     timeline = build_timeline(one_run())
     assert [(a.slot, a.actor) for a in timeline.actors] == [("decode", 0), ("prior", 1), ("prior", 2)]
-    assert [[s.kind for s in a.spans] for a in timeline.actors] == [
+    assert [[s.kind for s in a.calls] for a in timeline.actors] == [
         ["load", "process", "process"],
         ["load", "process", "process"],  # the call it died in never came back
         ["load", "process", "finish"],
@@ -129,7 +129,7 @@ def test_pixels_are_covered_by_exactly_what_ran() -> None:
     rng = np.random.default_rng(0)
     began = np.sort(rng.uniform(0, _PLOT, 400))
     rows = [done(b, "prior", 0, "a", i, seconds=s) for i, (b, s) in enumerate(zip(began, np.diff(began, append=_PLOT)))]
-    spans = build_timeline([started(0, "a"), *rows[::2]]).actors[0].spans  # none overlaps another
+    spans = build_timeline([started(0, "a"), *rows[::2]]).actors[0].calls  # none overlaps another
     assert busy_pixels(spans, 0.0, 1.0).sum() == pytest.approx(sum(span.seconds for span in spans), rel=1e-9)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,11 @@ import clips
 import pytest
 from rich.console import Console
 
-from geoflow.cluster.session import BUDGET_SHARE
+from geoflow.cluster.session import BUDGET_SHARE, Capacity
+from geoflow.engine.fleet import Fleet
 from geoflow.engine.gpu import nvml
 from geoflow.engine.gpu.nvml import GpuDevice, list_gpus, visible
+from geoflow.engine.graph import Graph
 from geoflow.engine.profile import Measured, keep_profile
 from geoflow.errors import ConfigError, EnvironmentBroken
 from geoflow.pipeline import Pipeline
@@ -247,3 +250,21 @@ def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch)
     assert list_gpus() == []
     monkeypatch.setitem(sys.modules, "ray", None)
     assert nvml.gpu_kind() == ""
+
+
+@pytest.mark.parametrize(("gpus", "most"), [(1, None), (2, None), (5, None), (5, 2)])
+def test_a_plan_says_what_a_run_does(tmp_path: Path, clip: str, gpus: int, most: int | None) -> None:
+    """Pools and GPUs of a plan are those of the fleet of a run with as many CPUs and GPUs."""
+    settings = {"max_gpus": most} if most else {}
+    plan = make_plan([clip], path := gpu_pipeline(tmp_path / "half.yaml"), gpus=gpus, settings=settings)
+    fleet = fleet_of(Pipeline.load(path, settings), Capacity(os.cpu_count() or 1, gpus, 1 << 30))
+    found = {pool.spec.slot: (pool.size.actors, pool.size.threads) for pool in fleet.pools}
+    assert {row["slot"]: (row["actors"], row["threads"]) for row in plan["stages"]} == found
+    assert found["prior"][0] >= min(gpus, most or gpus), "as many as there are GPUs, at least"
+
+
+def fleet_of(pipe: Pipeline, capacity: Capacity) -> Fleet:
+    stages = [spec.make_stage() for spec in pipe.stages]
+    graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
+    nothing: dict[str, Any] = {"emit": lambda event, **data: None, "disable": lambda stage, error: None}
+    return Fleet(pipe, stages, graph, capacity, follows=False, least_deadline=60.0, handlers={}, **nothing)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.backends.torch_stage import TorchStage, points_in_half, read_checkpoint
+from geoflow.backends.torch_stage import TorchStage, read_checkpoint
+from geoflow.models.half_range import points_in_half
 from geoflow.segments import Segment
 from geoflow.stage import Fields, param
 

@@ -247,7 +247,7 @@ def test_files_that_cannot_be_of_this_video(folder: Path, tmp_path: Path) -> Non
     np.savez(vipe / "pose" / f"{formats.NAME}.npz", data=POSES, inds=NUMBERS // 2)
     refused(vipe, "frame 0 more than once")
     (tmp_path / "s.h5").write_bytes(b"no store")
-    refused(tmp_path / "s.h5", "not a whole HDF5 file")
+    refused(tmp_path / "s.h5", "no whole GeoFlow store")
 
 
 def test_one_entry_per_video(tmp_path: Path, folder: Path) -> None:

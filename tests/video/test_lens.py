@@ -12,7 +12,7 @@ import pytest
 from geoflow.cli.arguments import intrinsics_of
 from geoflow.cli.running import arguments_of_run
 from geoflow.errors import ConfigError, InputError
-from geoflow.video.lens import Lens, lens_of
+from geoflow.video.lens import KnownLens, lens_of
 from geoflow.video.options import ReadOptions
 from geoflow.video.probe import probe
 
@@ -24,21 +24,21 @@ NAMED = dict(zip(("fx", "fy", "cx", "cy"), PINHOLE))
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (PINHOLE, Lens(PINHOLE)),
-        ((*PINHOLE, *BENT[:1]), Lens(PINHOLE, (-0.1, 0, 0, 0, 0))),
-        ((*PINHOLE, *BENT[:2]), Lens(PINHOLE, (-0.1, 0.02, 0, 0, 0))),
-        ((*PINHOLE, *BENT[:4]), Lens(PINHOLE, (*BENT[:4], 0))),
-        ((*PINHOLE, *BENT), Lens(PINHOLE, BENT)),
-        ((*PINHOLE, 0, 0, 0, 0), Lens(PINHOLE)),
-        (np.array([[500, 0, 320], [0, 510, 240], [0, 0, 1.0]]), Lens(PINHOLE)),
-        ([500, 0, 320, 0, 510, 240, 0, 0, 1], Lens(PINHOLE)),
-        (NAMED, Lens(PINHOLE)),
-        ({**NAMED, "model": "SIMPLE_RADIAL", "k1": -0.1}, Lens(PINHOLE, (-0.1, 0, 0, 0, 0))),
-        ({**NAMED, "model": "opencv", "k1": -0.1, "k3": 0.5}, Lens(PINHOLE, (-0.1, 0, 0, 0, 0.5))),
-        ({**NAMED, "width": 640, "height": 480}, Lens(PINHOLE, None, (640, 480))),
+        (PINHOLE, KnownLens(PINHOLE)),
+        ((*PINHOLE, *BENT[:1]), KnownLens(PINHOLE, (-0.1, 0, 0, 0, 0))),
+        ((*PINHOLE, *BENT[:2]), KnownLens(PINHOLE, (-0.1, 0.02, 0, 0, 0))),
+        ((*PINHOLE, *BENT[:4]), KnownLens(PINHOLE, (*BENT[:4], 0))),
+        ((*PINHOLE, *BENT), KnownLens(PINHOLE, BENT)),
+        ((*PINHOLE, 0, 0, 0, 0), KnownLens(PINHOLE)),
+        (np.array([[500, 0, 320], [0, 510, 240], [0, 0, 1.0]]), KnownLens(PINHOLE)),
+        ([500, 0, 320, 0, 510, 240, 0, 0, 1], KnownLens(PINHOLE)),
+        (NAMED, KnownLens(PINHOLE)),
+        ({**NAMED, "model": "SIMPLE_RADIAL", "k1": -0.1}, KnownLens(PINHOLE, (-0.1, 0, 0, 0, 0))),
+        ({**NAMED, "model": "opencv", "k1": -0.1, "k3": 0.5}, KnownLens(PINHOLE, (-0.1, 0, 0, 0, 0.5))),
+        ({**NAMED, "width": 640, "height": 480}, KnownLens(PINHOLE, None, (640, 480))),
     ],
 )
-def test_forms_of_a_known_camera(value: Any, expected: Lens) -> None:
+def test_forms_of_a_known_camera(value: Any, expected: KnownLens) -> None:
     assert lens_of(value, "intrinsics") == expected
     options = ReadOptions(intrinsics=value)
     assert (options.intrinsics, options.distortion, options.calibrated_at) == (

@@ -31,7 +31,7 @@ Layout = list[list[str]]  # of each GPU the slots that live there, one entry per
 
 
 @dataclass(frozen=True)
-class Step:
+class RehearsedStage:
     """A stage on GPUs: what a call takes of a GPU, and for how long; `after` are the stages it waits for."""
 
     slot: str
@@ -51,7 +51,7 @@ def best_layout(needs: Sequence[GpuNeed], above: dict[str, tuple[str, ...]], gpu
     if usual is None or not 2 <= gpus <= _MOST_GPUS or len(needs) < 2:
         return usual
     known = {need.slot: need for need in needs}
-    steps = [Step(slot, known[slot].share, known[slot].seconds or 1.0, above[slot]) for slot in above]
+    steps = [RehearsedStage(slot, known[slot].share, known[slot].seconds or 1.0, above[slot]) for slot in above]
     apart = allocate([replace(need, memory=max(need.memory, need.share)) for need in needs], gpus)
     best = usual if apart is None else min(usual, apart, key=lambda layout: rehearse(steps, layout))
     shortest = _WORTH * rehearse(steps, best)
@@ -89,14 +89,16 @@ def _shuffled(counts: Counter[str], memory: dict[str, float], gpus: int, chance:
     return [sorted(row) for row in layout]
 
 
-def rehearse(steps: Sequence[Step], layout: Layout, items: int = _ITEMS, *, within: float = math.inf) -> float:
+def rehearse(
+    steps: Sequence[RehearsedStage], layout: Layout, items: int = _ITEMS, *, within: float = math.inf
+) -> float:
     """Seconds until `items` are through all steps, which stand in topological order; infinite as soon as it is clear
     that it takes longer than `within`."""
     return _Rehearsal(steps, layout, items).run(within)
 
 
 class _Rehearsal:
-    def __init__(self, steps: Sequence[Step], layout: Layout, items: int) -> None:
+    def __init__(self, steps: Sequence[RehearsedStage], layout: Layout, items: int) -> None:
         self._steps, index = steps, {step.slot: i for i, step in enumerate(steps)}
         self._above = [[index[slot] for slot in step.after] for step in steps]
         self._below = [[i for i, other in enumerate(steps) if step.slot in other.after] for step in steps]
@@ -174,7 +176,7 @@ def _lanes(share: float) -> list[int]:
     return [((1 << length) - 1) << start for start in lane_starts(length, _UNITS)]
 
 
-def _wanted(steps: Sequence[Step], layout: Layout) -> list[float]:
+def _wanted(steps: Sequence[RehearsedStage], layout: Layout) -> list[float]:
     """Of each GPU, the work of the stages that live there, each shared out over the GPUs it lives on."""
     homes: defaultdict[str, int] = defaultdict(int)
     for row in layout:

@@ -12,7 +12,8 @@ from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
 from geoflow.models.geometrycrafter.unet import UNet
 
-_ADDED_IDS = (7.0, 127.0, 0.02)  # frame rate, motion bucket, noise strength
+_FRAME_RATE, _MOTION_BUCKET = 7.0, 127.0
+NOISE_STRENGTH = 0.02
 _DETERM_TIMESTEP = 1.6378  # about that of the highest noise level
 
 
@@ -39,13 +40,14 @@ class Conditioning:
 class Regression:
     """The deterministic variant: one call, whose output is minus the latents."""
 
-    def __init__(self, unet: UNet) -> None:
+    def __init__(self, unet: UNet, noise_strength: float = NOISE_STRENGTH) -> None:
         self._unet = unet
+        self._noise_strength = noise_strength
 
     def window(self, k: int, known: Conditioning, before: Tensor | None) -> Tensor:
         """Latents (N, 4, h, w) float32 of window k; it starts from nothing, not from `before`."""
         sample = torch.cat([known.prior, known.video], dim=1)
-        return -_predict(self._unet, sample[None], known.embeddings[None], _DETERM_TIMESTEP)[0]
+        return -_predict(self._unet, sample[None], known.embeddings[None], _DETERM_TIMESTEP, self._noise_strength)[0]
 
 
 class Diffusion:
@@ -54,8 +56,16 @@ class Diffusion:
     Latents stay in float32 between steps, whatever the network computes in.
     """
 
-    def __init__(self, unet: UNet, schedule: EulerSchedule, noise: Tensor, options: Options) -> None:
+    def __init__(
+        self,
+        unet: UNet,
+        schedule: EulerSchedule,
+        noise: Tensor,
+        options: Options,
+        noise_strength: float = NOISE_STRENGTH,
+    ) -> None:
         self._unet = unet
+        self._noise_strength = noise_strength
         self.schedule = schedule
         self._noise = noise  # (window_size, 4, h, w), unit variance
         self._overlap = options.overlap
@@ -78,16 +88,17 @@ class Diffusion:
         sample = torch.cat([x, known.video, known.prior], dim=1)[None]
         embeddings = known.embeddings[None]
         if self._guidance <= 1:
-            return _predict(self._unet, sample, embeddings, timestep)[0]
+            return self._predict(sample, embeddings, timestep)[0]
         blind = torch.cat([sample[:, :, :4], torch.zeros_like(sample[:, :, 4:])], dim=2)
         samples, contexts = (blind, sample), (torch.zeros_like(embeddings), embeddings)
         if self._one_by_one:
-            without, with_ = (
-                _predict(self._unet, one, context, timestep)[0] for one, context in zip(samples, contexts)
-            )
+            without, with_ = (self._predict(one, context, timestep)[0] for one, context in zip(samples, contexts))
         else:
-            without, with_ = _predict(self._unet, torch.cat(samples), torch.cat(contexts), timestep)
+            without, with_ = self._predict(torch.cat(samples), torch.cat(contexts), timestep)
         return without + self._guidance * (with_ - without)
+
+    def _predict(self, sample: Tensor, context: Tensor, timestep: float) -> Tensor:
+        return _predict(self._unet, sample, context, timestep, self._noise_strength)
 
 
 def start_noise(options: Options, num_frames: int) -> Tensor:
@@ -97,8 +108,8 @@ def start_noise(options: Options, num_frames: int) -> Tensor:
     return torch.randn(count, 4, options.height // LATENT_STRIDE, options.width // LATENT_STRIDE, generator=generator)
 
 
-def _predict(unet: UNet, sample: Tensor, context: Tensor, timestep: float) -> Tensor:
+def _predict(unet: UNet, sample: Tensor, context: Tensor, timestep: float, noise_strength: float) -> Tensor:
     """The network's answer in float32, (B, T, 4, h, w), whatever it computes in."""
     dtype = unet.conv_in.weight.dtype
-    ids = torch.tensor([_ADDED_IDS] * len(sample), device=sample.device)
+    ids = torch.tensor([[_FRAME_RATE, _MOTION_BUCKET, noise_strength]] * len(sample), device=sample.device)
     return unet(sample.to(dtype), timestep, context.to(dtype), ids).float()

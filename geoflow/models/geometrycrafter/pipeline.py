@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geoflow.errors import ConfigError, GeoFlowError
 from geoflow.models.geometrycrafter.config import LATENT_SCALE
-from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression, start_noise
+from geoflow.models.geometrycrafter.denoise import NOISE_STRENGTH, Conditioning, Diffusion, Regression, start_noise
 from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, make_points, restore
 from geoflow.models.geometrycrafter.networks import Networks, Offloading
@@ -82,6 +82,8 @@ class GeometryCrafter:
     `channels_last` has feature maps in that order in memory. By default those of the autoencoders are on a GPU, where
     decoding then takes a fifth less time. On a CPU all would take a quarter less, but PyTorch's norms then err by up to
     5e-4 where they otherwise do by 1e-6 (torch 2.13).
+
+    The UNet is told of `noise_strength`, though no noise is added to the frames: it was trained with 0.02.
     """
 
     def __init__(
@@ -91,9 +93,11 @@ class GeometryCrafter:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         channels_last: bool | None = None,
+        noise_strength: float = NOISE_STRENGTH,
     ) -> None:
         self.options = options or Options()
         self.networks = networks
+        self._noise_strength = noise_strength
         self._device = torch.device(device)
         channels = {"diff": 12, "determ": 8}[self.options.model_type]
         if networks.config.unet.in_channels != channels:
@@ -152,10 +156,10 @@ class GeometryCrafter:
     def sampler(self, num_frames: int, noise: Tensor | None = None) -> Regression | Diffusion:
         """What turns windows of a video of so many frames into latents."""
         if self.options.model_type == "determ":
-            return Regression(self.networks.unet)
+            return Regression(self.networks.unet, self._noise_strength)
         schedule = EulerSchedule.of(self.options.num_inference_steps, self.networks.config.scheduler)
         noise = start_noise(self.options, num_frames) if noise is None else noise
-        return Diffusion(self.networks.unet, schedule, noise.to(self._device), self.options)
+        return Diffusion(self.networks.unet, schedule, noise.to(self._device), self.options, self._noise_strength)
 
     def decode(self, latents: Tensor, source: Source) -> Maps:
         """Maps of a group of latents (N, 4, h, w), decoded together, at the source's size."""

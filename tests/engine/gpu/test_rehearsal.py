@@ -10,11 +10,11 @@ from geoflow.bench.engine import bounds
 from geoflow.bench.engine.workloads import WORKLOADS, Workload
 from geoflow.engine.gpu import rehearsal
 from geoflow.engine.gpu.allocation import GpuNeed, allocate
-from geoflow.engine.gpu.rehearsal import Step, best_layout, rehearse
+from geoflow.engine.gpu.rehearsal import RehearsedStage, best_layout, rehearse
 
 
-def steps_of(load: Workload) -> list[Step]:
-    return [Step(stage.name, stage.gpus, stage.seconds, stage.after) for stage in load.stages]
+def steps_of(load: Workload) -> list[RehearsedStage]:
+    return [RehearsedStage(stage.name, stage.gpus, stage.seconds, stage.after) for stage in load.stages]
 
 
 def needs_of(load: Workload, memory: float | None) -> list[GpuNeed]:
@@ -28,13 +28,13 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_exact")
 def test_one_worker_each_is_a_production_line() -> None:
-    line = [Step("a", 0.5, 1.0), Step("b", 0.5, 2.0, ("a",))]
+    line = [RehearsedStage("a", 0.5, 1.0), RehearsedStage("b", 0.5, 2.0, ("a",))]
     assert rehearse(line, [["a", "b"]], items=4) == pytest.approx(1 + 4 * 2)
 
 
 @pytest.mark.usefixtures("_exact")
 def test_models_that_share_a_whole_token_take_turns() -> None:
-    line = [Step("a", 1.0, 1.0), Step("b", 1.0, 2.0, ("a",))]
+    line = [RehearsedStage("a", 1.0, 1.0), RehearsedStage("b", 1.0, 2.0, ("a",))]
     assert rehearse(line, [["a", "b"]], items=4) == pytest.approx(4 * 3)
 
 
@@ -71,13 +71,17 @@ def test_where_models_live_matters_and_the_better_place_is_found() -> None:
 
 def test_a_branch_that_is_ahead_waits_for_the_other() -> None:
     """l and r take turns on one token and meet in j: as much is done of r as of l, so that j is never idle for long."""
-    fork = [Step("s", 0.1, 0.01), Step("l", 0.6, 1.0, ("s",)), Step("r", 0.6, 1.0, ("s",))]
-    fork.append(Step("j", 0.4, 1.0, ("l", "r")))
+    fork = [
+        RehearsedStage("s", 0.1, 0.01),
+        RehearsedStage("l", 0.6, 1.0, ("s",)),
+        RehearsedStage("r", 0.6, 1.0, ("s",)),
+    ]
+    fork.append(RehearsedStage("j", 0.4, 1.0, ("l", "r")))
     assert rehearse(fork, [["s", "l", "r", "j"]], items=20) < 1.15 * 40
 
 
 def test_a_layout_without_a_stage_never_ends() -> None:
-    assert rehearse([Step("a", 1.0, 1.0), Step("b", 1.0, 1.0, ("a",))], [["a"]]) == float("inf")
+    assert rehearse([RehearsedStage("a", 1.0, 1.0), RehearsedStage("b", 1.0, 1.0, ("a",))], [["a"]]) == float("inf")
 
 
 def test_models_that_do_not_fit_have_no_layout() -> None:

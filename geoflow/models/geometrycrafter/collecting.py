@@ -1,0 +1,51 @@
+"""A reconstruction as whole arrays in the form that they travel in, float16, made in place as its chunks come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from geoflow.geometry.cameras import unproject
+from geoflow.models.geometrycrafter.maps import make_intrinsics, make_points
+from geoflow.models.geometrycrafter.pipeline import Reconstruction
+from geoflow.models.half_range import HALF_MAX, points_in_half
+
+LEAST_VALID = 1e-3  # share of pixels without which neither depth nor focal length can be told
+
+Maps = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def collect_in_half(
+    found: Reconstruction, num_frames: int, size: tuple[int, int], known: np.ndarray | None = None
+) -> Maps | None:
+    """Return points (T, H, W, 3) float16, mask (T, H, W) bool and intrinsics (T, 3, 3) float32 of frames of a size.
+
+    None if hardly a pixel is valid. Points are 0 outside of the mask. `known` is a camera (3, 3) in px, which replaces
+    the field of view that the networks find. Depth and mask are kept as they come, and made points in place: the field
+    of view may be known at the end only.
+    """
+    points = np.zeros((num_frames, *size, 3), np.float16)
+    mask = np.zeros((num_frames, *size), bool)
+    intrinsics = np.zeros((num_frames, 3, 3), np.float32)
+    views: list[tuple[slice, Any]] = []
+    for chunk in found:
+        part = slice(chunk.start, chunk.start + len(chunk.depth))
+        mask[part] = chunk.mask & (chunk.depth > 0) & (chunk.depth < HALF_MAX)  # NaN is neither
+        points[part, ..., 2] = np.where(mask[part], chunk.depth, 0)
+        views.append((part, chunk.diagonal))
+    told = mask.mean((1, 2)) >= LEAST_VALID
+    if not told.any():
+        return None
+    for part, diagonal in views:
+        depth = points[part, ..., 2].astype(np.float32)
+        if known is not None:
+            intrinsics[part], xyz = known, unproject(depth, known)
+        else:
+            diagonal = found.diagonal if diagonal is None else diagonal
+            per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
+            intrinsics[part], xyz = make_intrinsics(per_frame, *size), make_points(depth, diagonal)
+        points[part], mask[part] = points_in_half(torch.from_numpy(xyz), torch.from_numpy(mask[part]))
+    intrinsics[~told] = np.median(intrinsics[told], axis=0)  # of a frame without valid pixels it is not known
+    return points, mask, intrinsics

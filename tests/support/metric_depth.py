@@ -1,0 +1,27 @@
+"""A geometry stage whose depth is in metres: a wall three metres in front of the camera."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoflow.geometry.cameras import pinhole, unproject
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage
+
+WALL_M = 3.0
+
+
+class MetricDepth(Stage):
+    slot = "geometry"
+    inputs = ("frames.rgb",)
+    outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+    metric = True
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        shape = fields["frames.rgb"].shape[:3]
+        intrinsics = np.tile(pinhole(60.0, *shape[1:]), (shape[0], 1, 1))
+        return {
+            "geometry.points": unproject(np.full(shape, WALL_M), intrinsics).astype(np.float16),
+            "geometry.mask": np.ones(shape, bool),
+            "geometry.intrinsics": intrinsics.astype(np.float32),
+        }
