@@ -30,7 +30,7 @@ _MOST_TANGENTIAL = 0.5  # real lenses have a hundredth of this
 
 @dataclass(frozen=True)
 class KnownLens:
-    """A known camera; `size` is (width, height) of the pictures that it was calibrated with, where that is stated."""
+    """A known camera; `size` is (width, height) of its calibration pictures, if stated."""
 
     pinhole: Pinhole
     distortion: Distortion | None = None
@@ -38,7 +38,7 @@ class KnownLens:
 
 
 def lens_of(value: Any, name: str) -> KnownLens:
-    """From numbers in a list, the nine numbers of a pinhole matrix, by rows or in one list, or a mapping.
+    """Parse a camera: a list of numbers, a pinhole matrix (nine numbers, by rows or in one list), or a mapping.
 
     A mapping has fx, fy, cx, cy, and may have k1, k2, p1, p2, k3, `model` (one of `MODELS`), `width` and `height`.
 
