@@ -20,6 +20,7 @@ from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
 from geoflow.planning import environment_listing
 from geoflow.stage import bound_by_run
 from geoflow.store import schema
+from geoflow.store.meshes import ROWS as MESH_ROWS
 from geoflow.store.reference import field_table
 from geoflow.values.field import EXTRA
 
@@ -39,6 +40,14 @@ def store() -> str:
         parts.append(f"#### {group}\n")
         cells = [(code(row.name), f"{row.dtype} {_shape(row.shape)}", row.unit, _asked(row)) for row in rows]
         parts.append(table(("dataset", "type", "unit", "meaning"), cells) + "\n")
+    parts.append(
+        "#### objects/NUMBER\n\nOne group per object that has a mesh. The attribute `without` says why one has none.\n"
+    )
+    cells = [
+        (code(f"objects/NUMBER/{name}"), f"{row.dtype} {_shape(row.shape)}", row.unit, row.meaning)
+        for name, row in MESH_ROWS.items()
+    ]
+    parts.append(table(("dataset", "type", "unit", "meaning"), cells) + "\n")
     return "\n".join(parts)
 
 
@@ -60,6 +69,10 @@ def store_summary() -> str:
         what = f"`{row.name.rpartition('/')[2]}` {_shape(row.shape)} {_SHORT.get(row.dtype, row.dtype)}"
         groups.setdefault(group, []).append(what + (f" {row.unit}" if row.unit not in ("", "code") else ""))
     cells = [(", ".join(map(code, group.split(", "))), " · ".join(rows)) for group, rows in groups.items()]
+    mesh = " · ".join(
+        f"`{name}` {_shape(row.shape)} {_SHORT.get(row.dtype, row.dtype)}" for name, row in MESH_ROWS.items()
+    )
+    cells.append(("`objects/NUMBER`", mesh))
     cells.append(("`segments`", "a row per segment: range, status, scale, seam residual, seconds per stage"))
     return table(("group", "datasets: shape, type, unit"), cells)
 
