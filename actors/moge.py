@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from geoflow.backends.torch_stage import TorchStage, read_checkpoint
+from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.models.half_range import points_in_half, within_half
 from geoflow.segments import Segment
 from geoflow.stage import Fields, param
@@ -25,12 +26,14 @@ class MoGe(TorchStage):
     """A point map for every frame by itself: v1 in a scale of its own per frame, v2 in metres as far as it can tell.
 
     A known camera is told to the network, which then works out the depth alone. What its mask leaves out (sky, mostly)
-    stays out, and so do points that are not in front of the camera.
+    stays out, and so do points that are not in front of the camera. Of a frame for which it finds no possible camera
+    nothing is known.
     """
 
     slot = "prior"
     inputs = ("frames.rgb",)
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
+    version = "2"  # frames without a possible camera
     honours = frozenset({"intrinsics"})  # their field of view
     ladder = ({"batch_size": 2}, {"batch_size": 1}, {"resolution_level": 4})
     packages = ("dlr-moge", "torch")
@@ -70,6 +73,9 @@ class MoGe(TorchStage):
             xyz, valid, cameras = self.infer(self.images(frames[part]), fov)
             found = (*points_in_half(xyz, valid), cameras)
             points[part], mask[part], intrinsics[part] = (tensor.cpu().numpy() for tensor in found)
+        impossible = ~(intrinsics[:, [0, 1], [0, 1]] > 0).all(1)  # a field of view that no camera has; or NaN
+        points[impossible], mask[impossible] = 0, False
+        intrinsics[impossible] = assumed_intrinsics(height, width)
         return {"prior.points": points, "prior.mask": mask, "prior.intrinsics": intrinsics}
 
     def infer(self, images: Any, fov_x_deg: float | None = None) -> tuple[Any, Any, Any]:

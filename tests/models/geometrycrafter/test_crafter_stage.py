@@ -22,7 +22,7 @@ from geoflow import fields
 from geoflow.backends import contract, loading
 from geoflow.engine.actor.splitting import can_split
 from geoflow.errors import ConfigError, InputError
-from geoflow.geometry.cameras import pinhole, unproject
+from geoflow.geometry.cameras import assumed_intrinsics, pinhole, unproject
 from geoflow.models.geometrycrafter.priors import estimate_intrinsics, rays
 from geoflow.segments import Segment, VideoInfo
 
@@ -186,6 +186,27 @@ def test_a_checkpoint_of_the_other_version_is_told(with_moge: Path) -> None:
         version = {"v1": "v2", "v2": "v1"}[path.name]
         with pytest.raises(ConfigError, match=r"model\.pt is not a checkpoint of this model.*model_version"):
             MoGe(MoGe.Params(model_version=version, weights=str(path))).setup()
+
+
+def test_of_a_frame_without_a_possible_camera_nothing_is_known() -> None:
+    """MoGe fits a focal length to its points, which is negative where these are turned inside out."""
+    import torch
+
+    class Model:
+        def infer(self, images: Any, **options: Any) -> dict[str, Any]:
+            count, _, height, width = images.shape
+            cameras = torch.eye(3).repeat(count, 1, 1)
+            cameras[1, 0, 0], cameras[2, 1, 1] = -1.0, float("nan")
+            found = {"points": torch.ones((count, height, width, 3)), "intrinsics": cameras}
+            return {**found, "mask": torch.ones((count, height, width), dtype=torch.bool)}
+
+    stage = MoGe()
+    stage.use(Model(), "cpu")
+    found = stage.process(segment(4, 8, 12), {"frames.rgb": np.zeros((4, 8, 12, 3), np.uint8)})
+    assert found["prior.mask"].all((1, 2)).tolist() == [True, False, False, True]
+    assert not found["prior.mask"][1:3].any() and not found["prior.points"][1:3].any()
+    assert (found["prior.intrinsics"][[1, 2]] == assumed_intrinsics(8, 12)).all()
+    assert found["prior.intrinsics"][0, 0, 0] == 12
 
 
 def worker(with_moge: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
