@@ -13,15 +13,12 @@ from geoflow.store.paths import TEMPORARY, RunPaths
 
 
 def share_part(paths: RunPaths, part: Path) -> None:
-    """Copy a finished segment to where any node finds it: another one may assemble the video. Raises StoreError."""
+    """Copy a finished segment to the run's folder, since another node may assemble the video. Raises StoreError."""
     locations.put(part, _elsewhere(paths, part))
 
 
 def gather_parts(paths: RunPaths, name: str, key: str, indices: Collection[int], own: Collection[int]) -> None:
-    """Have the segments `indices` of the work `key` here; those not in `own` may be of another node.
-
-    Raises StoreError.
-    """
+    """Fetch the segments `indices` of the work `key` that this node has not made itself (`own`). Raises StoreError."""
     for index in sorted(set(indices) - set(own)):
         part = paths.part(name, index, key)
         with contextlib.suppress(FileNotFoundError):  # never shared, or assembled already
@@ -29,7 +26,7 @@ def gather_parts(paths: RunPaths, name: str, key: str, indices: Collection[int],
 
 
 def deliver(paths: RunPaths, name: str) -> None:
-    """Upload the store of a video, and delete what there is of it here. Raises StoreError; the file is then kept."""
+    """Upload the store of a video, and delete its local files. Raises StoreError; the file is then kept."""
     path = paths.video(name)
     if path.is_file():
         try:
@@ -39,14 +36,14 @@ def deliver(paths: RunPaths, name: str) -> None:
                 f"{error}. The finished store is kept as {path} on {socket.gethostname()}; run again to upload it"
             ) from None
         path.unlink(missing_ok=True)
-    with contextlib.suppress(StoreError):  # rubbish is no fault
+    with contextlib.suppress(StoreError):  # files that are left over do no harm
         locations.remove(_elsewhere(paths, paths.parts(name)))
 
 
 def deliver_kept(paths: RunPaths) -> dict[str, str]:
-    """Upload stores that an earlier run could not, or was killed before it did; returns why it fails again, by name.
+    """Upload stores that an earlier run has not uploaded; return why it fails again, by the video's name.
 
-    One that was written anew since, by another machine, is not replaced.
+    A store that another machine has written since is not replaced.
     """
     failed = {}
     for path in sorted(paths.videos.glob("*.h5")) if paths.videos.is_dir() else ():
@@ -56,7 +53,7 @@ def deliver_kept(paths: RunPaths) -> dict[str, str]:
                 path.unlink()
             else:
                 deliver(paths, path.stem)
-        except FileNotFoundError:  # nodes may share their cache: another one was as fast
+        except FileNotFoundError:  # nodes may share their cache: another node has uploaded it
             continue
         except StoreError as error:
             if path.is_file():
@@ -65,9 +62,9 @@ def deliver_kept(paths: RunPaths) -> dict[str, str]:
 
 
 def clear_drafts(paths: RunPaths) -> None:
-    """Delete stores that a killed run was still writing: only the owner of the folder may know that they are nobody's.
+    """Delete stores that a killed run was still writing. Only the owner of the folder may do so.
 
-    A worker of that run that lives a little longer cannot finish them either.
+    A worker of the killed run that lives a little longer cannot finish them any more.
     """
     for path in paths.videos.glob(f"*{TEMPORARY}") if paths.videos.is_dir() else ():
         with contextlib.suppress(OSError):
@@ -75,9 +72,9 @@ def clear_drafts(paths: RunPaths) -> None:
 
 
 def clear_parts(paths: RunPaths, finished: Collection[str]) -> None:
-    """Delete what is left elsewhere of finished videos: a run may be killed between uploading a store and that."""
+    """Delete parts of finished videos elsewhere, which a run leaves if it is killed after it uploaded a store."""
     if paths.remote:
-        with contextlib.suppress(StoreError):  # rubbish is no fault
+        with contextlib.suppress(StoreError):  # files that are left over do no harm
             for folder in locations.listing(_elsewhere(paths, paths.work)):
                 if locations.basename(folder) in finished:
                     locations.remove(folder)

@@ -12,12 +12,12 @@ _LOCAL = frozenset(
     ("bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "ntfs", "ntfs3", "overlay")
     + ("ramfs", "reiserfs", "tmpfs", "vfat", "xfs", "zfs")
 )
-_TRIES = 100  # to open a lock file that whoever leaves is taking away
+_TRIES = 100  # to open a lock file that its last holder may be deleting
 _held: set[int] = set()
 
 
 def _forget_in_child() -> None:
-    """A child that outlives this process must not keep its locks."""
+    """Close the locks in a child process, which may outlive this one."""
     while _held:
         os.close(_held.pop())
 
@@ -26,14 +26,16 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class KernelLock:
-    """`flock` on a file that says who holds it; `before` is what the last holder wrote there, if that was killed.
+    """A `flock` on a file in which the holder writes its name.
 
-    It holds among the processes of one machine, also between containers that share the folder. On NFS and most cluster
-    file systems it holds between machines as well, unless they are mounted without (`nolock`, `localflock`).
+    `before` is what the last holder wrote, if that holder was killed. `works` is False on a file system without locks.
+
+    The lock counts for all processes of one machine, also for containers that share the folder. On NFS and most cluster
+    file systems it counts for other machines, too, unless they are mounted without locks (`nolock`, `localflock`).
     """
 
     def __init__(self, path: Path, holder: str) -> None:
-        """Raises BlockingIOError when another process, or another thread of this one, has it."""
+        """Take the lock. Raises BlockingIOError if another process, or another thread of this one, holds it."""
         self._path, self.before, self.works = path, "", True
         self._handle = self._open()
         _held.add(self._handle)
@@ -47,7 +49,7 @@ class KernelLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            except FileNotFoundError:  # its folder was just taken away
+            except FileNotFoundError:  # the folder was just deleted
                 continue
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,11 +62,11 @@ class KernelLock:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), os.stat(self._path)):
                     return handle
-            os.close(handle)  # it was held by who then took it away
-        raise BlockingIOError(f"{self._path} comes and goes")
+            os.close(handle)  # its last holder has deleted the file since
+        raise BlockingIOError(f"{self._path} is deleted by other processes again and again")
 
     def free(self) -> None:
-        """Let go, and leave no file behind."""
+        """Release the lock and delete its file."""
         with contextlib.suppress(OSError):
             self._path.unlink()
             self._path.parent.rmdir()
@@ -73,7 +75,7 @@ class KernelLock:
 
 
 def is_local(path: Path) -> bool:
-    """Whether only this machine's kernel writes to the file system of `path`; False where that is not known."""
+    """Return whether only this machine's kernel writes to the file system of `path`; False if that is not known."""
     best, kind = "", ""
     try:
         where = os.fspath(path.resolve())

@@ -1,9 +1,9 @@
-"""Numbered records in a folder, on a disk or elsewhere: who holds it is who wrote the highest one.
+"""A lease on a folder, on a disk or elsewhere: numbered records, of which the highest one names the holder.
 
-A record is made only where there is none of its number yet, which disks and object stores decide for one of those who
-try at the same time. Its holder touches it every few seconds. Whoever finds the highest one untouched for long makes
-the next: of two who find that at the same time only one can, and the old holder, if it was only asleep, sees it and
-lets go.
+A record can be made only if there is none of its number yet. Disks and object stores see to it that only one of several
+processes succeeds. The holder touches its record every few seconds. A process that finds the highest record untouched
+for long makes the next one. If two processes do so at the same time, one succeeds. An old holder that was only asleep
+sees the new record and lets go.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ _RECORD = re.compile(r"(\d{6})\.json")
 
 
 def record_name(number: int) -> str:
+    """Return the file name of a record."""
     return f"{number:06d}.json"
 
 
 class Shelf(Protocol):
-    """Where the records lie."""
+    """The place where the records lie."""
 
     def names(self) -> list[str]: ...
     def read(self, name: str) -> bytes | None: ...
     def create(self, name: str, data: bytes) -> bool:
-        """Whether it was made; False when there is one already."""
+        """Make a file and return True; return False if there is one of this name already."""
 
     def touch(self, name: str, data: bytes) -> None: ...
     def remove(self, name: str) -> None: ...
     def modified(self, name: str) -> float | None:
-        """When it was last touched, by the clock of whoever keeps it; None when it is gone or nobody knows."""
+        """Return when a file was last touched, by the clock of its storage; None if it is gone or nobody knows."""
 
 
 class Disk:
-    """A folder of a disk, which other machines may share."""
+    """A folder on a disk, which several machines may share."""
 
     settle_s = 0.0
 
@@ -65,13 +66,13 @@ class Disk:
         for _ in range(_TRIES):
             self._folder.mkdir(parents=True, exist_ok=True)
             draft = self._folder / f"{name}.{uuid.uuid4().hex[:8]}"
-            with contextlib.suppress(FileNotFoundError):  # whoever leaves takes the folder away
+            with contextlib.suppress(FileNotFoundError):  # a holder that leaves deletes the folder
                 draft.write_bytes(data)
                 try:
                     return self._make(draft, self._folder / name, data)
                 finally:
                     draft.unlink(missing_ok=True)
-        raise FileNotFoundError(f"{self._folder} comes and goes")
+        raise FileNotFoundError(f"{self._folder} is deleted by another process again and again")
 
     @staticmethod
     def _make(draft: Path, path: Path, data: bytes) -> bool:
@@ -81,7 +82,7 @@ class Disk:
             return False
         except FileNotFoundError:
             raise
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             try:
                 with open(path, "xb") as file:
                     file.write(data)
@@ -92,7 +93,7 @@ class Disk:
     def touch(self, name: str, data: bytes) -> None:
         try:
             os.utime(self._folder / name)
-        except FileNotFoundError:  # somebody tidied up too much
+        except FileNotFoundError:  # the record was deleted by mistake
             self.create(name, data)
 
     def remove(self, name: str) -> None:
@@ -106,9 +107,9 @@ class Disk:
 
 
 class Elsewhere:
-    """A folder that is named by a URI."""
+    """A folder in an object store or on a server, named by a URI."""
 
-    settle_s = 1.0  # two may believe to have made a record where the store does not decide it; one has written last
+    settle_s = 1.0  # where the store lets two processes make one record, the one that wrote last has it after this time
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -134,12 +135,12 @@ class Elsewhere:
 
 
 def numbers(shelf: Shelf) -> list[int]:
-    """Of the records that are there, rising."""
+    """Return the numbers of the records that exist, in rising order."""
     return sorted(int(match[1]) for name in shelf.names() if (match := _RECORD.fullmatch(name)))
 
 
 def age_s(shelf: Shelf, name: str) -> float | None:
-    """Seconds since a record was touched, by the one clock that counts: that of whoever keeps it. None: not known."""
+    """Return the seconds since a record was touched, by the clock of its storage; None if that is not known."""
     with _trial(shelf) as trial:
         now, then = shelf.modified(trial), shelf.modified(name)
     return None if now is None or then is None else max(0.0, now - then)
@@ -147,7 +148,7 @@ def age_s(shelf: Shelf, name: str) -> float | None:
 
 @contextlib.contextmanager
 def _trial(shelf: Shelf) -> Iterator[str]:
-    """A file that is made now."""
+    """Make a file, to read the storage's clock from its time; delete it afterwards."""
     name = f"clock-{uuid.uuid4().hex[:8]}"
     shelf.create(name, b"now")
     try:

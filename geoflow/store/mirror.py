@@ -1,8 +1,8 @@
-"""A run's folder that lies elsewhere (`-o s3://...`), and the one on this disk that stands for it.
+"""A run's folder that lies elsewhere (`-o s3://...`), and the local folder that stands for it.
 
-While a run goes on, everything is written to a folder of this machine's cache; `kept_elsewhere` copies the ledger to
-the real one every few seconds, and the records at the end. Stores go there from the node that assembles them, each
-when it is whole (`delivery`): what a killed run has finished is found there by the next one, on any machine.
+During a run everything is written to a folder of this machine's cache. `kept_elsewhere` copies the ledger to the real
+folder every few seconds, and the records at the end. Each store is uploaded by the node that assembles it, once it is
+whole (`delivery`). So the next run finds there what a killed run had finished, on any machine.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from geoflow.files import locations, resources
 from geoflow.store.paths import RunPaths
 
 _EVERY_S = 10.0  # between two copies of the ledger; longer where a copy takes long
-_SHARE = 20  # of its time, at most one part goes into copying
+_SHARE = 20  # copying takes at most this part of the time: one in twenty
 _ONCE_A_URI = re.compile(r"[a-z0-9+]{2,}:/")
 _RUN = ("index.parquet", "segments.parquet", "run.json", "events.jsonl")
 
 
 def run_paths(out: str | os.PathLike[str]) -> RunPaths:
-    """The paths of a run that is to write to `out`, a folder or a URI. Raises ConfigError for a URI made a Path."""
+    """Return the paths of a run that writes to `out`, a folder or a URI.
+
+    Raises ConfigError if `out` is a URI that was made a Path.
+    """
     if isinstance(out, Path) and _ONCE_A_URI.match(str(out)):
-        raise ConfigError(f"{out} was a URI before it was made a Path, which takes one / away; give it as text")
+        raise ConfigError(f"{out} was a URI before it was made a Path, which removes a slash; give it as text")
     if not locations.is_remote(out):
         return RunPaths(locations.local(out).resolve())
     uri = os.fspath(out).rstrip("/")
@@ -43,9 +46,9 @@ def run_paths(out: str | os.PathLike[str]) -> RunPaths:
 def records(
     out: str | os.PathLike[str] | RunPaths, names: Sequence[str] = (*_RUN, "scores.json"), back: Sequence[str] = ()
 ) -> Iterator[RunPaths]:
-    """The paths of a run's folder to read from; of one elsewhere, the files `names` are copied here for the time being.
+    """Give the paths of a run's folder to read from. Files `names` of a folder elsewhere are copied here meanwhile.
 
-    Files of the patterns `back` that are there at the end are copied to the run's folder. Raises StoreError.
+    Files that match the patterns `back` at the end are copied to the run's folder. Raises StoreError.
     """
     if isinstance(out, RunPaths):
         yield out
@@ -64,14 +67,14 @@ def records(
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
-    """Whether a path or URI is taken for that of a run's folder, and not of one store."""
+    """Return whether a path or URI names a run's folder, and not a single store."""
     if locations.is_remote(path):
         return not os.fspath(path).endswith(".h5")
     return locations.local(path).is_dir()
 
 
 def files_of_videos(paths: RunPaths) -> list[str]:
-    """Names of what lies in the run's folder `videos`. Raises StoreError."""
+    """Return the names of the files in the run's folder `videos`. Raises StoreError."""
     if paths.remote:
         found = locations.listing(locations.join(paths.remote, paths.videos.name))
         return sorted(locations.basename(uri) for uri in found)
@@ -80,11 +83,11 @@ def files_of_videos(paths: RunPaths) -> list[str]:
 
 @contextlib.contextmanager
 def kept_elsewhere(paths: RunPaths, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """During a run: begin with what its folder elsewhere holds, keep the ledger there, and at the end every record.
+    """Keep a folder elsewhere up to date during a run: the ledger as it grows, and every record at the end.
 
-    Nothing is copied once the folder is not `still_ours`.
+    The run begins with the records that the folder holds. Nothing is copied once the folder is not `still_ours`.
 
-    Raises StoreError when records cannot be copied after all; they are then still here, and the error says where.
+    Raises StoreError if records cannot be copied. They are still on this machine then, and the error says where.
     """
     if not paths.remote:
         yield
@@ -121,17 +124,17 @@ def _begin(paths: RunPaths) -> None:
         (paths.root / name).unlink(missing_ok=True)
         _fetch(paths, name)
     there = paths.events.read_bytes() if paths.events.is_file() else b""
-    if before.startswith(there):  # this machine was the last, and was killed before it could copy all of it
+    if before.startswith(there):  # the last run was on this machine, and was killed before it had copied everything
         paths.events.write_bytes(before)
 
 
 def _keep_ledger(paths: RunPaths, done: threading.Event, still_ours: Callable[[], bool]) -> None:
-    copied, wait = 0, 0.0  # bytes; an empty ledger would say for ten seconds that nothing is known of the run
+    copied, wait = 0, 0.0  # bytes, s; the first copy is made at once, so that `status` knows of the run
     while not done.wait(wait):
         size = paths.events.stat().st_size if paths.events.is_file() else 0
         began = time.monotonic()
         if size > copied and still_ours():
-            with contextlib.suppress(GeoFlowError, OSError):  # the next time, or the end
+            with contextlib.suppress(GeoFlowError, OSError):  # it is tried again soon, and at the end
                 locations.put(paths.events, locations.join(paths.remote, paths.events.name))
                 copied = size
         wait = max(_EVERY_S, _SHARE * (time.monotonic() - began)) if copied else 1.0
@@ -149,7 +152,7 @@ def _deliver_records(paths: RunPaths, names: Sequence[str]) -> None:
 
 
 def _clear(paths: RunPaths) -> None:
-    """Leave here only what has not been delivered: unfinished work, stores that could not be uploaded."""
+    """Delete the local folder, except for unfinished work and stores that could not be uploaded."""
     for name in (*_RUN, paths.trace.name):
         (paths.root / name).unlink(missing_ok=True)
     for folder in (paths.videos, paths.root):

@@ -1,4 +1,4 @@
-"""Notes in a segment's row of the store that are read again: what was not computed there, and what found nothing."""
+"""Notes on a segment that programs read again: stages that did not run there, and stages that found nothing."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _LONGEST = 300  # characters of a reason; a segment's row is no place for a trac
 
 
 def without(slot: str, reason: str) -> str:
-    """The note on a segment that has nothing of a stage, since the stage failed there or could not run at all."""
+    """Return the note on a segment for which a stage failed, or could not run at all."""
     line = next(iter(reason.strip().splitlines()), "no reason given")
     return f"without {slot}: {line if len(line) <= _LONGEST else line[: _LONGEST - 1] + '…'}"
 
 
 def read_without(notes: Iterable[str]) -> dict[str, str]:
-    """Slot -> reason, of the stages that these notes of one segment are without."""
+    """Return the stages that did not run on a segment, by slot with the reason, as its notes say."""
     return {match[1]: match[2] for note in notes if (match := _WITHOUT.fullmatch(note))}
 
 
 def nothing_found(known: Mapping[str, tuple[int, int]]) -> list[str]:
-    """The note on stages that ran on a segment and gave nothing valid, from `geoflow.fields.known_share`; [] if none.
+    """Return the note on stages that ran on a segment and gave nothing valid; [] if there are none.
 
     >>> nothing_found({"camera.depth": (0, 48), "camera.valid": (0, 2), "geometry.mask": (7, 48)})
     ['nothing found by camera']

@@ -1,4 +1,4 @@
-"""Opens HDF5 files where they lie: on a disk as h5py does, elsewhere by fetching only the blocks that are asked for."""
+"""Open HDF5 files where they lie: on a disk with h5py alone, elsewhere by fetching only the blocks that are needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AHEAD = 8  # blocks fetched before they are asked for, where a file is read thr
 
 
 class Uri(str):
-    """The address of a store, where a path's name is asked for."""
+    """The address of a store, with `name` and `stem` as a Path has them."""
 
     @property
     def name(self) -> str:
@@ -34,16 +34,16 @@ class Uri(str):
 
 
 class BlockFile(io.RawIOBase):
-    """A file that lies elsewhere, read in whole blocks, of which those used last are kept. Not for several threads."""
+    """A file that lies elsewhere, read in whole blocks; the blocks used last are kept. Not safe for threads."""
 
     def __init__(self, uri: str) -> None:
-        """Raises FileNotFoundError, StoreError."""
+        """Look the file up. Raises FileNotFoundError, StoreError."""
         found = locations.stat(uri)
         if found is None:
             raise FileNotFoundError(uri)
         self._uri, self.size, self._position = uri, found.size, 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self.fetched = self.requests = 0  # bytes, and how often they were asked for
+        self.fetched = self.requests = 0  # bytes, and the number of requests for them
 
     def readable(self) -> bool:
         return True
@@ -74,7 +74,7 @@ class BlockFile(io.RawIOBase):
         numbers = range(start // BLOCK, (stop - 1) // BLOCK + 1)
         held = {number: self._blocks[number] for number in numbers if number in self._blocks}
         for first, last in _runs([number for number in numbers if number not in held]):
-            if first - 1 in self._blocks and first - 2 in self._blocks:  # it is read from front to back
+            if first - 1 in self._blocks and first - 2 in self._blocks:  # the file is read from front to back
                 last = min(last + _AHEAD, (self.size - 1) // BLOCK)
             data = self._fetch(first * BLOCK, min((last + 1) * BLOCK, self.size))
             fetched = {k: data[(k - first) * BLOCK : (k - first + 1) * BLOCK] for k in range(first, last + 1)}
@@ -100,7 +100,7 @@ class BlockFile(io.RawIOBase):
                 gc.enable()
         if len(data) != stop - start:
             raise OSError(
-                f"{self._uri} gave {len(data)} of {stop - start} bytes: it was changed meanwhile; open it anew"
+                f"{self._uri} gave {len(data)} of {stop - start} bytes: it was changed meanwhile; open it again"
             )
         self.fetched += len(data)
         self.requests += 1
@@ -108,7 +108,7 @@ class BlockFile(io.RawIOBase):
 
 
 def open_h5(path: str | os.PathLike[str]) -> h5py.File:
-    """Open for reading. Raises FileNotFoundError, OSError when it is no whole HDF5 file, StoreError."""
+    """Open a file for reading. Raises FileNotFoundError, OSError if it is no whole HDF5 file, StoreError."""
     if not locations.is_remote(path):
         return h5py.File(locations.local(path), "r")
     return h5py.File(BlockFile(os.fspath(path)), "r")
@@ -116,7 +116,7 @@ def open_h5(path: str | os.PathLike[str]) -> h5py.File:
 
 @contextlib.contextmanager
 def copied(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The file's own path, or that of a copy for the time being: quicker where all of a file is to be read.
+    """Give the file's path, or the path of a temporary copy: quicker if the whole file is to be read.
 
     Raises FileNotFoundError, StoreError.
     """
@@ -130,7 +130,7 @@ def copied(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
-    """Rising numbers as ranges: first and last of each.
+    """Give rising numbers as ranges: the first and last number of each.
 
     >>> list(_runs([1, 2, 3, 7, 8]))
     [(1, 3), (7, 8)]

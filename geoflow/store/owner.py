@@ -1,22 +1,23 @@
-"""One run at a time writes to an output folder: who that is, how others know, and how the folder gets free again.
+"""The owner of an output folder: the one run that may write to it, and how the folder becomes free again.
 
-What holds where:
+How sure this is depends on where the folder lies:
 
 - **On a disk of one machine** the kernel decides (`flock` on OUT/.owner/lock), also between containers. The folder is
-  free the moment its owner ends, whatever ended it.
-- **On a disk that machines share** (NFS, Lustre, CephFS, ...) the same lock holds between machines where the mount
-  passes it on. It need not: the owner also touches a record, OUT/.owner/NNNNNN.json, every `BEAT_S`. Another machine
-  takes the folder over when the record has not been touched for `LEASE_S` by the file server's own clock. So after a
-  power cut of the owner's machine the folder is free within a minute and a half.
-- **In an object store** the same record is kept below the URI; S3, Google's and Azure's stores let exactly one of two
-  runs that start at once make it. Stores that speak S3's language but do not know `If-None-Match` are looked at once
-  more a second later, which leaves a race of two writes that take longer than that. A run killed on this machine gives
-  the URI back at once to the next one here that uses the same cache folder, to others after `LEASE_S`.
-- **A run that was stopped for longer than `LEASE_S`** (a laptop asleep, a network away) and whose folder was taken over
-  meanwhile sees that within `BEAT_S`, stops, and names the new owner. Its workers finish no store then.
+  free as soon as its owner ends, for whatever reason.
+- **On a disk that machines share** (NFS, Lustre, CephFS, ...) the same lock counts between machines if the mount passes
+  it on. In any case the owner also touches a record, OUT/.owner/NNNNNN.json, every `BEAT_S`. Another machine takes the
+  folder over if the record has not been touched for `LEASE_S`, by the file server's own clock. So the folder is free
+  within a minute and a half after a power cut of the owner's machine.
+- **In an object store** the same record lies below the URI. The stores of S3, Google and Azure let exactly one of two
+  runs that start at the same time make it. Other stores may speak S3's protocol but not know `If-None-Match`. There the
+  record is looked at again a second later, so two runs whose writes take longer than that can both believe they own the
+  folder. If a run is killed, the next run on the same machine with the same cache folder gets the URI at once, and any
+  other after `LEASE_S`.
+- **A run that was stopped for longer than `LEASE_S`** (a laptop asleep, a network gone) may have lost its folder to
+  another run. It sees that within `BEAT_S`, stops, and names the new owner. Its workers finish no store any more.
 
-Nobody but a run asks: readers (`status`, `report`, `verify`, `export`) are never held back. Should all of this be
-circumvented, no store holds frames of two runs even so: parts are known by their key (see `parts`).
+Only runs ask for the folder. Readers (`status`, `report`, `verify`, `export`) never wait. Even if two runs should write
+at the same time in spite of all this, no store holds frames of both: parts are known by their key (see `parts`).
 """
 
 from __future__ import annotations
@@ -41,16 +42,17 @@ from geoflow.store.paths import RunPaths
 
 BEAT_S = 10.0
 LEASE_S = 60.0
-_LEAVING_S = 2.0  # for a lock whose holder gives no name yet, or has just ended
-_TRIES = 5  # each is lost only to somebody who was faster
+_LEAVING_S = 2.0  # how long to wait for a holder that has not written its name yet, or is just ending
+_TRIES = 5  # a try fails only if another run was faster
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who has a folder; `boot` names a kernel from its start on, `space` where `pid` counts, `token` this owning.
+    """The owner of a folder.
 
-    `home` is the path of a folder elsewhere: a copy of a folder is owned by nobody. One folder of a disk has as many
-    paths as there are machines.
+    `boot` identifies the kernel since its start, `space` the set of processes in which `pid` counts, and `token` this
+    one ownership. `home` is the path of a folder that lies elsewhere, so that a copy of it has no owner. It is empty
+    for a folder on a disk, which may have another path on each machine.
     """
 
     host: str
@@ -108,13 +110,13 @@ class Ownership:
     def __exit__(self, *exc: object) -> None:
         self._done.set()
         self._keeper.join()
-        with contextlib.suppress(StoreError, OSError):  # then it ends by itself
+        with contextlib.suppress(StoreError, OSError):  # the record then expires by itself
             self._shelf.remove(record_name(self._number))
         if self._lock is not None:
             self._lock.free()
 
     def when_lost(self, what: Callable[[], None]) -> None:
-        """What to do, in another thread, should another run take the folder over."""
+        """Have `what` called, in another thread, if another run takes the folder over."""
         self._when_lost = what
 
     def check(self) -> None:
@@ -122,7 +124,7 @@ class Ownership:
         if self.lost_to is not None:
             raise StoreError(
                 f"{self._paths.home} was taken over by {self.lost_to}, after this run had given no sign of life for "
-                f"more than {LEASE_S:.0f} s; nothing more is written. What is finished is kept"
+                f"more than {LEASE_S:.0f} s; nothing more is written. Finished work is kept"
             )
 
     # Taking it
@@ -159,25 +161,28 @@ class Ownership:
         if self._was_killed_here(owner) or (owner is not None and owner.home != self._me.home):
             return
         age = age_s(self._shelf, record_name(number))
-        if age is None and owner is None:  # gone meanwhile
+        if age is None and owner is None:  # its record is gone by now
             return
         if age is None or age <= LEASE_S:
             raise self._refusal(owner, age)
 
     def _was_killed_here(self, owner: Owner | None) -> bool:
-        """This process has the lock that the owner would hold if it were alive; None: it came to writing no name."""
+        """Return whether this process holds the lock that the owner would hold if it were alive.
+
+        `owner` is None if it was killed before it had written its name.
+        """
         lock, boot = self._lock, owner.boot if owner else ""
         if lock is None or not lock.works or not (boot == self._me.boot or is_local(_lock_path(self._paths))):
             return False
-        # The lock of a folder elsewhere lies in this cache folder; the owner may have had another one.
+        # The lock of a folder elsewhere lies in this machine's cache folder. The owner may have used another cache.
         return not self._paths.remote or (owner is not None and _parse(lock.before.encode()) == owner)
 
     def _is_mine(self, number: int) -> bool:
-        """It was made after all, though the answer was lost and it was tried again."""
+        """Return whether a record is this run's own: it may have been made although the answer was lost."""
         return (owner := _read(self._shelf, number)) is not None and owner.token == self.token
 
     def _withdraw_unless_first(self, number: int, before: list[int]) -> None:
-        """Raise ConfigError when somebody else has made a record at the same time and comes first."""
+        """Raise ConfigError if another run has made a record at the same time and comes first."""
         now = numbers(self._shelf)
         others = [n for n in now if n != number and n not in before]
         if not others and self._is_mine(number):
@@ -192,7 +197,7 @@ class Ownership:
         if age is not None and owner is not None and owner.boot != self._me.boot:
             text += (
                 f". Its last sign of life was {age:.0f} s ago: if that machine is gone, the folder is free "
-                f"{LEASE_S:.0f} s after it"
+                f"{LEASE_S:.0f} s after that sign"
             )
         return ConfigError(text)
 
@@ -200,10 +205,11 @@ class Ownership:
 
     def _keep(self) -> None:
         while not self._done.wait(BEAT_S):
-            with contextlib.suppress(StoreError, OSError):  # the next time; nobody takes it over so soon
+            # A beat that fails is tried again soon; until then nobody takes the folder over.
+            with contextlib.suppress(StoreError, OSError):
                 self._beat()
             if self.lost_to is not None:
-                with contextlib.suppress(KeyboardInterrupt):  # it was asked to stop before
+                with contextlib.suppress(KeyboardInterrupt):  # the run was asked to stop already
                     self._when_lost()
                 return
 
@@ -216,28 +222,31 @@ class Ownership:
 
 
 def current_owner(paths: RunPaths) -> Owner | None:
-    """Who has a run's folder, by the record alone: whoever it names may have been killed. Raises StoreError."""
+    """Return the owner that the record names, which may have been killed; None if there is none. Raises StoreError."""
     shelf = _shelf(paths)
     there = numbers(shelf)
     return _read(shelf, there[-1]) if there else None
 
 
 def require_owner(paths: RunPaths, token: str) -> None:
-    """Raise StoreError when another run than the one with this token has the folder by now."""
+    """Raise StoreError if the folder belongs to another run than the one with this token by now."""
     owner = current_owner(paths) if token else None
     if owner is not None and owner.token != token:
         raise StoreError(f"{paths.home} was taken over by {owner}; this run writes nothing more to it")
 
 
 def describe_owner(paths: RunPaths) -> dict[str, Any] | None:
-    """Who has a run's folder, for `status`: host, pid, since (s since the epoch) and `silent`, seconds since the last
-    sign of life, None where nobody knows; None when nobody has it, or whoever had it is known to have ended."""
+    """Return the owner of a run's folder, for `status`: host, pid, since (s since the epoch) and silent.
+
+    `silent` are the seconds since the last sign of life, None if they are not known. Return None if the folder has no
+    owner, or one that is known to have ended.
+    """
     try:
         shelf = _shelf(paths)
         there = numbers(shelf)
         owner = _read(shelf, there[-1]) if there else None
         then = shelf.modified(record_name(there[-1])) if owner else None
-    except (StoreError, OSError):  # who may only read
+    except (StoreError, OSError):  # the user may have no right to look
         return None
     silent = None if then is None else max(0.0, time.time() - then)
     if owner is None or owner.home != _home(paths) or _has_ended(owner):
@@ -248,7 +257,7 @@ def describe_owner(paths: RunPaths) -> dict[str, Any] | None:
 
 
 def _has_ended(owner: Owner) -> bool:
-    """Whether it was a process that this one would see if it were there."""
+    """Return whether the owner has ended for certain: this process would see it if it were still there."""
     is_near = _space() != "" and (owner.boot, owner.space) == (_boot(), _space())
     return is_near and not os.path.exists(f"/proc/{owner.pid}")
 
@@ -262,7 +271,7 @@ def _home(paths: RunPaths) -> str:
 
 
 def _lock_path(paths: RunPaths) -> Path:
-    """Of a folder elsewhere, beside the one here that stands for it, which comes and goes."""
+    """Return the path of the lock. For a folder elsewhere it lies beside the local folder that stands for it."""
     folder = paths.root.with_name(f"{paths.root.name}{paths.owner.name}") if paths.remote else paths.owner
     return folder / "lock"
 
@@ -272,7 +281,7 @@ def _read(shelf: Disk | Elsewhere, number: int) -> Owner | None:
 
 
 def _parse(data: bytes) -> Owner | None:
-    """None when there is nothing, or not all of it yet."""
+    """Return the owner that a record names; None if the record is empty or not whole yet."""
     try:
         return Owner(**json.loads(data))
     except (ValueError, TypeError):
@@ -280,7 +289,7 @@ def _parse(data: bytes) -> Owner | None:
 
 
 def _space() -> str:
-    """Names the set of process ids that this process counts in; "" where that is not to be had."""
+    """Return a name of the set of process ids (the PID namespace) of this process; "" if it is not known."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -288,7 +297,7 @@ def _space() -> str:
 
 
 def _boot() -> str:
-    """Names this machine's kernel since it started; its host name where that is not to be had."""
+    """Return an identifier of this machine's kernel since its start; the host name if there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

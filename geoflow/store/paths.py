@@ -1,4 +1,4 @@
-"""Where a run's output lies: the only place that knows file names."""
+"""The paths of a run's output: no other module knows the file names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from geoflow.errors import StoreError
 
 TEMPORARY = ".part"  # ends the name of a file that is still being written
-_PART = re.compile(r"segment_(\d+)\.(?:(\w+)\.)?h5")  # once they had no key
+_PART = re.compile(r"segment_(\d+)\.(?:(\w+)\.)?h5")  # parts of early versions have no key
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RunPaths:
 
     @property
     def home(self) -> str:
-        """The run's folder by the name that its user knows."""
+        """Return the run's folder by the name that its user gave."""
         return self.remote or str(self.root)
 
     @property
@@ -39,12 +39,12 @@ class RunPaths:
 
     @property
     def work(self) -> Path:
-        """Unfinished work; removed when its video is done."""
+        """Return the folder of unfinished work; a video's part of it is deleted when the video is done."""
         return self.root / ".work"
 
     @property
     def owner(self) -> Path:
-        """Folder of what says which run writes here; there while one does."""
+        """Return the folder that says which run writes here; it exists during a run."""
         return self.root / ".owner"
 
     @property
@@ -72,7 +72,7 @@ class RunPaths:
         return self.root / "report.html"
 
     def report_page(self, name: str) -> Path:
-        """The report's page on one video, for a run of several."""
+        """Return the path of the report's page on one video, for a run of several videos."""
         return self.root / self.report.stem / f"{_checked(name)}.html"
 
     @property
@@ -80,31 +80,31 @@ class RunPaths:
         return self.root / "scores.json"
 
     def video(self, name: str) -> Path:
-        """The store of one video. Raises StoreError for a name that would lead out of the folder."""
+        """Return the path of a video's store. Raises StoreError for a name that would lead out of the folder."""
         return self.videos / f"{_checked(name)}.h5"
 
     def whole(self, relative: str) -> str | Path:
-        """Where a file that is whole is read, given its path below the run's folder: a path, or a URI."""
+        """Return where a whole file is read: a path, or a URI. `relative` is its path below the run's folder."""
         return f"{self.remote}/{relative}" if self.remote else self.root / relative
 
     def store(self, name: str) -> str | Path:
-        """Where the finished store of a video is read."""
+        """Return where the finished store of a video is read: a path, or a URI."""
         return self.whole(self.relative(self.video(name)))
 
     def parts(self, name: str) -> Path:
-        """Folder of the finished segments of a video that is not done yet."""
+        """Return the folder of finished segments of a video that is not done yet."""
         return self.work / _checked(name)
 
     def part(self, name: str, segment: int, key: str) -> Path:
-        """A finished segment's file; `key` is that of the work that it is a part of."""
+        """Return the path of a finished segment; `key` is the key of the work that the segment is a part of."""
         return self.parts(name) / f"segment_{segment:05d}.{key}.h5"
 
     def finished_parts(self, name: str, key: str) -> dict[int, Path]:
-        """Segment number -> its whole part file, of the work `key`."""
+        """Return the whole part files of the work `key` by the number of their segment."""
         return dict(sorted((index, path) for index, found, path in self.all_parts(name) if found == key))
 
     def all_parts(self, name: str) -> list[tuple[int, str, Path]]:
-        """Segment number, key ("" where it has none) and path of every part file, of whatever work."""
+        """Return number of the segment, key ("" if it has none) and path of every part file, of any work."""
         folder = self.parts(name)
         paths = list(folder.iterdir()) if folder.is_dir() else []
         matches = [(path, _PART.fullmatch(path.name)) for path in paths]
@@ -120,35 +120,37 @@ class RunPaths:
         return sorted(folder.glob("object_*.h5")) if folder.is_dir() else []
 
     def finished(self, name: str) -> Path:
-        """The list of a video's finished segments: one JSON object per line."""
+        """Return the path of the list of a video's finished segments: one JSON object per line."""
         return self.parts(name) / "finished.jsonl"
 
     def saved(self, name: str, segment: int, slot: str, key: str, kind: str) -> Path:
-        """What a stage left of a segment; `kind` is fields or state."""
+        """Return the path of what a stage saved of a segment; `kind` is fields or state."""
         return self.parts(name) / f"segment_{segment:05d}.{slot}.{key}.{kind}.npz"
 
     def surveyed(self, name: str, span: int, slot: str, key: str) -> Path:
-        """What a stage found out about a span of a video."""
+        """Return the path of what a stage found out about a span of a video."""
         return self.parts(name) / f"span_{span:05d}.{slot}.{key}.npz"
 
     def relative(self, path: Path) -> str:
-        """A path below the run's folder as it is written into index.parquet, so that the folder can move."""
+        """Return a path relative to the run's folder, as index.parquet holds it, so that the folder can be moved."""
         return path.relative_to(self.root).as_posix()
 
 
 def temporary(path: Path) -> Path:
-    """The name a folder has until it is whole."""
+    """Return the name that a folder has until it is whole."""
     return path.with_name(path.name + TEMPORARY)
 
 
 def draft(path: Path) -> Path:
-    """A name for a file until it is whole that nobody else has: two may write the same file at the same time, and
-    must not write into each other's."""
+    """Return a name that a file has until it is whole.
+
+    It is unique: two processes that write the same file at the same time do not write into each other's draft.
+    """
     return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(3).hex()}{TEMPORARY}")
 
 
 def drafts(path: Path) -> list[Path]:
-    """Every draft of a file, whoever began it."""
+    """Return every draft of a file, of any process."""
     folder = path.parent
     return [p for p in folder.glob(f"*{TEMPORARY}") if p.name.startswith(f"{path.name}.")] if folder.is_dir() else []
 

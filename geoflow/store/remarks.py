@@ -1,4 +1,4 @@
-"""What could not be known of a video, and why, in sentences: for the report and for `geoflow info`."""
+"""Sentences on what could not be recovered of a video, and why: for the report and for `geoflow info`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
     from geoflow.store.reader import Video
 
-_FEW = 5  # frames: no camera is asked to be found in so few
+_FEW = 5  # frames: a camera cannot be expected to be found in so few
 _MOST = 12  # remarks; a film of many cuts would bury the rest
 _UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree no better than to some percent
 _HARDLY = 0.01  # of the pixels
 
 
 def remarks(video: Video) -> list[str]:
-    """The source's notes, then a sentence for every stretch of frames without poses and every cut.
+    """Return the source's notes, then a sentence for every stretch of frames without poses and for every cut.
 
     Frames count from 0.
     """
@@ -58,7 +58,7 @@ def _cuts(views: np.ndarray) -> Iterator[str]:
 
 
 def reasons_without_pose(cameras: Cameras, views: np.ndarray) -> np.ndarray:
-    """Why each frame has no full pose: (T,) of str, "" where it has one. `views` are those of `Video.views`."""
+    """Return why each frame has no full pose: (T,) of str, "" if it has one. `views` are those of `Video.views`."""
     oriented = np.isfinite(cameras.cam_from_world[:, :3, :3]).all((1, 2))
     reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, views)], object)
     reason[cameras.valid] = ""
@@ -66,7 +66,7 @@ def reasons_without_pose(cameras: Cameras, views: np.ndarray) -> np.ndarray:
 
 
 def _reason(motion: int, oriented: bool, view: int) -> str:
-    """Why a frame has no full pose."""
+    """Return why a frame has no full pose."""
     if motion == MOTION_STILL:
         return "the camera stood still"
     if motion == MOTION_ROTATING:
@@ -93,7 +93,10 @@ def _stretches(reason: np.ndarray, few: bool, depth: Callable[[int, int], float]
 
 
 def _depth_share(video: Video) -> Callable[[int, int], float]:
-    """The share of pixels with depth in frames [start, stop), of the branch that has more; some frames tell."""
+    """Return the share of pixels with depth in frames [start, stop), estimated from some of them.
+
+    Of the two branches it is the one with more depth.
+    """
 
     def share(start: int, stop: int) -> float:
         frames = np.unique(np.linspace(start, stop - 1, 16).astype(int)).tolist()

@@ -255,7 +255,7 @@ def test_who_slept_too_long_sees_it_and_lets_go(out: str, monkeypatch: pytest.Mo
         owner.check()
         put_record(out, FAR, number=2)
         assert told.wait(5)
-        with pytest.raises(StoreError, match=r"taken over by process 4711 on far .*What is finished is kept"):
+        with pytest.raises(StoreError, match=r"taken over by process 4711 on far .*Finished work is kept"):
             owner.check()
         with pytest.raises(StoreError, match="taken over by process 4711"):
             require_owner(run_paths(out), owner.token)

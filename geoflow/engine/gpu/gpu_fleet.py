@@ -20,7 +20,7 @@ _REPLAN_S = 5.0
 _ALONE_EXPIRES_S = 5.0
 _AT_ONCE_S = 1.0  # in which a cluster hands out the GPUs that it has
 _EXIT_S = 1.0  # until the GPU memory of a process that was ended is free again
-_CLAIMS = 4  # GPUs that are waited for at a time; as many as there are, where those are more
+_CLAIMS = 4  # GPUs to wait for at a time; as many as the run has, if it has more
 
 
 class GpuFleet:
@@ -100,7 +100,7 @@ class GpuFleet:
         return (ends - lead for gpu in gpus for ends in gpu.token.ends())
 
     def note_starved(self, pool: Pool | None) -> None:
-        """The most urgent of the stages that have work and no worker that could take it, if there is any."""
+        """Take in the most urgent stage that has work and no worker for it; None if there is none."""
         slot = pool.spec.slot if pool is not None and pool.uses_gpu else None
         self._lacking = slot is not None
         self._residency.note_starved(slot if self._all_up() else None)
@@ -108,15 +108,15 @@ class GpuFleet:
     # Memory
 
     def is_measured(self, slot: str) -> bool:
-        """Whether it is known how much GPU memory the stage takes."""
+        """Return whether the GPU memory that a stage takes is known."""
         return slot not in self._residency.unmeasured
 
     def memory(self, slot: str) -> float | None:
-        """The share of a GPU's memory that the stage's actors may take; None while that is not known."""
+        """Return the share of a GPU's memory that the stage's actors may take; None until it is known."""
         return self._residency.needs[slot].memory if self.is_measured(slot) else None
 
     def measured(self, slot: str, peak: int, total: int) -> None:
-        """A stage's first call took `peak` of `total` bytes."""
+        """Take in that a stage's first call took `peak` of `total` bytes."""
         self._emit("gpu_measured", slot=slot, peak=peak, total=total)
         self._carry_out(self._residency.measured(slot, peak, total))
 
@@ -199,7 +199,7 @@ class GpuFleet:
                 self._wait_for(self._ask_for([]))
 
     def retire_idle(self, has_work_left: Callable[[int], bool]) -> None:
-        """Let go of GPUs whose stages have nothing left to do, so that their nodes can scale down."""
+        """Give back GPUs whose stages have nothing left to do, so that their nodes can scale down."""
         for gpu in list(self._residency.gpus):
             slots = set(gpu.planned) or set(self._residency.needs)  # nothing yet, until the first copies are measured
             if not any(has_work_left(self._stage[slot]) for slot in slots):
@@ -237,7 +237,7 @@ class GpuFleet:
             if change.ends is not None:
                 pool = self._pool(change.ends)
                 copies = [worker for worker in pool.workers if worker.gpu is change.gpu]
-                if copies:  # else it has just died by itself
+                if copies:  # otherwise the copy has just died by itself
                     pool.end(min(copies, key=lambda worker: len(worker.calls)))
                 self._emit("copy_ended", slot=change.ends)
             self._emit("copy_added", slot=change.slot)

@@ -39,16 +39,16 @@ class Meter(Protocol):
     """What a worker asks about its GPU. `$GEOFLOW_GPU_METER` may name another class, as module:Class."""
 
     def total(self) -> int:
-        """Bytes of memory the GPU has; 0 where there is no telling."""
+        """Return the bytes of memory that the GPU has; 0 if that is not known."""
 
     def start(self) -> None:
         """Begin to watch."""
 
     def stop(self) -> int:
-        """Stop watching; the most bytes that this process had since `start`."""
+        """Stop watching; return the most bytes that this process had since `start`."""
 
     def cap(self, share: float) -> None:
-        """Let the framework have no more than this share of the GPU: too much fails here, and not in a neighbour."""
+        """Let the framework have no more than this share of the GPU, so that a call that takes too much fails here."""
 
 
 def find_meter() -> Meter:

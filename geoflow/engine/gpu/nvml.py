@@ -12,7 +12,7 @@ from geoflow.engine.gpu.meter import nvml_bindings
 
 @dataclass(frozen=True)
 class GpuDevice:
-    """One GPU as NVML tells of it."""
+    """One GPU as NVML describes it."""
 
     name: str
     total: int  # bytes of memory
@@ -20,7 +20,7 @@ class GpuDevice:
 
 
 def list_gpus() -> list[GpuDevice]:
-    """The GPUs that $CUDA_VISIBLE_DEVICES leaves; [] without a driver."""
+    """Return the GPUs that $CUDA_VISIBLE_DEVICES leaves; [] without a driver."""
     try:
         nvml = nvml_bindings()
         nvml.nvmlInit()
@@ -52,7 +52,7 @@ def visible(setting: str | None, uuids: list[str]) -> list[int]:
 
 
 def gpu_kind() -> str:
-    """The kind of this machine's GPUs as Ray calls it, such as A100; "" where there are none."""
+    """Return the kind of this machine's GPUs by Ray's name, such as A100; "" if there are none."""
     with contextlib.suppress(Exception):  # Ray's own name for it, from inside Ray: another version may lack that
         from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 

@@ -21,14 +21,14 @@ class Gpu:
     ready: Any = None  # the ref that says the group is placed; None once it is
     planned: list[str] = field(default_factory=list)  # slots, one entry per copy
     token: Token = field(default_factory=Token)
-    alone: Any = None  # the worker that is to have it, with all its memory, to itself for a call
+    alone: Any = None  # the worker that is to have this GPU, with all its memory, to itself for a call
     alone_asked: float = 0.0  # when that was last asked for (monotonic)
-    empty_from: float = 0.0  # when those that were ended for that are gone (monotonic)
-    evicted: list[int] = field(default_factory=list)  # nodes whose workers were ended for that
+    empty_from: float = 0.0  # when the workers that were ended for `alone` are gone (monotonic)
+    evicted: list[int] = field(default_factory=list)  # stages whose workers were ended for `alone`
     refuses: set[str] = field(default_factory=set)  # slots whose environment its node cannot build
     wanted: float = 0.0  # by the stages that live on it: their work, each shared out over the GPUs it lives on
-    contended: bool = True  # its token does not do for a call of each of its models at the same time
-    # By slot: seconds that it was idle for want of that model.
+    contended: bool = True  # its token is too small for a call of each of its models at the same time
+    # By slot: seconds that this GPU was idle because it lacked the model.
     lack: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def strategy(self) -> Any:

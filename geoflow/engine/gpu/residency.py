@@ -28,7 +28,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class Change:
-    """A copy of `slot` to start on `gpu`; of `ends`, one to end there first."""
+    """A change of who lives where: a copy of `slot` to start on `gpu`, after a copy of `ends` has ended there."""
 
     slot: str
     gpu: Gpu
@@ -36,7 +36,7 @@ class Change:
 
 
 class Residency:
-    """The GPUs of a run and the slots planned for each. `needs` holds the GPU stages by slot, as known by now."""
+    """The GPUs of a run and the slots planned for each. `needs` holds what GPU stages need, as far as it is known."""
 
     def __init__(
         self,
@@ -71,19 +71,19 @@ class Residency:
 
     @property
     def up(self) -> list[Gpu]:
-        """Those that are there; the others were asked for."""
+        """Return the GPUs that are there; the others were asked for."""
         return [gpu for gpu in self.gpus if gpu.ready is None]
 
     def share(self, slot: str) -> float:
-        """Of a GPU's token that a call of this stage takes: all of it until it is known what the stage needs."""
+        """Return the share of a GPU's token that a call of a stage takes: all of it until its needs are known."""
         return 1.0 if slot in self.unmeasured else self.needs[slot].share
 
     def seconds(self, slot: str) -> float:
-        """Of one call, as it was stated, relative to the other stages."""
+        """Return the seconds of one call as the pipeline states them, relative to the other stages."""
         return self.needs[slot].seconds or 1.0
 
     def measured(self, slot: str, peak: int, total: int) -> list[Change]:
-        """A stage's first call took `peak` of `total` bytes; returns the copies that can be started now."""
+        """Take in that a stage's first call took `peak` of `total` bytes; return the copies that can be started now."""
         if slot not in self.unmeasured or not total:
             return []
         self.unmeasured.discard(slot)
@@ -94,7 +94,7 @@ class Residency:
         return [] if self.unmeasured else list(self._grow())
 
     def note_starved(self, slot: str | None) -> None:
-        """This one has work and no worker could take it; where a GPU is idle until the next word, a copy is lacking."""
+        """Note that a stage has work and no worker for it: GPUs that are idle meanwhile lack a copy of that stage."""
         now = time.monotonic()
         for gpu, lacking in self._lacking:
             gpu.lack[lacking] += now - self._noted
@@ -104,11 +104,10 @@ class Residency:
             self._lacking = [(gpu, slot) for gpu in self.up if gpu.token.free >= self.share(slot)]
 
     def weigh(self, seconds: dict[str, float | None]) -> None:
-        """Note of each GPU how much the stages that live there want of it, and whether their calls can get in each
-        other's way.
+        """Note how much the stages on each GPU want of it, and whether their calls can block each other.
 
-        A call that could go to several GPUs goes to the one that is least wanted: else stages that live in few places
-        wait there while others, which could be anywhere, are in their way.
+        A call that could go to several GPUs goes to the one that is wanted least. Otherwise it would be in the way of
+        stages that live in few places and have to wait there.
         """
         homes = Counter(slot for gpu in self.gpus for slot in set(gpu.planned))
         measured = all(seconds.get(slot) for slot in self.needs)
@@ -123,9 +122,11 @@ class Residency:
     def additions(
         self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int
     ) -> Iterator[Change]:
-        """One copy more wherever a GPU was idle for want of it for as long as it takes to load: then having waited
-        for that costs at most twice what knowing it in advance would have. None that would come too late to be of use
-        for the `left` segments."""
+        """Give a further copy for each GPU that was idle because it lacked one, if that pays over `left` segments.
+
+        The GPU must have been idle for as long as the copy takes to load. Waiting for that costs at most twice what
+        loading the copy at once would have cost.
+        """
         copies = Counter(slot for gpu in self.gpus for slot in gpu.planned)
         for slot, need in self.needs.items():
             if need.fixed is not None or need.ordered:
@@ -138,8 +139,11 @@ class Residency:
                     yield self._added(slot, gpu)
 
     def spread(self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int) -> Iterator[Change]:
-        """A copy of each stage on every GPU, as far as memory goes: then work can always go where there is room. One
-        at a time, and only while the `left` segments will take far longer than it takes to load."""
+        """Give a copy of a stage for a GPU where it does not live yet, if there is one with room for it.
+
+        With copies everywhere, work can go wherever there is room. One copy is given at a time, and only if the `left`
+        segments take far longer than loading it.
+        """
         known = {slot: s for slot, s in seconds.items() if s is not None}
         if self.unmeasured or len(known) < len(seconds) or not self.up:
             return
@@ -155,8 +159,10 @@ class Residency:
     def exchanges(
         self, seconds: dict[str, float | None], load_seconds: dict[str, float], idle: set[tuple[str, Gpu]], left: int
     ) -> Iterator[Change]:
-        """Where memory is full: copies to put in the place of others, if the measured times say that it pays over the
-        `left` segments. `idle` are copies that do nothing now."""
+        """Give copies that should take the place of others where memory is full.
+
+        They are given if the measured times say that it pays over the `left` segments. `idle` are copies without work.
+        """
         if self.unmeasured or any(not s for s in seconds.values()):
             return
         up = self.up
@@ -165,7 +171,7 @@ class Residency:
         then = Counter(slot for slots in allocate(needs, len(up)) or () for slot in slots)
         for slot in (then - now).elements():
             if any(self._fits(slot, gpu) for gpu in up):
-                continue  # if it is lacking, it will be added
+                continue  # if a copy is lacking, it will be added
             if not worth_resizing(rate(now, needs), rate(then, needs), remaining=left, load_seconds=load_seconds[slot]):
                 continue
             for other, gpu in sorted(idle, key=lambda pair: pair[0]):
@@ -177,18 +183,22 @@ class Residency:
                     break
 
     def worth_having(self, seconds: dict[str, float | None], left: int, worth: float) -> int:
-        """How many GPUs the `left` segments keep busy for `worth` seconds each; as many as there are while nobody
-        knows how long a segment takes."""
+        """Return how many GPUs the `left` segments keep busy for `worth` seconds each.
+
+        It is the number of GPUs there are as long as the time of a segment is not known.
+        """
         known = {slot: s for slot, s in seconds.items() if s}
         if self.unmeasured or len(known) < len(self.needs):
             return len(self.gpus)
         return int(left * self._work(known) / worth)
 
     def settle(self, gpu: Gpu, seconds: dict[str, float | None]) -> None:
-        """Plan what lives on a GPU that joined during the run: what all GPUs together should have more of, then one of
-        everything else, as far as memory goes."""
+        """Plan what lives on a GPU that joined during the run, as far as its memory goes.
+
+        First come copies that all GPUs together should have more of, then one of every other stage.
+        """
         if self.unmeasured:
-            return  # what it gets is decided when that is known
+            return  # what lives there is decided when the needs are known
         needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
         now = Counter(slot for other in self.up for slot in other.planned)
         plan = Counter(slot for slots in allocate(needs, len(self.up)) or () for slot in slots)
@@ -201,7 +211,7 @@ class Residency:
                 gpu.planned.append(need.slot)
 
     def lost(self, gpu: Gpu) -> list[Change]:
-        """A GPU went with its node, and may never be replaced: copies to start elsewhere of what lived only there."""
+        """Take in that a GPU is gone with its node; return copies to start elsewhere if stages lived only there."""
         gpu.planned.clear()
         gpu.refuses.clear()
         gpu.lack.clear()
@@ -212,14 +222,14 @@ class Residency:
         ]
 
     def refused(self, gpu: Gpu, slot: str) -> list[Change]:
-        """The GPU's node cannot build the stage's environment: a copy to start elsewhere if it lived only there."""
+        """Take in that a GPU's node cannot build a stage's environment; return a copy to start elsewhere if need be."""
         gpu.refuses.add(slot)
         gpu.planned = [other for other in gpu.planned if other != slot]
         change = self._rehomed(slot)
         return [] if change is None else [change]
 
     def _rehomed(self, slot: str) -> Change | None:
-        """A copy of what lives nowhere any more, if there is a place for it."""
+        """Give a copy of a stage that lives nowhere any more, if there is a place for it."""
         if any(slot in gpu.planned for gpu in self.up) or (place := self._refuge(slot)) is None:
             return None
         gpu, ends = place
@@ -228,7 +238,7 @@ class Residency:
         return replace(self._added(slot, gpu), ends=ends)
 
     def _refuge(self, slot: str) -> tuple[Gpu, str | None] | None:
-        """A GPU with room for a copy, or one that has room when a copy ends there of which there are others."""
+        """Return a GPU with room for a copy, or one that gets room when a copy ends there that has others elsewhere."""
         copies = Counter(other for gpu in self.up for other in gpu.planned)
         wanted = self.needs[slot].memory
         willing = [gpu for gpu in self.up if slot not in gpu.refuses]
@@ -268,7 +278,7 @@ class Residency:
                 yield self._added(slot, min(places, key=lambda g: (g.planned.count(slot), len(g.planned))))
 
     def _work(self, seconds: dict[str, float]) -> float:
-        """Seconds of a GPU that one segment takes."""
+        """Return the seconds of a GPU that one segment takes."""
         return sum(self.needs[slot].share * s for slot, s in seconds.items())
 
     def _room(self, gpu: Gpu) -> float:
