@@ -28,7 +28,7 @@ def emit(event: str, **data: Any) -> None:
 
 @pytest.fixture
 def flow() -> Flow:
-    """Five segments, of which nothing is done yet."""
+    """Return five segments with no work done yet."""
     pipe = geoflow_engine.pipeline_of(LOAD, None, "trace", 0.25)
     graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in pipe.stages])
     made = Flow(

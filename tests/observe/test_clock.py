@@ -30,7 +30,7 @@ STEP_S = -3600.0
 
 @pytest.fixture(params=[STEP_S, -STEP_S], ids=["back", "on"])
 def stepping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Whenever somebody looks at the clock, it has been set an hour back, or on."""
+    """Set the clock back or forward by an hour whenever it is read."""
     real, times = time.time, itertools.count()
     monkeypatch.setattr(time, "time", lambda: real() + request.param * next(times))
     return float(request.param)
