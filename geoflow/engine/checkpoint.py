@@ -66,13 +66,13 @@ class Checkpoint:
     def begin(self, video: VideoRun, *, disabled: Set[int], undecided: Set[int]) -> bool:
         """Settle where a video goes on. False while that hangs on a stage of which nobody knows yet if it can run."""
         assert video.info is not None
-        if video.journal is None:
-            video.journal = self._open(video)
-        gone = {name for row in video.journal for name, why in row["absent"].items() if why == "disabled"}
+        if video.kept.journal is None:
+            video.kept.journal = self._open(video)
+        gone = {name for row in video.kept.journal for name, why in row["absent"].items() if why == "disabled"}
         if gone & {self._graph.steps[step].name for step in undecided}:
             return False
         video.spans = plan_spans(self._graph, video.info, self._size, self._overlap)
-        rows = self._usable(video, video.journal, disabled)
+        rows = self._usable(video, video.kept.journal, disabled)
         self._trim(video, rows)
         first = len(rows)
         video.num_segments = count_segments(video.info.num_frames, self._size, self._overlap)
@@ -80,11 +80,11 @@ class Checkpoint:
         video.finished = set(range(first))
         video.records = [SegmentRecord(**{**row["record"], "notes": tuple(row["record"]["notes"])}) for row in rows]
         video.cursor = dict.fromkeys(self._ordered, first)
-        video.chain = self._ordered_keys(rows[-1]) if rows else {}
-        video.ahead = dict(video.chain)
+        video.kept.chain = self._ordered_keys(rows[-1]) if rows else {}
+        video.kept.ahead = dict(video.kept.chain)
         video.state = {step: SavedState(path) for step, path in self._states(video, rows[-1])} if rows else {}
-        video.state_files = [[path for _, path in self._states(video, row)] for row in rows[-_STATES_KEPT:]]
-        video.journal = None
+        video.kept.state_files = [[path for _, path in self._states(video, row)] for row in rows[-_STATES_KEPT:]]
+        video.kept.journal = None
         self._trim_surveys(video)
         return True
 
@@ -120,9 +120,9 @@ class Checkpoint:
         video, steps = run.video, self._graph.steps
         given_up = video.given_up.get(run.segment.index, {})
         absent = disabled | given_up.keys()
-        run.keys = self._keys.of_all(run.segment, absent, video.ahead, run.spans)
-        video.ahead = {step: run.keys[step] for step in self._ordered if step in run.keys}
-        found = video.found.pop(run.segment.index, set())
+        run.keys = self._keys.of_all(run.segment, absent, video.kept.ahead, run.spans)
+        video.kept.ahead = {step: run.keys[step] for step in self._ordered if step in run.keys}
+        found = video.kept.found.pop(run.segment.index, set())
         saved = {step for step in self._kept & run.keys.keys() if self._is_saved(run, step, found)}
         run.actions = choose_actions(self._graph, saved, absent)
         run.settled = {step for step, action in enumerate(run.actions) if action is Action.UNNEEDED}
@@ -150,11 +150,18 @@ class Checkpoint:
         """
         if self._paths is None or self._graph.steps[step].surveys:
             return True
-        key = self._keys.of(step, run.segment, run.keys, run.video.chain.get(step))
+        key = self._keys.of(step, run.segment, run.keys, run.video.kept.chain.get(step))
         expected, run.keys[step] = run.keys.get(step), key
         if key == expected or step not in self._ordered:
             return True
         return all(run.actions[below] is Action.RUN for below in self._below_order)
+
+    def passed(self, step: int, run: SegmentRun) -> None:
+        """An ordered step is done with the segment: what it does next follows from that."""
+        chain = run.video.kept.chain
+        chain.pop(step, None)
+        if step in run.keys:
+            chain[step] = run.keys[step]
 
     def save_to(self, step: int, run: SegmentRun | SpanRun) -> SaveTo | None:
         """Where the worker leaves what it makes of this segment or span."""
@@ -217,8 +224,8 @@ class Checkpoint:
             return
         if self._keep_fields:
             return
-        video.state_files.append([self._file(run, step, "state") for step in self._ordered & run.keys.keys()])
-        old = video.state_files.pop(0) if len(video.state_files) > _STATES_KEPT else []
+        video.kept.state_files.append([self._file(run, step, "state") for step in self._ordered & run.keys.keys()])
+        old = video.kept.state_files.pop(0) if len(video.kept.state_files) > _STATES_KEPT else []
         for name in [*old, *(self._file(run, step, "fields") for step in self._kept & run.keys.keys())]:
             _delete(name)
 
@@ -237,10 +244,10 @@ class Checkpoint:
         folder = self._paths.parts(video.name)
         if not self._resume and not video.began:  # --fresh; a rewound video has begun
             shutil.rmtree(folder, ignore_errors=True)
-        video.found = {}
+        video.kept.found = {}
         for path in folder.iterdir() if folder.is_dir() else ():
             if (match := _SEGMENT_FILE.match(path.name)) and path.suffix != ".h5":
-                video.found.setdefault(int(match[1]), set()).add(path.name)
+                video.kept.found.setdefault(int(match[1]), set()).add(path.name)
         rows: dict[int, dict[str, Any]] = {}
         with contextlib.suppress(OSError):
             for line in self._paths.finished(video.name).read_text(encoding="utf-8").splitlines():

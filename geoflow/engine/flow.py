@@ -185,9 +185,7 @@ class Flow:
             run.again.discard(step)
         elif self._graph.steps[step].ordered and not run.video.over:
             run.video.cursor[step] += 1
-            run.video.chain.pop(step, None)
-            if step in run.keys:
-                run.video.chain[step] = run.keys[step]
+            self._checkpoint.passed(step, run)
             if (following := run.video.open.get(run.video.cursor[step])) is not None:
                 self.offer(step, following)
         if len(run.settled) == len(self._graph.steps) and not run.video.over:

@@ -15,6 +15,17 @@ from geoflow.video.inputs import Input
 
 
 @dataclass(eq=False)
+class KeptWork:
+    """What lies on disk of a video, and by which keys it is known; the checkpoint's."""
+
+    chain: dict[int, str] = field(default_factory=dict)  # ordered step -> key of the last segment it is done with
+    ahead: dict[int, str] = field(default_factory=dict)  # the same as it is expected of the last admitted segment
+    journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is settled
+    found: dict[int, set[str]] = field(default_factory=dict)  # segment -> names of files saved by an earlier run
+    state_files: list[list[str]] = field(default_factory=list)  # of the last finished segments, newest last
+
+
+@dataclass(eq=False)
 class VideoRun:
     """One input on its way to `complete` or `failed`."""
 
@@ -33,11 +44,7 @@ class VideoRun:
     open: dict[int, SegmentRun] = field(default_factory=dict)
     cursor: dict[int, int] = field(default_factory=dict)  # ordered step -> segment whose turn it is
     state: dict[int, Any] = field(default_factory=dict)  # ordered step -> its state after the last segment, as a ref
-    chain: dict[int, str] = field(default_factory=dict)  # ordered step -> key of the last segment it is done with
-    ahead: dict[int, str] = field(default_factory=dict)  # the same as it is expected of the last admitted segment
-    journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is settled
-    found: dict[int, set[str]] = field(default_factory=dict)  # segment -> names of files saved by an earlier run
-    state_files: list[list[str]] = field(default_factory=list)  # of the last finished segments, newest last
+    kept: KeptWork = field(default_factory=KeptWork)
     given_up: dict[int, dict[int, str]] = field(default_factory=dict)  # segment -> optional step that failed -> note
     records: list[SegmentRecord] = field(default_factory=list)
     to_finish: list[int] = field(default_factory=list)  # ordered steps whose `finish` is still to be called
