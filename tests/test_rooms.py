@@ -45,7 +45,6 @@ ORDER: tuple[tuple[tuple[str, ...], str], ...] = (
 
 # Imports that climb, with the reason why they have to.
 CLIMBS = {
-    ("geoflow.video.camera_files", "geoflow.store.reader"): "the store of an earlier run may be given as known cameras",
     ("geoflow.store.reader", "geoflow.notebook.video_card"): "Jupyter asks the object itself for its HTML",
     ("geoflow.store.reader", "geoflow.notebook.scene_figure"): "`video.trajectory()` is a method of what is drawn",
 }
