@@ -262,7 +262,9 @@ def test_the_stage_takes_a_known_lens_out_of_what_it_measures() -> None:
         """Of the path (root mean square, as a share of it), and of depth after one scale (median, relative)."""
         segment = _segment(rgb)
         video = replace(segment.video, intrinsics=camera, distortion=lens)
-        found = Colmap().process(replace(segment, video=video), {"frames.rgb": rgb})
+        stage, given = Colmap(), {"frames.rgb": rgb}
+        segment = replace(segment, video=video)
+        found = stage.process(segment, {**given, **surveyed(stage, segment, given, "colmap")})
         assert found["camera.valid"].all()
         expected = clip.intrinsics if lens is None else nearest_pinhole(clip.intrinsics, lens, *SIZE)
         np.testing.assert_allclose(found["camera.intrinsics"][0], expected, atol=1e-3)
