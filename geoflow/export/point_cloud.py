@@ -59,8 +59,9 @@ def export_glb(
 ) -> int:
     """Write `out`, a binary glTF of the points of `export_ply` and the camera's path; return the number of frames.
 
-    The options are those of `export_ply`. glTF is y-up: x right, y up, z backward. The nodes are `points` and
-    `cameras`; the path goes through all posed frames. Of meshes, each is a node `object_<number>`, and alone.
+    `stride`, `max_points`, `colours`, `what` and `object` are those of `export_ply`. glTF is y-up: x right, y up, z
+    backward. The nodes are `points` and `cameras`; the path goes through all posed frames. Of meshes, each is a node
+    `object_<number>`, and alone.
 
     Raises the errors of `export_ply`.
     """
