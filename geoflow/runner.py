@@ -81,18 +81,18 @@ def run(
 
     `inputs` are files, folders, globs, frame folders, manifests or fsspec URIs; `settings` are overrides such as
     `{"camera.window": 10}`; `size` is (width, height); `intrinsics` are fx, fy, cx, cy in pixels of the upright picture
-    that players show, or a 3x3 matrix, and may have the lens's distortion (see `geoflow.video.lens.lens_of`);
+    that players show, or a 3x3 matrix, and may include the lens's distortion (see `geoflow.video.lens.lens_of`);
     `cameras` are known poses: a COLMAP model, ViPE artefacts, a TUM trajectory, a GeoFlow store, or a folder that holds
     one per video, and `scale` says how many metres a unit of theirs is; `stream` is the number of the video stream in
     files that hold several; `pattern` says which pictures of frame folders are frames, such as `*.color.png`; `out` is
     a folder or a URI of fsspec. With `resume`, what it already holds with the same content and settings is kept.
     Numbers may be NumPy's, paths those of pathlib.
 
-    One run at a time may write to `out`; see `geoflow.store.owner` for what that is worth on which disk.
+    One run at a time may write to `out`; `geoflow.store.owner` says how safe this is on which kind of disk.
 
-    Raises ConfigError for settings that cannot work and for an `out` that another run has, InputError when not one
-    input stands for a video, EnvironmentBroken when a stage that is not optional cannot start, StoreError when another
-    run took `out` over meanwhile. What goes wrong with a single input is in the result instead.
+    Raises ConfigError for settings that cannot work and for an `out` that another run uses, InputError if no input is a
+    video, EnvironmentBroken if a required stage cannot start, StoreError if another run took `out` over meanwhile. An
+    error of a single input is in the result instead.
     """
     began = time.monotonic()
     paths = run_paths(text(out, "out"))
@@ -196,7 +196,7 @@ def _write_trace(paths: RunPaths) -> None:
 def _progress(
     console: Console | None, num_inputs: int
 ) -> contextlib.AbstractContextManager[ConsoleProgress | NotebookProgress]:
-    """Who shows how far the run is: a widget in Jupyter, unless a console was given; bars or lines elsewhere."""
+    """Return the progress display: a widget in Jupyter, unless a console was given; else bars or lines."""
     if console is None and in_notebook():
         from geoflow.notebook.live import NotebookProgress
 
@@ -207,7 +207,7 @@ def _progress(
 
 
 def _prepare(paths: RunPaths) -> None:
-    """Make the output folder. Raises ConfigError when it cannot be one."""
+    """Make the output folder. Raises ConfigError if that is impossible."""
     try:
         paths.videos.mkdir(parents=True, exist_ok=True)
         probe = paths.root / f".writable-{uuid.uuid4().hex[:8]}"
@@ -229,7 +229,7 @@ def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> 
 
 
 def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
-    """Every video has come to its end: what was fetched of them goes, on every node."""
+    """Delete the fetched copies on every node, once all videos have ended."""
     if remote := [source for source in sources if is_remote(source)]:
         with contextlib.suppress(Exception):  # a node that leaves at this moment; the next run bounds its cache
             forget(remote) if alone else on_every_node(forget, remote)
@@ -278,7 +278,7 @@ def _result(
 
 
 def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: str) -> None:
-    """index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
+    """Write index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
     by_name = {video.name: video for video in videos}
     rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
     tables = {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"}

@@ -35,7 +35,7 @@ _caches = itertools.count()
 
 @pytest.fixture(autouse=True)
 def no_profile(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of the tests know nothing of each other, nor of those of whoever runs the tests."""
+    """Isolate the tests' runs from each other, and from the runs of the person who runs the tests."""
     folder = tmp_path_factory.getbasetemp() / f"cache-{next(_caches)}"  # made by who needs it; most tests do not
     monkeypatch.setenv("GEOFLOW_CACHE", str(folder))
 

@@ -7,6 +7,7 @@ import pytest
 
 from geoflow.errors import StageError
 from geoflow.fields import ANYTHING, FIELDS, NAN, NEVER, ZERO, Field, check, known_share
+from geoflow.values.field import LENGTHS, POSES, TOGETHER
 
 GOOD = {
     "prior.points": np.zeros((4, 6, 8, 3), np.float16),
@@ -155,6 +156,23 @@ def test_each_row_says_what_is_not_known() -> None:
 def assert_tells(holds: Field, row: Field) -> None:
     assert holds.dtype == "bool" and holds.group == row.group
     assert holds.shape.split()[0] == row.shape.split()[0]
+
+
+def test_each_row_names_fields_that_can_say_what_it_needs_of_them() -> None:
+    for row in FIELDS.values():
+        if row.outside:
+            assert_tells(FIELDS[row.outside], row)
+        if row.filler:
+            assert row.dtype == "bool" and FIELDS[row.filler].outside == row.name
+        if row.metres:
+            assert row.moves == LENGTHS and FIELDS[row.metres].unit == "scene/m"
+        if "scene" in row.unit and row.unit != "scene/m":
+            assert row.space in ("camera", "world"), f"stitch cannot tell how {row.name} moves"
+        if row.moves == POSES:
+            assert row.outside, f"nothing says where {row.name} is a full pose"
+        if row.fade == TOGETHER:
+            assert row.outside
+        assert not row.codes or row.unit == "code"
 
 
 def test_how_much_is_known_is_counted_by_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Runs of which little or nothing comes: their store, index, console, status and report say so."""
+"""Runs with little or no result: their store, index, console, status and report say so."""
 
 from __future__ import annotations
 

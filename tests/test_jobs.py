@@ -91,7 +91,7 @@ def head_port() -> int:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, head_port: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """A head as a user starts one, and the environment of somebody who knows its token: job server, environment."""
+    """Start a head as a user does; return its job server and the environment of a user who has its token."""
     dashboard = free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     env = clean | {

@@ -14,13 +14,15 @@ from geoflow import fields
 from geoflow.backends.contract import made_up
 from geoflow.errors import ConfigError, StageError, StoreError
 from geoflow.fields import FIELDS
+from geoflow.geometry.rigid import Sim3
+from geoflow.geometry.seams import Join, move
 from geoflow.segments import Segment
 from geoflow.stage import SegmentRecord
 from geoflow.stages.stitch import Stitch
 from geoflow.stages.write import Write
 from geoflow.store.reference import field_rows, field_table
 from geoflow.store.verify import verify_store
-from geoflow.values.field import ANYTHING, CAMERA, MIX, NAN, WHOLE, WORLD, Field
+from geoflow.values.field import ANYTHING, CAMERA, MIX, NAN, PLACEMENT, WHOLE, WORLD, Field
 
 ROWS = (
     Field("camera.blur", "float32", "T", "px", "length of the blur", NAN, fade=MIX),
@@ -155,6 +157,24 @@ def test_a_segment_without_the_new_field_leaves_it_unknown() -> None:
     shared = second.overlap_before
     assert np.isfinite(result["camera.speed"][:shared]).all()  # the first segment's
     assert np.isnan(result["camera.speed"][shared:]).all() and np.isnan(result["camera.blur"][shared:]).all()
+
+
+def test_what_has_no_known_scale_or_world_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        FIELDS, "mesh.place", Field("mesh.place", "float32", "4 4", "scene", "", space=WORLD, form=PLACEMENT)
+    )
+    given = {
+        "camera.speed": np.ones((2, 3), np.float32),
+        "camera.up": np.ones((2, 3), np.float32),
+        "mesh.place": np.diag([0.5, 0.5, 0.5, 1]).astype(np.float32),
+    }
+    lost = move(given, Join(None, None, None), known_scale=True)
+    assert all(np.isnan(array).all() for array in lost.values())
+    world = Sim3(3.0, np.diag([-1.0, -1, 1]), np.array([1.0, 2, 3]))
+    moved = move(given, Join(3.0, None, world, world.rotation), known_scale=True)
+    assert (moved["camera.speed"] == 3).all() and moved["camera.up"].tolist() == [[-1, -1, 1]] * 2
+    # A corner of the mesh at (1, 1, 1) is at 0.5 (1, 1, 1) in the segment's world.
+    np.testing.assert_allclose(moved["mesh.place"] @ [1, 1, 1, 1], [*world.apply(np.full(3, 0.5)), 1])
 
 
 def test_contract_and_page_know_the_new_rows() -> None:

@@ -1,4 +1,4 @@
-"""Runs from and to a real S3 server, on a real Ray cluster: what comes out, what a kill costs, what is told."""
+"""Runs from and to a real S3 server, on a real Ray cluster: their results, the cost of a kill, their messages."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_what_cannot_work_is_told_before_it_starts(clips: Path, refuse: Path, s3
         geoflow.run(clips / "a.mp4", "s3://nobucket/out", clips / "plain.yaml")
     refuse.touch()
     try:
-        with pytest.raises(ConfigError, match=r"cannot be written: Access Denied.*what they may do there"):
+        with pytest.raises(ConfigError, match=r"cannot be written: Access Denied.*permissions there"):
             geoflow.run(clips / "a.mp4", "s3://bucket/refused", clips / "plain.yaml")
     finally:
         refuse.unlink()

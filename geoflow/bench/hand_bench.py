@@ -202,8 +202,8 @@ def _in_environment(params: dict[str, Any]) -> Iterator[Run]:
         actor = ray.remote(StageWorker).options(runtime_env=load_runtime_env(ENVIRONMENT), num_cpus=1)
         worker = actor.remote(BACKEND, params, 1)
         loaded = ray.get(worker.load.remote())
-        if "error" in loaded:
-            raise StageError(loaded["error"]["message"])
+        if loaded.failure is not None:
+            raise StageError(loaded.failure.message)
 
         def run(segment: Segment, given: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
             parts = {name: Part(ray.put(pack(array))) for name, array in given.items()}
@@ -211,9 +211,9 @@ def _in_environment(params: dict[str, Any]) -> Iterator[Run]:
             call = worker.process.options(num_returns=1 + len(outputs)).remote(ask(jobs, None), *objects)
             answered, *arrays = ray.get(call)
             (outcome,) = read_answer(answered)
-            if "error" in outcome:
-                raise StageError(outcome["error"]["traceback"])
-            return {name: unpack(array) for name, array in zip(outputs, arrays)}, outcome["cpu_seconds"]
+            if outcome.failure is not None:
+                raise StageError(outcome.failure.traceback)
+            return {name: unpack(array) for name, array in zip(outputs, arrays)}, outcome.cpu_seconds
 
         yield run
         ray.kill(worker)

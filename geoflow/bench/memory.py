@@ -1,4 +1,4 @@
-"""Whether memory depends on a video's length: private memory of driver and actors, sampled during real runs."""
+"""A measurement of memory over a video's length: private memory of driver and actors, sampled during real runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system knows of processes, and how to end them (Linux).
+"""Facts about processes from the system, and how to end them (Linux).
 
 Uses only the standard library, see `keeper.py`.
 """

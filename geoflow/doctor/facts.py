@@ -58,9 +58,9 @@ class StageNeeds:
     env: str | None = None
     env_problems: tuple[str, ...] = ()
     installs: bool = False  # its environment is made with pip
-    missing: tuple[str, ...] = ()  # weights that are to be fetched from the hub
-    elsewhere: tuple[str, ...] = ()  # those to be fetched from servers that answer
-    broken: tuple[str, ...] = ()  # weights that are wrong
+    missing: tuple[str, ...] = ()  # weights that must be fetched from the hub
+    elsewhere: tuple[str, ...] = ()  # weights that must be fetched from servers that answer
+    broken: tuple[str, ...] = ()  # weights with wrong content
 
 
 @dataclass(frozen=True)

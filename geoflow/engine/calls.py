@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from geoflow.engine.actor.workfiles import SaveTo
 from geoflow.engine.gpu.tokens import Hold, Lane
+from geoflow.engine.outcome import Outcome
 from geoflow.segments import Segment, Span
 
 
@@ -90,12 +91,12 @@ def read_asked(asked: bytes) -> tuple[list[Job], Lane | None]:
     return found
 
 
-def answer(outcomes: list[dict[str, Any]]) -> bytes:
+def answer(outcomes: list[Outcome]) -> bytes:
     return pickle.dumps(outcomes, protocol=5)
 
 
-def read_answer(answered: bytes) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pickle.loads(answered)
+def read_answer(answered: bytes) -> list[Outcome]:
+    found: list[Outcome] = pickle.loads(answered)
     return found
 
 

@@ -20,13 +20,14 @@ from geoflow.engine.actor import splitting
 from geoflow.engine.calls import Call, Part, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.finishing import Finishes
-from geoflow.engine.fleet import Fleet, Handlers
+from geoflow.engine.fleet import Fleet
 from geoflow.engine.flow import Flow
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph, Step
 from geoflow.engine.intake import Limits
 from geoflow.engine.load import Load
-from geoflow.engine.outcome import outcome_of
+from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.outcome import Failure, Outcome, outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
 from geoflow.engine.profile import Measured
@@ -74,7 +75,7 @@ class Executor:
         self._checkpoint = Checkpoint(
             self._graph, pipeline, paths, emit=emit, reading=reading, part_key=part_key, resume=resume
         )
-        self._handlers: Handlers = {}
+        self._mailbox = Mailbox()
         self._fleet = Fleet(
             pipeline,
             self._stages,
@@ -82,7 +83,7 @@ class Executor:
             capacity,
             follows=look is not None,
             least_deadline=limits.least_deadline,
-            handlers=self._handlers,
+            mailbox=self._mailbox,
             emit=emit,
             disable=self._disable,
         )
@@ -90,6 +91,7 @@ class Executor:
             self._graph,
             self._checkpoint,
             Probes(probe, self._fleet.probing_actor),
+            self._mailbox,
             limits,
             capacity.budget_bytes,
             emit=emit,
@@ -97,7 +99,9 @@ class Executor:
             not_up=self._not_up,
             whole=lambda video: self._finishes.add(video),
         )
-        self._finishes = Finishes(self._graph, self._fleet, self._flow, max_attempts=limits.max_attempts, emit=emit)
+        self._finishes = Finishes(
+            self._graph, self._fleet, self._flow, self._mailbox, max_attempts=limits.max_attempts, emit=emit
+        )
         self._stop, self._stopping = stop or Stop(), False
         self._look, self._looked = look, time.monotonic()
 
@@ -136,8 +140,8 @@ class Executor:
                 if self._stop.asked and self._wound_down():
                     raise KeyboardInterrupt
                 if not self._stopping:
-                    self._handlers.update(flow.take_in())
-                self._handlers.update(self._finishes.start())
+                    flow.take_in()
+                self._finishes.start()
                 self._dispatch()
                 self._await()
                 self._fleet.tick(flow.has_work_left, flow.segments_left)
@@ -164,7 +168,7 @@ class Executor:
         """Sleep until something has come back, then handle all that has."""
         import ray
 
-        if not (refs := list(self._handlers)):
+        if not (refs := self._mailbox.refs):
             return
         rows = zip(self._graph.steps, self._flow.ready)
         timeout = self._fleet.next_due(row.stage for row, ready in rows if ready)
@@ -173,8 +177,7 @@ class Executor:
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         self._check_cluster()  # first of all: it makes all other calls fail
         for ref in done:
-            if (handle := self._handlers.pop(ref, None)) is not None:
-                handle(ref)
+            self._mailbox.deliver(ref)
 
     def _follow(self) -> None:
         """Nodes may have joined or left."""
@@ -246,7 +249,7 @@ class Executor:
         self._fleet.take(call)
         for run in runs:
             run.attempts[step] = run.attempts.get(step, 0) + 1
-        self._handlers[call.refs[0]] = partial(self._returned, call)
+        self._mailbox.on(call.refs[0], partial(self._returned, call))
 
     def _level(self, row: Step, run: SegmentRun | SpanRun) -> int:
         """Of the stage's ladder: where frames of this size were last known to fit."""
@@ -263,51 +266,50 @@ class Executor:
 
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
-        kind = answer["error"]["kind"] if isinstance(answer, dict) else None  # no word from the worker, but Ray's
-        outcomes = [answer] * len(call.runs) if isinstance(answer, dict) else read_answer(answer)
-        if kind == Kind.DIED:
-            answer["error"]["message"] = call.why_died(answer["error"]["message"])
-            if call.worker in self._fleet.pools[call.stage].workers:
-                self._fleet.bury(call)
+        kind = answer.failure.kind if answer.failure else None  # no word from the worker, but Ray's
+        outcomes = [answer] * len(call.runs) if answer.failure else read_answer(answer.value)
+        if kind is Kind.DIED and call.worker in self._fleet.pools[call.stage].workers:
+            self._fleet.bury(call)
         self._fleet.give(call)
-        if kind == Kind.CANCELLED:
+        if kind is Kind.CANCELLED:
             return
         for i, (run, outcome) in enumerate(zip(call.runs, outcomes)):
             if not run.live:
                 continue
-            if "error" in outcome:
-                self._failed(call, i, outcome)
+            if outcome.failure is not None:
+                self._failed(call, i, outcome, outcome.failure)
             else:
                 self._succeeded(call, i, outcome)
 
-    def _succeeded(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
+    def _succeeded(self, call: Call, i: int, outcome: Outcome) -> None:
         run, row = call.runs[i], self._graph.steps[call.step]
         self._fleet.finished(call, i, outcome)
         if call.levels[i]:
             self._fleet.pools[call.stage].worked_at[_frame_size(row, run)] = call.levels[i]
         facts = {**_plain(outcome), **call.told(i)}
         self._emit("stage_done", video=run.video.name, index=run.index, slot=row.slot, **facts)
-        if "unsaved" in outcome:
-            self._checkpoint.unsaved(row.slot, outcome["unsaved"])
+        if outcome.unsaved:
+            self._checkpoint.unsaved(row.slot, outcome.unsaved)
         if isinstance(run, SpanRun):
-            self._flow.surveys.done(run, Part(call.refs[1]), facts["bytes"], outcome["seconds"], call.levels[i])
+            self._flow.surveys.done(run, Part(call.refs[1]), outcome.size, outcome.seconds, call.levels[i])
             return
-        run.seconds[row.index] = outcome["seconds"]
+        run.seconds[row.index] = outcome.seconds
         run.home = call.worker.node
         if row.ordered and row.index not in run.again:
             run.video.state[row.index] = call.refs[-1]
-        run.keep(row.index, call.outputs(i, row.outputs), outcome["bytes"], self._graph)
+        run.keep(row.index, call.outputs(i, row.outputs), outcome.bytes, self._graph)
         self._flow.settle(row.index, run)
 
     # Trouble
 
-    def _failed(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
-        error, run, row = outcome["error"], call.runs[i], self._graph.steps[call.step]
-        if error["kind"] == Kind.SAVED:
-            self._flow.saved_is_damaged(run.video, error["message"])
+    def _failed(self, call: Call, i: int, outcome: Outcome, failure: Failure) -> None:
+        run, row = call.runs[i], self._graph.steps[call.step]
+        message = call.why_died(failure.message) if failure.kind is Kind.DIED else failure.message
+        if failure.kind is Kind.SAVED:
+            self._flow.saved_is_damaged(run.video, message)
             return
         verdict = schedule.judge(
-            Kind(error["kind"]),
+            failure.kind,
             attempts=run.attempts[call.step],
             max_attempts=self._limits.max_attempts,
             level=call.levels[i],
@@ -322,19 +324,19 @@ class Executor:
             index=run.index,
             slot=row.slot,
             verdict=verdict.value,
-            kind=Kind(error["kind"]).value,
+            kind=failure.kind.value,
             **call.told(i),
-            **{key: outcome[key] for key in ("began", "seconds") if key in outcome},  # absent when the actor died
-            message=error["message"],
-            traceback=error.get("traceback", ""),
+            **({} if outcome.began is None else {"began": outcome.began, "seconds": outcome.seconds}),
+            message=message,
+            traceback=failure.traceback,
         )
         if verdict is Verdict.FAIL:
-            where = "" if error["kind"] == Kind.INPUT else f"{row.slot} failed on {run.extent}: "
-            self._flow.fail(run.video, {**error, "message": where + error["message"]})
+            where = "" if failure.kind is Kind.INPUT else f"{row.slot} failed on {run.extent}: "
+            self._flow.fail(run.video, where + message, failure.traceback)
         elif verdict is Verdict.SKIP and isinstance(run, SpanRun):
-            self._flow.surveys.fail(run, error["message"])
+            self._flow.surveys.fail(run, message)
         elif verdict is Verdict.SKIP:
-            self._flow.give_up(call.step, run, error["message"])
+            self._flow.give_up(call.step, run, message)
         elif verdict is Verdict.RECOVER and isinstance(run, SpanRun):
             self._flow.recover_survey(run)
         elif verdict is Verdict.RECOVER:
@@ -351,12 +353,12 @@ class Executor:
             else:
                 self._flow.offer(call.step, run)
 
-    def _disable(self, stage: int, error: dict[str, Any]) -> None:
+    def _disable(self, stage: int, reason: str) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""
         row = self._graph.of_stage(stage)[0]
         if not row.optional:
-            raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {error['message']}")
-        self._flow.disable(stage, error["message"])
+            raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {reason}")
+        self._flow.disable(stage, reason)
 
     def _wound_down(self) -> bool:
         """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
@@ -382,7 +384,6 @@ def _frame_size(row: Step, run: SegmentRun | SpanRun) -> tuple[bool, int, int]:
     return row.surveys, video.height, video.width
 
 
-def _plain(outcome: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: outcome[key] for key in _FACTS if key in outcome}
-    facts["bytes"] = sum(outcome["bytes"].values())
-    return facts
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    known = {key: getattr(outcome, key) for key in _FACTS}
+    return {key: value for key, value in known.items() if value is not None} | {"bytes": outcome.size}

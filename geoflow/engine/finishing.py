@@ -12,7 +12,8 @@ from geoflow.engine.fleet import Fleet
 from geoflow.engine.flow import Flow
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
-from geoflow.engine.outcome import outcome_of
+from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.outcome import Failure, outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.schedule import Kind
 from geoflow.engine.state import VideoRun
@@ -21,9 +22,11 @@ from geoflow.engine.state import VideoRun
 class Finishes:
     """Videos whose segments are all done, on their way to `complete`."""
 
-    def __init__(self, graph: Graph, fleet: Fleet, flow: Flow, *, max_attempts: int, emit: Callable[..., None]) -> None:
+    def __init__(
+        self, graph: Graph, fleet: Fleet, flow: Flow, mailbox: Mailbox, *, max_attempts: int, emit: Callable[..., None]
+    ) -> None:
         self._graph, self._fleet, self._flow, self._emit = graph, fleet, flow, emit
-        self._max_attempts = max_attempts
+        self._mailbox, self._max_attempts = mailbox, max_attempts
         self._waiting: list[VideoRun] = []
         self._longest: dict[int, float] = {}  # step -> s, of its calls so far
         self.running = 0
@@ -32,9 +35,8 @@ class Finishes:
         video.to_finish = [row.index for row in self._graph.steps if row.ordered]
         self._go_on(video)
 
-    def start(self) -> dict[Any, Callable[[Any], None]]:
-        """Call those for which there is a worker; returns what to wait for and what to do then."""
-        started: dict[Any, Callable[[Any], None]] = {}
+    def start(self) -> None:
+        """Call those for which there is a worker."""
         for video in self._waiting[:]:
             step = video.to_finish[0]
             if video.over:
@@ -43,8 +45,7 @@ class Finishes:
                 self._waiting.remove(video)
                 self.running += 1
                 call = self._submit(video, step, *found)
-                started[call.refs[0]] = partial(self._finished, video, call)
-        return started
+                self._mailbox.on(call.refs[0], partial(self._finished, video, call))
 
     def _submit(self, video: VideoRun, step: int, worker: Worker, lane: Lane | None) -> Call:
         """It is watched as any other call is: one that hangs comes back as died."""
@@ -67,18 +68,18 @@ class Finishes:
         outcome, step = outcome_of(ref), call.step
         facts = {"video": video.name, "slot": self._graph.steps[step].slot, "actor": call.worker.number}
         self.running -= 1
-        if "error" in outcome:
-            self._failed(video, call, outcome["error"], facts)
+        if outcome.failure is not None:
+            self._failed(video, call, outcome.failure, facts)
             return
         self._fleet.give(call)
-        self._longest[step] = max(self._longest.get(step, 0.0), outcome["seconds"])
-        self._emit("finish_done", **facts, waited=call.waited, began=outcome["began"], seconds=outcome["seconds"])
-        video.result.update(outcome["result"])
+        self._longest[step] = max(self._longest.get(step, 0.0), outcome.seconds)
+        self._emit("finish_done", **facts, waited=call.waited, began=outcome.began, seconds=outcome.seconds)
+        video.result.update(outcome.value)
         video.to_finish.pop(0)
         self._go_on(video)
 
-    def _failed(self, video: VideoRun, call: Call, error: dict[str, Any], facts: dict[str, Any]) -> None:
-        kind = Kind(error["kind"])
+    def _failed(self, video: VideoRun, call: Call, failure: Failure, facts: dict[str, Any]) -> None:
+        kind = failure.kind
         if kind is Kind.DIED and call.worker in self._fleet.pools[call.stage].workers:
             self._fleet.bury(call)
         self._fleet.give(call)
@@ -86,12 +87,12 @@ class Finishes:
             self._waiting.append(video)
             return
         if kind is Kind.SAVED:
-            self._flow.saved_is_damaged(video, error["message"])
+            self._flow.saved_is_damaged(video, failure.message)
             return
         video.finish_attempts += call.began
-        message = call.why_died(error["message"])
+        message = call.why_died(failure.message)
         self._emit("finish_failed", **facts, kind=kind.value, message=message)
         if kind is Kind.DIED and video.finish_attempts < self._max_attempts:
             self._waiting.append(video)
         else:
-            self._flow.fail(video, {**error, "message": f"{facts['slot']} failed to finish it: {message}"})
+            self._flow.fail(video, f"{facts['slot']} failed to finish it: {message}", failure.traceback)

@@ -18,7 +18,8 @@ from geoflow.engine.gpu.placement import Gpu
 from geoflow.engine.gpu.residency import Residency
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.graph import Graph
-from geoflow.engine.outcome import is_at_fault, outcome_of
+from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.outcome import Failure, Outcome, outcome_of
 from geoflow.engine.pool import Pool, Worker
 from geoflow.engine.schedule import Kind, PoolSize
 from geoflow.engine.sizing import size_all_pools
@@ -26,8 +27,6 @@ from geoflow.environments import environment
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.stage import Stage
-
-Handlers = dict[Any, Callable[[Any], None]]  # ref -> what to do once it is there
 
 _TICK_S = 1.0
 _MOST_UNBUILT = 6
@@ -45,11 +44,11 @@ class Fleet:
         *,
         follows: bool,
         least_deadline: float,
-        handlers: Handlers,
+        mailbox: Mailbox,
         emit: Callable[..., None],
-        disable: Callable[[int, dict[str, Any]], None],
+        disable: Callable[[int, str], None],
     ) -> None:
-        self._handlers, self._emit, self._disable = handlers, emit, disable
+        self._mailbox, self._emit, self._disable = mailbox, emit, disable
         self._least_deadline, self._segment_size = least_deadline, pipeline.segment.size
         specs = pipeline.stages
         self._max_gpus = pipeline.max_gpus or math.inf
@@ -66,7 +65,7 @@ class Fleet:
             spawn=self._spawn,
             most=pipeline.max_gpus,
             worth=pipeline.gpu_worth if follows else None,
-            handlers=handlers,
+            mailbox=mailbox,
             emit=emit,
         )
         self._due: list[tuple[float, int, Callable[[], None]]] = []  # what to do later, soonest first
@@ -79,7 +78,7 @@ class Fleet:
             try:
                 pool.bundle_packages()
             except EnvironmentBroken as error:
-                self._disable(stage, {"message": str(error)})
+                self._disable(stage, str(error))
         self._gpus.start()
         on_cpus = [(stage, pool) for stage, pool in enumerate(self.pools) if not pool.uses_gpu]
         for turn in range(max((pool.size.actors for _, pool in on_cpus), default=0)):
@@ -122,19 +121,19 @@ class Fleet:
         if worker.retiring and not worker.calls and worker in self.pools[call.stage].workers:
             self._replace(call.stage, worker)
 
-    def finished(self, call: Call, i: int, outcome: dict[str, Any]) -> None:
+    def finished(self, call: Call, i: int, outcome: Outcome) -> None:
         """A call's segment number `i` went well: how long it took, and what memory, if that was asked."""
         pool = self.pools[call.stage]
         pool.deaths_in_a_row, call.worker.proven = 0, True
         extent = call.runs[i].extent
-        (pool.surveys if call.frames else pool.service).add(outcome["seconds"], len(extent))
+        (pool.surveys if call.frames else pool.service).add(outcome.seconds, len(extent))
         video = extent.video
         pool.found.pixels = max(pool.found.pixels, video.height * video.width)
-        if "private_bytes" in outcome:
-            self._watch_memory(pool, call.worker, outcome["private_bytes"])
-        if "gpu_peak" in outcome:
-            pool.found.gpu_peak, pool.found.gpu_total = outcome["gpu_peak"], outcome["gpu_total"]
-            self._gpus.measured(pool.spec.slot, outcome["gpu_peak"], outcome["gpu_total"])
+        if outcome.private_bytes is not None:
+            self._watch_memory(pool, call.worker, outcome.private_bytes)
+        if outcome.gpu_peak is not None and outcome.gpu_total is not None:
+            pool.found.gpu_peak, pool.found.gpu_total = outcome.gpu_peak, outcome.gpu_total
+            self._gpus.measured(pool.spec.slot, outcome.gpu_peak, outcome.gpu_total)
 
     def measures(self, stage: int) -> bool:
         """Whether calls of this stage are to be watched for the GPU memory they take."""
@@ -162,7 +161,7 @@ class Fleet:
         if pool.deaths_in_a_row <= schedule.MAX_DEATHS_IN_A_ROW:
             self._later(schedule.backoff(pool.deaths_in_a_row), partial(self._spawn, stage, worker.gpu))
         elif not pool.workers:
-            self._disable(stage, {"message": f"its actors keep dying ({pool.deaths_in_a_row} in a row)"})
+            self._disable(stage, f"its actors keep dying ({pool.deaths_in_a_row} in a row)")
 
     def not_up(self) -> set[int]:
         """Nodes of which no worker has come up yet."""
@@ -239,28 +238,30 @@ class Fleet:
             return
         pool = self.pools[stage]
         worker = pool.spawn(gpu, self._gpus.memory(pool.spec.slot) if gpu is not None else None)
-        self._handlers[worker.loading] = partial(self._loaded, stage, worker)
+        self._mailbox.on(worker.loading, partial(self._loaded, stage, worker))
 
     def _loaded(self, stage: int, worker: Worker, ref: Any) -> None:
         outcome, pool = outcome_of(ref), self.pools[stage]
         if worker not in pool.workers:
             return
-        if "error" not in outcome:
-            worker.loading, worker.node = None, outcome["node"]
+        failure = outcome.failure
+        if failure is None:
+            worker.loading, worker.node = None, outcome.value["node"]
             pool.load_seconds = max(pool.load_seconds, time.monotonic() - worker.since)
-            self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **outcome)
-        elif pool.spec.env and is_at_fault(outcome["error"]):
-            self._unbuilt(stage, worker, outcome["error"])
-        elif outcome["error"]["kind"] == Kind.DIED:
+            facts = {"began": outcome.began, "seconds": outcome.seconds, **outcome.value}
+            self._emit("actor_ready", slot=pool.spec.slot, actor=worker.number, **facts)
+        elif pool.spec.env and failure.is_environments:
+            self._unbuilt(stage, worker, failure)
+        elif failure.kind is Kind.DIED:
             self.died(stage, worker)
         else:
-            self._disable(stage, outcome["error"])
+            self._disable(stage, failure.message)
 
-    def _unbuilt(self, stage: int, worker: Worker, error: dict[str, Any]) -> None:
+    def _unbuilt(self, stage: int, worker: Worker, failure: Failure) -> None:
         """Its environment could not be built where it was to live. Go on with those that come up elsewhere; where there
         are none, let other nodes try, and only then do without the stage."""
         pool = self.pools[stage]
-        slot, reason = pool.spec.slot, environment.explain_failure(error["exception"], pool.spec.env or "")
+        slot, reason = pool.spec.slot, environment.explain_failure(failure.exception, pool.spec.env or "")
         pool.end(worker)
         pool.unbuilt += 1
         self._emit("environment_failed", slot=slot, actor=worker.number, reason=reason)
@@ -269,7 +270,7 @@ class Fleet:
         elif not pool.workers and pool.unbuilt < min(_MOST_UNBUILT, 2 * number_of_nodes() - 1):
             self._spawn(stage, None)
         if not pool.workers:
-            self._disable(stage, {**error, "message": reason})
+            self._disable(stage, reason)
 
     def _replace(self, stage: int, worker: Worker) -> None:
         self.pools[stage].end(worker)

@@ -17,6 +17,7 @@ from geoflow.engine.calls import Part
 from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import outcome_of, still_there
 from geoflow.engine.probing import Probes
 from geoflow.engine.restoring import Restores
@@ -37,6 +38,7 @@ class Flow:
         graph: Graph,
         checkpoint: Checkpoint,
         probes: Probes,
+        mailbox: Mailbox,
         limits: Limits,
         budget_bytes: int,
         *,
@@ -49,7 +51,7 @@ class Flow:
         all done."""
         self._graph, self._checkpoint, self._limits = graph, checkpoint, limits
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
-        self._restores = Restores()
+        self._restores = Restores(mailbox)
         self.surveys = Surveys(
             graph,
             checkpoint,
@@ -61,6 +63,7 @@ class Flow:
         )
         self.intake = Intake(
             probes,
+            mailbox,
             graph,
             limits,
             budget_bytes,
@@ -90,12 +93,12 @@ class Flow:
             self._settled += 1
         return self._settled == len(self.videos)
 
-    def take_in(self) -> dict[Any, Callable[[Any], None]]:
-        """Start the segments that fit; returns what to wait for and what to do then."""
-        started = self.intake.probe_ahead()
+    def take_in(self) -> None:
+        """Start the segments that fit, and what brings them in."""
+        self.intake.probe_ahead()
         for run in self.intake.admit():
             self._start(run)
-        return started | self._restores.start()
+        self._restores.start()
 
     def has_work_left(self, stage: int) -> bool:
         """Whether a stage of the pipeline will be called any more."""
@@ -151,7 +154,7 @@ class Flow:
             self._skip(step, run)
         elif lacking:
             slot = self._graph.steps[step].slot
-            self.fail(run.video, {"message": f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run"})
+            self.fail(run.video, f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run")
         else:
             key = schedule.priority(run.video.order, run.segment.index, self._graph.steps[step].depth)
             heapq.heappush(self.ready[step], (key, next(self._tick), run))
@@ -245,9 +248,9 @@ class Flow:
         self._checkpoint.forget_states(video)
         self.rewind(video, reason)
 
-    def fail(self, video: VideoRun, error: dict[str, Any]) -> None:
+    def fail(self, video: VideoRun, reason: str, traceback: str = "") -> None:
         """The video ends as failed; what still runs for it is ignored when it comes back."""
-        self._end_failed(video, error["message"], error.get("traceback", ""))
+        self._end_failed(video, reason, traceback)
         if self._limits.fail_fast:
             for other in self.videos:
                 if not other.over:
@@ -300,18 +303,17 @@ class Flow:
         outcome, row = outcome_of(ref), self._graph.steps[step]
         if not run.live:
             return
-        if "error" in outcome:
+        if outcome.failure is not None:
             self._checkpoint.forget(step, run)
-            self.rewind(run.video, outcome["error"]["message"])
+            self.rewind(run.video, outcome.failure.message)
             return
-        run.seconds[step] = outcome["work_seconds"]
-        if outcome["level"]:
-            run.levels[step] = outcome["level"]
+        run.seconds[step] = outcome.value["work_seconds"]
+        if outcome.value["level"]:
+            run.levels[step] = outcome.value["level"]
         if row.ordered and step not in run.again:
             run.video.state[step] = refs[-1]
-        run.keep(step, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome["bytes"], self._graph)
-        size = sum(outcome["bytes"].values())
-        self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=size)
+        run.keep(step, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome.bytes, self._graph)
+        self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=outcome.size)
         self.settle(step, run)
 
     def _has_met(self, step: int, run: SegmentRun) -> None:
@@ -354,7 +356,7 @@ class Flow:
         """What one segment hands to the next went down with a node of the cluster: go back to what is on disk."""
         video.losses += 1
         if video.losses > _MAX_LOSSES:
-            self.fail(video, {"message": f"the cluster lost what it was carrying {video.losses} times over"})
+            self.fail(video, f"the cluster lost what it was carrying {video.losses} times over")
         else:
             self.rewind(video, "what one segment hands to the next was lost with its node")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from geoflow.engine import schedule
 from geoflow.engine.graph import PROBED, Graph, expected_bytes
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.probing import Probes
 from geoflow.engine.schedule import Kind
@@ -34,6 +35,7 @@ class Intake:
     def __init__(
         self,
         probes: Probes,
+        mailbox: Mailbox,
         graph: Graph,
         limits: Limits,
         budget_bytes: int,
@@ -41,9 +43,9 @@ class Intake:
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
         begin: Callable[[VideoRun], bool],
         emit: Callable[..., None],
-        fail: Callable[[VideoRun, dict[str, Any]], None],
+        fail: Callable[[VideoRun, str, str], None],
     ) -> None:
-        self._probes, self._graph, self._limits = probes, graph, limits
+        self._probes, self._mailbox, self._graph, self._limits = probes, mailbox, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed: deque[VideoRun] = deque()
@@ -61,9 +63,8 @@ class Intake:
         """Segments that were admitted and have not left, and the bytes promised to them."""
         return self._in_flight, self._reserved
 
-    def probe_ahead(self) -> dict[Any, Callable[[Any], None]]:
-        """Start probes; returns what to wait for and what to do then."""
-        started: dict[Any, Callable[[Any], None]] = {}
+    def probe_ahead(self) -> None:
+        """Start probes."""
         while self._unprobed and self._probing + len(self._active) < self._limits.probes_ahead:
             video = self._unprobed[0]
             if not video.over:
@@ -72,9 +73,8 @@ class Intake:
                     break
                 outcome, *arrays = refs
                 self._probing += 1
-                started[outcome] = partial(self._probed, video, arrays)
+                self._mailbox.on(outcome, partial(self._probed, video, arrays))
             self._unprobed.popleft()
-        return started
 
     def admit(self) -> Iterator[SegmentRun]:
         """The segments that may start now."""
@@ -132,20 +132,22 @@ class Intake:
         self._probes.ended(outcome)
         if video.over:
             return
-        if "error" in outcome and outcome["error"]["kind"] == Kind.DIED and not video.probe_died:
+        failure = outcome.failure
+        if failure is not None and failure.kind is Kind.DIED and not video.probe_died:
             video.probe_died = True  # with the actor it was in, which need not be its fault
             self._unprobed.appendleft(video)
             return
-        if "error" in outcome:
-            self._fail(video, outcome["error"])
+        if failure is not None:
+            self._fail(video, failure.message, failure.traceback)
             return
-        info = video.info = outcome["info"]
+        info, names = outcome.value
+        video.info = info
         if (result := self._already_done(info)) is not None:
             video.status, video.result = "skipped", result
             said = {key: result[key] for key in ("recovered", "lacking") if result.get(key)}
             self._emit("video_skipped", video=info.name, **said)
             return
-        video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in outcome["fields"]}
+        video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in names}
         if info.notes:
             self._emit("video_noted", video=info.name, notes=list(info.notes))
         video.status = "running"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from geoflow.engine.schedule import Kind
@@ -10,32 +11,75 @@ _PROBE_S = 1.0
 _INLINE_BYTES = 100 * 1024  # Ray keeps smaller results in the driver, where no node can take them down
 
 
-def outcome_of(ref: Any) -> Any:
-    """The small answer behind a ref; what Ray raises becomes {"error": {"kind", "message", "exception", ...}}."""
+@dataclass(frozen=True)
+class Failure:
+    """Why a call gave nothing."""
+
+    kind: Kind
+    message: str
+    traceback: str = ""
+    exception: Any = None  # Ray's own, where the worker said nothing
+
+    @property
+    def is_environments(self) -> bool:
+        """Whether an actor did not come up for its environment's sake: it could not be built, or GeoFlow does not start
+        in it."""
+        return self.exception is not None and (self.kind is Kind.ENVIRONMENT or "creation task" in self.message)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one segment's share of a call, of a survey, or of a call that is about no segment.
+
+    `value` is what a call gave besides arrays: where an actor lives (load), what was found out about a video (probe),
+    plain values for the run's record (finish), what was saved beside arrays (restore).
+    """
+
+    failure: Failure | None = None
+    value: Any = None
+    began: float | None = None  # s since the epoch, by the clock of the worker's node; None without an answer
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    bytes: dict[str, int] = field(default_factory=dict)  # name of each output -> its size
+    private_bytes: int | None = None  # memory of the worker, where it looked
+    gpu_peak: int | None = None  # bytes, where that was asked for
+    gpu_total: int | None = None
+    saved_bytes: int | None = None  # None: nothing was to be saved
+    save_seconds: float | None = None
+    unsaved: str = ""  # why what was to be saved could not be
+
+    @property
+    def size(self) -> int:
+        """Bytes of all outputs."""
+        return sum(self.bytes.values())
+
+
+def outcome_of(ref: Any) -> Outcome:
+    """The small answer behind a ref: an Outcome as it is, anything else as the `value` of one, Ray's errors as its
+    `failure`."""
     import ray
 
     try:
-        return ray.get(ref)
+        answer = ray.get(ref)
     except (ray.exceptions.OutOfMemoryError, ray.exceptions.OutOfDiskError) as error:
-        return {"error": {"kind": Kind.MEMORY, "message": str(error), "exception": error}}
+        return _failed(Kind.MEMORY, str(error), error)
     except ray.exceptions.RuntimeEnvSetupError as error:
-        return {"error": {"kind": Kind.ENVIRONMENT, "message": str(error), "exception": error}}
+        return _failed(Kind.ENVIRONMENT, str(error), error)
     except ray.exceptions.TaskCancelledError as error:
-        return {"error": {"kind": Kind.CANCELLED, "message": str(error), "exception": error}}
+        return _failed(Kind.CANCELLED, str(error), error)
     except _lost() as error:  # an argument, or the answer itself, went down with its node
-        return {"error": {"kind": Kind.LOST, "message": f"{type(error).__name__}: {error}", "exception": error}}
+        return _failed(Kind.LOST, f"{type(error).__name__}: {error}", error)
     except ray.exceptions.RayTaskError as error:  # the call itself could not be made
         if isinstance(error.cause, _lost()):
-            return {"error": {"kind": Kind.LOST, "message": str(error.cause), "exception": error}}
-        return {"error": {"kind": Kind.STAGE, "message": str(error.cause), "traceback": str(error), "exception": error}}
+            return _failed(Kind.LOST, str(error.cause), error)
+        return _failed(Kind.STAGE, str(error.cause), error, traceback=str(error))
     except ray.exceptions.RayError as error:
-        return {"error": {"kind": Kind.DIED, "message": f"{type(error).__name__}: {error}", "exception": error}}
+        return _failed(Kind.DIED, f"{type(error).__name__}: {error}", error)
+    return answer if isinstance(answer, Outcome) else Outcome(value=answer)
 
 
-def is_at_fault(error: dict[str, Any]) -> bool:
-    """Whether an actor did not come up for its environment's sake: it could not be built, or GeoFlow does not start in
-    it. `error` is that of `outcome_of`."""
-    return "exception" in error and (error["kind"] == Kind.ENVIRONMENT or "creation task" in error["message"])
+def _failed(kind: Kind, message: str, exception: BaseException, traceback: str = "") -> Outcome:
+    return Outcome(Failure(kind, message, traceback, exception))
 
 
 def still_there(ref: Any) -> bool:

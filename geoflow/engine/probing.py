@@ -12,6 +12,7 @@ from typing import Any
 
 from geoflow.engine.actor.wire import pack
 from geoflow.engine.graph import PROBED
+from geoflow.engine.outcome import Outcome
 from geoflow.engine.schedule import probes_in_actors
 from geoflow.segments import VideoInfo
 from geoflow.video.inputs import Input
@@ -28,7 +29,9 @@ class Probes:
         self._running = 0
 
     def start(self, item: Input, *, again: bool = False) -> list[Any] | None:
-        """Refs of the outcome ({"info": ...} or {"error": ...}) and of each array of `PROBED`; None while it must wait.
+        """Refs of the outcome, whose value is (VideoInfo, names of its arrays), and of each array of `PROBED`.
+
+        None while it must wait.
 
         `again`: after the actor it was given to has died.
         """
@@ -42,10 +45,10 @@ class Probes:
         self._running += 1
         return refs
 
-    def ended(self, outcome: dict[str, Any]) -> None:
+    def ended(self, outcome: Outcome) -> None:
         self._running -= 1
-        if "seconds" in outcome:
-            self._seconds = max(self._seconds or 0.0, outcome["seconds"])
+        if outcome.began is not None:
+            self._seconds = max(self._seconds or 0.0, outcome.seconds)
 
     def _submit_task(self, item: Input) -> list[Any]:
         import ray
@@ -60,10 +63,11 @@ def run_probe(probe: Probe, item: Input) -> tuple[Any, ...]:
     """In the actor or the task: the outcome, and the arrays of `PROBED`, packed."""
     from geoflow.engine.actor.worker import describe
 
-    began = time.monotonic()
+    began, clock = time.time(), time.monotonic()
     try:
         info, arrays = probe(item)
     except Exception as error:
-        return ({"error": describe(error), "seconds": time.monotonic() - began}, *([None] * len(PROBED)))
-    told = {"info": info, "fields": tuple(arrays), "seconds": time.monotonic() - began}
+        failed = Outcome(describe(error), began=began, seconds=time.monotonic() - clock)
+        return (failed, *([None] * len(PROBED)))
+    told = Outcome(value=(info, tuple(arrays)), began=began, seconds=time.monotonic() - clock)
     return (told, *[pack(arrays[name]) if name in arrays else None for name in PROBED])

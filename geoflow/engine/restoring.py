@@ -8,6 +8,9 @@ from typing import Any
 
 from geoflow.engine.actor.wire import pack, pack_state
 from geoflow.engine.actor.workfiles import DamagedWork, SaveTo, load, load_state
+from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.outcome import Failure, Outcome
+from geoflow.engine.schedule import Kind
 
 _AT_ONCE = 4  # each holds a segment's fields in memory, twice for a moment
 
@@ -15,7 +18,8 @@ _AT_ONCE = 4  # each holds a segment's fields in memory, twice for a moment
 class Restores:
     """Saved results on their way back; few at a time, the first asked for first."""
 
-    def __init__(self) -> None:
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
         self._waiting: deque[tuple[SaveTo, Sequence[str] | None, Callable[[list[Any], Any], None]]] = deque()
         self._running = 0
 
@@ -28,11 +32,10 @@ class Restores:
         """
         self._waiting.append((saved, names, then))
 
-    def start(self) -> dict[Any, Callable[[Any], None]]:
-        """Start what may start; returns what to wait for and what to do then."""
+    def start(self) -> None:
+        """Start what may start."""
         import ray
 
-        started: dict[Any, Callable[[Any], None]] = {}
         while self._waiting and self._running < _AT_ONCE:
             saved, names, then = self._waiting.popleft()
             # No CPU is booked: the pools may hold them all.
@@ -40,8 +43,7 @@ class Restores:
             task = ray.remote(_read).options(num_cpus=0, num_returns=1 + objects, max_retries=2)
             outcome, *refs = task.remote(saved, None if names is None else list(names))
             self._running += 1
-            started[outcome] = self._done(refs, then)
-        return started
+            self._mailbox.on(outcome, self._done(refs, then))
 
     def _done(self, refs: list[Any], then: Callable[[list[Any], Any], None]) -> Callable[[Any], None]:
         def done(outcome: Any) -> None:
@@ -57,8 +59,8 @@ def _read(saved: SaveTo, names: list[str] | None) -> tuple[Any, ...]:
         arrays, meta = load(saved.fields)
         state = load_state(saved.state) if saved.state else {}
     except DamagedWork as error:
-        return ({"error": {"kind": "saved", "message": str(error)}}, *([None] * (1 + len(names or ()))))
-    outcome = {**meta, "bytes": {name: array.nbytes for name, array in arrays.items()}}
+        return (Outcome(Failure(Kind.SAVED, str(error))), *([None] * (1 + len(names or ()))))
+    outcome = Outcome(value=meta, bytes={name: array.nbytes for name, array in arrays.items()})
     if names is None:
-        return ({**meta, "size": sum(outcome["bytes"].values())}, {name: pack(array) for name, array in arrays.items()})
+        return (outcome, {name: pack(array) for name, array in arrays.items()})
     return (outcome, *[pack(arrays[name]) if name in arrays else None for name in names], pack_state(state))

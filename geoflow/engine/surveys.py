@@ -105,7 +105,7 @@ class Surveys:
         outcome = outcome_of(ref)
         if not survey.live:
             return
-        if "error" in outcome:
+        if outcome.failure is not None:
             self._checkpoint.forget_survey(survey)
             self._queue(survey)
             return
@@ -115,9 +115,9 @@ class Surveys:
             index=survey.span.first,
             slot=self._graph.steps[survey.step].slot,
             span=[survey.span.start, survey.span.stop],
-            bytes=outcome["size"],
+            bytes=outcome.size,
         )
-        self.done(survey, Part(refs[0]), outcome["size"], outcome["work_seconds"], outcome["level"])
+        self.done(survey, Part(refs[0]), outcome.size, outcome.value["work_seconds"], outcome.value["level"])
 
     def _hand(self, survey: SpanRun, run: SegmentRun) -> None:
         if not run.live or survey.step in run.settled:

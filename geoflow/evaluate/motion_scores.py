@@ -1,4 +1,4 @@
-"""What the camera does, in the truth and in the store: cameras that stand still or only turn show no depth."""
+"""Scores of the camera's kind of motion: cameras that stand still or only turn show no depth."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Prediction:
         return len(self.frame_index)
 
     def array(self, name: str) -> np.ndarray | None:
-        """A whole small dataset, or None when it is absent."""
+        """Return a whole small dataset, or None if it is absent."""
         return self._file[name][:] if name in self._file else None
 
     def dataset(self, name: str) -> Any | None:

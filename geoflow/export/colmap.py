@@ -40,14 +40,14 @@ def export_colmap(
 ) -> int:
     """Write the folder `out`: `sparse/0/` as .bin and .txt, and `images/NNNNNN.jpg`; return the number of images.
 
-    Images are the posed frames, named after the store's frame number; `frames.txt` has a line for each with its name
-    and the frame's number in the source, which may count more frames. Cameras are PINHOLE, one for all where the
-    intrinsics are the same, else one for each image. Points are the tracks that rest in the world (whose positions
-    spread less than `max_spread` of their distance, root mean square), at their mean, with their sights; in a store
-    without such tracks they are drawn from the depth maps and have none. There are at most `max_points`. World and
-    scene units are the store's; pixels are COLMAP's, the store's plus 0.5. The model is in memory as a whole: about 100
-    bytes for each time a track is seen. `stride`: every so many frames; JPEGs have this `quality`, without `images`
-    none are written, and points are grey.
+    Images are the posed frames, named after the store's frame number; `frames.txt` has a line for each image with its
+    name and the frame's number in the source, which may have more frames. Cameras are PINHOLE: one for all images if
+    the intrinsics are the same, else one for each image. Points are the tracks that rest in the world (their positions
+    spread less than `max_spread` of their distance, root mean square), at their mean, with their observations. In a
+    store without such tracks, points are drawn from the depth maps and have no observations. There are at most
+    `max_points`. World and scene units are the store's; pixels are COLMAP's, the store's plus 0.5. The whole model is
+    in memory: about 100 bytes for each time a track is seen. `stride` N takes every N-th frame. JPEGs have this
+    `quality`; without `images` none are written, and points are grey.
 
     Raises StoreError without poses, if pixels cannot be read, or if `out` exists already.
     """

@@ -1,4 +1,4 @@
-"""What every format reads from a store, one frame at a time: posed frames, depth, pixels and points."""
+"""Data that every format reads from a store, one frame at a time: posed frames, depth, pixels and points."""
 
 from __future__ import annotations
 

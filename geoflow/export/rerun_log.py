@@ -25,13 +25,13 @@ def export_rerun(
 ) -> int:
     """Write `out`, an .rrd recording; return the number of frames in it.
 
-    Timelines `frame`, the store's frame number, and `time`, seconds since the start of the source. Below `/world`,
-    OpenCV axes and scene units: `camera` world from camera, and `camera/image` its pinhole and the picture (JPEG of
-    `quality`); `camera/depth` the depth map, float32, under its own pinhole; `tracks` the tracks that are seen; `path`
-    the camera's whole path; `camera/hands/left` and `right` the 21 joints. What a frame lacks is cleared there. A hand
-    that is in metres where the scene is not has no place in the world: its joints are below `/hands_in_metres`, in the
-    camera's axes.
-    `stride`: every so many frames; `images` and `depth` may be left out.
+    Timelines: `frame`, the store's frame number, and `time`, seconds since the start of the source. Entities below
+    `/world`, in OpenCV axes and scene units: `camera` is world from camera, and `camera/image` its pinhole and the
+    picture (JPEG of `quality`); `camera/depth` is the depth map, float32, under its own pinhole; `tracks` are the
+    tracks that are seen; `path` is the camera's whole path; `camera/hands/left` and `right` are the 21 joints. What a
+    frame lacks is cleared there. A hand that is in metres while the scene is not has no place in the world: its joints
+    are below `/hands_in_metres`, in the camera's axes. `stride` N takes every N-th frame; `images` and `depth` may be
+    left out.
 
     Raises StoreError if pixels are wanted and cannot be read, or if there is nothing to show, ConfigError without the
     library rerun-sdk.

@@ -1,4 +1,4 @@
-"""How a lens bends the picture, and back: OpenCV's five coefficients k1, k2, p1, p2, k3 (Brown 1966)."""
+"""A lens's distortion, forwards and back: OpenCV's five coefficients k1, k2, p1, p2, k3 (Brown 1966)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid
 
-_ITERATIONS = 20  # of Newton's method; a few are enough for lenses, more where they bend strongly
-_SAMPLES = 33  # of the picture per side, to judge a lens by
+_ITERATIONS = 20  # of Newton's method; a few are enough for most lenses, more for strong distortion
+_SAMPLES = 33  # samples of the picture per side, to judge a lens
 _SETTLED = 1e-9  # of a ray's slope
 
 
 def distort(rays: np.ndarray, distortion: Sequence[float]) -> np.ndarray:
-    """Where rays (..., 2) with z = 1 are seen, as slopes (..., 2) float64 of the bent picture."""
+    """Return where rays (..., 2) with z = 1 are seen, as slopes (..., 2) float64 of the distorted picture."""
     k1, k2, p1, p2, k3 = distortion
     x, y = np.asarray(rays, np.float64)[..., 0], np.asarray(rays, np.float64)[..., 1]
     r2 = x * x + y * y
@@ -29,9 +29,9 @@ def distort(rays: np.ndarray, distortion: Sequence[float]) -> np.ndarray:
 
 
 def undistort(seen: np.ndarray, distortion: Sequence[float]) -> np.ndarray:
-    """The rays (..., 2) float64 with z = 1 that are seen at slopes (..., 2); NaN where no ray is, or input is NaN.
+    """Return the rays (..., 2) float64 with z = 1 that are seen at slopes (..., 2); NaN if there is no ray.
 
-    By Newton's method: OpenCV's own fixed-point iteration stops after five steps.
+    Uses Newton's method: OpenCV's own fixed-point iteration stops after five steps. NaN input stays NaN.
     """
     k1, k2, p1, p2, k3 = distortion
     seen = np.asarray(seen, np.float64)
@@ -59,13 +59,13 @@ def undistort(seen: np.ndarray, distortion: Sequence[float]) -> np.ndarray:
 
 
 def straighten(uv: np.ndarray, intrinsics: np.ndarray, distortion: Sequence[float]) -> np.ndarray:
-    """Pixels (..., 2) of the bent picture as the pinhole camera (3, 3) would see them: (..., 2) float64 px."""
+    """Return pixels (..., 2) of the distorted picture as a pinhole camera (3, 3) sees them: (..., 2) float64 px."""
     focal, centre = np.diag(intrinsics)[:2].astype(np.float64), intrinsics[:2, 2].astype(np.float64)
     return undistort((np.asarray(uv, np.float64) - centre) / focal, distortion) * focal + centre
 
 
 def bends_back(pinhole: Sequence[float], distortion: Sequence[float], width: int, height: int) -> bool:
-    """Whether every pixel of a picture has one ray: further out on the way to each is further out in the picture."""
+    """Return whether every pixel of a picture has exactly one ray: on the way out, rays and pixels both move out."""
     fx, fy, cx, cy = pinhole
     u, v = np.linspace(-0.5, width - 0.5, _SAMPLES), np.linspace(-0.5, height - 0.5, _SAMPLES)
     seen = np.stack(np.meshgrid((u - cx) / fx, (v - cy) / fy), -1).reshape(-1, 2)
@@ -77,7 +77,7 @@ def bends_back(pinhole: Sequence[float], distortion: Sequence[float], width: int
 
 
 def nearest_pinhole(intrinsics: np.ndarray, distortion: Sequence[float], height: int, width: int) -> np.ndarray:
-    """The pinhole matrix (3, 3) float32 nearest to a bent camera, by least squares over the pixels of the image."""
+    """Return the pinhole matrix (3, 3) float32 nearest to a distorted camera, by least squares over the pixels."""
     uv = pixel_grid(height, width)[:: max(1, height // 64), :: max(1, width // 64)].reshape(-1, 2).astype(np.float64)
     focal, centre = np.diag(intrinsics)[:2].astype(np.float64), intrinsics[:2, 2].astype(np.float64)
     rays = undistort((uv - centre) / focal, distortion)

@@ -37,6 +37,16 @@ class ActorCall:
     level: int = 0  # of the stage's ladder
     attempt: int = 1
     bytes: int = 0  # of its outputs
+    frames: tuple[int, int] | None = None  # [start, stop) of a call on a whole span, whose first segment is `segment`
+
+    @property
+    def title(self) -> str:
+        """What the call was for, in a word or two."""
+        if self.kind != "process":
+            return {"load": "loading", "finish": f"finish {self.video}"}[self.kind]
+        if self.frames is not None:
+            return f"{self.video} frames {self.frames[0]} to {self.frames[1] - 1}"
+        return f"{self.video} [{self.segment}]"
 
     @property
     def ended(self) -> float:
@@ -147,6 +157,7 @@ def call_of(row: dict[str, Any]) -> ActorCall | None:
         level=row.get("level", 0),
         attempt=row.get("attempt", 1),
         bytes=row.get("bytes", 0),
+        frames=(row["span"][0], row["span"][1]) if "span" in row else None,
     )
 
 

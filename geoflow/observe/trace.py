@@ -67,7 +67,7 @@ def _thread(row: dict[str, Any], call: ActorCall, processes: dict[str, int]) -> 
 
 
 def _complete(call: ActorCall, process: int) -> dict[str, Any]:
-    title = {"load": "load", "finish": f"finish {call.video}"}.get(call.kind, f"{call.video} [{call.segment}]")
+    title = "load" if call.kind == "load" else call.title
     return {
         "ph": "X",
         "name": title if call.good else f"failed: {title}",

@@ -1,1 +1,1 @@
-"""What a run would take, and whether it can work; both are found out before anything starts."""
+"""Planning: the cost of a run, and whether it can work; both are known before anything starts."""

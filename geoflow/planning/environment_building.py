@@ -12,7 +12,7 @@ from typing import Any
 
 from geoflow.backends import loading as known_backends
 from geoflow.cluster.session import as_it_builds, ray_cluster
-from geoflow.engine.outcome import outcome_of
+from geoflow.engine.outcome import Outcome, outcome_of
 from geoflow.environments import bare_packages
 from geoflow.environments.environment import explain_failure, load_runtime_env
 from geoflow.errors import EnvironmentBroken
@@ -45,11 +45,11 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
     with ray_cluster(address):
         began = time.monotonic()
         archive = bare_packages.install(bare, name).read_bytes() if bare else None
-        found = _ask_an_actor(as_it_builds(env), archive, list(backends), load)
+        answered = _ask_an_actor(as_it_builds(env), archive, list(backends), load)
         seconds = time.monotonic() - began
-    if "error" in found:
-        error = found["error"]
-        raise EnvironmentBroken(explain_failure(error.get("exception", error["message"]), name))
+    if (failure := answered.failure) is not None:
+        raise EnvironmentBroken(explain_failure(failure.exception or failure.message, name))
+    found: dict[str, Any] = answered.value
     for backend, reason in found["failed"].items():
         if "ImportError" in reason or "ModuleNotFoundError" in reason:
             reason = f"\n{explain_failure(reason, name)}"
@@ -58,7 +58,7 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
     return Built(name, found["python"], tuple(backends), load, seconds, **sizes)
 
 
-def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str], load: bool) -> dict[str, Any]:
+def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str], load: bool) -> Outcome:
     import ray
 
     class Visitor:  # sent by value, like the host of a stage
@@ -72,8 +72,7 @@ def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **({"runtime_env": env} if env else {})}
     visitor = ray.remote(Visitor).options(**options).remote()
     try:
-        found: dict[str, Any] = outcome_of(visitor.look.remote(archive, sys.prefix, backends, load))
-        return found
+        return outcome_of(visitor.look.remote(archive, sys.prefix, backends, load))
     finally:
         ray.kill(visitor, no_restart=True)
 

@@ -16,6 +16,7 @@ from geoflow.engine.graph import Graph, expected_bytes
 from geoflow.engine.profile import Measured, apply_profile, known_stages
 from geoflow.engine.schedule import PoolSize
 from geoflow.engine.sizing import size_all_pools
+from geoflow.engine.spans import plan_spans
 from geoflow.errors import GeoFlowError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
@@ -140,9 +141,19 @@ def _video(info: VideoInfo, pipe: Pipeline, graph: Graph) -> tuple[dict[str, Any
         "plays_seconds": plays,
         "notes": list(info.notes),
         "segments": count,
+        "spans": _spans(info, pipe, graph),
         "segment_bytes": expected_bytes(graph, longest, info.height, info.width),
     }
     return row, VideoWork(info.num_frames + (count - 1) * overlap, info.height * info.width, plays)
+
+
+def _spans(info: VideoInfo, pipe: Pipeline, graph: Graph) -> dict[str, dict[str, Any]]:
+    """Slot -> what its stage surveys before it works on segments: spans of which kind, how many, of how many frames."""
+    planned = plan_spans(graph, info, pipe.segment.size, pipe.segment.overlap)
+    return {
+        graph.steps[step].slot: {"kind": spans[0].kind, "count": len(spans), "frames": sum(map(len, spans))}
+        for step, spans in planned.items()
+    }
 
 
 def _total(

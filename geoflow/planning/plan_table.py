@@ -116,6 +116,9 @@ def _videos(plan: dict[str, Any]) -> Any:
         megabytes = f"{row['segment_bytes'] / 1e6:.0f}"
         cells = (escape(row["name"]), str(row["frames"]), row["size"], str(row["segments"]), megabytes, _work(row))
         table.add_row(*cells)
+        for slot, spans in row["spans"].items():
+            whole = f"{spans['count']} {spans['kind']}{'s' if spans['count'] > 1 else ''}"
+            table.add_row("", f"[dim]{slot} surveys {whole}, {spans['frames']} frames together")
         for note in row["notes"]:
             table.add_row("", f"[yellow]{escape(note)}")
     return table

@@ -16,10 +16,10 @@ from geoflow.pipeline import Pipeline
 def prefetch(
     pipeline: str = "geometry", *, settings: dict[str, Any] | None = None, address: str | None = None
 ) -> dict[str, list[str]]:
-    """Have all weights of a pipeline on every node; returns the folders by node.
+    """Fetch all weights of a pipeline on every node; return the folders by node.
 
-    Each stage's are fetched in its own environment, which is thereby built as well. Where nodes share a cache, one of
-    them downloads. Raises ConfigError that names the node and what it lacks.
+    Each stage's weights are fetched in the stage's own environment, which is thereby built as well. If nodes share a
+    cache, one of them downloads. Raises ConfigError that names the node and what it lacks.
     """
     found: dict[str, list[str]] = {}
     failed: list[str] = []
@@ -33,12 +33,12 @@ def prefetch(
                 found.setdefault(node, []).extend(folders)
                 failed += [f"{node}: {spec.slot}: {reason}"] if reason else []
     if failed:
-        raise ConfigError("weights cannot be had:\n" + "\n".join(f"  {line}" for line in failed))
+        raise ConfigError("weights cannot be fetched:\n" + "\n".join(f"  {line}" for line in failed))
     return found
 
 
 def _fetch(backend: str, needs: dict[str, str]) -> tuple[list[str], str]:
-    """Folders, or why there are none: an exception of a foreign environment might not reach the driver."""
+    """Return folders, or why there are none: an exception of a foreign environment might not reach the driver."""
     try:
         return sorted({str(weights.locate(backend, name, own)) for name, own in needs.items()}), ""
     except ConfigError as error:

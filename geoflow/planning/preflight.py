@@ -24,8 +24,7 @@ Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: s
 
 
 def check(pipeline: Pipeline, has: Capacity, *, alone: bool) -> None:
-    """Raise ConfigError if stages cannot start here. `alone` means that only this machine is used, and no node can
-    join.
+    """Raise ConfigError if stages cannot start here; `alone`: only this machine is used, and no node can join.
 
     Missing weights are not an error if they can be fetched: the first actor that needs them fetches them.
     """
@@ -81,7 +80,7 @@ def _contents(needs: Needs) -> dict[str, str]:
 
 
 def faults(needs: Needs) -> list[str]:
-    """What is wrong with the weights of stages on this machine: files that are broken, or missing and out of reach."""
+    """Return what is wrong with stages' weights on this machine: broken, or missing and not to be fetched."""
     excuse = weights.within_reach(
         source for _, backend, wanted in needs for source in weights.must_fetch(backend, wanted)
     )
@@ -138,7 +137,10 @@ def check_masks(masks: str | None, names: Sequence[str]) -> None:
 
 
 def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
-    """Raise ConfigError when no video can have known cameras; a single one that lacks its own fails by itself."""
+    """Raise ConfigError when no video can have known cameras; a single one that lacks its own fails by itself.
+
+    Raises InputError when there is one video, and its cameras cannot be read.
+    """
     if cameras is None:
         return
     if not os.path.exists(cameras):
@@ -149,6 +151,7 @@ def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
                 f"--cameras {cameras} is of one video, but there are {len(names)}; make a folder that holds one per "
                 f"video, such as {names[0]}.txt"
             )
+        camera_files.read(cameras, names[0])
     elif not any(_has_cameras(cameras, name) for name in names):
         raise ConfigError(
             f"--cameras {cameras} holds nothing for any of the videos; expected such as {names[0]}.txt (TUM), "
@@ -159,7 +162,7 @@ def check_cameras(cameras: str | None, names: Sequence[str]) -> None:
 def _has_cameras(cameras: str, name: str) -> bool:
     try:
         return camera_files.find(cameras, name) is not None
-    except InputError:  # more than one: said where it is read
+    except InputError:  # more than one: reported when they are read
         return True
 
 

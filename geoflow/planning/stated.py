@@ -1,4 +1,4 @@
-"""What a user states of the camera, and which stages keep to it: those that do not are named."""
+"""What a user states about the camera, and which stages use it: stages that do not are named."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Heed:
-    """What of a stage matters here; plain values, since it travels to where videos are probed."""
+    """The properties of a stage that matter here; plain values, since they travel to the actors that probe videos."""
 
     slot: str
     backend: str
     honours: frozenset[str]
-    sees: bool  # it measures something in the pictures, so that the lens matters
-    poses: bool  # it says where the camera is
+    sees: bool  # the stage measures in the pictures, so the lens matters
+    poses: bool  # the stage says where the camera is
 
 
 Heeds = tuple[Heed, ...]
 
 
 def heeds(pipeline: Pipeline) -> Heeds:
-    """How each stage of a pipeline that what is stated matters to takes it."""
+    """Return the stages for which the user's statements matter, with how each uses them."""
     rows = (_heed(spec.slot, spec.backend, spec.make_stage()) for spec in pipeline.stages)
     return tuple(row for row in rows if row.sees or row.poses)
 
 
 def _heed(slot: str, backend: str, stage: Stage) -> Heed:
-    made = () if stage.ordered else stage.outputs  # ordered stages pass on what others made
+    made = () if stage.ordered else stage.outputs  # ordered stages only pass on what others made
     sees = "frames.rgb" in stage.inputs and any(_is_3d(name) for name in made)
     return Heed(slot, backend, stage.honours, sees, _POSES in made)
 
 
 def _is_3d(name: str) -> bool:
-    """A field in 3D, or the camera that makes it so: what depends on where a pixel looks."""
+    """Return whether a field is in 3D, or is the camera that makes it so: it depends on where a pixel looks."""
     shape = FIELDS[name].shape.split()
     return (shape[-1:] == ["3"] and name != "frames.rgb") or shape[-2:] == ["4", "4"]
 
 
 def as_heeded(info: VideoInfo, stages: Heeds) -> VideoInfo:
-    """The video as these stages take it: with a note on each that does not keep to what is stated.
+    """Return the video as these stages see it: with a note on each stage that does not use a statement.
 
-    `given_world` holds where the stage that says where the camera is keeps to the known poses, and `metric` where these
-    are in metres besides.
+    `given_world` is True if the stage that says where the camera is uses the known poses; `metric` is True if these
+    poses are also in metres.
     """
     stated = set(_stated(info))
     notes = [

@@ -29,7 +29,7 @@ _FINEST = 65535  # places are written in steps: the scene's size divided by this
 
 
 class SceneSection:
-    """Collects points of the frames shown, in colour."""
+    """Points of the frames shown, in colour, collected one frame at a time."""
 
     def __init__(self, video: Video, frames: np.ndarray) -> None:
         self._video = video

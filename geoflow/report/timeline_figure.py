@@ -65,10 +65,9 @@ def _row(actor: ActorRow, y: float, scale: float, began: float, ended: float, co
 def _box(span: ActorCall, y: float, scale: float, began: float, colour: str) -> str:
     x, width = _LEFT + (span.began - began) * scale, max(0.5, span.seconds * scale - 0.4)
     kind = "failed" if not span.good else {"load": "loading", "finish": f"{colour} finish"}.get(span.kind, colour)
-    what = {"load": "loading", "finish": f"finish {span.video}"}.get(span.kind, f"{span.video} [{span.segment}]")
     return (
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.0f}" width="{width:.1f}" height="{_ROW}">'
-        f"<title>{text(what)}: {in_words(span.seconds)}</title></rect>"
+        f"<title>{text(span.title)}: {in_words(span.seconds)}</title></rect>"
     )
 
 

@@ -28,7 +28,7 @@ _SPHERE_ON_BOX = ((0, 0.22), (3, 0.17), (4, 0.20), (5, 0.13))  # which box, radi
 
 @dataclass(frozen=True)
 class Drift:
-    """How a body moves: a sinusoidal path around its centre and a steady spin about the vertical."""
+    """The motion of a body: a sinusoidal path around its centre and a steady spin about the vertical."""
 
     amplitude: np.ndarray  # (3,) metres
     frequency_hz: np.ndarray  # (3,)

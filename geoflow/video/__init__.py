@@ -1,4 +1,4 @@
-"""Reading video: what a source holds (`probe`), and its pixels a segment at a time (`reader`).
+"""Reading video: what a source holds (`probe`), and its pixels a segment at a time (`frame_reader`).
 
 From the bottom up: `options` (what the user may ask for), `source` (files, folders, URIs), `integrity` (is the file
 whole), `orient` (display matrix), `aperture` (cropping that containers state), `times` (frame times from time stamps),

@@ -1,6 +1,6 @@
-"""Known cameras as files state them: COLMAP models, ViPE artefacts, TUM trajectories and GeoFlow stores.
+"""Known cameras from files: COLMAP models, ViPE artefacts, TUM trajectories and GeoFlow stores.
 
-What is read is brought to GeoFlow's conventions here: cam_from_world, OpenCV axes, pixel centres at integers.
+All are converted here to GeoFlow's conventions: cam_from_world, OpenCV axes, pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from geoflow.errors import InputError
 from geoflow.geometry.rigid import invert, nearest_rotation
 from geoflow.video.lens import Distortion
 
-_CORNER = 0.5  # COLMAP's pixels: the centre of the first one is at (0.5, 0.5)
-_SKEWED = 0.02  # how far from a rotation a matrix may be: files round, and no more
+_CORNER = 0.5  # COLMAP's pixels: the centre of the first pixel is at (0.5, 0.5)
+_SKEWED = 0.02  # how far from a rotation a matrix may be: files are rounded
 _MODEL_FILES = ("cameras.bin", "cameras.txt")
 
-# Where COLMAP's parameters stand: focal lengths, principal point, k1, k2, p1, p2, k3.
+# The places of COLMAP's parameters: focal lengths, principal point, k1, k2, p1, p2, k3.
 _COLMAP = {
     "SIMPLE_PINHOLE": ((0, 0, 1, 2), ()),
     "PINHOLE": ((0, 1, 2, 3), ()),
     "SIMPLE_RADIAL": ((0, 0, 1, 2), (3,)),
     "RADIAL": ((0, 0, 1, 2), (3, 4)),
     "OPENCV": ((0, 1, 2, 3), (4, 5, 6, 7)),
-    "FULL_OPENCV": ((0, 1, 2, 3), (4, 5, 6, 7, 8)),  # and three of a denominator, which must be 0
+    "FULL_OPENCV": ((0, 1, 2, 3), (4, 5, 6, 7, 8)),  # and three parameters of a denominator, which must be 0
 }
 
 
 @dataclass(frozen=True)
 class CameraFile:
-    """Poses that a file states, by the number of the frame in the source (from 0), or by the time it was taken at.
+    """Poses from a file, by the number of the frame in the source (from 0), or by the frame's time.
 
-    Which of `number`, `names` and `time` is there depends on the format.
+    The format decides which of `number`, `names` and `time` are set.
     """
 
     kind: str  # in words
     cam_from_world: np.ndarray  # (N, 4, 4) float64, in the file's own unit
     number: np.ndarray | None = None  # (N,) int64 of the source's frames
-    names: tuple[str, ...] = ()  # of the pictures: where they are those of a frame folder, they decide
+    names: tuple[str, ...] = ()  # names of pictures: if a frame folder has these names, they decide
     time: np.ndarray | None = None  # (N,) float64 s, rising
     intrinsics: np.ndarray | None = None  # (N, 3, 3) float64 px; NaN where unknown
     size: tuple[int, int] | None = None  # (width, height) of the pictures that `intrinsics` hold for
@@ -53,15 +53,15 @@ class CameraFile:
 
 
 def is_one_video(path: str) -> bool:
-    """Whether a path holds the cameras of a single video, whatever its name is."""
+    """Return whether a path holds the cameras of a single video, whatever its name."""
     return os.path.isfile(path) or _model_folder(path) is not None
 
 
 def find(path: str, name: str) -> str | None:
-    """Where below `path` the cameras of the video `name` are; None when there are none.
+    """Return the path below `path` of the cameras of the video `name`; None if there are none.
 
-    A file, and a COLMAP model, are of any video. In other folders they are called after the video: NAME.h5, NAME.txt or
-    NAME.tum, a folder NAME, `pose/NAME.npz` (ViPE), or `videos/NAME.h5` (the folder of an earlier run).
+    A file, or a COLMAP model, is taken for any video. In other folders the cameras are named after the video: NAME.h5,
+    NAME.txt or NAME.tum, a folder NAME, `pose/NAME.npz` (ViPE), or `videos/NAME.h5` (the folder of an earlier run).
     """
     if is_one_video(path):
         return path
@@ -78,7 +78,7 @@ def find(path: str, name: str) -> str | None:
 
 
 def read(path: str, name: str) -> CameraFile:
-    """The cameras of the video `name` that `find` found at `path`. Raises InputError that names the file."""
+    """Read the cameras of the video `name` that `find` found at `path`. Raises InputError that names the file."""
     try:
         if os.path.isdir(path):
             model = _model_folder(path)
@@ -94,7 +94,7 @@ def read(path: str, name: str) -> CameraFile:
 
 
 def _rigid(poses: np.ndarray, where: str) -> np.ndarray:
-    """Transforms (N, 4, 4) float64 with rotations that are exactly rotations. Raises InputError where they are none."""
+    """Return transforms (N, 4, 4) float64 with exact rotations. Raises InputError if a matrix is not a rotation."""
     poses = np.array(poses, np.float64)
     if poses.shape[1:] != (4, 4) or not np.isfinite(poses).all():
         raise InputError(f"{where} should hold 4x4 matrices of finite numbers, found an array of shape {poses.shape}")
@@ -108,7 +108,7 @@ def _rigid(poses: np.ndarray, where: str) -> np.ndarray:
 
 
 def once(numbers: Sequence[int] | np.ndarray, where: str) -> np.ndarray:
-    """Numbers of frames, (N,) int64. Raises InputError when one stands twice, or is below 0."""
+    """Return numbers of frames, (N,) int64. Raises InputError if a number is there twice, or is below 0."""
     found = np.asarray(numbers, np.int64)
     counted, times = np.unique(found, return_counts=True)
     if (times > 1).any():
@@ -135,7 +135,7 @@ def _read_colmap(folder: str) -> CameraFile:
     pycolmap.logging.minloglevel = 3
     try:
         model = pycolmap.Reconstruction(folder)
-    except Exception as error:  # of several kinds, known by their text
+    except Exception as error:  # of several kinds, recognised by their text
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{folder} is no whole COLMAP model ({reason}); it needs cameras, images and points3D"
@@ -175,8 +175,10 @@ def _colmap_lens(camera: Any, folder: str) -> tuple[np.ndarray, Distortion | Non
 
 
 def _stated_numbers(folder: str, names: Sequence[str]) -> np.ndarray | None:
-    """The numbers in the source that `frames.txt` beside the model or above it gives its pictures, as GeoFlow's exports
-    have it; None where there is none, or it lacks a picture."""
+    """Return the source's frame numbers of a model's pictures from `frames.txt`, as GeoFlow's exports write it.
+
+    The file lies beside the model or above it. None if there is no such file, or it lacks a picture.
+    """
     for place in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
         if os.path.isfile(path := os.path.join(place, "frames.txt")):
             rows = [line.split() for line in Path(path).read_text().splitlines()]
@@ -187,7 +189,7 @@ def _stated_numbers(folder: str, names: Sequence[str]) -> np.ndarray | None:
 
 
 def number_in(name: str, where: str) -> int:
-    """The last number in a picture's name: that of its frame. Raises InputError where there is none."""
+    """Return the last number in a picture's name, the number of its frame. Raises InputError if there is none."""
     digits = re.findall(r"\d+", Path(name).stem)
     if not digits:
         raise InputError(
@@ -224,7 +226,10 @@ def _read_vipe(folder: str, name: str) -> CameraFile:
 
 
 def _npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Data, the frames they are of, and the numbers of these in the source where they are told (see `export_vipe`)."""
+    """Return data, their frame numbers, and the numbers of these frames in the source, if the file has them.
+
+    See `export_vipe`.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             data, inds = file["data"].astype(np.float64), file["inds"].astype(np.int64)
@@ -237,7 +242,7 @@ def _npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
 
 def _picture_size(folder: str, name: str) -> tuple[int, int] | None:
-    """(width, height) of the film among the artefacts; None when it is not there."""
+    """Return (width, height) of the film among the artefacts; None if it is missing."""
     import av
 
     path = os.path.join(folder, "rgb", f"{name}.mp4")
@@ -286,7 +291,7 @@ def _read_tum(path: str) -> CameraFile:
 
 
 def _rotations(xyzw: np.ndarray) -> np.ndarray:
-    """Rotation matrices (N, 3, 3) of unit quaternions (N, 4): x, y, z, w."""
+    """Return the rotation matrices (N, 3, 3) of unit quaternions (N, 4): x, y, z, w."""
     x, y, z, w = xyzw.T
     rows = [
         (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),

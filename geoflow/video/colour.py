@@ -1,4 +1,4 @@
-"""What the colours of a file mean, and their conversion to 8-bit RGB for a BT.709 screen.
+"""The meaning of a file's colours, and their conversion to 8-bit RGB for a BT.709 screen.
 
 FFmpeg applies matrix and range of Y'CbCr once they are known. Colours that are wider or brighter than BT.709 are
 converted here, in the same way for all films:
@@ -47,7 +47,10 @@ _TO_709[11] = _TO_709[12]  # P3 of theatres has another white, which screens sho
 
 @dataclass(frozen=True)
 class Signal:
-    """How the numbers of a picture become light. `matrix`, `transfer` and `primaries` are codes of ITU-T H.273."""
+    """A rule for how the numbers of a picture become light.
+
+    `matrix`, `transfer` and `primaries` are codes of ITU-T H.273.
+    """
 
     matrix: int | None  # of Y'CbCr; None for RGB and grey
     transfer: int

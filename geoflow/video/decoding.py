@@ -184,7 +184,7 @@ class Stamps:
 
 @dataclass(frozen=True)
 class _FirstFrame:
-    """What only decoding tells of a stream, and is true for the whole stream."""
+    """Properties of a stream that only decoding shows; they hold for the whole stream."""
 
     pts: int | None
     size: tuple[int, int]  # (height, width) as displayed

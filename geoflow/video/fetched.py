@@ -25,9 +25,9 @@ _STALE_S = 3600.0  # a fetch that has written nothing for this time was killed
 
 
 def local_path(source: str, sha256: str = "") -> str:
-    """The local file or folder of `source`; what lies elsewhere is fetched once per node, see `fetched`.
+    """Return the local file or folder of `source`. A remote source is fetched once per node, see `fetched`.
 
-    Raises InputError when the URI cannot be fetched, or its content is not that of `sha256`.
+    Raises InputError if the URI cannot be fetched, or its content is not that of `sha256`.
     """
     if not locations.is_remote(source):
         return os.path.abspath(locations.local(source))
@@ -55,7 +55,7 @@ def fetched(uri: str, sha256: str = "") -> str:
     except OSError as error:
         raise InputError(f"{uri} cannot be kept in {error.filename or 'the cache'}: {error.strerror}") from error
     if sha256 and not path.name.startswith(f"{key}-{sha256[:24]}"):
-        raise SourceChanged(f"{uri} has changed: it was replaced or written to during the run; run again")
+        raise SourceChanged(f"{uri} has changed: it was replaced or written to since it was first read; run again")
     return str(path)
 
 

@@ -1,4 +1,4 @@
-"""Whether a source is unchanged: by its size and dates, by some blocks of it, and in doubt by its whole content.
+"""A check whether a source is unchanged: by its size and dates, by some of its blocks, and in doubt by its content.
 
 Equal size and dates count as the same content: unlike a file's own date, its inode's date cannot be set back. Another
 size, or other blocks, mean other content. All else (a copy, a `touch`) is hashed once per process.
@@ -25,7 +25,7 @@ _DIGITS = 24
 
 @dataclass(frozen=True)
 class Identity:
-    """What identifies a source without reading it all. For a frame folder it describes the folder's pictures."""
+    """Properties that identify a source without reading it all. For a frame folder they describe its pictures."""
 
     size: int  # bytes
     modified_ns: int  # of the file, or of the folder; 0 where unknown

@@ -1,4 +1,4 @@
-"""From what the user typed (files, folders, patterns, manifests, URIs) to a list of videos with safe names."""
+"""The way from the user's inputs (files, folders, patterns, manifests, URIs) to videos with safe names."""
 
 from __future__ import annotations
 

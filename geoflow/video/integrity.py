@@ -1,4 +1,4 @@
-"""Whether a container file is whole: its own parts say where they should end.
+"""A check whether a container file is whole: its own parts say where they should end.
 
 FFmpeg reads a file that was cut off as far as it goes and reports nothing. So the parts are followed here to their
 ends: ISO base media (ISO/IEC 14496-12, section 4.2: boxes), Matroska and WebM (RFC 9559 and RFC 8794: elements), AVI

@@ -1,6 +1,6 @@
-"""Known cameras brought to the frames that are processed: which frame has which pose, and intrinsics in its pixels.
+"""Known cameras of the frames that are processed: which frame has which pose, and intrinsics in its pixels.
 
-A frame that the file says nothing of has no pose: none is estimated or put between two others.
+A frame without a pose in the file has no pose: none is estimated or interpolated.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from geoflow.video.sequence import list_images
 from geoflow.video.source import SourceIndex
 
 _SAME_SHAPE = 0.02  # relative difference of proportions: sizes are rounded to pixels
-_SAME_PX = 1e-3  # intrinsics that differ by less, or by as much of the focal length, are one camera's
-_SAID = 0.01  # of the focal length: two statements on the camera that differ by more are noted
+_SAME_PX = 1e-3  # intrinsics that differ by less (px, or a share of the focal length) belong to one camera
+_SAID = 0.01  # of the focal length: if two statements differ by more, a note says so
 
 
 @dataclass(frozen=True)
 class KnownCameras:
-    """Of the F frames that are processed; pixels are those of the processed frames."""
+    """Cameras of the F frames that are processed; pixels are those of the processed frames."""
 
     cam_from_world: np.ndarray  # (F, 4, 4) float64, after `scale`; NaN where the file has no pose
-    intrinsics: np.ndarray  # (F, 3, 3) float64 px; NaN where not known
-    pinhole: Pinhole | None  # where it is the same in all frames
+    intrinsics: np.ndarray  # (F, 3, 3) float64 px; NaN where unknown
+    pinhole: Pinhole | None  # set if it is the same in all frames
     distortion: Distortion | None
     metric: bool  # the unit of the poses is the metre
-    sha256: str  # of all of this
+    sha256: str  # of all values above
     notes: tuple[str, ...] = ()
 
 
@@ -59,12 +59,12 @@ def known_cameras(
     size: tuple[int, int],
     pinhole: Pinhole | None,
 ) -> KnownCameras:
-    """Read the cameras that `options` name for the video `name`, and place them.
+    """Read the cameras that `options` name for the video `name`, and assign them to frames.
 
-    `found` are the source's frames, `keep` (F,) the numbers of those that are processed, `size` their (width, height).
-    `pinhole` is what the user states of the camera besides, in processed pixels: it wins over the file.
+    `found` are the source's frames, `keep` (F,) the numbers of the processed frames, and `size` their (width, height).
+    `pinhole` is the camera that the user states with --intrinsics, in processed pixels: it overrides the file.
 
-    Raises InputError, by the name of the file, for cameras that cannot be read or cannot be of this video.
+    Raises InputError, with the name of the file, for cameras that cannot be read or cannot belong to this video.
     """
     assert options.cameras is not None
     path = camera_files.find(options.cameras, name)
@@ -108,11 +108,11 @@ def known_cameras(
 
 
 def _rows(given: CameraFile, path: str, pictures: list[str], found: SourceIndex, keep: np.ndarray) -> np.ndarray:
-    """The row of the file for each processed frame, (F,) int64; -1 where it has none."""
+    """Return the row of the file for each processed frame, (F,) int64; -1 if it has none."""
     count = len(found.time)
     places = {os.path.basename(picture): i for i, picture in enumerate(pictures)}
     numbers = np.array([places.get(os.path.basename(name), -1) for name in given.names], np.int64)
-    if numbers.max(initial=-1) < 0:  # no frame folder, or one of other names
+    if numbers.max(initial=-1) < 0:  # not a frame folder, or other names
         stated = given.number
         numbers = _in_names(given.names, path) if stated is None else stated
     camera_files.once(numbers[numbers >= 0], path)
@@ -133,7 +133,7 @@ def _in_names(names: Sequence[str], path: str) -> np.ndarray:
 def _rows_by_time(
     given: CameraFile, path: str, pictures: list[str], found: SourceIndex, keep: np.ndarray
 ) -> np.ndarray:
-    """The same by time: the pose nearest to a frame, within half of the time from one frame to the next."""
+    """Return the rows by time: the pose nearest to a frame, within half of the time between two frames."""
     assert given.time is not None
     named = _picture_times(pictures)
     time = found.time if named is None else named
@@ -152,7 +152,7 @@ def _rows_by_time(
 
 
 def _picture_times(pictures: list[str]) -> np.ndarray | None:
-    """The times that pictures of a folder are named after, as in TUM's data sets; None where they are not."""
+    """Return the times in the names of a folder's pictures, as in TUM's data sets; None if names are not times."""
     stems = [os.path.splitext(os.path.basename(path))[0] for path in pictures]
     try:
         times = np.array([float(stem) for stem in stems])
@@ -165,14 +165,14 @@ def _picture_times(pictures: list[str]) -> np.ndarray | None:
 def _in_processed(
     intrinsics: np.ndarray, given: CameraFile, path: str, found: SourceIndex, size: tuple[int, int]
 ) -> np.ndarray:
-    """Intrinsics (N, 3, 3) of the file's pictures in pixels of the processed ones."""
+    """Convert intrinsics (N, 3, 3) of the file's pictures to pixels of the processed frames."""
     if given.size is None:
         raise InputError(
             f"{path} ({given.kind}) does not tell the size of the pictures that its intrinsics hold for (rgb/NAME.mp4 "
             "is missing); put it there, or add --intrinsics"
         )
     k, (width, height) = intrinsics.copy(), given.size
-    if found.cropped is not None and (height, width) == found.cropped.numbers[:2]:  # of pictures that were not cropped
+    if found.cropped is not None and (height, width) == found.cropped.numbers[:2]:  # of pictures without cropping
         _, _, top, bottom, left, right = found.cropped.numbers
         k[:, 0, 2] -= left
         k[:, 1, 2] -= top
@@ -198,7 +198,7 @@ def check_shape(size: tuple[int, int], found: SourceIndex, where: str) -> None:
 
 
 def _common(intrinsics: np.ndarray) -> Pinhole | None:
-    """The camera that all known matrices (F, 3, 3) are, within rounding; None when they differ, or none is known."""
+    """Return the camera that all known matrices (F, 3, 3) share, within rounding, or None."""
     known = intrinsics[np.isfinite(intrinsics).all((1, 2))]
     if not len(known):
         return None
@@ -216,7 +216,7 @@ def _matrix(pinhole: Pinhole) -> np.ndarray:
 def _overruled(
     given: CameraFile, path: str, intrinsics: np.ndarray, pinhole: Pinhole, distortion: Distortion | None
 ) -> list[str]:
-    """What the file says otherwise than --intrinsics: sentences."""
+    """Return sentences on what the file says differently from --intrinsics."""
     notes = []
     focal = intrinsics[:, 0, 0]
     if np.isfinite(focal).any() and (off := abs(float(np.nanmedian(focal)) / pinhole[0] - 1)) > _SAID:

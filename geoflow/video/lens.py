@@ -1,7 +1,7 @@
-"""A camera that the user knows: focal lengths, principal point, and how the lens bends the picture.
+"""A camera that the user knows: focal lengths, principal point, and the lens's distortion.
 
-Distortion is OpenCV's model of five coefficients (Brown 1966): a ray (x, y, 1) with r^2 = x^2 + y^2 is seen at
-x (1 + k1 r^2 + k2 r^4 + k3 r^6) + 2 p1 x y + p2 (r^2 + 2 x^2), and y accordingly with p1 and p2 swapped.
+Distortion is OpenCV's model of five coefficients (Brown 1966): a ray (x, y, 1) with r^2 = x^2 + y^2 is seen at x (1 +
+k1 r^2 + k2 r^4 + k3 r^6) + 2 p1 x y + p2 (r^2 + 2 x^2); y is analogous, with p1 and p2 swapped.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ Pinhole = tuple[float, float, float, float]  # fx, fy, cx, cy
 Distortion = tuple[float, float, float, float, float]  # k1, k2, p1, p2, k3
 
 COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3")
-# Names of models, and how many of the coefficients each has.
+# Names of models, and the number of coefficients that each has.
 MODELS = {"pinhole": 0, "simple_radial": 1, "radial": 2, "opencv": 5}
 
 _PINHOLE = ("fx", "fy", "cx", "cy")
 _SIZE = ("width", "height")
-_COUNTS = (4, 5, 6, 8, 9)  # numbers in a list: fx, fy, cx, cy, then none, k1, k1 and k2, with p1 and p2, with k3
+_COUNTS = (4, 5, 6, 8, 9)  # numbers in a list: fx, fy, cx, cy; then k1; k2; p1 and p2; k3
 _FORM = "fx,fy,cx,cy[,k1[,k2[,p1,p2[,k3]]]] in pixels, or a pinhole matrix without skew"
-_LEAST_SKEW = 1e-6  # of fx: what calibration tools leave of rounding
-_MOST_TANGENTIAL = 0.5  # lenses have a hundredth of it
+_LEAST_SKEW = 1e-6  # of fx: the rounding error that calibration tools leave
+_MOST_TANGENTIAL = 0.5  # real lenses have a hundredth of this
 
 
 @dataclass(frozen=True)
 class KnownLens:
-    """A known camera; `size` is (width, height) of the pictures that it was calibrated with, where that is stated."""
+    """A known camera; `size` is (width, height) of its calibration pictures, if stated."""
 
     pinhole: Pinhole
     distortion: Distortion | None = None
@@ -38,21 +38,21 @@ class KnownLens:
 
 
 def lens_of(value: Any, name: str) -> KnownLens:
-    """From numbers in a list, the nine numbers of a pinhole matrix, by rows or in one list, or a mapping.
+    """Parse a camera: a list of numbers, a pinhole matrix (nine numbers, by rows or in one list), or a mapping.
 
-    A mapping has fx, fy, cx, cy, may have k1, k2, p1, p2, k3, `model` (one of `MODELS`), and `width` and `height`.
+    A mapping has fx, fy, cx, cy, and may have k1, k2, p1, p2, k3, `model` (one of `MODELS`), `width` and `height`.
 
     >>> lens_of([500, 500, 320, 240, -0.1, 0.01], "intrinsics").distortion
     (-0.1, 0.01, 0.0, 0.0, 0.0)
 
-    Raises ConfigError for what can be no camera.
+    Raises ConfigError for values that cannot be a camera.
     """
     found = plain(value, name)
     return _of_mapping(found, name) if isinstance(found, dict) else _of_list(found, name)
 
 
 def distortion_of(values: Any, name: str) -> Distortion | None:
-    """One to five coefficients, the others 0; None when all are 0. Raises ConfigError."""
+    """Return one to five coefficients, the others 0; None if all are 0. Raises ConfigError."""
     numbers = [real(v, name) for v in several(values, name)]
     if len(numbers) > len(COEFFICIENTS) or max(map(abs, numbers[2:4]), default=0) > _MOST_TANGENTIAL:
         raise ConfigError(

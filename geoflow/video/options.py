@@ -1,4 +1,4 @@
-"""What a user may set for reading a video, before it enters the pipeline."""
+"""Options for reading a video, set by the user before it enters the pipeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADDED = frozenset({"distortion", "calibrated_at", "cameras", "scale"})
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a source becomes frames; the same options are used for every input of a run.
+    """Options that say how a source becomes frames; the same options are used for every input of a run.
 
     `intrinsics` are fx, fy, cx, cy in pixels of the source *as displayed*: as players show it, after the cropping that
     its container states, upright and with square pixels, before any resizing. A frame folder carries no times: for it,
@@ -75,8 +75,7 @@ class ReadOptions:
                 object.__setattr__(self, name, value)
 
     def described(self) -> dict[str, Any]:
-        """As plain values. What nobody has stated and earlier versions did not know is left out, so that their work
-        is still known as the same."""
+        """Return plain values. New options that are not set are left out: earlier work keeps its key."""
         return {name: value for name, value in asdict(self).items() if value is not None or name not in _ADDED}
 
 

@@ -1,4 +1,4 @@
-"""What a source holds, known before its pixels are read."""
+"""The description of a source, made before its pixels are read."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
 
 
 def _known_pinhole(source: str, options: ReadOptions, found: SourceIndex, size: tuple[int, int]) -> Pinhole | None:
-    """The fx, fy, cx, cy that the user states, in processed pixels; `size` is their (width, height)."""
+    """Return the fx, fy, cx, cy that the user states, in processed pixels; `size` is their (width, height)."""
     if options.intrinsics is None:
         return None
     width, height = found.width, found.height

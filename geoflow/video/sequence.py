@@ -1,8 +1,4 @@
-"""Whether the pictures of a folder make one film, and their order.
-
-Names of one film are alike without their numbers, and every number is there once. Folders often mix colour and depth,
-frames and masks, or left and right; taken as one film they would alternate.
-"""
+"""A check whether the pictures of a folder make one film, and the order of these pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that players show: one field, RGB of BT.709, cropped, square pixels, upright."""
+"""Conversion of a decoded frame to what players show: one field, RGB of BT.709, cropped, square pixels, upright."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geoflow.video.interlace import FieldPicker, fill_lines
 
 @dataclass(frozen=True)
 class Shown:
-    """How the frames of one video stream are shown."""
+    """Settings that say how the frames of one video stream are shown."""
 
     signal: colour.Signal
     turn: orient.Orientation

@@ -1,4 +1,4 @@
-"""What a source is: a file or a folder of pictures, by its suffix, and the index of its frames."""
+"""Kinds of sources, files and folders of pictures, told apart by their suffix; and the index of a source's frames."""
 
 from __future__ import annotations
 

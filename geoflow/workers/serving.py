@@ -10,18 +10,24 @@ Whatever the model's libraries print goes to stderr, also what they print past P
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import sys
+import threading
 import typing
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from geoflow.backends import loading
 from geoflow.errors import GeoFlowError, InputError, StageError
 from geoflow.workers import declaration
 from geoflow.workers.declaration import BackendWorker
+
+_LOG_LINES = 30  # of what a model printed, in an error
+_LOG_ENDS_S = 1.0  # to wait for the end of the log: a child of the model may hold it open
 
 
 def serve(backend: str, arguments: Sequence[str], settings_of: Callable[[list[str]], dict[str, Any]]) -> None:
@@ -107,12 +113,48 @@ def _request(worker: type[BackendWorker], line: str) -> Any:
 
 def _answer(worker: BackendWorker, request: Any, read: Any) -> dict[str, Any]:
     """The answer, when every file that the worker says it writes is there."""
-    found = worker.answer(read)
+    if not worker.writes:
+        return worker.answer(read)
+    with _log_kept() as log:
+        found = worker.answer(read)
     for name in worker.writes:
         path = getattr(request, name)
         if path and not os.path.isfile(path):
-            raise StageError(f"{path} ({name}) was not written; what the model printed is above, on stderr")
+            said = "\n".join(f"  {line}" for line in log) or "  nothing"
+            raise StageError(f"{path} ({name}) was not written; the model logged, at last:\n{said}")
     return found
+
+
+@contextlib.contextmanager
+def _log_kept() -> Iterator[deque[str]]:
+    """Fills with the last lines that anything prints within the block; all of it goes to stderr as ever."""
+    sys.stdout.flush()
+    kept: deque[str] = deque(maxlen=_LOG_LINES)
+    reading, writing = os.pipe()
+    before = os.dup(1), os.dup(2)
+
+    def pass_on() -> None:
+        with os.fdopen(reading, "rb") as log:
+            for line in log:
+                os.write(before[1], line)
+                kept.append(line.decode(errors="replace").rstrip())
+
+    passing = threading.Thread(target=pass_on, daemon=True)
+    passing.start()
+    for descriptor in (1, 2):
+        os.dup2(writing, descriptor)
+    os.close(writing)
+    try:
+        yield kept
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, own in enumerate(before, start=1):
+            os.dup2(own, descriptor)
+        passing.join(_LOG_ENDS_S)
+        if not passing.is_alive():
+            for own in before:
+                os.close(own)
 
 
 def _answers() -> IO[str]:

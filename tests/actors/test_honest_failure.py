@@ -1,4 +1,4 @@
-"""Films of which little or nothing can be known, through the embedded stages: what they claim is true, or nothing."""
+"""Films that show little or nothing of the scene, through the embedded stages: these claim the truth, or nothing."""
 
 from __future__ import annotations
 

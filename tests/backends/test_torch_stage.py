@@ -62,6 +62,13 @@ def test_the_example_keeps_the_contract(weights: str) -> None:
     assert contract.problems(EXAMPLE, {"weights": weights, "device": "cpu"}) == []
 
 
+def test_what_the_docs_import_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "adding-a-model.md").read_text()
+    lines = [line for line in map(str.strip, page.splitlines()) if line.startswith(("from geoflow", "import geoflow"))]
+    assert any("torch_stage" in line for line in lines)
+    exec("\n".join(lines), {})
+
+
 def test_it_computes_where_and_how_its_parameters_say(weights: str) -> None:
     import torch
 

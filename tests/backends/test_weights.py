@@ -1,4 +1,4 @@
-"""Weights of the hub: found, fetched once, told from broken ones, and missed before work starts."""
+"""Weights of the hub: found, fetched once, distinguished from broken files, and missed before work starts."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_plan_answers_without_ray(
 def test_what_others_print_during_a_run_stays_out_of_its_json(
     tmp_path: Path, geoflow: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray prints some of its notices to stdout, whatever it is told."""
+    """Ray prints some of its notices to stdout, whatever its options say."""
     from geoflow import runner
 
     def run(*_: object, **__: object) -> runner.RunResult:

@@ -16,7 +16,7 @@ from geoflow.errors import ConfigError
 
 
 class PretendedRay:
-    """Fails to start as often as it is told to."""
+    """Fails to start a given number of times."""
 
     def __init__(self, failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failures, self.starts, self.ends = failures, 0, 0

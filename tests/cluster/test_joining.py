@@ -88,7 +88,7 @@ def test_what_is_an_address_is_understood() -> None:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of somebody who listens and says nothing."""
+    """Return a port with a listener that never answers."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()

@@ -81,7 +81,7 @@ def start(started: list[subprocess.Popen[str]], code: str, *arguments: str, **op
 def test_all_of_a_ray_ends_with_its_driver_and_nothing_else(
     tmp_path: Path, driver: list[subprocess.Popen[str]], when: str, first: str
 ) -> None:
-    """The kernel ends the raylet with the driver, so that its workers are nobody's; whichever is gone first."""
+    """The kernel ends the raylet with the driver, and then its workers have no parent; any of them may end first."""
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "raylet.py").write_text(RAYLET)
     (tmp_path / "leftover" / "deep").mkdir(parents=True)

@@ -22,7 +22,7 @@ from geoflow.engine import executor
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Listeners that stand for the control service and the raylet of a cluster that somebody else has started."""
+    """Listeners in place of the control service and the raylet of a cluster that somebody else started."""
     monkeypatch.setattr(watch, "_KNOCK_EVERY_S", 0.05)
     monkeypatch.setattr(watch, "_SILENT_S", 0.5)
     with socket.socket() as gcs, socket.socket(socket.AF_UNIX) as raylet:

@@ -13,6 +13,7 @@ from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.flow import Flow
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.probing import Probes
 from geoflow.engine.state import SegmentRun, VideoRun
 from geoflow.video.inputs import Input
@@ -27,13 +28,14 @@ def emit(event: str, **data: Any) -> None:
 
 @pytest.fixture
 def flow() -> Flow:
-    """Five segments, of which nothing is done yet."""
+    """Return five segments with no work done yet."""
     pipe = geoflow_engine.pipeline_of(LOAD, None, "trace", 0.25)
     graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in pipe.stages])
     made = Flow(
         graph,
         Checkpoint(graph, pipe, None, emit=emit),
         Probes(lambda item: pytest.fail("not probed here"), lambda: (False, None)),
+        Mailbox(),
         Limits(),
         1 << 40,
         emit=emit,
@@ -84,7 +86,7 @@ def test_what_a_failed_video_had_brought_is_forgotten(flow: Flow) -> None:
     work(flow, DECODE, 2)
     work(flow, PRIOR, 2)
     work(flow, GEOMETRY, 2)
-    flow.fail(flow.videos[0], {"message": "broken"})
+    flow.fail(flow.videos[0], "broken")
     assert flow.brought(GEOMETRY, JOIN) == 0
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from geoflow.engine.graph import PROBED
+from geoflow.engine.outcome import Outcome
 from geoflow.engine.probing import Probes, run_probe
+from geoflow.engine.schedule import Kind
 from geoflow.errors import InputError
 from geoflow.video.inputs import Input
 
@@ -56,7 +58,7 @@ def test_a_probe_waits_for_the_first_actor_and_the_second_for_the_first_ones_tim
     made.host = True, made.handle
     assert made.probes.start(ITEM) is not None
     assert made.probes.start(ITEM) is None, "nobody knows yet how long a probe takes"
-    made.probes.ended({"info": None, "seconds": 0.01})
+    made.probes.ended(Outcome(began=0.0, seconds=0.01))
     assert made.probes.start(ITEM) is not None and made.probes.start(ITEM) is not None
     assert len(made.handle.asked) == 3 and made.tasks == 0
 
@@ -64,7 +66,7 @@ def test_a_probe_waits_for_the_first_actor_and_the_second_for_the_first_ones_tim
 def test_long_probes_do_not_hold_up_actors(made: Fixture) -> None:
     made.host = True, made.handle
     made.probes.start(ITEM)
-    made.probes.ended({"info": None, "seconds": 3.0})
+    made.probes.ended(Outcome(began=0.0, seconds=3.0))
     made.probes.start(ITEM)
     assert (len(made.handle.asked), made.tasks) == (1, 1)
 
@@ -84,5 +86,5 @@ def test_an_input_at_fault_is_an_outcome_too() -> None:
         raise InputError(f"{item.source} is not a video")
 
     outcome, *arrays = run_probe(probe, ITEM)
-    assert outcome["error"]["kind"] == "input" and outcome["seconds"] >= 0
+    assert outcome.failure.kind is Kind.INPUT and outcome.seconds >= 0
     assert arrays == [None] * len(PROBED)

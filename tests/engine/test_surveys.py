@@ -18,7 +18,10 @@ from geoflow.engine.checkpoint import Checkpoint
 from geoflow.engine.flow import Flow
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Limits
+from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.outcome import Failure, Outcome
 from geoflow.engine.probing import Probes
+from geoflow.engine.schedule import Kind
 from geoflow.engine.state import SpanRun, VideoRun
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
@@ -57,13 +60,13 @@ class Restored:
         try:
             arrays, meta = workfiles.load(saved.fields)
         except workfiles.DamagedWork as error:
-            then([None], {"error": {"kind": "saved", "message": str(error)}})
+            then([None], Outcome(Failure(Kind.SAVED, str(error))))
         else:
             sizes = {name: array.nbytes for name, array in arrays.items()}
-            then([arrays] if names is None else ["ref"] * len(names), {**meta, "bytes": sizes, "size": 1})
+            then([arrays] if names is None else ["ref"] * len(names), Outcome(value=meta, bytes=sizes))
 
-    def start(self) -> dict[Any, Any]:
-        return {}
+    def start(self) -> None:
+        """Nothing waits."""
 
 
 class Run:
@@ -95,6 +98,7 @@ class Run:
             self.graph,
             self.checkpoint,
             Probes(lambda item: pytest.fail("not probed here"), lambda: (False, None)),
+            Mailbox(),
             Limits(max_segments=in_flight),
             1 << 60,
             emit=self.emit,

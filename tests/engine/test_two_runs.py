@@ -1,4 +1,4 @@
-"""Two runs into one folder at once: one has it, the other is told by whom; and no store holds frames of both."""
+"""Two runs into one folder at once: one owns it, the other reports the owner; and no store holds frames of both."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_two_at_once(clip: Path, tmp_path: Path, place: Callable[[str], str], se
 
 
 class Nobody:
-    """An owner that keeps nobody away."""
+    """An owner that keeps no other run away."""
 
     token, lost_to = "", None
 

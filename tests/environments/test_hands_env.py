@@ -36,7 +36,7 @@ def worker(ray_session: None) -> Iterator[Any]:
     params = {row: getattr(load(BACKEND).Params(), row) for row in load(BACKEND).Params.__dataclass_fields__}
     handle = actor.remote(BACKEND, params, 1)
     outcome = ray.get(handle.load.remote(), timeout=300)
-    assert "error" not in outcome, outcome["error"]["traceback"]
+    assert outcome.failure is None, outcome.failure.traceback
     yield handle
     ray.kill(handle)
 
@@ -65,7 +65,7 @@ def _hands(worker: Any, rgb: np.ndarray, depth: np.ndarray | None = None) -> dic
     calls = worker.process.options(num_returns=1 + len(stage.outputs)).remote(ask(jobs, None), *objects)
     answered, *arrays = ray.get(calls, timeout=120)
     (outcome,) = read_answer(answered)
-    assert "error" not in outcome, outcome["error"]["traceback"]
+    assert outcome.failure is None, outcome.failure.traceback
     found = {name: unpack(array) for name, array in zip(stage.outputs, arrays)}
     fields.check(found, stage.outputs, who=BACKEND, num_frames=len(rgb))
     return found

@@ -57,7 +57,7 @@ def installed(wheel: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Of somebody who has set nothing."""
+    """Return the environment variables of a user who has set nothing."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHON", "VIRTUAL_ENV"))}
 
 

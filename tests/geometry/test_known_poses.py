@@ -133,6 +133,19 @@ def test_poses_that_contradict_the_pictures_are_refused(seen) -> None:
         depth_of_known_poses(_rgb(seen), KS, turned)
 
 
+def test_too_little_parallax_to_tell_depth_is_no_contradiction() -> None:
+    """Half a degree between the rays, in a turn that moves everything by a sixth of the picture."""
+    along = np.linspace(0, 1, COUNT)[:, None]
+    turn, step = along * [0.02, -0.16, 0.01], along * [0.016, 0.0, 0.0]
+    poses = planes.poses(step, turn)
+    rgb = np.stack([planes.look(pose)[2] for pose in poses])
+    found = depth_of_known_poses(rgb, KS, poses)
+    assert found.valid.all() and not found.depth.any()
+    for wrong in ([0.25, 0, 0], [0, 0, 0.6]):  # about the vertical, nearness would explain it
+        with pytest.raises(StageError, match="contradict"):
+            depth_of_known_poses(rgb, KS, planes.poses(step, turn + along * wrong))
+
+
 def test_units_beyond_float16_are_refused(seen) -> None:
     tiny = POSES.copy()
     tiny[:, :3, 3] *= 1e-5

@@ -15,6 +15,7 @@ from ledger_events import done, one_run, started, write
 from geoflow.engine.actor.wire import pack
 from geoflow.engine.actor.worker import StageWorker
 from geoflow.engine.calls import Part, ask, make_jobs, read_answer
+from geoflow.engine.outcome import Outcome
 from geoflow.engine.profile import Measured, keep_profile, known_stages, profile_path
 from geoflow.observe.board import board_of
 from geoflow.observe.clock import SteadyClock
@@ -29,7 +30,7 @@ STEP_S = -3600.0
 
 @pytest.fixture(params=[STEP_S, -STEP_S], ids=["back", "on"])
 def stepping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Whenever somebody looks at the clock, it has been set an hour back, or on."""
+    """Set the clock back or forward by an hour whenever it is read."""
     real, times = time.time, itertools.count()
     monkeypatch.setattr(time, "time", lambda: real() + request.param * next(times))
     return float(request.param)
@@ -61,15 +62,15 @@ def test_a_worker_s_durations_are_durations(tmp_path: Path) -> None:
     save_to = SaveTo(tmp_path / "fields.h5", None)
     jobs, _ = make_jobs([(segment, {"frames.rgb": Part("ref")}, 0, save_to)])
 
-    def call(frames: Any) -> dict[str, Any]:
+    def call(frames: Any) -> Outcome:
         told = worker.process(ask(jobs, None), frames)
         (found,) = read_answer(told[0])
         return found
 
     outcome = call(pack(np.zeros((4, 8, 8, 3), np.uint8)))
-    assert 0 <= outcome["seconds"] < 60 and 0 <= outcome["save_seconds"] < 60
+    assert 0 <= outcome.seconds < 60 and outcome.save_seconds is not None and 0 <= outcome.save_seconds < 60
     failed = call(pack(np.zeros((4, 8), np.uint8)))
-    assert "error" in failed and 0 <= failed["seconds"] < 60
+    assert failed.failure is not None and 0 <= failed.seconds < 60
 
 
 @pytest.mark.parametrize("step", [STEP_S, -STEP_S])

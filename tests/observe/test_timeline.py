@@ -154,3 +154,10 @@ def test_ledgers_of_earlier_versions_are_read_as_far_as_they_go(tmp_path: Path) 
     write(tmp_path / "events.jsonl", old)
     timeline = build_timeline(read_events(tmp_path / "events.jsonl"))
     assert timeline.stages["prior"].calls == 1
+
+
+def test_a_call_on_a_whole_span_says_its_frames() -> None:
+    rows = [started(0, "v"), ready(1, "prior", 0), done(1, "prior", 0, "v", 0, span=[0, 384])]
+    (actor,) = build_timeline(rows).actors
+    assert actor.calls[-1].title == "v frames 0 to 383"
+    assert "v frames 0 to 383" in [entry["name"] for entry in trace_entries(rows)]

@@ -19,12 +19,14 @@ from geoflow.engine.fleet import Fleet
 from geoflow.engine.gpu import nvml
 from geoflow.engine.gpu.nvml import GpuDevice, list_gpus, visible
 from geoflow.engine.graph import Graph
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.profile import Measured, keep_profile
 from geoflow.errors import ConfigError, EnvironmentBroken
 from geoflow.pipeline import Pipeline
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
-from geoflow.planning.plan import make_plan
+from geoflow.planning.plan import _video, make_plan
 from geoflow.planning.plan_table import render_plan, summary
+from geoflow.segments import VideoInfo
 from geoflow.video.options import ReadOptions
 
 PIXELS = 64 * 48
@@ -117,6 +119,14 @@ def test_a_plan_prices_what_earlier_runs_measured(tmp_path: Path, clip: str) -> 
     text = shown(plan)
     assert "per hour of video, at $3 per GPU and hour" in text and "unknown" not in "".join(summary(plan))
     assert "need a GPU, and this machine has none" in text and "GPU 0 keeps loaded: geometry, prior" in text
+
+
+@pytest.mark.parametrize(("size", "segments"), [(96, 28), (200, 12)])
+def test_a_plan_counts_the_frames_of_chapters(size: int, segments: int) -> None:
+    pipe = Pipeline.load("embedded", {"segment.size": size})
+    graph = Graph.build([(spec.slot, spec.make_stage(), spec.optional) for spec in pipe.stages])
+    row, _ = _video(VideoInfo("v", "v", "", 2000, 30.0, 4, 4, 4, 4), pipe, graph)
+    assert (row["segments"], row["spans"]) == (segments, {"camera": {"kind": "chapter", "count": 7, "frames": 2576}})
 
 
 def test_a_plan_says_what_it_does_not_know(tmp_path: Path, clip: str) -> None:
@@ -267,4 +277,4 @@ def fleet_of(pipe: Pipeline, capacity: Capacity) -> Fleet:
     stages = [spec.make_stage() for spec in pipe.stages]
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     nothing: dict[str, Any] = {"emit": lambda event, **data: None, "disable": lambda stage, error: None}
-    return Fleet(pipe, stages, graph, capacity, follows=False, least_deadline=60.0, handlers={}, **nothing)
+    return Fleet(pipe, stages, graph, capacity, follows=False, least_deadline=60.0, mailbox=Mailbox(), **nothing)

@@ -266,7 +266,7 @@ def turning_edit(truth: Truth, kinds: str) -> Edit:
 
 
 def orientations(truth: Truth, results: list[Fields]) -> np.ndarray:
-    """Frames (T,) bool with a rotation, all of which must be the true one, counted from the first frame's."""
+    """Return which frames (T,) have a rotation; each must be the true one, counted from the first frame's."""
     poses = joined(results, "camera.cam_from_world")
     known = np.isfinite(poses[:, :3, :3]).all((1, 2))
     true = truth.cam_from_world[:, :3, :3] @ truth.cam_from_world[known.argmax(), :3, :3].T

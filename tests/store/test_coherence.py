@@ -1,4 +1,4 @@
-"""A store is made of parts of one work, and says which: whatever else lies in the folder, whoever else writes there."""
+"""A store holds parts of one work only, and says which, whatever else is in the folder or written there."""
 
 from __future__ import annotations
 

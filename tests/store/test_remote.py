@@ -1,4 +1,4 @@
-"""What lies elsewhere, piece by piece, on fsspec's memory: stores read in place, fetched inputs, a run's records."""
+"""Remote places, piece by piece, on fsspec's memory: stores read in place, fetched inputs, a run's records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources of which a user chooses a part: files of several video streams, folders of unlike pictures."""
+"""Sources with parts to choose from: files with several video streams, folders of different pictures."""
 
 from __future__ import annotations
 

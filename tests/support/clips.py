@@ -1,4 +1,4 @@
-"""Tiny video files for tests, written with PyAV; each frame can be told from the others by its colours."""
+"""Tiny video files for tests, written with PyAV; each frame can be recognised by its colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kind of Ray environment that some nodes cannot build: those that have NODE_CANNOT_BUILD in theirs."""
+"""A kind of Ray environment that cannot be built on nodes with NODE_CANNOT_BUILD in their environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short films of which little or nothing can be known, each with the truth, made of pictures drawn here."""
+"""Short films that show little or nothing of the scene, each with the truth, from pictures drawn here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Film:
 
 
 def film(pictures: list[np.ndarray], depth: np.ndarray | None = None) -> Film:
-    """Pictures (H, W) or (H, W, 3) with a sensor's noise added; without `depth` there is none to be had."""
+    """Return pictures (H, W) or (H, W, 3) with a sensor's noise; without `depth` the truth has none."""
     noise = np.random.default_rng(3).normal(0, NOISE, (len(pictures), HEIGHT, WIDTH, 3))
     rgb = np.stack([p if p.ndim == 3 else np.repeat(p[..., None], 3, -1) for p in pictures])
     none = np.zeros((len(pictures), HEIGHT, WIDTH), np.float32)
@@ -56,7 +56,7 @@ def turn(count: int) -> Film:
 
 
 def cut(count: int) -> Film:
-    """A walk, then from frame `count` on a walk of which no pixel has been seen before: mirrored, in negative."""
+    """Return a walk, and from frame `count` on a walk through unseen pixels: mirrored, in negative."""
     first, second = walk(count), walk(count)
     other = 255 - second.rgb[:, ::-1, ::-1]
     return Film(np.concatenate([first.rgb, other]), np.concatenate([first.depth, second.depth[:, ::-1, ::-1]]))

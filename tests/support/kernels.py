@@ -34,7 +34,7 @@ class OwnAsyncKernel(AsyncKernelManager):
 
 
 def _environment(folder: Path, ray_folder: Path) -> dict[str, str]:
-    """Of somebody who has nothing but this Python: no PYTHONPATH, no Ray joined, caches and histories in `folder`."""
+    """Return the environment of a user who has only this Python: no PYTHONPATH, no Ray joined, caches in `folder`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     return clean | {
         MARK: str(folder),
@@ -63,7 +63,7 @@ def place_for_kernels(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _marked(value: str) -> dict[int, str]:
-    """Process id -> command line of those that have MARK=value in their environment."""
+    """Return process id -> command line of the processes with MARK=value in their environment."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:

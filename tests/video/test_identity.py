@@ -1,4 +1,4 @@
-"""Sources that are not the ones they were: found out, and refused by whoever reads pixels."""
+"""Sources that have changed: the change is found, and readers of pixels refuse the source."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_resized(tmp_path: Path) -> None:
 @pytest.mark.parametrize("height", [8, 9])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_lines_between(parity: int, height: int, dtype: type) -> None:
-    """A slope stays a slope but for the edges, lines of the field stay as they are, and nothing leaps beyond."""
+    """A slope stays a slope except at the edges, the field's lines stay the same, and nothing overshoots."""
     slope = (10 * np.arange(height)[:, None, None] + np.zeros((1, 4, 3))).astype(dtype)
     filled = fill_lines(np.ascontiguousarray(slope[parity::2]), parity, height)
     assert filled.dtype == dtype and (filled[parity::2] == slope[parity::2]).all()

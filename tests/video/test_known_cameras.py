@@ -265,6 +265,9 @@ def test_one_entry_per_video(tmp_path: Path, folder: Path) -> None:
         check_cameras(str(many), ["a", "b"])
     with pytest.raises(ConfigError, match="is of one video, but there are 2"):
         check_cameras(str(many / "clip.txt"), ["clip", "other"])
+    with pytest.raises(InputError, match=r"bad\.txt, line 1: expected eight numbers"):
+        (tmp_path / "bad.txt").write_text("no poses\n")
+        check_cameras(str(tmp_path / "bad.txt"), ["clip"])
     with pytest.raises(ConfigError, match="does not exist"):
         check_cameras(str(many / "absent"), ["clip"])
     formats.write_store(many / "clip.h5", POSES, K, SIZE, NUMBERS)

@@ -15,7 +15,7 @@ import pytest
 
 from geoflow.backends import loading
 from geoflow.errors import ConfigError
-from geoflow.workers import declaration
+from geoflow.workers import declaration, serving
 from geoflow.workers.declaration import BackendWorker, argument, option
 
 # A backend that is a file below actors/ and nothing else, with the contract that a mesh maker has.
@@ -125,7 +125,11 @@ def test_what_goes_wrong_is_a_status_and_a_sentence(meshes: Path) -> None:
         (("meshmaker", *needed, "--nam", "cup"), 2, "unrecognized arguments: --nam cup"),
         (("meshmaker", "--input_image", "none.png", *needed[2:]), 2, "geoflow: none.png does not exist"),
         (("meshmaker", *needed, "--set", "forget=1"), 2, "worker.forget: no such parameter"),
-        (("meshmaker", *needed, "--set", "forgets=true"), 3, "out.obj (output_mesh) was not written"),
+        (
+            ("meshmaker", *needed, "--set", "forgets=true"),
+            3,
+            "was not written; the model logged, at last:\n  [worker] working\n  progress past Python\n",
+        ),
         (("embedded.klt",), 2, "should declare one BackendWorker, found 0; there are: meshmaker, moge"),
         (("nobody",), 2, "no worker 'nobody'; there are: meshmaker, moge"),
     ):
@@ -154,6 +158,35 @@ class Counting(BackendWorker):
         share: float = option("S", "of it", default=1.0)
         count: int | None = option("N", "how many", default=None)
         fast: bool = option("", "less careful", default=False)
+
+
+class Forgetful(BackendWorker):
+    """Writes nothing."""
+
+    writes = ("out",)
+
+    @dataclass(frozen=True)
+    class Request:
+        out: str = argument("FILE", "a file")
+
+    def answer(self, request: Any) -> dict[str, Any]:
+        os.write(1, b"working\n")  # as a library does; pytest has a stdout of its own
+        return {}
+
+
+def test_a_log_that_is_kept_leaves_no_descriptor_open(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    worker = Forgetful(None)
+    line = json.dumps({"out": str(tmp_path / "none")})
+    replies = []
+    for _ in range(3):
+        replies.append(serving._reply(worker, line)["error"])
+        held = set(os.listdir("/proc/self/fd"))
+    assert replies[0] == replies[2] and replies[0].endswith(
+        "(out) was not written; the model logged, at last:\n  working"
+    )
+    serving._reply(worker, line)
+    assert set(os.listdir("/proc/self/fd")) == held
+    assert capfd.readouterr().err == "working\n" * 4, "all of it also reaches stderr"
 
 
 def test_values_of_a_request_become_what_is_declared() -> None:

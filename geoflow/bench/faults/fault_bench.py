@@ -41,7 +41,7 @@ _TIMEOUT_S = 240.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FaultOutcome:
     """The result of one run, including the run that resumed it."""
 
     fault: str
@@ -55,7 +55,7 @@ class Outcome:
 def bench_faults(
     out: Path, faults: Sequence[str], moments: Sequence[float], console: Console, *, calm_runs: int = 3
 ) -> dict[str, Any]:
-    """Run all faults; return the seconds of an undisturbed run, and an Outcome per fault and moment."""
+    """Run all faults; return the seconds of an undisturbed run, and an FaultOutcome per fault and moment."""
     from geoflow.synth import render_clip
 
     clips = out / "clips"
@@ -73,7 +73,7 @@ def bench_faults(
         for moment in moments:
             seconds, videos, stores, happened = _one(fault, moment, clips)
             outcome = judge(fault, videos, stores, expected)
-            rows.append(Outcome(fault, moment, outcome, seconds, seconds - usual, happened))
+            rows.append(FaultOutcome(fault, moment, outcome, seconds, seconds - usual, happened))
             console.print(f"{FAULTS[fault]}, at {moment:.0%}: {outcome}, {seconds - usual:+.1f} s")
     return {
         "undisturbed_s": usual,

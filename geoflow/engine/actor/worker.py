@@ -24,6 +24,8 @@ from geoflow.engine.actor.workfiles import DamagedWork, SavedState, SaveTo, load
 from geoflow.engine.calls import Job, answer, open_job, read_asked
 from geoflow.engine.gpu.meter import Meter, find_meter
 from geoflow.engine.gpu.tokens import Lane, held
+from geoflow.engine.outcome import Failure, Outcome
+from geoflow.engine.schedule import Kind
 from geoflow.errors import InputError, StageError, StoreError
 from geoflow.segments import Span, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, shared_fields
@@ -33,29 +35,25 @@ _TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory
 _TRIM_EVERY_S = 1.0  # it takes about a millisecond
 
 
-def classify(error: BaseException) -> str:
-    """The `schedule.Kind` of an exception, by type and, for frameworks not installed here, by name and text."""
+def classify(error: BaseException) -> Kind:
+    """The kind of an exception, by type and, for frameworks not installed here, by name and text."""
     if isinstance(error, InputError):
-        return "input"
+        return Kind.INPUT
     if isinstance(error, DamagedWork):
-        return "saved"
+        return Kind.SAVED
     if isinstance(error, StoreError):
-        return "store"
+        return Kind.STORE
     text = f"{type(error).__name__}: {error}".lower()
     if isinstance(error, MemoryError) or "outofmemory" in text or "out of memory" in text:
-        return "memory"
-    return "stage"
+        return Kind.MEMORY
+    return Kind.STAGE
 
 
-def describe(error: BaseException) -> dict[str, str]:
-    """An exception as plain strings: those of a foreign environment cannot be unpickled in the driver."""
-    return {
-        "kind": classify(error),
-        "message": f"{error}"
-        if isinstance(error, (InputError, StoreError, StageError))
-        else f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
-    }
+def describe(error: BaseException) -> Failure:
+    """An exception in plain strings: those of a foreign environment cannot be unpickled in the driver."""
+    known = isinstance(error, (InputError, StoreError, StageError))
+    message = f"{error}" if known else f"{type(error).__name__}: {error}"
+    return Failure(classify(error), message, "".join(traceback.format_exception(error)))
 
 
 class StageWorker:
@@ -71,16 +69,16 @@ class StageWorker:
         self._meter: Meter | None = None
         self._looked = self._trimmed = 0.0
 
-    def load(self) -> dict[str, Any]:
-        """Import and set up the stage; called once, before any segment. Returns {"error": ...} when it cannot."""
+    def load(self) -> Outcome:
+        """Import and set up the stage; called once, before any segment. The outcome says where the actor is."""
         began, clock = time.time(), time.monotonic()
         try:
             self._stage = self._make(0)
             if self._gpu_memory is not None:
                 self._watch().cap(self._gpu_memory)
-            return {"began": began, "seconds": time.monotonic() - clock, **_whereabouts()}
+            return Outcome(value=_whereabouts(), began=began, seconds=time.monotonic() - clock)
         except Exception as error:
-            return {"error": describe(error)}
+            return Outcome(describe(error))
 
     def process(self, asked: bytes, *objects: Any) -> Any:
         """Work on segments one after another, computing only while the lane is this worker's.
@@ -98,7 +96,7 @@ class StageWorker:
         columns = [[result.get(name) for result in results] for name in outputs]
         returned = [answer(list(outcomes)), *(column[0] if len(jobs) == 1 else column for column in columns)]
         if stage_class.ordered:
-            returned.append(None if "error" in outcomes[0] else pack_state(self._stage.state()))
+            returned.append(None if outcomes[0].failure else pack_state(self._stage.state()))
         self._trim(began)
         return tuple(returned) if len(returned) > 1 else returned[0]
 
@@ -113,10 +111,8 @@ class StageWorker:
         self._trim(began)
         return answer([outcome]), result
 
-    def _one(
-        self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Outcome and packed outputs of one segment or span; {"error": ...} and no outputs when the stage failed."""
+    def _one(self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]) -> tuple[Outcome, dict[str, Any]]:
+        """Outcome and packed outputs of one segment or span; no outputs when the stage failed."""
         began, clock = time.time(), time.monotonic()
         try:
             given = _opened(job, objects)
@@ -131,20 +127,22 @@ class StageWorker:
                 seconds = time.monotonic() - clock
             result = self._checked(job, result)
             packed = {name: pack(array) for name, array in result.items()}
-            outcome = {
-                "began": began,
-                "seconds": seconds,
-                "cpu_seconds": time.process_time() - cpu_began,
-                "bytes": {name: array.nbytes for name, array in result.items()},
-                **self._own_memory(),
-                **memory,
-            }
+            cpu_seconds, saved = time.process_time() - cpu_began, {}
             if job.save_to is not None:
                 state = stage.state() if stage.ordered else {}
-                outcome |= _save(job.save_to, result, state, {"level": job.level, "work_seconds": outcome["seconds"]})
+                saved = _save(job.save_to, result, state, {"level": job.level, "work_seconds": seconds})
+            outcome = Outcome(
+                began=began,
+                seconds=seconds,
+                cpu_seconds=cpu_seconds,
+                bytes={name: array.nbytes for name, array in result.items()},
+                private_bytes=self._own_memory(),
+                **memory,
+                **saved,
+            )
             return outcome, packed
         except Exception as error:
-            return {"error": describe(error), "began": began, "seconds": time.monotonic() - clock}, {}
+            return Outcome(describe(error), began=began, seconds=time.monotonic() - clock), {}
 
     def _compute(self, job: Job, given: Fields) -> Any:
         stage, extent = self._stage, job.extent
@@ -166,16 +164,16 @@ class StageWorker:
         checked: dict[str, np.ndarray] = result
         return checked
 
-    def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> dict[str, Any]:
+    def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> Outcome:
         """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
         try:
             with held(lane):
                 began, clock = time.time(), time.monotonic()
                 self._stage.restore(_load_state(state))
                 result = self._stage.finish(video, records)
-                return {"result": result, "began": began, "seconds": time.monotonic() - clock}
+                return Outcome(value=result, began=began, seconds=time.monotonic() - clock)
         except Exception as error:
-            return {"error": describe(error)}
+            return Outcome(describe(error))
 
     def teardown(self) -> None:
         if self._stage is not None:
@@ -201,18 +199,18 @@ class StageWorker:
             self._trimmed = ended
             _give_back_freed_memory()
 
-    def _own_memory(self) -> dict[str, int]:
-        """How much memory this process has; not after every call, since to look takes a third of a millisecond."""
+    def _own_memory(self) -> int | None:
+        """Bytes of memory of this process; None after most calls, since to look takes a third of a millisecond."""
         now = time.monotonic()
         if now - self._looked < _LOOK_EVERY_S:
-            return {}
+            return None
         self._looked = now
-        return {"private_bytes": private_bytes(os.getpid())}
+        return private_bytes(os.getpid())
 
     @contextlib.contextmanager
-    def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, int]]:
+    def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, Any]]:
         """What the job takes at its peak, if that is asked for; what it may take, if that is more than usual."""
-        found: dict[str, int] = {}
+        found: dict[str, Any] = {}
         if job.measure:
             self._watch().start()
         if job.alone:

@@ -12,6 +12,7 @@ from geoflow.engine.gpu import placement
 from geoflow.engine.gpu.placement import Gpu
 from geoflow.engine.gpu.residency import Change, Residency
 from geoflow.engine.gpu.tokens import Lane
+from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import outcome_of
 from geoflow.engine.pool import Pool, Worker
 
@@ -33,14 +34,14 @@ class GpuFleet:
         spawn: Callable[[int, Gpu], None],
         most: int | None,
         worth: float | None,
-        handlers: dict[Any, Callable[[Any], None]],
+        mailbox: Mailbox,
         emit: Callable[..., None],
     ) -> None:
         """`most` GPUs at the same time; `worth` is the work in seconds for which one more is asked for, None where none
         can join."""
         self._residency, self._pools, self._start_one = residency, pools, spawn
         self._most, self._worth = most, worth
-        self._handlers, self._emit = handlers, emit
+        self._mailbox, self._emit = mailbox, emit
         self._stage = {pool.spec.slot: stage for stage, pool in enumerate(pools)}
         self._to_start: list[tuple[str, Gpu]] = []  # copies on GPUs that have just come
         self._lacking = False  # work waits for a GPU, and for nothing else
@@ -150,12 +151,12 @@ class GpuFleet:
 
     def _wait_for(self, gpu: Gpu) -> None:
         gpu.ready = gpu.group.ready()
-        self._handlers[gpu.ready] = partial(self._placed, gpu)
+        self._mailbox.on(gpu.ready, partial(self._placed, gpu))
 
     def _placed(self, gpu: Gpu, ref: Any) -> None:
         if gpu not in self._residency.gpus:
             return
-        if isinstance(outcome_of(ref), dict):  # an error: the GPU was lost again at once
+        if outcome_of(ref).failure is not None:  # the GPU was lost again at once
             self._wait_for(gpu)
         else:
             self._is_there_now(gpu)

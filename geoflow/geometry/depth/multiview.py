@@ -21,7 +21,7 @@ from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
 from geoflow.geometry.optical_flow import dense_flow, flow_error
 from geoflow.geometry.rigid import invert
 
-# Lengths in px hold at 320x240, and grow with the working size: see PosedView.unit.
+# Lengths in px are for 320x240, and grow with the working size, see PosedView.unit.
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # error of the flow on textured surfaces
@@ -60,11 +60,11 @@ def multiview_depth(
         valid: (T,) bool, frames to use.
         xyz: (M, 3) world points of the scene (NaN rows are skipped): they tell how far the picture shifts.
         seen: (T, M) bool, which points each frame shows; depth that contradicts most of them is dropped.
-        radial: k1 of the lens (see `Structure`): flows are then computed on pictures without the distortion.
-        distortion: in its place, up to five coefficients of OpenCV's for a lens that is known.
-        masks: (T, H, W) bool, True where to give no depth.
-        width: px, working width of a 4:3 picture; others get as many pixels. sources: how many other frames each key is
-            compared with.
+        radial: k1 of the lens (see `Structure`): flows are then computed on pictures without distortion.
+        distortion: instead of `radial`, up to five of OpenCV's coefficients for a known lens.
+        masks: (T, H, W) bool, True where no depth is wanted.
+        width: px, working width of a 4:3 picture; other shapes get as many pixels.
+        sources: number of frames that each key frame is compared with.
 
     Returns (T, H, W) float16, 0 where unknown; float32 would take too much memory for a segment.
     """
@@ -148,7 +148,7 @@ def _view(rgb: np.ndarray, pose: np.ndarray, lens: Straightening, mask: np.ndarr
 
 
 def _both_ways(a: PosedView, b: PosedView, k: np.ndarray, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
+    """Return inverse depth and standard deviation, (h, w) float16 each, of views a and b; (0, inf) where unknown."""
     b_from_a = b.cam_from_world @ invert(a.cam_from_world)
     forth, back = _flow(a, b, k, b_from_a, points), _flow(b, a, k, invert(b_from_a), points)
     found = []
@@ -173,7 +173,7 @@ def epipolar_direction(k: np.ndarray, b_from_a: np.ndarray, shape: tuple[int, in
 
 
 def texture(view: PosedView, direction: np.ndarray) -> np.ndarray:
-    """How fast brightness changes along `direction` (h, w, 2) around each pixel: (h, w) float32, 8-bit levels per px.
+    """Return how fast brightness changes along `direction` (h, w, 2): (h, w) float32, 8-bit levels per px.
 
     It is the root mean square over the window that flow is fitted to. The larger it is, the better places on an
     epipolar line can be distinguished.
@@ -275,7 +275,7 @@ def cross_check(
 
 
 def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.ndarray) -> bool:
-    """Whether a depth map (h, w) is where the points (N, 3) world that the view shows have their surfaces.
+    """Return whether a depth map (h, w) fits the points (N, 3) world that the view shows.
 
     A map with hardly any depth does not fit either: where nearly all depth was refused, as in fast forward motion, the
     rest are errors.
@@ -290,7 +290,7 @@ def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.nd
 
 
 def complete(depth: np.ndarray, view: PosedView) -> np.ndarray:
-    """Carry depth (h, w) over even surfaces that tell nothing by themselves.
+    """Carry depth (h, w) over even surfaces, where flow tells nothing.
 
     Inverse depth is carried, since it is linear on planes. Where the picture has texture and the views contradict each
     other (at occlusions and on moving things), depth stays unknown.

@@ -41,10 +41,10 @@ class PosedView:
 
 
 class Straightening:
-    """Brings a camera's pictures to those of a pinhole camera, at working size; where it is one, they pass unchanged.
+    """Converts a camera's pictures to a pinhole camera's, at working size; without distortion they stay unchanged.
 
-    `distortion` are up to five coefficients of OpenCV's, k1 first. `seen_as` (3, 3) is the pinhole camera, by default
-    the same without its distortion.
+    `distortion` is up to five of OpenCV's coefficients, k1 first. `seen_as` (3, 3) is the pinhole camera, by default
+    the same camera without its distortion.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Straightening:
 
 
 def carry(view: PosedView, known: Sequence[tuple[PosedView, np.ndarray]], k: np.ndarray) -> np.ndarray:
-    """Depth (h, w) of a view from other views' depth (h, w) each, the nearest first; 0 where it does not show there.
+    """Return depth (h, w) of a view from other views' depth (h, w), the nearest view first; 0 where unknown.
 
     Pixels that look different in the two pictures are left out: something passes in front. Where the other views
     disagree, the nearer surface hides the further one.
@@ -93,7 +93,7 @@ def carry(view: PosedView, known: Sequence[tuple[PosedView, np.ndarray]], k: np.
 
 
 def _seen_from(view: PosedView, other: PosedView, depth: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Another view's depth as seen from a view: what each of its pixels shows is searched for along its ray."""
+    """Return another view's depth as seen from a view: for each pixel, its surface is searched along its ray."""
     if not (depth > 0).any():
         return np.zeros_like(depth)
     there, back = (a.cam_from_world @ invert(b.cam_from_world) for a, b in ((other, view), (view, other)))

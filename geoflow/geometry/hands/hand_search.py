@@ -58,7 +58,7 @@ class Eye(Protocol):
 
 @dataclass(frozen=True)
 class HandSearch:
-    """What to look for and how hard."""
+    """Options of the search: what to look for, and with how much work."""
 
     max_hands: int = 2
     min_presence: float = 0.5  # for a new hand
@@ -67,7 +67,7 @@ class HandSearch:
 
 
 def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[list[Detection]]:
-    """The hands of each frame, at most `max_hands`."""
+    """Return the hands of each frame, at most `max_hands`."""
     found: list[list[Sight]] = []
     for i, rgb in enumerate(frames):
         sights = _followed(eye, rgb, found[-1] if found else [], [], how)
@@ -85,7 +85,7 @@ def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[
 def _followed(
     eye: Eye, rgb: np.ndarray, before: Sequence[Sight], known: Sequence[Sight], how: HandSearch
 ) -> list[Sight]:
-    """The hands of a neighbouring frame, looked for in this one, after those that are known here already."""
+    """Look in this frame for the hands of a neighbouring frame; hands that are known here already come first."""
     sights = list(known)
     for sight in before:
         if len(sights) < how.max_hands and not _taken(sight.place, sights):
@@ -124,7 +124,7 @@ def _part_of_one(sight: Sight, sights: Sequence[Sight]) -> bool:
 
 
 def _settled(eye: Eye, rgb: np.ndarray, place: Place, how: HandSearch) -> Sight | None:
-    """Look several times, each time where the last one says; which side it is, is the mean of what they say."""
+    """Look several times, each time where the last look says; the side is the mean over the looks."""
     rights: list[float] = []
     sight = None
     for _ in range(_LOOKS):

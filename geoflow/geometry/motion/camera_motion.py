@@ -37,12 +37,12 @@ class Chains:
         return Chains(uv[:, seen], sorted(keyframes), self.height, self.width)
 
     def straight(self, intrinsics: np.ndarray, distortion: Sequence[float]) -> Chains:
-        """The points as a pinhole camera (3, 3) px would see them that bends nothing."""
+        """Return the points as a pinhole camera (3, 3) px without distortion would see them."""
         uv = straighten(self.uv, intrinsics, distortion).astype(np.float32)
         return Chains(uv, self.keyframes, self.height, self.width)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All of it, in little space: `seen` one bit per frame and point, `uv` (K, 2) float32 where that is set."""
+        """Return all values, compact: `seen` is one bit per frame and point, `uv` (K, 2) float32 where it is set."""
         seen = np.isfinite(self.uv[..., 0])
         return {
             "size": np.array([*seen.shape, self.height, self.width]),
@@ -53,7 +53,7 @@ class Chains:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Chains:
-        """What `to_arrays` was made of."""
+        """Make chains from the result of `to_arrays`."""
         frames, points, height, width = arrays["size"].tolist()
         seen = np.unpackbits(arrays["seen"], count=frames * points).reshape(frames, points).astype(bool)
         uv = np.full((frames, points, 2), np.nan, np.float32)

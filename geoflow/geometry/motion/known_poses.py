@@ -1,4 +1,4 @@
-"""A segment whose camera poses are given: points and depth triangulated with them; no camera is estimated."""
+"""A segment with given camera poses: points and depth are triangulated with them; no camera is estimated."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import cv2
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import MOTION_MOVING, MOTION_UNKNOWN
+from geoflow.fields import MOTION_UNKNOWN
 from geoflow.geometry.depth.multiview import multiview_depth
 from geoflow.geometry.lens_distortion import nearest_pinhole, undistort
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
 from geoflow.geometry.motion.structure import MEDIAN_DEPTH, Structure, explained_share, median_angle_deg
 from geoflow.geometry.rigid import invert
 
-_MAX_ERROR_PX = 2.0  # as for cameras that are recovered
+_MAX_ERROR_PX = 2.0  # the same as for recovered cameras
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MIN_VIEWS = 2
+_MOST_VIEWS = 2 / 3  # of a point's, which more must agree: two rays alone come near each other by chance
 _ROUNDS = 5  # of triangulation, each with less weight on views that do not agree
 _BLOCK = 2048  # points triangulated together: what they take of memory stays small
-_LEAST_EXPLAINED = 0.1  # share of the followed points; with fewer, the poses are not those of these pictures
+_LEAST_EXPLAINED = 0.2  # share of the followed points; with fewer, the poses are not those of these pictures
 _ENOUGH_POINTS = 100  # to judge by
+_PARALLAX, _DEPTH_STEPS = (1e-3, 10.0), 64  # rad under which the whole path is seen from the points that are tried
 _DEPTHS = (1e-2, 1e4)  # median depth, in the unit of the poses, that float16 holds with what is near and far
 
 
 @dataclass(frozen=True)
 class PosedDepth:
-    """What is known of the T frames of a segment, in the unit of the given poses."""
+    """The result for the T frames of a segment, in the unit of the given poses."""
 
     intrinsics: np.ndarray  # (T, 3, 3) float32 px, of the pinhole cameras nearest to the lens; NaN where unknown
     depth: np.ndarray  # (T, H, W) float16, 0 where unknown
@@ -48,12 +50,12 @@ def depth_of_known_poses(
     width: int = 480,
     sources: int = 6,
 ) -> PosedDepth:
-    """Depth of frames (T, H, W, 3) uint8 with given poses (T, 4, 4) and intrinsics (T, 3, 3) px, NaN where not given.
+    """Compute depth of frames (T, H, W, 3) uint8 from poses (T, 4, 4) and intrinsics (T, 3, 3) px, NaN if not given.
 
-    `distortion` are five coefficients of OpenCV's; the other parameters are those of `chain_points` and
+    `distortion` is five of OpenCV's coefficients; the other parameters are those of `chain_points` and
     `multiview_depth`.
 
-    Raises StageError when the pictures contradict the poses, or depth in their unit is beyond float16.
+    Raises StageError if the pictures contradict the poses, or depth in their unit is outside float16's range.
     """
     num_frames, full_h, full_w = rgb.shape[:3]
     usable = np.isfinite(intrinsics).all((1, 2))
@@ -73,8 +75,8 @@ def depth_of_known_poses(
     straight = chains if distortion is None else chains.straight(middle, distortion)
     motion = classify_motion(straight, middle).code
     structure = known_structure(chains, intrinsics, cam_from_world, distortion)
-    if motion == MOTION_MOVING:
-        _check_agreement(structure, chains)
+    if motion != MOTION_UNKNOWN:
+        _check_agreement(structure, chains, intrinsics, distortion)
     if not np.isfinite(structure.xyz[:, 0]).any():
         return replace(nothing, motion=motion)
     unit = _unit(structure, chains)
@@ -92,7 +94,7 @@ def depth_of_known_poses(
         width=width,
         sources=sources,
     )
-    for t, found in enumerate(depth):  # frame by frame: float32 of a whole segment is large
+    for t, found in enumerate(depth):  # frame by frame, since float32 of a whole segment is large
         depth[t] = found.astype(np.float32) * unit
     return PosedDepth(shown, depth, valid, motion)
 
@@ -100,11 +102,11 @@ def depth_of_known_poses(
 def known_structure(
     chains: Chains, intrinsics: np.ndarray, cam_from_world: np.ndarray, distortion: Sequence[float] | None = None
 ) -> Structure:
-    """Points (M, 3) triangulated from the keyframes with given poses, in the world of the poses.
+    """Triangulate points (M, 3) from the keyframes with given poses, in the world of the poses.
 
     `chains` are of the T frames as the lens shows them; `intrinsics` are (T, 3, 3) px, `cam_from_world` (T, 4, 4), both
-    NaN where not given. A point is NaN that fewer than two such frames see, or under less than a degree, or whose views
-    do not agree within two pixels.
+    NaN where not given. A point is NaN that fewer than two such frames see, or under less than a degree, or most of
+    whose views do not agree within two pixels.
     """
     poses = np.asarray(cam_from_world, np.float64)
     valid = np.isfinite(poses).all((1, 2)) & np.isfinite(intrinsics).all((1, 2))
@@ -123,17 +125,17 @@ def known_structure(
 
 
 def _rays(uv: np.ndarray, intrinsics: np.ndarray, distortion: Sequence[float] | None) -> np.ndarray:
-    """Slopes (K, M, 2) float64 of the rays with z = 1 through pixels (K, M, 2) of cameras (K, 3, 3)."""
+    """Return slopes (K, M, 2) float64 of the rays with z = 1 through pixels (K, M, 2) of cameras (K, 3, 3)."""
     focal = np.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], -1)[:, None].astype(np.float64)
     seen = (uv.astype(np.float64) - intrinsics[:, None, :2, 2]) / focal
     return seen if distortion is None else undistort(seen, distortion)
 
 
 def _triangulate(slopes: np.ndarray, cam_from_world: np.ndarray, focal: np.ndarray) -> np.ndarray:
-    """World points (M, 3) float64 of slopes (K, M, 2) in cameras (K, 4, 4) with focal lengths (K,) px.
+    """Return world points (M, 3) float64 of slopes (K, M, 2) in cameras (K, 4, 4) with focal lengths (K,) px.
 
-    The point nearest to its rays, each distance divided by the depth (so that it is one in the picture), and each view
-    weighted less the more it disagrees (Geman and McClure): a wrong track is outvoted, not averaged in.
+    A point is the one nearest to its rays. Each distance is divided by the depth, so that it is measured in the
+    picture, and views that disagree more weigh less (Geman and McClure): a wrong track has hardly any influence.
     """
     world_from_cam = invert(cam_from_world)
     centre = world_from_cam[:, None, :3, 3]  # (K, 1, 3)
@@ -150,20 +152,20 @@ def _triangulate(slopes: np.ndarray, cam_from_world: np.ndarray, focal: np.ndarr
         weight = np.where(seen & (depth > 0), agree / np.maximum(depth, 1e-12) ** 2, 0)
         weight = np.where(np.isfinite(weight), weight, 0)
     good = seen & (error < _MAX_ERROR_PX) & (depth > 0)
-    enough = (good.sum(0) >= _MIN_VIEWS) & (good.sum(0) > 0.5 * seen.sum(0))
+    enough = (good.sum(0) >= _MIN_VIEWS) & (good.sum(0) > _MOST_VIEWS * seen.sum(0))
     return np.where((enough & (_widest_angle(rays, good) >= _MIN_ANGLE_DEG))[:, None], xyz, np.nan)
 
 
 def _nearest_to_rays(centre: np.ndarray, rays: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Points (M, 3) with the least weighted (K, M) sum of squared distances from rays (K, M, 3) through centres."""
-    origin = centre.mean(0, keepdims=True)  # far from the world's origin, sums would lose their digits
+    """Return points (M, 3) of least weighted (K, M) squared distance from rays (K, M, 3) through centres."""
+    origin = centre.mean(0, keepdims=True)  # far from the world's origin, sums would lose precision
     away = np.eye(3) * weight.sum(0)[:, None, None] - np.einsum("km,kmi,kmj->mij", weight, rays, rays)
     along = (rays * (centre - origin)).sum(-1)
     right = np.einsum("km,kmi->mi", weight, np.broadcast_to(centre - origin, rays.shape) - along[..., None] * rays)
     scale = np.trace(away, axis1=1, axis2=2)
     solvable = (weight > 0).sum(0) >= _MIN_VIEWS
     away[~solvable] = np.eye(3)
-    away += 1e-12 * scale[:, None, None] * np.eye(3)  # parallel rays meet nowhere: the angle rules them out later
+    away += 1e-12 * scale[:, None, None] * np.eye(3)  # parallel rays do not meet: the angle excludes them later
     found = np.linalg.solve(away, right[..., None])[..., 0] + origin[0]
     return np.where(solvable[:, None], found, np.nan)
 
@@ -171,7 +173,7 @@ def _nearest_to_rays(centre: np.ndarray, rays: np.ndarray, weight: np.ndarray) -
 def _reprojection(
     xyz: np.ndarray, slopes: np.ndarray, cam_from_world: np.ndarray, focal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance px from where each view (K) has each point (M), and the points' depth there: (K, M) each."""
+    """Return the distance px between each view (K) and each point (M), and the points' depth there: (K, M) each."""
     here = np.einsum("kij,mj->kmi", cam_from_world[:, :3, :3], xyz) + cam_from_world[:, None, :3, 3]
     depth = here[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -180,14 +182,14 @@ def _reprojection(
 
 
 def _widest_angle(rays: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Angle (M,) degrees between the first good ray (K, M, 3) of each point and the one farthest from it."""
+    """Return the angle (M,) degrees between the first good ray (K, M, 3) of each point and the one farthest from it."""
     first = rays[good.argmax(0), np.arange(rays.shape[1])]
     cosine = np.where(good, (rays * first).sum(-1), 1.0).min(0)
     return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
 
 
 def _unit(structure: Structure, chains: Chains) -> float:
-    """How long, in the unit of the poses, what is brought to MEDIAN_DEPTH is. Raises StageError beyond float16."""
+    """Return the length, in the unit of the poses, that is scaled to MEDIAN_DEPTH. Raises StageError beyond float16."""
     depths = []
     for t in np.flatnonzero(structure.valid):
         seen = np.isfinite(chains.uv[t, :, 0]) & np.isfinite(structure.xyz[:, 0])
@@ -201,14 +203,49 @@ def _unit(structure: Structure, chains: Chains) -> float:
     return middle / MEDIAN_DEPTH
 
 
-def _check_agreement(structure: Structure, chains: Chains) -> None:
-    """Raise StageError when hardly any of the points that were followed lies where the given poses say."""
+def _check_agreement(
+    structure: Structure, chains: Chains, intrinsics: np.ndarray, distortion: Sequence[float] | None
+) -> None:
+    """Raise StageError when hardly any of the points that were followed can lie anywhere, with the given poses.
+
+    Points that no two views see under an angle that tells their depth contradict nothing.
+    """
     posed = [t for t in chains.keyframes if structure.valid[t]]
-    often = int((np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3).sum())
-    share = explained_share(structure, chains)
-    if often >= _ENOUGH_POINTS and share < _LEAST_EXPLAINED:
+    often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
+    if often.sum() < _ENOUGH_POINTS or explained_share(structure, chains) >= _LEAST_EXPLAINED:
+        return
+    rays = _rays(chains.uv[posed][:, often], intrinsics[posed], distortion)
+    share = float(_fits_some_depth(rays, structure.cam_from_world[posed], intrinsics[posed, 0, 0]).mean())
+    if share < _LEAST_EXPLAINED:
         raise StageError(
-            f"the given poses contradict the pictures: of {often} points followed through three frames or more, "
-            f"{share:.0%} can be placed with them; are they of this video, at these frames, with OpenCV's axes, and in "
+            f"the given poses contradict the pictures: of {often.sum()} points followed through three frames or more, "
+            f"{share:.0%} can be where they say; are they of this video, at these frames, with OpenCV's axes, and in "
             "the direction that the format has (COLMAP: camera from world; TUM and ViPE: world from camera)?"
         )
+
+
+def _fits_some_depth(slopes: np.ndarray, cam_from_world: np.ndarray, focal: np.ndarray) -> np.ndarray:
+    """Which points (M,) are seen where they should be in most views (K), at one of many depths along their first ray.
+
+    slopes (K, M, 2), cam_from_world (K, 4, 4) and focal (K,) px, as in `_triangulate`.
+    """
+    count = slopes.shape[1]
+    seen = np.isfinite(slopes[..., 0])
+    first = seen.argmax(0)
+    centres = invert(cam_from_world)[:, :3, 3]
+    baseline = float(np.linalg.norm(centres - centres[0], axis=1).max())
+    depths = [np.inf] if baseline == 0 else [np.inf, *(baseline / np.geomspace(*_PARALLAX, _DEPTH_STEPS))]
+    fits = np.zeros(count, bool)
+    rays = np.concatenate([slopes[first, np.arange(count)], np.ones((count, 1))], -1)
+    world_from_cam = invert(cam_from_world)[first]
+    rays = np.einsum("mij,mj->mi", world_from_cam[:, :3, :3], rays)
+    for depth in depths:
+        far = np.isinf(depth)
+        there = rays if far else world_from_cam[:, :3, 3] + depth * rays
+        here = np.einsum("kij,mj->kmi", cam_from_world[:, :3, :3], there)
+        here = here if far else here + cam_from_world[:, None, :3, 3]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.linalg.norm(here[..., :2] / here[..., 2:] - slopes, axis=-1) * focal[:, None]
+        good = (error < _MAX_ERROR_PX) & (here[..., 2] > 0)
+        fits |= good.sum(0) > _MOST_VIEWS * seen.sum(0)
+    return fits

@@ -79,7 +79,7 @@ def _rays(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
 
 
 def lift_points(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
-    """World positions (T, N, 3) float64 of pixels uv (T, N, 2) by their frame's depth and pose; NaN where unknown."""
+    """Lift pixels uv (T, N, 2) by their frame's depth and pose: world (T, N, 3) float64; NaN where unknown."""
     z = sample_depth(cameras.depth, uv)
     points = _rays(uv, cameras) * np.where(z > 0, z, np.nan)[..., None]
     world_from_cam = _world_from_cam(cameras)
@@ -93,7 +93,7 @@ def _world_from_cam(cameras: CamerasWithDepth) -> np.ndarray:
 
 
 def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
-    """The world point (N, 3) nearest to all rays of each track and to where its depths put it; NaN without depth.
+    """Return the world point (N, 3) nearest to all rays and lifted depths of each track; NaN without depth.
 
     Weighted least squares on distances from the rays and, with the weight of a single observation (its error does not
     average out), from the median lifted position. Rays far away are weighted down (Cauchy), in six rounds.
@@ -127,7 +127,7 @@ def fixed_points(uv: np.ndarray, visible: np.ndarray, lifted: np.ndarray, camera
 
 
 def project_all(points: np.ndarray, cameras: CamerasWithDepth) -> tuple[np.ndarray, np.ndarray]:
-    """World points (N, 3) in every frame: uv (T, N, 2) px and depth (T, N); NaN where behind or unknown."""
+    """Project world points (N, 3) into every frame: uv (T, N, 2) px and depth (T, N); NaN if behind or unknown."""
     poses = np.where(cameras.valid[:, None, None], cameras.cam_from_world, np.nan).astype(np.float64)
     here = np.einsum("tij,nj->tni", poses[:, :3, :3], points) + poses[:, None, :3, 3]
     z = np.where(here[..., 2] > 1e-6, here[..., 2], np.nan)

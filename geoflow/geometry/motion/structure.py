@@ -59,19 +59,19 @@ class Structure:
     angle_deg: float  # median over points of the widest angle under which cameras see them
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All of it, by the names it has here."""
+        """Return all values by the names of the fields."""
         return {name: np.asarray(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Structure:
-        """What `to_arrays` was made of."""
+        """Make a structure from the result of `to_arrays`."""
         plain = {name: float(arrays[name]) for name in ("radial", "angle_deg")}
         return cls(**{**arrays, **plain})  # type: ignore[arg-type]
 
     def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
-        """The pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the pixels of the image.
+        """Return the pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the image's pixels.
 
-        `distortion` are five coefficients of OpenCV's for a lens that is known.
+        `distortion` is five of OpenCV's coefficients for a known lens.
         """
         if distortion is not None:
             return nearest_pinhole(self.intrinsics, distortion, height, width)
@@ -101,10 +101,10 @@ def reconstruct(
 
     Args:
         chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
-        known_intrinsics: (3, 3) px to be kept as they are; None lets a shared focal length, and one coefficient of
-            radial distortion where the pictures show it, be found.
-        distortion: five coefficients of OpenCV's, by which the known camera bends `grays`.
-        masks: (H, W) bool per frame, True where to take no features from.
+        known_intrinsics: (3, 3) px, kept as they are; with None a shared focal length is estimated, and one
+        coefficient of radial distortion if the pictures show it.
+        distortion: five of OpenCV's coefficients, by which the known camera distorts `grays`.
+        masks: (H, W) bool per frame, True where no features are taken.
     """
     import pycolmap
 
@@ -167,7 +167,7 @@ def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
 
 
 def explained_share(structure: Structure, chains: Chains) -> float:
-    """Share of the points seen in three posed keyframes or more that were triangulated."""
+    """Return the share of the points seen in three or more posed keyframes that were triangulated."""
     posed = [t for t in chains.keyframes if structure.valid[t]]
     often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
     return float(np.isfinite(structure.xyz[often, 0]).mean()) if often.any() else 0.0
@@ -386,7 +386,7 @@ def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
 
 
 def median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
-    """Median over triangulated points of the angle between the first and the farthest later view of each."""
+    """Return the median over triangulated points of the angle between the first view and the farthest later view."""
     posed = [t for t in chains.keyframes if np.isfinite(poses[t, 0, 0])]
     points = np.flatnonzero(np.isfinite(xyz[:, 0]))
     if not posed or not len(points):

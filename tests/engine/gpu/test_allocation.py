@@ -1,4 +1,4 @@
-"""Which models live on which GPU, held against every possible choice."""
+"""The choice of models for each GPU, compared with every possible choice."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_capped_processes_fill_a_gpu_side_by_side(total: int) -> None:
 )
 def test_the_ladder_is_gone_down_until_the_allocation_fits(total: int, cap_gib: int, verdicts: list[Verdict]) -> None:
     worker = StageWorker("hungry_gpu:Hungry", {}, threads=1, gpu_memory=cap_gib * GIB / total)
-    assert "error" not in worker.load()
+    assert worker.load().failure is None
     segment = Segment(VideoInfo("v", "v", "0", 24, 30.0, 4, 4, 4, 4), 0, 0, 24)
     mask = np.random.default_rng(0).random((24, 4, 4)) < 0.5
     level, seen = 0, []
@@ -108,14 +108,14 @@ def test_the_ladder_is_gone_down_until_the_allocation_fits(total: int, cap_gib: 
         job = Job(segment, ("prior.mask",), ((0, None),), level, measure=True)
         answer, found = worker.process(ask([job], None), mask)
         (outcome,) = read_answer(answer)
-        if "error" not in outcome:
+        if (failure := outcome.failure) is None:
             break
-        assert outcome["error"]["kind"] == "memory", outcome["error"]["traceback"]
-        kind, stage = Kind(outcome["error"]["kind"]), worker._stage
-        seen.append(judge(kind, attempts=1, max_attempts=3, level=level, rungs=rungs(stage), optional=False))
+        assert failure.kind is Kind.MEMORY, failure.traceback
+        stage = worker._stage
+        seen.append(judge(failure.kind, attempts=1, max_attempts=3, level=level, rungs=rungs(stage), optional=False))
         assert seen[-1] is Verdict.CHEAPER
         level += 1
     assert seen == verdicts
     assert np.array_equal(unpack(found), mask)
     taken = 12 * GIB / 2 ** len(verdicts)
-    assert taken <= outcome["gpu_peak"] <= min(taken, cap_gib * GIB) + _CONTEXT
+    assert taken <= outcome.gpu_peak <= min(taken, cap_gib * GIB) + _CONTEXT

@@ -110,7 +110,7 @@ def test_videos_shorter_than_a_window(model_type: str, num_frames: int) -> None:
 
 @pytest.mark.parametrize("model_type", ["diff", "determ"])
 def test_windows_may_stand_side_by_side(model_type: str) -> None:
-    """Without overlap each window is as if it were alone, but for what the whole video shares."""
+    """Without overlap each window is as if it were alone, except for what the whole video shares."""
     video = make_video(8)
     crafter = small_crafter(model_type, overlap=0, decode_chunk_size=4, num_inference_steps=2)
     depth = [chunk.depth for chunk in crafter.reconstruct(*video)]
