@@ -1,7 +1,8 @@
 """The streaming executor on Ray. Where to look:
 
 - decisions, as pure functions, without Ray: `schedule` (what runs next, what a failure means), `resume` and `keys`
-  (what is done again), `gpu.allocation` (which models fit together), `gpu.tokens` (who computes on a GPU, who waits)
+  (what is done again), `sizing` (actors of each stage), `gpu.allocation` (which models fit together), `gpu.tokens` (who
+  computes on a GPU, who waits)
 - the driver's books: `graph`, `state` (videos and segments), `calls`, `gpu.residency` (models on GPUs), `checkpoint`,
   `profile` (for the next run)
 - the loop: `executor`, with `flow` (segments through the graph), `finishing` (ends of videos), `intake` (what may

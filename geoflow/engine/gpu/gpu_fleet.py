@@ -156,7 +156,7 @@ class GpuFleet:
     def _placed(self, gpu: Gpu, ref: Any) -> None:
         if gpu not in self._residency.gpus:
             return
-        if outcome_of(ref).failure is not None:  # it was lost again at once
+        if outcome_of(ref).failure is not None:  # the GPU was lost again at once
             self._wait_for(gpu)
         else:
             self._is_there_now(gpu)
