@@ -120,13 +120,12 @@ def test_what_is_off_is_named_and_the_status_is_1(
 
 
 def test_a_case_that_cannot_be_run_is_not_right(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # sentences stay in one piece
     made = changed(folder, tmp_path, kind="tracker")
     (made / "alone.json").write_text("{}")
     assert golden_run.main(["geometrycrafter", str(made)]) == 1
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())  # cells wrap where paths are long
     assert "the kind 'tracker', which no runner knows" in text and "lacks alone.npz" in text
     assert "off: alone, other" in text
 
