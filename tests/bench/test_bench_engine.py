@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -269,6 +270,11 @@ def test_a_run_that_was_kept_is_not_done_again(tmp_path: Path, monkeypatch: pyte
     assert found["rows"][0]["steady"] == (4.0 + 6.0) / 2
     bench_engines(tmp_path, workloads=["dag"], runs=1, fresh=True, **settings)  # type: ignore[arg-type]
     assert len(done) == 8
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_has_its_module(name: str) -> None:
+    assert importlib.util.find_spec(ENGINES[name].module) is not None
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ class Engine:
 
 _HERE = __name__.rpartition(".")[0]
 _GEOFLOW: dict[str, Any] = {"module": f"{_HERE}.geoflow_engine", "resumes": True}
-_PLAIN: dict[str, Any] = {"module": f"{_HERE}.plain"}
+_PLAIN: dict[str, Any] = {"module": f"{_HERE}.plain_engine"}
 _RAY_DATA: dict[str, Any] = {"module": f"{_HERE}.ray_data", "needs": ("pandas", "pyarrow")}
 _XENNA: dict[str, Any] = {
     "module": f"{_HERE}.xenna",
