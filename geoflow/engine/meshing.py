@@ -79,7 +79,7 @@ class Meshing:
     def queue(self, run: ObjectRun) -> None:
         """Have the mesh of an object made, after those of earlier videos."""
         if self.disabled:
-            self.fail(run, self.disabled)
+            self._cannot(run)
         elif run.live:
             heapq.heappush(self._queue, ((run.video.order, run.object.number), next(self._tie), run))
 
@@ -115,11 +115,15 @@ class Meshing:
         if self.disabled:
             return
         assert self._graph.of_objects is not None
-        self.disabled = f"{self._graph.of_objects.slot} could not run: {reason}"
+        self.disabled = reason
         self._emit("stage_disabled", slot=self._graph.of_objects.slot, reason=reason)
         waiting, self._queue = self._queue, []
         for _, _, run in waiting:
-            self.fail(run, self.disabled)
+            self._cannot(run)
+
+    def _cannot(self, run: ObjectRun) -> None:
+        assert self._graph.of_objects is not None
+        self.fail(run, f"{self._graph.of_objects.slot} could not run: {self.disabled}")
 
     def _over(self, run: ObjectRun) -> None:
         del run.video.objects[run.object.number]

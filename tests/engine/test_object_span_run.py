@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from counted_runs import Driver, Rows
 from counting_stages import events
 
 import geoflow
 from geoflow.observe.events import problems
-from geoflow.observe.ledger import Ledger
 from geoflow.pipeline import Pipeline
 from geoflow.store.paths import RunPaths
 from geoflow.store.verify import verify_run
@@ -47,7 +48,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def run(clip: Path, folder: Path, labels: Path, *, actors: int = 1, optional: bool = False, **params: Any) -> Any:
+def pipeline(folder: Path, *, actors: int = 1, optional: bool = False, **params: Any) -> dict[str, Any]:
     rows: list[dict[str, Any]] = [
         {"slot": "decode", "backend": "geoflow.stages.decode"},
         {"slot": "stitch", "backend": "geoflow.stages.stitch"},
@@ -61,7 +62,11 @@ def run(clip: Path, folder: Path, labels: Path, *, actors: int = 1, optional: bo
         {"slot": "write", "backend": "geoflow.stages.write"},
     ]
     stages = [row | {"num_cpus": 0.4} for row in rows]
-    pipe = Pipeline.from_dict({"name": "p", "segment": {"size": 8, "overlap": 2}, "stages": stages})
+    return {"name": "p", "segment": {"size": 8, "overlap": 2}, "stages": stages}
+
+
+def run(clip: Path, folder: Path, labels: Path, **settings: Any) -> Any:
+    pipe = Pipeline.from_dict(pipeline(folder, **settings))
     result = geoflow.run(clip, folder / "out", pipe, objects=labels)
     assert verify_run(folder / "out") == []
     return result
@@ -72,6 +77,11 @@ def calls(folder: Path) -> Counter[int]:
     rows = [line.split() for line in (folder / "objects").read_text().splitlines()]
     assert {int(frames) for _, frames in rows} == {FRAMES}
     return Counter(int(number) for number, _ in rows)
+
+
+def made(rows: Rows) -> list[int]:
+    """The objects whose meshes were made."""
+    return [row["object"] for row in rows if row["event"] == "stage_done" and row["slot"] == "mesh"]
 
 
 def meshes(folder: Path) -> dict[str, bytes]:
@@ -105,9 +115,8 @@ def test_every_object_of_a_video_has_its_mesh(undisturbed: Path) -> None:
         assert mesh.frame == first and other.frame == last
     rows = events(out)
     assert [line for row in rows for line in problems(row)] == []
-    done = [row for row in rows if row["event"] == "stage_done" and row["slot"] == "mesh"]
-    assert sorted(row["object"] for row in done) == [*NUMBERS]
-    assert all(row["span"] == [0, FRAMES] for row in done)
+    assert sorted(made(rows)) == [*NUMBERS]
+    assert all(row["span"] == [0, FRAMES] for row in rows if "object" in row)
     assert not RunPaths(out).work.exists()
 
 
@@ -126,26 +135,25 @@ def test_an_actor_that_dies_costs_one_more_call(clip: Path, labels: Path, tmp_pa
     assert {(row["verdict"], row["kind"]) for row in failed} == {("retry", "died")}  # and what was queued behind it
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_keeps_the_meshes_it_has(
-    clip: Path, labels: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Path, labels: Path, tmp_path: Path, undisturbed: Path, number: int
 ) -> None:
-    emit = Ledger.emit
-
-    def deadly(self: Ledger, name: str, **data: Any) -> None:
-        emit(self, name, **data)
-        if name == "stage_done" and data["slot"] == "mesh":
-            raise ZeroDivisionError
-
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(Ledger, "emit", deadly)
-        run(clip, tmp_path, labels)
+    """Killed after the first mesh, it goes on with the second; interrupted, it lets the running call end."""
+    raw = pipeline(tmp_path, seconds=1.0)
+    driver = Driver(clip, tmp_path, raw=raw, options=["--objects", str(labels)])
+    driver.when(lambda: bool(made(driver.events())))
+    assert driver.end(number) == (130 if number == signal.SIGINT else -signal.SIGKILL)
     before = events(tmp_path / "out")
-    done = [row["object"] for row in before if row["event"] == "stage_done" and row["slot"] == "mesh"]
-    assert len(done) == 1
-    assert run(clip, tmp_path, labels).exit_status == 0
-    assert calls(tmp_path)[done[0]] == 1, "it was made, and was made again"
+    done = made(before)
+    assert len(done) < len(NUMBERS)
+    assert run(clip, tmp_path, labels, seconds=1.0).exit_status == 0
     after = events(tmp_path / "out")[len(before) :]
-    assert done[0] in [row["object"] for row in after if row["event"] == "stage_restored"]
+    assert all(calls(tmp_path)[number] == 1 for number in done), "a mesh was made, and was made again"
+    restored = [row["object"] for row in after if row["event"] == "stage_restored"]
+    assert set(done) <= set(restored) and sorted(restored + made(after)) == [*NUMBERS]
+    if number == signal.SIGINT:
+        assert calls(tmp_path) == Counter(NUMBERS)
     assert not [row for row in after if row["event"] == "stage_done" and row["slot"] == "write"]
     assert meshes(tmp_path) == meshes(undisturbed)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +117,7 @@ class WholeBoxes(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         folder: str = param("", "where calls are noted down; empty: nowhere")
+        seconds: float = param(0.0, "how long a call takes, until there is a file `hurry` in the folder")
         fail_on: int = param(0, "object that cannot have a mesh")
         die_in: str = param("", "end at an object if there is a file of this name in the folder, and remove it")
 
@@ -134,6 +136,8 @@ class WholeBoxes(Stage):
         if self.params.folder:
             with open(folder / "objects", "a") as file:
                 file.write(f"{number} {done}\n")
+        if self.params.seconds and not (folder / "hurry").exists():
+            time.sleep(self.params.seconds)
         if self.params.die_in and (folder / self.params.die_in).exists():
             (folder / self.params.die_in).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
