@@ -366,21 +366,14 @@ class Executor:
             message=message,
             traceback=failure.traceback,
         )
+        go_on_without, recover, try_again = self._ways_on(call.step, run)
         if verdict is Verdict.FAIL:
             where = "" if failure.kind is Kind.INPUT else f"{row.slot} failed on {run.extent}: "
             self._flow.fail(run.video, where + message, failure.traceback)
-        elif verdict is Verdict.SKIP and isinstance(run, ObjectRun):
-            self._meshing.fail(run, message)
-        elif verdict is Verdict.RECOVER and isinstance(run, ObjectRun):
-            self._meshing.recover(run)
-        elif verdict is Verdict.SKIP and isinstance(run, SpanRun):
-            self._flow.surveys.fail(run, message)
         elif verdict is Verdict.SKIP:
-            self._flow.give_up(call.step, run, message)
-        elif verdict is Verdict.RECOVER and isinstance(run, SpanRun):
-            self._flow.recover_survey(run)
+            go_on_without(message)
         elif verdict is Verdict.RECOVER:
-            self._flow.recover(call.step, run)
+            recover()
         else:
             if verdict is Verdict.CHEAPER:
                 run.levels[call.step] = call.levels[i] + 1
@@ -388,12 +381,16 @@ class Executor:
                 run.alone.add(call.step)
             if verdict is not Verdict.RETRY:
                 run.attempts[call.step] = 0
-            if isinstance(run, ObjectRun):
-                self._meshing.queue(run)
-            elif isinstance(run, SpanRun):
-                self._flow.queue_survey(run)
-            else:
-                self._flow.offer(call.step, run)
+            try_again()
+
+    def _ways_on(self, step: int, run: SegmentRun | SpanRun | ObjectRun) -> tuple[Callable[..., None], ...]:
+        """What can follow a failure: to go on without what it was about, to make its inputs again, to try again."""
+        flow, meshing = self._flow, self._meshing
+        if isinstance(run, ObjectRun):
+            return partial(meshing.fail, run), partial(meshing.recover, run), partial(meshing.queue, run)
+        if isinstance(run, SpanRun):
+            return partial(flow.surveys.fail, run), partial(flow.recover_survey, run), partial(flow.queue_survey, run)
+        return partial(flow.give_up, step, run), partial(flow.recover, step, run), partial(flow.offer, step, run)
 
     def _disable(self, stage: int, reason: str) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""

@@ -168,6 +168,15 @@ def test_an_object_that_can_have_no_mesh_says_why(clip: Path, labels: Path, tmp_
     assert meshes(tmp_path) == expected
 
 
+def test_a_stage_that_cannot_start_leaves_the_reason_with_each_object(clip: Path, labels: Path, tmp_path: Path) -> None:
+    result = run(clip, tmp_path, labels, optional=True, broken=True)
+    assert result.disabled == {"mesh": "its weights are missing"} and result.videos[0].status == "complete"
+    with geoflow.open(tmp_path / "out" / "videos" / "a.h5") as store:
+        assert store.objects is not None
+        found = {n: row.without for n, row in store.objects.items()}
+    assert found == dict.fromkeys(NUMBERS, "mesh could not run: its weights are missing")
+
+
 def test_a_mesh_that_must_be_there_fails_its_video(clip: Path, labels: Path, tmp_path: Path) -> None:
     (video,) = run(clip, tmp_path, labels, fail_on=5).videos
     assert video.status == "failed"

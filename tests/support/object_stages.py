@@ -118,8 +118,13 @@ class WholeBoxes(Stage):
     class Params(Stage.Params):
         folder: str = param("", "where calls are noted down; empty: nowhere")
         seconds: float = param(0.0, "how long a call takes, until there is a file `hurry` in the folder")
+        broken: bool = param(False, "it cannot be started")
         fail_on: int = param(0, "object that cannot have a mesh")
         die_in: str = param("", "end at an object if there is a file of this name in the folder, and remove it")
+
+    def setup(self) -> None:
+        if self.params.broken:
+            raise StageError("its weights are missing")
 
     def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
         folder, low, high, done = Path(self.params.folder), np.full(3, np.inf), np.full(3, -np.inf), 0
