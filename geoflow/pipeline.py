@@ -21,7 +21,9 @@ from geoflow.backends.pins import pin
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
+from geoflow.segments import OBJECT
 from geoflow.stage import Stage, bound_by_run, span_problem
+from geoflow.store.schema import not_held
 from geoflow.values.field import BRANCHES
 from geoflow.values.plain import plain, text
 from geoflow.values.validation import Whole, first_fault, validated
@@ -300,8 +302,31 @@ class Pipeline(BaseModel):
                 fields.field(name)
             if lacking := [name for name in stage.inputs if name not in given]:
                 raise ConfigError(f"{source}: {spec.slot} needs {', '.join(lacking)}, which no stage above it gives")
+            if stage.span == OBJECT:
+                self._check_objects(spec, stage, given, source)
             given.update(stage.outputs, stage.optional_outputs)
         self._check_takers(source)
+
+    def _check_objects(self, spec: StageSpec, stage: Stage, given: set[str], source: str) -> None:
+        """Raise ConfigError where a stage of span "object" could not be given what it takes."""
+        slots = [other.slot for other in self.stages]
+        writers = [other for other in self.stages if other.backend == WRITER]
+        place = slots.index(spec.slot)
+        if writers and not ("stitch" in slots[:place] and self.stages.index(writers[0]) > place):
+            raise ConfigError(
+                f"{source}: {spec.slot} works on objects of whole videos: put it between stitch and write"
+            )
+        others = [s.slot for s in self.stages if s is not spec and s.stage_class().span == OBJECT]
+        if others:
+            raise ConfigError(f"{source}: {spec.slot} and {others[0]} both make meshes of objects; leave one out")
+        if not writers:
+            return
+        switches = dataclasses.asdict(writers[0].make_stage().params)
+        taken = [name for name in (*stage.inputs, *stage.optional) if name in given]
+        for name, remedy in not_held(taken, switches).items():
+            raise ConfigError(
+                f"{source}: {spec.slot} takes {name} from what write has stored, which lacks it: {remedy}"
+            )
 
     def _check_takers(self, source: str) -> None:
         """Raise ConfigError for work whose results nobody takes."""
@@ -311,7 +336,7 @@ class Pipeline(BaseModel):
         for spec in reversed(self.stages):
             stage = spec.make_stage()
             outputs = {*stage.outputs, *stage.optional_outputs}
-            if outputs and not outputs & wanted:
+            if outputs and not outputs & wanted and stage.span != OBJECT:  # its meshes go to `finish` of write
                 raise ConfigError(
                     f"{source}: {spec.slot} works for nothing: no stage below takes any of {', '.join(stage.outputs)}; "
                     "leave it out, or put it above the stages that take them"

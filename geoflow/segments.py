@@ -34,7 +34,8 @@ class Prompt:
     points: tuple[tuple[float, float, bool], ...] = ()  # x, y, and whether the point lies on the object
 
 
-SPANS = ("segment", "chapter", "video")  # what a stage may work on at a time
+OBJECT = "object"
+SPANS = ("segment", "chapter", "video", OBJECT)  # what a stage may work on at a time
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,30 @@ class Span:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.index} of {self.video.name} [{self.start}:{self.stop}]"
+
+
+@dataclass(frozen=True)
+class VideoObject:
+    """An object of a video, which a stage works on as one: all frames of the video may show it."""
+
+    video: VideoInfo
+    number: int  # 1 to 255, as in `objects.label`
+
+    @property
+    def start(self) -> int:
+        """The first frame."""
+        return 0
+
+    @property
+    def stop(self) -> int:
+        """The frame after the last one."""
+        return self.video.num_frames
+
+    def __len__(self) -> int:
+        return self.video.num_frames
+
+    def __str__(self) -> str:
+        return f"object {self.number} of {self.video.name}"
 
 
 def count_segments(num_frames: int, size: int, overlap: int) -> int:

@@ -25,7 +25,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.segments import SPANS, Segment, Span, VideoInfo
+from geoflow.segments import OBJECT, SPANS, Segment, Span, VideoInfo
+from geoflow.values.object_names import MESH
 
 Fields = dict[str, np.ndarray]
 Read = Callable[[], Iterator[Fields]]  # the frames of a span, some at a time
@@ -86,6 +87,9 @@ class Stage:
     A stage whose `span` is a chapter or the whole video works in two steps. `survey` is called once for each span of
     a video, by whichever actor. `process` is then called for each segment of the span, and finds among its fields what
     `survey` returned. An optional stage whose `survey` fails is left out of all segments of the span.
+
+    A stage whose `span` is an object makes meshes: `process_object` is called for each object of a video after the last
+    segment, and `process` never. An object for which an optional stage fails has no mesh, and the store says why.
     """
 
     slot: ClassVar[str] = ""
@@ -94,12 +98,13 @@ class Stage:
     outputs: ClassVar[tuple[str, ...]] = ()
     optional_outputs: tuple[str, ...] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
-    span: ClassVar[str] = "segment"  # what it works on at a time: segment, chapter or video
+    span: ClassVar[str] = "segment"  # what it works on at a time: segment, chapter, video or object
     chapter_length: int = 288  # frames of a chapter, about; an instance may set it, as its parameters say
     chapter_reach: int = 96  # frames of the next chapter that a chapter takes, too
     deterministic: ClassVar[bool] = True
     version: ClassVar[str] = "1"  # raise it when results change: saved work is keyed by it
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
+    takes_meshes: ClassVar[bool] = False  # its `finish` gets `meshes` and `without_mesh`, too, as that of `write` does
     takes_prompts: ClassVar[bool] = False  # it finds the objects that the user shows: `segment.video.prompts`
     licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
@@ -139,6 +144,16 @@ class Stage:
         """Compute this stage's outputs for one segment."""
         raise NotImplementedError
 
+    def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
+        """Compute the mesh of object `number`: `mesh.vertices` and the other outputs (span "object" only).
+
+        It is called once for each number that `objects.label` shows in any frame, after the last segment of the video.
+        `read()` gives the fields of `inputs`, and of `optional` those that exist, as the store will have them: in the
+        video's world, segment by segment, each frame of the video once. A segment that lacks one of `inputs` is left
+        out. Every call of it reads them anew. An object that can have no mesh is a StageError that says why.
+        """
+        raise NotImplementedError
+
     def teardown(self) -> None:
         """Let go of what `setup` took."""
 
@@ -172,10 +187,23 @@ def span_problem(stage: Stage) -> str:
         return ""
     if stage.ordered:
         return f"span should be segment, found {stage.span}: an ordered stage sees all segments of a video anyway"
+    if stage.span == OBJECT:
+        return _object_problem(stage)
     if type(stage).survey is Stage.survey:
         return f"survey is not written yet, and span is {stage.span}"
     if stage.chapter_length < 1 or stage.chapter_reach < 0:
         return f"chapter_length should be 1 or more, and chapter_reach 0 or more, found {stage.chapter_length}, " + str(
             stage.chapter_reach
         )
+    return ""
+
+
+def _object_problem(stage: Stage) -> str:
+    if type(stage).process_object is Stage.process_object:
+        return f"process_object is not written yet, and span is {OBJECT}"
+    if "objects.label" not in stage.inputs:
+        return f"inputs should have objects.label, since span is {OBJECT}"
+    wanted = {f"{MESH}.{name}" for name in ("vertices", "faces", "colours", "world_from_mesh", "frame")}
+    if set(stage.outputs) != wanted or stage.optional_outputs:
+        return f"outputs should be {', '.join(sorted(wanted))} and no others, since span is {OBJECT}"
     return ""

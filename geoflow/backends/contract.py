@@ -22,13 +22,14 @@ from geoflow.environments.checking import problems as env_problems
 from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
 from geoflow.planning import environment_listing
-from geoflow.segments import Segment, Span, VideoInfo
+from geoflow.segments import OBJECT, Segment, Span, VideoInfo
 from geoflow.stage import STATED, Fields, SegmentRecord, Stage, shared_fields, span_problem
 from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
 from geoflow.values.object_names import MOST_OBJECTS
 
 _FRAMES, _HEIGHT, _WIDTH = 6, 48, 64
 _SHARED = 2  # frames of two neighbours
+_NUMBER = 3  # of the made-up object
 LABELS = "objects.label"  # a stage refines what the user gave, and is given and gives back the same field
 
 
@@ -38,9 +39,10 @@ def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = 
     Its declarations come first: fields, parameters, the ladder, its entry in models.yaml with the weights that `params`
     need, and the environments that pipelines run it in. With `run` it is then set up with `params` and given six grey
     frames of 64x48 in which nothing can be known: with and without its optional inputs, twice, on every rung of its
-    ladder, and in halves where it can be split. A stage that works on spans surveys the frames first. An ordered stage
-    gets two segments, the second one also after another of its kind took over its state, and is asked to finish. What
-    it raises there is raised here. Its results are compared with the field table.
+    ladder, and in halves where it can be split. A stage that works on spans surveys the frames first. One that works on
+    objects is given one that a square of every frame shows; a StageError says that it can have no mesh. An ordered
+    stage gets two segments, the second one also after another of its kind took over its state, and is asked to finish.
+    What it raises there is raised here. Its results are compared with the field table.
 
     Raises ConfigError when there is no such backend, or `params` are not its own.
     """
@@ -50,6 +52,8 @@ def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = 
     if found or not run:
         return found
     try:
+        if stage.span == OBJECT:
+            return list(_object_trial(stage, backend))
         return list(_ordered_trial(stage, backend) if stage.ordered else _trial(stage, backend))
     except StageError as error:
         return [str(error)]
@@ -63,7 +67,8 @@ def _declared(stage: Stage) -> list[str]:
         found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
     if stage.slot == "objects" and LABELS not in (*stage.inputs, *stage.optional):
         found.append(f"{LABELS} should be optional, too: where the user gave labels, these stay")
-    for name, base in (("process", Stage), ("load", TorchStage), ("compute", TorchStage)):
+    methods = (("process", Stage),) if stage.span != OBJECT else ()
+    for name, base in (*methods, ("load", TorchStage), ("compute", TorchStage)):
         if isinstance(stage, base) and getattr(type(stage), name) is getattr(base, name):
             found.append(f"{name} is not written yet")
     if problem := span_problem(stage):
@@ -139,6 +144,39 @@ def _trial(stage: Stage, who: str) -> Iterator[str]:
                 _checked(rung, process_in_halves(rung, segment, {**everything, **shared}), segment, f"{who} in halves")
         finally:
             rung.teardown()
+
+
+def _object_trial(stage: Stage, who: str) -> Iterator[str]:
+    """Have it make the mesh of an object, as it is and on every rung of its ladder. Two segments come, read-only."""
+    num_frames = 2 * _FRAMES
+    pieces = []
+    for index in range(2):
+        piece = made_up((*stage.inputs, *stage.optional), _segment(index, (index + 1) * _FRAMES, num_frames))
+        label = np.zeros_like(piece[LABELS])
+        label[:, 8:16, 8:16] = _NUMBER
+        label.flags.writeable = False
+        pieces.append({**piece, LABELS: label})
+    required = [{name: piece[name] for name in stage.inputs} for piece in pieces]
+    video = _segment(0, _FRAMES, num_frames).video
+    for level in range(len(stage.ladder) + 1):
+        rung = _cheaper(stage, level)
+        rung.setup()
+        try:
+            found = [_mesh(rung, video, given, who) for given in (required, pieces, pieces)]
+            if stage.deterministic and (name := _unlike(found[1], found[2])):
+                yield f"{who} gave another {name} for the same object a second time; is something kept of the first?"
+        finally:
+            rung.teardown()
+
+
+def _mesh(stage: Stage, video: VideoInfo, pieces: list[Fields], who: str) -> Fields:
+    """The mesh of the made-up object; {} where there can be none, since in grey frames nothing can be known."""
+    try:
+        result = stage.process_object(video, _NUMBER, lambda: iter(pieces))
+    except StageError:
+        return {}
+    fields.check(result, stage.outputs, who=who)
+    return result
 
 
 def _keeps_labels(stage: Stage, segment: Segment, everything: Fields, who: str) -> Iterator[str]:

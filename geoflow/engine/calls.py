@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from geoflow.engine.actor.workfiles import SaveTo
 from geoflow.engine.gpu.tokens import Hold, Lane
 from geoflow.engine.outcome import Outcome
-from geoflow.segments import Segment, Span
+from geoflow.segments import Segment, Span, VideoObject
+from geoflow.store.object_work import ObjectWork
 
 
 class Part(NamedTuple):  # this and the next are made once a segment and stage: a dataclass takes three times as long
@@ -20,22 +21,24 @@ class Part(NamedTuple):  # this and the next are made once a segment and stage: 
 
 
 class Job(NamedTuple):
-    """One segment's share of a call, or a span: `places` says for each name which argument, and which entry of it."""
+    """One segment's share of a call, or a span or object: `places` says for each name which argument, and which entry
+    of it."""
 
-    extent: Segment | Span
+    extent: Segment | Span | VideoObject
     names: tuple[str, ...]
     places: tuple[tuple[int, int | None], ...]
     level: int
     save_to: SaveTo | None = None  # where the worker leaves what it makes
     measure: bool = False  # watch the GPU memory it takes
     alone: bool = False  # it may have all of the GPU's
+    work: ObjectWork | None = None  # of an object: where its fields lie, and its mesh goes
 
 
 @dataclass(eq=False)
 class Call:
     """One submitted `process`: the step, its stage, the segments in it, and the refs of what will come back.
 
-    A `survey` is one, too, of one span; and a `finish`, of no segment.
+    A `survey` is one, too, of one span or object; and a `finish`, of no segment.
     """
 
     step: int
@@ -48,7 +51,7 @@ class Call:
     refs: list[Any] = field(default_factory=list)
     submitted: float = 0.0  # by the monotonic clock
     waited: float = 0.0  # s from then until it could begin, once it came back
-    frames: int = 0  # of the span that it surveys
+    frames: int = 0  # of the span that it surveys, or the video whose object it works on
     longest: float | None = None  # s it should take at most; None: as the stage's longest call, for each segment
     hung: float = 0.0  # s without an answer, after which its worker was ended
     began: bool = True  # False: its worker died at the call before it
@@ -71,6 +74,8 @@ class Call:
         if self.frames:
             extent = self.runs[i].extent
             facts["span"] = [extent.start, extent.stop]
+            if isinstance(extent, VideoObject):
+                facts["object"] = extent.number
         return facts
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:
@@ -101,17 +106,18 @@ def read_answer(answered: bytes) -> list[Outcome]:
 
 
 def make_jobs(
-    wanted: list[tuple[Segment | Span, dict[str, Part], int, SaveTo | None]],
+    wanted: list[tuple[Segment | Span | VideoObject, dict[str, Part], int, SaveTo | None]],
     *,
     measure: bool = False,
     alone: bool = False,
+    work: ObjectWork | None = None,
 ) -> tuple[list[Job], list[Any]]:
     """From (segment or span, fields, ladder level, where to save) to jobs and the objects to pass, each object once."""
     position: dict[Any, int] = {}
     jobs = []
     for extent, parts, level, save_to in wanted:
         places = tuple((position.setdefault(part.ref, len(position)), part.entry) for part in parts.values())
-        jobs.append(Job(extent, tuple(parts), places, level, save_to, measure, alone))
+        jobs.append(Job(extent, tuple(parts), places, level, save_to, measure, alone, work))
     return jobs, list(position)
 
 

@@ -17,7 +17,7 @@ from geoflow.engine.graph import Graph
 from geoflow.engine.keys import Keys
 from geoflow.engine.resume import Action, below_order, choose_actions, finished_prefix
 from geoflow.engine.spans import find_span, plan_spans
-from geoflow.engine.state import SegmentRun, SpanRun, VideoRun
+from geoflow.engine.state import ObjectRun, SegmentRun, SpanRun, VideoRun
 from geoflow.errors import StoreError
 from geoflow.pipeline import Pipeline
 from geoflow.segments import Segment, Span, VideoInfo, count_segments, plan_segments
@@ -163,8 +163,10 @@ class Checkpoint:
         if step in run.keys:
             chain[step] = run.keys[step]
 
-    def save_to(self, step: int, run: SegmentRun | SpanRun) -> SaveTo | None:
-        """Where the worker leaves what it makes of this segment or span."""
+    def save_to(self, step: int, run: SegmentRun | SpanRun | ObjectRun) -> SaveTo | None:
+        """Where the worker leaves what it makes of this segment or span; a mesh has a place of its own."""
+        if isinstance(run, ObjectRun):
+            return None
         if isinstance(run, SpanRun):
             return None if self._paths is None else SaveTo(self._survey_file(run), None)
         if self._paths is None or not (step in self._kept or step in self._ordered):

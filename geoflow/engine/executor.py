@@ -27,12 +27,13 @@ from geoflow.engine.graph import Graph, Step
 from geoflow.engine.intake import Limits
 from geoflow.engine.load import Load
 from geoflow.engine.mailbox import Mailbox
+from geoflow.engine.meshing import Meshing
 from geoflow.engine.outcome import Failure, Outcome, outcome_of
 from geoflow.engine.pool import Worker
 from geoflow.engine.probing import Probe, Probes
 from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import Kind, Verdict
-from geoflow.engine.state import SegmentRun, SpanRun, VideoRun
+from geoflow.engine.state import ObjectRun, SegmentRun, SpanRun, VideoRun
 from geoflow.engine.stopping import Stop
 from geoflow.errors import ClusterLost, EnvironmentBroken
 from geoflow.pipeline import Pipeline
@@ -97,10 +98,20 @@ class Executor:
             emit=emit,
             already_done=already_done,
             not_up=self._not_up,
-            whole=lambda video: self._finishes.add(video),
+            whole=lambda video: self._meshing.add(video),
         )
         self._finishes = Finishes(
             self._graph, self._fleet, self._flow, self._mailbox, max_attempts=limits.max_attempts, emit=emit
+        )
+        self._meshing = Meshing(
+            self._graph,
+            self._flow,
+            self._mailbox,
+            paths,
+            part_key=part_key,
+            shared=any(getattr(stage.params, "share", False) for stage in self._stages),
+            emit=emit,
+            whole=self._finishes.add,
         )
         self._stop, self._stopping = stop or Stop(), False
         self._look, self._looked = look, time.monotonic()
@@ -108,7 +119,10 @@ class Executor:
     @property
     def disabled(self) -> dict[str, str]:
         """Slots of optional stages that could not run, with the reason."""
-        return {self._graph.steps[step].slot: reason for step, reason in self._flow.disabled.items()}
+        found = {self._graph.steps[step].slot: reason for step, reason in self._flow.disabled.items()}
+        if self._meshing.disabled and self._graph.of_objects is not None:
+            found[self._graph.of_objects.slot] = self._meshing.disabled
+        return found
 
     @property
     def measured(self) -> dict[str, Measured]:
@@ -124,6 +138,9 @@ class Executor:
                 load.running[row.slot], queued = self._fleet.load(row.stage)
                 load.queued[row.slot] = load.queued.get(row.slot, 0) + queued
             load.queued[row.slot] = load.queued.get(row.slot, 0) + len(ready)
+        if (last := self._graph.of_objects) is not None:
+            load.running[last.slot], queued = self._fleet.load(last.stage)
+            load.queued[last.slot] = queued + self._meshing.waiting
         return load
 
     def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
@@ -143,6 +160,8 @@ class Executor:
                     flow.take_in()
                 self._finishes.start()
                 self._dispatch()
+                if not self._stopping:
+                    self._dispatch_objects()
                 self._await()
                 self._fleet.tick(flow.has_work_left, flow.segments_left)
                 self._follow()
@@ -171,7 +190,10 @@ class Executor:
         if not (refs := self._mailbox.refs):
             return
         rows = zip(self._graph.steps, self._flow.ready)
-        timeout = self._fleet.next_due(row.stage for row, ready in rows if ready)
+        due = [row.stage for row, ready in rows if ready]
+        if self._meshing.waiting and self._graph.of_objects is not None:
+            due.append(self._graph.of_objects.stage)
+        timeout = self._fleet.next_due(due)
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
@@ -213,6 +235,16 @@ class Executor:
             elif runs := self._flow.take(step, size):
                 self._submit(self._graph.steps[step], runs, *found)
 
+    def _dispatch_objects(self) -> None:
+        """Give out objects until no worker of their stage has room; whoever shares a GPU with it goes first."""
+        while (run := self._meshing.head()) is not None:
+            row = self._graph.of_objects
+            assert row is not None
+            found = self._fleet.choose(row.stage, self._meshing.waiting, run.home, alone=row.index in run.alone)
+            if found is None:
+                return
+            self._submit(row, [self._meshing.take()], *found)
+
     def _urgency(self, step: int) -> tuple[float, int]:
         flow, steps, pools = self._flow, self._graph.steps, self._fleet.pools
         below = [
@@ -239,6 +271,7 @@ class Executor:
             ],
             measure=self._fleet.measures(row.stage),
             alone=step in runs[0].alone,
+            work=runs[0].work if isinstance(runs[0], ObjectRun) else None,
         )
         state = [runs[0].state_for(step)] if row.ordered else []
         frames = len(runs[0].extent) if row.surveys else 0
@@ -251,7 +284,7 @@ class Executor:
             run.attempts[step] = run.attempts.get(step, 0) + 1
         self._mailbox.on(call.refs[0], partial(self._returned, call))
 
-    def _level(self, row: Step, run: SegmentRun | SpanRun) -> int:
+    def _level(self, row: Step, run: SegmentRun | SpanRun | ObjectRun) -> int:
         """Of the stage's ladder: where frames of this size were last known to fit."""
         worked_at = self._fleet.pools[row.stage].worked_at.get(_frame_size(row, run), 0)
         level = max(run.levels.get(row.index, 0), worked_at)
@@ -282,7 +315,7 @@ class Executor:
                 self._succeeded(call, i, outcome)
 
     def _succeeded(self, call: Call, i: int, outcome: Outcome) -> None:
-        run, row = call.runs[i], self._graph.steps[call.step]
+        run, row = call.runs[i], self._graph.step(call.step)
         self._fleet.finished(call, i, outcome)
         if call.levels[i]:
             self._fleet.pools[call.stage].worked_at[_frame_size(row, run)] = call.levels[i]
@@ -290,6 +323,9 @@ class Executor:
         self._emit("stage_done", video=run.video.name, index=run.index, slot=row.slot, **facts)
         if outcome.unsaved:
             self._checkpoint.unsaved(row.slot, outcome.unsaved)
+        if isinstance(run, ObjectRun):
+            self._meshing.done(run)
+            return
         if isinstance(run, SpanRun):
             self._flow.surveys.done(run, Part(call.refs[1]), outcome.size, outcome.seconds, call.levels[i])
             return
@@ -303,7 +339,7 @@ class Executor:
     # Trouble
 
     def _failed(self, call: Call, i: int, outcome: Outcome, failure: Failure) -> None:
-        run, row = call.runs[i], self._graph.steps[call.step]
+        run, row = call.runs[i], self._graph.step(call.step)
         message = call.why_died(failure.message) if failure.kind is Kind.DIED else failure.message
         if failure.kind is Kind.SAVED:
             self._flow.saved_is_damaged(run.video, message)
@@ -330,17 +366,14 @@ class Executor:
             message=message,
             traceback=failure.traceback,
         )
+        go_on_without, recover, try_again = self._ways_on(call.step, run)
         if verdict is Verdict.FAIL:
             where = "" if failure.kind is Kind.INPUT else f"{row.slot} failed on {run.extent}: "
             self._flow.fail(run.video, where + message, failure.traceback)
-        elif verdict is Verdict.SKIP and isinstance(run, SpanRun):
-            self._flow.surveys.fail(run, message)
         elif verdict is Verdict.SKIP:
-            self._flow.give_up(call.step, run, message)
-        elif verdict is Verdict.RECOVER and isinstance(run, SpanRun):
-            self._flow.recover_survey(run)
+            go_on_without(message)
         elif verdict is Verdict.RECOVER:
-            self._flow.recover(call.step, run)
+            recover()
         else:
             if verdict is Verdict.CHEAPER:
                 run.levels[call.step] = call.levels[i] + 1
@@ -348,17 +381,26 @@ class Executor:
                 run.alone.add(call.step)
             if verdict is not Verdict.RETRY:
                 run.attempts[call.step] = 0
-            if isinstance(run, SpanRun):
-                self._flow.queue_survey(run)
-            else:
-                self._flow.offer(call.step, run)
+            try_again()
+
+    def _ways_on(self, step: int, run: SegmentRun | SpanRun | ObjectRun) -> tuple[Callable[..., None], ...]:
+        """What can follow a failure: to go on without what it was about, to make its inputs again, to try again."""
+        flow, meshing = self._flow, self._meshing
+        if isinstance(run, ObjectRun):
+            return partial(meshing.fail, run), partial(meshing.recover, run), partial(meshing.queue, run)
+        if isinstance(run, SpanRun):
+            return partial(flow.surveys.fail, run), partial(flow.recover_survey, run), partial(flow.queue_survey, run)
+        return partial(flow.give_up, step, run), partial(flow.recover, step, run), partial(flow.offer, step, run)
 
     def _disable(self, stage: int, reason: str) -> None:
         """A stage cannot run at all: go on without it where it is optional, else give the run up."""
         row = self._graph.of_stage(stage)[0]
         if not row.optional:
             raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {reason}")
-        self._flow.disable(stage, reason)
+        if row is self._graph.of_objects:
+            self._meshing.disable(reason)
+        else:
+            self._flow.disable(stage, reason)
 
     def _wound_down(self) -> bool:
         """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
@@ -374,11 +416,11 @@ class Executor:
                     ray.cancel(call.refs[0])
             return False  # what is ready may still be dispatched
         runs = [(call.step, run) for call in calls for run in call.runs if run.live]
-        worth = any(self._checkpoint.save_to(step, run) for step, run in runs)
+        worth = any(isinstance(run, ObjectRun) or self._checkpoint.save_to(step, run) for step, run in runs)
         return self._stop.overdue or not (worth or self._finishes.running)
 
 
-def _frame_size(row: Step, run: SegmentRun | SpanRun) -> tuple[bool, int, int]:
+def _frame_size(row: Step, run: SegmentRun | SpanRun | ObjectRun) -> tuple[bool, int, int]:
     """What a ladder's level depends on: surveys need other memory than segments do."""
     video = run.extent.video
     return row.surveys, video.height, video.width

@@ -54,7 +54,11 @@ class Finishes:
         # To close what it wrote should take a stage no longer than to write it.
         longest = max(self._longest.get(step, 0.0), sum(record.seconds.get(slot, 0.0) for record in records))
         call = Call(step, stage, [], worker, [], lane, submitted=time.monotonic(), longest=longest)
-        call.refs = [worker.handle.finish.remote(video.info, records, lane, video.state.get(step))]
+        call.refs = [
+            worker.handle.finish.remote(
+                video.info, records, lane, video.state.get(step), video.meshes, video.without_mesh
+            )
+        ]
         self._fleet.take(call)
         return call
 

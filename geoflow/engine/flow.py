@@ -104,6 +104,8 @@ class Flow:
         """Whether a stage of the pipeline will be called any more."""
         if not self.intake.exhausted:
             return True
+        if (of_objects := self._graph.of_objects) is not None and of_objects.stage == stage:
+            return not self.over  # it comes last
         steps = [row.index for row in self._graph.of_stage(stage)]
         open_runs = (run for video in self.videos[self._settled :] for run in video.open.values())
         return any(step not in run.settled for run in open_runs for step in steps)
@@ -232,7 +234,11 @@ class Flow:
     def recover_survey(self, survey: SpanRun) -> None:
         """What a survey was to read went down with a node of the cluster: the frame tables of its video."""
         survey.pending = False
-        self._lost(survey.video)
+        self.recover_video(survey.video)
+
+    def recover_video(self, video: VideoRun) -> None:
+        """What is known of a whole video went down with a node of the cluster."""
+        self._lost(video)
 
     def rewind(self, video: VideoRun, reason: str) -> None:
         """What was to be restored, or was carried along, does not hold: plan the video anew from what is on disk."""

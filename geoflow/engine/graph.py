@@ -1,7 +1,8 @@
 """The pipeline as a graph: who gives each input, who takes each output. Pure data, no Ray.
 
 A stage that works on segments is one step of the graph. One that works on spans is two: the first surveys a span as a
-whole, and the second processes each segment of it with what the survey found.
+whole, and the second processes each segment of it with what the survey found. One that works on objects is a step
+after all others, which no segment goes through.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from geoflow.fields import FIELDS
+from geoflow.segments import OBJECT
 from geoflow.stage import Stage
 
 PROBE = -1  # the producer of `video.*`
@@ -62,13 +64,18 @@ class Graph:
     steps: tuple[Step, ...]
     consumers: dict[tuple[int, str], tuple[int, ...]] = field(default_factory=dict)
     children: tuple[tuple[int, ...], ...] = ()
+    of_objects: Step | None = None  # the step that works on objects; its index follows those of `steps`
 
     @classmethod
     def build(cls, stages: Sequence[tuple[str, Stage, bool]]) -> Graph:
         """From (slot, stage, optional) in pipeline order; each input binds to the nearest giver above."""
         giver = dict.fromkeys(PROBED, PROBE)
         steps: list[Step] = []
+        objects: tuple[int, str, Stage, bool] | None = None
         for number, (slot, stage, optional) in enumerate(stages):
+            if stage.span == OBJECT:
+                objects = number, slot, stage, optional
+                continue
             sources = {name: giver[name] for name in (*stage.inputs, *stage.optional) if name in giver}
             required = set(stage.inputs)
             if stage.span != "segment":
@@ -88,11 +95,19 @@ class Graph:
             for name, producer in row.sources.items():
                 consumers.setdefault((producer, name), []).append(row.index)
         children = tuple(tuple(n.index for n in steps if i in n.parents) for i in range(len(steps)))
-        return cls(tuple(steps), {key: tuple(takers) for key, takers in consumers.items()}, children)
+        of_objects = None if objects is None else _of_objects(len(steps), *objects)
+        return cls(tuple(steps), {key: tuple(takers) for key, takers in consumers.items()}, children, of_objects)
+
+    def step(self, index: int) -> Step:
+        """The step of that index, which may be the one that works on objects."""
+        if self.of_objects is not None and index == self.of_objects.index:
+            return self.of_objects
+        return self.steps[index]
 
     def of_stage(self, stage: int) -> tuple[Step, ...]:
         """The steps of a stage, in the order of work."""
-        return tuple(row for row in self.steps if row.stage == stage)
+        every = self.steps if self.of_objects is None else (*self.steps, self.of_objects)
+        return tuple(row for row in every if row.stage == stage)
 
     def above(self, slots: Set[str]) -> dict[str, tuple[str, ...]]:
         """Of each of these slots, in the order of the pipeline, those among them whose results it waits for."""
@@ -103,6 +118,8 @@ class Graph:
             nearest.append({row.slot: None} if row.slot in slots else over)
             if row.slot in slots:
                 found[row.slot] = tuple(slot for slot in over if slot != row.slot)
+        if self.of_objects is not None and self.of_objects.slot in slots:  # it waits for all
+            found[self.of_objects.slot] = tuple(found)
         return found
 
 
@@ -112,6 +129,13 @@ def _survey(index: int, number: int, slot: str, stage: Stage, optional: bool, fr
     chapter = stage.chapter_length, stage.chapter_reach
     required = frozenset(("video.index", "video.pts"))
     return Step(index, slot, False, optional, sources, required, (SURVEY,), 0, number, stage.span, chapter, frames_from)
+
+
+def _of_objects(index: int, number: int, slot: str, stage: Stage, optional: bool) -> Step:
+    """The step that works on objects: it reads finished segments from the disk, and frames from the source."""
+    depth = index  # after all others
+    sources = dict.fromkeys(PROBED, PROBE)
+    return Step(index, slot, False, optional, sources, frozenset(), stage.outputs, depth, number, stage.span)
 
 
 def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from geoflow.engine.calls import Part
 from geoflow.engine.graph import PROBE, Graph
 from geoflow.engine.resume import Action
-from geoflow.segments import Segment, Span, VideoInfo
+from geoflow.segments import Segment, Span, VideoInfo, VideoObject
 from geoflow.stage import SegmentRecord
+from geoflow.store.object_work import ObjectWork
 from geoflow.video.inputs import Input
 
 
@@ -47,6 +49,9 @@ class VideoRun:
     kept: KeptWork = field(default_factory=KeptWork)
     given_up: dict[int, dict[int, str]] = field(default_factory=dict)  # segment -> optional step that failed -> note
     records: list[SegmentRecord] = field(default_factory=list)
+    objects: dict[int, ObjectRun] = field(default_factory=dict)  # by their number, those whose mesh is not made yet
+    meshes: dict[int, Path] = field(default_factory=dict)  # by the number of the object, the file that holds it
+    without_mesh: dict[int, str] = field(default_factory=dict)  # object -> why it has none
     to_finish: list[int] = field(default_factory=list)  # ordered steps whose `finish` is still to be called
     finish_attempts: int = 0
     losses: int = 0  # times it was planned anew because what it was carrying was lost
@@ -243,3 +248,35 @@ class SpanRun:
         """The frame tables that the step reads frames by."""
         names = graph.steps[step].sources
         return {name: Part(self.video.probed[name]) for name in names if name in self.video.probed}
+
+
+@dataclass(eq=False, slots=True)
+class ObjectRun:
+    """One object of a video whose segments are all done: its mesh is still to be made."""
+
+    video: VideoRun
+    object: VideoObject
+    work: ObjectWork
+    attempts: dict[int, int] = field(default_factory=dict)
+    levels: dict[int, int] = field(default_factory=dict)
+    alone: set[int] = field(default_factory=set)  # its step, if it is to have a GPU to itself
+    home: str = ""  # as of a SegmentRun
+
+    @property
+    def extent(self) -> VideoObject:
+        """What the step works on."""
+        return self.object
+
+    @property
+    def index(self) -> int:
+        """The number of the first segment that it lies in, as the ledger has it."""
+        return 0
+
+    @property
+    def live(self) -> bool:
+        """Still wanted: its video neither failed nor is planned anew, and it has no mesh yet."""
+        return not self.video.over and self.video.objects.get(self.object.number) is self
+
+    def arguments(self, step: int, graph: Graph) -> dict[str, Part]:
+        """The frame tables that the step reads frames by."""
+        return {name: Part(ref) for name, ref in self.video.probed.items()}

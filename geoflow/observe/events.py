@@ -53,12 +53,14 @@ _LACKING = _maybe("lacking", str, "what of it is missing in all or in part")
 _BEGAN = _field("began", float, "when the call began, in s since the epoch, by the clock of the actor's node")
 _SECONDS = _field("seconds", float, "how long the call took, measured where it ran")
 _SPAN = _maybe("span", list, "of a call for a whole span: its first frame, and the frame after its last one")
+_OBJECT = _maybe("object", int, "of a call for one object of a video: its number; `span` is then the whole video")
 _CALL = (
     _ACTOR,
     _field("level", int, "rung of the stage's ladder; 0 is the full setting"),
     _field("attempt", int, "1 for the first call of this stage on this segment"),
     _field("waited", float, "seconds between the driver's sending the call and its beginning"),
     _SPAN,
+    _OBJECT,
     _maybe("together", int, "how many segments this call worked on, if more than one"),
 )
 
@@ -177,7 +179,14 @@ _TABLE = (
     Event(
         "stage_restored",
         "a stage's saved result on a segment is read instead of computed",
-        (_VIDEO, _INDEX, _SLOT, _SPAN, _field("bytes", int, "size of the fields, or of what a span's segments share")),
+        (
+            _VIDEO,
+            _INDEX,
+            _SLOT,
+            _SPAN,
+            _OBJECT,
+            _field("bytes", int, "size of the fields, or of what a span's segments share"),
+        ),
     ),
     Event("stage_disabled", "an optional stage cannot run; the run goes on without it", (_SLOT, _REASON)),
     Event(

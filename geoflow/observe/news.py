@@ -57,6 +57,7 @@ def _stage_failed(row: dict[str, Any]) -> Iterator[News]:
         message, *more = row["message"].splitlines() or [""]  # Ray's go on for lines; the ledger has them
         first, stop = row.get("span", (0, 0))
         where = f"frames {first} to {stop - 1}" if stop else f"segment {row['index']}"
+        where = f"object {row['object']}" if "object" in row else where
         head = f"{row['slot']} failed on {row['video']} {where}, {_THEN[verdict]}"
         yield News(head, message + (" …" if more else ""))
 

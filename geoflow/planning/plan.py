@@ -88,6 +88,7 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
     return {
         "slot": spec.slot,
         "backend": spec.backend,
+        "span": spec.stage_class().span,
         "optional": spec.optional,
         "device": "GPU" if spec.num_gpus else "CPU",
         "gpu_share": spec.num_gpus,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from geoflow.segments import OBJECT
 from geoflow.values.durations import in_words
 
 _UNKNOWN = "unknown"
@@ -92,7 +93,9 @@ def _stages(plan: dict[str, Any]) -> Any:
         table.add_column(column, overflow="fold")
     for row in plan["stages"]:
         table.add_row(
-            row["slot"] + (" (optional)" if row["optional"] else ""),
+            row["slot"]
+            + (", per object" if row["span"] == OBJECT else "")
+            + (" (optional)" if row["optional"] else ""),
             row["backend"],
             _device(row),
             f"{row['actors']} of {row['threads']} thread{'s' if row['threads'] > 1 else ''}",

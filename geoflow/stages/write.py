@@ -31,6 +31,7 @@ class Write(Stage):
     inputs = ("frames.index", "frames.time")
     outputs = ()
     ordered = True
+    takes_meshes = True
 
     @dataclass(frozen=True)
     class _Place(Stage.Params):

@@ -32,13 +32,16 @@ GROUP = "objects"
 LABEL = "objects/label"
 NUMBERS = "numbers"  # attribute of the labels: the objects that are seen in any frame
 KEY = "key"  # attribute of an object: of the work that its mesh is a part of
+COURSE = "course"  # attribute of a mesh's part file: digest of the last segment's, so of all that it was made from
 WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
 ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == MESH}
 _SMALL = 64  # bytes: what is not worth a chunk
 
 
-def write_mesh_part(paths: RunPaths, video: VideoInfo, number: int, mesh: Mesh, key: str) -> Path:
+def write_mesh_part(paths: RunPaths, video: VideoInfo, number: int, mesh: Mesh, key: str, *, course: str = "") -> Path:
     """Store the finished mesh of an object until its video is done; `key` is that of the work. Returns its path.
+
+    `course` is the digest of the last of the video's segments, where the mesh was made from these.
 
     The file appears whole or not at all. Raises StoreError for a mesh that is none, and when the disk refuses.
     """
@@ -46,6 +49,7 @@ def write_mesh_part(paths: RunPaths, video: VideoInfo, number: int, mesh: Mesh, 
     with whole_h5(path) as whole:
         _write(whole.file, number, mesh, key, compression=1)
         whole.file.attrs["number"], whole.file.attrs["digest"] = number, _digest(number, mesh, key)
+        whole.file.attrs[COURSE] = course
     return path
 
 
@@ -60,6 +64,22 @@ def read_mesh_part(path: Path, number: int, key: str) -> dict[str, np.ndarray]:
     if said != (number, key, _digest(number, mesh, key)):
         raise StoreError(f"{path} is not the mesh of object {number} of this work; delete it and run again")
     return mesh
+
+
+def made_in(path: Path, number: int, key: str, course: str) -> bool:
+    """Whether the mesh that is kept there is whole, and was made from segments of this course of the work.
+
+    One that is not is deleted, so that it is made anew.
+    """
+    try:
+        read_mesh_part(path, number, key)
+        with h5py.File(path, "r") as file:
+            if file.attrs.get(COURSE) == course:
+                return True
+    except (OSError, StoreError):
+        pass
+    path.unlink(missing_ok=True)
+    return False
 
 
 def add_objects(

@@ -7,7 +7,7 @@ frames of the video, N the number of its tracks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,11 @@ class Dataset:
         return self.name.rpartition("/")[0]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it holds all of its field, in a row for each frame."""
+        return not self.take and self.layout in (FRAME, ROWS)
+
+    @property
     def fill(self) -> float:
         """What frames read as for which the field is missing."""
         return self.row.unknown if self.stored.fill is None else self.stored.fill
@@ -97,6 +102,26 @@ def datasets() -> dict[str, Dataset]:
         for stored in row.stored
     ]
     return {row.name: row for row in rows}
+
+
+DECODED = ("frames.rgb", "frames.mask")  # what is read from the source again
+
+
+def not_held(names: Sequence[str], switches: Mapping[str, bool]) -> dict[str, str]:
+    """Which of these fields cannot be read back frame by frame from what a run wrote, each with the remedy.
+
+    >>> not_held(["objects.label", "frames.rgb", "geometry.points"], {})
+    {'geometry.points': 'set write.points=true'}
+    """
+    found = {}
+    for name in names:
+        rows = [row for row in datasets().values() if row.field == name and row.is_whole]
+        needed = [row.stored.switch for row in rows]
+        if name in DECODED or any(switch is None or switches.get(switch.name, False) for switch in needed):
+            continue
+        on = [f"set write.{switch.name}=true" for switch in needed if switch is not None]
+        found[name] = on[0] if on else "a store has no row of it for each frame"
+    return found
 
 
 def columns() -> dict[str, Dataset]:

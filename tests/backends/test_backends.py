@@ -72,7 +72,7 @@ def test_a_stage_that_works_on_spans_surveys_before_it_processes(
     assert contract.problems("spanning:Good") == []
     assert contract.problems("spanning:Unwritten") == ["survey is not written yet, and span is video"]
     (unknown,) = contract.problems("spanning:Unknown")
-    assert unknown == "span should be one of segment, chapter, video, found 'scene'"
+    assert unknown == "span should be one of segment, chapter, video, object, found 'scene'"
     (ordered,) = contract.problems("spanning:Ordered")
     assert "an ordered stage sees all segments of a video anyway" in ordered
     (listed,) = contract.problems("spanning:Listed")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import object_stages
 import pytest
-from object_stages import BrightObjects
+from object_stages import BrightObjects, WholeBoxes, cube
 
 from geoflow.backends.contract import problems
-from geoflow.segments import Segment
-from geoflow.stage import Fields
+from geoflow.errors import StageError
+from geoflow.segments import Segment, VideoInfo
+from geoflow.stage import Fields, Read, Stage
 
 
 class Overruler(BrightObjects):
@@ -23,7 +24,39 @@ class Unaware(BrightObjects):
     optional = ()
 
 
-@pytest.mark.parametrize("name", ["BrightObjects", "BoxMeshes", "PromptedObjects"])
+class Fickle(WholeBoxes):
+    """Keeps something of one object for the next."""
+
+    def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
+        self.calls = getattr(self, "calls", 0) + 1
+        return {f"mesh.{name}": array for name, array in cube(frame=self.calls).items()}
+
+
+class Crooked(WholeBoxes):
+    def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
+        found = {f"mesh.{name}": array for name, array in cube().items()}
+        return {**found, "mesh.faces": found["mesh.faces"] + 1}
+
+
+class Choosy(WholeBoxes):
+    def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
+        assert all((piece["objects.label"] == number).any((1, 2)).all() for piece in read())
+        raise StageError("grey things have no shape")
+
+
+class Unmade(WholeBoxes):
+    process_object = Stage.process_object
+
+
+class Blind(WholeBoxes):
+    inputs = ("frames.rgb",)
+
+
+class Partial(WholeBoxes):
+    outputs = ("mesh.vertices", "mesh.faces")
+
+
+@pytest.mark.parametrize("name", ["BrightObjects", "BoxMeshes", "WholeBoxes", "PromptedObjects"])
 def test_the_trivial_backends_keep_to_the_contract(name: str) -> None:
     assert problems(f"object_stages:{name}") == []
 
@@ -33,6 +66,22 @@ def test_a_backend_that_replaces_the_users_labels_is_named() -> None:
     assert "replaced labels of the user; see geoflow.geometry.labels.with_given" in found
     (found,) = problems("test_object_contract:Unaware")
     assert "objects.label should be optional, too: where the user gave labels, these stay" in found
+
+
+def test_a_backend_of_objects_is_held_to_the_contract() -> None:
+    assert problems("test_object_contract:Choosy") == []
+    (found,) = problems("test_object_contract:Fickle")
+    assert "gave another mesh.frame for the same object a second time" in found
+    (found,) = problems("test_object_contract:Crooked")
+    assert "mesh.faces" in found
+    (found,) = problems("test_object_contract:Unmade")
+    assert found == "process_object is not written yet, and span is object"
+    (found,) = problems("test_object_contract:Blind")
+    assert found == "inputs should have objects.label, since span is object"
+    (found,) = problems("test_object_contract:Partial")
+    assert found.startswith(
+        "outputs should be mesh.colours, mesh.faces, mesh.frame, mesh.vertices, mesh.world_from_mesh"
+    )
 
 
 def test_a_box_is_put_around_what_an_object_shows() -> None:

@@ -273,6 +273,25 @@ def test_a_plan_says_what_a_run_does(tmp_path: Path, clip: str, gpus: int, most:
     assert found["prior"][0] >= min(gpus, most or gpus), "as many as there are GPUs, at least"
 
 
+def test_a_stage_of_objects_has_its_place_in_a_plan(tmp_path: Path, clip: str) -> None:
+    (tmp_path / "meshes.yaml").write_text(
+        "name: meshes\nsegment: {size: 12, overlap: 4}\nstages:\n"
+        "  - {slot: decode, backend: geoflow.stages.decode}\n"
+        "  - {slot: stitch, backend: geoflow.stages.stitch}\n"
+        "  - {slot: mesh, backend: 'object_stages:WholeBoxes', num_gpus: 1, weight: 1, optional: true}\n"
+        "  - {slot: write, backend: geoflow.stages.write}\n"
+    )
+    plan = make_plan([clip], path := tmp_path / "meshes.yaml", gpus=1)
+    assert plan["gpus"] == [["mesh"]] and [row["span"] for row in plan["stages"]] == [
+        *["segment"] * 2,
+        "object",
+        "segment",
+    ]
+    assert "mesh, per object (optional)" in shown(plan)
+    fleet = fleet_of(Pipeline.load(path), Capacity(os.cpu_count() or 1, 1, 1 << 30))
+    assert [pool.size.actors for pool in fleet.pools if pool.spec.slot == "mesh"] == [plan["stages"][2]["actors"]]
+
+
 def fleet_of(pipe: Pipeline, capacity: Capacity) -> Fleet:
     stages = [spec.make_stage() for spec in pipe.stages]
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,23 @@ def stop_in_process(clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, e
 class Driver:
     """`geoflow run` in another process."""
 
-    def __init__(self, clip: Path, folder: Path, *, own_cluster: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        clip: Path,
+        folder: Path,
+        *,
+        own_cluster: bool = False,
+        raw: dict[str, Any] | None = None,
+        options: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
+        """`raw`: another pipeline than the counted one; `options`: more of the command line."""
         import ray
 
         self.folder, self.mark = folder, f"geoflow-test-{os.getpid()}-{folder.name}"
         config = folder / "counted.yaml"
-        config.write_text(yaml.safe_dump(counting_stages.pipeline(folder, **settings)))
-        arguments = ["run", str(clip), "-o", str(folder / "out"), "--pipeline", str(config)]
+        config.write_text(yaml.safe_dump(raw or counting_stages.pipeline(folder, **settings)))
+        arguments = ["run", str(clip), "-o", str(folder / "out"), "--pipeline", str(config), *options]
         env = {**os.environ, "GEOFLOW_TEST_MARK": self.mark}
         if own_cluster:
             env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), env.get("PYTHONPATH", "")])

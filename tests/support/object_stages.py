@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from geoflow.errors import StageError
 from geoflow.geometry.labels import numbers_in, with_given
 from geoflow.geometry.rigid import apply, invert
-from geoflow.segments import Segment
-from geoflow.stage import Fields, Stage, param
+from geoflow.segments import Segment, VideoInfo
+from geoflow.stage import Fields, Read, Stage, param
 from geoflow.values.object_names import name_for
 
 # The corners of a unit cube around the origin in the order of their bits (x, y, z), and its faces seen from outside.
@@ -99,6 +104,52 @@ class BoxMeshes(Stage):
             mesh = boxed(world, colour, int(fields["frames.index"][t]))
             out |= {name_for(f"mesh.{name}", number): array for name, array in mesh.items()}
         return out
+
+
+class WholeBoxes(Stage):
+    """A box around all pixels that show an object: x, y and the frame's place in the video are taken for the world."""
+
+    slot = "mesh"
+    span = "object"
+    inputs = ("frames.rgb", "frames.index", "objects.label")
+    outputs = ("mesh.vertices", "mesh.faces", "mesh.colours", "mesh.world_from_mesh", "mesh.frame")
+
+    @dataclass(frozen=True)
+    class Params(Stage.Params):
+        folder: str = param("", "where calls are noted down; empty: nowhere")
+        seconds: float = param(0.0, "how long a call takes, until there is a file `hurry` in the folder")
+        broken: bool = param(False, "it cannot be started")
+        fail_on: int = param(0, "object that cannot have a mesh")
+        die_in: str = param("", "end at an object if there is a file of this name in the folder, and remove it")
+
+    def setup(self) -> None:
+        if self.params.broken:
+            raise StageError("its weights are missing")
+
+    def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
+        folder, low, high, done = Path(self.params.folder), np.full(3, np.inf), np.full(3, -np.inf), 0
+        colour, frame = np.zeros(3), -1
+        for piece in read():
+            t, v, u = np.nonzero(piece["objects.label"] == number)
+            if len(t):
+                at = np.stack([u, v, t + done], -1)
+                low, high = np.minimum(low, at.min(0)), np.maximum(high, at.max(0) + 1)
+                if frame < 0:
+                    frame = int(piece["frames.index"][t[0]])
+                    colour = piece["frames.rgb"][t, v, u].mean(0)
+            done += len(piece["frames.index"])
+        if self.params.folder:
+            with open(folder / "objects", "a") as file:
+                file.write(f"{number} {done}\n")
+        if self.params.seconds and not (folder / "hurry").exists():
+            time.sleep(self.params.seconds)
+        if self.params.die_in and (folder / self.params.die_in).exists():
+            (folder / self.params.die_in).unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == self.params.fail_on:
+            raise StageError(f"object {number} is never seen from behind")
+        mesh = boxed(np.stack([low, high]), colour.astype(np.uint8), frame)
+        return {f"mesh.{name}": array for name, array in mesh.items()}
 
 
 class PromptedObjects(Stage):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import os
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from geoflow.engine.gpu.tokens import Lane, held
 from geoflow.engine.outcome import Failure, Outcome
 from geoflow.engine.schedule import Kind
 from geoflow.errors import InputError, StageError, StoreError
-from geoflow.segments import Span, VideoInfo
+from geoflow.segments import Span, VideoInfo, VideoObject
 from geoflow.stage import Fields, SegmentRecord, shared_fields
 
 _LOOK_EVERY_S = 1.0
@@ -103,7 +105,8 @@ class StageWorker:
     def survey(self, asked: bytes, *objects: Any) -> Any:
         """Survey one span, computing only while the lane is this worker's. Takes what `process` takes.
 
-        Returns (the outcomes, a dict of packed arrays, by the names that `process` finds them by).
+        Returns (the outcomes, a dict of packed arrays, by the names that `process` finds them by). Of an object, the
+        mesh is made; it goes to the disk, and the dict is empty.
         """
         jobs, lane = read_asked(asked)
         began = time.monotonic()
@@ -126,8 +129,10 @@ class StageWorker:
                     result = self._compute(job, given)
                 seconds = time.monotonic() - clock
             result = self._checked(job, result)
-            packed = {name: pack(array) for name, array in result.items()}
+            packed = {} if job.work is not None else {name: pack(array) for name, array in result.items()}
             cpu_seconds, saved = time.process_time() - cpu_began, {}
+            if job.work is not None:
+                saved = _keep_mesh(job, result)
             if job.save_to is not None:
                 state = stage.state() if stage.ordered else {}
                 saved = _save(job.save_to, result, state, {"level": job.level, "work_seconds": seconds})
@@ -149,6 +154,9 @@ class StageWorker:
         if isinstance(extent, Span):
             masks = "frames.mask" in (*stage.inputs, *stage.optional)
             return stage.survey(extent, lambda: _read_span(extent, given, masks=masks, threads=self._threads))
+        if isinstance(extent, VideoObject):
+            read = functools.partial(_read_object, job, given, stage, self._threads)
+            return stage.process_object(extent.video, extent.number, read)
         if job.level > len(self._ladder):
             return process_in_halves(stage, extent, given)
         return stage.process(extent, given)
@@ -159,18 +167,30 @@ class StageWorker:
         who = f"{stage.slot} ({self._backend}) on {extent}"
         if isinstance(extent, Span):
             return shared_fields(result, extent, who)
-        frames = None if stage.ordered else len(extent)
+        frames = None if stage.ordered or isinstance(extent, VideoObject) else len(extent)
         fields.check(result, stage.outputs, optional=stage.optional_outputs, who=who, num_frames=frames)
         checked: dict[str, np.ndarray] = result
         return checked
 
-    def finish(self, video: VideoInfo, records: list[SegmentRecord], lane: Lane | None, state: Any) -> Outcome:
-        """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's."""
+    def finish(
+        self,
+        video: VideoInfo,
+        records: list[SegmentRecord],
+        lane: Lane | None,
+        state: Any,
+        meshes: Mapping[int, Path],
+        without_mesh: Mapping[int, str],
+    ) -> Outcome:
+        """After the last segment of a video, for an ordered stage; computes only while `lane` is this worker's.
+
+        `meshes` and `without_mesh` are for the stage that writes the store.
+        """
+        objects = {"meshes": meshes, "without_mesh": without_mesh} if self._stage.takes_meshes else {}
         try:
             with held(lane):
                 began, clock = time.time(), time.monotonic()
                 self._stage.restore(_load_state(state))
-                result = self._stage.finish(video, records)
+                result = self._stage.finish(video, records, **objects)
                 return Outcome(value=result, began=began, seconds=time.monotonic() - clock)
         except Exception as error:
             return Outcome(describe(error))
@@ -246,6 +266,25 @@ def _read_span(span: Span, probed: Mapping[str, np.ndarray], *, masks: bool, thr
     from geoflow.video.pieces import read_pieces
 
     return read_pieces(span, probed, masks=masks, threads=threads)
+
+
+def _read_object(job: Job, probed: Mapping[str, np.ndarray], stage: Any, threads: int) -> Iterator[Fields]:
+    """The fields of an object's video, segment by segment; imported late, as what reads videos is."""
+    from geoflow.store.object_inputs import read_fields
+
+    assert job.work is not None
+    names = {"required": stage.inputs, "optional": stage.optional}
+    return read_fields(job.work, job.extent.video, probed, **names, threads=threads)
+
+
+def _keep_mesh(job: Job, result: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Leave a mesh on disk for the video's store. Raises StoreError when the disk refuses: nobody else has it."""
+    from geoflow.store.object_inputs import keep_mesh
+
+    assert job.work is not None and isinstance(job.extent, VideoObject)
+    began, mesh = time.monotonic(), {name.rpartition(".")[2]: array for name, array in result.items()}
+    size = keep_mesh(job.work, job.extent.video, job.extent.number, mesh)
+    return {"saved_bytes": size, "save_seconds": time.monotonic() - began}
 
 
 def _give_back_freed_memory() -> None:
