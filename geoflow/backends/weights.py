@@ -75,9 +75,7 @@ def _own_folder(own: str) -> Path:
     if folder.is_file():
         raise ConfigError(f"{folder} should be a folder of weights, found a file; give the folder that holds it")
     if not folder.is_dir():
-        raise ConfigError(
-            f"{folder} should be a folder of weights as in models.yaml; there is no such folder"
-        )
+        raise ConfigError(f"{folder} should be a folder of weights as in models.yaml; there is no such folder")
     return folder
 
 

@@ -70,9 +70,7 @@ def _reason(motion: int, oriented: bool, view: int) -> str:
     if motion == MOTION_STILL:
         return "the camera stood still"
     if motion == MOTION_ROTATING:
-        known = (
-            "its rotation is known, its position is not" if oriented else "its angle is unknown: no focal length"
-        )
+        known = "its rotation is known, its position is not" if oriented else "its angle is unknown: no focal length"
         return f"the camera only turned ({known})"
     if motion == MOTION_MOVING:
         known = " (only its rotation is known)" if oriented else ""
