@@ -1,8 +1,8 @@
 """GeometryCrafter (Xu et al. 2025, arXiv:2504.01016) in `runtime_envs/geometrycrafter.yaml`.
 
-The networks and the streaming pipeline are `geoflow/models/geometrycrafter`; here a segment and its prior go in and its
-point maps come out. Not run with the published weights yet: the tests run it on a CPU with small made-up weights, and
-`benchmarks/gpu` runs its networks on a GPU at full size.
+The networks and the streaming pipeline are in `geoflow/models/geometrycrafter`. This module takes a segment and its
+prior, and gives its point maps. Not run with the published weights yet: the tests run it on a CPU with small made-up
+weights, and `benchmarks/gpu` runs its networks on a GPU at full size.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from geoflow.stage import Fields, Stage, param
 class GeometryCrafter(TorchStage):
     """Point maps that are consistent over a segment, in the segment's mean depth, from frames and any prior.
 
-    A segment is one video to GeometryCrafter: it goes through in windows of `window_size` frames, and memory does not
+    A segment is one video for GeometryCrafter. It is processed in windows of `window_size` frames, so memory does not
     grow with its length. The same segment, options and weights give the same result on the same kind of device.
 
-    A known camera replaces the field of view that the networks find. Where the prior knows nothing at all, neither does
-    the result.
+    A known camera replaces the field of view that the networks find. Frames in which the prior has no valid pixel at
+    all stay unknown in the result.
     """
 
     slot = "geometry"
@@ -34,7 +34,7 @@ class GeometryCrafter(TorchStage):
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
     honours = frozenset({"intrinsics"})
     packages = ("torch", "safetensors")
-    divisible = False  # halves would each have a scale of their own
+    divisible = False  # each half would have its own scale
 
     @dataclass(frozen=True)
     class Params(Options, TorchStage.Params):
@@ -82,7 +82,7 @@ class GeometryCrafter(TorchStage):
         return _nothing(fields) if maps is None else dict(zip(self.outputs, maps))
 
     def _at(self, height: int, width: int) -> Any:
-        """The pipeline for frames of this size: those of one video are all alike."""
+        """Return the pipeline for frames of this size; all frames of one video have the same size."""
         from geoflow.models.geometrycrafter import GeometryCrafter as Crafter
 
         options = self.params.at(height, width)
@@ -96,7 +96,7 @@ class GeometryCrafter(TorchStage):
 
 
 def _nothing(fields: Fields) -> Fields:
-    """Where nothing can be told: no depth, and the prior's idea of the camera."""
+    """Return the outputs for a segment without a usable prior: no depth, and the prior's intrinsics."""
     count, height, width = fields["prior.mask"].shape
     return {
         "geometry.points": np.zeros((count, height, width, 3), np.float16),

@@ -23,11 +23,11 @@ from geoflow.workers.declaration import BackendWorker, argument, option
 
 
 class MoGe(TorchStage):
-    """A point map for every frame by itself: v1 in a scale of its own per frame, v2 in metres as far as it can tell.
+    """A point map for each frame by itself: v1 with a free scale per frame, v2 in metres as estimated by the network.
 
-    A known camera is told to the network, which then works out the depth alone. What its mask leaves out (sky, mostly)
-    stays out, and so do points that are not in front of the camera. Of a frame for which it finds no possible camera
-    nothing is known.
+    A known camera is given to the network, which then finds only the depth. Pixels outside the network's mask (mostly
+    sky) are invalid, and so are points that are not in front of the camera. If the network finds no possible camera for
+    a frame, nothing is known in that frame.
     """
 
     slot = "prior"
@@ -54,9 +54,9 @@ class MoGe(TorchStage):
             from moge.model import import_model_class_by_version
 
             model_class = import_model_class_by_version(version)
-        except ValueError as error:  # this is how it says that something it needs is missing
+        except ValueError as error:  # MoGe raises this if something that it needs is missing
             raise ImportError(str(error)) from error
-        warnings.filterwarnings("ignore", message="In CPU autocast")  # it asks a CPU for what only GPUs have
+        warnings.filterwarnings("ignore", message="In CPU autocast")  # MoGe asks for a mode that only GPUs have
         path = self.located()[version] / "model.pt"
         return read_checkpoint(path, model_class.from_pretrained, "is model_version right?")
 
@@ -73,7 +73,7 @@ class MoGe(TorchStage):
             xyz, valid, cameras = self.infer(self.images(frames[part]), fov)
             found = (*points_in_half(xyz, valid), cameras)
             points[part], mask[part], intrinsics[part] = (tensor.cpu().numpy() for tensor in found)
-        impossible = ~(intrinsics[:, [0, 1], [0, 1]] > 0).all(1)  # a field of view that no camera has; or NaN
+        impossible = ~(intrinsics[:, [0, 1], [0, 1]] > 0).all(1)  # an impossible field of view, or NaN
         points[impossible], mask[impossible] = 0, False
         intrinsics[impossible] = assumed_intrinsics(height, width)
         return {"prior.points": points, "prior.mask": mask, "prior.intrinsics": intrinsics}
@@ -81,9 +81,9 @@ class MoGe(TorchStage):
     def infer(self, images: Any, fov_x_deg: float | None = None) -> tuple[Any, Any, Any]:
         """Return points (B, H, W, 3) float32 in the camera frame, mask (B, H, W), intrinsics (B, 3, 3) float32 in px.
 
-        Tensors on the device, as `images` are, (B, 3, H, W) float32 in 0..1: what follows the network takes less time
-        there than NumPy's checks would. `fov_x_deg` is the horizontal field of view where it is known. Outside the mask
-        points are whatever the network says, and may be infinite.
+        `images` are (B, 3, H, W) float32 in 0..1. Inputs and results are tensors on the device: the steps after the
+        network are faster there than NumPy's checks would be. `fov_x_deg` is the horizontal field of view, if known.
+        Outside the mask, points are unchecked values of the network and may be infinite.
         """
         found = self.model.infer(
             images,
@@ -97,7 +97,7 @@ class MoGe(TorchStage):
 
 
 def _in_pixels(intrinsics: Any, height: int, width: int) -> Any:
-    """MoGe's matrices (B, 3, 3) are shares of width and height, and count from the image's edge."""
+    """Convert MoGe's matrices (B, 3, 3), in shares of width and height from the image's edge, to pixels."""
     out = intrinsics.clone()
     out[:, 0] *= width
     out[:, 1] *= height

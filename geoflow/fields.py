@@ -1,9 +1,9 @@
-"""The field table: every array that travels between stages, and all there is to know of it.
+"""The field table: every array that is passed between stages, with all facts about it.
 
-A row says an array's name, dtype, symbolic shape, unit and meaning, the space it lives in, what a value looks like that
-nobody knows, how it lies in the store, and how it is joined over a seam; `geoflow.values.field` explains the words. All
-else follows from it: the engine's check of each stage's output, `stitch`, `write`, the store's datasets, `verify`, and
-the reference page. A new field is a new row.
+A row gives an array's name, dtype, symbolic shape, unit and meaning, its space, the value that stands for unknown, its
+form in the store, and how it is joined at a seam; `geoflow.values.field` explains the words. Everything else follows
+from the table: the engine's check of each stage's output, `stitch`, `write`, the store's datasets, `verify`, and the
+reference page. A new field is a new row.
 
 Symbols bind within a group (the name up to its last dot), so `tracks.*` may cover other frames than `geometry.*`.
 """
@@ -154,7 +154,8 @@ _ROWS = [
         "frames.time", "float64", "T", "s", "true time since the start of the source", form=GROWING, fade=LATER,
         stored=(Stored(fill=float("nan"), presence=ALWAYS),),
     ),
-    # A segment's first frame knows no frame before it, its last one none after: the nearer segment knows better.
+    # A segment's first frame lacks the frame before it, and its last frame the frame after it: the nearer segment is
+    # better.
     Field(
         "frames.view", "uint8", "T", "code",
         "0 as usual, 1 first frame of another view (a cut), 2 too bare to follow", codes=VIEW_NAMES,
@@ -213,8 +214,8 @@ _ROWS = [
         "objects.label", "uint8", "T H W", "",
         "number of the object that each pixel shows, 1 to 255; 0 background", space=IMAGE, fade=LATER,
     ),
-    # Per object: in transit `mesh.3.vertices` is the row `mesh.vertices` of object 3. V vertices, F faces. They lie in
-    # the store as geoflow/store/meshes.py says, and come after `stitch`.
+    # Per object: between stages, `mesh.3.vertices` is the row `mesh.vertices` for object 3. V vertices, F faces. Meshes
+    # come after `stitch`; geoflow/store/meshes.py describes them in the store.
     Field(
         "mesh.vertices", "float32", "V 3", "mesh", "vertices in units and axes of the mesh itself", fade=PAST,
         stored=_NOT_STORED,
@@ -252,9 +253,9 @@ FIELDS: dict[str, Field] = {row.name: row for row in _ROWS}
 
 
 def field(name: str) -> Field:
-    """Look a field up; one of an object (`mesh.3.vertices`) is the row of its kind, under its own name.
+    """Return a field's row. For a field of an object (`mesh.3.vertices`) it is the row of its kind, with its own name.
 
-    Raises ConfigError when the table does not know it.
+    Raises ConfigError if the table has no such field.
     """
     row = FIELDS.get(kind_of(name))
     if row is None:
@@ -263,12 +264,12 @@ def field(name: str) -> Field:
 
 
 def switches() -> list[Switch]:
-    """The switches of `write`: each stands for the datasets whose rows name it."""
+    """Return the switches of `write`: each controls the datasets whose rows name it."""
     return list(dict.fromkeys(row.switch for entry in FIELDS.values() for row in entry.stored if row.switch))
 
 
 def wanted_fields(on: Mapping[str, bool]) -> list[str]:
-    """The fields that a store is made of when these switches are on, and those that say where they hold."""
+    """Return the fields of a store with these switches on, including the fields that say where they hold."""
     rows = [row for row in FIELDS.values() if any(not s.switch or on.get(s.switch.name, False) for s in row.stored)]
     return list(dict.fromkeys(name for row in rows for name in (row.name, row.outside) if name))
 
@@ -283,8 +284,8 @@ def check(
 ) -> None:
     """Compare what a stage returned with what it declared and with the table: names, dtypes, shapes, then values.
 
-    `num_frames` pins T for stages that return a row per frame of their segment; ordered stages may return
-    other frames (stitch keeps the overlap back) and pass None.
+    `num_frames` sets T for stages that return one row per frame of their segment. Ordered stages may return other
+    frames (stitch holds the overlap back), so None is passed for them.
 
     Raises StageError that names the field, what was expected and what was found.
     """
@@ -311,9 +312,9 @@ def check(
 
 
 def _missing(names: Iterable[str], declared: tuple[str, ...], optional: tuple[str, ...]) -> set[str]:
-    """Fields that should be there: all declared ones, and of every object that has any of its own all that others have.
+    """Return missing fields: declared fields, and, for every object with own fields, all fields of its kind.
 
-    A stage may give one mesh as `mesh.vertices`, or those of several objects as `mesh.3.vertices`.
+    A stage may give one mesh as `mesh.vertices`, or the meshes of several objects as `mesh.3.vertices`.
     """
     kinds = {kind_of(name) for name in names}
     own = {name for name in (*declared, *optional) if name.startswith(f"{MESH}.")}
@@ -340,7 +341,7 @@ def _check_shape(
 
 
 def _holding(row: Field, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Where values are known, in as many of the array's first axes as that is said for; None where nothing says so."""
+    """Return where values are known, for as many of the array's first axes as stated; None if no field states it."""
     if (holds := arrays.get(row.holds)) is None:
         return None
     symbols = FIELDS[row.holds].shape.split()
@@ -348,9 +349,9 @@ def _holding(row: Field, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 
 def known(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Where a field's values are known: of bool, with the field's axes of frames, pixels and tracks.
+    """Return where a field's values are known: a bool array with the field's axes of frames, pixels and tracks.
 
-    Its row says what a value looks like that is not known, and names the field that tells, if any.
+    The field's row gives the value for unknown, and names the field that says where values are known, if there is one.
 
     >>> known("camera.motion", {"camera.motion": np.array([0, 3], np.uint8)})
     array([False,  True])
@@ -369,15 +370,14 @@ def known(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def telling() -> list[str]:
-    """The fields that say where something is known: the masks, and values that are 0 where they are not."""
+    """Return the fields that say where something is known: masks, and values that are 0 where unknown."""
     rows = FIELDS.values()
     by_value = {row.name for row in rows if row.depth and row.invalid == ZERO}
     return sorted(({row.holds for row in rows} | by_value) & FIELDS.keys())
 
 
 def known_share(arrays: Mapping[str, np.ndarray], count: int | None = None) -> dict[str, tuple[int, int]]:
-    """How much is known of what the table has a row for that says so: field -> (values known, values), in the first
-    `count` rows.
+    """Return field -> (values known, values) in the first `count` rows, for fields that say where something is known.
 
     >>> known_share({"camera.valid": np.array([True, False]), "frames.index": np.arange(2)})
     {'camera.valid': (1, 2)}

@@ -1,7 +1,7 @@
 """Pipeline: a DAG of stages, read from YAML.
 
-The stages stand in order; an input binds to the nearest stage above that gives it, so `stitch` may take
-`camera.depth` and give a `camera.depth` that everything below it sees.
+The stages are in order. An input comes from the nearest stage above that gives it. So `stitch` may take `camera.depth`
+and give a `camera.depth` that all stages below it get.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
 SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
-_NOT_SETTINGS = {"name", "description", "segment", "stages"}  # what a pipeline is called and made of
+_NOT_SETTINGS = {"name", "description", "segment", "stages"}  # the names and parts of a pipeline
 
 
 class StageSpec(BaseModel):
@@ -47,26 +47,27 @@ class StageSpec(BaseModel):
     backend: str = Field(description="a module under actors/, or geoflow.stages.*")
     params: dict[str, Any] = Field(default_factory=dict, description="values for the backend's parameters")
     env: str | None = Field(None, description="a file of runtime_envs/; None: GeoFlow's own environment")
-    optional: bool = Field(False, description="go on without it when it cannot run")
+    optional: bool = Field(False, description="continue without it if it cannot run")
     actors: Whole | None = Field(None, ge=1, description="size of the pool; None: from the cluster's size and `weight`")
     num_cpus: float = Field(1.0, gt=0, description="CPU threads one actor may keep busy")
     num_gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
-        0.0, description="share of a GPU's compute that a running call takes; auto: as its share of the memory"
+        0.0, description="share of a GPU's compute that a running call takes; auto: the same as its share of the memory"
     )
     gpu_memory: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None = Field(
-        None, description="share of a GPU's memory that it takes at its peak; None: as `num_gpus`; auto: as measured"
+        None, description="share of a GPU's memory that it takes at its peak; None: as `num_gpus`; auto: measured"
     )
-    weight: float = Field(0.0, ge=0, description="relative work per frame; spare CPUs go where it is largest")
+    weight: float = Field(0.0, ge=0, description="relative work per frame; spare CPUs go to the stages with the most")
     keep: bool | None = Field(None, description="save finished segments for resuming; None: if `weight` is above 0")
 
     @property
     def kept(self) -> bool:
-        """Whether a resumed run should find this stage's finished segments: where they cost more than their space."""
+        """Return whether to save this stage's finished segments for a resumed run, if not stated: if it has a
+        `weight`."""
         return self.weight > 0 if self.keep is None else self.keep
 
     @property
     def is_own(self) -> bool:
-        """Whether its backend is a part of the library and no model."""
+        """Return whether its backend is part of the library, not a model."""
         return self.backend.startswith("geoflow.")
 
     def stage_class(self) -> type[Stage]:
@@ -77,9 +78,9 @@ class StageSpec(BaseModel):
         return stage_class(loading.make_params(stage_class, self.params, slot=self.slot))
 
     def signature(self) -> dict[str, Any]:
-        """All that shapes this stage's results; not how many actors compute them, or where.
+        """Return everything that affects this stage's results; not how many actors compute them, or where.
 
-        Raises ConfigError when there is no such environment.
+        Raises ConfigError if there is no such environment.
         """
         from geoflow.backends.catalogue import load_models
 
@@ -92,7 +93,7 @@ class StageSpec(BaseModel):
             "env": env,
             "weights": _identity(self.backend, model, needs),
         }
-        # Values stay what they are when the content behind them changes.
+        # Parameter values do not change when the content of a file that they name changes.
         behind = {
             "code": provenance.code_digest(type(stage)),
             "files": provenance.file_digests([found["params"], env]),
@@ -102,15 +103,15 @@ class StageSpec(BaseModel):
 
 
 def _settings(stage: Stage) -> dict[str, Any]:
-    """The parameters of a stage but those that the run fills in."""
+    """Return the parameters of a stage, except parameters that the run fills in."""
     filled_in = bound_by_run(type(stage.params))
     return {name: value for name, value in dataclasses.asdict(stage.params).items() if name not in filled_in}
 
 
 def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) -> list[str] | None:
-    """What tells the weights of a stage from others; a user's own are told by what their folders hold.
+    """Return what identifies the weights of a stage; a user's own weights are identified by their folders' content.
 
-    Raises ConfigError when models.yaml, whose entry `model` is, lacks some that the stage needs.
+    `model` is the entry of models.yaml. Raises ConfigError if models.yaml lacks weights that the stage needs.
     """
     known = {} if model is None else model.sources
     found = [pin(backend, name, known) for name, own in needs.items() if not own]
@@ -122,12 +123,12 @@ def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) 
 
 
 def _check_slot(spec: StageSpec, source: str) -> None:
-    """Raise ConfigError when a slot's backend is one for another, or cannot be done without and yet is optional."""
+    """Raise ConfigError if a slot's backend is for another slot, or if a slot that every store needs is optional."""
     own = spec.stage_class().slot
     if own not in ("", spec.slot) and (spec.slot in SLOTS or spec.backend == WRITER):
-        raise ConfigError(f"{source}: slot {spec.slot} cannot have the backend {spec.backend}, which is one for {own}")
+        raise ConfigError(f"{source}: slot {spec.slot} cannot have the backend {spec.backend}, which is for slot {own}")
     if spec.optional and spec.slot in ("decode", "stitch", "write"):
-        raise ConfigError(f"{source}: {spec.slot} cannot be optional: there is no store without it")
+        raise ConfigError(f"{source}: {spec.slot} cannot be optional: without it there is no store")
     if spec.env:
         load_runtime_env(spec.env)
 
@@ -147,10 +148,10 @@ class Pipeline(BaseModel):
     name: str
     description: str = ""
     segment: SegmentSpec = Field(default_factory=lambda: SegmentSpec.model_validate({}))
-    max_gpus: Whole | None = Field(None, ge=1, description="of the cluster's; None: as many as there is work for")
-    gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which a GPU that may join is asked for")
-    hung_after: float = Field(300.0, gt=0, description="seconds before which no call is ended as hung")
-    keep_fields: bool = Field(False, description="keep what stages saved when a video is complete, for other settings")
+    max_gpus: Whole | None = Field(None, ge=1, description="GPUs to use at most; None: as many as there is work for")
+    gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which one more GPU is requested")
+    hung_after: float = Field(300.0, gt=0, description="seconds before which no call is stopped as hung")
+    keep_fields: bool = Field(False, description="keep saved results of complete videos, for other settings")
     stages: tuple[StageSpec, ...]
 
     @classmethod
@@ -178,7 +179,7 @@ class Pipeline(BaseModel):
         return pipeline.with_settings(overrides or {}, source=source)
 
     def with_settings(self, settings: Mapping[str, Any], *, source: str = "pipeline") -> Pipeline:
-        """A copy with all of them changed, which can run. Raises ConfigError that names what cannot be."""
+        """Return a copy with these settings, checked. Raises ConfigError that names the wrong setting."""
         pipeline = self
         changes = plain(settings, "settings")
         if not isinstance(changes, dict):
@@ -187,13 +188,13 @@ class Pipeline(BaseModel):
             pipeline = pipeline.with_setting(key, value)
             slot, _, name = key.partition(".")
             if any(spec.slot == slot and name in bound_by_run(spec.stage_class().Params) for spec in pipeline.stages):
-                raise ConfigError(f"{key} is filled in by the run; where to write is said by `-o`")
+                raise ConfigError(f"{key} is filled in by the run; name the output folder with `-o`")
         pipeline._check(source)
         return pipeline
 
     def bound(self, values: Mapping[str, Any]) -> Pipeline:
-        """A copy in which every parameter that a stage declares as `bound_by_run` has its value, as far as there is
-        one: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric`, which follows from the stages."""
+        """Return a copy with values for the parameters that stages declare as `bound_by_run`, as far as `values` has
+        them: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric`, which follows from the stages."""
         pipeline, values = self, {**values, "metric": self.metric_branches()}
         for spec in self.stages:
             for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):
@@ -201,8 +202,8 @@ class Pipeline(BaseModel):
         return pipeline
 
     def metric_branches(self) -> tuple[str, ...]:
-        """The branches (`geometry`, `camera`) in which every stage that gives lengths states that they are metres."""
-        stated: dict[str, bool] = {}  # field -> as the last stage that makes it says
+        """Return the branches (`geometry`, `camera`) in which every stage that gives lengths states metres."""
+        stated: dict[str, bool] = {}  # field -> as stated by the last stage that makes it
         for stage in (spec.make_stage() for spec in self.stages):
             for name in () if stage.ordered else (*stage.outputs, *stage.optional_outputs):
                 if "scene" in fields.field(name).unit:
@@ -211,9 +212,10 @@ class Pipeline(BaseModel):
         return tuple(branch for branch, names in lengths.items() if names and all(stated[name] for name in names))
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
-        """A copy with one setting changed: `slot.parameter`, `slot.actors`, `segment.size` or `hung_after`, say.
+        """Return a copy with one setting changed, such as `slot.parameter`, `slot.actors`, `segment.size`,
+        `hung_after`.
 
-        Raises ConfigError that names the setting, and what was found or what there is.
+        Raises ConfigError that names the setting, and the wrong value or the settings that exist.
         """
         slot, _, name = key.partition(".")
         own = [field for field in type(self).model_fields if field not in _NOT_SETTINGS]
@@ -222,7 +224,7 @@ class Pipeline(BaseModel):
         if not name:
             raise ConfigError(
                 f"{key}: no such parameter; pipeline {self.name!r} has: {', '.join(own)}; "
-                "one of a stage is written stage.param=value"
+                "write a parameter of a stage as stage.param=value"
             )
         if slot == "segment":
             return self._validated({**self.model_dump(), "segment": {**self.segment.model_dump(), name: value}}, key)
@@ -233,7 +235,7 @@ class Pipeline(BaseModel):
         return self._validated({**self.model_dump(), "stages": specs}, key)
 
     def without(self, slots: Iterable[str]) -> Pipeline:
-        """A copy that lacks some stages."""
+        """Return a copy without some stages."""
         drop = set(slots)
         return self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
 
@@ -241,15 +243,15 @@ class Pipeline(BaseModel):
         return next(spec for spec in self.stages if spec.slot == slot)
 
     def fingerprint(self) -> str:
-        """Hash of everything that shapes the results: segments, backends, their versions, parameters and weights."""
+        """Return a hash of everything that affects the results: segments, backends, versions, parameters, weights."""
         rows = [(spec.slot, spec.signature()) for spec in self.stages]
         text = json.dumps([self.segment.model_dump(), rows], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting in force, defaults included, as plain values; what a store's `pipeline` attribute holds.
+        """Return every setting, including defaults, as plain values: the content of a store's `pipeline` attribute.
 
-        Of a stage that is a model also its licence and weights (repository@revision), as models.yaml states them.
+        For a stage with a model, this includes licence and weights (repository@revision), as models.yaml states them.
         """
         from geoflow.backends.catalogue import licence_of, load_models
 
@@ -291,7 +293,7 @@ class Pipeline(BaseModel):
         if not slots:
             raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
-            raise ConfigError(f"{source}: slots stand more than once: {', '.join(sorted(repeated))}")
+            raise ConfigError(f"{source}: slots occur more than once: {', '.join(sorted(repeated))}")
         given = {name for name, row in fields.FIELDS.items() if row.probed}
         for spec in self.stages:
             _check_slot(spec, source)
@@ -329,16 +331,16 @@ class Pipeline(BaseModel):
             )
 
     def _check_takers(self, source: str) -> None:
-        """Raise ConfigError for work whose results nobody takes."""
+        """Raise ConfigError for a stage whose results no other stage takes."""
         if WRITER not in {spec.backend for spec in self.stages}:
-            return  # a part of a pipeline; a run wants a whole one
+            return  # only a part of a pipeline, which cannot run by itself
         wanted: set[str] = set()
         for spec in reversed(self.stages):
             stage = spec.make_stage()
             outputs = {*stage.outputs, *stage.optional_outputs}
             if outputs and not outputs & wanted and stage.span != OBJECT:  # its meshes go to `finish` of write
                 raise ConfigError(
-                    f"{source}: {spec.slot} works for nothing: no stage below takes any of {', '.join(stage.outputs)}; "
+                    f"{source}: {spec.slot} has no use: no stage below takes any of {', '.join(stage.outputs)}; "
                     "leave it out, or put it above the stages that take them"
                 )
             wanted = (wanted - outputs) | {*stage.inputs, *stage.optional}

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-# Of a VideoInfo: what it is called, where it lies, and words about it. The same content may have moved, or have another
-# name.
+# Facts of a VideoInfo that are only its name, its place, and texts about it: the same content may have moved, or have
+# another name.
 ELSEWHERE = frozenset({"name", "source", "masks", "labels", "objects", "cameras", "source_identity", "notes"})
-# Facts that earlier versions did not know, and what they are where nobody states them.
+# Facts that earlier versions did not have, with their values if not stated.
 _ADDED = {
     "distortion": None,
     "cameras_sha256": "",
@@ -26,7 +26,7 @@ _ADDED = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """Where the user shows an object in one frame: by a box, by points, or by both; in processed pixels."""
+    """A user's prompt for an object in one frame: a box, points, or both; in processed pixels."""
 
     object: int  # its number, 1 to 255
     frame: int  # source frame number; one of the frames that are processed
@@ -40,52 +40,53 @@ SPANS = ("segment", "chapter", "video", OBJECT)  # what a stage may work on at a
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before its first frame is decoded.
+    """Facts about a video that are known before its first frame is decoded.
 
-    Sizes and intrinsics are those of the *processed* frames (after rotation and resizing), so every stage can
-    use them as they are; `source_*` describe the file.
+    Sizes and intrinsics are for the *processed* frames (after rotation and resizing), so every stage can use them
+    directly. `source_*` describe the file.
     """
 
     name: str  # unique within the run and safe as a file name
     source: str  # absolute path or URI of the file or frame folder
     source_sha256: str
     num_frames: int  # frames that will be processed (after --fps and --limit)
-    fps: float  # mean rate of those frames
+    fps: float  # mean rate of the processed frames
     height: int
     width: int
     source_height: int
     source_width: int
-    pixel_aspect: float = 1.0  # width over height of the source's pixels; `source_width` is of square ones
+    pixel_aspect: float = 1.0  # width over height of the source's pixels; `source_width` counts square pixels
     stream: int | None = None  # number of the video stream in the file
-    # Of upright stored pictures (height, width), rows [top, bottom) and columns [left, right) are shown; None: all.
+    # Shown part of upright stored pictures (height, width): rows [top, bottom), columns [left, right); None: all.
     cropped: tuple[int, int, int, int, int, int] | None = None
-    pattern: str | None = None  # which pictures of the frame folder are frames
+    pattern: str | None = None  # glob for the pictures of the frame folder that are frames
     rotation: int = 0  # clockwise quarter turns of the display matrix, in degrees: 0, 90, 180, 270
     intrinsics: tuple[float, float, float, float] | None = None  # known fx, fy, cx, cy in processed pixels
     masks: str | None = None  # folder with the user's masks for this video
     masks_sha256: str = ""
     labels: str | None = None  # folder with the user's labels of objects for this video
     labels_sha256: str = ""
-    prompts: tuple[Prompt, ...] = ()  # objects that the user shows, for a stage that finds them in all frames
-    notes: tuple[str, ...] = ()  # sentences: what is not as one would expect of the source, and how it was read
+    prompts: tuple[Prompt, ...] = ()  # objects that the user marked, for a stage that finds them in all frames
+    notes: tuple[str, ...] = ()  # sentences: what is unusual about the source, and how it was read
     metric: bool = False  # True when depths will be in metres
-    source_identity: str = ""  # what the source is known by at a glance: a geoflow.video.identity.Identity as text
+    source_identity: str = ""  # a geoflow.video.identity.Identity as text: identifies the source quickly
     distortion: tuple[float, float, float, float, float] | None = None  # k1, k2, p1, p2, k3 of the known lens (OpenCV)
-    cameras: str | None = None  # where known poses were read; stages get them as `video.cam_from_world`
-    cameras_sha256: str = ""  # of the poses and intrinsics of all frames
-    cameras_metric: bool = False  # their unit is the metre
-    given_world: bool = False  # the camera stage keeps to them: its world and its unit are those of the known poses
+    cameras: str | None = None  # where known poses were read from; stages get them as `video.cam_from_world`
+    cameras_sha256: str = ""  # checksum of the poses and intrinsics of all frames
+    cameras_metric: bool = False  # the unit of known poses is the metre
+    given_world: bool = False  # the camera stage uses the known poses: its world and its unit are theirs
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:
-        """The user's pinhole matrix, (3, 3) float32 in processed pixels, or None."""
+        """Return the user's pinhole matrix, (3, 3) float32 in processed pixels; None if not given."""
         if self.intrinsics is None:
             return None
         fx, fy, cx, cy = self.intrinsics
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
 
     def content(self) -> dict[str, Any]:
-        """All that identifies the work on it, by name; facts that earlier versions did not know only where stated."""
+        """Return the facts that identify the work on the video, by name. Facts new since earlier versions only if
+        stated."""
         facts = {name: value for name, value in vars(self).items() if name not in ELSEWHERE}
         return {name: value for name, value in facts.items() if name not in _ADDED or value != _ADDED[name]}
 
@@ -118,9 +119,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Span:
-    """Frames [start, stop) of a video that a stage works on as one, with the segments `first` to `last` that lie in it.
+    """Frames [start, stop) of a video that a stage works on as a whole, with the segments `first` to `last` in it.
 
-    A segment belongs to exactly one span of a kind. The frames of a chapter go on for a while after its last segment.
+    A segment belongs to exactly one span of a kind. The frames of a chapter continue a little beyond its last segment.
     """
 
     video: VideoInfo
@@ -167,7 +168,8 @@ class VideoObject:
 
 
 def count_segments(num_frames: int, size: int, overlap: int) -> int:
-    """How many segments of at most `size` frames, neighbours sharing about `overlap`, cover `num_frames`."""
+    """Return how many segments of at most `size` frames, with about `overlap` shared by neighbours, cover
+    `num_frames`."""
     if num_frames <= size:
         return 1
     return math.ceil((num_frames - overlap) / (size - overlap))
@@ -176,9 +178,9 @@ def count_segments(num_frames: int, size: int, overlap: int) -> int:
 def plan_segments(video: VideoInfo, size: int, overlap: int) -> Iterator[Segment]:
     """Cut a video into full segments, one at a time.
 
-    All have `size` frames and share `overlap`, whatever the video's length: models see one shape, and the first
-    segments stay what they are when a video grows. What is left goes into the last one; where that would be less
-    than half a segment, too short to have much motion, the last two share their frames evenly.
+    All have `size` frames and share `overlap`, for any length of the video. So models see one shape, and the first
+    segments stay the same when a video grows. The remaining frames form the last segment. If it had less than half the
+    size, it would be too short to have much motion; then the last two segments share their frames evenly.
 
     >>> video = VideoInfo("v", "v.mp4", "", 200, 30.0, 1, 1, 1, 1)
     >>> [(s.start, s.stop) for s in plan_segments(video, size=96, overlap=24)]
@@ -209,12 +211,12 @@ def plan_segments(video: VideoInfo, size: int, overlap: int) -> Iterator[Segment
 
 
 def plan_chapters(video: VideoInfo, size: int, overlap: int, *, length: int, reach: int) -> Iterator[Span]:
-    """Put consecutive segments together to chapters of about `length` frames, one at a time.
+    """Yield chapters of about `length` frames, made of consecutive segments, one at a time.
 
-    The video is divided evenly, and a segment belongs to the chapter that it starts in, so every segment lies in its
-    chapter as a whole. A chapter also takes the first `reach` frames of the next one. All chapters together have
-    `reach` frames for each of their borders more than the video, whatever the size of the segments is, as long as
-    these are shorter than chapters and share no more than `reach` frames.
+    The video is divided evenly. A segment belongs to the chapter in which it starts, and every segment lies completely
+    in its chapter. A chapter also takes the first `reach` frames of the next chapter. So all chapters together have
+    `reach` more frames per border than the video. This holds for any size of segments, as long as segments are shorter
+    than chapters and share at most `reach` frames.
 
     >>> video = VideoInfo("v", "v.mp4", "", 700, 30.0, 1, 1, 1, 1)
     >>> [(c.start, c.stop, c.first, c.last) for c in plan_chapters(video, 96, 24, length=288, reach=96)]
@@ -243,6 +245,6 @@ def _chapter(segments: list[Segment], index: int, stop: int) -> Span:
 
 
 def whole_video(video: VideoInfo, size: int, overlap: int) -> Span:
-    """The span of all frames."""
+    """Return the span of all frames."""
     count = count_segments(video.num_frames, size, overlap)
     return Span(video, "video", 0, 0, video.num_frames, 0, count - 1)

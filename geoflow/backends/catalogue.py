@@ -1,4 +1,4 @@
-"""`configs/models.yaml`: weights, revision, licence and memory of every model a backend uses."""
+"""The catalogue `configs/models.yaml`: weights, revision, licence and memory of every model that a backend uses."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ if TYPE_CHECKING:
 
 
 class ModelEntry(BaseModel):
-    """One entry of models.yaml; its key is the backend's name."""
+    """One entry of models.yaml; its key there is the backend's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     licence: str = Field(description="SPDX identifier, or the licence's own name")
     commercial: bool = Field(description="the licence allows commercial use")
     weights: str | dict[str, dict[str, Any]] = Field(
-        description="files by the name the backend has for them (geoflow/backends/pins.py), or where they come from"
+        description="files by the backend's name for them (geoflow/backends/pins.py), or a text on their origin"
     )
-    revision: str = Field("", description="package version, where that pins the weights")
+    revision: str = Field("", description="package version, if it pins the weights")
     memory: str = Field(description="what one actor needs")
-    source: str = Field("", description="the method's home or paper")
+    source: str = Field("", description="the method's web page or paper")
 
     @property
     def sources(self) -> dict[str, Source]:
-        """What pins the weights, by name; {} for an entry that says in words where they come from."""
+        """Return the pinned sources of the weights, by name; {} for an entry that only describes their origin in
+        words."""
         return pins.sources(self.weights, "configs/models.yaml")
 
 
 def load_models() -> dict[str, ModelEntry]:
-    """Return every entry by backend. Raises ConfigError when the file is broken."""
+    """Return every entry by backend. Raises ConfigError if the file is broken."""
     path = resources.folder("configs") / "models.yaml"
     return dict(_parsed(path.read_bytes(), path))
 
@@ -52,7 +53,7 @@ def _parsed(text: bytes, path: Path) -> dict[str, ModelEntry]:
     found = {}
     for backend, entry in pins.parse(text).items():
         rows = entry.get("weights") if isinstance(entry, dict) else None
-        pins.sources(rows, f"{path}: {backend}")  # which says more clearly what is wrong with a row
+        pins.sources(rows, f"{path}: {backend}")  # its error message for a wrong row is clearer
         try:
             found[backend] = validated(ModelEntry, entry)
         except ValidationError as error:
@@ -62,10 +63,10 @@ def _parsed(text: bytes, path: Path) -> dict[str, ModelEntry]:
 
 
 def licence_of(spec: StageSpec) -> tuple[str | None, bool | None]:
-    """Return a stage's licence and whether it allows commercial use; None for what nobody states.
+    """Return a stage's licence and whether it allows commercial use; each is None if not stated.
 
-    The entry in models.yaml says so; for a class that has none, the class itself. What a class inherits does not count:
-    it may have other weights than its parent.
+    The entry in models.yaml states them, or the class itself if there is no entry. Inherited statements do not count: a
+    class may have other weights than its parent.
     """
     entry = load_models().get(spec.backend)
     if entry is not None:
@@ -77,7 +78,7 @@ def licence_of(spec: StageSpec) -> tuple[str | None, bool | None]:
 
 
 def require_commercial(pipeline: Pipeline) -> None:
-    """Raise ConfigError when a backend's licence forbids commercial use, or is not stated."""
+    """Raise ConfigError if a backend's licence forbids commercial use, or is not stated."""
     for spec in pipeline.stages:
         licence, commercial = licence_of(spec)
         if commercial is True and licence:
@@ -94,9 +95,9 @@ def require_commercial(pipeline: Pipeline) -> None:
 
 
 def weights_of(wanted: Sequence[str]) -> list[tuple[str, str, Source]]:
-    """Return weights by `backend` (all it may need) or `backend:name`; [] means everything there is.
+    """Return weights for labels `backend` (all that it may need) or `backend:name`; [] means all weights.
 
-    Each is given with its backend and its name. Raises ConfigError when the registry knows no such weights.
+    Each comes with its backend and its name. Raises ConfigError for weights that are not in the catalogue.
     """
     known = {backend: sources for backend, entry in load_models().items() if (sources := entry.sources)}
     found = []
@@ -112,9 +113,9 @@ def weights_of(wanted: Sequence[str]) -> list[tuple[str, str, Source]]:
 
 
 def fetch_models(wanted: Sequence[str]) -> Iterator[tuple[str, Source]]:
-    """Download weights; yields each one's label and source once its files are here.
+    """Download weights; yield the label and source of each when its files are here.
 
-    What only the user can get is left for last. Raises ConfigError that says how to get it.
+    Files that only the user can get come last: for them, it raises ConfigError that says how to get them.
     """
     rows = sorted(weights_of(wanted), key=lambda row: not row[2].fetchable)
     for backend, name, source in rows:
@@ -127,7 +128,7 @@ def fetch_models(wanted: Sequence[str]) -> Iterator[tuple[str, Source]]:
 def check_models(wanted: Sequence[str], *, deep: bool) -> dict[str, list[str]]:
     """Return what is wrong with weights, by label.
 
-    Weights that are named must all be here. Without names, those are looked at of which any file is here.
+    All named weights must be here. Without names, weights are checked if at least one of their files is here.
     """
     return {
         f"{backend}:{name}": weights.problems(backend, {name: ""}, deep=deep)
@@ -137,7 +138,8 @@ def check_models(wanted: Sequence[str], *, deep: bool) -> dict[str, list[str]]:
 
 
 def stage_weights(spec: StageSpec) -> list[dict[str, str]]:
-    """What a stage with its parameters needs: name, place and state, which is here, missing, own, told or unknown."""
+    """Return the weights that a stage with its parameters needs: name, place and state. The state is here, missing, own
+    (the user's folder), told (only described in words) or unknown."""
     entry = load_models().get(spec.backend)
     if entry is None or isinstance(entry.weights, str):
         told = str(entry.weights) if entry is not None else "none" if spec.is_own else "unknown"
@@ -153,7 +155,7 @@ def stage_weights(spec: StageSpec) -> list[dict[str, str]]:
 
 
 def describe_models() -> list[dict[str, Any]]:
-    """Return a row per backend, and per piece of its weights whether this machine has it, and how to get it if not."""
+    """Return a row per backend, with, for each piece of its weights, whether it is here, and how to get it if not."""
     rows = []
     for backend, entry in load_models().items():
         row = entry.model_dump()
@@ -170,7 +172,7 @@ def _state(source: Source) -> str:
 
 
 def render_models(rows: list[dict[str, Any]]) -> Any:
-    """`describe_models` as a table for the console."""
+    """Return the rows of `describe_models` as a table for the console."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -186,6 +188,6 @@ def render_models(rows: list[dict[str, Any]]) -> Any:
 
 
 def _described(piece: dict[str, Any]) -> str:
-    """One piece of weights; of what only the user can get also how."""
+    """Describe one piece of weights, with how to get it if only the user can."""
     told = f"; {piece['remedy']} ({piece['folder']})" if "manual" in piece and "remedy" in piece else ""
     return f"{piece['what']} ({piece['state']}){told}"

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: where its cache is, whether it answers, and fetching files at a pinned revision."""
+"""The Hugging Face hub: the place of its cache, whether it answers, and fetching files at a pinned revision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HubFiles(Source):
 
     @property
     def folder(self) -> Path:
-        """Where the hub's cache has this revision, or will have it."""
+        """Return the folder of this revision in the hub's cache; it may not exist yet."""
         return hub_cache() / f"{self.kind}s--{self.repo.replace('/', '--')}" / "snapshots" / self.revision
 
     @property
@@ -39,9 +39,9 @@ class HubFiles(Source):
         return "" if offline() else _endpoint()
 
     def fetch(self) -> None:
-        """Download what the cache lacks. Several processes of a node may ask at once: one downloads."""
+        """Download files that the cache lacks. If several processes of a node call this at once, one downloads."""
         if offline():
-            raise ConfigError(f"{self.lack}, and HF_HUB_OFFLINE forbids to fetch it")
+            raise ConfigError(f"{self.lack}, and HF_HUB_OFFLINE forbids fetching")
         try:
             from huggingface_hub import snapshot_download
         except ImportError:
@@ -50,7 +50,7 @@ class HubFiles(Source):
             ) from None
         try:
             snapshot_download(self.repo, repo_type=self.kind, revision=self.revision, allow_patterns=list(self.files))
-        except Exception as error:  # of the hub and of whatever it uses to reach it, which differs between its versions
+        except Exception as error:  # of the hub and of its network libraries, which differ between its versions
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"{self.lack}, and it cannot be fetched: {reason}") from error
         if self.missing:
@@ -65,7 +65,7 @@ class HubFiles(Source):
 
 
 def hub_cache() -> Path:
-    """The hub's cache on this machine, as huggingface_hub settles it."""
+    """Return the hub's cache folder on this machine, as huggingface_hub chooses it."""
     env = os.environ
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if env.get(name):
@@ -75,12 +75,12 @@ def hub_cache() -> Path:
 
 
 def offline() -> bool:
-    """Whether the environment forbids to ask the hub."""
+    """Return whether the environment forbids contacting the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def hub_answers() -> bool:
-    """Whether the hub can be reached from here."""
+    """Return whether the hub can be reached from here."""
     return not offline() and answers(_endpoint())
 
 

@@ -25,7 +25,7 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load(backend: str) -> type[Stage]:
-    """Return the Stage class of a backend. Raises ConfigError when there is none, or more than one."""
+    """Return the Stage class of a backend. Raises ConfigError if there is none, or more than one."""
     module, class_name = module_of(backend)
     found = [stage for stage in defined_in(module, Stage) if class_name in ("", stage.__name__)]
     if len(found) != 1:
@@ -36,7 +36,7 @@ def load(backend: str) -> type[Stage]:
 
 
 def name_of(stage: type[Stage]) -> str:
-    """Return the name under which pipelines know a Stage class; `load` is the way back."""
+    """Return the name of a Stage class in pipelines; `load` returns the class for the name."""
     module = stage.__module__
     if module.startswith("actors."):
         return module.removeprefix("actors.")
@@ -50,9 +50,9 @@ def defined_in(module: ModuleType, base: type[Kind]) -> list[type[Kind]]:
 
 
 def module_of(backend: str) -> tuple[ModuleType, str]:
-    """Return the module of a backend, imported, and the class that its name has after a colon, "" without one.
+    """Return the imported module of a backend, and the class that its name gives after a colon; "" without a colon.
 
-    Raises ConfigError when there is no such module, or it cannot be imported.
+    Raises ConfigError if there is no such module, or it cannot be imported.
     """
     name, elsewhere, class_name = backend.partition(":")
     if not elsewhere and not name.startswith("geoflow."):
@@ -72,15 +72,15 @@ def module_of(backend: str) -> tuple[ModuleType, str]:
         if elsewhere:
             raise ConfigError(
                 f"backend {backend!r}: Python finds no module {name!r}; install it, put its folder on $PYTHONPATH, or "
-                "run where it lies"
+                "run in the folder that holds it"
             ) from None
         raise ConfigError(f"unknown backend {backend!r}; there are: {', '.join(names())}") from None
-    except Exception as error:  # whatever a module does when it is imported
+    except Exception as error:  # a module may raise anything when it is imported
         raise ConfigError(f"backend {backend!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def names() -> list[str]:
-    """Every backend there is: the modules below `actors` and the library's own stages."""
+    """Return every backend: the modules below `actors` and the library's own stages."""
     below_actors = pkgutil.walk_packages(importlib.import_module("actors").__path__, "actors.")
     own = pkgutil.iter_modules(importlib.import_module("geoflow.stages").__path__, "geoflow.stages.")
     return sorted(
@@ -108,13 +108,13 @@ def make_params(stage: type[Stage], values: dict[str, Any], *, slot: str) -> Any
         raise ConfigError(f"{slot}.{name}: {problem}, found {found!r}") from None
     try:
         return stage.Params(**{row.name: getattr(valid, row.name) for row in declared})
-    except (GeoFlowError, ValueError) as error:  # of a backend's own check of its parameters
+    except (GeoFlowError, ValueError) as error:  # from a backend's own check of its parameters
         raise ConfigError(f"{slot}: {error}") from error
 
 
-@functools.cache  # building a model takes milliseconds, and stages are made anew for every fingerprint and graph
+@functools.cache  # building a model takes milliseconds, and stages are made again for every fingerprint and graph
 def _params_model(params: type) -> Any:
-    """A pydantic model with the fields of a Params dataclass, which knows no others."""
+    """Return a pydantic model with the fields of a Params dataclass, and no other fields."""
     from pydantic import ConfigDict, Field, create_model
 
     from geoflow.values.validation import lenient

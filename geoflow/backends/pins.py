@@ -1,11 +1,11 @@
-"""The weights that `configs/models.yaml` pins: one row per name that a backend has for them.
+"""The weights that `configs/models.yaml` pins: one row for each name that a backend uses for weights.
 
     {repo: owner/name, revision: COMMIT, files: {PATH: SHA256 or null}}     a model of the Hugging Face hub
     {space: owner/name, …} and {dataset: owner/name, …}                     other repositories of the hub
     {url: https://…/FILE, sha256: SHA256}                                   one file from anywhere; `name` renames it
-    {manual: where to register, folder: mano, files: {PATH: SHA256 or null}}    what only the user can get
+    {manual: where to register, folder: mano, files: {PATH: SHA256 or null}}    files that only the user can get
 
-This module runs in any model's environment: it needs the standard library and yaml alone.
+This module runs in any model's environment: it needs only the standard library and yaml.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from geoflow.files import resources
 from geoflow.values.yaml_text import parse_yaml
 
 _HUB = {"repo": "model", "space": "space", "dataset": "dataset"}
-_KEYS = {  # of a row, by the key that says its kind: those it must have, and those it may have
+_KEYS = {  # of a row, by the key that gives its kind: required keys, and optional keys
     **dict.fromkeys(_HUB, (("revision", "files"), ())),
     "url": (("sha256",), ("name",)),
     "manual": (("folder", "files"), ()),
@@ -33,9 +33,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-@functools.lru_cache(maxsize=1)  # parsing takes 13 to 25 ms, and every stage's signature asks
+@functools.lru_cache(maxsize=1)  # parsing takes 13 to 25 ms, and every stage's signature needs it
 def parse(text: bytes) -> dict[str, Any]:
-    """Return the text of models.yaml as plain values, not to be changed. Raises ConfigError when it cannot be read."""
+    """Parse models.yaml into plain values; do not change them. Raises ConfigError if the text cannot be parsed."""
     found = parse_yaml(text, "configs/models.yaml") or {}
     if not isinstance(found, dict):
         raise ConfigError(f"configs/models.yaml should hold a mapping of backends, found {type(found).__name__}")
@@ -43,9 +43,9 @@ def parse(text: bytes) -> dict[str, Any]:
 
 
 def pinned(backend: str) -> dict[str, Source]:
-    """Return what models.yaml pins for a backend, by name; {} when the backend needs none.
+    """Return the sources that models.yaml pins for a backend, by name; {} if the backend needs none.
 
-    Raises ConfigError when a row cannot be read.
+    Raises ConfigError if a row cannot be read.
     """
     path = resources.folder("configs") / "models.yaml"
     entry = parse(path.read_bytes()).get(backend)
@@ -53,22 +53,22 @@ def pinned(backend: str) -> dict[str, Source]:
 
 
 def pin(backend: str, name: str, known: Mapping[str, Source] | None = None) -> Source:
-    """Return the files that a backend calls `name`; `known` is what models.yaml pins, where that has been read.
+    """Return the source of the weights that a backend calls `name`. `known` holds the pins, if already read.
 
-    Raises ConfigError when models.yaml pins no such files.
+    Raises ConfigError if models.yaml pins no such files.
     """
     there = pinned(backend) if known is None else known
     if name not in there:
         has = f"it has {', '.join(there)}" if there else "it pins none for this backend"
         raise ConfigError(
             f"{backend} needs the weights {name!r}, which configs/models.yaml does not pin ({has}); add them to "
-            f"`weights` of the entry {backend!r} there, or give the stage a folder of your own"
+            f"`weights` of the entry {backend!r} there, or give the stage your own folder"
         )
     return there[name]
 
 
 def sources(rows: Any, where: str) -> dict[str, Source]:
-    """Return the sources of an entry's `weights` by name; {} for an entry that says in words where they come from."""
+    """Return the sources of an entry's `weights` by name; {} for an entry that describes their origin in words."""
     if not isinstance(rows, Mapping):
         return {}
     return {str(name): source_of(row, f"{where}: weights.{name}") for name, row in rows.items()}
@@ -98,7 +98,7 @@ def _url_file(row: Mapping[str, Any], where: str) -> UrlFile:
     _expect(row, "url", _is_web_address, "http(s)://host/path", where)
     _expect(row, "sha256", _SHA256.fullmatch, "64 hexadecimal digits", where)
     name = row.get("name", urlsplit(row["url"]).path.rpartition("/")[2])
-    _expect({"name": name}, "name", _is_plain_name, "a file name, where the URL does not end in one", where)
+    _expect({"name": name}, "name", _is_plain_name, "a file name, since the URL does not end in one", where)
     return UrlFile({name: row["sha256"]}, row["url"])
 
 
@@ -106,7 +106,7 @@ def _check_keys(row: Mapping[str, Any], must: set[str], may: set[str], where: st
     if lacking := sorted(must - row.keys()):
         raise ConfigError(f"{where} lacks {', '.join(lacking)}")
     if unknown := sorted(str(key) for key in row.keys() - must - may):
-        raise ConfigError(f"{where} has {', '.join(unknown)}, which is none of {', '.join(sorted(must | may))}")
+        raise ConfigError(f"{where} has unknown keys {', '.join(unknown)}; it may have {', '.join(sorted(must | may))}")
 
 
 def _expect(row: Mapping[str, Any], key: str, fits: Any, wanted: str, where: str) -> None:
@@ -115,7 +115,7 @@ def _expect(row: Mapping[str, Any], key: str, fits: Any, wanted: str, where: str
 
 
 def _files(files: Any, where: str) -> dict[str, str | None]:
-    """Files with their SHA-256; their names stay below the folder that they are looked for in."""
+    """Return files with their SHA-256. Raises ConfigError for a name that leads out of the folder."""
     if not isinstance(files, Mapping) or not files:
         raise ConfigError(f"{where}.files should be a mapping of files to their SHA-256 or null, found {files!r:.80}")
     for name, digest in files.items():
@@ -134,5 +134,5 @@ def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of a port that is none
+    except ValueError:  # an invalid port
         return False

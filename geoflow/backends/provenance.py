@@ -1,4 +1,4 @@
-"""What a stage's results hang on beside the values of its parameters: its code, and the files that they name."""
+"""Provenance: what a stage's results depend on besides its parameters' values: its code, and files that they name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LENGTH = 20  # hexadecimal digits
 
 
 def code_digest(stage: type[Stage]) -> str | None:
-    """Digest of the module that defines a stage; comments, docstrings and layout do not count.
+    """Return the digest of the module that defines a stage, without comments, docstrings and layout.
 
-    None for what is released with GeoFlow, where `Stage.version` says when results change, and where there is no
-    source to read. What the module imports is not looked at: raise `version` when that changes.
+    Return None for stages that are released with GeoFlow, where `Stage.version` says when results change, and if there
+    is no source to read. Imported modules are not included: increase `version` when they change.
     """
     if _is_released(stage.__module__):
         return None
@@ -34,10 +34,10 @@ def code_digest(stage: type[Stage]) -> str | None:
 
 
 def file_digests(values: Any) -> dict[str, str]:
-    """Path -> digest of the content, for every file that a text among these values names.
+    """Return path -> digest of the content, for every file that a text among these values names.
 
-    `values` are plain: mappings and lists are gone through. A name counts when it has a folder or a suffix, and there
-    is such a file on this machine.
+    `values` are plain; mappings and lists are searched. A text counts as a name if it has a folder or a suffix, and if
+    there is such a file on this machine.
     """
     found = {}
     for text in _texts(values):
@@ -48,7 +48,7 @@ def file_digests(values: Any) -> dict[str, str]:
 
 
 def folder_digests(folders: Iterable[str]) -> dict[str, str]:
-    """Folder -> digest of the names and contents of all files below it; hidden ones do not count."""
+    """Return folder -> digest of the names and contents of all files below it, without hidden files."""
     found = {}
     for folder in folders:
         root, digest = Path(folder).expanduser(), hashlib.sha256()
@@ -59,7 +59,8 @@ def folder_digests(folders: Iterable[str]) -> dict[str, str]:
 
 
 def _is_released(module: str) -> bool:
-    """A part of the library, or a backend of an installed wheel; those of a checkout are there to be worked on."""
+    """Return whether a module is part of the library, or a backend of an installed wheel; not a backend of a checkout,
+    which may be edited."""
     in_checkout = (resources.roots()[0] / "configs").is_dir()
     return module.startswith("geoflow.") or (module.startswith("actors.") and not in_checkout)
 
@@ -76,7 +77,8 @@ def _texts(values: Any) -> Iterator[str]:
 
 
 def _state(path: str | Path) -> tuple[int, int]:
-    """What changes with a file, so that its digest is worked out once as long as it does not."""
+    """Return (size, modification time) of a file, so that its digest is computed only once while these do not
+    change."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
 

@@ -1,6 +1,6 @@
-"""Where weights come from, besides the hub: a pinned URL, or a file that only the user can get.
+"""Sources of weights besides the hub: a pinned URL, or files that only the user can get.
 
-Every source says where its files lie on this machine, which of them are missing, and how to get them.
+Every source says where its files are on this machine, which files are missing, and how to get them.
 """
 
 from __future__ import annotations
@@ -24,55 +24,55 @@ from geoflow.files.hashing import sha256_of
 from geoflow.files.resources import cache_folder
 
 _ANSWER_S = 3.0  # for a server to answer
-_SILENT_S = 60.0  # without a byte, after which a download is given up
+_SILENT_S = 60.0  # without a byte, after which a download is abandoned
 _READ = 1 << 20  # bytes at a time
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files of weights that lie in one folder of this machine, or will."""
+    """Files of weights in one folder of this machine, which may not be there yet."""
 
-    files: dict[str, str | None]  # path below `folder` -> SHA-256 where it is known
+    files: dict[str, str | None]  # path below `folder` -> SHA-256, if known
 
     fetchable: ClassVar[bool] = False
 
     @property
     def folder(self) -> Path:
-        """The folder that holds the files."""
+        """Return the folder of the files."""
         raise NotImplementedError
 
     @property
     def identity(self) -> str:
-        """Text that is another one for other content: what keys and stores hold."""
+        """Return a text that differs for other content; keys and stores hold it."""
         raise NotImplementedError
 
     @property
     def lack(self) -> str:
-        """A sentence without its end that names the missing files and their folder."""
+        """Return the start of a sentence that names the missing files and their folder."""
         raise NotImplementedError
 
     @property
     def missing(self) -> list[str]:
-        """Files that are not on this machine."""
+        """Return the files that are not on this machine."""
         return [name for name in self.files if not (self.folder / name).is_file()]
 
     @property
     def server(self) -> str:
-        """Address of the server that has the files, "" where none has."""
+        """Return the address of the server that has the files; "" if there is none."""
         return ""
 
     def remedy(self, backend: str) -> str:
-        """What the user does about missing files."""
+        """Return what the user can do about missing files."""
         return f"`geoflow models fetch {backend}` gets it"
 
     def fetch(self) -> None:
-        """Download what is missing. Raises ConfigError when that cannot be."""
+        """Download missing files. Raises ConfigError if that fails."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class UrlFile(Source):
-    """One file behind a URL, kept under its SHA-256: another content is another folder."""
+    """One file behind a URL, kept in a folder named by its SHA-256: other content has another folder."""
 
     url: str
 
@@ -96,9 +96,9 @@ class UrlFile(Source):
         return f"{parts.scheme}://{parts.netloc}"
 
     def fetch(self) -> None:
-        """Download the file under another name, and give it its own when its SHA-256 is right.
+        """Download the file under a temporary name, and rename it if its SHA-256 is right.
 
-        Several processes of a node may ask at once: one downloads, the others wait.
+        If several processes of a node call this at once, one downloads and the others wait.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class UrlFile(Source):
             raise ConfigError(f"{self.lack}, and it cannot be fetched: {reason}") from error
 
     def _download(self) -> None:
-        for left in self.folder.glob("*.part"):  # of a process that was killed: nobody else writes here now
+        for left in self.folder.glob("*.part"):  # of a process that was killed: no other process writes here now
             left.unlink()
         digest = hashlib.sha256()
         with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as draft:
@@ -122,11 +122,11 @@ class UrlFile(Source):
                 if digest.hexdigest() != self._sha256:
                     raise ConfigError(
                         f"{self.url} has the SHA-256 {digest.hexdigest()[:12]}…, expected {self._sha256[:12]}…: the "
-                        "file is another one than was pinned, or was cut short on the way; nothing was kept"
+                        "file is not the pinned one, or the download was cut short; nothing was kept"
                     )
                 draft.flush()
                 os.fsync(draft.fileno())
-                os.chmod(draft.name, 0o644)  # a temporary file is its owner's alone
+                os.chmod(draft.name, 0o644)  # only its owner can read a temporary file
                 os.replace(draft.name, self.folder / self._name)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ class UrlFile(Source):
 
 @dataclass(frozen=True)
 class ManualFiles(Source):
-    """Files that only the user can get, for a licence that each user has to accept."""
+    """Files that only the user can get, because each user has to accept a licence."""
 
     manual: str  # how to get them: where to register, what to download
     place: str  # folder below the cache's `weights`
@@ -158,7 +158,7 @@ class ManualFiles(Source):
 
     @property
     def identity(self) -> str:
-        """The content counts, since nobody but the user says which files these are."""
+        """Return a text made from the files' content, since only the user chooses these files."""
         held = (f"{name}@sha256:{self._digest(name)}" for name in sorted(self.files))
         return f"{self.place}/{','.join(held)}"
 
@@ -181,12 +181,12 @@ class ManualFiles(Source):
 
 
 def weights_cache() -> Path:
-    """Where weights lie that are not the hub's: `weights` in GeoFlow's cache."""
+    """Return the folder of weights that are not from the hub: `weights` in GeoFlow's cache."""
     return cache_folder() / "weights"
 
 
 def answers(address: str) -> bool:
-    """Whether the server of an address can be reached from here, by a proxy where one is set."""
+    """Return whether the server of an address can be reached from here, through a proxy if one is set."""
     parts = urlsplit(address)
     host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
     proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)

@@ -1,4 +1,4 @@
-"""TorchStage: a stage whose model is one of PyTorch. What remains for a backend is its model.
+"""TorchStage: a stage with a PyTorch model. A backend only adds its model.
 
     class MyDepth(TorchStage):
         slot = "prior"
@@ -16,7 +16,7 @@
 
         def compute(self, segment, fields): ...
 
-This module imports without torch: the driver, which reads every backend, may have none.
+This module can be imported without torch: the driver, which reads every backend, may not have it.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from geoflow.stage import Fields, Stage, param
 class TorchStage(Stage):
     """A stage that computes with PyTorch: `load` makes its model, `compute` uses it on one segment.
 
-    `setup` chooses the device and the number of threads, has cuDNN choose kernels that give the same bits again unless
-    the stage is not `deterministic`, and calls `load`. `compute` runs without gradients. A package that is missing
-    becomes an EnvironmentBroken with its remedy. The engine measures and caps the GPU memory of whatever uses torch
-    (`geoflow.engine.gpu.meter`); `teardown` gives back what torch keeps, so that the next rung is measured alone.
+    `setup` chooses the device and the number of threads, makes cuDNN use kernels that give the same bits again unless
+    the stage is not `deterministic`, and calls `load`. `compute` runs without gradients. A missing package becomes an
+    EnvironmentBroken with its remedy. The engine measures and limits the GPU memory of every stage that uses torch
+    (`geoflow.engine.gpu.meter`). `teardown` frees memory that torch keeps, so that the next rung is measured alone.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("torch",)  # what to install where there is no environment for it
+    packages: ClassVar[tuple[str, ...]] = ("torch",)  # what to install if there is no environment for it
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        device: str = param("auto", "cpu, cuda, or auto: a GPU where there is one")
-        half_precision: bool = param(True, "float16 on a GPU")
+        device: str = param("auto", "cpu, cuda, or auto: a GPU if there is one")
+        half_precision: bool = param(True, "compute in float16 on a GPU")
 
     model: Any = None
     device: str = "cpu"
@@ -73,7 +73,7 @@ class TorchStage(Stage):
             import torch
 
             torch.set_num_threads(self.threads)
-            torch.backends.cudnn.benchmark = False  # it chooses by time, which differs from run to run
+            torch.backends.cudnn.benchmark = False  # it chooses kernels by their time, which differs from run to run
             torch.backends.cudnn.deterministic = self.deterministic
             device = choose_device(self.params.device)
             self.device = device
@@ -83,7 +83,7 @@ class TorchStage(Stage):
         self.use(model, device)
 
     def use(self, model: Any, device: str) -> None:
-        """Compute with this model, which is on `device` already."""
+        """Use this model, which is already on `device`."""
         self.model, self.device = model, device
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
@@ -94,36 +94,37 @@ class TorchStage(Stage):
 
     def teardown(self) -> None:
         self.model = None
-        gc.collect()  # networks hold references in circles
+        gc.collect()  # networks hold circular references
         torch = sys.modules.get("torch")
         if torch is not None and self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
     def located(self) -> dict[str, Path]:
-        """Return the folder of every piece of `weights`, fetched if need be. Raises ConfigError with the way to it."""
+        """Return the folder of every piece of `weights`, fetched if needed. Raises ConfigError that says how to get
+        it."""
         backend = loading.name_of(type(self))
         return {name: weights.locate(backend, name, own) for name, own in self.weights().items()}
 
     @property
     def half(self) -> bool:
-        """Whether networks compute in float16: on a GPU, unless the parameters forbid it."""
+        """Return whether networks compute in float16: on a GPU, unless the parameters forbid it."""
         return self.params.half_precision and self.device != "cpu"
 
     @property
     def dtype(self) -> Any:
-        """The dtype that networks compute in: torch.float16 or torch.float32."""
+        """Return the dtype in which networks compute: torch.float16 or torch.float32."""
         import torch
 
         return torch.float16 if self.half else torch.float32
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a block in which matrix products and convolutions are computed in `dtype`, all else as it comes."""
+        """Return a context in which matrix products and convolutions use `dtype`; other operations keep their dtype."""
         import torch
 
         return torch.autocast(self.device.partition(":")[0], dtype=torch.float16, enabled=self.half)
 
     def on_device(self, array: np.ndarray) -> Any:
-        """Return a copy of an array as a tensor on the device: what a stage is given is read-only memory of others."""
+        """Return a copy of an array as a tensor on the device: a stage's inputs are shared, read-only memory."""
         import torch
 
         return torch.from_numpy(np.array(array)).to(self.device)
@@ -134,7 +135,7 @@ class TorchStage(Stage):
 
     @contextlib.contextmanager
     def _imports(self) -> Iterator[None]:
-        """Raise EnvironmentBroken with the remedy for an ImportError within the block."""
+        """Turn an ImportError within the block into EnvironmentBroken with the remedy."""
         try:
             yield
         except ImportError as error:
@@ -147,9 +148,9 @@ class TorchStage(Stage):
 
 
 def choose_device(setting: str) -> str:
-    """Return a device as torch names it: the one that is set; for `auto` a GPU where there is one, else the CPU.
+    """Return a device as torch names it: the set one, or for `auto` a GPU if there is one, otherwise the CPU.
 
-    Raises ConfigError when torch knows no such device, or this machine has none.
+    Raises ConfigError if torch knows no such device, or this machine has none.
     """
     import torch
 
@@ -167,13 +168,13 @@ def choose_device(setting: str) -> str:
 def read_checkpoint(path: Path, read: Callable[[Path], Any], hint: str = "") -> Any:
     """Return `read(path)`. Raises ConfigError, with the reason and a hint in one line, for a file that cannot be used.
 
-    Use it around what reads a checkpoint, with `weights_only=True` where torch reads it.
+    Use it around code that reads a checkpoint, with `weights_only=True` if torch reads it.
     """
     try:
         return read(path)
     except ImportError:
         raise
-    except Exception as error:  # of torch's unpickler and of the model's package, as the file is
+    except Exception as error:  # from torch's unpickler or the model's package, depending on the file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         more = f"; {hint}" if hint else ""
         raise ConfigError(f"{path} is not a checkpoint of this model ({reason}){more}") from error

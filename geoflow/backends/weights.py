@@ -1,8 +1,8 @@
-"""Weights of the models on this machine: found, fetched if need be, and checked before work starts.
+"""Weights of models on this machine: found, fetched if needed, and checked before work starts.
 
-`configs/models.yaml` pins them (`geoflow.backends.pins`). Every function here runs in any model's environment: only
-downloading from the hub needs more than the standard library and yaml, namely huggingface_hub, which the environments
-of such models have.
+`configs/models.yaml` pins them (`geoflow.backends.pins`). Every function here runs in any model's environment and
+needs only the standard library and yaml. Downloading from the hub also needs huggingface_hub, which the environments
+of models from the hub have.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ Excuse = Callable[[Source], bool]
 
 
 def locate(backend: str, name: str, own: str = "") -> Path:
-    """Return the folder with the files a backend calls `name`: the user's `own`, else where models.yaml has them.
+    """Return the folder with the files that a backend calls `name`: the user's `own` folder, or the pinned files'
+    folder.
 
-    What can be fetched is fetched. Raises ConfigError that names what is missing and how to get it.
+    Missing files are fetched if possible. Raises ConfigError that names missing files and how to get them.
     """
     if own:
         return _own_folder(own)
@@ -34,11 +35,11 @@ def locate(backend: str, name: str, own: str = "") -> Path:
 def problems(
     backend: str, needs: Mapping[str, str], *, deep: bool = False, excuse: Excuse = lambda source: False
 ) -> list[str]:
-    """Return what is wrong with the weights that a backend needs, a line for each file; nothing is fetched.
+    """Return what is wrong with the weights that a backend needs, one line per file; nothing is fetched.
 
-    `needs` is that of `Stage.weights`. A file must be whole; with `deep` its content must have the SHA-256 that
-    models.yaml states, or that the hub's cache has it under. A file of the user's must always have it. `excuse` says of
-    which sources files may be missing, and is asked about those that can be fetched only.
+    `needs` is the result of `Stage.weights`. A file must be complete. With `deep`, its SHA-256 must be the one in
+    models.yaml, or the file's name in the hub's cache. Files that only the user can get are always checked for it.
+    `excuse` says for which sources files may be missing; it is called only for sources that can be fetched.
     """
     found = []
     for name, own in needs.items():
@@ -58,13 +59,13 @@ def problems(
 
 
 def must_fetch(backend: str, needs: Mapping[str, str]) -> list[Source]:
-    """Return what of these can be fetched and is not on this machine yet."""
+    """Return the sources that can be fetched and are not on this machine yet."""
     wanted = [pin(backend, name) for name, own in needs.items() if not own]
     return [source for source in wanted if source.fetchable and source.missing]
 
 
 def within_reach(wanted: Iterable[Source]) -> Excuse:
-    """Ask the servers of these sources, each once; return what says whether a source's server has answered."""
+    """Contact the servers of these sources, each once. Return a function: whether a source's server has answered."""
     there = {server for server in {source.server for source in wanted} if server and answers(server)}
     return lambda source: source.server in there
 
@@ -74,17 +75,18 @@ def _own_folder(own: str) -> Path:
     if folder.is_file():
         raise ConfigError(f"{folder} should be a folder of weights, found a file; give the folder that holds it")
     if not folder.is_dir():
-        raise ConfigError(f"{folder} should be a folder of weights, laid out as models.yaml has them; there is none")
+        raise ConfigError(f"{folder} should be a folder of weights as in models.yaml; there is no such folder")
     return folder
 
 
 def _own_problems(own: str, known: Source | None) -> list[str]:
-    """Of a folder of the user's; it may hold other weights than those of models.yaml, but not a lack of any."""
+    """Return problems of a user's own folder. It may hold other weights than models.yaml pins, but must not be
+    empty."""
     try:
         folder = _own_folder(own)
     except ConfigError as error:
         return [str(error)]
-    if isinstance(known, ManualFiles):  # these files and no others
+    if isinstance(known, ManualFiles):  # exactly these files
         lacking = [f"{folder} lacks {name}: {known.manual}" for name in known.files if not (folder / name).is_file()]
         held = [(folder / name, digest) for name, digest in known.files.items() if (folder / name).is_file()]
         faults = [(path, weight_files.fault(path, digest, deep=True)) for path, digest in held]

@@ -1,4 +1,4 @@
-"""The command line. It knows nothing but the library; exit status 0, 1 (a bug), 2 (usage), 3 (some inputs failed)."""
+"""The command line. It uses only the library. Exit status: 0, 1 (a bug), 2 (usage), 3 (some inputs failed)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app.add_typer(benches.app, name="bench")
 
 
 def main() -> NoReturn:
-    """Entry point: errors made on purpose become one line and an exit status, never a traceback."""
+    """Run the command line. Expected errors become one line and an exit status, never a traceback."""
     try:
         app(standalone_mode=True)
     except (ConfigError, InputError, EnvironmentBroken) as error:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their texts stand for."""
+"""Options that several commands share, and the meaning of their texts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARA
 Address = Annotated[str | None, typer.Option(help="Ray cluster to join; default: $RAY_ADDRESS, else a local one")]
 Stream = Annotated[
     int | None,
-    typer.Option(metavar="N", min=0, help="of files with several video streams, the one of this number in the file"),
+    typer.Option(metavar="N", min=0, help="number of the stream to use, for files with several video streams"),
 ]
 Pattern = Annotated[
     str | None,
-    typer.Option(metavar="GLOB", help="of frame folders, the pictures of these names, such as '*.color.png'"),
+    typer.Option(metavar="GLOB", help="for frame folders: use only pictures with these names, such as '*.color.png'"),
 ]
 Cameras = Annotated[
     Path | None,
@@ -36,7 +36,7 @@ Cameras = Annotated[
 Scale = Annotated[
     float | None, typer.Option(metavar="METRES", help="metres per unit of the known poses; 1: they are in metres")
 ]
-Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="go on from what OUT already holds, or compute it again")]
+Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="continue from the work in OUT, or compute it again")]
 
 
 def settings_of(pairs: list[str] | None, form: str = "STAGE.PARAM=VALUE") -> dict[str, Any]:
@@ -62,8 +62,8 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 
 def intrinsics_of(text: str | None) -> Any:
-    """What `--intrinsics` says, as `ReadOptions` takes it: numbers, or a file (text, JSON or YAML) that holds them, a
-    3x3 matrix, or a mapping with the names of `geoflow.video.lens`."""
+    """Return the value of `--intrinsics` for `ReadOptions`: numbers, or the content of a file (text, JSON or YAML) with
+    numbers, a 3x3 matrix, or a mapping with the names of `geoflow.video.lens`."""
     if text is None:
         return None
     source, what = (_read_text(text), f"--intrinsics {text}") if os.path.isfile(text) else (text, "--intrinsics")
@@ -73,7 +73,7 @@ def intrinsics_of(text: str | None) -> Any:
         values = parse_yaml(source, what) if os.path.isfile(text) and ":" in source else []
     if not isinstance(values, dict) and len(values) not in (4, 5, 6, 8, 9):
         raise ConfigError(
-            f"--intrinsics {text}: expected fx,fy,cx,cy or a file with them or with a 3x3 matrix; the distortion of "
+            f"--intrinsics {text}: expected fx,fy,cx,cy or a file with these or with a 3x3 matrix; the distortion of "
             "the lens may follow: k1[,k2[,p1,p2[,k3]]]"
         )
     lens = lens_of(values, what)
@@ -83,11 +83,11 @@ def intrinsics_of(text: str | None) -> Any:
 
 
 def _read_text(path: str) -> str:
-    """A text file in UTF-8 or UTF-16. Raises ConfigError."""
+    """Return the text of a file in UTF-8 or UTF-16. Raises ConfigError."""
     try:
         data = Path(path).read_bytes()
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the file and its rights") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text of numbers; save it as UTF-8 text") from None
+        raise ConfigError(f"{path} is not a text file with numbers; save it as UTF-8 text") from None

@@ -22,7 +22,7 @@ def bench_memory(
     pipeline: PipelineName = "embedded",
     set_: Settings = None,
 ) -> None:
-    """Peak private memory of driver and actors on videos of different length; JSON on stdout."""
+    """Measure the peak private memory of driver and actors on videos of different lengths; JSON on stdout."""
     from geoflow.bench.memory import memory
 
     lengths = tuple(int(count) for count in frames.split(","))
@@ -43,16 +43,17 @@ def bench_engine(
     out: Out = Path("bench/engine"),
     workloads: Annotated[str, typer.Option(help="names, separated by commas")] = "balanced,skewed,dag,tiny,big,resume",
     engines: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="of each; the figures are medians")] = 3,
-    items: Annotated[int | None, typer.Option(min=2, help="in place of each workload's own number")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="runs of each engine; the figures are medians")] = 3,
+    items: Annotated[int | None, typer.Option(min=2, help="items, instead of each workload's number")] = None,
     xenna_python: Annotated[
-        str | None, typer.Option(help="interpreter that has cosmos-xenna and what GeoFlow needs; default: this one")
+        str | None, typer.Option(help="Python interpreter with cosmos-xenna and GeoFlow's packages; default: this one")
     ] = None,
     timeout: Annotated[float, typer.Option(help="seconds one run may take")] = 600.0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="measure again what OUT already holds")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure again, also figures that OUT already holds")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The executor beside Ray Data, cosmos-xenna, a plain executor and a stage-by-stage script, on pretended GPUs."""
+    """Compare the executor with Ray Data, cosmos-xenna, a plain executor and a stage-by-stage script, on pretended
+    GPUs."""
     from geoflow.bench.engine.engine_bench import bench_engines
     from geoflow.bench.engine.engines import ENGINES
 
@@ -77,7 +78,7 @@ def bench_engine_table(
     figures: Annotated[Path, typer.Argument(metavar="FILE", help="engines.json of `bench engine`", exists=True)],
     workloads: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
 ) -> None:
-    """The table of a bench of engines for a page (Markdown), from its figures."""
+    """Print the table of a bench of engines (Markdown), from its figures."""
     import json
 
     from geoflow.bench.engine.engine_table import markdown
@@ -87,10 +88,10 @@ def bench_engine_table(
 
 @app.command("observation")
 def bench_observation(
-    segments: Annotated[int, typer.Option(min=1, help="segments of the made-up run, three stages each")] = 3000,
+    segments: Annotated[int, typer.Option(min=1, help="segments of the simulated run, with three stages each")] = 3000,
     pause: Annotated[float, typer.Option(min=0, help="seconds the driver sleeps after each segment")] = 0.0,
 ) -> None:
-    """CPU time per event of the ledger, the metrics and the progress display; JSON on stdout."""
+    """Measure the CPU time per event of the ledger, the metrics and the progress display; JSON on stdout."""
     from geoflow.bench.observation import observation
 
     print_json(observation(segments, pause))
@@ -100,9 +101,9 @@ def bench_observation(
 def bench_scale(
     gpus: Annotated[str, typer.Option(help="pretended GPUs, one cluster each, separated by commas")] = "1,2,4,8,16,32",
     items: Annotated[int, typer.Option(min=10, help="segments for each GPU")] = 20,
-    segments: Annotated[int, typer.Option(min=0, help="of one very long run; 0: leave it out")] = 100_000,
+    segments: Annotated[int, typer.Option(min=0, help="segments of a very long run; 0: without it")] = 100_000,
 ) -> None:
-    """Weak scaling on simulated clusters, and the driver's memory over a very long run; JSON on stdout."""
+    """Measure weak scaling on simulated clusters, and the driver's memory over a very long run; JSON on stdout."""
     from geoflow.bench.scale import many_segments, weak_scaling
 
     console = error_console()
@@ -118,9 +119,9 @@ def bench_scale(
 def bench_faults(
     out: Out = Path("bench/faults"),
     faults: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    moments: Annotated[str, typer.Option(help="shares of the run, separated by commas")] = "0.1,0.5,0.9",
+    moments: Annotated[str, typer.Option(help="when faults happen: shares of the run, by commas")] = "0.1,0.5,0.9",
 ) -> None:
-    """What goes wrong during a run, what comes out all the same, and the time it costs; JSON on stdout."""
+    """Cause faults during a run, compare the results, and measure the extra time; JSON on stdout."""
     from geoflow.bench.faults.fault_bench import FAULTS, bench_faults
 
     wanted = faults.split(",") if faults else list(FAULTS)
@@ -134,10 +135,10 @@ def bench_faults(
 
 @app.command("footage")
 def bench_footage(
-    folder: Annotated[Path, typer.Argument(help="of clips: folders with frames/, depth/ and gt.npz")],
+    folder: Annotated[Path, typer.Argument(help="folder of clips: folders with frames/, depth/ and gt.npz")],
     out: Out = Path("bench/footage"),
     clips: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="of each clip; default: all")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="frames of each clip; default: all")] = None,
     max_size: Annotated[int | None, typer.Option(min=16, help="px; clips with a longer side are scaled first")] = None,
     known_camera: Annotated[bool, typer.Option("--known-camera", help="give the true intrinsics to the run")] = False,
     without: Annotated[str | None, typer.Option(help="stages to leave out, separated by commas")] = None,
@@ -146,7 +147,7 @@ def bench_footage(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Real clips with ground truth through a pipeline, each scored; benchmarks/footage says where to get some."""
+    """Run a pipeline on real clips with ground truth and score each; benchmarks/footage says where to get clips."""
     from geoflow.bench.footage.footage_bench import bench_footage
     from geoflow.bench.footage.footage_table import render_rows
     from geoflow.pipeline import Pipeline
@@ -175,18 +176,17 @@ def bench_footage(
 
 @app.command("hands")
 def bench_hands_command(
-    folder: Annotated[Path, typer.Argument(help="annotated photos and clips, each in a folder of its own")],
+    folder: Annotated[Path, typer.Argument(help="annotated photos and clips, each in its own folder")],
     boxes: Annotated[
-        Path | None, typer.Option(help="JSON file with boxes of clips that were only looked through")
+        Path | None,
+        typer.Option(help="JSON file with boxes for clips that have no other annotations"),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the hands backend")] = None,
-    here: Annotated[bool, typer.Option("--here", help="in this process, which must have mediapipe; no Ray")] = False,
-    photos: Annotated[int, typer.Option(min=1, help="at most of one set, evenly spread")] = 150,
-    longest: Annotated[
-        int, typer.Option(min=32, help="longer side of the pictures, px, as `geoflow run` has it")
-    ] = 640,
+    here: Annotated[bool, typer.Option("--here", help="in this process (needs mediapipe), without Ray")] = False,
+    photos: Annotated[int, typer.Option(min=1, help="photos of one set at most, evenly spread")] = 150,
+    longest: Annotated[int, typer.Option(min=32, help="longer side of the pictures in px, as in `geoflow run`")] = 640,
 ) -> None:
-    """Hands found, how well they lie, which side, 3D error and CPU time; JSON on stdout."""
+    """Measure hands: the share found, their position, left or right, 3D error and CPU time; JSON on stdout."""
     from geoflow.bench.hand_bench import bench_hands
 
     settings = settings_of(set_, "PARAM=VALUE")
@@ -206,10 +206,11 @@ def bench_hands_command(
 @app.command("geometry")
 def bench_geometry_command(
     frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "110,440",
-    model_type: Annotated[str, typer.Option(help="diff or determ; a GPU does both")] = "determ",
-    device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it: then at full size")] = "cpu",
+    model_type: Annotated[str, typer.Option(help="diff or determ; on a GPU both are possible")] = "determ",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it (runs at full size)")] = "cpu",
 ) -> None:
-    """GeometryCrafter in a stream beside the whole video at once: time per frame, peak memory; JSON on stdout."""
+    """Compare GeometryCrafter as a stream and on the whole video at once: time per frame, peak memory; JSON on
+    stdout."""
     from geoflow.bench.geometry.geometry_bench import bench_geometry
 
     lengths = tuple(int(count) for count in frames.split(","))

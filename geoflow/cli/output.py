@@ -1,4 +1,4 @@
-"""What commands print, and where: results on stdout, everything else on stderr."""
+"""The output of commands: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MOST_LACKING = 20  # videos
 
 @contextlib.contextmanager
 def stoppable(
-    advice: str = "stopped; what is finished is kept: run the same command again to go on from there",
+    advice: str = "stopped; finished work is kept: run the same command again to continue from there",
 ) -> Iterator[None]:
-    """Say how to go on after an interrupt; typer would end with a bare status, which one depends on its version."""
+    """Print how to continue after an interrupt. typer would only end with a status, which depends on its version."""
     try:
         with result_alone():
             yield
@@ -32,7 +32,7 @@ def stoppable(
 
 
 def result_alone() -> contextlib.AbstractContextManager[Any]:
-    """Whatever prints meanwhile, such as Ray's own notices, goes to stderr: stdout is for the result."""
+    """Send all other output, such as Ray's own notices, to stderr: stdout is for the result."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
@@ -46,9 +46,9 @@ def end(result: RunResult, data: dict[str, Any], as_json: bool) -> NoReturn:
 
 
 def _print_lacking(videos: Sequence[VideoResult]) -> None:
-    """Name complete videos of which something was not recovered, the first ones with what there is and why."""
+    """Name complete videos that lack something; for the first of them, print what they hold and why."""
     if videos:
-        print(f"of the complete, {len(videos)} lack something:")
+        print(f"of the complete videos, {len(videos)} lack something:")
     for video in videos[:_MOST_LACKING]:
         print(f"  {video.name}: {video.recovered}")
     if len(videos) > _MOST_LACKING:
@@ -66,7 +66,7 @@ def error_console() -> Console:
 
 
 def result_console(width: int | None = None) -> Console:
-    """Where results go; `width` is for a file or a pipe, which has none of its own."""
+    """Return the console for results; `width` is for a file or a pipe, which has no width."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else width)

@@ -43,15 +43,18 @@ def run(
         str | None,
         typer.Option(
             metavar="FILE|fx,fy,cx,cy[,k1,k2,p1,p2,k3]",
-            help="known camera, in pixels of the upright picture that players show, and its lens's distortion (OpenCV)",
+            help="known camera in pixels of the upright picture that players show, with its lens distortion (OpenCV)",
         ),
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="folder with <video>/<frame images>; non-zero is ignored")] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="folder with <video>/<frame images>; non-zero pixels are ignored"),
+    ] = None,
     objects: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR|FILE",
-            help="folder with <video>/<label images>, whose pixels are numbers of objects; or a YAML file of prompts",
+            help="folder with <video>/<label images>, whose pixel values are object numbers; or a YAML file of prompts",
         ),
     ] = None,
     cameras: Cameras = None,
@@ -62,7 +65,7 @@ def run(
     resume: Fresh = True,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="stop at the first input that fails")] = False,
     commercial: Annotated[
-        bool, typer.Option("--commercial", help="refuse models whose licence forbids commercial use")
+        bool, typer.Option("--commercial", help="refuse models with a licence that forbids commercial use")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -100,25 +103,25 @@ def submit(
     address: Annotated[
         str | None, typer.Option(help="job server; default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265")
     ] = None,
-    job_id: Annotated[str | None, typer.Option("--job-id", help="name of the job; default: one of Ray's")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="show what it prints until it ends, or not")] = True,
+    job_id: Annotated[str | None, typer.Option("--job-id", help="name of the job; default: Ray chooses one")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="show the job's output until it ends, or not")] = True,
     upload: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="a module, package or environment of yours that the job is to find"),
+        typer.Option(metavar="PATH", help="your own module, package or environment that the job needs"),
     ] = None,
     install: Annotated[
-        bool, typer.Option("--install", help="have the core's packages installed for the job, where only Ray is")
+        bool, typer.Option("--install", help="install GeoFlow's core packages for the job, on nodes that only have Ray")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """`run` as a job of a Ray cluster: all other arguments are those of `run`, and name what the cluster has."""
+    """Submit `run` as a job of a Ray cluster. All other arguments are arguments of `run`; paths are on the cluster."""
     from geoflow.pipeline import Pipeline
     from geoflow.submission import submit as submit_run
     from geoflow.video.options import ReadOptions
 
     given, modules = arguments_of_run(context.args), upload or []
     sys.path[:0] = dict.fromkeys(str(Path(path).resolve().parent) for path in modules)
-    # What is wrong with them is said here and now.
+    # Wrong arguments are reported here, before anything is submitted.
     Pipeline.load(given["pipeline"], settings_of(given["set_"]))
     seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
     plain = ("fps", "limit", "stream", "pattern", "cameras", "scale")
@@ -127,7 +130,7 @@ def submit(
     files = [path for path in named if os.path.isfile(path)]
     places = [str(given[name]) for name in ("out", "masks", "objects", "cameras") if given[name]]
     paths = [*given["inputs"], *(path for path in places if path not in files)]
-    with stoppable("the job goes on; `ray job logs` and `ray job stop` reach it"), result_alone():
+    with stoppable("the job continues; follow it with `ray job logs`, end it with `ray job stop`"), result_alone():
         done = submit_run(
             context.args,
             files=files,
@@ -148,7 +151,7 @@ def submit(
 
 
 def arguments_of_run(arguments: list[str]) -> dict[str, Any]:
-    """What `run` would make of its arguments; it complains as `run` does."""
+    """Parse arguments as `run` does, with the same error messages."""
     command: Any = typer.main.get_command(app)
     return dict(command.commands["run"].make_context("geoflow run", list(arguments)).params)
 
@@ -170,12 +173,12 @@ def plan(
     pattern: Pattern = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; default: this machine's")] = None,
     gpu_kind: Annotated[
-        str | None, typer.Option(help="their kind as Ray names it, such as A100; default: this machine's")
+        str | None, typer.Option(help="kind of the GPUs as Ray names it, such as A100; default: this machine's")
     ] = None,
     gpu_cost: Annotated[float | None, typer.Option(min=0, help="dollars per GPU and hour")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `run` would do, take and cost, without doing it: stages and their pools, inputs, segments."""
+    """Show what `run` would do, need and cost, without running: stages and their pools, inputs, segments."""
     from geoflow.planning.plan import make_plan
     from geoflow.planning.plan_table import render_plan
     from geoflow.video.options import ReadOptions
@@ -210,7 +213,7 @@ def demo(
     pipeline: PipelineName = "embedded",
     frames: Annotated[int, typer.Option(help="length of the clip")] = 150,
     size: Annotated[str, typer.Option(metavar="WxH")] = "320x240",
-    seed: Annotated[int, typer.Option(help="another scene and path")] = 0,
+    seed: Annotated[int, typer.Option(help="number that chooses another scene and camera path")] = 0,
     set_: Settings = None,
     address: Address = None,
     resume: Fresh = True,

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def synth(
-    video: Annotated[Path, typer.Argument(help="the .mp4 to write; the truth goes beside it as .gt.h5")],
+    video: Annotated[Path, typer.Argument(help="the .mp4 to write; the ground truth is written beside it as .gt.h5")],
     frames: Annotated[int, typer.Option(min=2)] = 120,
     size: Annotated[str, typer.Option(metavar="WxH")] = "320x240",
     fps: Annotated[float, typer.Option(min=0.1)] = 30.0,

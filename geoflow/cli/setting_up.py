@@ -10,8 +10,10 @@ from geoflow.cli.arguments import Address, AsJson, PipelineName, Settings, setti
 from geoflow.cli.output import print_json, result_alone, result_console
 
 app = typer.Typer()
-models = typer.Typer(help="The models that backends use: licences, weights, what they need.", no_args_is_help=True)
-envs = typer.Typer(help="The environments of stages: what is in them, whether they build.", no_args_is_help=True)
+models = typer.Typer(
+    help="Show, fetch and check the models of backends: licences, weights, needs.", no_args_is_help=True
+)
+envs = typer.Typer(help="Show, check and build the environments of stages.", no_args_is_help=True)
 for name, group in (("models", models), ("envs", envs)):
     app.add_typer(group, name=name)
 
@@ -21,7 +23,7 @@ EnvNames = Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]...", 
 
 @app.command()
 def doctor(pipeline: PipelineName = "embedded", set_: Settings = None, as_json: AsJson = False) -> None:
-    """Say whether a pipeline will run on this machine, and what to do if not; exit status 3 when it cannot."""
+    """Check whether a pipeline will run on this machine, and say what to do if not; exit status 3 if it cannot run."""
     from dataclasses import asdict
 
     from geoflow.doctor import can_run, gather, judge, render_findings
@@ -40,7 +42,7 @@ def doctor(pipeline: PipelineName = "embedded", set_: Settings = None, as_json: 
 
 @models.command("list")
 def models_list(as_json: AsJson = False) -> None:
-    """Every backend's licence, weights and needs, and whether its weights are here."""
+    """List every backend's licence, weights and needs, and whether its weights are on this machine."""
     from geoflow.backends.catalogue import describe_models, render_models
 
     rows = describe_models()
@@ -54,9 +56,9 @@ def models_list(as_json: AsJson = False) -> None:
 def models_fetch(
     backends: Annotated[list[str], typer.Argument(metavar="BACKEND[:NAME]...", help="such as geometrycrafter:determ")],
 ) -> None:
-    """Download weights as they are pinned: the hub's into its own cache ($HF_HOME), others into GeoFlow's.
+    """Download the pinned weights: from the hub into its own cache ($HF_HOME), others into GeoFlow's cache.
 
-    What only you can get, such as a file behind a registration, is named with the way to it; exit status 2.
+    For files that only you can get, such as files behind a registration, it says how to get them; exit status 2.
     """
     from geoflow.backends.catalogue import fetch_models
 
@@ -70,7 +72,7 @@ def models_prefetch(
     set_: Settings = None,
     address: Address = None,
 ) -> None:
-    """Have a pipeline's weights on every node of a cluster, before a run needs them."""
+    """Fetch a pipeline's weights on every node of a cluster, before a run needs them."""
     from geoflow.planning.prefetch import prefetch
 
     with result_alone():
@@ -81,10 +83,10 @@ def models_prefetch(
 @models.command("check")
 def models_check(
     backends: Names = None,
-    quick: Annotated[bool, typer.Option("--quick", help="that files are there and whole, not their content")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="check that files are complete, not their SHA-256")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the weights that are here: revision, completeness, SHA-256; exit status 3 when something is wrong."""
+    """Check the weights on this machine: revision, completeness, SHA-256; exit status 3 if something is wrong."""
     from geoflow.backends.catalogue import check_models
 
     found = check_models(backends or [], deep=not quick)
@@ -98,7 +100,7 @@ def models_check(
 
 @envs.command("list")
 def envs_list(as_json: AsJson = False) -> None:
-    """Every file of runtime_envs/: which stages use it, what it installs."""
+    """List every file of runtime_envs/: the stages that use it, and the packages that it installs."""
     from geoflow.planning.environment_listing import list_environments, render_environments
 
     rows = list_environments()
@@ -125,13 +127,14 @@ def envs_check(names: EnvNames = None, as_json: AsJson = False) -> None:
 def envs_build(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE")],
     backend: Annotated[
-        list[str] | None, typer.Option(help="a backend to import in it; default: those that pipelines run in it")
+        list[str] | None,
+        typer.Option(help="a backend to import in it; default: all that pipelines run in it"),
     ] = None,
-    load: Annotated[bool, typer.Option("--load", help="load their models, too, which fetches weights")] = False,
+    load: Annotated[bool, typer.Option("--load", help="also load the models, which fetches weights")] = False,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build one for real, start an actor in it and import its stages there: how long, how large, or why not."""
+    """Build an environment, start an actor in it and import its stages; show the time and size, or the error."""
     from dataclasses import asdict
 
     from geoflow.planning.environment_building import build
@@ -148,12 +151,12 @@ def envs_build(
 @app.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     help="Serve a backend to other programs, as a child process: `geoflow worker --help` lists them, and "
-    "`geoflow worker NAME --help` says what one takes. Runs here, where what the backend imports must be.",
+    "`geoflow worker NAME --help` shows its arguments. It runs in this Python, which must have the backend's packages.",
 )
 def worker(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="NAME [ARGUMENT]...", help="see NAME --help")] = None,
 ) -> None:
-    """Prints JSON on stdout, and nothing else; logs are on stderr."""
+    """Print JSON on stdout and nothing else; logs go to stderr."""
     from geoflow.workers import serving
 
     if not arguments or arguments[0] in ("--help", "-h"):

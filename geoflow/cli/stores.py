@@ -1,4 +1,4 @@
-"""Commands about what a run has made, or is making: status, info, verify, report, export, view."""
+"""Commands about the results of a run, also while it runs: status, info, verify, report, export, view."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
-    """Say where a run stands, also while it goes on: videos, stages, time left."""
+    """Show the progress of a run, also while it runs: videos, stages, time left."""
     from geoflow.observe.status import read_status, render_status
 
     found = read_status(out)
@@ -27,7 +27,7 @@ def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: 
 
 @app.command()
 def info(file: Annotated[str, typer.Argument(help="a store")], as_json: AsJson = False) -> None:
-    """Say what a store holds."""
+    """Show what a store holds."""
     from geoflow.store.info import describe, render
     from geoflow.store.reader import open_video
 
@@ -42,12 +42,12 @@ def info(file: Annotated[str, typer.Argument(help="a store")], as_json: AsJson =
 @app.command()
 def verify(
     out: Annotated[str, typer.Argument(help="a run's folder, or one store")],
-    quick: Annotated[bool, typer.Option("--quick", help="names, types, shapes and attributes only")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="check only names, types, shapes and attributes")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that everything is there, whole and within the schema; exit status 3 when it is not.
+    """Check that everything is there, complete and as the schema says; exit status 3 if it is not.
 
-    Sources that were replaced since, or are gone, are noted.
+    Sources that were replaced since then, or are gone, are noted.
     """
     from geoflow.store.source_frames import source_remarks
     from geoflow.store.verify import verify as find_problems
@@ -77,14 +77,16 @@ def export(
     to: Annotated[
         str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, obj, rerun, lerobot, y2r or depth")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="the file or folder to write; of a run, where they all go")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="file or folder to write; for a run, the folder of all videos")
+    ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a store in the format of another tool; those of a run at the same time, on Ray."""
+    """Write a store in the format of another tool; all stores of a run at the same time, on Ray."""
     from geoflow.export import export_store
     from geoflow.store.mirror import is_run
 
@@ -110,13 +112,13 @@ def export(
 @app.command()
 def view(
     file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5")],
-    web: Annotated[bool, typer.Option("--web", help="in a browser: serve the viewer and print its address")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65534, help="of the page; the data is on the next one")] = 9090,
+    web: Annotated[bool, typer.Option("--web", help="in a browser: serve the viewer, print its address")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65534, help="port of the page; the data uses the next port")] = 9090,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of `export --to rerun`")
     ] = None,
 ) -> None:
-    """Show a store in the Rerun viewer until that is closed, or until Ctrl-C."""
+    """Show a store in the Rerun viewer until the viewer is closed, or until Ctrl-C."""
     from geoflow.export.viewer import view as show
 
     show(file, web=web, port=port, **settings_of(set_, "NAME=VALUE"))

@@ -1,4 +1,4 @@
-"""What travels between driver and workers in one call: one segment, several tiny ones together, or one span."""
+"""Calls: what travels between driver and workers for one segment, for several tiny segments together, or for a span."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from geoflow.segments import Segment, Span, VideoObject
 from geoflow.store.object_work import ObjectWork
 
 
-class Part(NamedTuple):  # this and the next are made once a segment and stage: a dataclass takes three times as long
-    """Where one field of one segment lies: a whole object, or one entry of what a coalesced call returned."""
+class Part(NamedTuple):  # a Part and a Job are made for every segment and stage: a dataclass takes three times as long
+    """The place of one field of one segment: a whole object, or one entry of a coalesced call's result."""
 
     ref: Any
     entry: int | None = None
@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
 @dataclass(eq=False)
 class Call:
-    """One submitted `process`: the step, its stage, the segments in it, and the refs of what will come back.
+    """One submitted `process`: the step, its stage, its segments, and the refs of the results to come.
 
     A `survey` is one, too, of one span or object; and a `finish`, of no segment.
     """
@@ -58,15 +58,15 @@ class Call:
 
     @property
     def could_begin(self) -> float:
-        """When it came first in its worker's queue, with its GPU's lane given to it; by the monotonic clock."""
+        """Return when the call was first in its worker's queue and had its lane of the GPU (monotonic clock)."""
         return max(self.worker.since, self.hold.since if self.hold is not None else 0.0)
 
     def why_died(self, message: str) -> str:
-        """Why there is no answer, where Ray says only that the worker died."""
-        return f"it hung: no answer for {self.hung:.0f} s, and was ended" if self.hung else message
+        """Return why there is no answer, if Ray reports only that the worker died."""
+        return f"it hung: no answer for {self.hung:.0f} s, so its worker was stopped" if self.hung else message
 
     def told(self, i: int) -> dict[str, Any]:
-        """What the ledger says of its i-th segment, whatever came of it."""
+        """Return what the ledger records about the i-th segment, whether it succeeded or failed."""
         attempt = self.runs[i].attempts[self.step]
         facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "waited": self.waited}
         if len(self.runs) > 1:
@@ -79,12 +79,12 @@ class Call:
         return facts
 
     def outputs(self, i: int, names: tuple[str, ...]) -> dict[str, Part]:
-        """The fields of the i-th segment."""
+        """Return the fields of the i-th segment."""
         entry = None if len(self.runs) == 1 else i
         return {name: Part(ref, entry) for name, ref in zip(names, self.refs[1:])}
 
 
-# Ray pickles what it is given by a way that can do more, and takes ten times as long; bytes it passes on as they are.
+# Ray's own pickling can do more but takes ten times as long. Ray passes bytes on as they are.
 
 
 def ask(jobs: list[Job], lane: Lane | None) -> bytes:
@@ -112,7 +112,7 @@ def make_jobs(
     alone: bool = False,
     work: ObjectWork | None = None,
 ) -> tuple[list[Job], list[Any]]:
-    """From (segment or span, fields, ladder level, where to save) to jobs and the objects to pass, each object once."""
+    """Return jobs, and the objects to pass (each once), for (segment or span, fields, ladder level, where to save)."""
     position: dict[Any, int] = {}
     jobs = []
     for extent, parts, level, save_to in wanted:
@@ -122,7 +122,7 @@ def make_jobs(
 
 
 def open_job(job: Job, objects: tuple[Any, ...]) -> dict[str, Any]:
-    """In the worker: the job's fields, still packed; those that do not exist are left out."""
+    """Return, in the worker, the job's fields, still packed. Fields that do not exist are left out."""
     found = {}
     for name, (position, entry) in zip(job.names, job.places):
         value = objects[position] if entry is None else objects[position][entry]

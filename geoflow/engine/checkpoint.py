@@ -1,4 +1,4 @@
-"""What a run leaves on disk as it goes, and what a resumed run makes of it. The driver's side: names and keys only."""
+"""What a run saves on disk, and how a resumed run uses it. This is the driver's side: names and keys only."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
 
 _SEGMENT_FILE = re.compile(r"segment_(\d+)\.")
-_STATES_KEPT = 2  # of finished segments; the older one is there in case the newer turns out damaged
+_STATES_KEPT = 2  # of finished segments; the older one is a spare in case the newer one is damaged
 
 
 class Checkpoint:
-    """Keeps the list of finished segments, and says for each segment to come what runs and what is restored.
+    """Keeps the list of finished segments. Decides for each segment to come which stages run and which are restored.
 
     Without `paths` nothing is saved and everything runs.
     """
@@ -46,7 +46,7 @@ class Checkpoint:
         part_key: Callable[[VideoInfo], str] = lambda info: "",
         resume: bool = True,
     ) -> None:
-        """`part_key`: what the last stage's part files of a video are known by."""
+        """`part_key` returns the key that identifies the last stage's part files of a video."""
         self._graph, self._paths, self._emit, self._resume = graph, paths, emit, resume
         self._part_key = part_key
         self._size, self._overlap = pipeline.segment.size, pipeline.segment.overlap
@@ -64,7 +64,7 @@ class Checkpoint:
     # Videos
 
     def begin(self, video: VideoRun, *, disabled: Set[int], undecided: Set[int]) -> bool:
-        """Settle where a video goes on. False while that hangs on a stage of which nobody knows yet if it can run."""
+        """Decide where a video continues. Return False while it is not known whether a stage that matters can run."""
         assert video.info is not None
         if video.kept.journal is None:
             video.kept.journal = self._open(video)
@@ -89,17 +89,17 @@ class Checkpoint:
         return True
 
     def rewind(self, video: VideoRun) -> None:
-        """Let `begin` look at the disk again."""
+        """Make `begin` read the disk again."""
         video.planned, video.plan, video.upcoming = False, iter(()), None
 
     def forget_states(self, video: VideoRun) -> None:
-        """The states that a video went on from are damaged."""
+        """Forget the states that a video continued from: they are damaged."""
         for saved in video.state.values():
             if isinstance(saved, SavedState):
                 _delete(saved.path)
 
     def over(self, name: str) -> None:
-        """The video's store is whole."""
+        """Delete the saved work of a video whose store is complete."""
         if self._paths is None:
             return
         if self._keep_fields:
@@ -112,7 +112,7 @@ class Checkpoint:
     # Segments
 
     def plan(self, run: SegmentRun, disabled: Set[int]) -> None:
-        """Decide what becomes of each stage on a segment that is about to start."""
+        """Decide for each stage whether it runs or is restored, on a segment that is about to start."""
         run.spans = {step: find_span(spans, run.segment.index) for step, spans in run.video.spans.items()}
         if self._paths is None:
             run.actions = (Action.RUN,) * len(self._graph.steps)
@@ -143,10 +143,10 @@ class Checkpoint:
             )
 
     def set_key(self, step: int, run: SegmentRun) -> bool:
-        """Give `step` the key of what it is about to do, from what was really done above it.
+        """Give `step` the key of its next work, from the work that was really done above it.
 
-        False when that is not what `plan` expected and the plan restores results that hang on it: a stage failed
-        that did not fail before, so they belong to another course of the video.
+        Return False if the key differs from the one that `plan` expected and saved results depend on it: a stage
+        failed now that did not fail before, so the saved results do not fit any more.
         """
         if self._paths is None or self._graph.steps[step].surveys:
             return True
@@ -157,7 +157,7 @@ class Checkpoint:
         return all(run.actions[below] is Action.RUN for below in self._below_order)
 
     def passed(self, step: int, run: SegmentRun) -> None:
-        """An ordered step is done with the segment: what it does next follows from that."""
+        """Note that an ordered step is done with the segment: the key of its next segment depends on it."""
         chain = run.video.kept.chain
         chain.pop(step, None)
         if step in run.keys:
@@ -175,37 +175,37 @@ class Checkpoint:
         return SaveTo(fields, self._file(run, step, "state") if step in self._ordered else None)
 
     def saved(self, step: int, run: SegmentRun) -> SaveTo:
-        """Where `step` left this segment in an earlier run."""
+        """Return where `step` saved its results for this segment in an earlier run."""
         state = self._file(run, step, "state") if step in self._ordered else None
         return SaveTo(self._file(run, step, "fields"), state)
 
     def forget(self, step: int, run: SegmentRun) -> None:
-        """What was saved is damaged."""
+        """Forget the saved results of a step for a segment: they are damaged."""
         for path in self._files(run, step):
             _delete(path)
 
     def survey_key(self, step: int, span: Span) -> str:
-        """What identifies the survey of a span."""
+        """Return the key that identifies the survey of a span."""
         return "" if self._paths is None else self._keys.of_span(step, span)
 
     def saved_survey(self, run: SpanRun) -> SaveTo | None:
-        """Where this run, or one before it, left its survey of a span; None if nowhere."""
+        """Return where this run or an earlier run saved its survey of a span; None if it is not saved."""
         if self._paths is None or not looks_whole(path := self._survey_file(run)):
             return None
         return SaveTo(path, None)
 
     def forget_survey(self, run: SpanRun) -> None:
-        """The survey was saved and is damaged, or nobody needs it any more."""
+        """Forget a saved survey that is damaged or not needed any more."""
         if self._paths is not None:
             _delete(self._survey_file(run))
 
     def survey_over(self, run: SpanRun) -> None:
-        """Every segment of the span is finished."""
+        """Delete the saved survey of a span: every segment of the span is finished."""
         if not self._keep_fields:
             self.forget_survey(run)
 
     def finished(self, run: SegmentRun, record: SegmentRecord, disabled: Set[int]) -> None:
-        """Every stage is done with the segment: list it, and delete what was saved of it on the way."""
+        """Add a segment to the list of finished segments, and delete its intermediate results."""
         if self._paths is None:
             return
         steps, video = self._graph.steps, run.video
@@ -232,7 +232,7 @@ class Checkpoint:
             _delete(name)
 
     def unsaved(self, what: str, reason: str) -> None:
-        """Something could not be saved. That costs a resumed run time, and this one nothing; say so once."""
+        """Report, once, that something could not be saved. Only a resumed run would need more time."""
         if what not in self._reported:
             self._reported.add(what)
             self._emit("work_unsaved", slot=what, reason=reason)
@@ -240,7 +240,7 @@ class Checkpoint:
     # Files
 
     def _open(self, video: VideoRun) -> list[dict[str, Any]]:
-        """List a video's work folder; returns the finished segments, the latest word on each, by number."""
+        """List a video's work folder. Return the finished segments by number, with the latest entry of each."""
         if self._paths is None:
             return []
         folder = self._paths.parts(video.name)
@@ -280,7 +280,7 @@ class Checkpoint:
         return [row for _, row, _ in kept]
 
     def _trim(self, video: VideoRun, rows: list[dict[str, Any]]) -> None:
-        """Leave on disk only the finished segments that are used: others are of another course of the video."""
+        """Keep on disk only the finished segments that are used: the others do not fit the present run."""
         if self._paths is None or not self._paths.parts(video.name).is_dir():
             return
         assert video.info is not None
@@ -296,7 +296,7 @@ class Checkpoint:
             self.unsaved("the list of finished segments", str(error))
 
     def _trim_surveys(self, video: VideoRun) -> None:
-        """Leave on disk only the surveys that a segment to come may ask for."""
+        """Keep on disk only the surveys that a segment to come may need."""
         if self._paths is None or self._keep_fields or not self._paths.parts(video.name).is_dir():
             return
         used = {
@@ -340,7 +340,7 @@ class Checkpoint:
         return {step: row["keys"][slot] for step, slot in slots.items() if slot in row["keys"]}
 
     def _part_size(self, video: VideoRun, index: int) -> int | None:
-        """Bytes of the segment's part file, if the last stage leaves one."""
+        """Return the bytes of the segment's part file; None if the last stage writes none."""
         assert self._paths is not None and video.info is not None
         try:
             return self._paths.part(video.name, index, self._part_key(video.info)).stat().st_size

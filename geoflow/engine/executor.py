@@ -1,8 +1,8 @@
-"""The loop that talks to Ray. Every decision it takes is a function of `schedule.py` or `allocation.py`.
+"""The loop that talks to Ray. Every decision is a function in `schedule.py` or `allocation.py`.
 
 The driver waits on the small outcome of each call and passes the field refs on unread. A field is dropped when
-its last consumer is done. Ordered stages are handed each video's segments one by one; what they carry from one
-to the next is an object ref too, so a new actor can go on where a dead one stopped.
+its last consumer is done. Ordered stages get each video's segments one by one. The state that they carry from one
+segment to the next is an object ref too, so a new actor can continue where a dead actor stopped.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from geoflow.store.paths import RunPaths
 from geoflow.video.inputs import Input
 
 _LOOK_S = 3.0
-_ANSWER_S = 1.0  # Ray itself would wait for a minute, and then end this process
-_FACTS = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")  # that the ledger keeps
+_ANSWER_S = 1.0  # Ray itself would wait for a minute and then end this process
+_FACTS = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")  # kept in the ledger
 
 Emit = Callable[..., None]  # emit(event, **data)
 
@@ -67,9 +67,9 @@ class Executor:
         resume: bool = True,
         stop: Stop | None = None,
     ) -> None:
-        """`look`: tells what the cluster has by now, None where no node can join or leave; `paths`: where finished work
-        is kept, so that a stopped run can be resumed; `reading`: how videos are read, which is part of what identifies
-        that work; `part_key`: what the last stage's files of a video are known by."""
+        """`look` returns what the cluster has now; it is None if no node can join or leave. `paths` is where finished
+        work is kept, so that a stopped run can be resumed. `reading` says how videos are read; it is part of the keys
+        of finished work. `part_key` returns the key that identifies the last stage's files of a video."""
         self._limits, self._emit = limits, emit
         self._stages = [spec.make_stage() for spec in pipeline.stages]
         self._graph = Graph.build([(s.slot, st, s.optional) for s, st in zip(pipeline.stages, self._stages)])
@@ -126,12 +126,12 @@ class Executor:
 
     @property
     def measured(self) -> dict[str, Measured]:
-        """What stages turned out to need, by slot; of those with enough calls to tell."""
+        """Return what stages needed, by slot, for stages with enough calls to know."""
         told = [pool for pool in self._fleet.pools if pool.service.count >= schedule.MIN_MEASURED]
         return {pool.spec.slot: pool.measured() for pool in told}
 
     def load(self) -> Load:
-        """What waits and runs at this moment; another thread may ask."""
+        """Return what waits and runs at this moment. Other threads may call this."""
         load = Load(*self._flow.intake.in_flight)
         for row, ready in zip(self._graph.steps, self._flow.ready):
             if not row.surveys:
@@ -144,10 +144,9 @@ class Executor:
         return load
 
     def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
-        """Take every input to `complete`, `skipped` or `failed`; returns them in order.
+        """Bring every input to `complete`, `skipped` or `failed`. Return the inputs in order.
 
-        Raises EnvironmentBroken when a stage that is not optional cannot be started, KeyboardInterrupt when the run
-        was asked to stop.
+        Raises EnvironmentBroken if a required stage cannot be started, KeyboardInterrupt if the run was asked to stop.
         """
         flow = self._flow
         flow.add([VideoRun(order, item) for order, item in enumerate(inputs)])
@@ -167,24 +166,24 @@ class Executor:
                 self._follow()
             return flow.videos
         finally:
-            if not watch.lost():  # nobody is left to stop, nor to ask for it
+            if not watch.lost():  # without a cluster there is nothing to stop
                 self._fleet.stop()
 
     def _check_cluster(self) -> None:
-        """Raises ClusterLost, with what is kept of the run."""
+        """Raise ClusterLost if the cluster is gone, with a message that says which work of the run is kept."""
         if not (reason := watch.lost()):
             return
         videos = self._flow.videos
         complete = sum(video.status in ("complete", "skipped") for video in videos)
         segments = sum(len(video.records) for video in videos if not video.over)
         raise ClusterLost(
-            f"{reason} in the middle of the run. {complete} of {len(videos)} videos are complete, {segments} finished "
-            "segments of the others are kept, and so is what was saved of further ones: run the same command again to "
-            "go on from there"
+            f"{reason} in the middle of the run. {complete} of {len(videos)} videos are complete. {segments} finished "
+            "segments of the other videos are kept, and so are saved results of unfinished segments: run the same "
+            "command again to continue from there"
         )
 
     def _await(self) -> None:
-        """Sleep until something has come back, then handle all that has."""
+        """Sleep until a result arrives, then handle all results that have arrived."""
         import ray
 
         if not (refs := self._mailbox.refs):
@@ -195,19 +194,19 @@ class Executor:
             due.append(self._graph.of_objects.stage)
         timeout = self._fleet.next_due(due)
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
-        if done and len(refs) > 1:  # whatever else has arrived by now is handled in the same turn
+        if done and len(refs) > 1:  # all other results that have arrived are handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
-        self._check_cluster()  # first of all: it makes all other calls fail
+        self._check_cluster()  # before anything else: without the cluster, all other calls fail
         for ref in done:
             self._mailbox.deliver(ref)
 
     def _follow(self) -> None:
-        """Nodes may have joined or left."""
+        """Adapt to nodes that have joined or left."""
         if self._look is not None and time.monotonic() - self._looked > _LOOK_S and not watch.silent():
             self._looked = time.monotonic()
             try:
                 now = within(_ANSWER_S, self._look)
-            except TimeoutError:  # a control service that has died, or is busy: the next look will tell
+            except TimeoutError:  # the control service has died or is busy: the next look will show which
                 return
             self._flow.intake.budget_bytes = now.budget_bytes
             self._fleet.follow(now)
@@ -215,7 +214,7 @@ class Executor:
     # Work
 
     def _dispatch(self) -> None:
-        """Give out what is ready, the most urgent first, until no worker that could take any of it has room."""
+        """Submit ready work, the most urgent first, until no suitable worker has room."""
         ready = self._flow.ready
         full: set[int] = set()  # steps with work but no worker for it
         while True:
@@ -293,13 +292,13 @@ class Executor:
         return level
 
     def _not_up(self) -> set[int]:
-        """Steps of the stages of which no worker has come up yet."""
+        """Return the steps of stages without a worker that has started."""
         stages = self._fleet.not_up()
         return {row.index for row in self._graph.steps if row.stage in stages}
 
     def _returned(self, call: Call, ref: Any) -> None:
         answer = outcome_of(ref)
-        kind = answer.failure.kind if answer.failure else None  # no word from the worker, but Ray's
+        kind = answer.failure.kind if answer.failure else None  # reported by Ray, not by the worker
         outcomes = [answer] * len(call.runs) if answer.failure else read_answer(answer.value)
         if kind is Kind.DIED and call.worker in self._fleet.pools[call.stage].workers:
             self._fleet.bury(call)
@@ -393,7 +392,7 @@ class Executor:
         return partial(flow.give_up, step, run), partial(flow.recover, step, run), partial(flow.offer, step, run)
 
     def _disable(self, stage: int, reason: str) -> None:
-        """A stage cannot run at all: go on without it where it is optional, else give the run up."""
+        """Continue without a stage that cannot run, if it is optional; otherwise end the run."""
         row = self._graph.of_stage(stage)[0]
         if not row.optional:
             raise EnvironmentBroken(f"stage {row.slot!r} cannot start: {reason}")
@@ -403,8 +402,8 @@ class Executor:
             self._flow.disable(stage, reason)
 
     def _wound_down(self) -> bool:
-        """Asked to stop: start nothing new but ordered stages, which put on disk what is whole. True when nothing
-        whose result would be kept runs any more, or time is up."""
+        """Wind down after a request to stop. Start nothing new except ordered stages, which write finished work to
+        disk. Return True when no call runs whose result would be kept, or when time is up."""
         import ray
 
         calls = [call for pool in self._fleet.pools for worker in pool.workers for call in worker.calls]
@@ -412,9 +411,9 @@ class Executor:
             self._stopping = True
             self._emit("run_stopping", running=sum(call.worker.calls[0] is call for call in calls))
             for call in calls:
-                if call.worker.calls[0] is not call:  # queued behind another; one that has begun is not hurt by this
+                if call.worker.calls[0] is not call:  # waits behind another call; a call that has begun is not affected
                     ray.cancel(call.refs[0])
-            return False  # what is ready may still be dispatched
+            return False  # ready work may still be dispatched
         runs = [(call.step, run) for call in calls for run in call.runs if run.live]
         worth = any(isinstance(run, ObjectRun) or self._checkpoint.save_to(step, run) for step, run in runs)
         return self._stop.overdue or not (worth or self._finishes.running)

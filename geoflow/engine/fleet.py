@@ -1,4 +1,4 @@
-"""Every pool of a run: who is started where, who gets the next call, who is watched, ended and replaced."""
+"""Every pool of a run: which actor starts where, which gets the next call, which is watched, stopped and replaced."""
 
 from __future__ import annotations
 
@@ -89,9 +89,10 @@ class Fleet:
     def choose(
         self, stage: int, backlog: int, near: str = "", *, alone: bool = False
     ) -> tuple[Worker, Lane | None] | None:
-        """The worker for the next call of `stage`, and for a GPU worker its lane; None when none has room.
+        """Return the worker for the next call of `stage`, with its lane for a GPU worker; None if no worker has room.
 
-        `alone`: on a GPU that no other model's memory is taken from; others there are ended, and come back after it.
+        `alone`: the call needs a GPU to itself. The other models on that GPU are stopped, and start again after the
+        call.
         """
         pool = self.pools[stage]
         if not pool.uses_gpu:
@@ -101,7 +102,7 @@ class Fleet:
         return self._gpus.choose(pool, backlog, near)
 
     def take(self, call: Call) -> None:
-        """The call was given to its worker."""
+        """Note that a call was given to its worker."""
         worker, now = call.worker, time.monotonic()
         if not worker.calls:
             worker.since = now
@@ -110,7 +111,7 @@ class Fleet:
         worker.calls.append(call)
 
     def give(self, call: Call) -> None:
-        """The call came back, whatever came of it."""
+        """Note that a call has returned, successful or not."""
         worker, now = call.worker, time.monotonic()
         call.waited = max(0.0, call.could_begin - call.submitted)
         worker.calls.remove(call)
@@ -122,7 +123,7 @@ class Fleet:
             self._replace(call.stage, worker)
 
     def finished(self, call: Call, i: int, outcome: Outcome) -> None:
-        """A call's segment number `i` went well: how long it took, and what memory, if that was asked."""
+        """Note the time of a call's segment number `i`, which succeeded, and its memory if measured."""
         pool = self.pools[call.stage]
         pool.deaths_in_a_row, call.worker.proven = 0, True
         extent = call.runs[i].extent
@@ -136,15 +137,15 @@ class Fleet:
             self._gpus.measured(pool.spec.slot, outcome.gpu_peak, outcome.gpu_total)
 
     def measures(self, stage: int) -> bool:
-        """Whether calls of this stage are to be watched for the GPU memory they take."""
+        """Return whether the GPU memory of this stage's calls is to be measured."""
         return not self._gpus.is_measured(self.pools[stage].spec.slot)
 
     def note_starved(self, stage: int | None) -> None:
-        """The most urgent of the stages that have work and no worker that could take it, if there is any."""
+        """Note the most urgent stage that has work but no free worker; None if there is no such stage."""
         self._gpus.note_starved(self.pools[stage] if stage is not None else None)
 
     def bury(self, call: Call) -> None:
-        """The worker of a call is dead: replace it. What was queued behind the call it was at comes back one by one."""
+        """Replace the worker of a call: it is dead. The calls queued behind that call come back one by one."""
         for waiting in list(call.worker.calls)[1:]:
             waiting.began = False
             for run in waiting.runs:  # it never ran, so this attempt does not count against it
@@ -152,7 +153,7 @@ class Fleet:
         self.died(call.stage, call.worker)
 
     def died(self, stage: int, worker: Worker) -> None:
-        """Replace a dead actor; at once the first time, later and later when they keep dying."""
+        """Replace a dead actor: at once the first time, with growing delays when actors keep dying."""
         pool = self.pools[stage]
         pool.bury(worker)
         self._emit("actor_died", slot=pool.spec.slot, actor=worker.number, in_a_row=pool.deaths_in_a_row)
@@ -164,13 +165,13 @@ class Fleet:
             self._disable(stage, f"its actors keep dying ({pool.deaths_in_a_row} in a row)")
 
     def not_up(self) -> set[int]:
-        """Nodes of which no worker has come up yet."""
+        """Return the stages without a worker that has started."""
         return {stage for stage, pool in enumerate(self.pools) if all(w.loading is not None for w in pool.workers)}
 
     def probing_actor(self) -> tuple[bool, Any]:
-        """Whether there are actors with the driver's own environment, and the least busy one of those that are up.
+        """Return whether there are actors with the driver's own environment, and the least busy one that has started.
 
-        Those on CPUs alone are asked first, of the earliest stage: such a stage reads videos itself.
+        Actors without a GPU come first, those of the earliest stage before others: such a stage reads videos itself.
         """
         pools = [pool for pool in self.pools if not pool.has_environment]
         up = [w for pool in pools for w in pool.workers if w.loading is None and not w.retiring]
@@ -180,21 +181,21 @@ class Fleet:
         return there, None if found is None else found.handle
 
     def load(self, stage: int) -> tuple[int, int]:
-        """Calls of a stage that run, and that wait behind them; another thread may ask."""
+        """Return the numbers of a stage's running calls and of its waiting calls. Other threads may call this."""
         calls = [tuple(worker.calls) for worker in tuple(self.pools[stage].workers)]
         running = sum(bool(row) and not (row[0].hold and row[0].hold.waiting) for row in calls)
         return running, sum(map(len, calls)) - running
 
     def next_due(self, ready: Iterable[int]) -> float:
-        """Seconds until `tick` has something to do, or work of the `ready` stages may be sent ahead."""
+        """Return the seconds until `tick` has something to do, or work of the `ready` stages may be sent ahead."""
         now = time.monotonic()
         due = [self._ticked + _TICK_S, *(entry[0] for entry in self._due[:1])]
-        if slots := {self.pools[stage].spec.slot for stage in ready}:  # wake when the next lane comes within reach
+        if slots := {self.pools[stage].spec.slot for stage in ready}:  # wake when a call for the next lane may be sent
             due += [moment for moment in self._gpus.next_lanes(slots) if moment > now]
         return max(0.0, min(due) - now)
 
     def follow(self, capacity: Capacity) -> None:
-        """Nodes have joined the cluster or left it: size the pools on CPUs for what it has by now."""
+        """Size the CPU pools for the cluster's present capacity, after nodes have joined or left."""
         if (capacity.cpus, capacity.gpus) == (self._capacity.cpus, self._capacity.gpus):
             return
         shrunk, self._capacity = capacity.cpus < self._capacity.cpus, capacity
@@ -209,7 +210,7 @@ class Fleet:
                 self._spawn(stage, None)
 
     def tick(self, has_work_left: Callable[[int], bool], remaining: Callable[[], int]) -> None:
-        """What is not an answer to an event: delayed restarts, hung calls, GPUs nobody needs any more, re-planning."""
+        """Do what depends on time: delayed restarts, hung calls, GPUs that are not needed any more, re-planning."""
         now = time.monotonic()
         self._gpus.start_planned()
         while self._due and self._due[0][0] <= now:
@@ -229,7 +230,7 @@ class Fleet:
     # Starting
 
     def _size_pools(self) -> dict[str, PoolSize]:
-        """For the cluster as it is now, and the GPUs that the run may use of it."""
+        """Return the pool sizes for the cluster as it is now, and the GPUs that the run may use."""
         gpus = min(self._capacity.gpus, self._max_gpus)
         return size_all_pools(self._specs, self._stages, self._first_plan, cpus=self._capacity.cpus, gpus=gpus)
 
@@ -258,8 +259,8 @@ class Fleet:
             self._disable(stage, failure.message)
 
     def _unbuilt(self, stage: int, worker: Worker, failure: Failure) -> None:
-        """Its environment could not be built where it was to live. Go on with those that come up elsewhere; where there
-        are none, let other nodes try, and only then do without the stage."""
+        """Handle an actor whose environment could not be built on its node. Continue with actors that start elsewhere.
+        If there are none, let other nodes try. Only then disable the stage."""
         pool = self.pools[stage]
         slot, reason = pool.spec.slot, environment.explain_failure(failure.exception, pool.spec.env or "")
         pool.end(worker)
@@ -278,8 +279,8 @@ class Fleet:
             self._spawn(stage, worker.gpu)
 
     def _make_room(self, stage: int, pool: Pool) -> None:
-        """On a smaller cluster: actors that found no place are started anew with a smaller share, those that book too
-        much, or are too many, end when their calls have."""
+        """Shrink a pool on a smaller cluster. Actors that found no place are started again with a smaller share. Actors
+        that book too much, or are too many, end when their calls have ended."""
         surplus = len(pool.workers) - pool.size.actors
         for worker in sorted(pool.workers, key=lambda w: (w.loading is None, len(w.calls))):
             if surplus > 0 or worker.cpu_share > pool.size.cpu_share + 1e-6:
@@ -302,14 +303,14 @@ class Fleet:
             self._emit("actor_leaks", slot=pool.spec.slot, actor=worker.number, bytes=private_bytes)
 
     def _usual(self, call: Call) -> float | None:
-        """Seconds that such a call takes on the average; None where none was measured."""
+        """Return the average seconds of such a call; None if none was measured."""
         pool = self.pools[call.stage]
         if call.frames:
             return pool.surveys.total / pool.surveys.frames * call.frames if pool.surveys.frames else None
         return None if pool.service.mean is None else pool.service.mean * len(call.runs)
 
     def _deadline(self, call: Call) -> float:
-        """Seconds after which a call counts as hung; a span has as much time as the segments that it is long."""
+        """Return the seconds after which a call counts as hung. A span gets as much time as its segments together."""
         pool = self.pools[call.stage]
         if call.frames:
             longest = pool.surveys.longest_per_frame * call.frames

@@ -1,6 +1,6 @@
-"""How segments move through the graph: what is ready, and what follows when a stage is done, fails or loses its work.
+"""How segments move through the graph: what is ready, what follows when a stage is done, fails or loses its work.
 
-Nothing here calls a worker. The executor takes what is ready from the heaps, and says what came of it.
+Nothing here calls a worker. The executor takes ready work from the heaps and reports the outcome.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from geoflow.engine.surveys import Surveys
 from geoflow.segments import VideoInfo
 from geoflow.store.notes import without
 
-_MAX_LOSSES = 3  # times a video may lose what it carries before it is given up
+_MAX_LOSSES = 3  # times a video may lose its carried state before it fails
 
 
 class Flow:
-    """The videos of a run, their segments in flight, and per stage the segments that are ready for it."""
+    """The videos of a run, their segments in flight, and for each stage the segments that are ready for it."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class Flow:
         not_up: Callable[[], Set[int]],
         whole: Callable[[VideoRun], None],
     ) -> None:
-        """`not_up` names the stages of which no worker has come up yet; `whole` gets each video whose segments are
-        all done."""
+        """`not_up` returns the stages without a worker that has started. `whole` is called with each video whose
+        segments are all done."""
         self._graph, self._checkpoint, self._limits = graph, checkpoint, limits
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
         self._restores = Restores(mailbox)
@@ -74,7 +74,7 @@ class Flow:
         )
         self.videos: list[VideoRun] = []
         self.ready: list[list[tuple[Any, int, Any]]] = [[] for _ in graph.steps]
-        # Of each stage above a meeting of branches, the segments it is done with that wait there for the others.
+        # For each stage above a join of branches: its finished segments that wait there for the other branches.
         self._before_meeting: dict[tuple[int, int], set[SegmentRun]] = {
             (parent, row.index): set() for row in graph.steps if len(row.parents) > 1 for parent in row.parents
         }
@@ -88,20 +88,20 @@ class Flow:
 
     @property
     def over(self) -> bool:
-        """Every video has come to its end."""
+        """Return whether every video has ended."""
         while self._settled < len(self.videos) and self.videos[self._settled].over:
             self._settled += 1
         return self._settled == len(self.videos)
 
     def take_in(self) -> None:
-        """Start the segments that fit, and what brings them in."""
+        """Probe further videos and start the segments that fit."""
         self.intake.probe_ahead()
         for run in self.intake.admit():
             self._start(run)
         self._restores.start()
 
     def has_work_left(self, stage: int) -> bool:
-        """Whether a stage of the pipeline will be called any more."""
+        """Return whether a stage of the pipeline will be called again."""
         if not self.intake.exhausted:
             return True
         if (of_objects := self._graph.of_objects) is not None and of_objects.stage == stage:
@@ -111,14 +111,15 @@ class Flow:
         return any(step not in run.settled for run in open_runs for step in steps)
 
     def segments_left(self) -> int:
-        """Those of videos that nobody has looked at yet are taken to be as many as of the others on the average."""
+        """Return the number of segments that are not done. A video not probed yet counts as the average of the
+        others."""
         going = [video for video in self.videos[self._settled :] if not video.over]
         seen = [video for video in going if video.num_segments]
         unseen = round((len(going) - len(seen)) * sum(v.num_segments for v in seen) / max(1, len(seen)))
         return unseen + sum(video.num_segments - len(video.records) for video in seen)
 
     def take(self, step: int, size: int) -> list[Any]:
-        """The next segments for a step, or spans, up to `size`; what failed before goes alone."""
+        """Return the next segments or spans for a step, up to `size`. One that failed before is returned alone."""
         heap = self.ready[step]
         runs: list[Any] = []
         while heap and len(runs) < size:
@@ -134,16 +135,16 @@ class Flow:
         return runs
 
     def brought(self, step: int, child: int) -> int:
-        """How many segments the stage has brought to `child` that wait there."""
+        """Return how many segments from this stage wait at `child`."""
         waiting = self._before_meeting.get((step, child))
         return len(self.ready[child]) if waiting is None else len(waiting)
 
     def offer(self, step: int, run: SegmentRun) -> None:
-        """Queue `step` for this segment if all it needs is there; go on without it if it never will be."""
+        """Queue `step` for this segment if its inputs are there; skip the step if they never will be."""
         if not run.live or not run.ready(step, self._graph):
             return
         if not self._checkpoint.set_key(step, run):
-            self.rewind(run.video, f"{run.segment} is not what it was: a stage failed that did not fail before")
+            self.rewind(run.video, f"saved results of {run.segment} do not fit: a stage failed that had not failed")
             return
         if run.actions[step] is Action.RESTORE:
             self._restore(step, run)
@@ -162,7 +163,7 @@ class Flow:
             heapq.heappush(self.ready[step], (key, next(self._tick), run))
 
     def queue_survey(self, survey: SpanRun) -> None:
-        """Have a span surveyed, as urgently as the first segment that waits for it."""
+        """Queue the survey of a span, as urgent as the first segment that waits for it."""
         if not survey.live:
             return
         if survey.step in self.disabled:
@@ -173,7 +174,8 @@ class Flow:
         heapq.heappush(self.ready[survey.step], (key, next(self._tick), survey))
 
     def settle(self, step: int, run: SegmentRun) -> None:
-        """`step` is done with the segment, with or without a result: free, pass on, move the order forward."""
+        """Note that `step` is done with the segment, with or without a result: free fields, pass on, advance the
+        order."""
         if not run.live:
             return
         run.settled.add(step)
@@ -196,7 +198,7 @@ class Flow:
     # What goes wrong
 
     def disable(self, stage: int, reason: str) -> None:
-        """A stage of the pipeline cannot run at all: go on without it."""
+        """Continue without a stage of the pipeline that cannot run."""
         steps = self._graph.of_stage(stage)
         if steps[0].index in self.disabled:
             return
@@ -211,17 +213,18 @@ class Flow:
                     self._skip(row.index, run)
 
     def give_up(self, step: int, run: SegmentRun, reason: str) -> None:
-        """A stage failed on this segment for good: go on without what it would have given."""
+        """Continue without a stage's results on this segment, where the stage has finally failed."""
         run.notes.append(note := without(self._graph.steps[step].slot, reason))
         run.video.given_up.setdefault(run.segment.index, {})[step] = note
         self._skip(step, run)
 
     def recover(self, step: int, run: SegmentRun) -> None:
-        """Fields that `step` was to read went down with a node: make them again from the nearest survivors."""
+        """Make fields again that were lost with a node before `step` could read them, from the nearest surviving
+        fields."""
         again = run.revive(step, self._graph, still_there)
         slots = [self._graph.steps[n].slot for n in sorted(again)]
         self._emit("fields_lost", video=run.video.name, index=run.segment.index, again=slots)
-        if not again:  # what was lost is not this segment's own: the state it carries on from
+        if not again:  # not a field of this segment was lost, but the state that it continues from
             self._lost(run.video)
             return
         for n in again:
@@ -232,7 +235,7 @@ class Flow:
                 self.offer(n, run)
 
     def recover_survey(self, survey: SpanRun) -> None:
-        """What a survey was to read went down with a node of the cluster: the frame tables of its video."""
+        """Recover from the loss, with a node, of the frame tables that a survey needs."""
         survey.pending = False
         self.recover_video(survey.video)
 
@@ -241,19 +244,19 @@ class Flow:
         self._lost(video)
 
     def rewind(self, video: VideoRun, reason: str) -> None:
-        """What was to be restored, or was carried along, does not hold: plan the video anew from what is on disk."""
+        """Plan the video again from the work on disk: saved results or a carried state cannot be used."""
         self._forget(video)
         self.intake.rewind(video)
         self._checkpoint.rewind(video)
         self._emit("video_rewound", video=video.name, reason=reason)
 
     def saved_is_damaged(self, video: VideoRun, reason: str) -> None:
-        """A state that the video went on from cannot be read."""
+        """Plan the video again without a saved state that cannot be read."""
         self._checkpoint.forget_states(video)
         self.rewind(video, reason)
 
     def fail(self, video: VideoRun, reason: str, traceback: str = "") -> None:
-        """The video ends as failed; what still runs for it is ignored when it comes back."""
+        """End the video as failed. Results of calls that still run for it are ignored."""
         self._end_failed(video, reason, traceback)
         if self._limits.fail_fast:
             for other in self.videos:
@@ -261,7 +264,7 @@ class Flow:
                     self._end_failed(other, "not finished: another input failed first", "")
 
     def complete(self, video: VideoRun) -> None:
-        """Every stage is done with every segment, and with the video."""
+        """End the video as complete: every stage is done with every segment and with the video."""
         video.status, video.ended = "complete", time.monotonic()
         video.state, video.probed, video.surveys = {}, {}, {}
         self._checkpoint.over(video.name)
@@ -275,7 +278,8 @@ class Flow:
         return result
 
     def _begin(self, video: VideoRun) -> bool:
-        """Settle where a video goes on after an earlier run; False while a stage's start must be awaited for that."""
+        """Decide where a video continues after an earlier run. Return False while that depends on a stage still
+        starting."""
         undecided = self._not_up() - self.disabled.keys()
         if not self._checkpoint.begin(video, disabled=self.disabled.keys(), undecided=undecided):
             return False
@@ -321,7 +325,7 @@ class Flow:
         self.settle(step, run)
 
     def _has_met(self, step: int, run: SegmentRun) -> None:
-        """The segment does not wait for the branches any more that meet in `step`."""
+        """Note that the segment no longer waits for the branches that join at `step`."""
         if len(parents := self._graph.steps[step].parents) > 1:
             for parent in parents:
                 self._before_meeting[parent, step].discard(run)
@@ -333,7 +337,7 @@ class Flow:
     def _skip(self, step: int, run: SegmentRun) -> None:
         run.absent.add(step)
         run.keys.pop(step, None)
-        if step in self.disabled and not self._graph.steps[step].surveys:  # said once for the stage
+        if step in self.disabled and not self._graph.steps[step].surveys:  # reported once for the stage
             run.notes.append(without(self._graph.steps[step].slot, f"it could not run: {self.disabled[step]}"))
         self.settle(step, run)
 
@@ -357,12 +361,12 @@ class Flow:
             self._whole(video)
 
     def _lost(self, video: VideoRun) -> None:
-        """What one segment hands to the next went down with a node of the cluster: go back to what is on disk."""
+        """Go back to the work on disk: the state between two segments was lost with a node of the cluster."""
         video.losses += 1
         if video.losses > _MAX_LOSSES:
-            self.fail(video, f"the cluster lost what it was carrying {video.losses} times over")
+            self.fail(video, f"the cluster lost the state between its segments {video.losses} times")
         else:
-            self.rewind(video, "what one segment hands to the next was lost with its node")
+            self.rewind(video, "the state between two segments was lost with its node")
 
     def _end_failed(self, video: VideoRun, reason: str, traceback: str) -> None:
         video.status, video.reason, video.ended = "failed", reason, time.monotonic()

@@ -1,4 +1,4 @@
-"""The pipeline as a graph: who gives each input, who takes each output. Pure data, no Ray.
+"""The pipeline as a graph: which step gives each input, which steps take each output. Pure data, no Ray.
 
 A stage that works on segments is one step of the graph. One that works on spans is two: the first surveys a span as a
 whole, and the second processes each segment of it with what the survey found. One that works on objects is a step
@@ -16,35 +16,35 @@ from geoflow.segments import OBJECT
 from geoflow.stage import Stage
 
 PROBE = -1  # the producer of `video.*`
-PROBED = tuple(name for name, row in FIELDS.items() if row.probed)  # not every video has all of them
+PROBED = tuple(name for name, row in FIELDS.items() if row.probed)  # not every video has all of these
 SURVEY = "survey"  # the one output of a step that surveys spans: a dict of arrays
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is done at a time: `sources` maps each input to the index of the step that gives it."""
+    """One step of the graph. `sources` maps each input to the index of the step that gives it."""
 
     index: int
     slot: str
     ordered: bool
     optional: bool
-    sources: dict[str, int]  # required and optional inputs that some step gives
+    sources: dict[str, int]  # required and optional inputs that a step gives
     required: frozenset[str]
-    outputs: tuple[str, ...]  # those it may return, the optional ones last
+    outputs: tuple[str, ...]  # all it may return, optional outputs last
     depth: int  # longest way from the start; larger is further downstream
-    stage: int = -1  # its number in the pipeline, and that of its pool
-    span: str = "segment"  # what it works on at a time
-    chapter: tuple[int, int] = (0, 0)  # frames of a chapter, and of the next one that it takes, too
-    frames_from: tuple[int, ...] = ()  # of a step that reads the frames of its spans: who gives them to segments
+    stage: int = -1  # the number of its stage in the pipeline, and of the stage's pool
+    span: str = "segment"  # the unit that it works on
+    chapter: tuple[int, int] = (0, 0)  # frames of a chapter, and frames of the next chapter that it also reads
+    frames_from: tuple[int, ...] = ()  # if it reads the frames of its spans: the steps that give frames to segments
 
     @property
     def name(self) -> str:
-        """What it is called in a list of finished segments: no other step of the graph has the name."""
+        """Return the step's name in a list of finished segments. It is unique in the graph."""
         return f"{self.slot}.{SURVEY}" if self.surveys else self.slot
 
     @property
     def surveys(self) -> bool:
-        """Whether it works on spans, and not on segments."""
+        """Return whether the step works on spans, not on segments."""
         return self.span != "segment"
 
     @cached_property
@@ -53,7 +53,7 @@ class Step:
 
     @cached_property
     def needs(self) -> tuple[tuple[int, str], ...]:
-        """(giver, field) of what it cannot do without and another step gives."""
+        """Return (giving step, field) of every required input that another step gives."""
         return tuple(
             (source, name) for name, source in self.sources.items() if name in self.required and source != PROBE
         )
@@ -68,7 +68,7 @@ class Graph:
 
     @classmethod
     def build(cls, stages: Sequence[tuple[str, Stage, bool]]) -> Graph:
-        """From (slot, stage, optional) in pipeline order; each input binds to the nearest giver above."""
+        """Build the graph from (slot, stage, optional) in order. Each input comes from the nearest step above."""
         giver = dict.fromkeys(PROBED, PROBE)
         steps: list[Step] = []
         objects: tuple[int, str, Stage, bool] | None = None
@@ -110,9 +110,9 @@ class Graph:
         return tuple(row for row in every if row.stage == stage)
 
     def above(self, slots: Set[str]) -> dict[str, tuple[str, ...]]:
-        """Of each of these slots, in the order of the pipeline, those among them whose results it waits for."""
+        """Return for each of these slots, in pipeline order, the slots among them whose results it waits for."""
         found: dict[str, tuple[str, ...]] = {}
-        nearest: list[dict[str, None]] = []  # per step: itself if it is one of them, else the nearest above
+        nearest: list[dict[str, None]] = []  # per step: itself if it is in `slots`, else the nearest such steps above
         for row in self.steps:
             over = {slot: None for parent in sorted(row.parents) for slot in nearest[parent]}
             nearest.append({row.slot: None} if row.slot in slots else over)
@@ -124,7 +124,7 @@ class Graph:
 
 
 def _survey(index: int, number: int, slot: str, stage: Stage, optional: bool, frames_from: tuple[int, ...]) -> Step:
-    """The step that surveys the spans of a stage: it reads their frames from the source."""
+    """Return the step that surveys the spans of a stage. It reads their frames from the source."""
     sources = dict.fromkeys(PROBED, PROBE)
     chapter = stage.chapter_length, stage.chapter_reach
     required = frozenset(("video.index", "video.pts"))
@@ -139,7 +139,7 @@ def _of_objects(index: int, number: int, slot: str, stage: Stage, optional: bool
 
 
 def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
-    """Upper estimate of what a segment occupies in the object store when every field of it is alive at once."""
+    """Return an upper estimate of a segment's bytes in the object store, with all its fields alive at the same time."""
     import numpy as np
 
     from geoflow.fields import field as lookup
@@ -147,7 +147,7 @@ def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
     known = {"T": frames, "H": height, "W": width}
     total = 0
     for step in graph.steps:
-        if step.ordered or step.surveys:  # the first replace fields of the segment that die at the same moment
+        if step.ordered or step.surveys:  # outputs of ordered steps replace fields that end at that moment
             continue
         for name in step.outputs:
             row = lookup(name)

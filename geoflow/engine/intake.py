@@ -1,4 +1,4 @@
-"""What enters the pipeline: videos are probed a little ahead of their turn, segments start when they fit."""
+"""Intake of videos and segments: videos are probed a little before their turn, segments start when they fit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from geoflow.segments import Segment, VideoInfo
 
 @dataclass(frozen=True)
 class Limits:
-    """How far the engine goes."""
+    """Limits of the engine."""
 
     max_segments: int = 4096  # in flight; the byte budget is normally the tighter bound
     max_attempts: int = 3  # calls of one stage on one segment
     probes_ahead: int = 4  # videos probed before their turn
-    least_deadline: float = 300.0  # s; no call counts as hung before
+    least_deadline: float = 300.0  # s; no call counts as hung earlier
     fail_fast: bool = False
 
 
@@ -51,7 +51,7 @@ class Intake:
         self._unprobed: deque[VideoRun] = deque()
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
         self._probing = 0
-        self._expected: dict[tuple[int, int, int], int] = {}  # of a segment of so many frames, height and width
+        self._expected: dict[tuple[int, int, int], int] = {}  # by (frames, height, width) of a segment
         self._reserved = 0  # bytes promised to the segments in flight
         self._in_flight = 0
 
@@ -60,7 +60,7 @@ class Intake:
 
     @property
     def in_flight(self) -> tuple[int, int]:
-        """Segments that were admitted and have not left, and the bytes promised to them."""
+        """Return the number of segments in flight and the bytes reserved for them."""
         return self._in_flight, self._reserved
 
     def probe_ahead(self) -> None:
@@ -77,7 +77,7 @@ class Intake:
             self._unprobed.popleft()
 
     def admit(self) -> Iterator[SegmentRun]:
-        """The segments that may start now."""
+        """Yield the segments that may start now."""
         while self._active:
             video = self._active[0]
             if not (video.over or video.planned or self._begin(video)):
@@ -109,21 +109,21 @@ class Intake:
         return self._expected[size]
 
     def rewind(self, video: VideoRun) -> None:
-        """Give a video's segments out anew, as `begin` will plan them."""
+        """Hand out a video's segments again, as `begin` will plan them."""
         for run in list(video.open.values()):
             self.leave(run)
         if video not in self._active:
             self._active.appendleft(video)
 
     def leave(self, run: SegmentRun) -> None:
-        """A segment is done, or given up: its bytes are free for the next."""
+        """Free the bytes of a segment that is done or given up."""
         del run.video.open[run.segment.index]
         self._reserved -= run.reserved
         self._in_flight -= 1
 
     @property
     def exhausted(self) -> bool:
-        """Nothing will enter any more."""
+        """Return whether no further segment will enter."""
         return not (self._unprobed or self._probing or self._active)
 
     def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
@@ -134,7 +134,7 @@ class Intake:
             return
         failure = outcome.failure
         if failure is not None and failure.kind is Kind.DIED and not video.probe_died:
-            video.probe_died = True  # with the actor it was in, which need not be its fault
+            video.probe_died = True  # with its actor; the probe need not be the cause
             self._unprobed.appendleft(video)
             return
         if failure is not None:

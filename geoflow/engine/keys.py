@@ -1,4 +1,4 @@
-"""What identifies a stage's work on a segment: content, configuration and weights; never where or how it ran."""
+"""Keys that identify a stage's work on a segment: content, configuration and weights; never where or how it ran."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Keys:
     """Keys of the steps of one graph.
 
     `signatures` hold each stage's backend, version, parameters and weights; `reading` is what the user asked of the
-    decoder. A key depends on nothing else but the video's content, the segment's range and the keys of the stages
-    whose fields are read, so a change reaches exactly the stages downstream of it. An ordered stage also depends on
-    its own key for the segment before, and through it on all earlier segments. A step that surveys spans reads frames
-    from the source, so it depends on the span's range and on the signatures of those who give the frames.
+    decoder. Besides these, a key depends only on the video's content, the segment's range and the keys of the stages
+    whose fields are read. So a change affects exactly the stages downstream of it. The key of an ordered stage also
+    depends on its key for the previous segment, and so on all earlier segments. A step that surveys spans reads frames
+    from the source. So its key depends on the span's range and on the signatures of the stages that give the frames.
     """
 
     def __init__(self, graph: Graph, signatures: Sequence[Mapping[str, Any]], reading: str = "") -> None:
@@ -29,7 +29,7 @@ class Keys:
         self._signatures = [_text(signature) for signature in signatures]
 
     def of_span(self, step: int, span: Span) -> str:
-        """The key of a step that surveys spans."""
+        """Return the key of a step that surveys spans."""
         row = self._graph.steps[step]
         frames_from = [self._signatures[self._graph.steps[giver].stage] for giver in row.frames_from]
         extent = (span.kind, span.start, span.stop)
@@ -37,10 +37,10 @@ class Keys:
         return _digest(_text(parts))
 
     def of(self, step: int, segment: Segment, given: Mapping[int, str], before: str | None = None) -> str:
-        """The key of a step that works on segments.
+        """Return the key of a step that works on segments.
 
-        `given` maps the steps above to their keys and leaves out those that are absent; `before` is the key of an
-        ordered step for the segment before.
+        `given` maps the steps above to their keys, without absent steps. `before` is the key of an ordered step for the
+        previous segment.
         """
         row = self._graph.steps[step]
         sources = sorted((name, given.get(source)) for name, source in row.sources.items() if source != PROBE)
@@ -55,10 +55,10 @@ class Keys:
         before: Mapping[int, str],
         spans: Mapping[int, Span],
     ) -> dict[int, str]:
-        """Keys of every step when those in `absent`, and the optional ones that need them, are left out.
+        """Return the keys of every step, without the steps in `absent` and the optional steps that need them.
 
-        `before` holds the keys of ordered steps for the segment before; `spans` are those that the segment lies in, by
-        the step that surveys them.
+        `before` holds the keys of ordered steps for the previous segment. `spans` holds the spans that the segment lies
+        in, by the step that surveys them.
         """
         keys: dict[int, str] = {}
         for row in self._graph.steps:

@@ -1,4 +1,4 @@
-"""How busy an executor is at one moment, for those who look at it from outside."""
+"""The load of an executor at one moment, for observers outside the executor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Load:
-    """What waits and runs in an executor at one moment."""
+    """The work that waits and runs in an executor at one moment."""
 
     segments_in_flight: int = 0
     bytes_in_flight: int = 0

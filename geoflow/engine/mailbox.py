@@ -1,4 +1,4 @@
-"""What the driver waits for, and what it does when that is there. The one place that knows both."""
+"""The results that the driver waits for, and what it does with each when it arrives."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ Then = Callable[[Any], None]  # gets the ref
 
 
 class Mailbox:
-    """Refs that are awaited. Each is delivered once, to whoever asked for it last."""
+    """Refs that are awaited. Each is delivered once, to the latest `then` given for it."""
 
     def __init__(self) -> None:
         self._then: dict[Any, Then] = {}
 
     def on(self, ref: Any, then: Then) -> None:
-        """Call `then` with `ref` once the object behind it is there, or has failed."""
+        """Call `then` with `ref` when the object behind it is there, or has failed."""
         self._then[ref] = then
 
     @property
     def refs(self) -> list[Any]:
-        """All that are awaited, the longest first."""
+        """Return all awaited refs, the oldest first."""
         return list(self._then)
 
     def deliver(self, ref: Any) -> None:
-        """The object behind `ref` is there."""
+        """Call what waits for `ref`: the object behind it is there."""
         if (then := self._then.pop(ref, None)) is not None:
             then(ref)

@@ -1,4 +1,4 @@
-"""What came of a call: a worker's answer, or Ray's word on why there is none, in one form."""
+"""The outcome of a call: a worker's answer, or the reason that Ray reports for a missing answer, in one form."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 from geoflow.engine.schedule import Kind
 
 _PROBE_S = 1.0
-_INLINE_BYTES = 100 * 1024  # Ray keeps smaller results in the driver, where no node can take them down
+_INLINE_BYTES = 100 * 1024  # Ray keeps smaller results in the driver, where they are not lost with a node
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call gave nothing."""
+    """The reason why a call gave no result."""
 
     kind: Kind
     message: str
     traceback: str = ""
-    exception: Any = None  # Ray's own, where the worker said nothing
+    exception: Any = None  # Ray's own, if the worker gave no answer
 
     @property
     def is_environments(self) -> bool:
-        """Whether an actor did not come up for its environment's sake: it could not be built, or GeoFlow does not start
-        in it."""
+        """Return whether an actor did not start because of its environment: it could not be built, or GeoFlow does not
+        start in it."""
         return self.exception is not None and (self.kind is Kind.ENVIRONMENT or "creation task" in self.message)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one segment's share of a call, of a survey, or of a call that is about no segment.
+    """The outcome of one segment's share of a call, of a survey, or of a call without segments.
 
-    `value` is what a call gave besides arrays: where an actor lives (load), what was found out about a video (probe),
-    plain values for the run's record (finish), what was saved beside arrays (restore).
+    `value` is what a call gave besides arrays: where an actor runs (load), what is known about a video (probe), plain
+    values for the run's record (finish), or plain values saved beside arrays (restore).
     """
 
     failure: Failure | None = None
@@ -41,21 +41,21 @@ class Outcome:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     bytes: dict[str, int] = field(default_factory=dict)  # name of each output -> its size
-    private_bytes: int | None = None  # memory of the worker, where it looked
-    gpu_peak: int | None = None  # bytes, where that was asked for
+    private_bytes: int | None = None  # memory of the worker; None if not measured
+    gpu_peak: int | None = None  # bytes; None if not measured
     gpu_total: int | None = None
     saved_bytes: int | None = None  # None: nothing was to be saved
     save_seconds: float | None = None
-    unsaved: str = ""  # why what was to be saved could not be
+    unsaved: str = ""  # why results could not be saved
 
     @property
     def size(self) -> int:
-        """Bytes of all outputs."""
+        """Return the bytes of all outputs."""
         return sum(self.bytes.values())
 
 
 def outcome_of(ref: Any) -> Outcome:
-    """The small answer behind a ref: an Outcome as it is, anything else as the `value` of one, Ray's errors as its
+    """Return the small answer behind a ref as an Outcome. Any other object becomes its `value`, an error of Ray its
     `failure`."""
     import ray
 
@@ -67,7 +67,7 @@ def outcome_of(ref: Any) -> Outcome:
         return _failed(Kind.ENVIRONMENT, str(error), error)
     except ray.exceptions.TaskCancelledError as error:
         return _failed(Kind.CANCELLED, str(error), error)
-    except _lost() as error:  # an argument, or the answer itself, went down with its node
+    except _lost() as error:  # an argument, or the answer itself, was lost with its node
         return _failed(Kind.LOST, f"{type(error).__name__}: {error}", error)
     except ray.exceptions.RayTaskError as error:  # the call itself could not be made
         if isinstance(error.cause, _lost()):
@@ -83,7 +83,7 @@ def _failed(kind: Kind, message: str, exception: BaseException, traceback: str =
 
 
 def still_there(ref: Any) -> bool:
-    """Whether an object can still be read. Only asked after something was found lost: it may take a moment."""
+    """Return whether an object can still be read. Called only after a loss: it may take a moment."""
     import ray
 
     try:

@@ -30,20 +30,20 @@ class Worker:
     """One actor and the calls that are queued on it, oldest first."""
 
     handle: Any
-    process: Any  # its method, with the number of results settled: that is slow to do for every call
-    survey: Any  # likewise
-    loading: Any  # the ref of `load`, or None once it came up
+    process: Any  # its method with the number of results set, which would be slow for every call
+    survey: Any  # the same
+    loading: Any  # the ref of `load`; None when it has started
     gpu: Gpu | None = None
     node: str = ""  # Ray's id of the node it runs on
     calls: deque[Any] = field(default_factory=deque)
-    number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may come twice
-    looks: int = 0  # times it told how much memory it has
-    settled: int = 0  # bytes of private memory after its first calls
-    retiring: bool = False  # to be replaced once its calls are done
-    leaving: bool = False  # once it has retired, nobody comes in its place
-    cpu_share: float = 0.0  # booked at Ray; 0 where that is part of its GPU's placement group
+    number: int = field(default_factory=lambda: next(_numbers))  # its name in the ledger, where a pid may occur twice
+    looks: int = 0  # times it reported its memory
+    settled: int = 0  # bytes of private memory after its first few calls
+    retiring: bool = False  # to be replaced when its calls are done
+    leaving: bool = False  # when it has retired, no other worker replaces it
+    cpu_share: float = 0.0  # booked with Ray; 0 if it is part of its GPU's placement group
     proven: bool = False  # it has finished a call
-    since: float = 0.0  # when it was started, later when the call at the head of the queue could begin (monotonic)
+    since: float = 0.0  # when it started; later, when the first call of its queue could begin (monotonic)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class ServiceTime:
     longest: float = 0.0
     count: int = 0
     total: float = 0.0
-    frames: int = 0  # of all those segments together
+    frames: int = 0  # of all measured segments together
     longest_per_frame: float = 0.0
 
     def add(self, seconds: float, frames: int) -> None:
@@ -67,12 +67,12 @@ class ServiceTime:
 
 
 class Pool:
-    """Starts actors, hands out the one with room, forgets those that die."""
+    """Starts actors, chooses one with room for a call, and forgets dead actors."""
 
     def __init__(self, spec: StageSpec, stage: Stage, size: PoolSize, runtime_env: dict[str, Any]) -> None:
         self.spec, self.size = spec, size
         self.uses_gpu, self.has_environment = bool(spec.num_gpus), bool(runtime_env)
-        # Whether a span was surveyed, and the frame size -> ladder level that did, after others did not.
+        # (whether it is a survey, frame size) -> ladder level that fitted after others had not.
         self.worked_at: dict[tuple[bool, int, int], int] = {}
         self.workers: list[Worker] = []
         self.deaths_in_a_row = 0
@@ -80,7 +80,7 @@ class Pool:
         self.service = ServiceTime()  # of segments
         self.surveys = ServiceTime()  # of spans
         self.load_seconds = 0.0
-        self.found = Measured()  # what the next run may start with
+        self.found = Measured()  # measurements that the next run may start with
         self._num_returns = 1 + len(stage.outputs) + len(stage.optional_outputs) + int(stage.ordered)
         self.coalesces = not stage.ordered
         self._params = dataclasses.asdict(stage.params)
@@ -89,19 +89,19 @@ class Pool:
         self._packages: Any = None  # ref of an archive
 
     def bundle_packages(self) -> None:
-        """Get hold of what actors need besides what Ray installs. Raises EnvironmentBroken when that cannot be."""
+        """Collect the packages that actors need besides Ray's. Raises EnvironmentBroken if that fails."""
         import ray
 
         if self._bare:
             self._packages = ray.put(bare_packages.install(self._bare, self.spec.env or "").read_bytes())
 
     def spawn(self, gpu: Gpu | None = None, memory: float | None = None) -> Worker:
-        """Start one more actor; its `loading` is to be waited for. It may take a share `memory` of the GPU's.
+        """Start one more actor; await its `loading`. It may take the share `memory` of the GPU's memory.
 
-        After some could not be built where Ray put them, they are spread: other nodes may do better.
+        After environments could not be built where Ray put the actors, actors are spread: other nodes may succeed.
         """
         options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0}
-        # What the environment itself says about threads stands.
+        # What the environment itself sets for threads has priority.
         env_vars = {**thread_limits(self.size.threads), **self._runtime_env.get("env_vars", {})}
         booked = self.size.cpu_share if gpu is None else 0.0
         if self._runtime_env:
@@ -120,20 +120,20 @@ class Pool:
         return worker
 
     def measured(self) -> Measured:
-        """What the stage turned out to need, after at least one call."""
+        """Return what the stage needed, after at least one call."""
         frames = max(self.service.frames, 1)
         per_frame = (self.service.total + self.surveys.total) / frames
         return dataclasses.replace(self.found, seconds=self.seconds or 0.0, seconds_per_frame=per_frame)
 
     @property
     def seconds(self) -> float | None:
-        """Of work per segment, with its share of what is done for spans; None while no segment was measured."""
+        """Return the seconds of work per segment, with its share of the work on spans; None if not measured yet."""
         if self.service.mean is None:
             return None
         return self.service.mean + self.surveys.total / self.service.count
 
     def choose(self, backlog: int, near: str = "") -> tuple[Worker, None] | None:
-        """The CPU worker to give the next call: one that is idle if there is any, on node `near` if possible."""
+        """Return the CPU worker for the next call: an idle one if there is one, on node `near` if possible."""
         up = [w for w in self.workers if w.loading is None and not w.retiring]
         depth = queue_depth(backlog, len(up), loading=False)
         room = [w for w in up if len(w.calls) < depth]
@@ -141,10 +141,10 @@ class Pool:
         return None if found is None else (found, None)
 
     def choose_lane(self, share: float, lead: float, backlog: int, near: str = "") -> tuple[Worker, Lane | None] | None:
-        """The GPU worker, and the lane of its GPU's token, where the next call can begin within `lead` seconds.
+        """Return the GPU worker, and the lane of its GPU's token, where the next call can begin within `lead` seconds.
 
-        On a GPU whose models cannot get in each other's way it may be sent any time before, if the `backlog` does for
-        the others, too.
+        On a GPU whose models never wait for each other, the call may be sent at any earlier time if the `backlog` is
+        enough for the other workers, too.
         """
         up = [(w, w.gpu) for w in self.workers if w.gpu is not None and w.loading is None and not w.retiring]
         now = time.monotonic()
@@ -153,15 +153,15 @@ class Pool:
         for worker, gpu in up:
             if len(worker.calls) > 1 or gpu.alone is not None:
                 continue
-            if worker.calls:  # it goes on in the lane it has: in another it would hold up whoever waits there
+            if worker.calls:  # it keeps its lane: in another lane it would delay the call that waits there
                 place = gpu.token.after(worker.calls[0].hold)
             else:
                 place = gpu.token.place(share, now)
             if place is None:
                 continue
             begins, lane = place
-            # Of the GPUs that are free, the least wanted by others, then the fullest: larger shares still find room on
-            # the others.
+            # Of the free GPUs, take the one least wanted by other stages, then the fullest: larger shares still find
+            # room on the other GPUs.
             key = (max(begins - now, 0.0), len(worker.calls), worker.node != near, gpu.wanted, gpu.token.free)
             if (begins <= latest or (ahead and not gpu.contended)) and (best is None or key < best):
                 best, found = key, (worker, lane)
@@ -175,9 +175,9 @@ class Pool:
         ray.kill(worker.handle, no_restart=True)
 
     def bury(self, worker: Worker) -> None:
-        """Forget a dead worker and make sure that it is dead: it may only have been out of reach.
+        """Forget a dead worker and make sure that it is dead: perhaps it was only unreachable.
 
-        Several that worked well and die together, as with their node, say no more against the stage than one.
+        Several workers that worked well and die together, as with their node, count as one death of the stage.
         """
         self.end(worker)
         self.deaths_in_a_row = max(1, self.deaths_in_a_row) if worker.proven else self.deaths_in_a_row + 1

@@ -1,7 +1,7 @@
 """Probing: a video's metadata comes back to the driver, its frame tables stay in the object store.
 
-A process of its own takes half a second to start and 60 MB. So a video is probed in an actor that is there anyway, as
-long as that is quick enough not to hold up the actor's own work.
+A separate process takes half a second to start, and 60 MB. So a video is probed in an existing actor, as long as
+probing is quick enough not to delay the actor's own work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Probe = Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
 
 
 class Probes:
-    """Starts probes. `host()` says whether there are actors with the driver's own environment, and which is free."""
+    """Starts probes. `host()` returns whether there are actors with the driver's own environment, and a free one."""
 
     def __init__(self, probe: Probe, host: Callable[[], tuple[bool, Any]]) -> None:
         self._probe, self._host = probe, host
@@ -29,16 +29,16 @@ class Probes:
         self._running = 0
 
     def start(self, item: Input, *, again: bool = False) -> list[Any] | None:
-        """Refs of the outcome, whose value is (VideoInfo, names of its arrays), and of each array of `PROBED`.
+        """Start a probe. Return the refs of the outcome and of each array of `PROBED`; None if the probe must wait.
 
-        None while it must wait.
+        The value of the outcome is (VideoInfo, names of its arrays).
 
-        `again`: after the actor it was given to has died.
+        `again`: the actor of the first try has died.
         """
         there, handle = self._host()
         if again or not there or not probes_in_actors(self._seconds):
             refs = self._submit_task(item)
-        elif handle is None or (self._running and self._seconds is None):  # the first tells how long it takes
+        elif handle is None or (self._running and self._seconds is None):  # the first shows how long probing takes
             return None
         else:
             refs = handle.probe.options(num_returns=1 + len(PROBED)).remote(self._probe, item)
@@ -53,14 +53,14 @@ class Probes:
     def _submit_task(self, item: Input) -> list[Any]:
         import ray
 
-        # No CPU is booked: the pools may hold them all, and few probes run at a time.
+        # No CPU is booked: the pools may hold all CPUs, and few probes run at a time.
         task = ray.remote(run_probe).options(num_cpus=0, num_returns=1 + len(PROBED), max_retries=2)
         refs: list[Any] = task.remote(self._probe, item)
         return refs
 
 
 def run_probe(probe: Probe, item: Input) -> tuple[Any, ...]:
-    """In the actor or the task: the outcome, and the arrays of `PROBED`, packed."""
+    """Probe, in an actor or a task. Return the outcome and the arrays of `PROBED`, packed."""
     from geoflow.engine.actor.worker import describe
 
     began, clock = time.time(), time.monotonic()

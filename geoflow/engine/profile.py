@@ -1,7 +1,7 @@
-"""What stages turned out to need, kept from run to run on a machine, so that the next one starts with the right pools.
+"""Measurements of stages, kept from run to run on a machine, so that the next run starts with the right pools.
 
-A stage is known again by all that shapes its results, by the length of segments, and one that uses GPUs by their kind.
-Of several frame sizes the largest counts: it needs the most.
+A stage is recognised by everything that affects its results, by the length of segments and by the kind of its GPUs.
+If there were several frame sizes, the largest counts: it needs the most.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from geoflow.store.whole import write_whole
 
 @dataclass
 class Measured:
-    """Of one stage: seconds per segment, the latest counting most, pixels per frame, where it was measured, bytes of
-    GPU memory, and seconds per frame over all of a run, 0 where that is not known."""
+    """Measurements of one stage: seconds per segment (the latest count most), pixels per frame, bytes of GPU memory
+    if measured, and seconds per frame over a whole run (0 if not known)."""
 
     seconds: float = 0.0
     pixels: int = 0
@@ -34,20 +34,20 @@ class Measured:
 
 
 def profile_path() -> Path:
-    """stages.json in GeoFlow's cache."""
+    """Return the path of stages.json in GeoFlow's cache."""
     return cache_folder() / "stages.json"
 
 
 def known_stages(pipeline: Pipeline, accelerators: str = "") -> dict[str, Measured]:
-    """What earlier runs found out about the pipeline's stages, by slot; `accelerators` names the kind of GPUs."""
+    """Return measurements of the pipeline's stages from earlier runs, by slot. `accelerators` is the kind of GPUs."""
     profile = _read()
     found = {spec.slot: profile.get(_key(pipeline, spec, accelerators)) for spec in pipeline.stages}
     return {slot: row for slot, row in found.items() if row is not None}
 
 
 def apply_profile(pipeline: Pipeline, accelerators: str = "") -> Pipeline:
-    """The pipeline with weights and GPU memory as measured in earlier runs. Weights are relative, so they are taken
-    over only when all stages that have one were measured; what the user states of GPU memory stands."""
+    """Return the pipeline with weights and GPU memory as measured in earlier runs. Weights are relative, so they are
+    used only if all stages with a weight were measured. GPU memory that the user states has priority."""
     known = known_stages(pipeline, accelerators)
     weighted = [spec.slot for spec in pipeline.stages if spec.weight > 0]
     complete = all(slot in known for slot in weighted)
@@ -64,7 +64,7 @@ def apply_profile(pipeline: Pipeline, accelerators: str = "") -> Pipeline:
 
 
 def keep_profile(pipeline: Pipeline, measured: dict[str, Measured], accelerators: str = "") -> None:
-    """Add what a run found to the profile; a cache that cannot be written is gone without."""
+    """Add a run's measurements to the profile. Without a writable cache nothing is kept."""
     profile = _read()
     for spec in pipeline.stages:
         if (found := measured.get(spec.slot)) is None or found.seconds <= 0:
@@ -98,5 +98,5 @@ def _read() -> dict[str, Measured]:
 
 
 def _is_sound(row: Measured) -> bool:
-    """Whether these can be durations: earlier versions took them from a clock that may step back."""
+    """Return whether the values can be durations: earlier versions used a clock that may step back."""
     return math.isfinite(row.seconds) and row.seconds > 0 and 0 <= row.seconds_per_frame < math.inf

@@ -1,4 +1,4 @@
-"""Restoring saved work as Ray tasks: fields go from the disk to the object store, no model is needed for it."""
+"""Restoring saved work as Ray tasks: fields go from the disk to the object store, without a model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.outcome import Failure, Outcome
 from geoflow.engine.schedule import Kind
 
-_AT_ONCE = 4  # each holds a segment's fields in memory, twice for a moment
+_AT_ONCE = 4  # each task holds a segment's fields in memory, for a moment twice
 
 
 class Restores:
-    """Saved results on their way back; few at a time, the first asked for first."""
+    """Restores saved results, a few at a time, in the order of the requests."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
@@ -24,21 +24,21 @@ class Restores:
         self._running = 0
 
     def add(self, saved: SaveTo, names: Sequence[str] | None, then: Callable[[list[Any], Any], None]) -> None:
-        """Ask for the fields `names` (None where a field was not saved) and, of an ordered stage, the state.
+        """Request the fields `names` (None if a field was not saved) and the state of an ordered stage.
 
-        Without `names`, all arrays that were saved come together, as a survey's result does: one dict.
+        Without `names`, all saved arrays come in one dict, as for a survey's result.
 
-        `then` gets the refs of all of these and the ref of the outcome.
+        `then` gets the refs of all of these, and the ref of the outcome.
         """
         self._waiting.append((saved, names, then))
 
     def start(self) -> None:
-        """Start what may start."""
+        """Start as many requests as may run."""
         import ray
 
         while self._waiting and self._running < _AT_ONCE:
             saved, names, then = self._waiting.popleft()
-            # No CPU is booked: the pools may hold them all.
+            # No CPU is booked: the pools may hold all CPUs.
             objects = 1 if names is None else 1 + len(names)
             task = ray.remote(_read).options(num_cpus=0, num_returns=1 + objects, max_retries=2)
             outcome, *refs = task.remote(saved, None if names is None else list(names))

@@ -1,4 +1,4 @@
-"""What a resumed run does again, as pure functions: per video where it goes on, per segment what runs."""
+"""Decisions of a resumed run, as pure functions: where each video continues, and which stages run on each segment."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Row = TypeVar("Row")
 
 
 class Action(str, Enum):
-    """What becomes of a stage on a segment."""
+    """What to do with a stage on a segment."""
 
     RUN = "run"
-    RESTORE = "restore"  # its result is on disk and wanted
-    UNNEEDED = "unneeded"  # nobody wants its result any more
+    RESTORE = "restore"  # its result is on disk and needed
+    UNNEEDED = "unneeded"  # no stage needs its result any more
 
 
 def choose_actions(graph: Graph, saved: Set[int], absent: Set[int] = frozenset()) -> tuple[Action, ...]:
-    """Per step, walking back from what the segment is there for.
+    """Return the action for each step, going backwards from the final steps.
 
-    Stages that nobody reads from act on the world outside (they write), so they run. So do ordered stages, which
-    carry their state to the next segment, unless result and state are saved. A result is wanted if a stage that
-    runs reads it; it is restored where it is saved, else its stage runs, and what that one reads is wanted too.
-    Stages in `absent` are known to give nothing; to find that out again they need nothing.
+    Stages whose results no other stage reads run, since they write files. Ordered stages also run, since they carry
+    their state to the next segment, unless result and state are saved. A result is needed if a stage that runs reads
+    it. It is restored if it is saved; otherwise its stage runs, and the inputs of that stage are needed, too.
+    Stages in `absent` are known to give nothing, so they need no inputs.
     """
     actions = [Action.UNNEEDED] * len(graph.steps)
     for row in reversed(graph.steps):
@@ -37,7 +37,7 @@ def choose_actions(graph: Graph, saved: Set[int], absent: Set[int] = frozenset()
 
 
 def below_order(graph: Graph) -> frozenset[int]:
-    """Ordered steps and everything downstream of one: their results hang on all earlier segments."""
+    """Return ordered steps and all steps downstream of one: their results depend on all earlier segments."""
     found: set[int] = set()
     for row in graph.steps:
         if row.ordered or row.parents & found:
@@ -46,8 +46,8 @@ def below_order(graph: Graph) -> frozenset[int]:
 
 
 def finished_prefix(rows: Iterable[Row], valid: Callable[[Row], bool], can_go_on: Callable[[Row], bool]) -> list[Row]:
-    """The finished segments that are kept: those from the first one on that are valid without a gap, up to the
-    last one after which the ordered stages can go on.
+    """Return the finished segments to keep: valid segments from the first on without a gap, up to the last segment
+    after which the ordered stages can continue.
 
     >>> finished_prefix([0, 1, 2, 3], valid=lambda k: k < 3, can_go_on=lambda k: k != 2)
     [0, 1]

@@ -11,26 +11,26 @@ BATCH_S = 0.02  # a coalesced call should not last longer: nothing else runs on 
 MAX_BATCH = 256
 PROBE_BELOW_S = 0.1  # longer probes would hold up the actor they run in
 LEAD_S, LEAD_FRACTION = 0.04, 0.1
-SETTLED_AFTER = 5  # looks at a worker's memory; what it has by then it is taken to need
+SETTLED_AFTER = 5  # measurements of a worker's memory; its memory then counts as what it needs
 LEAK_FACTOR, LEAK_BYTES = 2, 1 << 30
 HUNG_FACTOR = 20.0  # times the longest call so far
 UNMEASURED_FACTOR = 12.0  # times the least deadline, for a stage's very first calls
-MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is held against what was measured
-MAX_DEATHS_IN_A_ROW = 3  # without one finished call in between: then the stage itself is at fault
-MAX_RECOVERIES = 8  # of one call's arguments: each is a node lost, and none is the segment's fault
-WELL_FED = 2.0  # segments waiting per worker; no stage is fed beyond that before others
-LAST_STAGE_HUNGER = 0.5  # stages that feed nobody come before those whose children have half a call or more each
+MIN_MEASURED = 3  # calls of each stage before the plan of the GPUs is compared with measurements
+MAX_DEATHS_IN_A_ROW = 3  # without a finished call in between: then the stage itself is the cause
+MAX_RECOVERIES = 8  # of one call's arguments: each time a node was lost, which is not the segment's fault
+WELL_FED = 2.0  # segments waiting per worker; a stage with more is fed after the others
+LAST_STAGE_HUNGER = 0.5  # stages without children come before stages whose children have half a call or more each
 
 
 def priority(video_order: int, segment_index: int, depth: int) -> tuple[int, int, int]:
-    """Sort key of a ready task: the oldest segment first, then the stage furthest downstream."""
+    """Return the sort key of a ready task: the oldest segment first, then the stage furthest downstream."""
     return (video_order, segment_index, -depth)
 
 
 def may_admit(*, in_flight_bytes: int, expected_bytes: int, budget: int, segments_in_flight: int, limit: int) -> bool:
-    """Whether another segment may start.
+    """Return whether another segment may start.
 
-    One always may, else a segment larger than the budget would never run; beyond that it must fit.
+    One segment may always start; otherwise a segment larger than the budget would never run. Further segments must fit.
 
     >>> may_admit(in_flight_bytes=0, expected_bytes=99, budget=10, segments_in_flight=0, limit=4)
     True
@@ -43,10 +43,10 @@ def may_admit(*, in_flight_bytes: int, expected_bytes: int, budget: int, segment
 
 
 def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
-    """Calls to keep queued on one worker.
+    """Return the number of calls to keep queued on one worker.
 
-    Two, so that the next call's arguments are local before the current one ends; one when the backlog is so
-    short that queueing would starve another worker; none while the worker is still loading its model.
+    Two, so that the next call's arguments are local before the present call ends. One if the backlog is so short that
+    another worker would have no work. None while the worker is still loading its model.
 
     >>> queue_depth(backlog=10, workers=2, loading=False), queue_depth(backlog=2, workers=2, loading=False)
     (2, 1)
@@ -57,7 +57,7 @@ def queue_depth(backlog: int, workers: int, *, loading: bool) -> int:
 
 
 def probes_in_actors(longest: float | None) -> bool:
-    """Whether videos are probed in the actors of a stage: while probes are quick, and to find that out.
+    """Return whether videos are probed in the actors of a stage: if probes are quick, or not measured yet.
 
     >>> probes_in_actors(None), probes_in_actors(0.01), probes_in_actors(3.0)
     (True, True, False)
@@ -66,10 +66,11 @@ def probes_in_actors(longest: float | None) -> bool:
 
 
 def lead_time(longest: float) -> float:
-    """How long before a GPU is free a call for it is sent, so that it and its arguments are there by then.
+    """Return how many seconds before a GPU is free its next call is sent, so that the arguments arrive in time.
 
-    Sent any earlier, it might take the place of what by then helps more. Longer calls tend to have more to bring;
-    it goes by the stage with the longest, and is the same for all, or that stage would always be the first to ask.
+    If it were sent earlier, it might take the place of a call that is more urgent by then. Longer calls usually have
+    larger arguments. The stage with the longest calls decides, and the time is the same for all stages; otherwise that
+    stage would always come first.
 
     >>> lead_time(0.1), lead_time(30.0)
     (0.04, 3.0)
@@ -78,8 +79,8 @@ def lead_time(longest: float) -> float:
 
 
 def start_order(copies: Sequence[tuple[int, float]]) -> list[int]:
-    """In which order to start actors of these stages, of each (stage, seconds of a call): one of each before the
-    second of any, the first stage first, since it can work while the others load; then whichever is furthest behind.
+    """Return the order in which to start actors, each given as (stage, seconds of a call). Every stage gets one actor
+    before any gets a second, the first stage first, since it can work while others load. Then the slowest comes first.
 
     >>> start_order([(2, 3.0), (2, 3.0), (0, 1.0), (1, 1.0), (0, 1.0)])
     [2, 3, 0, 1, 4]
@@ -96,26 +97,26 @@ def start_order(copies: Sequence[tuple[int, float]]) -> list[int]:
 class Kind(str, Enum):
     """Why a call failed."""
 
-    INPUT = "input"  # the video itself is at fault
+    INPUT = "input"  # the video itself is the cause
     STORE = "store"  # the output cannot be written
-    SAVED = "saved"  # what an earlier run saved is damaged
+    SAVED = "saved"  # saved work of an earlier run is damaged
     STAGE = "stage"  # the backend raised, or broke the field table
     MEMORY = "memory"  # out of memory, on the host or on the GPU
     CANCELLED = "cancelled"  # by the engine itself, before it began
     DIED = "died"  # the actor's process, or its node, is gone
-    LOST = "lost"  # a field it was to read is gone with its node
-    ENVIRONMENT = "environment"  # the actor never came up
+    LOST = "lost"  # a field that it needs was lost with a node
+    ENVIRONMENT = "environment"  # the actor never started
 
 
 class Verdict(str, Enum):
-    """What to do about it."""
+    """What to do about a failed call."""
 
     RETRY = "retry"
-    RECOVER = "recover"  # compute what was lost again, then retry
-    CHEAPER = "cheaper"  # retry one rung further down the stage's ladder
-    ALONE = "alone"  # retry on a GPU that nothing else is on
-    SKIP = "skip"  # an optional stage: this segment goes on without its fields
-    FAIL = "fail"  # the video is failed with a reason; other inputs go on
+    RECOVER = "recover"  # compute the lost fields again, then retry
+    CHEAPER = "cheaper"  # retry one rung further down the stage's ladder, with less memory
+    ALONE = "alone"  # retry on a GPU without other models
+    SKIP = "skip"  # an optional stage: this segment continues without its fields
+    FAIL = "fail"  # the video fails with a reason; other inputs continue
 
     @property
     def tries_again(self) -> bool:
@@ -133,10 +134,10 @@ def judge(
     can_be_alone: bool = False,
     measured: bool = True,
 ) -> Verdict:
-    """What follows from a failure after `attempts` calls, `level` rungs down a ladder of `rungs`.
+    """Return what to do about a failure after `attempts` calls, `level` rungs down a ladder of `rungs`.
 
-    Out of GPU memory, the results are kept as good as they can be: a stage whose needs are not `measured` yet first
-    gets a GPU to itself, any other goes down its ladder, and gets one when there are no rungs left.
+    When GPU memory runs out, quality is kept as far as possible. A stage whose needs are not `measured` yet first gets
+    a GPU to itself. Any other stage goes down its ladder, and gets a GPU to itself when there are no rungs left.
 
     >>> judge(Kind.INPUT, attempts=1, max_attempts=3, level=0, rungs=0, optional=False)
     <Verdict.FAIL: 'fail'>
@@ -158,15 +159,15 @@ def judge(
 
 
 def is_tiny(seconds: float | None) -> bool:
-    """Whether calls take so little that several segments should go into one."""
+    """Return whether calls are so short that several segments should go into one call."""
     return seconds is not None and seconds < COALESCE_BELOW_S
 
 
 def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bool = False) -> int:
-    """How many waiting segments go into one call: more than one only where a call is shorter than Ray's own overhead.
+    """Return how many waiting segments go into one call: more than one only if a call is shorter than Ray's overhead.
 
-    They are shared out among the workers, but not into calls shorter than that overhead. 0 says to wait for more of
-    them, while another call of the stage is `running` whose end will ask again.
+    The segments are divided among the workers, but not into calls shorter than the overhead. 0 means to wait for more
+    segments, while another call of the stage is `running`: when it ends, this function is called again.
 
     >>> batch_size(0.5, backlog=100, workers=2), batch_size(0.0001, backlog=100, workers=2), batch_size(None, 9, 1)
     (1, 50, 1)
@@ -183,7 +184,7 @@ def batch_size(seconds: float | None, backlog: int, workers: int, *, running: bo
 
 
 def deadline(longest: float, *, least: float) -> float:
-    """Seconds after which a call counts as hung: far beyond the `longest` it should take (0 where nobody knows).
+    """Return the seconds after which a call counts as hung: far beyond the `longest` it should take (0 if not known).
 
     >>> deadline(3.0, least=60.0), deadline(30.0, least=60.0), deadline(0.0, least=60.0)
     (60.0, 600.0, 720.0)
@@ -192,7 +193,7 @@ def deadline(longest: float, *, least: float) -> float:
 
 
 def leaks(private_bytes: int, settled: int) -> bool:
-    """Whether a worker has grown far beyond what its first calls took, and should be replaced.
+    """Return whether a worker's memory has grown far beyond its first calls, so that it should be replaced.
 
     >>> leaks(3 << 30, settled=1 << 30), leaks(4 << 30, settled=1 << 30)
     (False, True)
@@ -201,7 +202,7 @@ def leaks(private_bytes: int, settled: int) -> bool:
 
 
 def backoff(deaths: int) -> float:
-    """Seconds to wait before an actor is replaced, after so many deaths in a row.
+    """Return the seconds to wait before an actor is replaced, after this number of deaths in a row.
 
     >>> [backoff(n) for n in (1, 2, 3, 9)]
     [0.0, 1.0, 2.0, 30.0]
@@ -210,11 +211,11 @@ def backoff(deaths: int) -> float:
 
 
 def urgency(depth: int, downstream_queued: Sequence[float]) -> tuple[float, int]:
-    """Sort key of a stage that has work and could run: which helps the pipeline most now.
+    """Return the sort key of a stage that has work and could run: the stage that helps the pipeline most comes first.
 
-    First whoever feeds a stage that is about to run dry: `downstream_queued` are the segments that this stage has
-    brought to each stage below and that wait there, per worker of that stage. Where branches meet, the one that is
-    ahead is thus not in a hurry. Else the furthest downstream, so that segments leave and their memory is free.
+    First come stages that feed a stage with little work left. `downstream_queued` are, for each stage below, the
+    segments from this stage that wait there, per worker. So where branches join, the branch that is ahead can wait.
+    Otherwise the stage furthest downstream comes first, so that segments end and free their memory.
 
     >>> urgency(2, [3.0]) > urgency(1, [0.2])
     True
@@ -225,7 +226,7 @@ def urgency(depth: int, downstream_queued: Sequence[float]) -> tuple[float, int]
 
 @dataclass(frozen=True)
 class PoolNeed:
-    """What one stage asks for; `fixed` is the number of actors where it is settled already."""
+    """What one stage needs. `fixed` is the number of actors, if it is set."""
 
     slot: str
     num_cpus: float
@@ -236,7 +237,7 @@ class PoolNeed:
 
 @dataclass(frozen=True)
 class PoolSize:
-    """What it gets: `cpu_share` is what each actor books at Ray, `threads` what it may keep busy."""
+    """What one stage gets. `cpu_share` is the CPUs that each actor books with Ray, `threads` the threads it may use."""
 
     actors: int
     cpu_share: float
@@ -247,9 +248,9 @@ def size_pools(needs: Sequence[PoolNeed], *, cpus: float) -> dict[str, PoolSize]
     """Size every pool so that all of them fit at once: a pool that waits for resources would block the pipeline.
 
     Each pool gets one actor, GPU stages as many as `fixed` says. Further CPUs go, one actor at a time, to the stage
-    with the most weight per actor. Ordered stages stay at one actor, as do stages without weight. When even one
-    actor each does not fit, the booked shares shrink together (Ray's CPUs are bookkeeping) and the operating system
-    shares the cores out.
+    with the most weight per actor. Ordered stages and stages without weight keep one actor. If even one actor each
+    does not fit, all booked shares shrink together (Ray's CPUs are bookkeeping), and the operating system divides the
+    cores.
     """
     count = {need.slot: need.fixed or 1 for need in needs}
 

@@ -1,4 +1,4 @@
-"""How many actors each stage gets: what `geoflow plan` says of a run and what a run does, by one function."""
+"""The number of actors of each stage. `geoflow plan` and a run use the same function."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from geoflow.stage import Stage
 def size_all_pools(
     specs: Sequence[StageSpec], stages: Sequence[Stage], layout: Sequence[Sequence[str]], *, cpus: float, gpus: float
 ) -> dict[str, PoolSize]:
-    """Return the size of every stage's pool on a cluster of `cpus` CPUs and `gpus` GPUs, of those that it may use.
+    """Return the size of every stage's pool, with the `cpus` CPUs and `gpus` GPUs of the cluster that a run may use.
 
-    `layout` are the slots that live on each GPU, as `Residency.plan` has it for the GPUs that are there at first. A
-    run's later GPUs are laid out alike: CPUs are left for the actors on them, too.
+    `layout` holds the slots on each GPU, as `Residency.plan` gives them for the GPUs at the start. GPUs that join later
+    are assumed to be used in the same way, so CPUs are kept free for their actors, too.
     """
     copies = Counter(slot for slots in layout for slot in slots)
     more = max(1.0, gpus / max(1, len(layout)))

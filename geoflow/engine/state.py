@@ -1,4 +1,4 @@
-"""What the driver knows of each video and segment: object refs and numbers, never pixels."""
+"""What the driver knows about each video and segment: object refs and numbers, never pixels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from geoflow.video.inputs import Input
 
 @dataclass(eq=False)
 class KeptWork:
-    """What lies on disk of a video, and by which keys it is known; the checkpoint's."""
+    """The saved work of a video and its keys, for the checkpoint."""
 
     chain: dict[int, str] = field(default_factory=dict)  # ordered step -> key of the last segment it is done with
-    ahead: dict[int, str] = field(default_factory=dict)  # the same as it is expected of the last admitted segment
-    journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is settled
+    ahead: dict[int, str] = field(default_factory=dict)  # the same, as expected for the last admitted segment
+    journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is decided
     found: dict[int, set[str]] = field(default_factory=dict)  # segment -> names of files saved by an earlier run
     state_files: list[list[str]] = field(default_factory=list)  # of the last finished segments, newest last
 
@@ -36,11 +36,11 @@ class VideoRun:
     info: VideoInfo | None = None
     probed: dict[str, Any] = field(default_factory=dict)  # field name -> ref, alive as long as the video
     plan: Iterator[Segment] = field(default_factory=lambda: iter(()))
-    probe_died: bool = False  # the actor that was to probe it
-    planned: bool = False  # `plan` is settled: it starts after the segments that an earlier run finished
+    probe_died: bool = False  # the actor that should have probed it
+    planned: bool = False  # `plan` is decided: it starts after the segments that an earlier run finished
     num_segments: int = 0
     spans: dict[int, list[Span]] = field(default_factory=dict)  # step that surveys -> its spans, in order
-    surveys: dict[tuple[int, int], SpanRun] = field(default_factory=dict)  # of those, by step and span, that are wanted
+    surveys: dict[tuple[int, int], SpanRun] = field(default_factory=dict)  # needed surveys, by step and span
     finished: set[int] = field(default_factory=set)  # segments that every stage is done with
     upcoming: Segment | None = None  # the next of `plan`, waiting for room
     open: dict[int, SegmentRun] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class VideoRun:
     without_mesh: dict[int, str] = field(default_factory=dict)  # object -> why it has none
     to_finish: list[int] = field(default_factory=list)  # ordered steps whose `finish` is still to be called
     finish_attempts: int = 0
-    losses: int = 0  # times it was planned anew because what it was carrying was lost
+    losses: int = 0  # times it was planned again because its carried state was lost
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
-    began: float = 0.0  # by the monotonic clock, as `ended`
+    began: float = 0.0  # by the monotonic clock, like `ended`
     ended: float = 0.0
 
     @property
@@ -78,10 +78,10 @@ class SegmentRun:
     segment: Segment
     reserved: int = 0  # bytes of the budget this segment holds until it is done
     fields: dict[tuple[int, str], Part] = field(default_factory=dict)  # alive
-    made: set[tuple[int, str]] = field(default_factory=set)  # that ever were
+    made: set[tuple[int, str]] = field(default_factory=set)  # all fields ever made
     settled: set[int] = field(default_factory=set)
-    absent: set[int] = field(default_factory=set)  # optional steps that this segment goes on without
-    again: set[int] = field(default_factory=set)  # steps to run once more because what they made was lost
+    absent: set[int] = field(default_factory=set)  # optional steps that give this segment nothing
+    again: set[int] = field(default_factory=set)  # steps to run once more because their results were lost
     before: dict[int, Any] = field(default_factory=dict)  # ordered step -> ref of the state it began from
     actions: tuple[Action, ...] = ()
     keys: dict[int, str] = field(default_factory=dict)  # step -> key of its result; expected until it is submitted
@@ -91,7 +91,7 @@ class SegmentRun:
     levels: dict[int, int] = field(default_factory=dict)  # step -> level of its stage's ladder
     seconds: dict[int, float] = field(default_factory=dict)  # step -> seconds of work
     notes: list[str] = field(default_factory=list)
-    alone: set[int] = field(default_factory=set)  # steps that are to have a GPU to themselves for it
+    alone: set[int] = field(default_factory=set)  # steps that need a GPU to themselves for it
     spans: dict[int, Span] = field(default_factory=dict)  # step that surveys -> the span that the segment lies in
     home: str = ""  # the node of the cluster that computed its latest fields
 
@@ -102,16 +102,17 @@ class SegmentRun:
 
     @property
     def index(self) -> int:
-        """The segment's number."""
+        """Return the segment's number."""
         return self.segment.index
 
     @property
     def live(self) -> bool:
-        """Still wanted: not done, and its video neither failed nor planned anew."""
+        """Return whether the segment is still needed: not done, and its video neither failed nor planned again."""
         return self.video.open.get(self.segment.index) is self
 
     def ready(self, step: int, graph: Graph) -> bool:
-        """Every parent is done, or not needed, and for an ordered step it is this segment's turn."""
+        """Return whether every parent is done or not needed and, for an ordered step, whether it is this segment's
+        turn."""
         row = graph.steps[step]
         if step in self.settled or step in self.restoring:
             return False
@@ -120,7 +121,7 @@ class SegmentRun:
         return not row.ordered or step in self.again or self.video.cursor[step] == self.segment.index
 
     def arguments(self, step: int, graph: Graph) -> dict[str, Part]:
-        """The fields that `step` gets; what an absent stage would give is left out."""
+        """Return the fields that `step` gets. Fields of absent stages are left out."""
         found = {}
         for name, source in graph.steps[step].sources.items():
             if source != PROBE and (part := self.fields.get((source, name))) is not None:
@@ -130,17 +131,17 @@ class SegmentRun:
         return found
 
     def state_for(self, step: int) -> Any:
-        """What an ordered step goes on from with this segment, also when it must do it once more."""
+        """Return the state with which an ordered step begins this segment, also if it does the segment once more."""
         if step not in self.again:
             self.before[step] = self.video.state.get(step)
         return self.before[step]
 
     def lacks(self, step: int, graph: Graph) -> list[str]:
-        """Required inputs of `step` that an absent stage should have given."""
+        """Return the required inputs of `step` that absent stages should have given."""
         return [key[1] for key in graph.steps[step].needs if key not in self.fields]
 
     def keep(self, step: int, parts: dict[str, Part], sizes: dict[str, int], graph: Graph) -> None:
-        """Take a step's outputs in, those that someone will still read; the others are dropped here and now."""
+        """Keep the outputs of a step that another step will still read, and drop the others."""
         for name, part in parts.items():
             if name in sizes:
                 self.made.add((step, name))
@@ -148,20 +149,21 @@ class SegmentRun:
                     self.fields[step, name] = part
 
     def release(self, step: int, graph: Graph) -> None:
-        """`step` is done: drop the fields that nobody else will read."""
+        """Drop the fields that no other step will read, now that `step` is done."""
         for name, source in graph.steps[step].sources.items():
             if (source, name) in self.fields and not self._wanted(source, name, graph):
                 del self.fields[source, name]
 
     def _wanted(self, source: int, name: str, graph: Graph) -> bool:
-        """Somebody will still read the field."""
+        """Return whether a step will still read the field."""
         for taker in graph.consumers.get((source, name), ()):
             if taker not in self.settled and self.actions[taker] is Action.RUN:
                 return True
         return False
 
     def revive(self, step: int, graph: Graph, alive: Callable[[Any], bool]) -> set[int]:
-        """What must run again so that `step` can: from the nearest fields that survive. Unsettles those steps."""
+        """Return the steps to run again so that `step` can run, from the nearest surviving fields; mark them as not
+        done."""
         again: set[int] = set()
         stack = [step]
         while stack:
@@ -172,7 +174,7 @@ class SegmentRun:
                 self.fields.pop(key, None)
                 if source not in again:
                     again.add(source)
-                    if self.actions[source] is Action.RUN:  # what was restored is restored once more
+                    if self.actions[source] is Action.RUN:  # a restored result is restored once more
                         stack.append(source)
         self.settled -= again
         self.restoring -= again
@@ -180,7 +182,7 @@ class SegmentRun:
         return again
 
     def seconds_by_slot(self, graph: Graph) -> dict[str, float]:
-        """Slot -> seconds of work on the segment, with its share of what was done for the span that it lies in."""
+        """Return slot -> seconds of work on the segment, with its share of the work on its span."""
         found: dict[str, float] = {}
         for step, seconds in self.seconds.items():
             slot = graph.steps[step].slot
@@ -188,7 +190,7 @@ class SegmentRun:
         return found
 
     def record(self, graph: Graph) -> SegmentRecord:
-        """What is kept of the segment once every stage is done with it."""
+        """Return the record that is kept of the segment when every stage is done with it."""
         ladder: dict[str, int] = {}
         for step, level in self.levels.items():
             slot = graph.steps[step].slot
@@ -206,23 +208,23 @@ class SegmentRun:
 
 @dataclass(eq=False, slots=True)
 class SpanRun:
-    """One span that a stage surveys: which segments wait for the result, and where it is."""
+    """One span that a stage surveys: which segments wait for the result, and where the result is."""
 
     video: VideoRun
     step: int
     span: Span
-    key: str = ""  # of the result, where work is saved
+    key: str = ""  # of the result, if work is saved
     waiting: list[SegmentRun] = field(default_factory=list)
-    pending: bool = False  # it is on its way: queued, computed or restored
+    pending: bool = False  # the result is being queued, computed or restored
     result: Part | None = None  # alive until every stage is done with the span's last segment
     size: int = 0  # bytes of the result
     failed: str = ""  # why there will never be a result
     seconds: float = 0.0  # of work
-    level: int = 0  # of the stage's ladder, at which it worked
+    level: int = 0  # level of the stage's ladder
     attempts: dict[int, int] = field(default_factory=dict)
     levels: dict[int, int] = field(default_factory=dict)
-    alone: set[int] = field(default_factory=set)  # its step, if it is to have a GPU to itself
-    home: str = ""  # as of a SegmentRun
+    alone: set[int] = field(default_factory=set)  # its step, if it needs a GPU to itself
+    home: str = ""  # as in SegmentRun
 
     @property
     def extent(self) -> Span:
@@ -231,21 +233,21 @@ class SpanRun:
 
     @property
     def index(self) -> int:
-        """The number of its first segment."""
+        """Return the number of its first segment."""
         return self.span.first
 
     @property
     def live(self) -> bool:
-        """Still wanted: its video goes on, and some segment of it is not done."""
+        """Return whether the span is still needed: its video continues, and a segment of the span is not done."""
         return self.video.surveys.get((self.step, self.span.index)) is self
 
     @property
     def all_finished(self) -> bool:
-        """Every stage is done with every segment of the span."""
+        """Return whether every stage is done with every segment of the span."""
         return all(index in self.video.finished for index in range(self.span.last, self.span.first - 1, -1))
 
     def arguments(self, step: int, graph: Graph) -> dict[str, Part]:
-        """The frame tables that the step reads frames by."""
+        """Return the frame tables that the step needs to read frames."""
         names = graph.steps[step].sources
         return {name: Part(self.video.probed[name]) for name in names if name in self.video.probed}
 

@@ -1,5 +1,5 @@
-"""Stopping a run: Ctrl-C once lets running work end, twice stops now; SIGTERM, or a terminal that closes (SIGHUP), lets
-it end within a deadline."""
+"""Stopping a run. Ctrl-C once lets running work end; a second Ctrl-C stops at once. SIGTERM, or a terminal that closes
+(SIGHUP), lets running work end within a deadline."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _GRACE_S = 20.0  # after SIGTERM; clouds that reclaim a machine give it 30 s or 
 
 
 class Stop:
-    """Whether the run was asked to stop, and until when it may finish what is running."""
+    """A request to stop a run, with the time until which running work may end."""
 
     def __init__(self) -> None:
         self.asked = False
         self._until = math.inf
 
     def ask(self, grace_s: float = math.inf) -> None:
-        """Stop within `grace_s`. Raises KeyboardInterrupt when that was asked before: then stop now."""
+        """Ask the run to stop within `grace_s`. Raises KeyboardInterrupt if this was asked before: then stop at
+        once."""
         if self.asked:
             raise KeyboardInterrupt
         self.asked, self._until = True, time.monotonic() + grace_s
@@ -36,7 +37,8 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """A Stop that SIGINT, SIGTERM and SIGHUP ask. Only the main thread hears them; in another one it is never asked."""
+    """Yield a Stop that SIGINT, SIGTERM and SIGHUP trigger. Only the main thread gets signals; elsewhere none trigger
+    it."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -45,7 +47,7 @@ def stop_on_signals() -> Iterator[Stop]:
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: stop.ask()),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: stop.ask(_GRACE_S)),
     }
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else `nohup` has started it, which means it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: started with `nohup`
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: _hung_up(stop))
     try:
         yield stop
@@ -55,9 +57,9 @@ def stop_on_signals() -> Iterator[Stop]:
 
 
 def _hung_up(stop: Stop) -> None:
-    if not stop.asked:  # a closing terminal may send it twice: as its own, and through the shell
+    if not stop.asked:  # a closing terminal may send it twice: by itself and through the shell
         stop.ask(_GRACE_S)
-    for descriptor in (1, 2):  # to write to a terminal that is gone is an error, which would cost the orderly end
+    for descriptor in (1, 2):  # writing to a closed terminal is an error, which would prevent an orderly end
         with contextlib.suppress(OSError):
             if _is_gone(descriptor):
                 nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""The seam between two segments on named fields: move a segment to its place, measure the gap, fade it in.
+"""The seam between two segments, on named fields: move a segment to its place, measure the gap, fade it in.
 
 The values are those of the field table; `Fields` maps their names to arrays.
 """
@@ -31,38 +31,38 @@ Fields = dict[str, np.ndarray]
 
 
 def joined(fields: Fields) -> list[str]:
-    """The fields of which two segments' values of a frame are joined to one."""
+    """Return the fields for which two segments' values of a frame are joined into one."""
     return [name for name in fields if FIELDS[name].joined]
 
 
 @dataclass(frozen=True)
 class Join:
-    """How one segment is brought to the video's frame; None where it cannot be connected."""
+    """The transform of one segment to the video's frame; parts are None if they cannot be connected."""
 
     camera_scale: float | None
     geometry_scale: float | None
     world: Sim3 | None  # the segment's camera world to the video's world
-    turn: np.ndarray | None = None  # (3, 3) the rotation of `world`; also known where that is not
+    turn: np.ndarray | None = None  # (3, 3) the rotation of `world`; may be known even if `world` is not
 
     def scale(self, row: Field) -> float | None:
-        """The factor of the lengths of a field."""
+        """Return the factor for the lengths of a field."""
         return self.geometry_scale if row.branch == "geometry" else self.camera_scale
 
 
 def depth_of(fields: Fields) -> np.ndarray | None:
-    """Geometry depth (T, H, W) float16, 0 where masked; None without geometry."""
+    """Return the geometry depth (T, H, W) float16, 0 where masked; None without geometry."""
     if "geometry.points" not in fields or "geometry.mask" not in fields:
         return None
     return np.where(fields["geometry.mask"], fields["geometry.points"][..., 2], np.float16(0))
 
 
 def oriented(fields: Fields) -> np.ndarray:
-    """Frames (T,) bool of which at least the orientation is known: posed, or a rotation beside a NaN translation."""
+    """Return the frames (T,) bool with at least a known orientation: posed, or a rotation with a NaN translation."""
     return fields["camera.valid"] | only_turns(fields["camera.cam_from_world"])
 
 
 def complete(held: Fields, shared: int, fields: Fields, num_frames: int) -> tuple[Fields, Fields]:
-    """Give both sides of the seam the same fields; what one lacks (its stage failed there) is invalid throughout."""
+    """Give both sides of the seam the same fields. A field that one side lacks (its stage failed) is invalid there."""
     held, fields = dict(held), dict(fields)
     if not shared:
         return {}, fields
@@ -81,9 +81,9 @@ def _invalid(name: str, num_frames: int, like: np.ndarray) -> np.ndarray:
 
 
 def move(fields: Fields, join: Join, *, known_scale: bool) -> Fields:
-    """All fields of the segment in the video's world and scale; what changes there, as new arrays.
+    """Return all fields of the segment in the video's world and scale; changed fields are new arrays.
 
-    Without `known_scale` the video has no scale yet, and lengths of which none is found stay as they are.
+    Without `known_scale` the video has no scale yet. Then lengths without a known scale stay unchanged.
     """
     moved = dict(fields)
     for name in fields:
@@ -93,7 +93,7 @@ def move(fields: Fields, join: Join, *, known_scale: bool) -> Fields:
 
 
 def _scaled_depths(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """A depth or point map, and the mask that says where it holds: what leaves float16's range is masked out."""
+    """Return a scaled depth or point map and its mask. Values outside float16's range are masked out."""
     before, scale, mask = fields[row.name], join.scale(row), fields.get(row.outside)
     if row.outside and mask is None:
         return {}  # nothing says where it holds
@@ -111,8 +111,8 @@ def _scaled_depths(row: Field, fields: Fields, join: Join, known_scale: bool) ->
 
 
 def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """Lengths in scene units go with the scene, to metres where its scale is unknown and theirs is not; lengths in
-    metres stay."""
+    """Return scaled lengths. Lengths in scene units scale with the scene; they become metres if the scene's scale is
+    unknown and their own is known. Lengths in metres stay unchanged."""
     before, factor = fields[row.name], join.scale(row)
     if factor is None and not known_scale:
         factor = 1.0  # nothing to be consistent with yet
@@ -134,7 +134,7 @@ def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -
 
 
 def _moved_poses(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """Full poses where the world is known; of the others their orientations, where those are known."""
+    """Return full poses where the world is known; otherwise only orientations, where they are known."""
     valid, before = known(row.name, fields), fields[row.name]
     poses = np.full(before.shape, np.nan, np.float32)
     if join.turn is not None:
@@ -148,14 +148,14 @@ def _moved_poses(row: Field, fields: Fields, join: Join, known_scale: bool) -> F
 
 
 def _moved_places(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """Points of the world; their last three components are the place."""
+    """Return moved points of the world; their last three components are the position."""
     after = fields[row.name].copy()
     after[..., -3:] = np.nan if join.world is None else join.world.apply(after[..., -3:].astype(np.float64))
     return {row.name: after}
 
 
 def _placed(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """Matrices (..., 4, 4) that map something into the world: its size goes with the world's."""
+    """Return moved matrices (..., 4, 4) that map something into the world: its size scales with the world."""
     before = fields[row.name]
     if join.world is None:
         return {row.name: np.full_like(before, np.nan)}
@@ -182,7 +182,7 @@ _MOVES = {
 
 
 def seam_gap(held: Fields, moved: Fields, shared: int) -> float:
-    """The gap at the seam after alignment and before fading: of geometry, else of the camera branch's depth."""
+    """Return the gap at the seam after alignment and before fading: of geometry, else of the camera branch's depth."""
     if not shared:
         return float("nan")
     now = {name: moved[name][:shared] for name in joined(moved)}
@@ -194,7 +194,7 @@ def seam_gap(held: Fields, moved: Fields, shared: int) -> float:
 
 
 def fade(held: Fields, moved: Fields, shared: int) -> Fields:
-    """The shared frames, faded from what was kept back to the new segment."""
+    """Return the shared frames, faded from the held frames to the new segment."""
     if not shared:
         return {}
     weight = alignment.fade_weights(shared)
@@ -218,7 +218,7 @@ def _mixed(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndar
 
 
 def _mixed_poses(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
-    """A full pose wins over an orientation alone; two of a kind are mixed."""
+    """Return poses where a full pose replaces an orientation alone, and two poses of the same kind are mixed."""
     before, after = held[row.name], now[row.name]
     full = [known(row.name, fields) for fields in (held, now)]
     kind_before, kind_after = (valid * 1 + (valid | only_turns(poses)) for valid, poses in zip(full, (before, after)))
@@ -230,7 +230,7 @@ def _mixed_poses(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> n
 
 
 def _nearer(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
-    """The value of the segment that knows one, of the nearer where both do. Two are never mixed into a third."""
+    """Return the value of the segment that knows it, or of the nearer one if both do. Two values are never mixed."""
     together = row.fade == TOGETHER and row.outside in now
     first, second = ((fields[row.outside] if together else known(row.name, fields)) for fields in (held, now))
     nearer = (weight >= 0.5).reshape(-1, *[1] * (first.ndim - 1))

@@ -1,17 +1,16 @@
-"""What float16 holds: point maps travel and are stored in it. Works on tensors of torch, which is not imported here."""
+"""The range of float16, in which point maps are passed and stored. Works on torch tensors without importing torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-HALF_MAX = 6e4  # float16 ends at 65504; what is larger than this is not valid
+HALF_MAX = 6e4  # float16 ends at 65504; larger values than this are not valid
 
 
 def within_half(points: Any, mask: Any) -> Any:
     """Return the mask (..., H, W) of points (..., H, W, 3) that float16 can hold; both are tensors, on any device.
 
-    A point stays valid where the mask has it, it is finite and in front of the camera, and no coordinate is beyond
-    HALF_MAX.
+    A point stays valid if it is in the mask, finite and in front of the camera, and no coordinate is beyond HALF_MAX.
     """
     return mask & (points[..., 2] > 0) & (points.abs().amax(-1) < HALF_MAX)  # NaN is neither
 
@@ -19,8 +18,8 @@ def within_half(points: Any, mask: Any) -> Any:
 def points_in_half(points: Any, mask: Any) -> tuple[Any, Any]:
     """Return points (..., H, W, 3) as float16, 0 where they are not valid, and the mask (..., H, W) of the valid ones.
 
-    Besides what `within_half` leaves out, a depth so small that float16 makes it 0 is not valid. Points in a scale of
-    their own may be scaled first, so that they lie within the range.
+    Besides the points that `within_half` leaves out, points are not valid if float16 rounds their depth to 0. Points
+    with a free scale may be scaled first, so that they lie within the range.
     """
     within = within_half(points, mask)
     packed = points.masked_fill(~within[..., None], 0).half()

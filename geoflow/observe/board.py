@@ -1,4 +1,4 @@
-"""What is to be drawn of a run at one moment, worked out from its tally; drawn elsewhere."""
+"""The board: what to draw of a run at one moment, computed from its tally. Other modules draw it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from geoflow.observe.tally import Tally
 
 @dataclass(frozen=True)
 class StageBar:
-    """How far one stage is. `done` and `total` count segments; more may be added while videos wait."""
+    """The progress of one stage. `done` and `total` count segments; `total` may grow while videos wait."""
 
     slot: str
     done: int
     total: int
     state: str  # waiting, starting, working, done, left out
-    rate: float | None = None  # segments a second, from its first call to its latest
+    rate: float | None = None  # segments per second, from its first call to its latest
 
     @property
     def share(self) -> float:
@@ -26,7 +26,7 @@ class StageBar:
 
 @dataclass(frozen=True)
 class Board:
-    """All there is to draw at one moment; texts are plain, not yet escaped."""
+    """All values to draw at one moment. Texts are plain, not yet escaped."""
 
     state: str  # starting, running, stopping, finished, stopped
     elapsed_s: float
@@ -35,9 +35,9 @@ class Board:
     complete: int
     failed: int
     stages: tuple[StageBar, ...]
-    failures: tuple[str, ...]  # "name: reason", the first of them
-    remarks: tuple[str, ...]  # what else went otherwise than planned, the latest
-    reason: str = ""  # of stopping
+    failures: tuple[str, ...]  # "name: reason" of the first failures
+    remarks: tuple[str, ...]  # the latest remarks on what did not go as planned
+    reason: str = ""  # why it was stopped
 
     @property
     def over(self) -> bool:
@@ -45,7 +45,7 @@ class Board:
 
 
 def board_of(tally: Tally, now: float) -> Board:
-    """The board at the moment `now`, in s since the epoch by the run's clock."""
+    """Return the board at the moment `now`, in s since the epoch by the run's clock."""
     return Board(
         tally.state,
         tally.elapsed(now),

@@ -1,4 +1,4 @@
-"""The clock of a run: stamps that tell the time of day, and whose differences are durations."""
+"""The clock of a run: its times are times of day, and their differences are durations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 class SteadyClock:
-    """Seconds since the epoch, read once and counted on from there by the monotonic clock.
+    """Seconds since the epoch: read once from the system, then counted by the monotonic clock.
 
-    The system's clock may step (by NTP, by hand, in a virtual machine that was paused). Stamps of this one never do, so
-    what is rebuilt from a run's ledger adds up. Its error is the sum of the steps since it was made.
+    The system's clock may step (by NTP, by hand, in a virtual machine that was paused). This clock never steps, so
+    durations computed from a run's ledger are consistent. Its error is the sum of the system's steps since it was made.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it runs: bars with the time left on a terminal, plain lines elsewhere."""
+"""The console's display of a run: bars with the time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConsoleProgress:
     def __init__(self, console: Console, num_inputs: int) -> None:
         self._console = console
         self._live = console.is_terminal
-        self._now = SteadyClock()  # as the ledger's, whose events are counted
+        self._now = SteadyClock()  # the same kind of clock as the ledger's
         self._tally = Tally(num_inputs, self._now())
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -53,7 +53,7 @@ class ConsoleProgress:
             self._bars.stop()
 
     def observe(self, row: dict[str, Any]) -> None:
-        """Take in one event of the ledger, and show what it changes."""
+        """Take in one event of the ledger and show what it changes."""
         self._tally.observe(row)
         if (show := getattr(self, f"_on_{row['event']}", None)) is not None:
             show(row)
@@ -61,7 +61,7 @@ class ConsoleProgress:
             self._say(f"[yellow]{escape(news.head)}[/]" + (f": {escape(news.details)}" if news.details else ""))
 
     def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a terminal that is gone costs its lines, not the run
+        with contextlib.suppress(OSError):  # without a terminal the lines are lost, but the run continues
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def _on_video_planned(self, row: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ class ConsoleProgress:
             self._say(f"[dim]{escape(self.how_far())}[/]")
 
     def how_far(self) -> str:
-        """Where the run stands, in a line."""
+        """Return the progress of the run in one line."""
         names = list(self._tally.under_way)
         listed = ", ".join(names[:_MOST_NAMES])
         listed += f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
@@ -100,7 +100,7 @@ class ConsoleProgress:
         return f", about {clock(eta)} left" if eta is not None else ""
 
     def _draw(self) -> None:
-        """Move the bars. The time left stands beside the bar of all videos, or beside that of the only one."""
+        """Move the bars. The time left is beside the bar of all videos, or beside the bar of a single video."""
         self._drawn, tally, left = time.monotonic(), self._tally, self._time_left()
         if (task := self._tasks.get(_ALL)) is not None:
             self._bars.update(task, completed=tally.share(), detail=f"{tally.over} of {tally.num_inputs} videos{left}")
@@ -115,7 +115,7 @@ class ConsoleProgress:
         self._say_recovered(row)
 
     def _say_recovered(self, row: dict[str, Any]) -> None:
-        """What a complete video holds, under its line; in yellow where something is missing."""
+        """Print what a complete video holds, under its line; in yellow if something is missing."""
         if said := row.get("recovered"):
             self._say(f"  [{'yellow' if row.get('lacking') else 'dim'}]{escape(said)}[/]")
 

@@ -1,4 +1,4 @@
-"""What is counted of each video and each stage of a run."""
+"""The counts of each video and each stage of a run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from geoflow.engine.schedule import Verdict
 from geoflow.observe.events import named
 
-_WORKED = named("stage_done", "stage_failed", "finish_done")  # events that say how long an actor worked
+_WORKED = named("stage_done", "stage_failed", "finish_done")  # events with the time that an actor worked
 _FAILED = named("stage_failed", "finish_failed")
 
 
 def amounts(row: dict[str, Any]) -> dict[str, float]:
-    """What one event adds to the figures of its stage; {} for most events.
+    """Return what one event adds to the figures of its stage; {} for most events.
 
-    `calls` are those that succeeded. `busy_seconds` counts failed calls and `finish`, too.
+    `calls` counts successful calls. `busy_seconds` also counts failed calls and `finish`.
 
     >>> amounts({"event": "stage_done", "slot": "prior", "seconds": 2.0, "bytes": 8})
     {'busy_seconds': 2.0, 'calls': 1, 'bytes': 8}
@@ -39,27 +39,27 @@ class VideoCount:
     """One input: `waiting` (not opened yet), `running`, `complete`, `failed`, or `interrupted` in an earlier run."""
 
     name: str
-    run: int = 0  # the last run that met it
+    run: int = 0  # the last run that had it as an input
     state: str = "waiting"
-    reason: str = ""  # of failing
+    reason: str = ""  # why it failed
     frames: int = 0
     segments: int = 0
-    segments_done: int = 0  # those of earlier runs included
+    segments_done: int = 0  # including segments of earlier runs
     finished_before: int = 0  # segments that earlier runs finished
-    calls: int = 0  # for one segment each, of all stages together, in this run
+    calls: int = 0  # of all stages together in this run, counted once per segment
     seconds: float = 0.0
     reused: bool = False  # complete from an earlier run
-    recovered: str = ""  # of a complete one: what was recovered, and what was not and why
-    lacking: str = ""  # what of it is missing in all or in part
+    recovered: str = ""  # if complete: what was recovered, and what was not and why
+    lacking: str = ""  # what is missing in all or in part
     done: dict[str, int] = field(default_factory=dict)  # slot -> segments, while it is running
 
     @property
     def to_do(self) -> int:
-        """Segments that this run is to work on."""
+        """Return the number of segments that this run has to work on."""
         return self.segments - self.finished_before
 
     def done_by(self, slot: str) -> int:
-        """Segments that a stage is done with; work that is done again counts once."""
+        """Return the number of segments that a stage is done with; repeated work counts once."""
         return min(self.done.get(slot, 0), self.to_do)
 
     def advance(self, slot: str) -> None:
@@ -68,24 +68,24 @@ class VideoCount:
 
 @dataclass(slots=True)
 class StageCount:
-    """What one stage has done in the latest run."""
+    """The work of one stage in the latest run."""
 
     slot: str
     calls: int = 0
-    segments: int = 0  # calls for one segment each; the others were for a whole span
+    segments: int = 0  # calls for one segment each; other calls were for a whole span
     busy_seconds: float = 0.0
     bytes: int = 0
     failures: int = 0
     retries: int = 0
     restarts: int = 0
     disabled: str = ""  # why it cannot run
-    ready: bool = False  # an actor of it has loaded
+    ready: bool = False  # one of its actors has loaded
     first: float | None = None  # when its first call began, by the run's clock
     last: float = 0.0  # when its latest call ended
     total_over: int = 0  # segments of videos that are over
     done_over: int = 0
 
     def add(self, row: dict[str, Any]) -> None:
-        """Add what an event says of this stage."""
+        """Add an event of this stage."""
         for name, amount in amounts(row).items():
             setattr(self, name, getattr(self, name) + amount)

@@ -1,7 +1,7 @@
 """The Grafana dashboard of GeoFlow's metrics, `configs/grafana/geoflow.json`.
 
-`python -m geoflow.observe.dashboard > configs/grafana/geoflow.json` writes it anew; a test fails where it is stale,
-leaves a metric out or asks for one that is not exported.
+`python -m geoflow.observe.dashboard > configs/grafana/geoflow.json` writes it again. A test fails if the file is
+out of date, leaves a metric out or queries a metric that is not exported.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from geoflow.observe.metric_names import run_metric, stage_metric
 
 _COLUMNS, _WIDTH, _HEIGHT = 24, 8, 8  # Grafana's grid, and a panel in it
 _WINDOW = "$__rate_interval"  # Grafana's own: at least four scrapes
-# Every Ray session on a Prometheus can be looked at alone, and every stage of it.
+# One Prometheus may hold several Ray sessions: each session, and each of its stages, can be shown alone.
 _SESSION = 'SessionName=~"$session"'
 _STAGE = f'{_SESSION}, slot=~"$slot"'
 
 
 class Panel(NamedTuple):
-    """A picture: its queries with what their lines are called, and the unit as Grafana names it."""
+    """A panel: its queries with the names of their lines, and the unit as Grafana names it."""
 
     title: str
     unit: str
@@ -80,7 +80,7 @@ def panels() -> list[Panel]:
 
 
 def dashboard() -> dict[str, Any]:
-    """What Grafana imports, or reads from a folder of dashboards that it is told of."""
+    """Return the dashboard, for Grafana to import or to read from a configured folder of dashboards."""
     rows = [_panel(index, panel) for index, panel in enumerate(panels())]
     series = stage_metric("calls").series[0]
     variables = [
@@ -95,7 +95,7 @@ def dashboard() -> dict[str, Any]:
         "schemaVersion": 39,
         "editable": True,
         "graphTooltip": 1,  # one crosshair in all panels
-        "refresh": "10s",  # as often as Ray passes new figures on
+        "refresh": "10s",  # as often as Ray exports new figures
         "time": {"from": "now-30m", "to": "now"},
         "templating": {"list": variables},
         "panels": rows,
@@ -129,7 +129,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
         "type": "query",
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "query": {"query": query, "refId": name},
-        "refresh": 2,  # whenever the time range changes
+        "refresh": 2,  # whenever the time range changes (Grafana's code)
         "includeAll": True,
         "allValue": ".*",
         "multi": True,

@@ -1,4 +1,4 @@
-"""Every event of the ledger with its fields: what the writer must give, and what readers may count on.
+"""Every event of the ledger with its fields: what the writer must give, and what readers can rely on.
 
 The ledger is `OUT/events.jsonl`: one JSON object per line. Every line has `time` (seconds since the epoch, by the run's
 clock) and `event`, a name of the table `EVENTS`. A new event, or a new field, is one edit here.
@@ -16,10 +16,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EventField:
-    """One field of an event. A field that is not `required` is absent where there is nothing to say."""
+    """One field of an event. A field that is not `required` is absent if it has no value."""
 
     name: str
-    type: type  # of JSON: str, int, float (an int will do), bool, list or dict
+    type: type  # in JSON: str, int, float (or an int), bool, list or dict
     meaning: str
     required: bool = True
 
@@ -42,14 +42,14 @@ def _maybe(name: str, type_: type, meaning: str) -> EventField:
     return EventField(name, type_, meaning, required=False)
 
 
-_VIDEO = _field("video", str, "name of the video's store; the source as given where no video could be opened")
-_INDEX = _field("index", int, "number of the segment in its video; of a span the first")
+_VIDEO = _field("video", str, "name of the video's store; the source as given if no video could be opened")
+_INDEX = _field("index", int, "number of the segment in its video; for a span, of its first segment")
 _SLOT = _field("slot", str, "slot of the stage")
 _ACTOR = _field("actor", int, "number of the actor, unique in the run")
 _REASON = _field("reason", str, "why, in a sentence")
-_PLANNED = _field("planned", list, "slots of the actors that live on this GPU; a slot stands once for each")
+_PLANNED = _field("planned", list, "slots of the actors on this GPU; a slot is listed once for each actor")
 _RECOVERED = _maybe("recovered", str, "what was recovered of the video, and what was not and why")
-_LACKING = _maybe("lacking", str, "what of it is missing in all or in part")
+_LACKING = _maybe("lacking", str, "what of the video is missing in all or in part")
 _BEGAN = _field("began", float, "when the call began, in s since the epoch, by the clock of the actor's node")
 _SECONDS = _field("seconds", float, "how long the call took, measured where it ran")
 _SPAN = _maybe("span", list, "of a call for a whole span: its first frame, and the frame after its last one")
@@ -58,7 +58,7 @@ _CALL = (
     _ACTOR,
     _field("level", int, "rung of the stage's ladder; 0 is the full setting"),
     _field("attempt", int, "1 for the first call of this stage on this segment"),
-    _field("waited", float, "seconds between the driver's sending the call and its beginning"),
+    _field("waited", float, "seconds from sending the call until it began"),
     _SPAN,
     _OBJECT,
     _maybe("together", int, "how many segments this call worked on, if more than one"),
@@ -71,7 +71,7 @@ _TABLE = (
         (
             _field("pipeline", str, "name of the pipeline"),
             _field("slots", list, "slots of its stages, in order"),
-            _field("videos", list, "names of the videos that are to be processed"),
+            _field("videos", list, "names of the videos to be processed"),
             _field("host", str, "machine of the driver"),
             _field("pid", int, "process of the driver"),
         ),
@@ -107,12 +107,12 @@ _TABLE = (
     Event("video_skipped", "a video is complete from an earlier run", (_VIDEO, _RECOVERED, _LACKING)),
     Event(
         "video_rewound",
-        "what was carried from segment to segment was lost or damaged; the video goes on from what is on disk",
+        "the state carried from segment to segment was lost or damaged; the video continues from the work on disk",
         (_VIDEO, _REASON),
     ),
     Event(
         "video_complete",
-        "a video's store is whole; further fields are what the ordered stages' `finish` returned",
+        "a video's store is complete; further fields are what the ordered stages' `finish` returned",
         (_VIDEO, _field("seconds", float, "time since the video was planned"), _RECOVERED, _LACKING),
         open=True,
     ),
@@ -123,12 +123,12 @@ _TABLE = (
     ),
     Event(
         "segment_resumed",
-        "a segment goes on from what an earlier run saved of it",
+        "a segment continues from results that an earlier run saved",
         (
             _VIDEO,
             _INDEX,
             _field("restored", list, "slots whose saved results are read"),
-            _field("unneeded", list, "slots whose results nobody needs any more"),
+            _field("unneeded", list, "slots whose results are not needed any more"),
         ),
     ),
     Event(
@@ -138,9 +138,9 @@ _TABLE = (
             _VIDEO,
             _INDEX,
             _field("start", int, "its first frame"),
-            _field("stop", int, "the frame after its last one"),
+            _field("stop", int, "the frame after its last frame"),
             _field("seconds", dict, "slot -> seconds of the call that succeeded"),
-            _field("notes", list, "what is missing in it, and why"),
+            _field("notes", list, "what is missing in the segment, and why"),
         ),
     ),
     Event(
@@ -152,9 +152,9 @@ _TABLE = (
             _SLOT,
             _BEGAN,
             _SECONDS,
-            _field("cpu_seconds", float, "CPU time of the actor's process in it"),
-            _field("bytes", int, "size of the fields that it gave"),
-            _maybe("private_bytes", int, "memory of the actor's process; said now and then"),
+            _field("cpu_seconds", float, "CPU time of the actor's process in the call"),
+            _field("bytes", int, "size of the fields that it returned"),
+            _maybe("private_bytes", int, "memory of the actor's process; not in every event"),
             _maybe("saved_bytes", int, "size of what was saved for resuming"),
             _maybe("save_seconds", float, "how long saving took, after the call"),
             *_CALL,
@@ -167,11 +167,11 @@ _TABLE = (
             _VIDEO,
             _INDEX,
             _SLOT,
-            _field("verdict", str, "what follows: a value of geoflow.engine.schedule.Verdict"),
+            _field("verdict", str, "what happens next: a value of geoflow.engine.schedule.Verdict"),
             _field("kind", str, "why: a value of geoflow.engine.schedule.Kind"),
             *_CALL,
-            _maybe("began", float, _BEGAN.meaning + "; absent where the actor died"),
-            _maybe("seconds", float, _SECONDS.meaning + "; absent where the actor died"),
+            _maybe("began", float, _BEGAN.meaning + "; absent if the actor died"),
+            _maybe("seconds", float, _SECONDS.meaning + "; absent if the actor died"),
             _field("message", str, "what the stage or Ray said"),
             _maybe("traceback", str, "of the exception, as it was in the actor; may be empty"),
         ),
@@ -188,13 +188,13 @@ _TABLE = (
             _field("bytes", int, "size of the fields, or of what a span's segments share"),
         ),
     ),
-    Event("stage_disabled", "an optional stage cannot run; the run goes on without it", (_SLOT, _REASON)),
+    Event("stage_disabled", "an optional stage cannot run; the run continues without it", (_SLOT, _REASON)),
     Event(
         "fields_lost",
-        "fields of a segment went down with a node of the cluster and are computed again",
-        (_VIDEO, _INDEX, _field("again", list, "slots of the stages that work on it again")),
+        "fields of a segment were lost with a node of the cluster and are computed again",
+        (_VIDEO, _INDEX, _field("again", list, "slots of the stages that work on the segment again")),
     ),
-    Event("work_unsaved", "results cannot be saved for resuming; said once for each slot", (_SLOT, _REASON)),
+    Event("work_unsaved", "results cannot be saved for resuming; reported once for each slot", (_SLOT, _REASON)),
     Event(
         "finish_done",
         "an ordered stage is done with a whole video",
@@ -202,7 +202,7 @@ _TABLE = (
     ),
     Event(
         "finish_failed",
-        "an ordered stage could not end a video",
+        "an ordered stage could not finish a video",
         (
             _VIDEO,
             _SLOT,
@@ -232,37 +232,37 @@ _TABLE = (
     ),
     Event(
         "actor_leaks",
-        "an actor has grown far beyond what it needed at first, and is replaced",
+        "an actor's memory has grown far beyond what it needed at first, and the actor is replaced",
         (_SLOT, _ACTOR, _field("bytes", int, "memory of its process")),
     ),
     Event(
         "actor_hung",
-        "a call takes far too long, and its actor is ended",
-        (_SLOT, _ACTOR, _field("seconds", float, "how long the call has taken by now")),
+        "a call takes far too long, and its actor is stopped",
+        (_SLOT, _ACTOR, _field("seconds", float, "how long the call has taken so far")),
     ),
     Event(
         "environment_failed",
         "a stage's environment could not be built on a node",
-        (_SLOT, _ACTOR, _field("reason", str, "the package at fault and the lines that matter")),
+        (_SLOT, _ACTOR, _field("reason", str, "the package that caused it, and the lines that matter")),
     ),
     Event(
         "gpu_measured",
         "the first segment of a stage shows what GPU memory it needs",
         (_SLOT, _field("peak", int, "bytes at its peak"), _field("total", int, "bytes that the GPU has")),
     ),
-    Event("gpus_claimed", "more GPUs are asked of the cluster", (_field("count", int, "how many"),)),
-    Event("gpu_joined", "a GPU that was asked for is there", (_PLANNED,)),
+    Event("gpus_claimed", "more GPUs are requested from the cluster", (_field("count", int, "how many"),)),
+    Event("gpu_joined", "a requested GPU is there", (_PLANNED,)),
     Event("gpu_lost", "a GPU is gone with its node", (_PLANNED,)),
     Event("gpu_released", "a GPU is given back: nothing is left to do on it", (_PLANNED,)),
     Event("copy_added", "a stage gets another actor on a GPU", (_SLOT,)),
-    Event("copy_ended", "an actor gives way on its GPU to one of another stage", (_SLOT,)),
+    Event("copy_ended", "an actor ends to make room on its GPU for an actor of another stage", (_SLOT,)),
     Event(
         "memory",
-        "memory in use; said every second at first, later less often",
+        "memory in use; reported every second at first, later less often",
         (
-            _field("promised_bytes", int, "of the object stores, promised to segments in flight"),
-            _field("store_bytes", int, "held by the object stores of all nodes"),
-            _field("store_size", int, "capacity of these"),
+            _field("promised_bytes", int, "bytes of the object stores, reserved for segments in flight"),
+            _field("store_bytes", int, "bytes held by the object stores of all nodes"),
+            _field("store_size", int, "capacity of the object stores"),
             _field("driver_bytes", int, "memory of the driver's process"),
         ),
     ),
@@ -273,12 +273,12 @@ _REQUIRED = {row.name: frozenset(field.name for field in row.fields if field.req
 
 
 def named(*names: str) -> frozenset[str]:
-    """A set of events, for readers that look for these. Raises KeyError for a name that the table lacks."""
+    """Return a set of event names, for readers of these events. Raises KeyError for a name that the table lacks."""
     return frozenset(EVENTS[name].name for name in names)
 
 
 def check(event: str, data: Mapping[str, Any]) -> None:
-    """Refuse an event that the table lacks, or one without a field that it must have. Costs well under 1 us.
+    """Refuse an event that the table lacks, or an event without a required field. Takes well under 1 us.
 
     Raises KeyError for an unknown event, TypeError that names the missing fields.
     """
@@ -287,7 +287,7 @@ def check(event: str, data: Mapping[str, Any]) -> None:
 
 
 def problems(row: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a line of the ledger, a sentence each: for tests, which hold every event of a run to it."""
+    """Return what is wrong with a line of the ledger, one sentence each. Tests check every event of a run with it."""
     if (kind := EVENTS.get(row.get("event", ""))) is None:
         return [f"there is no event {row.get('event')!r}"]
     data = {name: value for name, value in row.items() if name not in ("event", "time")}
@@ -303,7 +303,7 @@ def problems(row: Mapping[str, Any]) -> list[str]:
 
 
 def reference_rows() -> Iterator[tuple[str, str, str, str]]:
-    """Rows of a table for the documentation: event, field, type and meaning; an event's own row has no field.
+    """Yield rows of a table for the documentation: event, field, type and meaning. An event's own row has no field.
 
     A field that may be absent has a question mark after its type.
     """
@@ -314,9 +314,9 @@ def reference_rows() -> Iterator[tuple[str, str, str, str]]:
 
 
 def iter_events(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
-    """The events of a ledger from byte `start` on, oldest first.
+    """Yield the events of a ledger from byte `start` on, oldest first.
 
-    A line that a kill cut short is left out. Lines of earlier versions may lack fields that are required by now.
+    A line that was cut short by a kill is left out. Lines of earlier versions may lack fields that are required now.
     """
     with path.open("rb") as lines:
         lines.seek(start)

@@ -14,18 +14,18 @@ from typing import Any, BinaryIO
 from geoflow.observe.clock import SteadyClock
 from geoflow.observe.events import check, iter_events
 
-# Events that may come thousands of times a second wait this long for the thread that writes them: encoding many at
-# once costs a third of encoding each in its turn (caches), and happens while the driver sleeps in `ray.wait`. A
-# segment's end is written before `emit` returns, unless another write was so recent that the next is due soon anyway.
-# Every other event is handed to the system, with all before it, when `emit` returns.
+# Events that may come thousands of times per second wait this long for the thread that writes them. Encoding many
+# together takes a third of the time of encoding each alone (caches), and it happens while the driver sleeps in
+# `ray.wait`. A segment's end is written before `emit` returns, unless the last write was so recent that the next is due
+# soon anyway. Every other event, and all events before it, are passed to the system when `emit` returns.
 _WAITS_S = {"stage_done": 0.2, "segment_complete": 0.05}
-_RUN_STARTED = b'"event": "run_started"'  # cannot stand inside a JSON string, where quotes are escaped
+_RUN_STARTED = b'"event": "run_started"'  # cannot occur inside a JSON string, where quotes are escaped
 
 _encode = json.JSONEncoder(default=str).encode
 
 
 class Ledger:
-    """Appends events to a file and passes each on to observers (the progress display, the metrics)."""
+    """Appends events to a file and passes each event on to observers (the progress display, the metrics)."""
 
     def __init__(self, path: Path, observers: tuple[Callable[[dict[str, Any]], None], ...] = ()) -> None:
         self._path, self._observers = path, observers
@@ -56,9 +56,10 @@ class Ledger:
             self._file = None
 
     def emit(self, event: str, **data: Any) -> None:
-        """Record one event; its values must not change afterwards. A full disk costs the record, not the run.
+        """Record one event; its values must not change afterwards. On a full disk the record is lost, but the run
+        continues.
 
-        Raises KeyError for an event that `events.EVENTS` lacks, TypeError when a required field is missing.
+        Raises KeyError for an event that `events.EVENTS` lacks, TypeError if a required field is missing.
         """
         check(event, data)
         row = {"time": round(self._now(), 3), "event": event, **data}
@@ -93,12 +94,12 @@ class Ledger:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of every run into this folder, oldest first."""
+    """Return the events of every run into this folder, oldest first."""
     return list(iter_events(path))
 
 
 def last_run(path: Path) -> int:
-    """The byte at which the latest run into this folder begins; 0 when the ledger does not say."""
+    """Return the byte at which the latest run into this folder begins; 0 if the ledger does not say."""
     found = at = 0
     with path.open("rb") as lines:
         for line in lines:
@@ -109,7 +110,7 @@ def last_run(path: Path) -> int:
 
 
 def _end_torn_line(file: BinaryIO) -> None:
-    """A killed run may have left half a line; without its end the next event would be lost with it."""
+    """End an incomplete line that a killed run may have left; otherwise the next event would be lost with it."""
     if file.seek(0, 2):
         file.seek(-1, 2)
         if file.read(1) != b"\n":

@@ -1,6 +1,6 @@
-"""Every metric that GeoFlow exports: its name, what it counts, its labels. Written nowhere else.
+"""Every metric that GeoFlow exports: its name, what it counts, its labels. This is the only list of them.
 
-`metrics` records them through Ray, `dashboard` queries them, and the tests hold both against this table.
+`metrics` records them through Ray, `dashboard` queries them, and the tests compare both with this table.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Literal
 _RAY = "ray_"  # what Ray puts before the name of every metric
 
 COUNTERS = {
-    "calls": "calls that succeeded",
+    "calls": "successful calls",
     "busy_seconds": "seconds that actors worked, failed calls included",
-    "bytes": "bytes of fields given",
-    "retries": "failed calls that were tried again",
+    "bytes": "bytes of fields returned",
+    "retries": "failed calls that were retried",
     "restarts": "actors that died",
 }
 STAGE_GAUGES = {
@@ -25,13 +25,13 @@ STAGE_GAUGES = {
 STAGE_HISTOGRAMS = {"service_seconds": "seconds of one successful call"}
 RUN_GAUGES = {
     "segments_in_flight": "segments between admission and their last stage",
-    "bytes_in_flight": "bytes of the object store promised to them",
+    "bytes_in_flight": "bytes of the object store reserved for segments in flight",
 }
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, as Ray is told of it."""
+    """One metric, as it is defined in Ray."""
 
     name: str
     text: str
@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The names of its time series at Prometheus.
+        """Return the names of its time series in Prometheus.
 
         >>> stage_metric("calls").series, run_metric("bytes_in_flight").series
         (('ray_geoflow_stage_calls_total',), ('ray_geoflow_bytes_in_flight',))
@@ -50,7 +50,7 @@ class Metric:
 
 
 def stage_metric(key: str) -> Metric:
-    """The metric of stages that is called `key` here."""
+    """Return the metric of stages with the name `key` in this table."""
     for kind, rows in (("counter", COUNTERS), ("gauge", STAGE_GAUGES), ("histogram", STAGE_HISTOGRAMS)):
         if key in rows:
             return Metric(f"geoflow_stage_{key}", rows[key], kind, ("slot",))  # type: ignore[arg-type]
@@ -58,12 +58,12 @@ def stage_metric(key: str) -> Metric:
 
 
 def run_metric(key: str) -> Metric:
-    """The metric of a whole run that is called `key` here."""
+    """Return the metric of a whole run with the name `key` in this table."""
     return Metric(f"geoflow_{key}", RUN_GAUGES[key], "gauge")
 
 
 def all_metrics() -> list[Metric]:
-    """Every metric there is, those of stages first."""
+    """Return every metric, metrics of stages first."""
     return [stage_metric(key) for key in (*COUNTERS, *STAGE_GAUGES, *STAGE_HISTOGRAMS)] + [
         run_metric(key) for key in RUN_GAUGES
     ]

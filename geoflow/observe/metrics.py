@@ -1,7 +1,7 @@
-"""What Prometheus sees of a run: figures per stage through `ray.util.metrics`, on every node's metrics port.
+"""Metrics of a run for Prometheus: figures per stage through `ray.util.metrics`, on every node's metrics port.
 
-The ledger's events only change plain numbers here; a thread hands them to Ray once a second, so that a run of
-thousands of calls per second pays for a few dozen records per second.
+The ledger's events only change plain numbers here. A thread passes the numbers to Ray once per second. So a run with
+thousands of calls per second needs only a few dozen records per second.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from geoflow.observe.counts import amounts
 from geoflow.observe.metric_names import COUNTERS, RUN_GAUGES, STAGE_GAUGES, Metric, run_metric, stage_metric
 
 _EXPORT_EVERY_S = 1.0
-_LEFT_WITHIN_S = 5.0  # for the thread that exports, once the run is over
-_TELL_EVERY_SHARE = 0.005  # of the time since the run's beginning
-# Of each stage in one second; beyond that the histogram is a sample (the counters stay exact).
+_LEFT_WITHIN_S = 5.0  # time for the exporting thread to end after the run
+_TELL_EVERY_SHARE = 0.005  # of the time since the run began
+# Times of each stage in one second; with more calls the histogram is a sample (the counters stay exact).
 _MOST_SERVICE_TIMES = 50
 _SERVICE_BOUNDS_S = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 
 
 class StageSums:
-    """The events since the last `take`, added up by stage. One thread observes, another takes."""
+    """Sums by stage of the events since the last `take`. One thread observes, another thread takes."""
 
     def __init__(self) -> None:
         self._rows: deque[dict[str, Any]] = deque()
         self._levels: dict[str, int] = {}
-        self.observe = self._rows.append  # all that the driver's thread pays for
+        self.observe = self._rows.append  # the only work in the driver's thread
 
     def take(self) -> tuple[dict[str, dict[str, float]], dict[str, list[float]], dict[str, int]]:
-        """Sums and service times by slot since the last call, and the latest ladder levels."""
+        """Return sums and service times by slot since the last call, and the latest ladder levels."""
         sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         service: dict[str, list[float]] = defaultdict(list)
         while self._rows:
@@ -52,7 +52,7 @@ class StageSums:
 
 
 class Metrics:
-    """Observes the ledger and exports; `export` needs a running Ray."""
+    """Observes the ledger and exports metrics; `export` needs a running Ray."""
 
     def __init__(self) -> None:
         self._tally = StageSums()
@@ -60,10 +60,10 @@ class Metrics:
 
     @contextlib.contextmanager
     def export(self, load: Callable[[], Load], emit: Callable[..., None] | None = None) -> Iterator[None]:
-        """Hand the figures to Ray every second until the block ends; `load` is asked as often.
+        """Pass the figures to Ray every second until the block ends; `load` is called as often.
 
-        `emit` is told of the memory in use, `emit("memory", ...)`: at first every second, later every half percent of
-        the time that has passed, so that a run of days adds a few thousand lines to its ledger.
+        `emit("memory", ...)` records the memory in use: at first every second, later each time the run has become half
+        a percent longer. So a run of days adds only a few thousand lines to its ledger.
         """
         records, ended = _Records(), threading.Event()
 
@@ -74,7 +74,7 @@ class Metrics:
                 records.update(self._tally, now)
                 if emit is not None and (at := time.monotonic()) >= due and not (watch.lost() or watch.silent()):
                     due = at + _TELL_EVERY_SHARE * (at - began)
-                    with contextlib.suppress(Exception):  # a cluster that does not answer costs a line of the ledger
+                    with contextlib.suppress(Exception):  # without an answer, a line of the ledger is lost
                         emit("memory", **_memory(now))
                 if ended.wait(_EXPORT_EVERY_S):
                     return
@@ -86,14 +86,15 @@ class Metrics:
         finally:
             ended.set()
             thread.join(_LEFT_WITHIN_S)
-            if not thread.is_alive():  # else it asks a control service that is no more
+            if not thread.is_alive():  # otherwise it waits for a control service that is gone
                 final = load()
                 idle = Load(queued=dict.fromkeys(final.queued, 0), running=dict.fromkeys(final.running, 0))
                 records.update(self._tally, idle)
 
 
 def _memory(load: Load) -> dict[str, int]:
-    """Bytes: promised to segments in flight, held by all nodes' object stores, the size of these, the driver's own."""
+    """Return bytes: reserved for segments in flight, held by all nodes' object stores, their capacity, the driver's
+    own."""
     import ray
 
     size = ray.cluster_resources().get("object_store_memory", 0.0)
@@ -107,7 +108,7 @@ def _memory(load: Load) -> dict[str, int]:
 
 
 class _Records:
-    """The metrics as Ray knows them."""
+    """The metrics as objects of Ray."""
 
     def __init__(self) -> None:
         from ray.util.metrics import Counter, Gauge, Histogram

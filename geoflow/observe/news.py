@@ -1,4 +1,4 @@
-"""What in the midst of a run went otherwise than planned, in the words that console and notebook show."""
+"""News of a run: what did not go as planned, in the words that console and notebook show."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from geoflow.observe.events import EVENTS
 
 _THEN = {
     Verdict.RETRY: "is tried again",
-    Verdict.RECOVER: "is tried again when what it reads is computed anew",
+    Verdict.RECOVER: "is tried again when its inputs are computed again",
     Verdict.CHEAPER: "is tried with a cheaper setting",
-    Verdict.ALONE: "is tried on a GPU of its own",
-    Verdict.SKIP: "is left out there",
+    Verdict.ALONE: "is tried on a GPU without other models",
+    Verdict.SKIP: "is left out for these frames",
 }
 
 
 @dataclass(frozen=True)
 class News:
-    """A remark: what happened, and the details. Texts are plain, not yet escaped for where they are shown."""
+    """A remark: what happened, and the details. Texts are plain, not yet escaped for display."""
 
     head: str
     details: str = ""
@@ -30,7 +30,7 @@ class News:
 
 
 def news_of(row: dict[str, Any]) -> tuple[News, ...]:
-    """The remarks that an event calls for; most call for none.
+    """Return the remarks for an event; () for most events.
 
     >>> [str(news) for news in news_of({"event": "stage_disabled", "slot": "hands", "reason": "no pip"})]
     ['going on without hands: no pip']
@@ -44,7 +44,7 @@ def _video_noted(row: dict[str, Any]) -> Iterator[News]:
 
 
 def _video_rewound(row: dict[str, Any]) -> Iterator[News]:
-    yield News(f"{row['video']} goes back to what is whole on disk", row["reason"])
+    yield News(f"{row['video']} goes back to the complete work on disk", row["reason"])
 
 
 def _stage_disabled(row: dict[str, Any]) -> Iterator[News]:
@@ -52,9 +52,9 @@ def _stage_disabled(row: dict[str, Any]) -> Iterator[News]:
 
 
 def _stage_failed(row: dict[str, Any]) -> Iterator[News]:
-    """A failure that the run goes on after; one that fails its video is said with the video."""
+    """Yield a failure after which the video continues. A failure that ends the video is reported with the video."""
     if (verdict := Verdict(row["verdict"])) is not Verdict.FAIL:
-        message, *more = row["message"].splitlines() or [""]  # Ray's go on for lines; the ledger has them
+        message, *more = row["message"].splitlines() or [""]  # Ray's messages have many lines; the ledger has all
         first, stop = row.get("span", (0, 0))
         where = f"frames {first} to {stop - 1}" if stop else f"segment {row['index']}"
         where = f"object {row['object']}" if "object" in row else where
@@ -71,7 +71,7 @@ def _actor_died(row: dict[str, Any]) -> Iterator[News]:
 
 
 def _run_stopping(row: dict[str, Any]) -> Iterator[News]:
-    yield News("stopping", f"{row['running']} running call(s) may end; interrupt once more to stop at once")
+    yield News("stopping", f"waiting for {row['running']} running call(s) to end; interrupt once more to stop at once")
 
 
 _TOLD: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {

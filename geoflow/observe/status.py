@@ -1,4 +1,4 @@
-"""`geoflow status`: where a run stands, from its ledger alone; also while it goes on, and after it was killed."""
+"""`geoflow status`: the progress of a run, from its ledger alone; also while it runs, and after it was killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geoflow.store.mirror import records
 from geoflow.store.owner import describe_owner
 from geoflow.values.durations import clock
 
-# What the answer holds, by the names of the tally.
+# The contents of the answer, by the names of the tally.
 _OF_RUN = ("state", "reason", "pipeline", "run", "began", "last_event")
 _OF_STAGE = ("slot", "calls", "busy_seconds", "failures", "restarts", "disabled")
 _OF_VIDEO = (
@@ -24,13 +24,14 @@ _OF_VIDEO = (
     *("seconds", "reused", "run", "recovered", "lacking"),
 )
 _STATES = ("complete", "failed", "running", "interrupted", "waiting")
-_MOST_COMPLETE = 20  # complete videos that lack nothing named on the console; those with news are all named
+_MOST_COMPLETE = 20  # complete videos without news to name on the console; all videos with news are named
 
 
 def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[str, Any]:
-    """The status of a run's folder, or URI, as plain values; `owner` is who has the folder now, see `describe_owner`.
+    """Return the status of a run's folder or URI as plain values; `owner` is the folder's present owner, see
+    `describe_owner`.
 
-    Raises InputError when no run ever wrote there.
+    Raises InputError if no run has written there.
     """
     with records(out, ["events.jsonl"]) as paths:
         if not paths.events.is_file():
@@ -61,10 +62,10 @@ def _chosen(counted: Tally | StageCount | VideoCount, names: tuple[str, ...]) ->
 
 
 def fold(events: Iterable[dict[str, Any]], alive: Callable[[str, int], bool | None]) -> Tally:
-    """Add up the events of all runs into a folder; `alive(host, pid)` is None where nobody can know.
+    """Add up the events of all runs into a folder. `alive(host, pid)` is None if that cannot be known.
 
-    The state is then that of the latest run: running, stopping, finished, stopped, killed, or unknown where the ledger
-    does not tell of its beginning.
+    The state is the state of the latest run: running, stopping, finished, stopped, killed, or unknown if the ledger
+    lacks the beginning of the run.
     """
     tally = Tally()
     for row in events:
@@ -79,20 +80,20 @@ def fold(events: Iterable[dict[str, Any]], alive: Callable[[str, int], bool | No
 
 
 def is_alive(host: str, pid: int) -> bool | None:
-    """Whether a process of this machine still runs; None for one elsewhere."""
+    """Return whether a process of this machine still runs; None for a process on another machine."""
     if host != socket.gethostname() or pid <= 0:
         return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's process, so it exists
+    except PermissionError:  # another user's process, so it exists
         return True
     return True
 
 
 def render_status(status: dict[str, Any]) -> Any:
-    """The status as lines and two tables for the console."""
+    """Return the status as lines and two tables for the console."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""What a run has done so far, counted from its ledger: the one count behind console, notebook and `geoflow status`."""
+"""The tally of a run, counted from its ledger: the one count behind console, notebook and `geoflow status`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from geoflow.observe.counts import StageCount, VideoCount
 from geoflow.observe.events import EVENTS, named
 from geoflow.observe.news import news_of
 
-_MOST_FAILURES = 20  # named; the result names them all
+_MOST_FAILURES = 20  # to name here; the result names all
 _MOST_REMARKS = 5  # the latest
 
 
 class Tally:
-    """Adds up events, of one run as it goes on or of all runs into a folder. Knows nothing of drawing, or of threads.
+    """Adds up the events of one run while it runs, or of all runs into a folder. It does no drawing and has no threads.
 
-    `num_inputs` and `now` are what is known before the first event: how many inputs there are, and the time.
+    `num_inputs` and `now` are known before the first event: the number of inputs, and the time.
     """
 
     def __init__(self, num_inputs: int = 0, now: float = 0.0) -> None:
         self._expected = num_inputs
         self.state = "starting"  # starting, running, stopping, finished, stopped
-        self.reason = ""  # of stopping
+        self.reason = ""  # why it was stopped
         self.pipeline = self.host = ""
-        self.pid = self.run = 0  # `run`: how many runs there have been
+        self.pid = self.run = 0  # `run`: the number of runs so far
         self.began = self.last_event = now
         self.ended: float | None = None
         self.videos: dict[str, VideoCount] = {}  # of all runs
@@ -48,17 +48,17 @@ class Tally:
 
     @property
     def num_inputs(self) -> int:
-        """Inputs of the latest run, as far as anything is known of them."""
+        """Return the number of inputs of the latest run, as far as known."""
         return max(self._expected, self._known)
 
     @property
     def over(self) -> int:
-        """Inputs of the latest run that are complete or failed."""
+        """Return the number of inputs of the latest run that are complete or failed."""
         return self.complete + self.failed
 
     @property
     def all_planned(self) -> bool:
-        """Whether no input of the latest run still waits to be opened."""
+        """Return whether every input of the latest run was opened."""
         return self.over + len(self.under_way) >= self.num_inputs
 
     @property
@@ -66,44 +66,45 @@ class Tally:
         return self.state in ("running", "stopping")
 
     def count(self, state: str) -> int:
-        """Videos of all runs in a state."""
+        """Return the number of videos of all runs in a state."""
         return sum(video.state == state for video in self.videos.values())
 
     def elapsed(self, now: float) -> float:
-        """Seconds since the latest run began, until its end where it has one."""
+        """Return the seconds since the latest run began, until its end if it has ended."""
         ended = self.ended
         if ended is None:
             ended = max(now, self.last_event) if self.goes_on or self.state == "starting" else self.last_event
         return max(0.0, ended - self.began)
 
     def total(self, slot: str) -> int:
-        """Segments that a stage is to work on in this run; more may be added while inputs wait."""
+        """Return the number of segments for a stage in this run; it may grow while inputs wait."""
         return self.stages[slot].total_over + sum(video.to_do for video in self.under_way.values())
 
     def done(self, slot: str) -> int:
-        """Segments that a stage is done with, out of `total`."""
+        """Return the number of segments that a stage is done with, out of `total`."""
         return self.stages[slot].done_over + sum(video.done_by(slot) for video in self.under_way.values())
 
     def left(self) -> float:
-        """Segments that are still to come, over all stages; an input that waits counts as much as the planned ones."""
+        """Return the segments still to come, over all stages. A waiting input counts as the average of planned
+        inputs."""
         able = self._able()
         known = sum(video.to_do - video.done_by(slot) for slot in able for video in self.under_way.values())
         waiting = max(0, self.num_inputs - self.over - len(self.under_way))
         return known + waiting * len(able) * self._planned_segments / max(self._planned, 1)
 
     def share(self) -> float:
-        """How much of the run's work is done, 0 to 1."""
+        """Return the share of the run's work that is done, 0 to 1."""
         done = sum(self.done(slot) for slot in self._able())
         return done / total if (total := done + self.left()) else 0.0
 
     def share_of(self, video: VideoCount) -> float:
-        """How much of a running video's work is done, 0 to 1."""
+        """Return the share of a running video's work that is done, 0 to 1."""
         able = self._able()
         total = video.to_do * len(able)
         return sum(video.done_by(slot) for slot in able) / total if total else 0.0
 
     def eta(self, now: float) -> float | None:
-        """Seconds until the end at the pace of this run's calls so far; None when nothing can be said."""
+        """Return the seconds until the end at the pace of this run's calls so far; None if not known."""
         worked = [stage for slot in self._able() if (stage := self.stages[slot]).first is not None]
         if self.state != "running" or not worked:
             return None
@@ -111,7 +112,7 @@ class Tally:
         return (now - min(stage.first or now for stage in worked)) * self.left() / max(segments, 1)
 
     def interrupt(self) -> None:
-        """The latest run has ended: what it left unfinished is running no more."""
+        """Note that the latest run has ended: its unfinished videos are not running any more."""
         for video in self.under_way.values():
             video.state, video.done = "interrupted", {}
 
@@ -160,7 +161,7 @@ class Tally:
         self._planned_segments += video.to_do
 
     def _video_rewound(self, row: dict[str, Any]) -> None:
-        """What was not whole on disk is done again."""
+        """Count the segments again that were not complete on disk."""
         video = self._video(row)
         again = video.segments_done - video.finished_before
         video.done = {slot: min(count, again) for slot, count in video.done.items()}
@@ -183,7 +184,7 @@ class Tally:
         if stage.first is None:
             stage.first = row["time"] - row.get("seconds", 0.0)
         stage.last = row["time"]
-        if "span" not in row:  # what is done for a whole span comes with the segments that it is for
+        if "span" not in row:  # work on a whole span is counted with the span's segments
             stage.segments += 1
             video = self._video(row)
             video.calls += 1
@@ -214,7 +215,7 @@ class Tally:
             self.failures.append(f"{row['video']}: {row.get('reason', '')}")
 
     def _end(self, row: dict[str, Any], state: str) -> VideoCount:
-        """A video is over: what it did is kept as numbers, and what it will not do no longer counts."""
+        """End a video: its finished work is kept as numbers, and work that it will not do no longer counts."""
         video = self._video(row)
         if self.under_way.pop(video.name, None) is not None:
             for stage in self.stages.values():
@@ -231,7 +232,7 @@ class Tally:
 
 
 def _handlers() -> dict[str, Callable[[Tally, dict[str, Any]], None]]:
-    """The method of `Tally` for each event that changes a count."""
+    """Return the method of `Tally` for each event that changes a count."""
     own = {name: method for name in EVENTS if (method := vars(Tally).get(f"_{name}")) is not None}
     return {**dict.fromkeys(named("stage_failed", "finish_done", "finish_failed", "actor_died"), Tally._add), **own}
 

@@ -1,4 +1,4 @@
-"""The timeline of a run, rebuilt from its ledger: who worked on what and when, and what each stage cost."""
+"""The timeline of a run, rebuilt from its ledger: which actor worked on what and when, and each stage's times."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from geoflow.observe.counts import amounts
 from geoflow.observe.events import named
 
-# Times are seconds since the epoch: `time` by the run's clock, `began` by that of the actor's node, which may be set
-# wrong, or step while the run goes on. Durations are measured where the work is done.
-_ANSWERED_S = 10.0  # from the end of a call to its event; where these two are further apart, the node's clock is wrong
+# Times are seconds since the epoch: `time` by the run's clock, `began` by the clock of the actor's node, which may be
+# wrong, or step during the run. Durations are measured where the work is done.
+_ANSWERED_S = 10.0  # from the end of a call to its event; with a longer time, the node's clock is wrong
 _CALLS = named("stage_done", "stage_failed")
 _KINDS = {
     **dict.fromkeys(named("actor_ready"), "load"),
@@ -23,7 +23,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class ActorCall:
-    """One call of an actor. `segment` is -1 for what belongs to no segment."""
+    """One call of an actor. `segment` is -1 for a call without a segment."""
 
     kind: str  # load, process or finish
     slot: str
@@ -41,7 +41,7 @@ class ActorCall:
 
     @property
     def title(self) -> str:
-        """What the call was for, in a word or two."""
+        """Return the purpose of the call, in a word or two."""
         if self.kind != "process":
             return {"load": "loading", "finish": f"finish {self.video}"}[self.kind]
         if self.frames is not None:
@@ -54,13 +54,13 @@ class ActorCall:
 
     @property
     def waited(self) -> float:
-        """Seconds between the driver's submitting it and its beginning; clocks that disagree make it no negative."""
+        """Return the seconds from submitting the call until it began; never negative, also if clocks disagree."""
         return max(0.0, self.began - self.submitted)
 
 
 @dataclass(slots=True)
 class ActorRow:
-    """One actor's life: `died` is None for one that saw the run's end."""
+    """One actor's life: `died` is None if it lived until the run's end."""
 
     slot: str
     actor: int
@@ -74,31 +74,31 @@ class ActorRow:
         return sum(call.seconds for call in self.calls if call.kind != "load")
 
     def busy_share(self, run_ended: float) -> float:
-        """Share of its time between being ready and its death, or the run's end, in which it worked."""
+        """Return the share of time in which it worked, from being ready until its death or the run's end."""
         there = (self.died or run_ended) - self.ready
         return min(1.0, self.busy_seconds / there) if there > 0 else 0.0
 
 
 @dataclass(slots=True)
 class StageRow:
-    """What one stage did in the run."""
+    """The work of one stage in the run."""
 
     slot: str
     failures: int = 0
     retries: int = 0  # failures that led to another attempt
     restarts: int = 0  # actors that died
     bytes: int = 0
-    level: int = 0  # the lowest rung of its ladder that was used
-    busy_seconds: float = 0.0  # failed calls and `finish` included
-    service: list[float] = field(default_factory=list)  # seconds of each call that succeeded
-    waits: list[float] = field(default_factory=list)  # seconds each of them waited on its actor's queue
+    level: int = 0  # the cheapest level of its ladder that was used
+    busy_seconds: float = 0.0  # including failed calls and `finish`
+    service: list[float] = field(default_factory=list)  # seconds of each successful call
+    waits: list[float] = field(default_factory=list)  # seconds that each successful call waited in its actor's queue
 
     @property
     def calls(self) -> int:
         return len(self.service)
 
     def summary(self) -> dict[str, Any]:
-        """The row as plain numbers."""
+        """Return the row as plain numbers."""
         return {
             "slot": self.slot,
             "calls": self.calls,
@@ -120,13 +120,13 @@ class Timeline:
     """One run: its actors in the order of the pipeline, its stages by slot."""
 
     began: float
-    ended: float  # of the last thing known
+    ended: float  # time of the last known event
     actors: list[ActorRow]
     stages: dict[str, StageRow]
 
 
 def quantile(values: list[float], share: float) -> float | None:
-    """The nearest-rank quantile; None of nothing.
+    """Return the nearest-rank quantile; None if there are no values.
 
     >>> quantile([3, 1, 2, 4], 0.5), quantile([3, 1, 2, 4], 0.95)
     (2, 4)
@@ -138,7 +138,7 @@ def quantile(values: list[float], share: float) -> float | None:
 
 
 def call_of(row: dict[str, Any]) -> ActorCall | None:
-    """The call that an event tells of; None for other events, and for calls that never came back."""
+    """Return the call of an event; None for other events, and for calls that never returned."""
     kind = _KINDS.get(row["event"])
     if kind is None or "began" not in row or "actor" not in row:
         return None
@@ -162,13 +162,14 @@ def call_of(row: dict[str, Any]) -> ActorCall | None:
 
 
 def _began(row: dict[str, Any]) -> float:
-    """When a call began: as its node says, or so that it ended as its event came, where the node's clock is wrong."""
+    """Return when a call began, by its node's clock. If that clock is wrong, the call's end is taken to be its
+    event."""
     told, latest = float(row["began"]), row["time"] - row["seconds"] - row.get("save_seconds", 0.0)
     return told if abs(told - latest) <= _ANSWERED_S else latest
 
 
 def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
-    """The timeline of one run's events, as `iter_events(path, last_run(path))` gives them."""
+    """Return the timeline of one run's events, as `iter_events(path, last_run(path))` gives them."""
     actors: dict[int, ActorRow] = {}
     stages: dict[str, StageRow] = {}
     began = ended = 0.0
@@ -195,7 +196,7 @@ def build_timeline(events: Iterable[dict[str, Any]]) -> Timeline:
 
 def _count(stage: StageRow, row: dict[str, Any], call: ActorCall | None) -> None:
     for name, amount in amounts(row).items():
-        if name != "calls":  # they are the length of `service`
+        if name != "calls":  # the number of calls is the length of `service`
             setattr(stage, name, getattr(stage, name) + amount)
     if row["event"] in _CALLS:
         stage.level = max(stage.level, row.get("level", 0))

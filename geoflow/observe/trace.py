@@ -17,16 +17,16 @@ from geoflow.observe.timeline import ActorCall, call_of
 from geoflow.store.whole import write_whole_lines
 
 _MARKS = named("stage_failed", "finish_failed", "actor_died", "stage_disabled", "video_failed", "video_complete")
-_RUN = 0  # the trace's process for what belongs to no stage
+_RUN = 0  # the trace's process for events without a stage
 
 
 def write_trace(events: Path, trace: Path) -> None:
-    """Write the trace of the latest run in a ledger. Raises StoreError when the disk refuses."""
+    """Write the trace of the latest run in a ledger. Raises StoreError if it cannot be written."""
     write_whole_lines(trace, trace_lines(iter_events(events, last_run(events))))
 
 
 def trace_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """The trace's JSON, one entry to a line."""
+    """Yield the trace's JSON, one entry per line."""
     yield '{"displayTimeUnit": "ms", "traceEvents": [\n'
     yield json.dumps({"ph": "M", "name": "process_name", "pid": _RUN, "args": {"name": "run"}})
     for entry in trace_entries(events):
@@ -35,7 +35,7 @@ def trace_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def trace_entries(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Entries of the trace for one run's events; times in microseconds since the epoch."""
+    """Yield the entries of the trace for one run's events; times in microseconds since the epoch."""
     processes: dict[str, int] = {}
     named: set[int] = set()
     for row in events:

@@ -19,12 +19,12 @@ class Decode(Stage):
     inputs = ("video.index", "video.pts", "video.time")
     optional = ("video.seek",)
     outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
-    optional_outputs = ("frames.mask", "objects.label")  # where the user gave masks or labels
+    optional_outputs = ("frames.mask", "objects.label")  # given only if the user gave masks or labels
     version = "4"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
-        # Sizes are settled when a video is probed, before its first segment: the driver reads this one there.
+        # Sizes are chosen when a video is probed, before its first segment: the driver reads this parameter then.
         long_side: int | None = param(
             640, "shrink so that the longer side is at most this; --size overrides it", at_least=1, at_most=16_384
         )
@@ -40,7 +40,7 @@ class Decode(Stage):
         self._cursors = Cursors()
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        """Fields of frames [segment.start, segment.stop). Raises InputError that names file and frame."""
+        """Return the fields of frames [segment.start, segment.stop). Raises InputError that names file and frame."""
         from geoflow.geometry.views import classify_views
 
         part = slice(segment.start, segment.stop)

@@ -1,4 +1,4 @@
-"""One world frame and one scale for the whole video: each segment is brought to the one before by their overlap."""
+"""Stitch: one world frame and one scale for the whole video. Each segment is aligned to the one before by overlap."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from geoflow.geometry.rigid import Sim3
     from geoflow.geometry.seams import Join
 
-_HELD = "held."  # prefix of the fields kept back, in the state
-_METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until something is found that has any
+_HELD = "held."  # prefix of held fields in the state
+_METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until the first lengths are found
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
 class Stitch(Stage):
     """Joins segments: Sim(3) between neighbouring worlds, one scale, cross-faded seams.
 
-    The frames that a segment shares with the next one are kept back until that one has come, so what is
-    returned are the frames up to where the next segment starts. Tracks stay whole. How a field moves and fades is said
-    by its row of the field table; the prior passes unchanged, since it has a scale of its own in every frame. Where the
-    camera's poses are known ones, their world and unit are the video's. Segments whose cameras come in one and the same
-    world are joined by them, exactly; others by what they say of the depth of the frames they share.
+    The frames that a segment shares with the next segment are held back until the next segment comes. So the frames up
+    to the start of the next segment are returned. Tracks stay whole. A field's row in the field table says how the
+    field moves and fades. The prior passes unchanged, since it has its own scale in every frame. If the camera's poses
+    are known poses, their world and unit become the video's. Segments with cameras in the same world are joined
+    exactly, by these cameras. Other segments are joined by the depth of the frames that they share.
 
-    What cannot be known is not made up. A segment whose camera has no valid frame in common with what came
-    before gets `camera.valid` False, unless the camera stood still in between; of orientations, which a camera that
-    only turns has, too, those are kept that the frames in common tell. A segment whose depth shares no pixel with what
-    came before is masked out, and its `stitch.scale` is NaN.
+    What cannot be known is not made up. If a segment's camera shares no valid frame with the frames before, the segment
+    gets `camera.valid` False, unless the camera stood still in between. Orientations, which a camera that only turns
+    also has, are kept if shared frames connect them. If a segment's depth shares no pixel with the frames before, its
+    depth is masked out and its `stitch.scale` is NaN.
 
-    What the user labelled is never lost: where a backend for objects was given it and failed, it is read again.
+    The user's labels are never lost: if a backend for objects was given them and failed, they are read again.
     """
 
     slot = "stitch"
@@ -66,7 +66,7 @@ class Stitch(Stage):
         self._state = dict(state)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        """Align one segment, fade it into what was kept back, return all frames that are final now."""
+        """Align one segment, fade it into the held frames, return all frames that are final now."""
         from geoflow.geometry import seams
 
         if segment.is_first:
@@ -97,9 +97,9 @@ class Stitch(Stage):
         return result
 
     def _claimed(self, segment: Segment, fields: Fields) -> set[str]:
-        """The branches whose lengths are metres, as their stages or the video's user state it.
+        """Return the branches whose lengths are metres, as their stages or the user state it.
 
-        Of known poses the user alone says so: without that, their unit is the video's, whatever a stage states.
+        For known poses only the user can state it. Otherwise their unit is the video's unit, whatever a stage states.
         """
         if segment.video.given_world:
             return {"camera", *self.params.metric} if segment.video.metric else set()
@@ -107,10 +107,9 @@ class Stitch(Stage):
         return {*self.params.metric, *whole_video}
 
     def _metric(self, segment: Segment, fields: Fields) -> set[str]:
-        """The branches of this segment that are in metres and stay so.
+        """Return the branches of this segment that are in metres and stay in metres.
 
-        None are where the video's scale was found before any of them was there: it is another one then, since two
-        parts of a video have no two scales.
+        There are none if the video's scale was chosen before any branch in metres came: a video has only one scale.
         """
         claimed = self._claimed(segment, fields)
         if segment.video.given_world:
@@ -124,7 +123,7 @@ class Stitch(Stage):
         if len(kept) != segment.overlap_before or not np.array_equal(kept, index[: len(kept)]):
             raise StageError(
                 f"stitch got {segment} with {segment.overlap_before} shared frames from source frame {index[:1]}, but "
-                f"kept {len(kept)} from {kept[:1]}; segments of a video must come in order, none left out"
+                f"kept {len(kept)} from {kept[:1]}; segments of a video must come in order, without gaps"
             )
         return len(kept)
 
@@ -144,7 +143,7 @@ class Stitch(Stage):
         world = self._same_world(held, now)
         camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
         if camera_scale is None and not self._state.get("world") and fields.get("camera.valid", np.zeros(1)).any():
-            camera_scale = self._first_scale(fields)  # the first poses of the video found its world
+            camera_scale = self._first_scale(fields)  # the first poses of the video define its world
         world = world or self._world(held, fields, now, camera_scale, turn)
         if world is None and (bridge := self._bridge(fields)) is not None:
             world, camera_scale = bridge, bridge.scale
@@ -155,10 +154,10 @@ class Stitch(Stage):
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
 
     def _in_given_world(self, held: Fields, fields: Fields, shared: int, own: float | None, metric: set[str]) -> Join:
-        """Known poses stay what they are, and so does their unit; geometry is brought to it by what it shares with it,
-        unless both are in metres.
+        """Return the join for known poses: they and their unit stay unchanged. Geometry is scaled to them by shared
+        depth, unless both are in metres.
 
-        Geometry that shares nothing with either the segment's cameras or the frames before has no known scale.
+        Geometry that shares no depth with the segment's cameras or with the frames before has no known scale.
         """
         from geoflow.geometry.rigid import Sim3
         from geoflow.geometry.seams import Join, depth_of
@@ -177,9 +176,11 @@ class Stitch(Stage):
         turn: np.ndarray | None,
         metric: set[str],
     ) -> Join:
-        """Branches in metres keep their scale, and the other one is brought to it by the depth of the same pixels.
+        """Return the join for branches in metres: they keep their scale. The other branch is scaled to them by the
+        depth of the same pixels.
 
-        Nothing else tells its scale but what came before. Where that tells nothing either, it cannot be connected.
+        Without such pixels its scale comes from the frames before. If these do not give it either, it cannot be
+        connected.
         """
         from geoflow.geometry.seams import Join, depth_of
 
@@ -200,9 +201,9 @@ class Stitch(Stage):
         return Join(camera_scale, geometry_scale, world, turn if world is None else world.rotation)
 
     def _found(self, held: Fields, fields: Fields, now: Fields, own: float | None, turn: np.ndarray | None) -> Join:
-        """Choose the video's scale where nothing is in metres: a median depth that is handy in float16.
+        """Choose the video's scale if nothing is in metres, so that the median depth suits float16.
 
-        Also for cameras without any depth, whose scale then follows from their centres alone.
+        This is also used for cameras without any depth; their scale then follows from their centres.
         """
         from geoflow.geometry.seams import Join, depth_of
 
@@ -223,7 +224,8 @@ class Stitch(Stage):
         return self.params.median_depth / camera if camera else 1.0
 
     def _same_world(self, held: Fields, now: Fields) -> Sim3 | None:
-        """Exactly how the segment's world lies in the video's, where the shared frames' cameras are the same ones."""
+        """Return the exact transform from the segment's world to the video's, if shared frames have the same
+        cameras."""
         from geoflow.geometry.alignment import same_world
 
         if not self._state.get("world") or "camera.valid" not in now or "camera.valid" not in held:
@@ -232,7 +234,7 @@ class Stitch(Stage):
         return same_world(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both])
 
     def _turn(self, held: Fields, fields: Fields, now: Fields) -> np.ndarray | None:
-        """The rotation from the segment's world to the video's; the first orientation of the video founds it."""
+        """Return the rotation from the segment's world to the video's; the video's first orientation defines it."""
         from geoflow.geometry.alignment import common_turn
         from geoflow.geometry.seams import oriented
 
@@ -264,10 +266,10 @@ class Stitch(Stage):
         return connect(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both], scale)
 
     def _bridge(self, fields: Fields, scale: float | None = None) -> Sim3 | None:
-        """Connect over a stretch without poses in which the camera stood still throughout, by `scale` if that is known.
+        """Connect over frames without poses in which the camera stood still throughout, by `scale` if known.
 
-        The last view before it and the first one after it are then the same view. Their depth must agree in
-        shape, or there is no connection.
+        The last view before these frames and the first view after them are then the same view. Their depth must agree
+        in shape; otherwise there is no connection.
         """
         from geoflow.geometry.alignment import connect, relative_gap
 
@@ -295,12 +297,12 @@ class Stitch(Stage):
             "scaled": bool(self._state.get("scaled")) or scaled,
             **self._anchor(moved),
         }
-        # Copies, so that the whole segment can be let go of.
+        # Copies, so that the memory of the whole segment can be freed.
         state |= {_HELD + name: moved[name][count:].copy() for name in joined(moved)}
         self._state = state
 
     def _anchor(self, moved: Fields) -> dict[str, Any]:
-        """The last frame with pose and depth, and whether the camera stood still ever since."""
+        """Return the last frame with pose and depth, and whether the camera has stood still since then."""
         from geoflow.geometry.alignment import MIN_PIXELS
 
         if "camera.motion" not in moved or "camera.depth" not in moved:
@@ -318,7 +320,7 @@ class Stitch(Stage):
 
 
 def _with_users_labels(segment: Segment, fields: Fields) -> Fields:
-    """The fields, with the user's labels where there are some and no stage has handed them on."""
+    """Return the fields, with the user's labels added if there are some and no stage has passed them on."""
     if segment.video.labels is None or "objects.label" in fields:
         return fields
     from geoflow.video.frame_reader import read_labels
@@ -333,7 +335,7 @@ def _ratio(target: np.ndarray | None, source: np.ndarray | None) -> float | None
 
 
 def _median(depth: np.ndarray | None) -> float | None:
-    """Median of the valid depths of a segment; None when there are hardly any."""
+    """Return the median of the valid depths of a segment; None if there are hardly any."""
     from geoflow.geometry.alignment import MIN_PIXELS
 
     if depth is None:
@@ -344,7 +346,7 @@ def _median(depth: np.ndarray | None) -> float | None:
 
 
 def _camera_scale(held: Fields, now: Fields, own: float | None) -> float | None:
-    """The camera branch's scale from the shared frames: by its depth, else by geometry, else by camera centres."""
+    """Return the camera branch's scale from the shared frames: by its depth, else geometry, else camera centres."""
     from geoflow.geometry.alignment import center_scale
     from geoflow.geometry.seams import depth_of
 

@@ -1,4 +1,4 @@
-"""The last slot: puts each finished segment on disk, and the video's store together when all are there."""
+"""The last slot: writes each finished segment to disk, and assembles the video's store when all segments are there."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Write(Stage):
     """Writes the store (schema 1).
 
-    Every frame belongs to the segment whose share of the video it is in: a segment stores its frames up to
-    where the next one starts, and its tracks in full.
+    Every frame is stored by one segment: a segment stores its frames up to the start of the next segment, and all of
+    its tracks.
     """
 
     slot = "write"
@@ -37,12 +37,12 @@ class Write(Stage):
     class _Place(Stage.Params):
         out: str = param("", "the run's output folder", bound_by_run=True)
         remote: str = param("", "URI of the folder that `out` stands for, if any", bound_by_run=True)
-        share: bool = param(False, "other nodes may assemble what this one writes", bound_by_run=True)
+        share: bool = param(False, "other nodes may assemble the segments that this node writes", bound_by_run=True)
         owner: str = param("", "token of the run that must own `out`; empty: none", bound_by_run=True)
         pipeline: str = param("{}", "JSON description of the run, stored in each file", bound_by_run=True)
         compression: int = param(2, "gzip level of dense maps, 0 (none) to 9", at_least=0, at_most=9)
 
-    # A switch for each of those that rows of the field table name.
+    # One switch for each name that rows of the field table use.
     Params = make_dataclass(  # type: ignore[assignment]
         "Params",
         [(switch.name, bool, param(switch.default, switch.help)) for switch in switches()],
@@ -55,12 +55,13 @@ class Write(Stage):
         super().__init__(params)
         self._last_index, self._last_digest = -1, ""
         self._paths = RunPaths(self.params.out, self.params.remote)
-        self._written: dict[str, set[int]] = {}  # segments that are here, and of this run
+        self._written: dict[str, set[int]] = {}  # segments that are on this node and of this run
         self._switches = {switch.name: getattr(self.params, switch.name) for switch in switches()}
         self.optional = tuple(name for name in wanted_fields(self._switches) if name not in self.inputs)
 
     def setup(self) -> None:
-        """Raises StageError on a node that does not see the run's folder: what it wrote would be missed in the end."""
+        """Check the folder. Raises StageError on a node that does not see the run's folder: its files would be
+        missing."""
         if self.params.out and not self.params.remote and not self._paths.events.is_file():
             raise StageError(
                 f"{self._paths.root} on {socket.gethostname()} is not the folder that the run writes to; name one for "
@@ -68,7 +69,7 @@ class Write(Stage):
             )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        """Store one segment as a part file. Raises StoreError when the disk refuses."""
+        """Store one segment as a part file. Raises StoreError if the disk cannot be written."""
         from geoflow.store.delivery import share_part
         from geoflow.store.parts import write_part
         from geoflow.store.work_key import describe_work, work_key
@@ -118,9 +119,9 @@ class Write(Stage):
         meshes: Mapping[int, MeshSource] | None = None,
         without_mesh: Mapping[int, str] | None = None,
     ) -> dict[str, Any]:
-        """Put the video's store together; see `geoflow.store.writer.assemble` for what it returns and raises.
+        """Assemble the video's store; see `geoflow.store.writer.assemble` for what it returns and raises.
 
-        `meshes` are those of the video's objects by their number; `without_mesh` says why an object has none.
+        `meshes` are the meshes of the video's objects by number; `without_mesh` says why an object has none.
         """
         from geoflow.store.delivery import deliver, gather_parts
         from geoflow.store.owner import require_owner

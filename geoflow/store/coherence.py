@@ -1,4 +1,4 @@
-"""Whether a store is of one piece: made of parts of one work, and of the one that it says."""
+"""Coherence checks: all parts of a store are from the same work, and this work is the one that the store names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _IN_ROWS = ("source_sha256", "num_frames", "height", "width")  # of the index
 
 
 def unlike_parts(file: h5py.File) -> Iterator[str]:
-    """What shows that a store holds something other than it says; a line each.
+    """Yield one line for each sign that a store holds something else than it states.
 
-    Files of earlier versions do not carry their parts' keys: of these only the cuts between segments can tell.
+    Files of earlier versions lack the keys of their parts: for them only the cuts between segments can be checked.
     """
     table = file[SEGMENTS]
     yield from _cuts(table, _stamp(file))
@@ -31,25 +31,25 @@ def unlike_parts(file: h5py.File) -> Iterator[str]:
     work = str(file.attrs[WORK])
     parts = _json(table.attrs.get(PARTS, ""))
     if (own := parts.get(work_key(work), 0)) != len(table):
-        yield f"{len(table) - own} of {len(table)} segments are parts of other work than the file says; {_AGAIN}"
+        yield f"{len(table) - own} of {len(table)} segments are parts of other work than the file states; {_AGAIN}"
     yield from _contradictions(file, work)
 
 
 def unlike_row(file: h5py.File, row: Mapping[str, Any], at_once: Set[str]) -> Iterator[str]:
-    """What shows that a row of the index and the store it names are not of the same run; a line each.
+    """Yield one line for each sign that a row of the index and its store are not from the same run.
 
-    `at_once` are the videos that two runs worked on at the same time.
+    `at_once` holds the videos that two runs worked on at the same time.
     """
     if row.get("key") and key_of(file) != row["key"]:
-        yield "the index speaks of other work than the file holds: a run was killed since; run again with --resume"
+        yield "the index names other work than the file holds: a later run was killed; run again with --resume"
     elif wrong := [name for name in _IN_ROWS if row.get(name) is not None and row[name] != file.attrs[name]]:
-        yield f"the index gives another {', '.join(wrong)} than the file; run again with --resume"
+        yield f"the index has another {', '.join(wrong)} than the file; run again with --resume"
     if row["name"] in at_once and WORK not in file.attrs:
-        yield f"two runs worked on it at the same time, and the file does not say which frames are whose; {_AGAIN}"
+        yield f"two runs worked on it at the same time, and the file does not say which run made which frames; {_AGAIN}"
 
 
 def key_of(file: h5py.File) -> str:
-    """The key of the work that a finished store holds; "" of one that was written before stores had it."""
+    """Return the key of the work that a finished store holds; "" if the store is older than such keys."""
     return work_key(str(file.attrs[WORK])) if WORK in file.attrs else ""
 
 
@@ -66,18 +66,18 @@ def _contradictions(file: h5py.File, work: str) -> Iterator[str]:
         return
     for name, there, here in pairs:
         if there != here:
-            yield f"{name} is {here} by the file's attributes and {there} by what its parts are parts of; {_AGAIN}"
+            yield f"{name} is {here} in the file's attributes and {there} in the work of its parts; {_AGAIN}"
 
 
 def _cuts(table: h5py.Dataset, stamp: dict[str, Any]) -> Iterator[str]:
-    """Only the last two segments of a video are cut to what is left, and none is longer than asked for."""
+    """Check lengths: only the last two segments of a video may be shorter, and none is longer than the set size."""
     lengths = (table["stop"] - table["start"]).astype(int)
     size = stamp.get("segment", {}).get("size") if isinstance(stamp.get("segment"), dict) else None
     if size is not None and (lengths > size).any():
         longest, where = lengths.max(), _listed(np.flatnonzero(lengths > size).tolist())
-        yield f"segments {where} have up to {longest} frames, where the file says {size}: not of this work; {_AGAIN}"
-    elif len(lengths) > 3 and np.ptp(lengths[:-2]) > 1:  # which may differ by one where a video was cut evenly
-        yield f"segments are {lengths[:-2].min()} to {lengths[:-2].max()} frames long: not of one work; {_AGAIN}"
+        yield f"segments {where} have up to {longest} frames, but the file states {size}: not from this work; {_AGAIN}"
+    elif len(lengths) > 3 and np.ptp(lengths[:-2]) > 1:  # they may differ by one if a video was cut evenly
+        yield f"segments are {lengths[:-2].min()} to {lengths[:-2].max()} frames long: not from one work; {_AGAIN}"
 
 
 def _stamp(file: h5py.File) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether two runs worked on one video at the same time, as far as the ledger proves it."""
+"""Detection of two runs that worked on one video at the same time, as far as the ledger proves it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _DONE = named("segment_complete", "video_complete")
 
 
 def worked_on_at_once(events: Iterable[dict[str, Any]]) -> set[str]:
-    """Videos that two runs worked on at the same time, as far as the ledger proves it, and that no later run made anew.
+    """Return the videos that two runs provably worked on at the same time, and that no later run has made again.
 
-    A run that began before the one before it had ended shows nothing yet: that one may have been killed. Proof is that
-    both ended afterwards, or that one segment, or one video, was completed twice.
+    A run that began before the previous run had ended is no proof: the previous run may have been killed. It is proof
+    if both runs ended afterwards, or if one segment or one video was completed twice.
     """
     found: set[str] = set()
     last: set[str] = set()  # videos of the latest run
-    both: set[str] = set()  # of these, the ones of an earlier run that had not ended when it began
+    both: set[str] = set()  # of these, videos of an earlier run that had not ended when the latest run began
     ends, seen = 1, Counter[tuple[Any, ...]]()
     for row in events:
         event, video = row["event"], row.get("video", "")

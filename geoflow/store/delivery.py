@@ -1,4 +1,4 @@
-"""Stores on their way from the node that assembles them to the run's folder elsewhere."""
+"""Delivery of stores from the node that assembles them to a run's folder elsewhere."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from geoflow.store.paths import TEMPORARY, RunPaths
 
 
 def share_part(paths: RunPaths, part: Path) -> None:
-    """Copy a finished segment to the run's folder, since another node may assemble the video. Raises StoreError."""
+    """Copy a finished segment to the run's folder, because another node may assemble the video. Raises StoreError."""
     locations.put(part, _elsewhere(paths, part))
 
 
 def gather_parts(paths: RunPaths, name: str, key: str, indices: Collection[int], own: Collection[int]) -> None:
-    """Fetch the segments `indices` of the work `key` that this node has not made itself (`own`). Raises StoreError."""
+    """Fetch the segments `indices` of the work `key`, except segments that this node made (`own`). Raises
+    StoreError."""
     for index in sorted(set(indices) - set(own)):
         part = paths.part(name, index, key)
         with contextlib.suppress(FileNotFoundError):  # never shared, or assembled already
@@ -26,7 +27,7 @@ def gather_parts(paths: RunPaths, name: str, key: str, indices: Collection[int],
 
 
 def deliver(paths: RunPaths, name: str) -> None:
-    """Upload the store of a video, and delete its local files. Raises StoreError; the file is then kept."""
+    """Upload the store of a video and delete its local files. If it raises StoreError, the file is kept."""
     path = paths.video(name)
     if path.is_file():
         try:

@@ -1,4 +1,4 @@
-"""Stores that earlier runs into a folder have finished: which of them a run keeps, and what the index says of them."""
+"""Stores that earlier runs into a folder have finished: which stores a run keeps, and their rows of the index."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from geoflow.values.plain import printable
 
 @dataclass(frozen=True)
 class Taken:
-    """What a finished store that lies where a video's would is of."""
+    """The source and work of a finished store at the path where a video's store will be."""
 
     source: str
     sha256: str
 
     def check(self, info: VideoInfo) -> None:
-        """Raise StoreError unless the video is the same, only from elsewhere: no run replaces another video's store."""
+        """Raise StoreError unless the store is of the same video (its path may differ): no run replaces another's
+        store."""
         if not self.sha256 or self.sha256 != info.source_sha256:
             raise StoreError(
                 f"{info.name} in this folder is the finished store of another video, {self.source}; "
@@ -43,17 +44,18 @@ class Taken:
 
 
 class Finished:
-    """What a run that wants `pipeline`, the JSON that every store carries, finds in its folder."""
+    """The finished stores in the folder of a run with `pipeline`, the JSON that every store holds."""
 
     def __init__(self, paths: RunPaths, pipeline: str) -> None:
         self._paths, self._pipeline = paths, pipeline
 
     def find(self, info: VideoInfo) -> dict[str, Any] | None:
-        """The index row of a video whose store holds the same work, whole and of one piece; None when it is to be made.
+        """Return the index row of a video whose store holds the same work, complete and coherent; None if it must be
+        made.
 
-        A store that was written before stores said what they are made of is kept when source and settings are the same,
-        unless the ledger shows that two runs worked on it at once, or masks were used, of which it does not know the
-        content.
+        An older store, without the key of its work, is kept if source and settings are the same. It is not kept if the
+        ledger shows that two runs worked on it at the same time, or if masks were used, since their content is not
+        known.
         """
         try:
             with open_h5(self._paths.store(info.name)) as file:
@@ -63,14 +65,16 @@ class Finished:
             return None
 
     def row(self, name: str, file: h5py.File) -> dict[str, Any]:
-        """The index row of a store: the one that a run wrote for this very work, else what the file tells."""
+        """Return the index row of a store: the row that a run wrote for exactly this work, or a row made from the
+        file."""
         row = self._rows.get(name)
         if row is not None and row["status"] == "complete" and (row.get("key") or "") == key_of(file):
             return row
         return {"name": name, "path": self._paths.relative(self._paths.video(name)), **row_of(file)}
 
     def others(self, names: Set[str]) -> list[dict[str, Any]]:
-        """The rows of videos that earlier runs finished and that are not among `names`, as their stores are today."""
+        """Return the rows of videos that earlier runs finished and that are not in `names`, from their present
+        stores."""
         rows = []
         for name, row in self._rows.items():
             if name in names or row["status"] != "complete":
@@ -84,7 +88,7 @@ class Finished:
         return rows
 
     def taken(self, sources: Mapping[str, str]) -> dict[str, Taken]:
-        """Of the videos of a run, name -> source, those whose store is here and of another source."""
+        """Return the videos (name -> source) for which there is a store here that is of another source."""
         found = {}
         for name, source in sources.items():
             if (held := self._held(name)) is not None and held.source != printable(source):
@@ -92,7 +96,8 @@ class Finished:
         return found
 
     def _held(self, name: str) -> Taken | None:
-        """Whose store has this name, by the index; by the file itself where a run was killed before it wrote that."""
+        """Return whose store has this name, from the index, or from the file if a run was killed before it wrote the
+        index."""
         row = self._rows.get(name)
         if row is not None and row["status"] == "complete":
             return Taken(row["source"], row["source_sha256"] or "")
@@ -128,7 +133,7 @@ class Finished:
 
 
 def row_of(file: h5py.File) -> dict[str, Any]:
-    """What a finished store tells for its row of the index, all but its name and path."""
+    """Return a finished store's row of the index, except name and path."""
     table, found = file[SEGMENTS][()], totals(file, file.filename)
     seconds = [float(np.nansum(table[name])) for name in table.dtype.names if name.startswith(SECONDS_PREFIX)]
     attributes = ("source", "source_sha256", "num_frames", "fps", "height", "width", "metric")

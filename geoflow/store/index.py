@@ -1,4 +1,4 @@
-"""index.parquet and segments.parquet: what a run made, readable by anything that reads Parquet."""
+"""The tables index.parquet and segments.parquet: the results of a run, readable by any Parquet reader."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def write_index(paths: RunPaths, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write index.parquet: a row per input, columns as in the schema; what a row leaves out is null.
+    """Write index.parquet: a row per input, columns as in the schema; columns that a row lacks are null.
 
-    Raises StoreError for a column that the schema does not know, and when the disk refuses.
+    Raises StoreError for a column that the schema lacks, and if the disk cannot be written.
     """
     _write(paths.index, rows, [(name, kind) for name, (kind, _) in INDEX_COLUMNS.items()])
 
@@ -40,7 +40,7 @@ def write_segments(paths: RunPaths, tables: Mapping[str, np.ndarray]) -> None:
 
 
 def table_rows(table: np.ndarray) -> list[dict[str, Any]]:
-    """A structured array as plain dictionaries; HDF5's byte strings become text."""
+    """Return a structured array as plain dictionaries; HDF5's byte strings become text."""
     names = table.dtype.names or ()
     return [
         {name: value.decode() if isinstance(value, bytes) else value for name, value in zip(names, row.tolist())}
@@ -49,12 +49,12 @@ def table_rows(table: np.ndarray) -> list[dict[str, Any]]:
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Rows of a Parquet file as dictionaries. Raises StoreError when it is missing or broken."""
+    """Return the rows of a Parquet file as dictionaries. Raises StoreError if it is missing or broken."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(Path(path)) as file:  # read_table would import what reads tables of many files
+        with pq.ParquetFile(Path(path)) as file:  # read_table would import code for tables of many files
             return file.read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"cannot read {path}: {error}; expected a Parquet file that a run wrote") from error

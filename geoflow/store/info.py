@@ -1,4 +1,4 @@
-"""What a store holds, for `geoflow info`: as a dictionary and as a table."""
+"""The contents of a store for `geoflow info`: as a dictionary and as a table."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def describe(video: Video) -> dict[str, Any]:
-    """Attributes, datasets with their sizes, and totals over the video; JSON can hold it.
+    """Return attributes, datasets with their sizes, and totals over the video, as values of JSON types.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), objects, meshes, seconds per slot and the largest seam residual, each only where the file
-    knows it. `recovered` is a sentence on what there is; `remarks` are sentences on what could not be known, and why.
+    hands_right (frames), objects, meshes, seconds per slot and the largest seam residual, each only if the file has
+    it. `recovered` is a sentence on what was recovered; `remarks` are sentences on what was not, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -78,7 +78,7 @@ def _totals(video: Video) -> dict[str, Any]:
 
 
 def render(summary: dict[str, Any]) -> RenderableType:
-    """The dictionary of `describe` as a table for the terminal."""
+    """Return the dictionary of `describe` as a table for the terminal."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

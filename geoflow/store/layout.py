@@ -1,4 +1,4 @@
-"""How the datasets of the schema are created in an HDF5 file, and how a pipeline's fields become them."""
+"""Layout: creates the datasets of the schema in an HDF5 file, and converts a pipeline's fields to them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geoflow.geometry.rigid import only_turns
 from geoflow.store.schema import FRAME, QUERY, ROWS, TRACKS, Dataset, datasets
 from geoflow.values.field import POSES, SCORE, ZERO, Field
 
-# A track lives in one segment, so its rows elsewhere are never touched; small tiles are then never allocated.
+# A track lies in one segment, so its rows elsewhere are never written; with small tiles they take no space.
 TRACK_TILE = (32, 256)  # frames, tracks
 
 
 def shape_of(row: Dataset, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """The symbolic shape in numbers: `T H W 3` with T=5, H=2, W=4 is (5, 2, 4, 3)."""
+    """Return the symbolic shape as numbers: `T H W 3` with T=5, H=2, W=4 is (5, 2, 4, 3)."""
     return tuple(int(symbol) if symbol.isdigit() else sizes[symbol] for symbol in row.shape.split())
 
 
@@ -42,15 +42,15 @@ def create(file: h5py.File, row: Dataset, shape: tuple[int, ...], compression: i
 
 
 def wanted(fields: Mapping[str, np.ndarray], switches: Mapping[str, bool]) -> list[Dataset]:
-    """The datasets that these fields fill, less those whose switch is off."""
+    """Return the datasets that these fields fill, without datasets whose switch is off."""
     return [row for row in datasets().values() if row.is_wanted(fields, switches)]
 
 
 def blocks(row: Dataset, fields: Mapping[str, np.ndarray], count: int) -> Iterator[tuple[Any, np.ndarray]]:
-    """What to write where: (selection, array) pairs; dense maps come frame by frame to keep memory low.
+    """Yield (selection, array) pairs to write; dense maps come frame by frame to keep memory low.
 
-    Values that are not known are brought to the form that their field's row promises: depth 0 with mask False, NaN
-    poses and hands. Of a camera that only turns, the rotation is kept beside a NaN translation.
+    Unknown values are written as their field's row promises: depth 0 with mask False, NaN poses and hands. For a camera
+    that only turns, the rotation is kept beside a NaN translation.
     """
     array = fields[row.field]
     if row.layout == FRAME:
@@ -74,7 +74,8 @@ def _frame(row: Dataset, fields: Mapping[str, np.ndarray], i: int) -> np.ndarray
 
 
 def _kept(row: Field, fields: Mapping[str, np.ndarray], i: int) -> np.ndarray | None:
-    """Pixels (H, W) bool of frame i that hold a value, None for all of them: those of the mask that have a depth."""
+    """Return the pixels (H, W) bool of frame i with a value: inside the mask and with a depth. None means all
+    pixels."""
     mask = row.outside or row.name
     about = [entry for entry in FIELDS.values() if entry.outside == mask and entry.depth and entry.name in fields]
     if mask in fields and fields[mask].dtype == bool and (about or row.outside):

@@ -1,4 +1,4 @@
-"""What a video's store hands out: arrays that are read where they are indexed, and the groups made of them."""
+"""Values of an open store: arrays that are read when they are indexed, and groups of such arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geoflow.geometry.rigid import invert
 
 
 class Lazy:
-    """A dataset that is read where it is indexed; behaves like an array in `[]`, `len`, `.shape`, `np.asarray`."""
+    """A dataset that is read when it is indexed. It behaves like an array in `[]`, `len`, `.shape`, `np.asarray`."""
 
     def __init__(self, dataset: h5py.Dataset, convert: Callable[[np.ndarray, Any], np.ndarray] | None = None) -> None:
         self._dataset = dataset
@@ -32,7 +32,7 @@ class Lazy:
 
     def __getitem__(self, where: Any) -> np.ndarray:
         if not self._dataset:
-            raise StoreError(f"{self._name} was asked for after its store was closed; open it again")
+            raise StoreError(f"{self._name} was read after its store was closed; open it again")
         if isinstance(where, int | np.integer) and not -len(self) <= where < len(self):
             raise IndexError(f"frame {where} of {self._name}: it has {len(self)}")
         try:
@@ -53,7 +53,7 @@ class Lazy:
 
 @dataclass(frozen=True)
 class Cameras:
-    """Cameras of all frames; where `valid` is False a pose is NaN, but for the rotation of a camera that only turns."""
+    """Cameras of all frames. Where `valid` is False a pose is NaN, except the rotation of a camera that only turns."""
 
     intrinsics: np.ndarray  # (T, 3, 3) float32 px
     cam_from_world: np.ndarray  # (T, 4, 4) float32, scene units
@@ -62,7 +62,7 @@ class Cameras:
 
     @property
     def centers(self) -> np.ndarray:
-        """Camera centres in the world: (T, 3) float32, NaN where not valid."""
+        """Return the camera centres in the world: (T, 3) float32, NaN where not valid."""
         return invert(self.cam_from_world)[:, :3, 3]
 
 
@@ -92,17 +92,17 @@ class Hand:
     wrist: np.ndarray  # (T, 4, 4) float32: cam_from_wrist
     uv: np.ndarray  # (T, 21, 2) float32 px
     confidence: np.ndarray  # (T,) float32
-    filled: np.ndarray | None = None  # (T,) bool: valid, but put between two sights of the hand
+    filled: np.ndarray | None = None  # (T,) bool: valid, but interpolated between two frames in which the hand was seen
     mano_pose: np.ndarray | None = None  # (T, 16, 3) float32 rad
     betas: np.ndarray | None = None  # (T, 10) float32
-    scale: np.ndarray | None = None  # (T,) float32 scene units per metre; None: an older file, which does not tell
+    scale: np.ndarray | None = None  # (T,) float32 scene units per metre; None: not in the file, which is older
 
     @cached_property
     def metres_per_unit(self) -> np.ndarray | None:
-        """Factor that brings joints and wrists to metres: (T,) float32, NaN where not valid; None: not known.
+        """Return the factor from joints and wrists to metres: (T,) float32, NaN where not valid; None if not known.
 
-        It is 1 where the hand is in metres already. The metres are those of a hand of average size, as the network
-        sees it, unless the scene itself is in metres.
+        It is 1 where the hand is in metres already. The metres assume a hand of average size, as the network does,
+        unless the scene itself is in metres.
         """
         if self.scale is None:
             return None
@@ -110,21 +110,21 @@ class Hand:
 
     @property
     def joints_m(self) -> np.ndarray | None:
-        """The joints in metres: (T, 21, 3) float32, camera frame, NaN where not valid; None: not known."""
+        """Return the joints in metres: (T, 21, 3) float32, camera frame, NaN where not valid; None if not known."""
         factor = self.metres_per_unit
         return None if factor is None else self.joints * factor[:, None, None]
 
     def in_scene_units(self, metric: bool) -> np.ndarray:
-        """Where the hand has the scene's unit, so that it can be put beside depth and tracks: (T,) bool.
+        """Return where the hand has the scene's unit, so that it fits depth and tracks: (T,) bool.
 
-        `metric` is that of the store. An older file does not tell, and is taken at its word.
+        `metric` is the store's attribute. For an older file without `scale`, the scene's unit is assumed.
         """
         return self.valid if metric or self.scale is None else self.valid & np.isfinite(self.scale)
 
 
 @dataclass(frozen=True)
 class Hands:
-    """Both hands; a side is None when the file does not hold it."""
+    """Both hands; a side is None if the file does not hold it."""
 
     left: Hand | None
     right: Hand | None

@@ -39,7 +39,8 @@ class Shelf(Protocol):
     def touch(self, name: str, data: bytes) -> None: ...
     def remove(self, name: str) -> None: ...
     def modified(self, name: str) -> float | None:
-        """Return when a file was last touched, by the clock of its storage; None if it is gone or nobody knows."""
+        """Return when a file was last touched, by the clock of its storage; None if it is gone or the time is not
+        known."""
 
 
 class Disk:

@@ -1,7 +1,7 @@
-"""How the meshes of objects lie in a store, and in part files before it: `objects/<number>/{vertices, faces, ...}`.
+"""Meshes of objects in a store, and in part files before it: `objects/<number>/{vertices, faces, ...}`.
 
-Names, dtypes, shapes, units and meanings are those of the field table's rows `mesh.*`. The group of an object carries
-the key of the work that its mesh is a part of. One that should have a mesh and has none says why, in `without`.
+Names, dtypes, shapes, units and meanings are in the field table's rows `mesh.*`. The group of an object holds the key
+of the work that its mesh is a part of. If an object should have a mesh and has none, `without` says why.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEY = "key"  # attribute of an object: of the work that its mesh is a part of
 COURSE = "course"  # attribute of a mesh's part file: digest of the last segment's, so of all that it was made from
 WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
 ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == MESH}
-_SMALL = 64  # bytes: what is not worth a chunk
+_SMALL = 64  # bytes: smaller arrays are not chunked
 
 
 def write_mesh_part(paths: RunPaths, video: VideoInfo, number: int, mesh: Mesh, key: str, *, course: str = "") -> Path:
@@ -54,7 +54,7 @@ def write_mesh_part(paths: RunPaths, video: VideoInfo, number: int, mesh: Mesh, 
 
 
 def read_mesh_part(path: Path, number: int, key: str) -> dict[str, np.ndarray]:
-    """The mesh that `write_mesh_part` stored. Raises StoreError for a file that is not whole, or of other work."""
+    """Return the mesh that `write_mesh_part` stored. Raises StoreError for an incomplete file, or one of other work."""
     try:
         with h5py.File(path, "r") as file:
             mesh = {name: file[name][()] for name in ROWS}
@@ -85,9 +85,9 @@ def made_in(path: Path, number: int, key: str, course: str) -> bool:
 def add_objects(
     whole: WholeH5, meshes: Mapping[int, MeshSource], without: Mapping[int, str], *, key: str, compression: int
 ) -> None:
-    """Write the objects of a video into its store, and list those that its labels show.
+    """Write the objects of a video into its store, and list the objects that its labels show.
 
-    Raises StoreError that names the object for a mesh that is none, or that belongs to no label.
+    Raises StoreError that names the object for an invalid mesh, or a mesh without a label.
     """
     file, seen = whole.file, []
     if LABEL in file:
@@ -99,7 +99,7 @@ def add_objects(
         mesh = read_mesh_part(source, number, key) if isinstance(source, Path) else source
         _write(file.create_group(f"{GROUP}/{number}"), number, mesh, key, compression)
         if mesh["frame"][0] not in file["frames/index"][()]:
-            raise StoreError(f"the mesh of object {number} is of frame {mesh['frame'][0]}, which is not of this video")
+            raise StoreError(f"the mesh of object {number} is of frame {mesh['frame'][0]}, which is not in this video")
         whole.check()
     for number, reason in sorted(without.items()):
         file.require_group(f"{GROUP}/{number}").attrs.update({KEY: key, WITHOUT: reason})
@@ -139,7 +139,7 @@ def _digest(number: int, mesh: Mesh, key: str) -> str:
 
 
 def groups(file: h5py.File) -> dict[int, h5py.Group]:
-    """The objects of a store that have a group of their own: number -> group, in rising order."""
+    """Return the objects of a store that have their own group: number -> group, in rising order."""
     if GROUP not in file:
         return {}
     found = {int(name): group for name, group in file[GROUP].items() if name.isdecimal()}
@@ -147,7 +147,7 @@ def groups(file: h5py.File) -> dict[int, h5py.Group]:
 
 
 def mesh_datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
-    """What `geoflow info` says of each dataset of the meshes."""
+    """Return the entry of `geoflow info` for each dataset of the meshes."""
     return {
         f"{GROUP}/{number}/{name}": {
             "shape": list(group[name].shape),
@@ -162,19 +162,19 @@ def mesh_datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
 
 
 def mesh_form_faults(file: h5py.File) -> Iterator[str]:
-    """What is wrong with the names, dtypes, shapes and keys of the meshes in a store; a line each."""
+    """Yield what is wrong with the names, dtypes, shapes and keys of the meshes in a store, one line each."""
     if GROUP not in file:
         return
     work = work_key(str(file.attrs[WORK])) if WORK in file.attrs else None
     for name in file[GROUP]:
         if name != LABEL.rpartition("/")[2] and not (name.isdecimal() and 1 <= int(name) <= MOST_OBJECTS):
-            yield f"{GROUP}/{name} is no object: its name should be a number from 1 to {MOST_OBJECTS}"
+            yield f"{GROUP}/{name} is not an object: its name should be a number from 1 to {MOST_OBJECTS}"
     if LABEL not in file:
         yield f"{LABEL} is missing beside the meshes of objects"
     for number, group in groups(file).items():
         where = f"{GROUP}/{number}"
         if work is not None and group.attrs.get(KEY) != work:
-            yield f"{where} is part of other work than the file says; compute the video again with --fresh"
+            yield f"{where} is part of other work than the file states; compute the video again with --fresh"
         if not len(group) and WITHOUT not in group.attrs:
             yield f"{where} has neither a mesh nor a reason why it has none"
         elif len(group):
@@ -197,7 +197,7 @@ def _form(where: str, group: h5py.Group) -> Iterator[str]:
 
 
 def object_faults(file: h5py.File) -> Iterator[str]:
-    """What is wrong with the values of labels and meshes in a store of the right form; a line each."""
+    """Yield what is wrong with the values of labels and meshes in a store of the right form, one line each."""
     if GROUP not in file:
         return
     seen = numbers_in(file[LABEL][i] for i in range(len(file[LABEL])))
@@ -215,4 +215,4 @@ def object_faults(file: h5py.File) -> Iterator[str]:
         if fault := mesh_fault(mesh):
             yield f"{where}/{fault}"
         elif not np.isin(mesh["frame"], index).all():
-            yield f"{where}/frame {mesh['frame'][0]} is no frame of this video"
+            yield f"{where}/frame {mesh['frame'][0]} is not a frame of this video"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 _WITHOUT = re.compile(r"without (\w+): (.*)", re.DOTALL)
-_LONGEST = 300  # characters of a reason; a segment's row is no place for a traceback
+_LONGEST = 300  # characters of a reason, since a traceback is too long for a segment's row
 
 
 def without(slot: str, reason: str) -> str:

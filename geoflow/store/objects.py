@@ -1,4 +1,4 @@
-"""The objects that a video's store hands out: their masks, read where they are asked for, and their meshes."""
+"""Objects of an open store: their masks and meshes, read when they are needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geoflow.store.lazy import Lazy
 from geoflow.store.meshes import LABEL, NUMBERS, ROWS, WITHOUT, groups
 from geoflow.values.mesh_values import scale_of
 
-_GOLDEN = 0.618034  # of a full turn: no two of many hues fall close together
+_GOLDEN = 0.618034  # of a full turn: hues of many objects stay apart
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Mesh:
 
     @property
     def scale(self) -> float:
-        """Scene units per unit of the mesh."""
+        """Return the scene units per unit of the mesh."""
         return scale_of(self.world_from_mesh)
 
     @property
     def world_vertices(self) -> np.ndarray:
-        """The vertices in the world: (V, 3) float32 scene units."""
+        """Return the vertices in the world: (V, 3) float32 scene units."""
         return in_world(self.vertices, self.world_from_mesh)
 
     def __repr__(self) -> str:
@@ -53,14 +53,15 @@ class Object:
         self._label, self._group, self._path = label, group, path
 
     def mask(self, i: int) -> np.ndarray:
-        """Where frame i of the store shows the object: (H, W) bool. Raises StoreError when the file has no labels."""
+        """Return where frame i of the store shows the object: (H, W) bool. Raises StoreError if the file has no
+        labels."""
         if self._label is None:
             raise StoreError(f"{self._path} holds no {LABEL}, so where its objects are seen is not known")
         return self._label[i] == self.number
 
     @cached_property
     def mesh(self) -> Mesh | None:
-        """The object's mesh, read when it is first asked for; None if it has none."""
+        """Return the object's mesh, read at the first use; None if it has none."""
         if self._group is None or "vertices" not in self._group:
             return None
         arrays = {name: Lazy(self._group[name])[()] for name in ROWS}
@@ -78,7 +79,7 @@ class Object:
 
 
 class Objects(Mapping[int, Object]):
-    """The objects of a video by their number: those that its labels show, and those that have a mesh."""
+    """The objects of a video by number: objects that its labels show, and objects that have a mesh."""
 
     def __init__(self, file: h5py.File, path: str) -> None:
         self._file, self._path = file, path
@@ -92,9 +93,9 @@ class Objects(Mapping[int, Object]):
 
     @property
     def label(self) -> Lazy:
-        """Number of the object that each pixel shows: (T, H, W) uint8, 0 background; read where it is indexed.
+        """Return the number of the object that each pixel shows: (T, H, W) uint8, 0 background; read when indexed.
 
-        Raises StoreError when the file has no labels.
+        Raises StoreError if the file has no labels.
         """
         if not self.has_labels:
             raise StoreError(f"{self._path} holds no {LABEL}; run a pipeline that has the slot objects, or --objects")
@@ -102,7 +103,7 @@ class Objects(Mapping[int, Object]):
 
     @property
     def meshes(self) -> dict[int, Mesh]:
-        """The meshes there are, by the number of their object."""
+        """Return all meshes by the number of their object."""
         return {number: row.mesh for number, row in self.items() if row.mesh is not None}
 
     def __getitem__(self, number: int) -> Object:
@@ -122,7 +123,7 @@ class Objects(Mapping[int, Object]):
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """The colour (red, green, blue) that an object has in pictures: neighbouring numbers are far apart.
+    """Return the colour (red, green, blue) of an object in pictures: neighbouring numbers get very different colours.
 
     >>> colour_of(1) != colour_of(2)
     True
@@ -133,7 +134,7 @@ def colour_of(number: int) -> tuple[int, int, int]:
 
 
 def _seen(file: h5py.File) -> list[int]:
-    """The objects that labels show; counted where the file does not list them."""
+    """Return the objects that labels show; read from the labels if the file does not list them."""
     if LABEL not in file:
         return []
     listed = file[LABEL].attrs.get(NUMBERS)

@@ -1,4 +1,4 @@
-"""Open HDF5 files where they lie: on a disk with h5py alone, elsewhere by fetching only the blocks that are needed."""
+"""Opening of HDF5 files in place: on a disk with h5py alone, elsewhere by fetching only the blocks that are needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geoflow.files import locations
 
 BLOCK = 256 << 10  # bytes per request: HDF5's own tables are read in pieces of some KiB, a frame of depth in one
 _BLOCKS = 256  # kept in memory: 64 MiB
-_AHEAD = 8  # blocks fetched before they are asked for, where a file is read through
+_AHEAD = 8  # blocks fetched ahead if a file is read from front to back
 
 
 class Uri(str):

@@ -123,8 +123,8 @@ class Ownership:
         """Raise StoreError when another run has taken the folder over."""
         if self.lost_to is not None:
             raise StoreError(
-                f"{self._paths.home} was taken over by {self.lost_to}, after this run had given no sign of life for "
-                f"more than {LEASE_S:.0f} s; nothing more is written. Finished work is kept"
+                f"{self._paths.home} was taken over by {self.lost_to}, because this run had shown no sign of life for "
+                f"more than {LEASE_S:.0f} s; this run writes nothing more. Finished work is kept"
             )
 
     # Taking it
@@ -192,8 +192,8 @@ class Ownership:
         raise self._refusal(_read(self._shelf, max(others, default=number)))
 
     def _refusal(self, owner: Owner | None, age: float | None = None) -> ConfigError:
-        who = str(owner) if owner else "another run, which is just beginning"
-        text = f"{self._paths.home} is being written by {who}; wait until it has ended, or stop it, or name another -o"
+        who = str(owner) if owner else "another run, which is just starting"
+        text = f"{self._paths.home} is being written by {who}; wait until it has ended, stop it, or name another -o"
         if age is not None and owner is not None and owner.boot != self._me.boot:
             text += (
                 f". Its last sign of life was {age:.0f} s ago: if that machine is gone, the folder is free "
@@ -205,7 +205,7 @@ class Ownership:
 
     def _keep(self) -> None:
         while not self._done.wait(BEAT_S):
-            # A beat that fails is tried again soon; until then nobody takes the folder over.
+            # A beat that fails is tried again soon; until then no other run takes the folder over.
             with contextlib.suppress(StoreError, OSError):
                 self._beat()
             if self.lost_to is not None:
@@ -229,7 +229,7 @@ def current_owner(paths: RunPaths) -> Owner | None:
 
 
 def require_owner(paths: RunPaths, token: str) -> None:
-    """Raise StoreError if the folder belongs to another run than the one with this token by now."""
+    """Raise StoreError if the folder now belongs to another run than the one with this token."""
     owner = current_owner(paths) if token else None
     if owner is not None and owner.token != token:
         raise StoreError(f"{paths.home} was taken over by {owner}; this run writes nothing more to it")

@@ -1,7 +1,7 @@
-"""Part files: each finished segment on disk, whole, before its video is done. A stopped run keeps them.
+"""Part files: each finished segment on disk, complete, before its video is done. A stopped run keeps them.
 
-A part carries the key of the work that it belongs to (`work_key`), a digest of what it holds, and the digest of the
-part before it: parts of other settings, or of another course of the same work, cannot be taken for its neighbours.
+A part holds the key of its work (`work_key`), a digest of its content, and the digest of the part before it. So a part
+with other settings, or from another run of the same work with other results, cannot be taken for its neighbour.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from geoflow.store.schema import QUERY, TRACKS, columns
 from geoflow.store.whole import whole_h5
 from geoflow.values.field import ALWAYS
 
-_MAPPINGS = ("numbers", "known")  # of a part's summary: kept as JSON
+_MAPPINGS = ("numbers", "known")  # items of a part's summary that are kept as JSON
 
 
 @dataclass(frozen=True)
 class PartInfo:
-    """What a part file says of itself, apart from its arrays."""
+    """The summary of a part file, without its arrays."""
 
     index: int
-    start: int  # first frame, counted in the video; also where its first stored frame belongs
+    start: int  # first frame, counted in the video; also the place of its first stored frame
     stop: int
     count: int  # frames stored: the overlap with the next segment belongs to the next part
     numbers: Mapping[str, float] = field(default_factory=dict)  # column of the table of segments -> number
-    known: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # field -> values known of those there are
-    key: str = ""  # of the work that it is a part of
+    known: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # field -> (values known, values)
+    key: str = ""  # key of the work that it is a part of
     digest: str = ""  # of its arrays and of `before`
-    before: str = ""  # digest of the part before it; "" for the first, and where nobody knew
+    before: str = ""  # digest of the part before it; "" for the first part, and if not known
 
 
 def write_part(
@@ -52,7 +52,7 @@ def write_part(
     key: str,
     before: str = "",
 ) -> PartInfo:
-    """Store the first `count` frames of a segment (its tracks in full). The file appears whole or not at all.
+    """Store the first `count` frames of a segment (and all its tracks). The file appears complete or not at all.
 
     Raises StoreError when the disk refuses.
     """
@@ -91,17 +91,17 @@ def _summary(segment: Segment, fields: Mapping[str, np.ndarray], count: int) -> 
 
 
 def open_part(path: Path) -> h5py.File:
-    """Open a part file. Raises StoreError when it is missing or not whole."""
+    """Open a part file. Raises StoreError if it is missing or incomplete."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
         raise StoreError(
-            f"cannot read the finished segment {path}: {error}; delete its folder and run again to compute it anew"
+            f"cannot read the finished segment {path}: {error}; delete its folder and run again to compute it again"
         ) from error
 
 
 def read_info(file: h5py.File) -> PartInfo:
-    """The part's own summary. Raises StoreError when it is not a part file."""
+    """Return the summary of a part file. Raises StoreError if it is not a part file."""
     try:
         values = {name: file.attrs[name] for name in PartInfo.__dataclass_fields__ if name not in _MAPPINGS}
     except KeyError as error:
@@ -113,10 +113,10 @@ def read_info(file: h5py.File) -> PartInfo:
 
 
 def read_parts(paths: Sequence[Path], key: str) -> list[tuple[Path, PartInfo]]:
-    """The summaries of part files in the order of their segments, which all belong to the work `key` and go together.
+    """Return the summaries of part files in the order of their segments, all of the work `key` and fitting together.
 
-    What does not is deleted, with all that follows it, so that it is made anew. Raises StoreError then, and when a file
-    is missing or not whole.
+    A part that does not fit is deleted with all parts after it, so that they are made again. Then it raises StoreError,
+    as it does if a file is missing or incomplete.
     """
     found: list[tuple[Path, PartInfo]] = []
     for i, path in enumerate(paths):
@@ -128,8 +128,8 @@ def read_parts(paths: Sequence[Path], key: str) -> list[tuple[Path, PartInfo]]:
                 wrong.unlink(missing_ok=True)
             whose = "other work" if info.key != key else "another course of the same work"
             raise StoreError(
-                f"{path} is a part of {whose}: another run wrote here at the same time. It and what follows it are "
-                "deleted; run again to compute them anew"
+                f"{path} is a part of {whose}: another run wrote here at the same time. It and the parts after it are "
+                "deleted; run again to compute them again"
             )
         found.append((path, info))
     return found

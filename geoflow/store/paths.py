@@ -22,7 +22,7 @@ class RunPaths:
     """
 
     out: str | os.PathLike[str]
-    remote: str = ""  # URI of the folder that the one on this disk stands for, if the run's own lies elsewhere
+    remote: str = ""  # URI of the run's folder, if it is elsewhere and the folder on this disk only stands for it
 
     @property
     def home(self) -> str:
@@ -111,11 +111,11 @@ class RunPaths:
         return [(int(match[1]), match[2] or "", path) for path, match in matches if match]
 
     def mesh_part(self, name: str, number: int, key: str) -> Path:
-        """The file of a finished object's mesh, beside the segments; `key` is as for `part`."""
+        """Return the path of an object's finished mesh, beside the segments; `key` is as in `part`."""
         return self.parts(name) / f"object_{number:03d}.{key}.h5"
 
     def mesh_parts(self, name: str) -> list[Path]:
-        """Every file of a mesh there is of a video that is not done yet, of whatever work."""
+        """Return every mesh file of a video that is not done yet, of any work."""
         folder = self.parts(name)
         return sorted(folder.glob("object_*.h5")) if folder.is_dir() else []
 
@@ -124,11 +124,11 @@ class RunPaths:
         return self.parts(name) / "finished.jsonl"
 
     def saved(self, name: str, segment: int, slot: str, key: str, kind: str) -> Path:
-        """Return the path of what a stage saved of a segment; `kind` is fields or state."""
+        """Return the path of a stage's saved results for a segment; `kind` is fields or state."""
         return self.parts(name) / f"segment_{segment:05d}.{slot}.{key}.{kind}.npz"
 
     def surveyed(self, name: str, span: int, slot: str, key: str) -> Path:
-        """Return the path of what a stage found out about a span of a video."""
+        """Return the path of a stage's saved survey of a span of a video."""
         return self.parts(name) / f"span_{span:05d}.{slot}.{key}.npz"
 
     def relative(self, path: Path) -> str:
@@ -137,12 +137,12 @@ class RunPaths:
 
 
 def temporary(path: Path) -> Path:
-    """Return the name that a folder has until it is whole."""
+    """Return the name that a folder has until it is complete."""
     return path.with_name(path.name + TEMPORARY)
 
 
 def draft(path: Path) -> Path:
-    """Return a name that a file has until it is whole.
+    """Return a name that a file has until it is complete.
 
     It is unique: two processes that write the same file at the same time do not write into each other's draft.
     """

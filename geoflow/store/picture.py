@@ -8,7 +8,7 @@ from geoflow.values.frontend import in_notebook
 
 
 def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None = None) -> np.ndarray:
-    """Depth (H, W), 0 where invalid, to colours (H, W, 3) uint8 RGB: near is bright, invalid is black.
+    """Return colours (H, W, 3) uint8 RGB for depth (H, W), 0 where invalid: near is bright, invalid is black.
 
     Colours run over inverse depth between `near` and `far`, by default the 2nd and 98th percentile.
     """
@@ -30,23 +30,23 @@ def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None
 class Picture(np.ndarray):
     """An RGB image (H, W, 3) uint8 that a notebook shows as a picture instead of as numbers."""
 
-    _cell: int = -1  # the notebook's cell below which it was last shown
+    _cell: int = -1  # the notebook cell below which it was last shown
 
     @classmethod
     def shown(cls, image: np.ndarray) -> Picture:
-        """Show an image below the running cell, also in the midst of it; outside of notebooks do nothing."""
+        """Show an image below the running cell, also before the cell ends; do nothing outside of notebooks."""
         picture = np.ascontiguousarray(image).view(cls)
         if in_notebook():
             picture._ipython_display_()
         return picture
 
     def _ipython_display_(self) -> None:
-        """Called by IPython, too, where the picture is the last value of a cell; the same cell shows it once."""
+        """Show the picture once per cell. IPython also calls this if the picture is the last value of a cell."""
         from IPython import get_ipython
         from IPython.display import Image, display
 
         cell = getattr(get_ipython(), "execution_count", -1)
-        if self.ndim != 3 or self.dtype != np.uint8:  # computed from a picture, but none itself
+        if self.ndim != 3 or self.dtype != np.uint8:  # computed from a picture, but not a picture itself
             print(repr(np.asarray(self)))
         elif cell != self._cell:
             self._cell = cell

@@ -1,4 +1,4 @@
-"""Opens a video's store. Nothing is read until it is asked for."""
+"""Reader of a video's store. Nothing is read until it is needed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS, 
 
 
 def open_video(path: str | os.PathLike[str]) -> Video:
-    """Open a store for reading: a file, or a URI, of which only what is asked for is fetched.
+    """Open a store for reading: a file, or a URI, from which only the needed blocks are fetched.
 
-    Raises StoreError when the file is missing, torn, not a store, or of a newer schema.
+    Raises StoreError if the file is missing, incomplete, not a store, or of a newer schema.
     """
     where = Uri(path) if is_remote(path) else local(path)
     try:
@@ -76,77 +76,77 @@ class Video:
 
     @property
     def pipeline(self) -> dict[str, Any]:
-        """Every parameter, seed, version, revision and licence that made the file."""
+        """Return every parameter, seed, version, revision and licence with which the file was made."""
         return json.loads(self.file.attrs["pipeline"])
 
     @cached_property
     def frame_index(self) -> np.ndarray:
-        """(T,) int64: source frame number."""
+        """Return the source frame numbers, (T,) int64."""
         return self._array("frames/index")
 
     @cached_property
     def frame_time(self) -> np.ndarray:
-        """(T,) float64: seconds since the start of the source."""
+        """Return the times in seconds since the start of the source, (T,) float64."""
         return self._array("frames/time")
 
     @cached_property
     def views(self) -> np.ndarray:
-        """(T,) uint8: geoflow.fields.VIEW_* of each frame; 0 throughout where the file does not tell."""
+        """Return geoflow.fields.VIEW_* of each frame, (T,) uint8; 0 throughout if the file lacks it."""
         return self._array("frames/view") if "frames/view" in self.file else np.zeros(len(self), np.uint8)
 
     @property
     def source_choice(self) -> dict[str, Any]:
-        """Which stream or pictures of the source the user chose: `stream` and `pattern` of `ReadOptions`."""
+        """Return the user's choice of stream or pictures of the source: `stream` and `pattern` of `ReadOptions`."""
         reading = self.pipeline.get("reading", {})
         return {name: reading.get(name) for name in ("stream", "pattern")}
 
     @cached_property
     def notes(self) -> list[str]:
-        """How the source was read where it is not as one would expect, and what was mended there: sentences."""
+        """Return sentences on what is unusual about the source, how it was read, and what was repaired."""
         return list(json.loads(self.file.attrs.get(NOTES, "[]")))
 
     @cached_property
     def remarks(self) -> list[str]:
-        """`notes`, and what could not be known of this video, and why: sentences, none where all went well."""
+        """Return `notes` and sentences on what could not be recovered of this video, and why; [] if all went well."""
         from geoflow.store.remarks import remarks
 
         return remarks(self)
 
     @cached_property
     def recovered(self) -> str:
-        """What was recovered of this video, and what was not and why: a sentence."""
+        """Return a sentence on what was recovered of this video, and what was not and why."""
         from geoflow.store.recovery import recovery_of
 
         return str(self.file.attrs["recovered"]) if "recovered" in self.file.attrs else recovery_of(self).sentence
 
     @property
     def depth(self) -> Lazy:
-        """Depth z, (T, H, W) float32 scene units, 0 where invalid. Raises StoreError without geometry."""
+        """Return depth z, (T, H, W) float32 scene units, 0 where invalid. Raises StoreError without geometry."""
         return self._masked_depth("geometry")
 
     @property
     def mask(self) -> Lazy:
-        """Where `depth` holds: (T, H, W) bool."""
+        """Return where `depth` is valid: (T, H, W) bool."""
         return Lazy(self._dataset("geometry/mask"))
 
     @property
     def prior_depth(self) -> Lazy:
-        """The prior's depth, (T, H, W) float32 at a scale of its own in each frame, 0 where invalid."""
+        """Return the prior's depth, (T, H, W) float32 with its own scale in each frame, 0 where invalid."""
         return self._masked_depth("prior")
 
     @property
     def camera_depth(self) -> Lazy:
-        """Multi-view depth of the camera branch: (T, H, W) float32 scene units, 0 where unknown."""
+        """Return multi-view depth of the camera branch: (T, H, W) float32 scene units, 0 where unknown."""
         return Lazy(self._dataset("camera/depth"), lambda depth, _: depth.astype(np.float32))
 
     @cached_property
     def intrinsics(self) -> np.ndarray:
-        """Pinhole matrices of `depth`: (T, 3, 3) float32 px."""
+        """Return the pinhole matrices of `depth`: (T, 3, 3) float32 px."""
         return self._array("geometry/intrinsics")
 
     @cached_property
     def cameras(self) -> Cameras | None:
-        """Poses and intrinsics, or None when the file holds none."""
+        """Return poses and intrinsics; None if the file holds none."""
         if "camera" not in self.file:
             return None
         motion = self._array("camera/motion") if "camera/motion" in self.file else np.zeros(len(self), np.uint8)
@@ -155,7 +155,7 @@ class Video:
 
     @cached_property
     def tracks(self) -> Tracks | None:
-        """Point tracks, or None when the file holds none."""
+        """Return point tracks; None if the file holds none."""
         if "tracks" not in self.file:
             return None
         xyz, visible, uv = (Lazy(self._dataset(f"tracks/{name}")) for name in ("xyz", "visible", "uv"))
@@ -163,30 +163,31 @@ class Video:
 
     @cached_property
     def hands(self) -> Hands | None:
-        """Hands, or None when the file holds none."""
+        """Return hands; None if the file holds none."""
         if "hands" not in self.file:
             return None
         return Hands(self._hand("left"), self._hand("right"))
 
     @cached_property
     def objects(self) -> Objects | None:
-        """Objects by their number, each with its mask in any frame and its mesh; None when the file holds none."""
+        """Return objects by number, each with its masks and its mesh; None if the file holds none."""
         return Objects(self.file, str(self.path)) if "objects" in self.file else None
 
     @cached_property
     def segments(self) -> list[dict[str, Any]]:
-        """Rows of the `segments` table: start, stop, status, scale, seam_residual, seconds per stage, ladder."""
+        """Return the rows of the `segments` table: start, stop, status, scale, seam_residual, seconds per stage,
+        ladder."""
         return table_rows(self._array(SEGMENTS))
 
     @property
     def fields(self) -> list[str]:
-        """The fields that the file holds as they are: names that `field` takes."""
+        """Return the names of fields that the file holds directly, for `field`."""
         return [row.field for name, row in datasets().items() if not row.take and name in self.file]
 
     def field(self, name: str) -> Lazy:
-        """Any field of the table by its name, such as `camera.depth`: its values as they are stored.
+        """Return a field of the table by its name, such as `camera.depth`: its stored values.
 
-        Raises ConfigError for a name that the table does not know, StoreError when the file does not hold it.
+        Raises ConfigError for a name that the table lacks, StoreError if the file does not hold the field.
         """
         row = field(name)
         whole = [entry.name for entry in datasets().values() if entry.field == name and not entry.take]
@@ -194,15 +195,15 @@ class Video:
             return Lazy(self._dataset(whole[0]))
         part = [entry.name for entry in datasets().values() if entry.field == name and entry.name in self.file]
         if part:
-            raise StoreError(f"{self.path} holds only the depth of {name} ({part[0]}); `points(i)` works it out")
+            raise StoreError(f"{self.path} holds only the depth of {name} ({part[0]}); `points(i)` computes the points")
         if not whole:
             raise StoreError(f"{name} is not kept in stores: {row.meaning}")
         return Lazy(self._dataset(whole[0]))
 
     def points(self, i: int, *, world: bool = False) -> np.ndarray:
-        """Point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
+        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
 
-        With `world` in the world frame, NaN where invalid or where the frame has no pose.
+        With `world`, it is in the world frame, NaN where invalid or if the frame has no pose.
         """
         if "geometry/points" in self.file:
             xyz = Lazy(self._dataset("geometry/points"))[i].astype(np.float32)
@@ -216,9 +217,9 @@ class Video:
         return np.where(xyz[..., 2:] > 0, moved, np.float32(np.nan))
 
     def rgb(self, i: int) -> np.ndarray:
-        """Frame i: (H, W, 3) uint8, from the file if it holds frames, else decoded from the source.
+        """Return frame i: (H, W, 3) uint8, from the file if it holds frames, otherwise decoded from the source.
 
-        Raises StoreError when the source is gone, cannot be read, or was replaced since.
+        Raises StoreError if the source is gone, cannot be read, or was replaced since then.
         """
         if "frames/rgb" in self.file:
             return Lazy(self._dataset("frames/rgb"))[i]
@@ -227,11 +228,11 @@ class Video:
         return source_frames(self, self.frame_index[[i]])[0]
 
     def show(self, i: int) -> np.ndarray:
-        """A strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth as far as they are there.
+        """Return a strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth, as far as they are there.
 
-        In Jupyter it is shown below the cell, too. Depth is coloured by its inverse, near is bright, invalid is black.
+        In Jupyter it is also shown below the cell. Depth is coloured by its inverse: near is bright, invalid is black.
 
-        Raises StoreError when there is nothing to show, or when another source lies where that of the store was.
+        Raises StoreError if there is nothing to show, or if the source was replaced by another.
         """
         from geoflow.store.picture import Picture, colour_depth
         from geoflow.store.source_frames import is_of_another_source
@@ -248,9 +249,9 @@ class Video:
         return Picture.shown(np.concatenate(panels, axis=1))
 
     def trajectory(self, *, points: int = 2000, frusta: int = 12) -> Any:
-        """The camera's path, some of its views and tracked points in the world: a plotly figure to be turned.
+        """Return an interactive plotly figure: the camera's path, some of its views and tracked points in the world.
 
-        Raises StoreError when no frame has a pose, ConfigError when plotly (the extra `notebook`) is not installed.
+        Raises StoreError if no frame has a pose, ConfigError if plotly (the extra `notebook`) is not installed.
         """
         from geoflow.notebook.scene_figure import trajectory_figure
 
@@ -281,7 +282,7 @@ class Video:
     def _repr_html_(self) -> str | None:
         from geoflow.notebook.video_card import video_html
 
-        return video_html(self) if self.file else None  # closed: its plain text is shown
+        return video_html(self) if self.file else None  # if closed, its plain text is shown
 
     def _dataset(self, name: str) -> h5py.Dataset:
         if not self.file:

@@ -1,6 +1,6 @@
-"""What was recovered of a video, and what was not and why, in one sentence: the one place where that is worked out.
+"""Recovery: what was recovered of a video, and what was not and why, in one sentence. Only this module computes it.
 
-The store carries the sentence as an attribute; the console, `geoflow status`, the index and the report show it.
+The store holds the sentence as an attribute; the console, `geoflow status`, the index and the report show it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from geoflow.store.remarks import reasons_without_pose
 if TYPE_CHECKING:
     from geoflow.store.reader import Video
 
-_HARDLY = 0.01  # of the pixels: as good as no depth
+_HARDLY = 0.01  # share of the pixels that counts as no depth
 _MOST_REASONS = 2
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What a store holds, counted; None where no stage looked for it in any segment."""
+    """Counts of a store's contents; None if no stage looked for it in any segment."""
 
     frames: int
     posed: int | None  # frames with a full pose
-    depth: float | None  # share of all pixels, 0..1, of the slot `geometry`
-    camera_depth: float | None  # the same of the slot `camera`
+    depth: float | None  # share of all pixels, 0..1, from the slot `geometry`
+    camera_depth: float | None  # the same from the slot `camera`
     tracks: int | None  # with a place in the world
-    hands: int | None  # frames in which there is one
+    hands: int | None  # frames with a hand
     segments: int
-    unjoined: int  # segments that nothing connects to those before them
+    unjoined: int  # segments that could not be connected to the segments before
     objects: int | None = None  # that have a label or a mesh
     meshes: int = 0
     without_mesh: Mapping[int, str] = field(default_factory=dict)  # object -> why it has none
@@ -44,9 +44,9 @@ class Recovery:
 
     @property
     def lacking(self) -> str:
-        """What a user may have expected and is missing in all or in part: names with commas between, "" if nothing."""
+        """Return what a user may expect and is missing in all or in part: names separated by commas, "" if nothing."""
         shares = [share for share in (self.depth, self.camera_depth) if share is not None]
-        depth = max(shares, default=self.prior_depth)  # a prior alone is what was asked for where nothing builds on it
+        depth = max(shares, default=self.prior_depth)  # if no stage builds on the prior, the prior alone was wanted
         missing = {
             "poses": self.posed is not None and self.posed < self.frames,
             "depth": depth is not None and depth < _HARDLY,
@@ -59,7 +59,7 @@ class Recovery:
 
     @property
     def sentence(self) -> str:
-        """Say what there is and what there is not, with the reason; frames and pixels are those of the whole video."""
+        """Return a sentence on what there is, what is missing, and why; frames and pixels count for the whole video."""
         found = [*self._poses(), *self._depth(), *self._tracks(), *self._hands(), *self._objects()]
         if not found:
             found = ["frames only"]
@@ -124,8 +124,8 @@ class Recovery:
 def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Recovery:
     """Count what an open store holds.
 
-    `coverage` is the share of pixels that `geometry/mask`, `camera/depth` and `prior/mask` hold, where the caller has
-    counted them already; otherwise every frame of these is read.
+    `coverage` is the share of pixels in `geometry/mask`, `camera/depth` and `prior/mask`, if the caller has counted
+    them already. Otherwise every frame of these is read.
     """
     posed, unposed = None, Counter[str]()
     if (cameras := video.cameras) is not None:
@@ -163,7 +163,7 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
 
 
 def _percent(share: float | None) -> str:
-    """Never 0 % of something, nor 100 % of less than all."""
+    """Write a share in percent: never 0 % of something, and never 100 % of less than all."""
     share = share or 0.0
     if 0 < share < 0.01:
         return "under 1 %"

@@ -1,4 +1,4 @@
-"""The field table as a page of the documentation shows it: a row per field, and the same in Markdown."""
+"""The field table for the documentation: a row per field in words, and the table in Markdown."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MOVES = {
 
 @dataclass(frozen=True)
 class FieldRow:
-    """What the reference says of one field, in words."""
+    """One field in the words of the reference."""
 
     name: str
     dtype: str
@@ -62,7 +62,7 @@ class FieldRow:
 
 
 def field_rows() -> Iterator[FieldRow]:
-    """The rows of the field table in words, in its order."""
+    """Yield the rows of the field table in words, in its order."""
     for row in FIELDS.values():
         meaning = f"{row.meaning}; {row.conventions}" if row.conventions else row.meaning
         yield FieldRow(
@@ -71,7 +71,7 @@ def field_rows() -> Iterator[FieldRow]:
 
 
 def field_table(slot: str = "") -> str:
-    """The rows, all of them or those of one slot, as a Markdown table that ends with a line break."""
+    """Return all rows, or the rows of one slot, as a Markdown table that ends with a line break."""
     titles = FieldRow.__dataclass_fields__
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     for row in field_rows():
@@ -83,7 +83,7 @@ def field_table(slot: str = "") -> str:
 
 
 def _invalid(row: Field) -> str:
-    """What a value looks like that is not known, and where that is."""
+    """Return the value that stands for unknown, and where it is found."""
     if row.invalid == NEVER and not row.outside:
         return "all values are known"
     value = {NAN: "NaN", ANYTHING: "anything (0 in the store)"}.get(row.invalid, "0")
@@ -94,7 +94,7 @@ def _invalid(row: Field) -> str:
 
 
 def _store(row: Field) -> str:
-    """The datasets that it becomes, with what they depend on; "" where a store has none."""
+    """Return the datasets of a field, with what they depend on; "" if a store has none."""
     for name, entry in columns().items():
         if entry.field == row.name:
             return f"a column of `segments`: `{name}`"
@@ -109,7 +109,7 @@ def _store(row: Field) -> str:
 
 
 def _seam(row: Field) -> str:
-    """How two segments' values of a frame become one, and what the video's world and scale do to them."""
+    """Return how two segments' values of a frame become one, and how the video's world and scale change them."""
     if row.fade == PAST:
         return ""
     words = [_FADES[row.fade]] if row.per_frame or row.fade == WHOLE else []

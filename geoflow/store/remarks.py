@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
     from geoflow.store.reader import Video
 
-_FEW = 5  # frames: a camera cannot be expected to be found in so few
-_MOST = 12  # remarks; a film of many cuts would bury the rest
-_UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree no better than to some percent
+_FEW = 5  # frames: with fewer, a camera cannot be expected to be found
+_MOST = 12  # remarks; a film with many cuts would have too many
+_UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree only to some percent
 _HARDLY = 0.01  # of the pixels
 
 
 def remarks(video: Video) -> list[str]:
-    """Return the source's notes, then a sentence for every stretch of frames without poses and for every cut.
+    """Return the source's notes, then a sentence for every range of frames without poses and for every cut.
 
     Frames count from 0.
     """
@@ -35,11 +35,11 @@ def remarks(video: Video) -> list[str]:
 
 
 def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[str]:
-    """What is unexpected of the unit of lengths, where a stage states that it gives metres."""
+    """Yield what is unexpected about the unit of lengths, if a stage states metres."""
     if not metric and any("metric" in row for row in segments):
         yield (
-            "Lengths are up to one scale, although a stage states metres: it gave nothing where the video's scale was "
-            "found."
+            "Lengths are not in metres, although a stage states metres: it gave no result in the frames that set the "
+            "video's scale."
         )
     ratios = [row["depth_ratio"] for row in segments if np.isfinite(row.get("depth_ratio", np.nan))]
     if ratios and abs(np.log(ratio := float(np.median(ratios)))) > _UNLIKE:
@@ -52,8 +52,8 @@ def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[s
 def _cuts(views: np.ndarray) -> Iterator[str]:
     for t in np.flatnonzero(views == VIEW_CUT):
         yield (
-            f"The view changes completely at frame {t} (a cut): places and scales before and after it have nothing "
-            "in common."
+            f"The view changes completely at frame {t} (a cut): positions and scales before and after it are not "
+            "related."
         )
 
 
@@ -70,16 +70,14 @@ def _reason(motion: int, oriented: bool, view: int) -> str:
     if motion == MOTION_STILL:
         return "the camera stood still"
     if motion == MOTION_ROTATING:
-        known = "how is known, where it is, is not" if oriented else "how far cannot be told without its focal length"
+        known = "its rotation is known, its position is not" if oriented else "its angle is unknown: no focal length"
         return f"the camera only turned ({known})"
     if motion == MOTION_MOVING:
-        known = " (only which way it looked)" if oriented else ""
-        return f"the camera moved, but where it was cannot be joined to the rest of the video{known}"
+        known = " (only its rotation is known)" if oriented else ""
+        return f"the camera moved, but its positions cannot be joined to the rest of the video{known}"
     if view == VIEW_BARE:
         return "there is too little texture to follow (bare surfaces, darkness or blur)"
-    return (
-        "how the camera moved cannot be told: too little that stands still can be followed (blur, fast motion, crowds)"
-    )
+    return "the camera's motion is unknown: too little of the still scene can be followed (blur, fast motion, crowds)"
 
 
 def _stretches(reason: np.ndarray, few: bool, depth: Callable[[int, int], float]) -> Iterator[str]:
@@ -87,7 +85,7 @@ def _stretches(reason: np.ndarray, few: bool, depth: Callable[[int, int], float]
     for start, stop in pairwise(starts):
         if stop > start and (why := reason[start]):
             where = f"Frame {start}" if stop == start + 1 else f"Frames {start} to {stop - 1}"
-            bare = "" if depth(start, stop) > _HARDLY else "; no depth can be had there"
+            bare = "" if depth(start, stop) > _HARDLY else "; there is no depth there"
             many = f" The video has only {len(reason)} frame{'s' * (len(reason) > 1)}." if few else ""
             yield f"{where}: {why}{bare}.{many}"
 

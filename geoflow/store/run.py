@@ -1,4 +1,4 @@
-"""Reads a whole run's folder: index, segments, failures and the stores of its videos."""
+"""Reader of a whole run's folder: index, segments, failures and the stores of its videos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TABLES = ("index.parquet", "segments.parquet", "run.json")
 
 
 class RunVideos(Mapping[str, Video]):
-    """The complete videos of a run by name; each is opened when it is asked for."""
+    """The complete videos of a run by name; each is opened at its first use."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -40,7 +40,7 @@ class RunVideos(Mapping[str, Video]):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run made: `index` and `segments` are the rows of the two Parquet files, `record` is run.json."""
+    """The results of a run: `index` and `segments` are the rows of the two Parquet files, `record` is run.json."""
 
     paths: RunPaths
     index: list[dict[str, Any]]
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Name of each failed input -> reason."""
+        """Return name -> reason of each failed input."""
         return {row["name"]: row["reason"] for row in self.index if row["status"] == "failed"}
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class Run:
 def load_run(out: str | os.PathLike[str] | RunPaths) -> Run:
     """Open the folder, or URI, that `geoflow run -o OUT` filled.
 
-    Raises StoreError when it is not one or the run has not finished.
+    Raises StoreError if it is not the output of a run, or the run has not finished.
     """
     with records(out, _TABLES) as paths:
         if not paths.index.is_file():
@@ -75,7 +75,7 @@ def load_run(out: str | os.PathLike[str] | RunPaths) -> Run:
 
 
 def read_run_json(paths: RunPaths) -> dict[str, Any]:
-    """run.json, or {} when there is none. Raises StoreError when it is broken."""
+    """Return run.json; {} if there is none. Raises StoreError if it is broken."""
     if not paths.run.is_file():
         return {}
     try:

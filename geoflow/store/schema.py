@@ -1,8 +1,8 @@
 """Schema 1 of the store: every dataset, attribute and column, each with dtype, shape, unit and meaning.
 
-The datasets follow from the field table (`geoflow.fields`). Readers of one schema version may rely on: names and dtypes
-never change, datasets whose presence is `EXTRA` may be absent, and new ones of these may appear. T is the number of
-frames of the video, N the number of its tracks.
+The datasets follow from the field table (`geoflow.fields`). Readers of one schema version can rely on this: names and
+dtypes never change; datasets whose presence is `EXTRA` may be absent, and new `EXTRA` datasets may appear. T is the
+number of frames of the video, N the number of its tracks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: `row` is the field that fills it, and `stored` what that field's row says of it."""
+    """One dataset: `row` is the field that fills it, and `stored` the entry of that row for the dataset."""
 
     name: str
     row: Field
@@ -62,12 +62,12 @@ class Dataset:
 
     @property
     def fill(self) -> float:
-        """What frames read as for which the field is missing."""
+        """Return the value of frames for which the field is missing."""
         return self.row.unknown if self.stored.fill is None else self.stored.fill
 
     @property
     def meaning(self) -> str:
-        """What it holds, and what it has where that is not known: a sentence."""
+        """Return a sentence on what it holds, and which value stands for unknown."""
         words = [self.stored.meaning or self.row.meaning]
         if self.row.space in ("camera", "world"):
             words[0] += f" ({self.row.space} frame)"
@@ -79,14 +79,14 @@ class Dataset:
 
     @property
     def invalid(self) -> str:
-        """What stands in the file for a value that is not known: "" where all are known."""
+        """Return what stands in the file for an unknown value; "" if all values are known."""
         if self.row.invalid == "never" or self.row.codes:
             return ""
         where = f"where {self.row.outside.replace('.', '/')} is False" if self.row.outside else "where unknown"
         return f"{self.row.unknown:g} {where}".replace("nan", "NaN")
 
     def is_wanted(self, fields: Mapping[str, object], switches: Mapping[str, bool]) -> bool:
-        """Whether these fields fill it, and the switch it depends on, if any, is on."""
+        """Return whether these fields fill it, and its switch, if it has one, is on."""
         needs = {self.field, self.row.outside or self.field} if self.layout == FRAME else {self.field}
         return needs <= fields.keys() and (
             self.stored.switch is None or bool(switches.get(self.stored.switch.name, False))
@@ -94,7 +94,7 @@ class Dataset:
 
 
 def datasets() -> dict[str, Dataset]:
-    """Every dataset there may be in a store, by its name, in the order of the field table."""
+    """Return every possible dataset of a store, by name, in the order of the field table."""
     rows = [
         Dataset(stored.name or row.name.replace(".", "/"), row, stored)
         for row in FIELDS.values()
@@ -125,13 +125,13 @@ def not_held(names: Sequence[str], switches: Mapping[str, bool]) -> dict[str, st
 
 
 def columns() -> dict[str, Dataset]:
-    """The fields that are a number per segment, by the column of the table of segments that they become."""
+    """Return the fields with one number per segment, by their column of the table of segments."""
     rows = [row for row in FIELDS.values() if row.layout == COLUMN and row.stored]
     return {row.stored[0].name or row.name.rpartition(".")[2]: Dataset(row.name, row, row.stored[0]) for row in rows}
 
 
 def num_tracks(held: Mapping[str, Any]) -> int:
-    """How many tracks a file holds: rows of its datasets with a row per track."""
+    """Return the number of tracks in a file: the rows of its datasets with a row per track."""
     return next((len(held[name]) for name, row in datasets().items() if row.layout == QUERY and name in held), 0)
 
 
@@ -147,27 +147,27 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
     "num_frames": (int, "T"),
     "height": (int, "H, px"),
     "width": (int, "W, px"),
-    "metric": (bool, "True when scene units are metres; else the whole video is up to one scale"),
+    "metric": (bool, "True if scene units are metres; otherwise the whole video has one unknown scale"),
     "status": (str, "complete, or incomplete when an optional stage failed on a segment"),
     "pipeline": (str, "JSON: every parameter, seed, backend version, weights revision, licence"),
 }
 
 NOTES = "notes"  # an attribute that may be absent: JSON list of how the source was read, mended, or looked wrong
 
-# Not in files of earlier versions: what the source was known by when it was read, JSON: size, dates, a digest of some
-# blocks. Where these leave a doubt, its checksum decides.
+# Not in files of earlier versions: JSON that identifies the source as it was read: size, dates, a digest of some
+# blocks. If these leave a doubt, the source's checksum decides.
 IDENTITY = "source_identity"
 
 # Attributes that files of earlier versions lack.
 EXTRA_ATTRIBUTES: dict[str, tuple[type, str]] = {
     "recovered": (str, "what was recovered of the video, and what was not and why: a sentence"),
-    "lacking": (str, "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
+    "lacking": (str, "what of the video is missing in all or in part, such as: poses, depth, hands (not computed)"),
 }
-# Not in files of earlier versions: JSON, what all parts of the file are parts of; see `geoflow.store.work_key`.
+# Not in files of earlier versions: JSON of the work that all parts of the file belong to; see `geoflow.store.work_key`.
 WORK = "work"
-PARTS = "parts"  # of the table of segments, JSON: key of a work -> how many of the segments are parts of it
+PARTS = "parts"  # of the table of segments, JSON: key of a work -> number of segments that belong to it
 
-METRIC = "metric"  # the file's attribute, and the column of segments that it follows from where there is one
+METRIC = "metric"  # the file's attribute, and the column of segments from which it follows, if there is one
 
 STATUSES = ("complete", "incomplete")
 
@@ -182,18 +182,18 @@ _PLACE = {
 }
 _RECORD = {
     "ladder": ("str", "JSON object: slot -> ladder level that worked, 0 the full setting"),
-    "notes": ("str", "JSON list of remarks: stages it is without, and why; stages that found nothing valid"),
+    "notes": ("str", "JSON list of remarks: stages without results here, and why; stages that found nothing valid"),
 }
 
 
 def segment_columns() -> dict[str, tuple[str, str]]:
-    """Columns of the `segments` table: name -> (numpy dtype, or "str", meaning); seconds_<slot> columns follow
-    `status`. Those of fields that are not in every store may be missing."""
+    """Return the columns of the `segments` table: name -> (numpy dtype, or "str", meaning). Columns seconds_<slot>
+    follow `status`. Columns of fields that are not in every store may be missing."""
     return {**_PLACE, **{name: (row.dtype, row.meaning) for name, row in columns().items()}, **_RECORD}
 
 
 def required_columns() -> list[str]:
-    """The columns that every `segments` table has."""
+    """Return the columns that every `segments` table has."""
     given = columns()
     return [name for name in segment_columns() if name not in given or given[name].stored.presence == ALWAYS]
 
@@ -211,16 +211,16 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "height": ("int32", "px"),
     "width": ("int32", "px"),
     "metric": ("bool", "scene units are metres"),
-    "segments": ("int64", "segments the video was cut into"),
+    "segments": ("int64", "number of segments of the video"),
     "incomplete_segments": ("int64", "segments on which an optional stage failed"),
-    "frames_posed": ("int64", "frames with a full camera pose; null where no stage looks for any"),
+    "frames_posed": ("int64", "frames with a full camera pose; null if no stage looks for poses"),
     "geometry_coverage": ("float64", "share of pixels with geometry, 0..1; NaN without geometry"),
     "motion": ("string", "what the camera does, by share of frames"),
-    "objects": ("int64", "objects that have a label or a mesh; null where no stage looks for any"),
+    "objects": ("int64", "objects that have a label or a mesh; null if no stage looks for objects"),
     "recovered": ("string", "what was recovered, and what was not and why: a sentence"),
     "lacking": ("string", "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
     "seconds": ("float64", "work of all stages on this video, s"),
-    "key": ("string", "of the work that the store holds: it tells whether the row and the file belong together"),
+    "key": ("string", "key of the work that the store holds: it shows whether the row and the file belong together"),
 }
 
 # Columns of segments.parquet: the table's columns with the video's name in front.

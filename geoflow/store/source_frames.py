@@ -1,4 +1,4 @@
-"""A store's source: its pixels where the store holds none, and whether it is still the one of the store."""
+"""The source of a store: its pixels, if the store holds none, and a check that it is still the same source."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OWN = "stores made with --set write.rgb=true hold their frames themselves"
 
 
 def source_frames(video: Video, numbers: np.ndarray) -> np.ndarray:
-    """Frames of the source by their numbers there (T,) int64, rising: (T, H, W, 3) uint8 RGB at the store's size.
+    """Return frames of the source by number, (T,) int64, rising: (T, H, W, 3) uint8 RGB at the store's size.
 
-    Raises StoreError when the source is gone, cannot be read, or is not the one that the store was made from.
+    Raises StoreError if the source is gone, cannot be read, or is not the one that the store was made from.
     """
     from geoflow.video.frame_reader import read_numbered
 
@@ -43,16 +43,16 @@ def source_frames(video: Video, numbers: np.ndarray) -> np.ndarray:
 
 
 def is_of_another_source(error: StoreError) -> bool:
-    """Whether `source_frames` raised it because another source lies there: nothing of that may be shown."""
+    """Return whether `source_frames` raised the error because the source was replaced: its frames must not be shown."""
     return isinstance(error.__cause__, SourceChanged)
 
 
 def source_remarks(path: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
-    """What to know of the source of a store, or of those of a run's stores: a sentence for each that is another now, is
-    gone though the store needs it for its pixels, or cannot be told from another. These are no faults of the stores.
+    """Return sentences on the source of a store, or on the sources of a run's stores: one for each source that was
+    replaced, is gone although the store needs its pixels, or cannot be recognised. These are not faults of the stores.
 
-    Where size or dates differ from those that the store knows, `deep` reads all of a source. Stores that cannot be read
-    are passed over: `verify` names them.
+    If size or dates differ from the store's record, `deep` reads the whole source. Stores that cannot be read are left
+    out: `verify` names them.
     """
     if not is_run(path):
         return list(_of_store(path, "", deep))
@@ -76,7 +76,7 @@ def _of_store(path: str | os.PathLike[str], who: str, deep: bool) -> Iterator[st
 
 
 def _remark(source: str, sha256: str, identity: str, holds_frames: bool, deep: bool) -> str:
-    """A sentence when a source is not the one of a store, "" when it is."""
+    """Return a sentence if a source is not the one of a store, "" if it is."""
     from geoflow.video.identity import still_there
 
     needs = "" if holds_frames else "; the store holds no frames, so that its pixels cannot be shown or exported"
@@ -85,5 +85,5 @@ def _remark(source: str, sha256: str, identity: str, holds_frames: bool, deep: b
     except FileNotFoundError:
         return "" if holds_frames else f"the source {source} is gone or cannot be read{needs}"
     if same is None:
-        return f"whether the source {source} is still the same cannot be told without reading all of it"
-    return "" if same else f"the source {source} has changed since: it was trimmed, graded or replaced{needs}"
+        return f"the source {source} may have changed: only reading all of it can show that"
+    return "" if same else f"the source {source} has changed since then: it was trimmed, graded or replaced{needs}"

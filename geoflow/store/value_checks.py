@@ -1,4 +1,4 @@
-"""Whether the values of a dataset are what its field's row promises: what is known, what is not, and of which form."""
+"""Checks that the values of a dataset are as its field's row promises: known values, unknown values, and their form."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from geoflow.values.field import COUNTING, FRAME_FIRST, GROWING, NAN, PINHOLE, P
 if TYPE_CHECKING:
     import h5py
 
-# float32 poses that went through a few matrix products keep about 1e-6; 1e-3 is a shear that would be seen.
+# float32 poses after a few matrix products are exact to about 1e-6; 1e-3 is a shear that would be visible.
 _ORTHONORMAL = 1e-3
-_BLOCK = 32  # frames of (T, N) datasets looked at together
+_BLOCK = 32  # frames of (T, N) datasets that are checked together
 
 
 def wrong_values(file: h5py.File, row: Dataset) -> Iterator[str]:
-    """What is wrong with the values of one dataset that the file holds, a line each."""
+    """Yield what is wrong with the values of one dataset of the file, one line each."""
     if row.layout == FRAME:
         yield from _maps(file, row)
     elif row.layout == ROWS:
@@ -43,7 +43,7 @@ def _maps(file: h5py.File, row: Dataset) -> Iterator[str]:
 
 
 def _map(row: Dataset, value: np.ndarray, mask: np.ndarray | None) -> str:
-    """What is wrong with one frame (H, W, ...) of a dense map; `mask` (H, W) says where it should hold."""
+    """Return what is wrong with one frame (H, W, ...) of a dense map; `mask` (H, W) says where it should be valid."""
     if value.dtype.kind == "f" and (odd := _odd(row, value)).any():
         return f"has {np.count_nonzero(odd)} values that are not finite"
     if row.row.depth:
@@ -72,7 +72,7 @@ def _per_frame(file: h5py.File, row: Dataset) -> Iterator[str]:
 
 
 def _outside(file: h5py.File, row: Dataset, values: np.ndarray, within: np.ndarray) -> Iterator[str]:
-    """Values of frames in which there are none: these have what stands for the unknown."""
+    """Check frames without values: they must hold the value that stands for unknown."""
     other = ""
     if row.row.moves == POSES:
         within, other = within | only_turns(values), ", except for a rotation"
@@ -84,7 +84,7 @@ def _outside(file: h5py.File, row: Dataset, values: np.ndarray, within: np.ndarr
 
 
 def _inside(row: Dataset, values: np.ndarray, holds: np.ndarray) -> Iterator[str]:
-    """Values of frames in which they are known."""
+    """Check the values of frames in which they are known."""
     finite = np.isfinite(values).reshape(len(values), -1).all(1)
     if (lost := holds & ~finite).any():
         yield f"{row.name} is not finite at a valid frame ({np.flatnonzero(lost)[0]})"
@@ -96,11 +96,11 @@ def _inside(row: Dataset, values: np.ndarray, holds: np.ndarray) -> Iterator[str
 
 
 def _rigid(row: Dataset, poses: np.ndarray) -> Iterator[str]:
-    """Poses (N, 4, 4) that are no rigid motions; a translation may be unknown."""
+    """Yield faults of poses (N, 4, 4) that are not rigid motions; a translation may be unknown."""
     rotation = poses[:, :3, :3].astype(np.float64)
     error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2), initial=0)
     if (error > _ORTHONORMAL).any() or (np.linalg.det(rotation) < 0).any():
-        yield f"{row.name} has a matrix that is no rotation (error {error.max():.2g})"
+        yield f"{row.name} has a matrix that is not a rotation (error {error.max():.2g})"
     if not (poses[:, 3] == np.array([0, 0, 0, 1])).all():
         yield f"{row.name} has a last row other than 0 0 0 1"
 
@@ -129,7 +129,7 @@ _IN_ORDER: dict[str, Callable[[Dataset, np.ndarray], Iterator[str]]] = {
 
 
 def _of_tracks(file: h5py.File, row: Dataset) -> Iterator[str]:
-    """Datasets (T, N, ...) are looked at by blocks of frames: they may be large."""
+    """Check datasets (T, N, ...) in blocks of frames, since they may be large."""
     values, holds, num_frames = file[row.name], _held(file, row.row.holds), file.attrs["num_frames"]
     if 0 in values.shape:
         return
@@ -146,7 +146,7 @@ def _of_tracks(file: h5py.File, row: Dataset) -> Iterator[str]:
 
 
 def _odd(row: Dataset, values: np.ndarray) -> np.ndarray:
-    """Where floats are neither finite nor what the row has for the unknown."""
+    """Return where floats are neither finite nor the row's value for unknown."""
     return np.isinf(values) if row.row.invalid == NAN else ~np.isfinite(values)
 
 
@@ -159,7 +159,7 @@ def _held(file: h5py.File, field: str) -> h5py.Dataset | None:
 
 
 def _frames_of(file: h5py.File, field: str) -> np.ndarray | None:
-    """Frames (T,) bool in which a field of bool is True anywhere; None where the file does not hold it."""
+    """Return the frames (T,) bool in which a bool field is True anywhere; None if the file does not hold it."""
     if (dataset := _held(file, field)) is None:
         return None
     return dataset[()] if dataset.ndim == 1 else np.array([part.any() for part in dataset], bool)

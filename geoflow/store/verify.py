@@ -1,4 +1,4 @@
-"""Checks that a store, or a whole run, is what the schema promises."""
+"""Checks that a store, or a whole run, is as the schema promises."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from geoflow.values.field import ALWAYS, WITH_GROUP
 
 
 def verify_store(path: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
-    """Problems of one store file, each in one line; empty when there are none.
+    """Return the problems of one store file, one line each; [] if there are none.
 
-    `deep` reads every chunk and checks values; without it only names, types, shapes and attributes are looked at.
+    `deep` reads every chunk and checks values. Without it, only names, types, shapes and attributes are checked.
     """
     try:
         with copied(path) if deep else contextlib.nullcontext(path) as where, open_h5(where) as file:
@@ -52,12 +52,12 @@ def verify_store(path: str | os.PathLike[str], *, deep: bool = True) -> list[str
 
 
 def verify(path: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
-    """Problems of a run's folder or of one store, whichever it is."""
+    """Return the problems of a run's folder or of one store, depending on the path."""
     return (verify_run if is_run(path) else verify_store)(path, deep=deep)
 
 
 def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
-    """The same for a file that is open."""
+    """Return the problems of an open store file."""
     problems = list(_attributes(file))
     if problems:
         return problems  # the rest needs num_frames, height and width
@@ -73,7 +73,7 @@ def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
 
 
 def _read(found: Iterator[str]) -> Iterator[str]:
-    """What was found, and that the rest cannot be read where that is so."""
+    """Yield the found problems, and a line if the rest cannot be read."""
     try:
         yield from found
     except (OSError, RuntimeError) as error:
@@ -81,7 +81,7 @@ def _read(found: Iterator[str]) -> Iterator[str]:
 
 
 def verify_run(out: str | os.PathLike[str], *, deep: bool = True) -> list[str]:
-    """Problems of a run's folder: inputs without a state, files missing, broken or left half-written."""
+    """Return the problems of a run's folder: inputs without a state; files missing, broken or left half-written."""
     with records(out) as paths:
         return _verify_run(paths, deep)
 

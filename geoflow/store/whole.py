@@ -1,4 +1,4 @@
-"""Files that get their name only when they are whole, also when the disk fills up half-way."""
+"""Files that get their final name only when they are complete, also if the disk fills up while they are written."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from geoflow.store.paths import drafts, temporary
 if TYPE_CHECKING:
     import h5py
 
-_ABANDONED_S = 3600.0  # writing a frame, or a block, takes seconds at the most
+_ABANDONED_S = 3600.0  # writing a frame, or a block, takes seconds at most
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class GuardedFile(io.RawIOBase):
-    """A file that HDF5 may write without ever seeing an error; `error` keeps the first one.
+    """A file for HDF5 that never reports a write error to HDF5; `error` keeps the first error.
 
-    HDF5 cannot recover from a failed write: closing such a file crashes the process (seen with HDF5 2.0 and a
-    full disk). So a failed write is kept in memory and reported as done; the caller looks at `error` after each
-    dataset and gives up.
+    HDF5 cannot recover from a failed write: closing such a file crashes the process (seen with HDF5 2.0 and a full
+    disk). So the data of a failed write is kept in memory, and the write is reported as done. The caller checks `error`
+    after each dataset and stops.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,7 +95,7 @@ class GuardedFile(io.RawIOBase):
         return size
 
     def sync(self) -> None:
-        """Bring everything to the disk. Raises OSError, also the one a write met earlier."""
+        """Write everything to the disk. Raises OSError, also the error of an earlier write."""
         if self.error is not None:
             raise self.error
         os.fsync(self._file.fileno())
@@ -106,7 +106,7 @@ class GuardedFile(io.RawIOBase):
 
 
 class WholeH5:
-    """An HDF5 file being written under its temporary name; `check` raises what the disk said meanwhile."""
+    """An HDF5 file being written under its temporary name; `check` raises an error that the disk reported meanwhile."""
 
     def __init__(self, file: h5py.File, guard: GuardedFile) -> None:
         self.file = file
@@ -119,9 +119,9 @@ class WholeH5:
 
 @contextlib.contextmanager
 def whole_h5(path: Path) -> Iterator[WholeH5]:
-    """Write an HDF5 file so that `path` appears whole or not at all.
+    """Write an HDF5 file so that `path` appears complete or not at all.
 
-    Raises StoreError that names the file, the free space and the remedy when the disk refuses.
+    Raises StoreError that names the file, the free space and the remedy if the disk cannot be written.
     """
     import h5py
 
@@ -138,7 +138,7 @@ def whole_h5(path: Path) -> Iterator[WholeH5]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that `path` appears whole or not at all. Raises StoreError."""
+    """Write a small file so that `path` appears complete or not at all. Raises StoreError."""
     with whole_draft(path) as draft, open(draft, "wb") as file:
         file.write(data)
         file.flush()
@@ -146,7 +146,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_whole_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text as it is made, so that `path` appears whole or not at all. Raises StoreError."""
+    """Write lines as they are made, so that `path` appears complete or not at all. Raises StoreError."""
     with whole_draft(path) as draft, open(draft, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(lines)
         file.flush()
@@ -155,7 +155,7 @@ def write_whole_lines(path: Path, lines: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def whole_draft(path: Path) -> Iterator[Path]:
-    """The name to write a file under so that `path` appears whole or not at all. Raises StoreError."""
+    """Yield the temporary name of a file, so that `path` appears complete or not at all. Raises StoreError."""
     draft = new_draft(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,14 +175,15 @@ def whole_draft(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """The name to fill a folder under so that `path` appears whole or not at all; what an earlier try left goes first.
+    """Yield the temporary name of a folder, so that `path` appears complete or not at all. Leftovers of an earlier try
+    are deleted first.
 
-    Raises StoreError where `path` holds something already, and when the disk refuses.
+    Raises StoreError if `path` exists and is not empty, and if the disk cannot be written.
     """
     draft = temporary(path)
     try:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise StoreError(f"{path} is there already; remove it or choose another output (-o)")
+            raise StoreError(f"{path} exists already; remove it or choose another output (-o)")
         if draft.exists():
             shutil.rmtree(draft)
         draft.mkdir(parents=True)
@@ -200,7 +201,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _is_abandoned(draft: Path) -> bool:
-    """Whoever wrote it was killed: nobody has touched it for long."""
+    """Return whether the process that wrote the draft was killed: the draft was not touched for long."""
     with contextlib.suppress(OSError):
         return time.time() - draft.stat().st_mtime > _ABANDONED_S
     return False
@@ -222,7 +223,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def store_error(path: Path, error: OSError) -> StoreError:
-    """Say which file the disk refused, how much space is left, and what to do."""
+    """Return an error that names the file that could not be written, the space left, and what to do."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         remedy = "free some space or choose another output folder (-o), then run again: finished segments are kept"

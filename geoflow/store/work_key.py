@@ -1,6 +1,6 @@
-"""What tells the work on one video from any other work on it: the key that parts carry, and that a store is made of.
+"""The key that identifies the work on one video; parts and stores hold it.
 
-The key says which pixels were read, and by which pipeline with which settings; not who worked, when, or where.
+The key depends on the pixels that were read, the pipeline and its settings; not on the run, the time or the machine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _LENGTH = 20  # hexadecimal digits; 80 bits, and short enough for a file name
 
 
 def describe_work(video: VideoInfo, pipeline: str) -> str:
-    """All that the key is made of, as JSON: facts of the video as it is read, the pipeline's fingerprint, how it reads.
+    """Return what the key is made of, as JSON: facts of the video as read, the pipeline's fingerprint, how it reads.
 
-    `pipeline` is the JSON of the run that every store carries. Where files lie is left out: the same content may have
+    `pipeline` is the JSON of the run that every store holds. Paths of files are left out: the same content may have
     moved. Masks, labels of objects and known cameras count by the checksum of their content.
     """
     run = json.loads(pipeline)
@@ -27,7 +27,7 @@ def describe_work(video: VideoInfo, pipeline: str) -> str:
 
 
 def reading_of(run: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run reads videos, of what every store carries of it; not where masks and known cameras lie."""
+    """Return how a run reads videos, without the paths of masks and known cameras."""
     return {name: value for name, value in (run.get("reading") or {}).items() if name not in ELSEWHERE}
 
 
@@ -36,7 +36,7 @@ def _plain(value: Any) -> Any:
 
 
 def work_key(work: str) -> str:
-    """The key of what `describe_work` describes.
+    """Return the key of the work that `describe_work` describes.
 
     >>> len(work_key("{}"))
     20

@@ -54,13 +54,13 @@ from geoflow.values.plain import printable
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the final file will hold, read from the headers of the parts."""
+    """The contents of the final file, read from the headers of the parts."""
 
     parts: list[tuple[Path, PartInfo]]
     names: list[str]
     num_tracks: int
     compression: int
-    work: str  # what all parts are parts of
+    work: str  # the work that all parts belong to
 
 
 def assemble(
@@ -75,23 +75,23 @@ def assemble(
     meshes: Mapping[int, MeshSource] | None = None,
     without_mesh: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Join the parts into `videos/<name>.h5`, look it over, give it its name and delete the parts.
+    """Join the parts into `videos/<name>.h5`, verify the file, give it its name and delete the parts.
 
-    A store is made of parts of one work, and says so: parts of other settings, or that another run wrote at the same
-    time, are refused.
+    A store is made of parts of one work, and it holds the key of this work. Parts with other settings, or that another
+    run wrote at the same time, are refused.
 
-    `confirm` is called before the file gets its name, and raises StoreError when it must not. `meshes` are those of
-    the video's objects by their number, in the video's world, or the part files that hold them; `without_mesh` says why
-    an object has none that should have one. Only what is named there goes into the file.
+    `confirm` is called before the file gets its name; it raises StoreError if the file must not get it. `meshes` are
+    the meshes of the video's objects by number, in the video's world, or the part files that hold them. `without_mesh`
+    says why an object has no mesh although it should have one. Only objects in these two go into the file.
 
-    Returns plain values for the run's record: path, frames, and what `totals` does.
-    Raises StoreError when a part is missing or the disk refuses; the parts are then kept.
+    Returns plain values for the run's record: path, frames, and the values of `totals`.
+    Raises StoreError if a part is missing or the disk cannot be written; the parts are then kept.
     """
     final, work = paths.video(video.name), describe_work(video, pipeline)
     try:
         plan = _plan(paths, video, records, work, compression)
     except StoreError:
-        # A process that died between giving the file its name and reporting it is asked again.
+        # This is called again if a process died after it had named the file and before it reported that.
         places = (final, paths.store(video.name)) if paths.remote else (final,)
         done = next(filter(None, (_already_whole(place, video, pipeline, work) for place in places)), None)
         if done is None:
@@ -120,14 +120,14 @@ def assemble(
         whole.file.flush()
         whole.check()
         if problems := verify_file(whole.file, deep=False):
-            raise StoreError(f"{final} came out wrong and is not kept: {'; '.join(problems[:5])}; please report this")
+            raise StoreError(f"{final} failed its check and is not kept: {'; '.join(problems[:5])}; please report this")
         confirm()
     _remove_parts(paths, video.name, work_key(work))
     return {"path": str(final), "frames": video.num_frames, **summary}
 
 
 def _coverage(parts: Sequence[PartInfo], video: VideoInfo) -> dict[str, float]:
-    """The share of the video's pixels that have depth, by dataset, where the parts have counted them."""
+    """Return the share of the video's pixels with depth, by dataset, if the parts have counted them."""
     if not all(part.known for part in parts):  # made by an earlier version
         return {}
     pixels = video.num_frames * video.height * video.width
@@ -139,12 +139,12 @@ def _remove_parts(paths: RunPaths, name: str, key: str) -> None:
     for path in (*paths.finished_parts(name, key).values(), *paths.mesh_parts(name)):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        paths.parts(name).rmdir()  # what else lies there is the engine's
+        paths.parts(name).rmdir()  # other files there belong to the engine
         paths.work.rmdir()  # only when this was the last unfinished video
 
 
 def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str) -> dict[str, Any] | None:
-    """What `assemble` would return for a file that it made earlier of the same work and pipeline, else None."""
+    """Return the result of `assemble` for a file that it made earlier from the same work and pipeline, or None."""
     if verify_store(path, deep=False):
         return None
     with open_h5(path) as file:
@@ -155,10 +155,10 @@ def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str)
 
 
 def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Of a store: frames_posed, geometry_coverage, motion, segments, metric, key, and recovered and lacking, as
-    geoflow/store/recovery.py says them.
+    """Return facts of a store: frames_posed, geometry_coverage, motion, segments, metric, key, and recovered and
+    lacking as in geoflow/store/recovery.py.
 
-    `coverage` is the share of the pixels that have depth, by dataset; what it lacks is counted.
+    `coverage` is the share of pixels with depth, by dataset. Shares that it lacks are counted.
     """
     recovery = recovery_of(Video(file, Path(path)), coverage or {})
     motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(recovery.frames, np.uint8)
@@ -176,7 +176,7 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
 
 
 def motion_summary(frames_per_code: Iterable[int]) -> str:
-    """Frames per code of camera/motion in words.
+    """Return the frames per code of camera/motion in words.
 
     >>> motion_summary([0, 80, 20, 0])
     'moving 80%, still 20%'
@@ -190,7 +190,7 @@ def motion_summary(frames_per_code: Iterable[int]) -> str:
 
 
 def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -> np.ndarray:
-    """The `segments` table: a structured array, a row per segment, a `seconds_<slot>` column per slot."""
+    """Return the `segments` table: a structured array, a row per segment, a `seconds_<slot>` column per slot."""
     by_index = {record.index: record for record in records}
     slots = sorted({slot for record in records for slot in record.seconds})
     text = h5py.string_dtype()
@@ -265,7 +265,7 @@ def _write_attributes(
 
 
 def _fitting(pipeline: str) -> str:
-    """HDF5 allows an attribute 64 KiB; a longer description stays in the run's own record only."""
+    """Return the description if it fits HDF5's limit of 64 KiB for an attribute; the run's own record always has it."""
     return pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
 
 
@@ -277,7 +277,7 @@ def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
 
 
 def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, first_track: int) -> int:
-    """Copy one part to its place; returns how many tracks it added."""
+    """Copy one part to its place; return the number of added tracks."""
     tracks = num_tracks(part)
     for name, row in datasets().items():
         if name not in part or 0 in part[name].shape:
@@ -300,7 +300,7 @@ def _copy_frames(source: h5py.Dataset, target: h5py.Dataset, start: int, whole: 
     same = all(getattr(source, key) == getattr(target, key) for key in layout)
     corner = (0,) * (source.ndim - 1)
     for i in range(len(source)):
-        if same:  # the chunk as it lies on disk: no unpacking, no packing
+        if same:  # the raw chunk from the disk, without unpacking and packing
             filters, data = source.id.read_direct_chunk((i, *corner))
             target.id.write_direct_chunk((start + i, *corner), data, filters)
         else:

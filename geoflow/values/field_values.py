@@ -1,4 +1,4 @@
-"""Whether the values of a field of floats are what its row of the field table promises."""
+"""Checks that the values of a float field are as its row of the field table promises."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 
 from geoflow.values.field import NAN, NEVER, ZERO, Field
 
-_Fault = tuple[str, np.ndarray, np.ndarray]  # what was expected, the values looked at, where they are not so
+_Fault = tuple[str, np.ndarray, np.ndarray]  # expected, checked values, where they are wrong
 
-_BLOCK = 1 << 19  # values looked at together: their temporaries stay in the processor's cache
+_BLOCK = 1 << 19  # values checked together: their temporaries stay in the processor's cache
 _HALF_EXPONENT, _HALF_SIGN = 0x7C00, -0x8000  # bits of float16: all of an infinity's or a NaN's; of -0.0
 
 
 def value_fault(row: Field, array: np.ndarray, holds: np.ndarray | None) -> str:
-    """What is wrong with the values of a field of floats, "" when nothing is.
+    """Return what is wrong with the values of a float field, "" if nothing is wrong.
 
-    `holds` says where values are known, in as many of the array's first axes as that is said for; None where nothing
-    says so.
+    `holds` says where values are known, for as many of the array's first axes as it has; None if nothing says so.
     """
     for part in _blocks(array):
         values, known = array[part], None if holds is None else holds[part]
@@ -39,7 +38,7 @@ def _blocks(array: np.ndarray) -> Iterator[slice]:
 
 
 def _not_finite(row: Field, values: np.ndarray, known: np.ndarray | None) -> _Fault | None:
-    """Values that are not finite and should be."""
+    """Return the values that should be finite and are not."""
     if values.dtype == np.float16:  # numpy's own test of float16 takes several times as long
         odd = (values.view(np.int16) & _HALF_EXPONENT) == _HALF_EXPONENT
     else:
@@ -59,7 +58,7 @@ def _not_finite(row: Field, values: np.ndarray, known: np.ndarray | None) -> _Fa
 
 
 def _not_ahead(row: Field, values: np.ndarray, known: np.ndarray | None) -> _Fault | None:
-    """Depths that are not above 0 and should be; unknown ones are 0 where nothing else tells which those are."""
+    """Return the depths that should be above 0 and are not. Unknown depths are 0 if no mask marks them."""
     z = values if row.invalid == ZERO else values[..., -1]
     bits = z.view(np.int16) if z.dtype == np.float16 else z  # they sort alike, and integers are compared faster
     if row.invalid == ZERO:
@@ -72,7 +71,7 @@ def _not_ahead(row: Field, values: np.ndarray, known: np.ndarray | None) -> _Fau
 
 
 def _seen(values: np.ndarray) -> str:
-    """A few words on wrong values: what they are, and how many."""
+    """Describe wrong values in a few words: what they are, and how many."""
     values = values.reshape(-1)
     if np.isinf(values).any():
         limit = f" (float16 ends at {np.finfo(np.float16).max:.0f})" if values.dtype == np.float16 else ""

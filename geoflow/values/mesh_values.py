@@ -1,4 +1,4 @@
-"""What is wrong with the values of a triangle mesh.
+"""Checks of the values of a triangle mesh.
 
 A mesh is a mapping of arrays by the last part of their fields' names: `vertices` (V, 3) float32 in units of the mesh,
 `faces` (F, 3) int32, `colours` (V, 3) uint8, `world_from_mesh` (4, 4) float32, `frame` (1,) int64.
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# float32 matrices that went through a few products keep about 1e-6; 1e-3 is a shear that would be seen.
+# float32 matrices after a few products are exact to about 1e-6; 1e-3 is a shear that would be visible.
 _SHEAR = 1e-3
 
 
 def mesh_fault(mesh: Mapping[str, np.ndarray]) -> str:
-    """What is wrong with the values of a mesh, as words that begin with an array's name; "" when nothing is.
+    """Return what is wrong with the values of a mesh, beginning with an array's name; "" if nothing is wrong.
 
-    Dtypes and shapes are those of the field table already. Arrays that are left out are not looked at.
+    Dtypes and shapes must be as in the field table already. Arrays that are left out are not checked.
 
     >>> mesh_fault({"vertices": np.zeros((3, 3), np.float32), "faces": np.array([[0, 1, 3]], np.int32)})
     'faces should name vertices 0 to 2, found 0 to 3'
@@ -38,7 +38,7 @@ def mesh_fault(mesh: Mapping[str, np.ndarray]) -> str:
 
 
 def similarity_fault(matrix: np.ndarray) -> str:
-    """Why a (4, 4) matrix is no similarity (a rotation times one positive scale, and a translation); "" if it is one.
+    """Return why a (4, 4) matrix is not a similarity (a rotation times a positive scale, and a translation), or "".
 
     >>> similarity_fault(np.diag([2.0, 2.0, 2.0, 1.0])), similarity_fault(np.diag([1.0, 1.0, -1.0, 1.0]))
     ('', 'should be a rotation times a scale, found a mirror image')
@@ -59,5 +59,5 @@ def similarity_fault(matrix: np.ndarray) -> str:
 
 
 def scale_of(world_from_mesh: np.ndarray) -> float:
-    """How many scene units one unit of the mesh is long; of a matrix that shears, its columns' mean length."""
+    """Return the scene units per unit of the mesh; for a matrix with shear, its columns' mean length."""
     return float(np.linalg.norm(world_from_mesh[:3, :3].astype(np.float64), axis=0).mean())

@@ -1,4 +1,4 @@
-"""Names of fields that every object has its own of: in transit, `mesh.3.vertices` is `mesh.vertices` of object 3."""
+"""Names of fields that exist for each object: between stages, `mesh.3.vertices` is `mesh.vertices` of object 3."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-MESH = "mesh"  # the group of which every object has its own
-MOST_OBJECTS = 255  # in a video: a label is one byte, and 0 is background
+MESH = "mesh"  # the group that exists for each object
+MOST_OBJECTS = 255  # per video: a label is one byte, and 0 is background
 _OF_OBJECT = re.compile(rf"{MESH}\.([1-9][0-9]*)\.(\w+)")
 
 
 def kind_of(name: str) -> str:
-    """The name of a field's row: the name itself, less the number of an object.
+    """Return the name of a field's row: the name without the number of an object.
 
     >>> kind_of("mesh.3.vertices"), kind_of("camera.depth")
     ('mesh.vertices', 'camera.depth')
@@ -23,7 +23,7 @@ def kind_of(name: str) -> str:
 
 
 def object_of(name: str) -> int | None:
-    """The number of the object that a field is of, None if it is of none.
+    """Return the number of the object in a field's name; None if there is none.
 
     >>> object_of("mesh.3.vertices"), object_of("mesh.vertices")
     (3, None)
@@ -33,7 +33,7 @@ def object_of(name: str) -> int | None:
 
 
 def name_for(name: str, number: int) -> str:
-    """The name in transit of a field of object `number`.
+    """Return the name between stages of a field of object `number`.
 
     >>> name_for("mesh.vertices", 3)
     'mesh.3.vertices'
@@ -43,7 +43,7 @@ def name_for(name: str, number: int) -> str:
 
 
 def meshes_in(arrays: Mapping[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
-    """The meshes among fields in transit: number of the object -> {"vertices": ..., "faces": ..., ...}."""
+    """Return the meshes among fields between stages: object number -> {"vertices": ..., "faces": ..., ...}."""
     found: dict[int, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         if (number := object_of(name)) is not None:

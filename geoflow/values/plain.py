@@ -99,5 +99,5 @@ def _only(found: Any) -> Any:
 
 
 def printable(path: str) -> str:
-    """A path that any text format can hold: bytes of its name that are no UTF-8 are written as escapes."""
+    """Return a path as text for any format: bytes of the name that are not UTF-8 are written as escapes."""
     return path.encode("utf-8", "backslashreplace").decode()

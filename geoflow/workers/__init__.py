@@ -1,5 +1,5 @@
-"""Backends as child processes, for programs that live in another environment.
+"""Workers: backends as child processes, for programs in another environment.
 
-`geoflow worker NAME` serves the worker that the backend NAME declares (`declaration`), by rules that are the same for
-all (`serving`): nothing here knows a model.
+`geoflow worker NAME` serves the worker that the backend NAME declares (`declaration`). The rules are the same for all
+workers (`serving`): no module here depends on a model.
 """

@@ -1,4 +1,4 @@
-"""What a backend declares so that other programs can start it as a worker.
+"""The declaration with which a backend lets other programs start it as a worker.
 
     class MyWorker(BackendWorker):
         "Depth of a picture: prints {"depth": FILE}."
@@ -11,8 +11,8 @@
         def answer(self, request):
             return {"depth": ...}
 
-It stands beside the backend's Stage, in the same module. `geoflow worker NAME PICTURE.png --near 0.5` asks for one
-answer; with `persistent`, {"picture": "PICTURE.png", "near": 0.5} on a line of stdin asks for the next.
+It is in the same module as the backend's Stage. `geoflow worker NAME PICTURE.png --near 0.5` requests one answer. With
+`persistent`, each line {"picture": "PICTURE.png", "near": 0.5} on stdin requests one.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from geoflow.errors import ConfigError
 class BackendWorker:
     """Answers requests with one stage, which is set up once.
 
-    The docstring's first line is the help of the command. A request goes through `read`, which may refuse it and runs
-    before the model is loaded, and `answer`, whose result is printed as JSON. What they raise is the answer: an exit
-    status and a message, or {"error": "…"} of a persistent worker.
+    The docstring's first line is the help of the command. A request goes first through `read`, which may refuse it and
+    runs before the model is loaded. Then it goes through `answer`, whose result is printed as JSON. An exception
+    becomes the answer: an exit status and a message, or {"error": "…"} from a persistent worker.
     """
 
-    persistent: ClassVar[bool] = False  # without arguments, it answers lines of stdin until that ends
-    writes: ClassVar[tuple[str, ...]] = ()  # arguments that name files which must be there after an answer
+    persistent: ClassVar[bool] = False  # without arguments, it answers lines of stdin until stdin ends
+    writes: ClassVar[tuple[str, ...]] = ()  # arguments that name files which must exist after an answer
 
     @dataclass(frozen=True)
     class Request:
@@ -47,35 +47,35 @@ class BackendWorker:
         self.stage = stage
 
     def read(self, request: Any) -> Any:
-        """Return what `answer` needs of a request. Raises InputError for what cannot be used."""
+        """Return what `answer` needs from a request. Raises InputError for a request that cannot be used."""
         return request
 
     def answer(self, request: Any) -> dict[str, Any]:
-        """Return plain values that JSON has."""
+        """Return plain values of JSON types."""
         raise NotImplementedError
 
     @staticmethod
     def log(message: str) -> None:
-        """Tell whoever started the worker how far it is."""
+        """Report progress to the program that started the worker."""
         print(f"[worker] {message}", file=sys.stderr, flush=True)
 
 
 def argument(metavar: str, help: str) -> Any:
-    """A value that stands by itself on the command line, and that every request has."""
+    """Declare a positional argument of the command line; every request has it."""
     return dataclasses.field(metadata={"metavar": metavar, "help": help, "positional": True})
 
 
 def option(metavar: str, help: str, *, default: Any = dataclasses.MISSING, in_requests_only: bool = False) -> Any:
-    """A value that is named, `--like_this` on the command line; required where there is no default.
+    """Declare a named value, `--like_this` on the command line; required if there is no default.
 
-    `in_requests_only`: on lines of stdin, not on the command line.
+    `in_requests_only`: allowed on lines of stdin, not on the command line.
     """
     metadata = {"metavar": metavar, "help": help, "positional": False, "in_requests_only": in_requests_only}
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
 
 def find(backend: str) -> type[BackendWorker]:
-    """Return the worker that a backend declares. Raises ConfigError when there is none, or no such backend."""
+    """Return the worker that a backend declares. Raises ConfigError if there is none, or no such backend."""
     if ":" not in backend and backend not in loading.names():
         raise ConfigError(f"no worker {backend!r}; there are: {', '.join(names())}")
     found = loading.defined_in(loading.module_of(backend)[0], BackendWorker)
@@ -93,7 +93,7 @@ def names() -> list[str]:
 
 
 def request_of(worker: type[BackendWorker], values: Any) -> Any:
-    """Return the Request with these values; what it does not know is passed over.
+    """Return the Request with these values; unknown names are ignored.
 
     Raises TypeError, ValueError or KeyError for values that do not fit.
     """
@@ -111,7 +111,7 @@ def request_of(worker: type[BackendWorker], values: Any) -> Any:
 
 
 def form(worker: type[BackendWorker]) -> str:
-    """Return how a request looks: {"input": "IN.npy"}, with "fov_x" in degrees where that is known."""
+    """Return the form of a request as text: {"input": "IN.npy"}, with "fov_x" in degrees where that is known."""
     rows = dataclasses.fields(worker.Request)
     must = ", ".join(f'"{row.name}": "{row.metadata["metavar"]}"' for row in rows if is_required(row))
     may = "".join(f', with "{row.name}" {row.metadata["help"]}' for row in rows if not is_required(row))
@@ -119,7 +119,7 @@ def form(worker: type[BackendWorker]) -> str:
 
 
 def is_required(row: dataclasses.Field[Any]) -> bool:
-    """Whether every request has this value."""
+    """Return whether every request must have this value."""
     return row.default is dataclasses.MISSING
 
 

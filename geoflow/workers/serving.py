@@ -1,10 +1,10 @@
 """Serving a worker: arguments or lines of stdin in, JSON on stdout, everything else on stderr.
 
-One shot: `geoflow worker NAME ARGUMENTS` prints one line of JSON, or exits with a message and a status of its own.
-Persistent: without arguments it stays, if the backend says so. Every line {"argument": value, …} on stdin gets such a
-line, or {"error": "…"}, until stdin ends. The model is loaded once.
+One shot: `geoflow worker NAME ARGUMENTS` prints one line of JSON, or exits with a message and a status.
+Persistent: without arguments the worker keeps running, if the backend allows it. Every line {"argument": value, …} on
+stdin gets one line of JSON, or {"error": "…"}, until stdin ends. The model is loaded once.
 
-Whatever the model's libraries print goes to stderr, also what they print past Python.
+All output of the model's libraries goes to stderr, also output that bypasses Python.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from geoflow.errors import GeoFlowError, InputError, StageError
 from geoflow.workers import declaration
 from geoflow.workers.declaration import BackendWorker
 
-_LOG_LINES = 30  # of what a model printed, in an error
-_LOG_ENDS_S = 1.0  # to wait for the end of the log: a child of the model may hold it open
+_LOG_LINES = 30  # of a model's output, in an error
+_LOG_ENDS_S = 1.0  # time to wait for the end of the log: a child of the model may keep it open
 
 
 def serve(backend: str, arguments: Sequence[str], settings_of: Callable[[list[str]], dict[str, Any]]) -> None:
     """Serve the worker of a backend for a command line; `settings_of` reads the values of `--set`.
 
-    Raises GeoFlowError when there is no such worker, it cannot be set up, or the one answer cannot be given.
+    Raises GeoFlowError if there is no such worker, it cannot be set up, or the one answer cannot be given.
     """
     worker_class = declaration.find(backend)
     values, settings = _parse(backend, worker_class, arguments)
@@ -62,7 +62,7 @@ def overview() -> str:
 
 
 def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The values of a request as the command line has them, {} if none, and those of `--set`."""
+    """Return the values of a request on the command line, {} if none, and the values of `--set`."""
     parser = argparse.ArgumentParser(
         f"geoflow worker {backend}",
         description=worker.__doc__,
@@ -93,13 +93,13 @@ def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) 
 
 
 def _reply(worker: BackendWorker, line: str) -> dict[str, Any]:
-    """Whatever goes wrong with one request is its reply; the next may be right."""
+    """Return the reply to a request. An error is also a reply, since the next request may succeed."""
     try:
         request = _request(type(worker), line)
         return _answer(worker, request, worker.read(request))
     except GeoFlowError as error:
         return {"error": str(error)}
-    except Exception as error:  # of the model, such as too little memory for a large batch
+    except Exception as error:  # from the model, such as too little memory for a large batch
         return {"error": f"{type(error).__name__}: {error}"}
 
 
@@ -112,7 +112,7 @@ def _request(worker: type[BackendWorker], line: str) -> Any:
 
 
 def _answer(worker: BackendWorker, request: Any, read: Any) -> dict[str, Any]:
-    """The answer, when every file that the worker says it writes is there."""
+    """Return the answer. Raises StageError if a file is missing that the worker should have written."""
     if not worker.writes:
         return worker.answer(read)
     with _log_kept() as log:
@@ -121,13 +121,13 @@ def _answer(worker: BackendWorker, request: Any, read: Any) -> dict[str, Any]:
         path = getattr(request, name)
         if path and not os.path.isfile(path):
             said = "\n".join(f"  {line}" for line in log) or "  nothing"
-            raise StageError(f"{path} ({name}) was not written; the model logged, at last:\n{said}")
+            raise StageError(f"{path} ({name}) was not written; the model's last output was:\n{said}")
     return found
 
 
 @contextlib.contextmanager
 def _log_kept() -> Iterator[deque[str]]:
-    """Fills with the last lines that anything prints within the block; all of it goes to stderr as ever."""
+    """Give a deque that collects the last lines printed within the block; all output still goes to stderr."""
     sys.stdout.flush()
     kept: deque[str] = deque(maxlen=_LOG_LINES)
     reading, writing = os.pipe()
@@ -158,7 +158,7 @@ def _log_kept() -> Iterator[deque[str]]:
 
 
 def _answers() -> IO[str]:
-    """What stdout was; from now on all that is printed goes to stderr."""
+    """Return the original stdout, and send everything that is printed from now on to stderr."""
     sys.stdout.flush()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

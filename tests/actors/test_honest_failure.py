@@ -97,9 +97,9 @@ def _assert_nothing(video: Video) -> None:
     [
         (hard_clips.bare_wall(8), False, MOTION_UNKNOWN, "Frames 0 to 7: there is too little texture to follow"),
         (hard_clips.still(8), False, MOTION_STILL, "Frames 0 to 7: the camera stood still"),
-        (hard_clips.turn(10), True, MOTION_ROTATING, "Frames 0 to 9: the camera only turned (how is known"),
+        (hard_clips.turn(10), True, MOTION_ROTATING, "Frames 0 to 9: the camera only turned (its rotation is known"),
         (hard_clips.turn(10), False, MOTION_ROTATING, "Frames 0 to 9: the camera only turned"),
-        (hard_clips.blurred(8), False, MOTION_UNKNOWN, "Frames 0 to 7: how the camera moved cannot be told"),
+        (hard_clips.blurred(8), False, MOTION_UNKNOWN, "Frames 0 to 7: the camera's motion is unknown"),
         (hard_clips.walk(1), False, MOTION_UNKNOWN, "The video has only 1 frame."),
         (hard_clips.walk(2, 0.15), False, MOTION_UNKNOWN, "The video has only 2 frames."),
     ],
@@ -113,7 +113,7 @@ def test_where_nothing_can_be_known_nothing_is_claimed(
         assert video.cameras is not None
         assert (video.cameras.motion == motion).all()
         (said,) = video.remarks
-        assert sentence in said and "no depth can be had there" in said
+        assert sentence in said and "there is no depth there" in said
         assert said in video_part(video, {}, None, "", frames=4).html
 
 

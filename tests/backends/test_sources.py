@@ -284,7 +284,7 @@ def test_a_space_and_a_data_set_have_places_of_their_own(tmp_path: Path, monkeyp
         ({"repo": "a/b", "revision": COMMIT, "files": {"../a": None}}, "a path below the folder"),
         ({"repo": "a/b", "revision": COMMIT, "files": {"/etc/a": None}}, "a path below the folder"),
         ({"repo": "a/b", "revision": COMMIT, "files": {"a": "12"}}, "64 hexadecimal digits or null"),
-        ({"repo": "a/b", "revision": COMMIT, "files": {"a": None}, "sha256": SHA256}, "has sha256, which is none of"),
+        ({"repo": "a/b", "revision": COMMIT, "files": {"a": None}, "sha256": SHA256}, "has unknown keys sha256; it"),
         ({"url": "https://a.example/b"}, "lacks sha256"),
         ({"url": "file:///etc/passwd", "sha256": SHA256}, r"http\(s\)://host/path"),
         ({"url": "https://a.example/", "sha256": SHA256}, "name should be a file name"),

@@ -96,7 +96,7 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     path = pins.pinned("geometrycrafter")["diff"].folder / "unet_diff" / "diffusion_pytorch_model.safetensors"
     whole = path.read_bytes()
     for torn, message in (
-        (whole[:-1], "where its header speaks of"),
+        (whole[:-1], "but its header states"),
         (whole[:20], "no safetensors, or not all of one"),
         (b"", "no safetensors"),
         (whole[:8] + b"x" * (len(whole) - 8), "no safetensors header"),
@@ -127,10 +127,10 @@ def test_content_is_checked_where_it_is_known() -> None:
 
 
 def test_a_folder_of_the_users_must_hold_something(tmp_path: Path) -> None:
-    assert "there is none" in weights.problems("moge", {"v1": str(tmp_path / "none")})[0]
+    assert "there is no such folder" in weights.problems("moge", {"v1": str(tmp_path / "none")})[0]
     (tmp_path / "empty").mkdir()
     assert "holds no weights" in weights.problems("moge", {"v1": str(tmp_path / "empty")})[0]
-    with pytest.raises(ConfigError, match="there is none"):
+    with pytest.raises(ConfigError, match="there is no such folder"):
         weights.locate("moge", "v1", str(tmp_path / "none"))
 
 

@@ -83,7 +83,7 @@ def test_colmap_without_tracks_takes_points_of_the_depth(store: Path, stored: Ar
 def test_a_folder_that_is_there_is_not_touched(store: Path, tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/mine").touch()
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="exists already"):
         export_store(store, "colmap", tmp_path / "model")
     assert [p.name for p in tmp_path.rglob("*")] == ["model", "mine"]
 

@@ -180,11 +180,11 @@ def smaller_segments(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (another_part, "1 of 4 segments are parts of other work than the file says"),
+        (another_part, "1 of 4 segments are parts of other work than the file states"),
         (no_keys, "4 of 4 segments are parts of other work"),
-        (other_stamp, "fingerprint is two by the file's attributes and one by what its parts are parts of"),
+        (other_stamp, "fingerprint is two in the file's attributes and one in the work of its parts"),
         (other_source, "source_sha256 is 0000"),
-        (smaller_segments, "where the file says 8: not of this work"),
+        (smaller_segments, "but the file states 8: not from this work"),
     ],
 )
 def test_what_is_not_of_one_piece_is_found(store: Path, damage: Callable[[h5py.File], None], words: str) -> None:
@@ -204,9 +204,9 @@ def test_an_index_of_another_run_is_found(store: Path, tmp_path: Path) -> None:
     write_index(paths, [found := row(paths.root)])
     assert verify_run(paths.root) == [] and read_rows(paths.index)[0]["key"]
     write_index(paths, [{**found, "key": "0" * 20}])
-    assert "index speaks of other work than the file" in verify_run(paths.root)[0]
+    assert "index names other work than the file" in verify_run(paths.root)[0]
     write_index(paths, [{**found, "key": None, "num_frames": 7}])
-    assert "the index gives another num_frames than the file" in verify_run(paths.root)[0]
+    assert "the index has another num_frames than the file" in verify_run(paths.root)[0]
 
 
 AT_ONCE = [

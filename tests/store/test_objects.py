@@ -177,7 +177,7 @@ def test_a_part_that_was_changed_is_refused(truth: Truth, tmp_path: Path) -> Non
         ),
         ({9: {k: v for k, v in cube().items() if k != "colours"}}, r"object 9 .*left out \['mesh.9.colours'"),
         ({300: cube(frame=62)}, r"meshes of objects \[300\], but labels show \[1, 9\]"),
-        ({9: cube(frame=3)}, "object 9 is of frame 3, which is not of this video"),
+        ({9: cube(frame=3)}, "object 9 is of frame 3, which is not in this video"),
         ({9: {}}, "object 9"),
     ],
 )
@@ -207,16 +207,16 @@ def stamp(name: str, value: Any) -> Callable[[h5py.File], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (rename("objects/9", "objects/nine"), "objects/nine is no object"),
+        (rename("objects/9", "objects/nine"), "objects/nine is not an object"),
         (rename("objects/9", "objects/12"), "objects/12 is an object that no frame of objects/label shows"),
         (rename("objects/9/faces", "objects/9/corners"), "objects/9/faces is missing"),
         (rename("objects/label", "label"), "objects/label is missing beside the meshes"),
         (put("objects/9/faces", 8), "objects/9/faces should name vertices 0 to 7, found 8 to 8"),
         (put("objects/9/vertices", np.nan), "objects/9/vertices should be finite"),
         (put("objects/9/world_from_mesh", 1), "objects/9/world_from_mesh should have the last row 0 0 0 1"),
-        (put("objects/9/frame", 3), "objects/9/frame 3 is no frame of this video"),  # every second frame is used
+        (put("objects/9/frame", 3), "objects/9/frame 3 is not a frame of this video"),  # every second frame is used
         (put("objects/label", 1), r"objects/label shows objects \[1\], but lists \[1, 9\]"),
-        (stamp("key", "of others"), "objects/9 is part of other work than the file says"),
+        (stamp("key", "of others"), "objects/9 is part of other work than the file states"),
     ],
 )
 def test_verify_names_what_is_wrong(

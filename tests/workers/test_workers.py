@@ -128,7 +128,7 @@ def test_what_goes_wrong_is_a_status_and_a_sentence(meshes: Path) -> None:
         (
             ("meshmaker", *needed, "--set", "forgets=true"),
             3,
-            "was not written; the model logged, at last:\n  [worker] working\n  progress past Python\n",
+            "was not written; the model's last output was:\n  [worker] working\n  progress past Python\n",
         ),
         (("embedded.klt",), 2, "should declare one BackendWorker, found 0; there are: meshmaker, moge"),
         (("nobody",), 2, "no worker 'nobody'; there are: meshmaker, moge"),
@@ -182,7 +182,7 @@ def test_a_log_that_is_kept_leaves_no_descriptor_open(tmp_path: Path, capfd: pyt
         replies.append(serving._reply(worker, line)["error"])
         held = set(os.listdir("/proc/self/fd"))
     assert replies[0] == replies[2] and replies[0].endswith(
-        "(out) was not written; the model logged, at last:\n  working"
+        "(out) was not written; the model's last output was:\n  working"
     )
     serving._reply(worker, line)
     assert set(os.listdir("/proc/self/fd")) == held

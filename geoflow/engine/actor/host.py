@@ -1,9 +1,9 @@
-"""The actor around a worker: settles the number of threads before anything that counts cores is loaded.
+"""The actor around a worker: it sets the number of threads before any library that counts cores is loaded.
 
-Ray keeps started processes ready, but hands them only to actors without a `runtime_env`. So the thread limits do not
-travel as `env_vars` there: the actor sets them itself, which must happen before numpy is imported. That is why this
-class is sent by value (a class inside a function) and imports nothing of GeoFlow until it runs. On 2 cores, ten actors
-come up in 5 s this way instead of 10 s.
+Ray keeps started processes ready, but gives them only to actors without a `runtime_env`. So the thread limits are not
+passed as `env_vars`: the actor sets them itself, before numpy is imported. For this reason the class is sent by value
+(a class inside a function) and imports nothing of GeoFlow until it runs. On 2 cores, ten actors start in 5 s this way
+instead of 10 s.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def thread_limits(threads: int) -> dict[str, str]:
 
 @functools.cache
 def actor_class() -> Any:
-    """The remote class, the same for all: Ray takes 25 ms to send one out.
+    """Return the remote class, the same for all actors: Ray takes 25 ms to send a class.
 
-    Its actors are made with environment variables, `bare_packages` or None, and what StageWorker takes.
+    Its arguments are environment variables, `bare_packages` or None, and the arguments of StageWorker.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""The last rung of every ladder: a segment too large for the memory there is, done in two halves."""
+"""The last rung of every ladder: a segment that is too large for the memory is processed in two halves."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from geoflow.stage import SHARED, Stage
 
 
 def rungs(stage: type[Stage] | Stage, *, spans: bool = False) -> int:
-    """How many times a stage can fall back to something cheaper: its own ladder, then splitting if it can be split.
+    """Return how often a stage can fall back to less memory: its own ladder, then splitting if possible.
 
-    `spans`: where it surveys one, which cannot be split.
+    `spans`: for the survey of a span, which cannot be split.
     """
     return len(stage.ladder) + int(can_split(stage) and not spans)
 
 
 def can_split(stage: type[Stage] | Stage) -> bool:
-    """Its outputs have a row per frame, so that halves can be put together, and no segment follows from another."""
+    """Return whether a stage can be split: its outputs have one row per frame, and it carries no state between
+    segments."""
     outputs = (*stage.outputs, *stage.optional_outputs)
     rows = bool(outputs) and all(fields.field(name).per_frame for name in outputs)
     return rows and stage.divisible and not stage.ordered
 
 
 def process_in_halves(stage: Stage, segment: Segment, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What `stage.process` gives for the halves of a segment, put together. The halves share no frame."""
+    """Return the results of `stage.process` for the two halves of a segment, joined. The halves share no frame."""
     middle = segment.start + len(segment) // 2
     parts = []
     for start, stop in ((segment.start, middle), (middle, segment.stop)):

@@ -1,9 +1,9 @@
-"""Arrays on the wire between environments whose numpy differs in its major version.
+"""Arrays sent between environments whose numpy differs in its major version.
 
-numpy pickles an array with the names of its private modules in it (`numpy._core` since 2.0, `numpy.core` before), so
-an array of one cannot be relied on to open in the other. `Packed` pickles as three plain things instead: the dtype's
-array-protocol string, the shape, and the bytes as an out-of-band buffer (PEP 574), which Ray keeps in its object store
-and hands to every reader without a copy.
+A pickled numpy array contains the names of numpy's private modules (`numpy._core` since 2.0, `numpy.core` before). So
+an array of one version may not open in the other. `Packed` pickles as three plain values instead: the dtype's
+array-protocol string, the shape, and the bytes as an out-of-band buffer (PEP 574). Ray keeps the buffer in its object
+store and gives it to every reader without a copy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from geoflow.errors import StageError
 
 
 class Packed:
-    """An array that crosses numpy versions. Make one with `pack`, open it with `unpack`."""
+    """An array that can be sent between numpy versions. Make one with `pack`, open it with `unpack`."""
 
     __slots__ = ("buffer", "dtype", "shape")
 
@@ -37,7 +37,7 @@ class Packed:
 
 
 def pack(array: np.ndarray) -> Packed:
-    """Wrap an array of plain numbers or booleans for the wire; contiguous arrays are not copied.
+    """Wrap an array of plain numbers or booleans to send it; contiguous arrays are not copied.
 
     Raises StageError for object and structured dtypes, which have no meaning outside their own interpreter.
 
@@ -53,7 +53,7 @@ def pack(array: np.ndarray) -> Packed:
 
 
 def pack_state(state: dict[str, Any]) -> dict[str, Any]:
-    """What an ordered stage carries: its arrays packed, its plain values as they are."""
+    """Return the state of an ordered stage with its arrays packed and its plain values unchanged."""
     return {key: pack(value) if hasattr(value, "dtype") else value for key, value in state.items()}
 
 
@@ -62,7 +62,7 @@ def unpack_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(packed: Any) -> Any:
-    """The array inside: a read-only view of the bytes where they lie. What is not `Packed` is returned as it is."""
+    """Return the array inside, as a read-only view of its bytes. A value that is not `Packed` is returned unchanged."""
     if not isinstance(packed, Packed):
         return packed
     if packed.buffer is None:

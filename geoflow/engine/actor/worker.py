@@ -38,7 +38,8 @@ _TRIM_EVERY_S = 1.0  # it takes about a millisecond
 
 
 def classify(error: BaseException) -> Kind:
-    """The kind of an exception, by type and, for frameworks not installed here, by name and text."""
+    """Return the kind of an exception, by its type and, for frameworks that are not installed here, by name and
+    text."""
     if isinstance(error, InputError):
         return Kind.INPUT
     if isinstance(error, DamagedWork):
@@ -52,17 +53,17 @@ def classify(error: BaseException) -> Kind:
 
 
 def describe(error: BaseException) -> Failure:
-    """An exception in plain strings: those of a foreign environment cannot be unpickled in the driver."""
+    """Describe an exception in plain strings: the driver cannot unpickle exceptions of another environment."""
     known = isinstance(error, (InputError, StoreError, StageError))
     message = f"{error}" if known else f"{type(error).__name__}: {error}"
     return Failure(classify(error), message, "".join(traceback.format_exception(error)))
 
 
 class StageWorker:
-    """Wraps a Stage for Ray: unpacks fields, runs, checks, packs. Never raises for what a stage does wrong."""
+    """Wraps a Stage for Ray: unpacks fields, runs, checks, packs. An error in the stage is returned, not raised."""
 
     def __init__(self, backend: str, params: dict[str, Any], threads: int, gpu_memory: float | None = None) -> None:
-        """`gpu_memory` is the share of its GPU's memory that it may have."""
+        """`gpu_memory` is the share of its GPU's memory that it may use."""
         self._backend, self._raw_params, self._threads = backend, params, threads
         self._gpu_memory = gpu_memory
         self._level = 0
@@ -72,7 +73,7 @@ class StageWorker:
         self._looked = self._trimmed = 0.0
 
     def load(self) -> Outcome:
-        """Import and set up the stage; called once, before any segment. The outcome says where the actor is."""
+        """Import and set up the stage; called once, before any segment. The outcome says where the actor runs."""
         began, clock = time.time(), time.monotonic()
         try:
             self._stage = self._make(0)
@@ -83,11 +84,11 @@ class StageWorker:
             return Outcome(describe(error))
 
     def process(self, asked: bytes, *objects: Any) -> Any:
-        """Work on segments one after another, computing only while the lane is this worker's.
+        """Work on segments one after another, computing only while this worker holds the lane.
 
-        `asked` are the jobs and the lane, as `calls.ask` writes them; `objects` is what they read, after the state that
-        an ordered stage goes on from. Returns (the outcomes, as `calls.read_answer` reads them, per output an array or
-        None[, the state of an ordered stage]); with several jobs, a list of arrays per output.
+        `asked` holds the jobs and the lane, as `calls.ask` writes them. `objects` are the objects that the jobs read,
+        after the state of an ordered stage. Returns (the outcomes, as `calls.read_answer` reads them; for each output
+        an array or None[; the state of an ordered stage]). With several jobs, there is a list of arrays per output.
         """
         stage_class = loading.load(self._backend)
         jobs, lane = read_asked(asked)
@@ -103,7 +104,7 @@ class StageWorker:
         return tuple(returned) if len(returned) > 1 else returned[0]
 
     def survey(self, asked: bytes, *objects: Any) -> Any:
-        """Survey one span, computing only while the lane is this worker's. Takes what `process` takes.
+        """Survey one span, computing only while this worker holds the lane. The arguments are as in `process`.
 
         Returns (the outcomes, a dict of packed arrays, by the names that `process` finds them by). Of an object, the
         mesh is made; it goes to the disk, and the dict is empty.
@@ -115,7 +116,7 @@ class StageWorker:
         return answer([outcome]), result
 
     def _one(self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]) -> tuple[Outcome, dict[str, Any]]:
-        """Outcome and packed outputs of one segment or span; no outputs when the stage failed."""
+        """Return the outcome and packed outputs of one segment or span; no outputs if the stage failed."""
         began, clock = time.time(), time.monotonic()
         try:
             given = _opened(job, objects)
@@ -162,7 +163,7 @@ class StageWorker:
         return stage.process(extent, given)
 
     def _checked(self, job: Job, result: Any) -> dict[str, np.ndarray]:
-        """A result by the names that others read it by, held against the field table. Raises StageError."""
+        """Return a result by field name, checked against the field table. Raises StageError."""
         stage, extent = self._stage, job.extent
         who = f"{stage.slot} ({self._backend}) on {extent}"
         if isinstance(extent, Span):
@@ -202,7 +203,7 @@ class StageWorker:
     def _make(self, level: int) -> Any:
         stage_class = loading.load(self._backend)
         stage = stage_class(stage_class.Params(**self._raw_params))
-        self._ladder = stage.ladder  # of the full setting: that of a cheaper one may be shorter
+        self._ladder = stage.ladder  # of the full setting: the ladder of a cheaper setting may be shorter
         if level:
             params = stage.params
             for rung in self._ladder[:level]:
@@ -213,14 +214,15 @@ class StageWorker:
         return stage
 
     def _trim(self, began: float) -> None:
-        """Give back freed memory after a call that may have touched much, but not after each."""
+        """Return freed memory to the system after a call that may have used much, but not after every call."""
         ended = time.monotonic()
         if ended - began > _TRIM_ABOVE_S and ended - self._trimmed > _TRIM_EVERY_S:
             self._trimmed = ended
             _give_back_freed_memory()
 
     def _own_memory(self) -> int | None:
-        """Bytes of memory of this process; None after most calls, since to look takes a third of a millisecond."""
+        """Return the bytes of memory of this process; None after most calls, since reading takes a third of a
+        millisecond."""
         now = time.monotonic()
         if now - self._looked < _LOOK_EVERY_S:
             return None
@@ -229,7 +231,7 @@ class StageWorker:
 
     @contextlib.contextmanager
     def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, Any]]:
-        """What the job takes at its peak, if that is asked for; what it may take, if that is more than usual."""
+        """Measure the job's peak GPU memory if requested, and raise its limit if it may take more than usual."""
         found: dict[str, Any] = {}
         if job.measure:
             self._watch().start()
@@ -254,7 +256,7 @@ class StageWorker:
 
 
 def _opened(job: Job, objects: tuple[Any, ...]) -> dict[str, np.ndarray]:
-    """The job's fields as arrays; a survey's result is a dict of them."""
+    """Return the job's fields as arrays; a survey's result is a dict of arrays."""
     given: dict[str, np.ndarray] = {}
     for name, value in open_job(job, objects).items():
         given |= unpack_state(value) if isinstance(value, dict) else {name: unpack(value)}
@@ -262,7 +264,7 @@ def _opened(job: Job, objects: tuple[Any, ...]) -> dict[str, np.ndarray]:
 
 
 def _read_span(span: Span, probed: Mapping[str, np.ndarray], *, masks: bool, threads: int) -> Iterator[Fields]:
-    """The frames of a span, some at a time; imported late, since not every environment has what reads videos."""
+    """Yield the frames of a span, some at a time. The import is late, since not every environment can read videos."""
     from geoflow.video.pieces import read_pieces
 
     return read_pieces(span, probed, masks=masks, threads=threads)
@@ -294,7 +296,7 @@ def _give_back_freed_memory() -> None:
 
 
 def _whereabouts() -> dict[str, Any]:
-    """Which process this is, in the words of the system and, in an actor, of Ray (as `ray list actors` shows them)."""
+    """Return the process's identity for the system and, in an actor, for Ray (as `ray list actors` shows it)."""
     where = {"pid": os.getpid(), "host": socket.gethostname()}
     if (ray := sys.modules.get("ray")) is None or not ray.is_initialized():
         return where
@@ -303,7 +305,7 @@ def _whereabouts() -> dict[str, Any]:
 
 
 def _save(to: SaveTo, result: Mapping[str, np.ndarray], state: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
-    """Leave what a call made on disk. Whatever hinders that costs only a later run its time."""
+    """Save a call's results to disk. A failure is only reported: a later run then needs more time."""
     began, size = time.monotonic(), 0
     try:
         if to.fields is not None:

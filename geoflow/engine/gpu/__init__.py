@@ -1,1 +1,1 @@
-"""The GPUs of a run: which models live on which, who computes, what they take of the memory."""
+"""The GPUs of a run: which models are on which GPU, which of them compute, and how much memory they take."""

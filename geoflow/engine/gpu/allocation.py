@@ -1,8 +1,8 @@
-"""Which models live on which GPU. Pure functions: no Ray, no GPU.
+"""Allocation: which models are on which GPU. Pure functions: no Ray, no GPU.
 
 Memory decides how many copies of a model may be *resident*; run tokens decide which of them compute at a moment. A GPU
-has one token, and a call takes its stage's share of it for as long as it runs. So copies beyond what the shares alone
-would allow cost memory but no time, and let work flow to wherever it is needed: a share is not tied to a stage.
+has one token, and a call takes its stage's share of the token while it runs. So copies beyond the sum of the shares
+cost memory but no time, and work can go wherever it is needed: a share is not tied to a stage.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ HEADROOM = 1.25  # copies beyond what the work needs on average: without it, a s
 _TINY = 1e-9
 _CERTAIN = 1.05
 _TIGHT = 0.9
-_EXACT_ITEMS = 24  # up to so many copies a packing is searched exhaustively
+_EXACT_ITEMS = 24  # with at most this number of copies, all packings are searched
 
 
 @dataclass(frozen=True)
 class GpuNeed:
-    """What one GPU stage asks for. Shares and memory are fractions of one GPU."""
+    """What one GPU stage needs. Shares and memory are fractions of one GPU."""
 
     slot: str
     share: float  # of a GPU's run token, while a call runs
     memory: float  # resident
     seconds: float | None  # of one call, relative to the other stages; None: not known yet
     fixed: int | None = None  # copies, where the user set them
-    ordered: bool = False  # one copy is all it can use
+    ordered: bool = False  # it can use only one copy
 
 
 def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
-    """The slots resident on each GPU, one entry per copy; None when not even one copy of each fits.
+    """Return the slots resident on each GPU, one entry per copy; None if not even one copy of each fits.
 
-    Copies follow the work: as many as let every stage keep up when all GPUs are busy, with some headroom, or the
-    best rate that memory allows. They are spread so that every GPU has as much to do. Stages whose work is not known
-    yet count as equal.
+    The number of copies follows the work: enough for every stage to keep up when all GPUs are busy, with some headroom,
+    or the best rate that memory allows. The copies are spread so that all GPUs have equal work. Stages whose work is
+    not known yet count as equal.
 
     >>> allocate([GpuNeed("a", 0.5, 0.1, 3.0), GpuNeed("b", 0.5, 0.1, 1.0)], gpus=1)
     [['a', 'a', 'b']]
@@ -52,7 +52,7 @@ def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
         return None
     free = [need for need in needs if need.fixed is None and not need.ordered]
     for slots in placed:
-        if not slots and free:  # no GPU stays empty: it takes a copy of whatever is busiest
+        if not slots and free:  # no GPU stays empty: it takes a copy of the busiest stage
             neediest = max(free, key=lambda need: (need.seconds or 1.0) / counts[need.slot])
             counts[neediest.slot] += 1
             slots.append(neediest.slot)
@@ -60,12 +60,13 @@ def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
 
 
 def rate(counts: dict[str, int], needs: Sequence[GpuNeed]) -> float:
-    """Calls per unit of time that the slowest stage manages with these copies, tokens aside."""
+    """Return the calls per unit of time of the slowest stage with these copies, ignoring tokens."""
     return min(counts[need.slot] / (need.seconds or 1.0) for need in needs)
 
 
 def _best_counts(needs: Sequence[GpuNeed], gpus: int) -> dict[str, int] | None:
-    """Copies of each stage at the highest rate that packs, up to `HEADROOM` times what the tokens allow."""
+    """Return the copies of each stage at the highest rate that fits, at most `HEADROOM` times the rate of the
+    tokens."""
     seconds = {need.slot: need.seconds or 1.0 for need in needs}
     ideal = HEADROOM * gpus / max(_TINY, sum(need.share * seconds[need.slot] for need in needs))
 
@@ -75,7 +76,7 @@ def _best_counts(needs: Sequence[GpuNeed], gpus: int) -> dict[str, int] | None:
     memory = {need.slot: need.memory for need in needs}
     if _packs(counts_at(ideal), memory, gpus):
         return counts_at(ideal)
-    # Only rates at which some stage needs one copy more make a difference; packing is monotone in the rate.
+    # Only rates at which a stage needs one copy more make a difference. A lower rate fits wherever a higher rate fits.
     most = math.ceil(ideal * max(seconds.values())) + 1
     steps = sorted({k / s for s in seconds.values() for k in range(1, most) if k / s < ideal})
     low, high = -1, len(steps) - 1
@@ -90,10 +91,10 @@ def _best_counts(needs: Sequence[GpuNeed], gpus: int) -> dict[str, int] | None:
 
 
 def _relieved(counts: dict[str, int], needs: Sequence[GpuNeed], gpus: int) -> dict[str, int]:
-    """With a copy more, as far as there is room, of each stage that holds up the others.
+    """Return the counts with one more copy of each stage that delays the others, as far as there is room.
 
-    Several often do so equally, on paper; then those with the shorter calls are the worse off, since what a call costs
-    on top of its work does not get less with it.
+    Often several stages delay the others equally, in theory. Then stages with shorter calls come first, since the
+    overhead of a call does not shrink with its work.
     """
     memory, slowest = {need.slot: need.memory for need in needs}, 1 / rate(counts, needs)
     for need in sorted(needs, key=lambda need: need.seconds or 1.0):
@@ -117,11 +118,11 @@ def _packs(counts: dict[str, int], memory: dict[str, float], gpus: int) -> bool:
 def pack(
     counts: dict[str, int], memory: dict[str, float], gpus: int, load: dict[str, float] | None = None
 ) -> list[list[str]] | None:
-    """Spread copies over GPUs so that no GPU's memory is exceeded; None where that cannot be done.
+    """Spread copies over GPUs so that no GPU's memory is exceeded; return None if that is impossible.
 
-    Copies of one stage go to different GPUs as far as possible, then each to the GPU with the least `load`. Where
-    spreading fails, first-fit decreasing is tried (optimal when sizes divide one another, such as 1/2, 1/4), then,
-    for few copies, every way there is.
+    Copies of one stage go to different GPUs as far as possible, then each to the GPU with the least `load`. If
+    spreading fails, first-fit decreasing is tried (optimal if sizes divide one another, such as 1/2, 1/4). Then, for
+    few copies, all packings are tried.
     """
     if sum(memory[slot] * count for slot, count in counts.items()) > gpus + _TINY:
         return None
@@ -154,7 +155,7 @@ def _search(items: list[str], memory: dict[str, float], gpus: int) -> list[list[
     room = [1.0] * gpus
 
     def candidates(slot: str) -> Iterator[int]:
-        seen = set()  # GPUs with equal room are the same choice
+        seen = set()  # GPUs with equal room are equivalent
         for gpu in range(gpus):
             free = round(room[gpu], 6)
             if memory[slot] <= room[gpu] + _TINY and free not in seen:
@@ -177,10 +178,10 @@ def _search(items: list[str], memory: dict[str, float], gpus: int) -> list[list[
 
 
 def worth_resizing(now: float, then: float, *, remaining: float, load_seconds: float) -> bool:
-    """Whether going from rate `now` to rate `then` (calls/s) saves more over `remaining` calls than loading costs.
+    """Return whether going from rate `now` to `then` (calls/s) saves more over `remaining` calls than loading costs.
 
-    While a model loads, the one in whose place it comes does nothing either. Rates follow from measured times, which
-    differ from call to call: what is less than `_CERTAIN` times as fast may be just that.
+    While a model loads, the model that it replaces does no work either. Rates come from measured times, which vary from
+    call to call: a gain of less than `_CERTAIN` may be only that variation.
 
     >>> [worth_resizing(1.0, then, remaining=100, load_seconds=20) for then in (2.0, 1.1)]
     [True, False]

@@ -1,4 +1,4 @@
-"""The GPUs of a run and who lives on them: claimed, shared, lost, joined, given back. `residency.py` decides."""
+"""The GPUs of a run and their models: GPUs are claimed, shared, lost, added and given back. `residency.py` decides."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from geoflow.engine.pool import Pool, Worker
 
 _REPLAN_S = 5.0
 _ALONE_EXPIRES_S = 5.0
-_AT_ONCE_S = 1.0  # in which a cluster hands out the GPUs that it has
-_EXIT_S = 1.0  # until the GPU memory of a process that was ended is free again
-_CLAIMS = 4  # GPUs to wait for at a time; as many as the run has, if it has more
+_AT_ONCE_S = 1.0  # within which a cluster assigns the GPUs that it has
+_EXIT_S = 1.0  # until the GPU memory of a stopped process is free again
+_CLAIMS = 4  # GPUs to wait for at a time, or the number that the run has, if larger
 
 
 class GpuFleet:
-    """Claims GPUs and has actors started on them. `spawn(stage, gpu)` starts one of the stage's actors."""
+    """Claims GPUs and starts actors on them. `spawn(stage, gpu)` starts one of the stage's actors."""
 
     def __init__(
         self,
@@ -37,18 +37,18 @@ class GpuFleet:
         mailbox: Mailbox,
         emit: Callable[..., None],
     ) -> None:
-        """`most` GPUs at the same time; `worth` is the work in seconds for which one more is asked for, None where none
-        can join."""
+        """At most `most` GPUs are used at the same time. `worth` is the work in seconds for which one more GPU is
+        requested; None if no GPU can join."""
         self._residency, self._pools, self._start_one = residency, pools, spawn
         self._most, self._worth = most, worth
         self._mailbox, self._emit = mailbox, emit
         self._stage = {pool.spec.slot: stage for stage, pool in enumerate(pools)}
-        self._to_start: list[tuple[str, Gpu]] = []  # copies on GPUs that have just come
-        self._lacking = False  # work waits for a GPU, and for nothing else
+        self._to_start: list[tuple[str, Gpu]] = []  # copies on GPUs that were just added
+        self._lacking = False  # work waits only for a GPU
         self._replanned = time.monotonic()
 
     def start(self) -> None:
-        """Claim the planned GPUs. Those that are there at once need not be waited for: to be told of one, Ray starts a
+        """Claim the planned GPUs. GPUs that are there at once are checked directly: to await one, Ray would start a
         process."""
         claimed, deadline = [self._ask_for(planned) for planned in self._residency.plan], time.monotonic() + _AT_ONCE_S
         for gpu in claimed:
@@ -65,18 +65,18 @@ class GpuFleet:
     # Calls
 
     def choose(self, pool: Pool, backlog: int, near: str) -> tuple[Worker, Lane | None] | None:
-        """The worker for the stage's next call, and its lane; None when none has room."""
+        """Return the worker for the stage's next call, and its lane; None if no worker has room."""
         return pool.choose_lane(self._residency.share(pool.spec.slot), self._lead(), backlog, near)
 
     def choose_alone(self, pool: Pool) -> tuple[Worker, Lane | None] | None:
-        """Settle on a GPU for a call that must be alone there; None until the calls of the others have ended."""
+        """Choose a GPU for a call that must be alone there; return None until the other calls there have ended."""
         up = [(w, w.gpu) for w in pool.workers if w.gpu is not None and w.loading is None]
         settled = [(worker, gpu) for worker, gpu in up if gpu.alone is worker]
         free = [(worker, gpu) for worker, gpu in up if gpu.alone is None]
         if not (settled or free):
             return None
         chosen, gpu = settled[0] if settled else min(free, key=lambda place: len(place[1].token.holds))
-        gpu.alone, gpu.alone_asked = chosen, time.monotonic()  # nobody is given a call there any more
+        gpu.alone, gpu.alone_asked = chosen, time.monotonic()  # no further calls go there
         if gpu.token.holds:
             return None
         for stage, other, worker in self._on(gpu):
@@ -94,7 +94,7 @@ class GpuFleet:
             self._let_others_in(worker.gpu)
 
     def next_lanes(self, slots: Set[str]) -> Iterator[float]:
-        """When calls of these stages may be sent ahead for the lanes that are taken now (monotonic)."""
+        """Yield the times when calls of these stages may be sent ahead for lanes that are taken now (monotonic)."""
         lead = self._lead()
         gpus = (gpu for gpu in self._residency.gpus if gpu.contended and not slots.isdisjoint(gpu.planned))
         return (ends - lead for gpu in gpus for ends in gpu.token.ends())
@@ -126,8 +126,8 @@ class GpuFleet:
         return gpu in self._residency.gpus and gpu.ready is None
 
     def is_lost(self, gpu: Gpu) -> bool:
-        """Whether its node is gone. Then Ray looks for another; until there is one, what lived only there goes
-        elsewhere."""
+        """Return whether the GPU's node is gone. Ray then looks for another node. Until there is one, stages that had
+        copies only there get copies elsewhere."""
         if self.is_there(gpu) and not placement.is_placed(gpu):
             self._emit("gpu_lost", planned=[*gpu.planned])
             for _, pool, worker in self._on(gpu):
@@ -139,11 +139,11 @@ class GpuFleet:
         return not self.is_there(gpu)
 
     def refused(self, gpu: Gpu, slot: str) -> None:
-        """The GPU's node cannot build the stage's environment."""
+        """Note that the GPU's node cannot build the stage's environment."""
         self._carry_out(self._residency.refused(gpu, slot))
 
     def _ask_for(self, planned: list[str]) -> Gpu:
-        """One GPU more; where nothing is planned for it yet, that is settled when it is there."""
+        """Request one more GPU. Without planned models, they are chosen when the GPU is there."""
         slots = planned or list(self._residency.needs)
         gpu = placement.claim(planned, sum(self._pool(slot).size.cpu_share for slot in slots))
         self._residency.gpus.append(gpu)
@@ -170,8 +170,8 @@ class GpuFleet:
         self._to_start += [(slot, gpu) for slot in gpu.planned]
 
     def start_planned(self) -> None:
-        """Start what is planned for the GPUs that have come, on all of them together: what is up can work while the
-        others still load."""
+        """Start the planned models on all GPUs that were added, together: models that are ready can work while others
+        still load."""
         if self._to_start:
             waiting, self._to_start = self._to_start, []
             copies = [(self._stage[slot], self._residency.seconds(slot)) for slot, _ in waiting]
@@ -180,12 +180,12 @@ class GpuFleet:
                 self._start_one(self._stage[slot], gpu)
 
     def are_coming(self, slot: str) -> bool:
-        """Whether copies of the stage are planned for a GPU that was asked for."""
+        """Return whether copies of the stage are planned for a requested GPU."""
         return any(slot in gpu.planned for gpu in self._residency.gpus if gpu.ready is not None)
 
     def _ask_for_more(self, worth: int) -> None:
-        """Nodes may join, or an autoscaler start them: claim some while work waits for those that are there, and take
-        the claims back once it is not worth it any more."""
+        """Claim more GPUs while work waits, since nodes may join or an autoscaler may start nodes. Withdraw the claims
+        when they are not worth it any more."""
         there, waiting = self._residency.up, [gpu for gpu in self._residency.gpus if gpu.ready is not None]
         for gpu in waiting[max(0, worth - len(there)) :] if there else []:
             if not gpu.planned:
@@ -201,7 +201,7 @@ class GpuFleet:
     def retire_idle(self, has_work_left: Callable[[int], bool]) -> None:
         """Give back GPUs whose stages have nothing left to do, so that their nodes can scale down."""
         for gpu in list(self._residency.gpus):
-            slots = set(gpu.planned) or set(self._residency.needs)  # nothing yet, until the first copies are measured
+            slots = set(gpu.planned) or set(self._residency.needs)  # no plan until copies are measured
             if not any(has_work_left(self._stage[slot]) for slot in slots):
                 self._residency.gpus.remove(gpu)
                 for _, pool, worker in self._on(gpu):
@@ -209,11 +209,11 @@ class GpuFleet:
                 placement.let_go(gpu)  # ends the actors in it
                 self._emit("gpu_released", planned=gpu.planned)
 
-    # Who lives where
+    # Which models are where
 
     def resize(self, now: float, remaining: Callable[[], int]) -> None:
-        """Add, spread and exchange copies, and ask for GPUs, as the `remaining` segments make it worth while."""
-        for gpu in self._residency.gpus:  # nobody asks any more: the video failed, or its turn went elsewhere
+        """Add, spread and exchange copies, and request GPUs, if that pays for the `remaining` segments."""
+        for gpu in self._residency.gpus:  # no call needs it any more: the video failed, or the call ran elsewhere
             if gpu.alone is not None and not gpu.alone.calls and now - gpu.alone_asked > _ALONE_EXPIRES_S:
                 self._let_others_in(gpu)
         pools = {slot: self._pool(slot) for slot in self._residency.needs}
@@ -258,7 +258,7 @@ class GpuFleet:
         return [(stage, pool, w) for stage, pool in enumerate(self._pools) for w in pool.workers if w.gpu is gpu]
 
     def _all_up(self) -> bool:
-        """Nobody is loading: while somebody is, who is needed where cannot be told."""
+        """Return whether no worker is loading: while one is, it is not known which copies are needed where."""
         return all(w.loading is None for pool in self._pools for w in pool.workers)
 
     def _lead(self) -> float:
@@ -266,6 +266,6 @@ class GpuFleet:
         return schedule.lead_time(max(means, default=0.0))
 
     def _seconds(self) -> dict[str, float | None]:
-        """Of a call of each stage, where enough calls were measured to tell."""
+        """Return the seconds of a call of each stage; None if too few calls were measured."""
         pools = {slot: self._pool(slot) for slot in self._residency.needs}
         return {slot: p.seconds if p.service.count >= schedule.MIN_MEASURED else None for slot, p in pools.items()}

@@ -1,7 +1,7 @@
-"""GPU memory of a worker: what it took at its peak, and keeping it within its share. Used in the worker's process.
+"""GPU memory of a worker: measures its peak and keeps it within its share. Used in the worker's process.
 
-What NVML sees of the process counts, since a framework's own counters leave out what the driver and libraries take;
-those counters are read as well, because NVML is sampled and may miss a short peak.
+NVML's value for the process counts, since a framework's own counters leave out the memory of the driver and libraries.
+The framework's counters are read as well, because NVML is sampled and may miss a short peak.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import threading
 from typing import Any, Protocol
 
 _EVERY_S = 0.02  # samples of NVML while a call is measured
-FILL = 0.9  # of a GPU's memory that copies may take at their peak; the rest is for fragmentation and the system
+FILL = 0.9  # share of a GPU's memory that copies may take at their peak; the rest is for fragmentation and the system
 
 
 def copies_that_fit(peak: int, total: int) -> int:
-    """Copies of a stage for one GPU: floor(total / peak × 0.9), 0 when one is too large.
+    """Return the number of a stage's copies for one GPU: floor(total / peak × 0.9), 0 if one copy is too large.
 
     >>> copies_that_fit(peak=20, total=80), copies_that_fit(peak=75, total=80)
     (3, 0)
@@ -27,7 +27,7 @@ def copies_that_fit(peak: int, total: int) -> int:
 
 
 def memory_share(peak: int, total: int) -> float:
-    """The share of a GPU that one copy is counted with; one that takes nearly all of it is counted as all.
+    """Return the share of a GPU that one copy counts as. A copy that takes nearly the whole GPU counts as 1.
 
     >>> memory_share(20, 80), memory_share(75, 80)
     (0.3333333333333333, 1.0)
@@ -36,7 +36,7 @@ def memory_share(peak: int, total: int) -> float:
 
 
 class Meter(Protocol):
-    """What a worker asks about its GPU. `$GEOFLOW_GPU_METER` may name another class, as module:Class."""
+    """The interface of a worker to its GPU's memory. `$GEOFLOW_GPU_METER` may name another class, as module:Class."""
 
     def total(self) -> int:
         """Return the bytes of memory that the GPU has; 0 if that is not known."""
@@ -48,7 +48,7 @@ class Meter(Protocol):
         """Stop watching; return the most bytes that this process had since `start`."""
 
     def cap(self, share: float) -> None:
-        """Let the framework have no more than this share of the GPU, so that a call that takes too much fails here."""
+        """Limit the framework to this share of the GPU, so that a call that takes too much fails here."""
 
 
 def find_meter() -> Meter:
@@ -60,7 +60,7 @@ def find_meter() -> Meter:
 
 
 class NvmlMeter:
-    """The real one. Not run in the project's CI, which has no GPU; `pytest -m gpu` runs it."""
+    """The meter for real GPUs. Not run in the project's CI, which has no GPU; `pytest -m gpu` runs it."""
 
     def __init__(self) -> None:
         self._peak, self._over = 0, threading.Event()
@@ -104,14 +104,15 @@ class NvmlMeter:
             self._peak = max(self._peak, self._used())
 
     def _used(self) -> int:
-        """Of this process; in a container that hides process ids, of all on this GPU."""
+        """Return the bytes of this process; in a container that hides process ids, the bytes of all processes on the
+        GPU."""
         processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._device)
         own = [p.usedGpuMemory for p in processes if p.pid == os.getpid() and p.usedGpuMemory]
         return int(own[0] if own else self._nvml.nvmlDeviceGetMemoryInfo(self._device).used)
 
 
 def nvml_bindings() -> Any:
-    """NVML for Python, its own package or Ray's copy. Raises ImportError where there is neither."""
+    """Return NVML for Python, from its own package or Ray's copy. Raises ImportError if there is neither."""
     try:
         return importlib.import_module("pynvml")
     except ImportError:
@@ -119,7 +120,7 @@ def nvml_bindings() -> Any:
 
 
 def _device(nvml: Any) -> Any:
-    """The first of the GPUs that this process may see; Ray sets that by number or by UUID."""
+    """Return the first of the GPUs that this process may see; Ray sets them by number or by UUID."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if first.isdigit():
         return nvml.nvmlDeviceGetHandleByIndex(int(first))
@@ -127,6 +128,6 @@ def _device(nvml: Any) -> Any:
 
 
 def _torch_cuda() -> Any:
-    """torch.cuda where the stage has loaded torch and it has a GPU; torch is never loaded for this."""
+    """Return torch.cuda if the stage has loaded torch and torch has a GPU. torch is never loaded for this."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None

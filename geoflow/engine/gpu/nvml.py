@@ -1,4 +1,4 @@
-"""The GPUs of this machine, by NVML: what there is before anything is started on them."""
+"""The GPUs of this machine, by NVML, before anything is started on them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def list_gpus() -> list[GpuDevice]:
 
 
 def visible(setting: str | None, uuids: list[str]) -> list[int]:
-    """Numbers of the GPUs that a value of $CUDA_VISIBLE_DEVICES leaves; as CUDA does, up to the first it does not know.
+    """Return the numbers of the GPUs that a value of $CUDA_VISIBLE_DEVICES leaves: as in CUDA, up to the first unknown
+    one.
 
     >>> visible("1,0", ["GPU-a", "GPU-b"]), visible("GPU-b", ["GPU-a", "GPU-b"]), visible("", ["GPU-a"])
     ([1, 0], [1], [])

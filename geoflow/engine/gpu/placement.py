@@ -1,4 +1,4 @@
-"""The GPUs of a run: each is one placement group, so that the engine and not Ray says which model lives where."""
+"""The GPUs of a run: each is one placement group, so that the engine, not Ray, decides which model is where."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from geoflow.engine.gpu.tokens import Token
 
-# What an actor books of its GPU. Ray's fractions are bookkeeping: the tokens and the planned memory are what counts,
-# and a booking that small lets any number of models share a GPU while its node is never taken for idle.
+# What an actor books of its GPU. Ray's fractions are only bookkeeping: the tokens and the planned memory decide. With
+# such a small booking any number of models can share a GPU, and its node never looks idle.
 BOOKED = 0.01
 
 
@@ -18,16 +18,16 @@ class Gpu:
     """One GPU: the placement group that holds it, the slots planned for it, and its run token."""
 
     group: Any
-    ready: Any = None  # the ref that says the group is placed; None once it is
+    ready: Any = None  # the ref that is ready when the group is placed; None after that
     planned: list[str] = field(default_factory=list)  # slots, one entry per copy
     token: Token = field(default_factory=Token)
-    alone: Any = None  # the worker that is to have this GPU, with all its memory, to itself for a call
-    alone_asked: float = 0.0  # when that was last asked for (monotonic)
-    empty_from: float = 0.0  # when the workers that were ended for `alone` are gone (monotonic)
-    evicted: list[int] = field(default_factory=list)  # stages whose workers were ended for `alone`
+    alone: Any = None  # the worker that needs this GPU, with all its memory, to itself for a call
+    alone_asked: float = 0.0  # when that was last requested (monotonic)
+    empty_from: float = 0.0  # when the workers that were stopped for `alone` are gone (monotonic)
+    evicted: list[int] = field(default_factory=list)  # stages whose workers were stopped for `alone`
     refuses: set[str] = field(default_factory=set)  # slots whose environment its node cannot build
-    wanted: float = 0.0  # by the stages that live on it: their work, each shared out over the GPUs it lives on
-    contended: bool = True  # its token is too small for a call of each of its models at the same time
+    wanted: float = 0.0  # work of the stages on it, each divided by the number of GPUs that have the stage
+    contended: bool = True  # its token is too small for one call of each of its models at the same time
     # By slot: seconds that this GPU was idle because it lacked the model.
     lack: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -47,7 +47,8 @@ def claim(planned: list[str], cpus: float) -> Gpu:
 
 
 def is_placed(gpu: Gpu, within: float = 0.0) -> bool:
-    """Whether there is a GPU behind it, or comes `within` seconds; when its node is lost, Ray looks for another."""
+    """Return whether the group has a GPU, at the latest `within` seconds. If its node is lost, Ray looks for
+    another."""
     return bool(gpu.group.wait(timeout_seconds=within))
 
 

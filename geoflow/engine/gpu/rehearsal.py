@@ -1,9 +1,9 @@
-"""A run played through on paper: how long it takes when models live on the GPUs in a certain way. No Ray, no GPU.
+"""A simulated run: how long it takes with a certain layout of models on the GPUs. No Ray, no GPU.
 
-It follows the rules of the real one: who is most urgent (`schedule.urgency`), which GPU a call goes to (the one that
-others want least), which lane of its token (`tokens.Token`). It knows no overhead. What lives where decides more than
-it seems: with equal copies, one way of placing them may take twice as long as another, since a stage waits while its
-only home is busy with calls that could have been elsewhere.
+It follows the rules of a real run: which stage is most urgent (`schedule.urgency`), which GPU a call goes to (the one
+that other stages want least), which lane of its token (`tokens.Token`). It includes no overhead. The layout matters
+more than it seems: with equal numbers of copies, one layout may take twice as long as another, since a stage waits
+while its only GPU is busy with calls that could have run elsewhere.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from geoflow.engine.gpu.tokens import lane_starts
 
 _ITEMS = 60
 _TRIES = 48
-_MOST_GPUS = 8  # a rehearsal of more takes too long, and chance evens out there
-_WORTH = 0.98  # another way of living must be better by that much than the usual one
-_JITTER = 0.05  # calls never take the same time; without it, a way is preferred that fits by chance
-_UNITS = 60  # of a GPU's token here: 1/2, 1/3, 1/4, 1/5, 1/6 of it are whole
+_MOST_GPUS = 8  # a rehearsal with more takes too long, and differences between layouts are smaller there
+_WORTH = 0.98  # another layout must take less than this share of the usual layout's time
+_JITTER = 0.05  # calls never take exactly the same time; without jitter, a layout may win by chance
+_UNITS = 60  # of a GPU's token here: 1/2, 1/3, 1/4, 1/5, 1/6 of it are whole numbers
 _TINY = 1e-9
 
-Layout = list[list[str]]  # of each GPU the slots that live there, one entry per copy
+Layout = list[list[str]]  # for each GPU its slots, one entry per copy
 
 
 @dataclass(frozen=True)
 class RehearsedStage:
-    """A stage on GPUs: what a call takes of a GPU, and for how long; `after` are the stages it waits for."""
+    """A stage on GPUs: the share of a GPU that a call takes, and for how long. `after` are the stages it waits for."""
 
     slot: str
     share: float
@@ -41,11 +41,12 @@ class RehearsedStage:
 
 
 def best_layout(needs: Sequence[GpuNeed], above: dict[str, tuple[str, ...]], gpus: int) -> Layout | None:
-    """What should live on each GPU; None when not even one copy of each stage fits. `above` are the stages that each
-    waits for, in the order of the pipeline.
+    """Return the slots to put on each GPU; None if not even one copy of each stage fits. `above` are the stages that
+    each stage waits for, in the order of the pipeline.
 
-    Tried are what `allocate` says, pools that never get in each other's way, as if a model took as much memory as its
-    share, and as many copies in other places. So the rehearsal of the result never takes longer than that of pools.
+    Three kinds of layout are tried: the result of `allocate`; pools that never wait for each other, as if a model took
+    as much memory as its share; and the same numbers of copies in other places. So the rehearsal of the result never
+    takes longer than the rehearsal of pools.
     """
     usual = allocate(needs, gpus)
     if usual is None or not 2 <= gpus <= _MOST_GPUS or len(needs) < 2:
@@ -56,7 +57,7 @@ def best_layout(needs: Sequence[GpuNeed], above: dict[str, tuple[str, ...]], gpu
     best = usual if apart is None else min(usual, apart, key=lambda layout: rehearse(steps, layout))
     shortest = _WORTH * rehearse(steps, best)
     if all(sum(known[slot].share for slot in row) <= 1 + _TINY for row in best):
-        return best  # no model is ever in the way of another, wherever it lives
+        return best  # no model ever waits for another, wherever it is
     for layout in _elsewhere(needs, usual, gpus):
         if (seconds := rehearse(steps, layout, within=shortest)) < shortest:
             best, shortest = layout, seconds
@@ -64,7 +65,7 @@ def best_layout(needs: Sequence[GpuNeed], above: dict[str, tuple[str, ...]], gpu
 
 
 def _elsewhere(needs: Sequence[GpuNeed], usual: Layout, gpus: int) -> Iterator[Layout]:
-    """As many copies of each as in the usual layout, in other places."""
+    """Yield layouts with the same numbers of copies as the usual layout, in other places."""
     counts, chance = Counter(slot for slots in usual for slot in slots), random.Random(0)
     memory = {need.slot: need.memory for need in needs}
     for _ in range(_TRIES):
@@ -73,7 +74,8 @@ def _elsewhere(needs: Sequence[GpuNeed], usual: Layout, gpus: int) -> Iterator[L
 
 
 def _shuffled(counts: Counter[str], memory: dict[str, float], gpus: int, chance: random.Random) -> Layout | None:
-    """Copies of a stage on different GPUs, as many on each, else by chance; None where that does not fit."""
+    """Return a random layout with a stage's copies on different GPUs and equally many on each; None if it does not
+    fit."""
     layout: Layout = [[] for _ in range(gpus)]
     room = [1.0] * gpus
     slots = sorted(counts)
@@ -92,8 +94,8 @@ def _shuffled(counts: Counter[str], memory: dict[str, float], gpus: int, chance:
 def rehearse(
     steps: Sequence[RehearsedStage], layout: Layout, items: int = _ITEMS, *, within: float = math.inf
 ) -> float:
-    """Seconds until `items` are through all steps, which stand in topological order; infinite as soon as it is clear
-    that it takes longer than `within`."""
+    """Return the seconds until `items` are through all steps (in topological order); infinity as soon as it is clear
+    that they take longer than `within`."""
     return _Rehearsal(steps, layout, items).run(within)
 
 
@@ -109,7 +111,7 @@ class _Rehearsal:
         self._copies = [sum(idle.values()) for idle in self._idle]
         self._lanes = [_lanes(step.share) for step in steps]
         self._wanted = _wanted(steps, layout)
-        self._taken = [0] * len(layout)  # of each GPU the lanes where calls run, as bits
+        self._taken = [0] * len(layout)  # for each GPU the lanes where calls run, as bits
         self._missing = {(i, item): len(parents) for i, parents in enumerate(self._above) for item in range(items)}
         self._ready: list[list[int]] = [[] if parents else list(range(items)) for parents in self._above]
         self._begun, self._done = [0] * len(steps), [0] * len(steps)
@@ -121,7 +123,7 @@ class _Rehearsal:
         if not all(self._copies):
             return math.inf
         work = [step.share * step.seconds / len(self._taken) for step in self._steps]
-        left = sum(work) * len(self._ready[0])  # no schedule takes less
+        left = sum(work) * len(self._ready[0])  # no schedule is shorter
         while self._now + left < within:
             self._dispatch()
             if not self._running:
@@ -171,13 +173,13 @@ class _Rehearsal:
 
 
 def _lanes(share: float) -> list[int]:
-    """The lanes that a call may take, as bits."""
+    """Return the lanes that a call may take, as bits."""
     length = max(1, min(_UNITS, round(share * _UNITS)))
     return [((1 << length) - 1) << start for start in lane_starts(length, _UNITS)]
 
 
 def _wanted(steps: Sequence[RehearsedStage], layout: Layout) -> list[float]:
-    """Of each GPU, the work of the stages that live there, each shared out over the GPUs it lives on."""
+    """Return for each GPU the work of its stages, each divided by the number of GPUs that have the stage."""
     homes: defaultdict[str, int] = defaultdict(int)
     for row in layout:
         for slot in set(row):

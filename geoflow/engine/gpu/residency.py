@@ -1,6 +1,6 @@
-"""Which models live on which GPU of a run, as it is learnt what they take and what the work needs.
+"""Residency: which models are on which GPU of a run, adapted as their memory and the work become known.
 
-Decides and keeps the books; the fleet starts and ends the actors.
+This module decides and keeps the records; the fleet starts and stops the actors.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from geoflow.stage import Stage
 
 _LEAST_LACK_S = 0.5
 _SPREAD_FACTOR = 10.0
-_ADD_FACTOR = 2.0  # times what it takes to load, the copies that are there must still have to do
+_ADD_FACTOR = 2.0  # the present copies must still have work for this many times the loading time
 _TINY = 1e-9
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of who lives where: a copy of `slot` to start on `gpu`, after a copy of `ends` has ended there."""
+    """A change of residency: a copy of `slot` to start on `gpu`, after a copy of `ends` has ended there."""
 
     slot: str
     gpu: Gpu
@@ -36,7 +36,7 @@ class Change:
 
 
 class Residency:
-    """The GPUs of a run and the slots planned for each. `needs` holds what GPU stages need, as far as it is known."""
+    """The GPUs of a run and the slots planned for each. `needs` holds the needs of GPU stages, as far as known."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Residency:
         *,
         graph: Graph | None = None,
     ) -> None:
-        """With the `graph`, who lives where is settled by rehearsing it.
+        """With the `graph`, a rehearsal decides which models go where.
 
         Raises EnvironmentBroken when the models do not fit on `count` GPUs together.
         """
@@ -71,11 +71,11 @@ class Residency:
 
     @property
     def up(self) -> list[Gpu]:
-        """Return the GPUs that are there; the others were asked for."""
+        """Return the GPUs that are there; the others were requested."""
         return [gpu for gpu in self.gpus if gpu.ready is None]
 
     def share(self, slot: str) -> float:
-        """Return the share of a GPU's token that a call of a stage takes: all of it until its needs are known."""
+        """Return the share of a GPU's token that a call of a stage takes: the whole token until its needs are known."""
         return 1.0 if slot in self.unmeasured else self.needs[slot].share
 
     def seconds(self, slot: str) -> float:
@@ -104,10 +104,10 @@ class Residency:
             self._lacking = [(gpu, slot) for gpu in self.up if gpu.token.free >= self.share(slot)]
 
     def weigh(self, seconds: dict[str, float | None]) -> None:
-        """Note how much the stages on each GPU want of it, and whether their calls can block each other.
+        """Note how much work the stages on each GPU have for it, and whether their calls can block each other.
 
-        A call that could go to several GPUs goes to the one that is wanted least. Otherwise it would be in the way of
-        stages that live in few places and have to wait there.
+        A call that could go to several GPUs goes to the GPU that is wanted least. Otherwise it would delay stages that
+        are on few GPUs.
         """
         homes = Counter(slot for gpu in self.gpus for slot in set(gpu.planned))
         measured = all(seconds.get(slot) for slot in self.needs)
@@ -139,7 +139,7 @@ class Residency:
                     yield self._added(slot, gpu)
 
     def spread(self, seconds: dict[str, float | None], load_seconds: dict[str, float], left: int) -> Iterator[Change]:
-        """Give a copy of a stage for a GPU where it does not live yet, if there is one with room for it.
+        """Give a copy of a stage for a GPU that does not have the stage yet, if there is a GPU with room.
 
         With copies everywhere, work can go wherever there is room. One copy is given at a time, and only if the `left`
         segments take far longer than loading it.
@@ -185,7 +185,7 @@ class Residency:
     def worth_having(self, seconds: dict[str, float | None], left: int, worth: float) -> int:
         """Return how many GPUs the `left` segments keep busy for `worth` seconds each.
 
-        It is the number of GPUs there are as long as the time of a segment is not known.
+        As long as the time of a segment is not known, it is the present number of GPUs.
         """
         known = {slot: s for slot, s in seconds.items() if s}
         if self.unmeasured or len(known) < len(self.needs):
@@ -193,12 +193,12 @@ class Residency:
         return int(left * self._work(known) / worth)
 
     def settle(self, gpu: Gpu, seconds: dict[str, float | None]) -> None:
-        """Plan what lives on a GPU that joined during the run, as far as its memory goes.
+        """Plan the models for a GPU that joined during the run, as far as its memory allows.
 
-        First come copies that all GPUs together should have more of, then one of every other stage.
+        First come stages that need more copies on all GPUs together, then one copy of every other stage.
         """
         if self.unmeasured:
-            return  # what lives there is decided when the needs are known
+            return  # its models are chosen when the needs are known
         needs = [replace(need, seconds=seconds[slot]) for slot, need in self.needs.items()]
         now = Counter(slot for other in self.up for slot in other.planned)
         plan = Counter(slot for slots in allocate(needs, len(self.up)) or () for slot in slots)
@@ -211,7 +211,7 @@ class Residency:
                 gpu.planned.append(need.slot)
 
     def lost(self, gpu: Gpu) -> list[Change]:
-        """Take in that a GPU is gone with its node; return copies to start elsewhere if stages lived only there."""
+        """Take in that a GPU is gone with its node; return copies to start elsewhere if stages were only there."""
         gpu.planned.clear()
         gpu.refuses.clear()
         gpu.lack.clear()
@@ -229,7 +229,7 @@ class Residency:
         return [] if change is None else [change]
 
     def _rehomed(self, slot: str) -> Change | None:
-        """Give a copy of a stage that lives nowhere any more, if there is a place for it."""
+        """Give a copy of a stage that has no copy any more, if there is a place for it."""
         if any(slot in gpu.planned for gpu in self.up) or (place := self._refuge(slot)) is None:
             return None
         gpu, ends = place
@@ -238,7 +238,8 @@ class Residency:
         return replace(self._added(slot, gpu), ends=ends)
 
     def _refuge(self, slot: str) -> tuple[Gpu, str | None] | None:
-        """Return a GPU with room for a copy, or one that gets room when a copy ends there that has others elsewhere."""
+        """Return a GPU with room for a copy, or a GPU that gets room by ending a copy of a stage that is elsewhere,
+        too."""
         copies = Counter(other for gpu in self.up for other in gpu.planned)
         wanted = self.needs[slot].memory
         willing = [gpu for gpu in self.up if slot not in gpu.refuses]
@@ -250,7 +251,8 @@ class Residency:
         return None
 
     def _first_plan(self, count: int, graph: Graph | None) -> list[list[str]]:
-        """Of a stage whose memory is not known, one copy; those share out what the others leave."""
+        """Return the first plan. A stage whose memory is not known gets one copy; such stages share the remaining
+        memory."""
         known = sum(need.memory for slot, need in self.needs.items() if slot not in self.unmeasured)
         together = math.ceil(len(self.unmeasured) / count)
         guess = max(0.01, (1.0 - known / count) / max(1, together))
@@ -262,13 +264,13 @@ class Residency:
         if plan is None:
             sizes = ", ".join(f"{need.slot} {need.memory:g}" for need in self.needs.values())
             raise EnvironmentBroken(
-                f"the models do not fit on {count} GPU(s) together; of a GPU's memory they ask for {sizes}: "
+                f"the models do not fit on {count} GPU(s) together. They need these shares of a GPU's memory: {sizes}; "
                 "lower gpu_memory in the pipeline, or add GPUs"
             )
         return plan
 
     def _grow(self) -> Iterator[Change]:
-        """Now that all is measured: what a plan from scratch would have more of."""
+        """Yield the copies that a new plan has in addition, when all stages are measured."""
         plan = allocate(list(self.needs.values()), len(self.up)) or []
         now = Counter(slot for gpu in self.up for slot in gpu.planned)
         more = Counter(slot for slots in plan for slot in slots) - now
@@ -278,7 +280,7 @@ class Residency:
                 yield self._added(slot, min(places, key=lambda g: (g.planned.count(slot), len(g.planned))))
 
     def _work(self, seconds: dict[str, float]) -> float:
-        """Return the seconds of a GPU that one segment takes."""
+        """Return the seconds of one GPU that a segment takes."""
         return sum(self.needs[slot].share * s for slot, s in seconds.items())
 
     def _room(self, gpu: Gpu) -> float:
@@ -296,5 +298,5 @@ class Residency:
 
 
 def _number(share: float | str) -> float:
-    """All of a GPU, where it is to be found out."""
+    """Return the share as a number: 1, the whole GPU, if it has still to be measured."""
     return 1.0 if isinstance(share, str) else share

@@ -1,9 +1,9 @@
-"""A GPU's run token: which calls compute on it at a moment, and which wait to go on where those end.
+"""A GPU's run token: which calls compute on the GPU at a moment, and which calls wait for them to end.
 
-The token is cut into lanes: a call gets a stretch of it as long as its stage's share. Its worker computes only while
-it holds a lock on that stretch, so the driver may send a call ahead, to a worker that takes over the moment its
-predecessor is done. The lock is the operating system's: it is handed over in microseconds, and free when its holder
-dies.
+The token is divided into lanes: a call gets a range of it as long as its stage's share. Its worker computes only while
+it holds a lock on this range. So the driver may send a call ahead, to a worker that starts the moment the previous
+call is done. The lock is a lock of the operating system: it changes hands in microseconds, and it is free when its
+holder dies.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Lane:
 
 @functools.cache
 def lane_starts(length: int, units: int) -> tuple[int, ...]:
-    """Where lanes of that length may start, on a token of so many units: side by side from its beginning, or from its
-    end, where those that do not divide it have room beside each other.
+    """Return where lanes of this length may start on a token of `units` units: side by side from its beginning, or from
+    its end. So lanes whose lengths do not divide the token have room beside each other.
 
     >>> lane_starts(500, 1000), lane_starts(400, 1000)
     ((0, 500), (0, 400, 600, 200))
@@ -45,34 +45,34 @@ def lane_starts(length: int, units: int) -> tuple[int, ...]:
 
 @dataclass(eq=False)
 class Hold:
-    """A call's claim to a lane, from when it is sent until its answer is there."""
+    """A call's claim to a lane, from sending the call until its answer arrives."""
 
     lane: Lane
     seconds: float | None  # how long it is expected to compute
-    since: float  # when it could begin; while it waits, when it is expected to
+    since: float  # when it could begin; while it waits, when it is expected to begin
     waiting: bool  # behind another call
 
     @property
     def ends(self) -> float:
-        """When it is expected to be done."""
+        """Return when the call is expected to end."""
         return float("inf") if self.seconds is None else self.since + self.seconds
 
 
 @dataclass(eq=False)
 class Token:
-    """The driver's book of one GPU. Times are those of one clock, in seconds."""
+    """The driver's record of one GPU. All times are seconds of the same clock."""
 
     key: int = field(default_factory=lambda: int.from_bytes(os.urandom(5), "big"))
     holds: list[Hold] = field(default_factory=list)
-    free: float = 1.0  # share of it that no running call holds
+    free: float = 1.0  # share of the token that no running call holds
     _places: dict[int, tuple[float, Lane] | None] = field(default_factory=dict)  # length -> best, until holds change
 
     def place(self, share: float, now: float) -> tuple[float, Lane] | None:
-        """The lane for a call that takes `share` of the GPU, and when it can begin there; None where all are spoken
-        for.
+        """Return (time, lane): the lane for a call that takes `share` of the GPU, and when it can begin there; None if
+        no lane can be had.
 
-        Lanes lie side by side from either end, so that they leave no gaps too small for others. At most one call waits
-        behind any.
+        Lanes lie side by side from either end, so that gaps do not become too small for others. At most one call waits
+        behind each call.
 
         >>> token = Token(key=1)
         >>> hold = token.take(token.place(0.5, now=0.0)[1], seconds=3.0, now=0.0)
@@ -86,7 +86,7 @@ class Token:
         return None if found is None else (max(now, found[0]), found[1])
 
     def _best_place(self, length: int) -> tuple[float, Lane] | None:
-        """The lane that is free first, and when; 0 for one that is free."""
+        """Return (time, lane) of the lane that is free first; the time is 0 if it is free now."""
         best: tuple[float, Lane] | None = None
         for start in lane_starts(length, UNITS):
             lane = Lane(self.key, start, start + length)
@@ -99,13 +99,13 @@ class Token:
         return best
 
     def after(self, hold: Hold) -> tuple[float, Lane] | None:
-        """The same lane once `hold` is over, if nobody waits for any of it."""
+        """Return the same lane when `hold` is over, if no other call waits for any part of it."""
         if any(other.waiting and other.lane.meets(hold.lane) for other in self.holds):
             return None
         return hold.ends, hold.lane
 
     def ends(self) -> list[float]:
-        """When the calls are expected to end behind which another could still be sent."""
+        """Return the expected ends of the calls behind which another call could still be sent."""
         waiting = [hold.lane for hold in self.holds if hold.waiting]
         running = [hold for hold in self.holds if not hold.waiting]
         return [hold.ends for hold in running if not any(lane.meets(hold.lane) for lane in waiting)]
@@ -118,7 +118,7 @@ class Token:
         return hold
 
     def give(self, hold: Hold, now: float) -> None:
-        """The call is over; who waited for just this lane can begin now."""
+        """Note that the call is over. A call that waits for exactly this lane can begin now."""
         if hold not in self.holds:
             return
         self.holds.remove(hold)
@@ -136,8 +136,8 @@ class Token:
 def held(lane: Lane | None) -> Iterator[None]:
     """In the worker: wait until the lane is free, and hold it.
 
-    All workers of a machine lock stretches of one empty file, a token at a time; where that file cannot be had, the
-    driver's book alone keeps them apart. A process must not hold two lanes.
+    All workers of a machine lock ranges of one empty file, with a part of the file for each token. If the file cannot
+    be opened, only the driver's record keeps the workers apart. A process must not hold two lanes.
     """
     if lane is None:
         yield
@@ -159,6 +159,6 @@ def held(lane: Lane | None) -> Iterator[None]:
 
 @functools.cache
 def _open_lock_file() -> int:
-    """Once in a process, and open until it ends: closing a file gives all its locks back."""
+    """Open the lock file, once in a process and until the process ends: closing a file releases all its locks."""
     path = Path(tempfile.gettempdir()) / f"geoflow-{os.getuid()}.lock"
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -1,7 +1,7 @@
 """Attention of the UNet: transformers over the pixels of a frame and over the frames of a pixel, blended.
 
-Cross attention has exactly one key everywhere, so its softmax is 1 and it comes down to out(value(e)), a constant that
-is added to all tokens; its query, key and norm are part of the published weights and take no part in the result.
+Cross attention has exactly one key everywhere. So its softmax is 1, and it reduces to out(value(e)), a constant that is
+added to all tokens. Its query, key and norm are part of the published weights but do not affect the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Parameters of one multi-head attention; `bias` is that of the three projections in."""
+    """Parameters of one multi-head attention; `bias` is the bias of the three input projections."""
 
     def __init__(self, channels: int, heads: int, context_channels: int | None = None, bias: bool = False) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class SelfAttention(Attention):
 
 
 class SingleKeyAttention(Attention):
-    """Cross attention to one key: context (N, D) to what is added to every token of row n, (N, 1, C)."""
+    """Cross attention to one key: maps context (N, D) to the term (N, 1, C) that is added to every token of row n."""
 
     def forward(self, context: Tensor) -> Tensor:
         return self.to_out(self.to_v(context))[:, None]
 
 
 class GEGLU(nn.Module):
-    """A linear layer of which one half, through the exact GELU, gates the other."""
+    """A linear layer in which one half of the output, through the exact GELU, gates the other half."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class SpatialTransformerBlock(nn.Module):
 
 
 class TemporalTransformerBlock(SpatialTransformerBlock):
-    """The same over a pixel's frames, x (P, T, C), after one more feed-forward; `context` is of the first frame."""
+    """The same over a pixel's frames, x (P, T, C), after one more feed-forward; `context` is the first frame's."""
 
     def __init__(self, channels: int, heads: int, context_channels: int) -> None:
         super().__init__(channels, heads, context_channels)

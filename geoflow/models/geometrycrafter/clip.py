@@ -1,4 +1,4 @@
-"""The image tower of CLIP (Radford et al. 2021) and what frames go through before it."""
+"""The image tower of CLIP (Radford et al. 2021) and the preprocessing of its frames."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def normalise(frames: Tensor) -> Tensor:
 
 
 def _blur(frames: Tensor, axis: int, target: int) -> Tensor:
-    """A Gaussian along one axis, as wide as shrinking to `target` needs; borders reflect. Small frames stay."""
+    """Blur along one axis with a Gaussian for shrinking to `target`; borders reflect. Small frames stay unchanged."""
     sigma = (frames.shape[axis] / target - 1) / 2
     if sigma <= 0.001:  # then the weights beside the middle vanish
         return frames

@@ -1,4 +1,4 @@
-"""A reconstruction as whole arrays in the form that they travel in, float16, made in place as its chunks come."""
+"""Collecting a reconstruction into whole float16 arrays, as they are passed between stages, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geoflow.models.geometrycrafter.maps import make_intrinsics, make_points
 from geoflow.models.geometrycrafter.pipeline import Reconstruction
 from geoflow.models.half_range import HALF_MAX, points_in_half
 
-LEAST_VALID = 1e-3  # share of pixels without which neither depth nor focal length can be told
+LEAST_VALID = 1e-3  # with a smaller share of valid pixels, neither depth nor focal length can be determined
 
 Maps = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -22,9 +22,9 @@ def collect_in_half(
 ) -> Maps | None:
     """Return points (T, H, W, 3) float16, mask (T, H, W) bool and intrinsics (T, 3, 3) float32 of frames of a size.
 
-    None if hardly a pixel is valid. Points are 0 outside of the mask. `known` is a camera (3, 3) in px, which replaces
-    the field of view that the networks find. Depth and mask are kept as they come, and made points in place: the field
-    of view may be known at the end only.
+    None if hardly a pixel is valid. Points are 0 outside the mask. `known` is a camera (3, 3) in px, which replaces the
+    field of view that the networks find. Depth and mask are stored first, and depth is converted to points in place,
+    because the field of view may be known only at the end.
     """
     points = np.zeros((num_frames, *size, 3), np.float16)
     mask = np.zeros((num_frames, *size), bool)
@@ -47,5 +47,5 @@ def collect_in_half(
             per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
             intrinsics[part], xyz = make_intrinsics(per_frame, *size), make_points(depth, diagonal)
         points[part], mask[part] = points_in_half(torch.from_numpy(xyz), torch.from_numpy(mask[part]))
-    intrinsics[~told] = np.median(intrinsics[told], axis=0)  # of a frame without valid pixels it is not known
+    intrinsics[~told] = np.median(intrinsics[told], axis=0)  # not known for frames without valid pixels
     return points, mask, intrinsics

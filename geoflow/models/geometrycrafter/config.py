@@ -25,13 +25,13 @@ Config = TypeVar("Config", bound="ComponentConfig")
 
 @dataclass(frozen=True)
 class ComponentConfig:
-    """What the sizes of all components have in common: how they are read."""
+    """The common base of the sizes of all components: reads and checks them."""
 
     @classmethod
     def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
-        """Read a published `config.json`; entries that are no sizes (class names, versions, …) are passed over.
+        """Read a published `config.json`; entries that are not sizes (class names, versions, …) are ignored.
 
-        Raises ConfigError when an entry asks for an architecture that is not this one.
+        Raises ConfigError if an entry requires another architecture.
         """
         known = {row.name: row for row in dataclasses.fields(cls)}
         given = {name: _frozen(value) for name, value in values.items() if name in known}
@@ -43,7 +43,7 @@ class ComponentConfig:
         return config
 
     def check(self) -> None:
-        """Raise ValueError where the sizes cannot go together, or name another architecture."""
+        """Raise ValueError if the sizes do not fit together, or belong to another architecture."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class ModelConfig:
 
     @classmethod
     def published(cls, model_type: str) -> ModelConfig:
-        """The full-size networks of `diff` or `determ`.
+        """Return the sizes of the published networks of `diff` or `determ`.
 
         >>> ModelConfig.published("determ").unet.in_channels
         8

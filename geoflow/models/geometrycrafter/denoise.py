@@ -1,4 +1,4 @@
-"""From what is known of a window's frames to its latents: in one step (determ), or out of noise (diff)."""
+"""Denoising: from the conditioning of a window's frames to its latents, in one step (determ) or from noise (diff)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DETERM_TIMESTEP = 1.6378  # about that of the highest noise level
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What is known of some frames, float32."""
+    """The conditioning of some frames, float32."""
 
     embeddings: Tensor  # (N, D), CLIP's
     video: Tensor  # (N, 4, h, w), latents of the frames
@@ -45,15 +45,15 @@ class Regression:
         self._noise_strength = noise_strength
 
     def window(self, k: int, known: Conditioning, before: Tensor | None) -> Tensor:
-        """Latents (N, 4, h, w) float32 of window k; it starts from nothing, not from `before`."""
+        """Return latents (N, 4, h, w) float32 of window k; `before` is not used."""
         sample = torch.cat([known.prior, known.video], dim=1)
         return -_predict(self._unet, sample[None], known.embeddings[None], _DETERM_TIMESTEP, self._noise_strength)[0]
 
 
 class Diffusion:
-    """The diffusion variant: Euler steps out of noise, which frames common to two windows share.
+    """The diffusion variant: Euler steps from noise. Frames that two windows share have the same noise.
 
-    Latents stay in float32 between steps, whatever the network computes in.
+    Latents stay in float32 between steps, also if the network computes in another dtype.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Diffusion:
         self._one_by_one = options.low_memory_usage
 
     def window(self, k: int, known: Conditioning, before: Tensor | None) -> Tensor:
-        """Latents (N, 4, h, w) float32 of window k; `before` (M, 4, h, w) are those of the frames it shares."""
+        """Return latents (N, 4, h, w) float32 of window k; `before` (M, 4, h, w) are the latents of shared frames."""
         frames = torch.arange(len(known), device=self._noise.device)
         noise = self._noise[(frames - k * self._overlap) % len(self._noise)]
         x = noise * self.schedule.initial_sigma
@@ -102,14 +102,14 @@ class Diffusion:
 
 
 def start_noise(options: Options, num_frames: int) -> Tensor:
-    """Unit noise (N, 4, h, w) float32 for one window, decided by the seed alone: made on the CPU for every device."""
+    """Return unit noise (N, 4, h, w) float32 for one window. Only the seed decides it: it is always made on the CPU."""
     count = min(options.window_size, num_frames)
     generator = torch.Generator().manual_seed(options.seed)
     return torch.randn(count, 4, options.height // LATENT_STRIDE, options.width // LATENT_STRIDE, generator=generator)
 
 
 def _predict(unet: UNet, sample: Tensor, context: Tensor, timestep: float, noise_strength: float) -> Tensor:
-    """The network's answer in float32, (B, T, 4, h, w), whatever it computes in."""
+    """Return the network's prediction as float32, (B, T, 4, h, w), for any dtype of the network."""
     dtype = unet.conv_in.weight.dtype
     ids = torch.tensor([[_FRAME_RATE, _MOTION_BUCKET, noise_strength]] * len(sample), device=sample.device)
     return unet(sample.to(dtype), timestep, context.to(dtype), ids).float()

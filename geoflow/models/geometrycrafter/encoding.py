@@ -1,4 +1,4 @@
-"""From frames and priors to what the UNet is told of them."""
+"""Encoding of frames and priors as input of the UNet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SURVEY_CHUNK = 8  # frames
 
 
 def survey(source: Source) -> PriorStatistics:
-    """The first pass over the priors."""
+    """Read all priors once and return their statistics."""
     found = PriorSurvey()
     for start in range(0, source.num_frames, _SURVEY_CHUNK):
         found.add(*source.prior(start, min(start + _SURVEY_CHUNK, source.num_frames)))
@@ -28,7 +28,7 @@ def survey(source: Source) -> PriorStatistics:
 
 
 class FrameEncoder:
-    """Encodes frames of one video, each for itself, a few at a time."""
+    """Encodes frames of one video independently, a few at a time."""
 
     def __init__(self, networks: Networks, source: Source, statistics: PriorStatistics, options: Options) -> None:
         self._networks = networks
@@ -38,7 +38,7 @@ class FrameEncoder:
         self._chunk = options.encode_chunk_size
 
     def encode(self, start: int, stop: int) -> Conditioning:
-        """What is known of frames [start, stop)."""
+        """Return the conditioning of frames [start, stop)."""
         edges = [*range(start, stop, self._chunk), stop]
         return Conditioning.join([self._some(*pair) for pair in itertools.pairwise(edges)])
 
@@ -48,14 +48,14 @@ class FrameEncoder:
         return Conditioning(self.embed(frames), self._networks.vae(frames)[0], encode_prior(self._networks, maps))
 
     def embed(self, frames: Tensor) -> Tensor:
-        """CLIP's embeddings (N, D) float32 of frames (N, 3, H, W) in -1..1."""
+        """Return CLIP's embeddings (N, D) float32 of frames (N, 3, H, W) in -1..1."""
         tower = self._networks.image_encoder
         pixels = normalise(resize_for_clip(frames))
         return tower(pixels.to(tower.visual_projection.weight.dtype)).float()
 
 
 def encode_prior(networks: Networks, maps: PriorMaps) -> Tensor:
-    """Latents (N, 4, h, w) of a prior, at the scale of the diffusion model."""
+    """Return the latents (N, 4, h, w) of a prior, at the scale of the diffusion model."""
     mean, _ = networks.vae(maps.disparity.expand(-1, 3, -1, -1))
     diagonal = maps.diagonal[:, None, None, None].expand_as(maps.disparity)
     seen = torch.cat([diagonal, maps.log_depth, maps.disparity, maps.mask], dim=1)

@@ -34,9 +34,9 @@ _NAMED = 4  # keys named in a message
 
 
 def from_pretrained(crafter: Path | str, diffusion: Path | str, model_type: str = "diff") -> Networks:
-    """The networks of `diff` or `determ` on the CPU, in the precision of their files.
+    """Return the networks of `diff` or `determ` on the CPU, in the precision of their files.
 
-    Raises ConfigError naming the file, when one is absent, or its keys and shapes are not those of the networks.
+    Raises ConfigError that names the file, if a file is missing, or if its keys and shapes do not match the networks.
     """
     crafter, diffusion = Path(crafter), Path(diffusion)
     unet_folder = crafter / f"unet_{model_type}"
@@ -61,7 +61,7 @@ def from_pretrained(crafter: Path | str, diffusion: Path | str, model_type: str 
 
 
 def read_config(folder: Path, config_class: type[Config], name: str = "config.json") -> Config:
-    """The sizes that a component's folder states."""
+    """Return the sizes in a component's folder."""
     path = folder / name
     try:
         values = json.loads(path.read_text())
@@ -75,7 +75,7 @@ def read_config(folder: Path, config_class: type[Config], name: str = "config.js
 def load_weights(network: Network, folder: Path, unused: Iterable[str] = ()) -> Network:
     """Give a network, made on the meta device, the weights of a folder.
 
-    Keys that begin with one of `unused` are passed over; all others have to be exactly the network's.
+    Keys that begin with one of `unused` are ignored; all others must be exactly the network's keys.
     """
     path = find_weights(folder)
     state = _read(path, tuple(unused))
@@ -94,7 +94,7 @@ def load_weights(network: Network, folder: Path, unused: Iterable[str] = ()) -> 
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights in a component's folder: those in half precision where there are both, which is what is used."""
+    """Return the weights file in a component's folder: the one in half precision if there are both."""
     names = [f"{name}{variant}.safetensors" for variant in (".fp16", "") for name in _WEIGHTS]
     for name in names:
         if (folder / name).is_file():

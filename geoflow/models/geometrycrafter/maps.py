@@ -1,6 +1,6 @@
-"""From decoded maps to depth, mask and cameras, and from those to points.
+"""Conversion of decoded maps to depth, mask and cameras, and of these to points.
 
-A field of view is carried as the tangent of half the diagonal one, measured to the centres of the corner pixels.
+A field of view is stored as the tangent of half the diagonal angle, measured to the centres of the corner pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Maps:
     mask: Tensor  # (N, H, W) bool
 
     def frame_diagonal(self) -> Tensor:
-        """One tangent per frame, (N,): the mean of the valid pixels, pulled to 0 where hardly any is valid."""
+        """Return one tangent per frame, (N,): the mean of the valid pixels, near 0 if hardly any is valid."""
         return self.masked_diagonal().mean((1, 2)) / (self.mask.float().mean((1, 2)) + _FOCAL_EPS)
 
     def masked_diagonal(self) -> Tensor:
@@ -35,7 +35,7 @@ class Maps:
 
 
 class FocalSum:
-    """The one field of view of a video, from its frames, some at a time; nothing leaves the device before the end."""
+    """The single field of view of a video, summed over its frames; nothing leaves the device before the end."""
 
     def __init__(self) -> None:
         self._sums: list[Tensor] = []  # (2,) float64 each: sum over valid pixels, and their number
@@ -63,7 +63,7 @@ def restore(decoded: tuple[Tensor, Tensor, Tensor], size: Size, options: Options
 
 
 def enlarge(maps: Maps, size: Size) -> Maps:
-    """Maps of a video that was made smaller first, at the size it had."""
+    """Return the maps of a downsampled video at its original size."""
     if maps.mask.shape[1:] == size:
         return maps
     diagonal, depth, mask = (bilinear(m[:, None].float(), size)[:, 0] for m in (maps.diagonal, maps.depth, maps.mask))

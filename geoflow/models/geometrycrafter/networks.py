@@ -1,4 +1,4 @@
-"""The four networks together, and where they are while they wait."""
+"""The four networks together, and their place while they are idle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geoflow.models.geometrycrafter.unet import UNet
 
 @dataclass(frozen=True)
 class Networks:
-    """What one variant of GeometryCrafter computes with."""
+    """The networks of one variant of GeometryCrafter."""
 
     unet: UNet
     point_map_vae: PointMapVAE
@@ -28,7 +28,7 @@ class Networks:
 
     @classmethod
     def build(cls, config: ModelConfig) -> Networks:
-        """Networks of these sizes, with whatever weights torch starts from."""
+        """Build networks of these sizes, with torch's initial weights."""
         return cls(
             UNet(config.unet),
             PointMapVAE(config.point_map_vae),
@@ -38,7 +38,7 @@ class Networks:
         )
 
     def modules(self) -> dict[str, nn.Module]:
-        """The networks by the names of their components."""
+        """Return the networks by the names of their components."""
         return {
             "unet": self.unet,
             "point_map_vae": self.point_map_vae,
@@ -47,7 +47,7 @@ class Networks:
         }
 
     def prepare(self, dtype: torch.dtype) -> None:
-        """For inference: UNet and CLIP in `dtype`, both autoencoders in float32, which they need."""
+        """Prepare for inference: UNet and CLIP in `dtype`, both autoencoders in float32, which they need."""
         for network in self.modules().values():
             network.eval().requires_grad_(False)
         self.unet.to(dtype)
@@ -56,7 +56,7 @@ class Networks:
         self.point_map_vae.float()
 
     def put_channels_last(self, *, autoencoders_only: bool) -> None:
-        """Have the weights of convolutions in that order in memory, and so the feature maps that come out of them."""
+        """Store the weights of convolutions with channels last; their feature maps then have this order, too."""
         networks = (self.vae, self.point_map_vae) if autoencoders_only else self.modules().values()
         for layer in (layer for network in networks for layer in network.modules()):
             if isinstance(layer, nn.Conv2d):
@@ -64,9 +64,9 @@ class Networks:
 
 
 class Offloading:
-    """Has networks on the device while they are used: always, or with `offload` only then.
+    """Keeps networks on the device: always, or with `offload` only while they are used.
 
-    Idle ones keep their weights in host memory; nothing is copied back, since inference does not change them.
+    Idle networks keep their weights in host memory; nothing is copied back, since inference does not change weights.
     """
 
     def __init__(self, networks: Networks, device: torch.device, offload: bool) -> None:
@@ -77,7 +77,7 @@ class Offloading:
 
     @contextlib.contextmanager
     def using(self, *networks: nn.Module) -> Iterator[None]:
-        """Have these networks on the device within the block."""
+        """Keep these networks on the device within the block."""
         if not self._offload:
             yield
             return

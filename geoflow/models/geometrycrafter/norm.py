@@ -1,8 +1,8 @@
-"""Group norms, which on a GPU are computed in a way of their own.
+"""Group norms, with their own computation on a GPU.
 
-PyTorch's kernel gives each group of each image one block of threads. The maps here are so large and so few at a time
-that most of a GPU would be idle, and maps with the channels last are copied first. In float32 the statistics are
-therefore two reductions, of the pixels of a channel and of the channels of a group, and then one product and sum: on an
+PyTorch's kernel gives each group of each image one block of threads. The maps here are large and few, so most of a GPU
+would be idle. Also, PyTorch copies maps with channels last first. In float32 the statistics are therefore two
+reductions, over the pixels of a channel and the channels of a group, and then one product and sum. On an
 H200, 16 frames of 1024x576 are decoded in 1.33 s, and in 3.55 s with PyTorch's kernel.
 """
 

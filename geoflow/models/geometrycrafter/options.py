@@ -1,4 +1,4 @@
-"""What a user may choose: names and defaults are those of the published tool."""
+"""Options for the user; names and defaults are the same as in the published tool."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from geoflow.errors import ConfigError
 
 SIZE_STEP = 64  # px; the UNet halves the latents, an eighth of a frame, three times
 
-# Cheaper settings, one after another, for a stage's `ladder`; each adds to those before it. The first changes only
-# where networks wait and how much is done at once, the others change the result a little.
+# Cheaper settings, in order, for a stage's `ladder`; each adds to the settings before it. The first changes only where
+# idle networks are and how much is done at once. The others change the result a little.
 LADDER: tuple[dict[str, Any], ...] = (
     {"low_memory_usage": True},
     {"decode_chunk_size": 4},
@@ -29,22 +29,22 @@ def _option(default: Any, help: str) -> Any:
 class Options:
     """Settings of one reconstruction.
 
-    `decode_chunk_size` changes the result (frames of a group see each other in the decoder), `low_memory_usage` does
-    not, beyond rounding.
+    `decode_chunk_size` changes the result, since frames of a group affect each other in the decoder. `low_memory_usage`
+    changes it only by rounding.
     """
 
     model_type: Literal["diff", "determ"] = _option("diff", "diffusion, or the deterministic and quicker variant")
-    height: int = _option(576, "px at which the networks work, whatever the video's size")
+    height: int = _option(576, "px at which the networks work, for any size of the video")
     width: int = _option(1024, "px")
     window_size: int = _option(110, "frames the UNet sees at once")
     overlap: int = _option(25, "frames that neighbouring windows share")
     decode_chunk_size: int = _option(8, "frames decoded together")
     num_inference_steps: int = _option(5, "of the scheduler; diff only")
     guidance_scale: float = _option(1.0, "of classifier-free guidance, 1: none; diff only")
-    downsample_ratio: float = _option(1.0, "frames and priors are made smaller by this first, results larger again")
+    downsample_ratio: float = _option(1.0, "factor by which frames and priors are made smaller first")
     force_projection: bool = _option(True, "one focal length per frame, not per pixel")
     force_fixed_focal: bool = _option(True, "one focal length per video; with force_projection only")
-    use_extract_interp: bool = _option(False, "nearest neighbours, no blending, where results are resized")
+    use_extract_interp: bool = _option(False, "nearest neighbours instead of blending when results are resized")
     low_memory_usage: bool = _option(False, "idle networks wait in host memory, frames are encoded one by one")
     seed: int = _option(42, "of the start noise; diff only")
 
@@ -79,11 +79,11 @@ class Options:
         return self.force_projection and self.force_fixed_focal
 
     def replace(self, **changes: Any) -> Options:
-        """The same with changes, checked again."""
+        """Return a copy with changes, checked again."""
         return dataclasses.replace(self, **changes)
 
     def cheaper(self) -> tuple[dict[str, Any], ...]:
-        """The rungs of LADDER below these settings: what they have already, or have less of, is left out."""
+        """Return the rungs of LADDER below these settings, without settings that are as cheap or cheaper already."""
         rungs = []
         now = dataclasses.asdict(self)
         for rung in LADDER:
@@ -101,7 +101,7 @@ class Options:
 
 
 def nearest_size(pixels: int) -> int:
-    """The nearest side that the networks can work at.
+    """Return the nearest side length at which the networks can work.
 
     >>> nearest_size(540)
     512

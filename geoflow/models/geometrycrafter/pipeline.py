@@ -1,14 +1,14 @@
 """GeometryCrafter (Xu et al. 2025): consistent point maps of a video from a per-frame prior.
 
-A video goes through in a stream, and what is held at once does not grow with its length:
+A video is processed as a stream, so memory does not grow with its length:
 
 1. A survey of the priors yields the video's scale and range of disparity, from five numbers per frame.
-2. Window by window, frames that no window had yet are encoded, the window is denoised and joined to those before.
-   Frames that no later window shares are final.
-3. Final frames are decoded in groups of `decode_chunk_size`, restored to the video's size and handed out.
+2. Window by window, new frames are encoded, and the window is denoised and joined to the windows before. Frames that
+   no later window shares are final.
+3. Final frames are decoded in groups of `decode_chunk_size`, restored to the video's size and yielded.
 
-Frames are read once and priors twice. The fixed focal length is a mean over all frames; depth and mask do not depend on
-it, so they are handed out as they come, and it is known at the end: nothing is decoded twice or kept for it.
+Frames are read once and priors twice. The fixed focal length is a mean over all frames, so it is known at the end.
+Depth and mask do not depend on it and are yielded at once: nothing is decoded twice or kept for it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class MapChunk:
 
 
 class Reconstruction:
-    """Chunks of one video, computed as they are asked for; it can be gone through once."""
+    """Chunks of one video, computed when they are needed; it can be iterated once."""
 
     def __init__(self, chunks: Iterator[MapChunk], focal: FocalSum | None) -> None:
         self._chunks = chunks
@@ -52,7 +52,7 @@ class Reconstruction:
 
     def __iter__(self) -> Iterator[MapChunk]:
         while True:
-            with torch.inference_mode():  # not across a yield: the mode would be the consumer's, too
+            with torch.inference_mode():  # not across a yield: the mode would apply to the consumer, too
                 chunk = next(self._chunks, None)
             if chunk is None:
                 break
@@ -61,13 +61,13 @@ class Reconstruction:
 
     @property
     def diagonal(self) -> float:
-        """Tangent of half the diagonal field of view of the whole video, once all chunks have been taken."""
+        """Return the tangent of half the diagonal field of view of the whole video, after all chunks."""
         if self._focal is None or not self._done:
             raise GeoFlowError("a video's focal length is known with force_fixed_focal, after its last chunk")
         return self._focal.diagonal()
 
     def collect(self) -> tuple[np.ndarray, np.ndarray]:
-        """Points (T, H, W, 3) float32 and mask (T, H, W) bool of the whole video, for those that are short."""
+        """Return points (T, H, W, 3) float32 and mask (T, H, W) bool of the whole video, for short videos."""
         chunks = list(self)
         parts = [make_points(c.depth, self.diagonal if c.diagonal is None else c.diagonal) for c in chunks]
         return np.concatenate(parts), np.concatenate([chunk.mask for chunk in chunks])
@@ -79,11 +79,11 @@ class GeometryCrafter:
     UNet and CLIP compute in `dtype`, by default float16 on a GPU and float32 elsewhere; both autoencoders, latents
     between steps and results are float32. The same video and seed give the same noise on every device.
 
-    `channels_last` has feature maps in that order in memory. By default those of the autoencoders are on a GPU, where
-    decoding then takes a fifth less time. On a CPU all would take a quarter less, but PyTorch's norms then err by up to
-    5e-4 where they otherwise do by 1e-6 (torch 2.13).
+    `channels_last` stores feature maps with channels last. By default this is used for the autoencoders on a GPU, where
+    decoding then takes a fifth less time. On a CPU everything would take a quarter less time, but the error of
+    PyTorch's norms would be up to 5e-4 instead of 1e-6 (torch 2.13).
 
-    The UNet is told of `noise_strength`, though no noise is added to the frames: it was trained with 0.02.
+    The UNet gets `noise_strength` as an input, though no noise is added to the frames: it was trained with 0.02.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class GeometryCrafter:
             start += len(latents)
 
     def _latents(self, source: Source, noise: Tensor | None) -> Iterator[Tensor]:
-        """Latents (N, 4, h, w) of consecutive frames, ready for the decoder."""
+        """Yield latents (N, 4, h, w) of consecutive frames, ready for the decoder."""
         options, networks = self.options, self.networks
         encoder = FrameEncoder(networks, source, survey(source), options)
         sampler = self.sampler(source.num_frames, noise)
@@ -154,7 +154,7 @@ class GeometryCrafter:
             yield latents[:final] / LATENT_SCALE
 
     def sampler(self, num_frames: int, noise: Tensor | None = None) -> Regression | Diffusion:
-        """What turns windows of a video of so many frames into latents."""
+        """Return the sampler that turns windows of a video with `num_frames` frames into latents."""
         if self.options.model_type == "determ":
             return Regression(self.networks.unet, self._noise_strength)
         schedule = EulerSchedule.of(self.options.num_inference_steps, self.networks.config.scheduler)
@@ -162,7 +162,7 @@ class GeometryCrafter:
         return Diffusion(self.networks.unet, schedule, noise.to(self._device), self.options, self._noise_strength)
 
     def decode(self, latents: Tensor, source: Source) -> Maps:
-        """Maps of a group of latents (N, 4, h, w), decoded together, at the source's size."""
+        """Decode a group of latents (N, 4, h, w) together; return maps at the source's size."""
         vae = self.networks.point_map_vae
         with self._residency.using(vae.decoder):
             return restore(vae.decode(latents, len(latents)), source.size, self.options)

@@ -1,7 +1,7 @@
 """The point-map autoencoder of GeometryCrafter (Xu et al. 2025, section 3.1).
 
-Its encoder adds an offset to the image autoencoder's latents of the disparity, so that latents stay where the
-diffusion model knows them; its decoder sees some frames together and yields three maps at full size.
+Its encoder adds an offset to the image autoencoder's latents of the disparity, so that latents stay in the range that
+the diffusion model knows. Its decoder gets some frames together and yields three maps at full size.
 """
 
 from __future__ import annotations

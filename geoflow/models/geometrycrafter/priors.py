@@ -1,7 +1,7 @@
-"""What the networks are told of a per-frame prior: disparity, mask, log depth and a field of view.
+"""The networks' inputs from a per-frame prior: disparity, mask, log depth and a field of view.
 
 Point maps are (N, H, W, 3) float32 (x right, y down, z forward) at any one scale per video, masks (N, H, W) bool.
-Two passes: a survey of the whole video gives its scale and its range of disparity, then frames are mapped alone.
+There are two passes: a survey of the whole video gives its scale and its range of disparity; then each frame is mapped.
 
 At invalid pixels z may be anything. Where it is not finite or not positive there, the pixel is replaced by one on the
 pinhole camera that fits the frame best; otherwise invalid pixels count as the networks were trained with them.
@@ -20,14 +20,14 @@ from geoflow.geometry.cameras import USUAL_FOCAL
 from geoflow.models.geometrycrafter.resizing import Size, bilinear, log_bilinear
 
 _MIN_SCALE = 1e-3
-_MIN_DEPTH = 1e-3  # of the video's mean; nearer points count as being there
+_MIN_DEPTH = 1e-3  # of the video's mean; nearer points count as at this depth
 _QUANTILE = 0.99
 _TINY = 1e-7
 
 
 @dataclass(frozen=True)
 class PriorStatistics:
-    """What frames of one video have in common."""
+    """Statistics of all frames of one video."""
 
     scale: float  # mean z of the valid pixels
     low: float  # range of the disparity, 1 / (z / scale)
@@ -87,7 +87,7 @@ class PriorMaps:
         return self.intrinsics[:, 2:].norm(dim=1)
 
     def resized(self, size: Size) -> PriorMaps:
-        """The same at the networks' size."""
+        """Return the maps at the networks' size."""
         return PriorMaps(
             bilinear(self.disparity, size),
             bilinear(self.mask, size),
@@ -155,7 +155,7 @@ def grids(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _usable(points: Tensor) -> Tensor:
-    """Where a point is finite and in front of the camera: (N, H, W)."""
+    """Return where a point is finite and in front of the camera: (N, H, W)."""
     return torch.isfinite(points).all(-1) & (points[..., 2] > 0)
 
 

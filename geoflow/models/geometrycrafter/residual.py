@@ -40,7 +40,7 @@ def by_frames(layer: Callable[..., Tensor], x: Tensor, *rows: Tensor | None) -> 
 
 
 def frames_per_call(x: Tensor) -> int:
-    """How many frames of (N, ...) a frame-wise layer should get at once."""
+    """Return how many frames of (N, ...) a frame-wise layer should get at once."""
     return max(1, _VALUES_PER_CALL.get(x.device.type, 1 << 24) // max(1, x[0].numel()))
 
 
@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x), inplace=True))
         if self.time_emb_proj is not None:
             h += self.time_emb_proj(emb)[:, :, None, None]
-        h = F.silu(self.norm2(h), inplace=True)  # lets go of what came before, which is large
+        h = F.silu(self.norm2(h), inplace=True)  # frees the previous map, which is large
         h = self.conv2(h)
         return h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
 
@@ -113,7 +113,8 @@ class TemporalResidualBlock(nn.Module):
         self.conv2 = TemporalConv(channels)
 
     def change(self, x: Tensor, emb: Tensor | None) -> Tensor:
-        """What the block adds to its input: x (B, C, T, P) to the same; emb (B, E), already through SiLU."""
+        """Return the term that the block adds to its input x (B, C, T, P), of the same shape; emb (B, E), after
+        SiLU."""
         nhwc = x.is_contiguous(memory_format=torch.channels_last)
         h = torch.empty_like(x, memory_format=torch.channels_last if nhwc else torch.contiguous_format)
         h = self.conv1(self.norm1.silu(x, h))

@@ -15,7 +15,7 @@ _RHO = 7.0  # Karras et al. 2022, table 1
 
 @dataclass(frozen=True)
 class EulerSchedule:
-    """Noise levels of one sampling, as plain numbers: no step has to ask a device for one.
+    """Noise levels of one sampling, as plain numbers, so that no step has to wait for a device.
 
     >>> [round(sigma, 3) for sigma in EulerSchedule.of(3).sigmas]
     [700.0, 15.59, 0.002, 0.0]
@@ -25,7 +25,7 @@ class EulerSchedule:
 
     @classmethod
     def of(cls, steps: int, config: SchedulerConfig | None = None) -> EulerSchedule:
-        """The levels of `steps` steps; of one step, the highest alone."""
+        """Return the levels of `steps` steps; for one step, only the highest level."""
         config = config or SchedulerConfig()
         high, low = config.sigma_max ** (1 / _RHO), config.sigma_min ** (1 / _RHO)
         levels = (high + np.linspace(0, 1, steps) * (low - high)) ** _RHO
@@ -37,15 +37,15 @@ class EulerSchedule:
 
     @property
     def initial_sigma(self) -> float:
-        """What unit noise is multiplied by to start from."""
+        """Return the factor of unit noise at the start."""
         return math.hypot(self.sigmas[0], 1)
 
     def timestep(self, i: int) -> float:
-        """What the UNet is told of the noise level of step i."""
+        """Return the UNet's time step for the noise level of step i."""
         return math.log(self.sigmas[i]) / 4
 
     def scale_input(self, x: Tensor, i: int) -> Tensor:
-        """Noisy latents at unit variance, as the UNet sees them in step i."""
+        """Return noisy latents at unit variance, the UNet's input in step i."""
         return x / math.hypot(self.sigmas[i], 1)
 
     def step(self, v: Tensor, x: Tensor, i: int) -> Tensor:

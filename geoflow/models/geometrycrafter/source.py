@@ -13,7 +13,7 @@ from geoflow.models.geometrycrafter.resizing import Size, bicubic
 
 
 class Frames(Protocol):
-    """Rows of frames, of which a few are read at a time: an array, an HDF5 dataset, whatever slices like one."""
+    """Rows of frames, read a few at a time: an array, an HDF5 dataset, or anything that slices like an array."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -52,22 +52,22 @@ class Source:
         return points.float(), mask.bool()
 
     def _read(self, rows: Frames, start: int, stop: int) -> Tensor:
-        # Copied: what is handed in may be read-only memory that others share.
+        # Copied: the input may be shared, read-only memory.
         return torch.from_numpy(np.array(rows[start:stop])).to(self._device)
 
 
 def _nearest(full: int, small: int) -> Tensor:
-    """For each of `small` pixels, which of `full` holds its centre."""
+    """Return, for each of `small` pixels, the pixel of `full` that holds its centre."""
     return ((torch.arange(small) + 0.5) * (full / small)).long()
 
 
 def _check(frames: Frames, points: Frames, mask: Frames) -> None:
     shape = tuple(frames.shape)
     if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
-        raise InputError(f"frames should be (T, H, W, 3) and hold something, found {shape}")
+        raise InputError(f"frames should be (T, H, W, 3) and not empty, found {shape}")
     for name, rows, wanted in (("prior points", points, shape), ("prior mask", mask, shape[:3])):
         if tuple(rows.shape) != wanted:
-            raise InputError(f"{name} should be {wanted}, as the frames are, found {tuple(rows.shape)}")
+            raise InputError(f"{name} should be {wanted}, like the frames, found {tuple(rows.shape)}")
     for name, rows, kinds in (("frames", frames, "u"), ("prior points", points, "f"), ("prior mask", mask, "bu")):
         dtype = np.asarray(rows[0:1]).dtype
         if dtype.kind not in kinds or (kinds == "u" and dtype != np.uint8):

@@ -1,4 +1,5 @@
-"""The video-to-video UNet: that of Stable Video Diffusion (Blattmann et al. 2023) with priors in place of one image."""
+"""The video-to-video UNet: the UNet of Stable Video Diffusion (Blattmann et al. 2023), with priors instead of an
+image."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ class _Level(nn.Module):
 
 
 class DownLevel(_Level):
-    """A level on the way down; `forward` also returns what the way up takes from it."""
+    """A level on the way down; `forward` also returns the skips for the way up."""
 
     def __init__(self, in_channels: int, channels: int, heads: int, last: bool, config: UNetConfig) -> None:
         widths = [(in_channels if i == 0 else channels, channels) for i in range(config.layers_per_block)]

@@ -1,4 +1,4 @@
-"""Windows of a long video that overlap, and how their latents are joined."""
+"""Overlapping windows of a long video, and the joining of their latents."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def split_into_windows(num_frames: int, window: int, overlap: int) -> Iterator[t
 
 
 def blend_in(before: Tensor, latents: Tensor) -> Tensor:
-    """Latents of a window (N, …) whose first frames also belong to the windows before, which left `before` (M, …).
+    """Blend the latents of a window (N, …) with `before` (M, …), the latents of its first frames from earlier windows.
 
-    The new window's weight runs from 0 at the first common frame to 1 at the last; a single one stays as it was.
+    The new window's weight goes from 0 at the first common frame to 1 at the last. A single common frame stays
+    unchanged.
     """
     count = len(before)
     weight = torch.linspace(0, 1, count, device=latents.device).view(-1, 1, 1, 1)
@@ -33,7 +34,7 @@ def blend_in(before: Tensor, latents: Tensor) -> Tensor:
 
 
 def regroup(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """The same rows in groups of `size`, of which the last may be shorter.
+    """Yield the same rows in groups of `size`; the last group may be shorter.
 
     >>> [len(group) for group in regroup([torch.zeros(5), torch.zeros(2)], 3)]
     [3, 3, 1]
