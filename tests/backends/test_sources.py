@@ -135,7 +135,7 @@ def test_a_file_behind_a_url_is_fetched_once_and_kept_by_its_content(server: str
     ("name", "said"),
     [
         ("other.ckpt", f"expected {SHA256[:12]}"),
-        ("short.ckpt", "cut short on the way; nothing was kept|cannot be fetched"),
+        ("short.ckpt", "cut short; nothing was kept|cannot be fetched"),
         ("none.ckpt", "cannot be fetched: Not Found"),
     ],
 )

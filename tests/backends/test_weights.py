@@ -97,9 +97,9 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for torn, message in (
         (whole[:-1], "but its header states"),
-        (whole[:20], "no safetensors, or not all of one"),
-        (b"", "no safetensors"),
-        (whole[:8] + b"x" * (len(whole) - 8), "no safetensors header"),
+        (whole[:20], "not a safetensors file, or only a part of one"),
+        (b"", "not a safetensors file"),
+        (whole[:8] + b"x" * (len(whole) - 8), "not a safetensors header"),
     ):
         path.write_bytes(torn)
         (line,) = weights.problems("geometrycrafter", {"diff": ""})
@@ -107,7 +107,7 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     own = checkpoint(tmp_path / "own" / "model.pt")
     assert weights.problems("moge", {"v1": str(own.parent)}) == []
     own.write_bytes(own.read_bytes()[:30])
-    assert "not all of one" in weights.problems("moge", {"v1": str(own.parent)})[0]
+    assert "only a part of one" in weights.problems("moge", {"v1": str(own.parent)})[0]
 
 
 def test_content_is_checked_where_it_is_known() -> None:

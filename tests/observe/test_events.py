@@ -68,7 +68,7 @@ def test_the_reference_has_a_row_for_every_event_and_field() -> None:
     rows = list(reference_rows())
     assert len(rows) == sum(1 + len(row.fields) for row in EVENTS.values())
     assert all(meaning for *_, meaning in rows)
-    assert ("stage_done", "private_bytes", "int?", "memory of the actor's process; said now and then") in rows
+    assert ("stage_done", "private_bytes", "int?", "memory of the actor's process; not in every event") in rows
 
 
 def test_checking_costs_next_to_nothing() -> None:

@@ -88,8 +88,8 @@ DAMAGE = {
     "mask off the depth": (unmask, "disagrees with its mask"),
     "frames repeat": (set_value("frames/index", 4, 6), "frames/index does not strictly increase"),
     "time goes back": (set_value("frames/time", 4, 0.0), "frames/time"),
-    "shear": (shear, "no rotation"),
-    "mirror": (set_value("camera/cam_from_world", (slice(None), slice(0, 3), 0), 0), "no rotation"),
+    "shear": (shear, "not a rotation"),
+    "mirror": (set_value("camera/cam_from_world", (slice(None), slice(0, 3), 0), 0), "not a rotation"),
     "pose lost": (set_value("camera/cam_from_world", (4, 0, 0), np.nan), "not finite at a valid frame (4)"),
     "pose left": (set_value("camera/valid", 4, False), "should be NaN"),
     "last row": (set_value("camera/cam_from_world", (4, 3, 3), 2), "last row"),
@@ -115,7 +115,7 @@ def test_a_rotation_without_a_position_is_in_order(good: Path, tmp_path: Path):
     assert verify_store(tmp_path / "clip.h5") == []
     with h5py.File(tmp_path / "clip.h5", "r+") as file:
         shear(file)
-    assert any("no rotation" in problem for problem in verify_store(tmp_path / "clip.h5"))
+    assert any("not a rotation" in problem for problem in verify_store(tmp_path / "clip.h5"))
 
 
 @pytest.mark.parametrize("name", DAMAGE)
