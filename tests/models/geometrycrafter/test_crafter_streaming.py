@@ -194,7 +194,7 @@ def test_half_precision_stays_near_full() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f, p, m: (f[:0], p[:0], m[:0]), "hold something"),
+        (lambda f, p, m: (f[:0], p[:0], m[:0]), "and not empty"),
         (lambda f, p, m: (f, p[:2], m), "prior points should be"),
         (lambda f, p, m: (f, p, m[:, :8]), "prior mask should be"),
         (lambda f, p, m: (f / 255, p, m), "frames should be uint8"),
