@@ -120,6 +120,7 @@ def test_every_object_of_a_video_has_its_mesh(undisturbed: Path) -> None:
     assert not RunPaths(out).work.exists()
 
 
+@pytest.mark.slow
 def test_a_larger_pool_makes_no_mesh_twice(clip: Path, labels: Path, tmp_path: Path, undisturbed: Path) -> None:
     assert run(clip, tmp_path, labels, actors=3).exit_status == 0
     assert calls(tmp_path) == Counter(NUMBERS)
@@ -135,6 +136,7 @@ def test_an_actor_that_dies_costs_one_more_call(clip: Path, labels: Path, tmp_pa
     assert {(row["verdict"], row["kind"]) for row in failed} == {("retry", "died")}  # and what was queued behind it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_keeps_the_meshes_it_has(
     clip: Path, labels: Path, tmp_path: Path, undisturbed: Path, number: int
@@ -168,6 +170,7 @@ def test_an_object_that_can_have_no_mesh_says_why(clip: Path, labels: Path, tmp_
     assert meshes(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_stage_that_cannot_start_leaves_the_reason_with_each_object(clip: Path, labels: Path, tmp_path: Path) -> None:
     result = run(clip, tmp_path, labels, optional=True, broken=True)
     assert result.disabled == {"mesh": "its weights are missing"} and result.videos[0].status == "complete"

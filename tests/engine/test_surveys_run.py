@@ -34,6 +34,7 @@ def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return datasets(folder / "out")
 
 
+@pytest.mark.slow
 def test_a_larger_pool_surveys_nothing_twice(clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray]) -> None:
     run(clip, tmp_path, **CHAPTERS, prior__actors=4)
     assert sorted(surveys(tmp_path)) == SPANS
@@ -73,6 +74,7 @@ def test_a_killed_run_does_not_survey_again(clip: Path, tmp_path: Path, undistur
     assert not RunPaths(tmp_path / "out").work.exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_lets_a_survey_end(clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray]) -> None:
     settings = {**CHAPTERS, "prior__survey_seconds": 1.0}
     driver = Driver(clip, tmp_path, **settings)
@@ -85,6 +87,7 @@ def test_an_interrupted_run_lets_a_survey_end(clip: Path, tmp_path: Path, undist
     assert_same(datasets(tmp_path / "out"), undisturbed)
 
 
+@pytest.mark.slow
 def test_a_video_whose_first_chapter_is_written_starts_with_the_second(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
