@@ -57,6 +57,7 @@ def test_a_still_camera_is_reported_and_nothing_is_made_up(tmp_path: Path) -> No
     assert scores.geometry is None or scores.geometry.coverage == 0
 
 
+@pytest.mark.slow
 @pytest.mark.env
 def test_without_the_hands_environment_the_rest_goes_on(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"

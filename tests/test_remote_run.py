@@ -88,6 +88,7 @@ def test_from_s3_to_s3(clips: Path) -> None:
     assert not run_paths(out).root.exists() and not list(cache.glob("inputs/*"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_there_and_elsewhere(clips: Path, tmp_path: Path) -> None:
     import ray
 
@@ -119,6 +120,7 @@ def test_a_killed_run_goes_on_there_and_elsewhere(clips: Path, tmp_path: Path) -
         assert read_status(place)["run"] == 2 and not run_paths(place).root.exists()
 
 
+@pytest.mark.slow
 def test_a_refused_upload_costs_that_video_until_the_next_run(clips: Path, refuse: Path) -> None:
     out = "s3://bucket/out3"
     refuse.touch()

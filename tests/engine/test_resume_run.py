@@ -209,6 +209,7 @@ def test_one_signal_lets_running_calls_end(
     assert_same(datasets(tmp_path / "out"), undisturbed)
 
 
+@pytest.mark.slow
 def test_two_interrupts_stop_at_once_and_leave_no_process(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray]
 ) -> None:

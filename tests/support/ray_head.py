@@ -15,7 +15,7 @@ from pathlib import Path
 
 _RAY = Path(sys.executable).with_name("ray")
 _UP_S = 120.0  # until a head answers on a machine that does other things, too
-_DOWN_S = 30.0
+_DOWN_S = 10.0  # then the processes are killed: a head waits longer for actors that are gone
 
 
 @contextlib.contextmanager
