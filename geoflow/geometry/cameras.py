@@ -32,8 +32,19 @@ def assumed_intrinsics(height: int, width: int) -> np.ndarray:
     return pinhole(USUAL_FOCAL * max(height, width), height, width)
 
 
-def resize_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) -> np.ndarray:
-    """Pinhole matrix (3, 3) float32 of the resized image.
+def pinhole_matrix(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """Return the pinhole matrix without skew: (3, 3) float64.
+
+    >>> pinhole_matrix(100, 90, 31.5, 23.5)[1]
+    array([ 0. , 90. , 23.5])
+    """
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+
+
+def resize_intrinsics(
+    intrinsics: np.ndarray, factor_x: float, factor_y: float, dtype: type[np.floating] = np.float32
+) -> np.ndarray:
+    """Return pinhole matrices (..., 3, 3) of the resized image, in `dtype`.
 
     Pixel centres are at integers, so the corners scale: c' = (c + 0.5) * factor - 0.5.
 
@@ -41,11 +52,11 @@ def resize_intrinsics(intrinsics: np.ndarray, factor_x: float, factor_y: float) 
     array([50. ,  0. , 31.5], dtype=float32)
     """
     out = np.array(intrinsics, np.float64)
-    out[0, :2] *= factor_x
-    out[1, 1] *= factor_y
-    out[0, 2] = (out[0, 2] + 0.5) * factor_x - 0.5
-    out[1, 2] = (out[1, 2] + 0.5) * factor_y - 0.5
-    return out.astype(np.float32)
+    out[..., 0, :2] *= factor_x
+    out[..., 1, 1] *= factor_y
+    out[..., 0, 2] = (out[..., 0, 2] + 0.5) * factor_x - 0.5
+    out[..., 1, 2] = (out[..., 1, 2] + 0.5) * factor_y - 0.5
+    return out.astype(dtype)
 
 
 def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.geometry.cameras import pinhole_matrix
 from geoflow.geometry.rigid import invert, nearest_rotation
 from geoflow.video.lens import Distortion
 
@@ -169,7 +170,7 @@ def _colmap_lens(camera: Any, folder: str) -> tuple[np.ndarray, Distortion | Non
         )
     fx, fy, cx, cy = (values[i] for i in where[0])
     k1, k2, p1, p2, k3 = [values[i] for i in where[1]] + [0.0] * (5 - len(where[1]))
-    k = np.array([[fx, 0, cx - _CORNER], [0, fy, cy - _CORNER], [0, 0, 1]])
+    k = pinhole_matrix(fx, fy, cx - _CORNER, cy - _CORNER)
     bend = (k1, k2, p1, p2, k3)
     return k, bend if any(bend) else None
 
@@ -220,8 +221,7 @@ def _read_vipe(folder: str, name: str) -> CameraFile:
     row = {int(n): i for i, n in enumerate(of)}
     for i, number in enumerate(numbers):
         if (at := row.get(int(number))) is not None:
-            fx, fy, cx, cy = values[at, :4]
-            k[i] = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+            k[i] = pinhole_matrix(*values[at, :4])
     return replace(found, intrinsics=k, size=_picture_size(folder, name))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.geometry.cameras import pinhole_matrix, resize_intrinsics
 from geoflow.geometry.lens_distortion import bends_back
 from geoflow.video import camera_files
 from geoflow.video.camera_files import CameraFile
@@ -98,7 +99,7 @@ def known_cameras(
     else:
         pinhole = _common(intrinsics)
     if pinhole is not None:
-        intrinsics[:] = _matrix(pinhole)
+        intrinsics[:] = pinhole_matrix(*pinhole)
     if not np.isfinite(intrinsics[posed]).any():
         raise InputError(
             f"{path} ({given.kind}) has poses, but no intrinsics that say where a pixel looks; add --intrinsics"
@@ -179,12 +180,7 @@ def _in_processed(
         width, height = right - left, bottom - top
     else:
         check_shape(given.size, found, path)
-    x, y = size[0] / width, size[1] / height
-    k[:, 0, :2] *= x
-    k[:, 1, 1] *= y
-    k[:, 0, 2] = (k[:, 0, 2] + 0.5) * x - 0.5
-    k[:, 1, 2] = (k[:, 1, 2] + 0.5) * y - 0.5
-    return k
+    return resize_intrinsics(k, size[0] / width, size[1] / height, np.float64)
 
 
 def check_shape(size: tuple[int, int], found: SourceIndex, where: str) -> None:
@@ -206,11 +202,6 @@ def _common(intrinsics: np.ndarray) -> Pinhole | None:
     if np.abs(known - middle).max() > max(_SAME_PX, _SAME_PX * middle[0, 0]):
         return None
     return float(middle[0, 0]), float(middle[1, 1]), float(middle[0, 2]), float(middle[1, 2])
-
-
-def _matrix(pinhole: Pinhole) -> np.ndarray:
-    fx, fy, cx, cy = pinhole
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
 def _overruled(
