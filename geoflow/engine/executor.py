@@ -177,9 +177,9 @@ class Executor:
         complete = sum(video.status in ("complete", "skipped") for video in videos)
         segments = sum(len(video.records) for video in videos if not video.over)
         raise ClusterLost(
-            f"{reason} in the middle of the run. {complete} of {len(videos)} videos are complete. {segments} finished "
-            "segments of the other videos are kept, and so are saved results of unfinished segments: run the same "
-            "command again to continue from there"
+            f"{reason} in the middle of the run. {complete} of {len(videos)} videos are complete. Of the "
+            f"others, {segments} finished segment{'s' * (segments != 1)} and the saved results of unfinished ones are "
+            "kept: run the same command again to continue from there"
         )
 
     def _await(self) -> None:
