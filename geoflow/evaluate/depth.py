@@ -19,6 +19,10 @@ _SAMPLES_PER_FRAME = 4096
 _SAMPLES = 2_000_000
 _ERRORS_PER_FRAME = 80_000  # pixels whose errors count; for a larger frame an even sample gives the same
 _STATIC_PER_FRAME = 20_000  # points followed into the next frame
+# The order of depth is scored in frames that have one: noise orders the pixels of a wall that faces the camera.
+RELIEF = 0.05
+ORDERED_PIXELS = 50  # and fewer pixels tell little: rho has a standard error of 1 / sqrt(N - 1) by chance
+_ORDERED_PER_FRAME = 20_000
 
 Curves = dict[str, np.ndarray]  # (T,) each, NaN where nothing can be measured
 
@@ -69,7 +73,7 @@ class _Tally:
     curves: Curves = field(init=False)
 
     def __post_init__(self) -> None:
-        names = ("filled", "coverage", "abs_rel", "scale", "flicker")
+        names = ("filled", "coverage", "abs_rel", "scale", "spearman", "flicker")
         self.curves = {name: np.full(self.num_frames, np.nan) for name in names}
 
 
@@ -163,6 +167,7 @@ def _add_frame(
     errors = measures.absolute_relative_errors(tally.scale * predicted, true)
     own = measures.median_ratio(predicted, true)
     tally.curves["abs_rel"][i], tally.curves["scale"][i] = errors.mean(), own
+    tally.curves["spearman"][i] = _order(predicted, true)
     tally.abs_rel.add(errors)
     tally.delta1.add(measures.within_delta(tally.scale * predicted, true))
     tally.abs_rel_per_frame.add(measures.absolute_relative_errors(own * predicted, true))
@@ -172,6 +177,14 @@ def _add_frame(
         errors = measures.relative_point_errors(tally.point_scale * points[both], true_points[both])
         tally.point_rel.add(errors)
         tally.point_inliers.add(errors < measures.INLIER_THRESHOLD)
+
+
+def _order(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Return the rank correlation of one frame's depths (N,); NaN where the truth has no order to speak of."""
+    if len(true) < ORDERED_PIXELS or not measures.relief(true) >= RELIEF:
+        return NAN
+    step = -(-len(true) // _ORDERED_PER_FRAME)
+    return measures.rank_correlation(predicted[::step], true[::step])
 
 
 def _steps(
@@ -221,6 +234,8 @@ def _summary(tally: _Tally, intrinsics: np.ndarray | None, truth: Truth, seams: 
     flicker = tally.curves["flicker"]
     known = np.isfinite(flicker)
     at_seams = flicker[known & at_edge]
+    order = tally.curves["spearman"]
+    order = order[np.isfinite(order)]
     return DepthScores(
         filled=tally.filled.value,
         coverage=tally.coverage.value,
@@ -231,6 +246,9 @@ def _summary(tally: _Tally, intrinsics: np.ndarray | None, truth: Truth, seams: 
         delta1_per_frame=tally.delta1_per_frame.value,
         point_rel=tally.point_rel.value,
         point_inliers=tally.point_inliers.value,
+        spearman=measures.median(order),
+        spearman_worst=float(order.min()) if len(order) else NAN,
+        reversed_frames=float((order <= 0).mean()) if len(order) else NAN,
         flicker=measures.median(flicker[known & ~at_edge]),
         seam_jump=measures.median(at_seams),
         seam_jump_worst=float(at_seams.max()) if len(at_seams) else NAN,

@@ -11,18 +11,20 @@ from geoflow.evaluate import measures
 from geoflow.evaluate.depth import score_depths
 from geoflow.evaluate.motion_scores import score_motion, true_motion
 from geoflow.evaluate.prediction import Prediction
+from geoflow.evaluate.score_table import HEADINGS
 from geoflow.evaluate.scores import Curves, PoseScores, Scores, TrackScores
 from geoflow.evaluate.tracks import score_tracks
 from geoflow.evaluate.trajectory import align_worlds, score_poses
 from geoflow.evaluate.truth import Truth
+from geoflow.evaluate.unscored import sentences, unscored
 from geoflow.synth.groundtruth import load_ground_truth
 
 
 def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
     """Score a `videos/*.h5` against a ground-truth file; both are read frame by frame.
 
-    A score is None if the store or the truth lacks its data. A store of another size or frame rate than the truth is
-    compared at its own frames and pixels.
+    A score is None if the store or the truth lacks its data; `unscored` and the notes say why. A store of another size
+    or frame rate than the truth is compared at its own frames and pixels.
 
     Raises InputError if a file is missing or of another kind, or if the two do not belong together.
     """
@@ -37,7 +39,7 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
             depths = {name: replace(scores, invented=scores.filled) for name, scores in depths.items()}
         poses, identity, pose_curves = _pose_scores(prediction, truth)
         depth_curves = {name: curves for name, curves in found.curves.items() if name != "constant_plane"}
-        return Scores(
+        scores = Scores(
             video=store_path.stem,
             num_frames=prediction.num_frames,
             prior=depths.get("prior"),
@@ -50,8 +52,9 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
             motion=score_motion(prediction.array("camera/motion"), motion),
             curves=Curves(prediction.frame_index, tuple(seams), depth_curves, pose_curves),
             key=prediction.key,
-            notes=tuple(_notes(prediction, seams, truth, found.scene_depth)),
         )
+        reasons = unscored(scores, prediction, truth, found.curves, motion)
+        return replace(scores, notes=_notes(truth, reasons), unscored=reasons)
 
 
 def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores, dict[str, np.ndarray]]:
@@ -79,25 +82,7 @@ def _track_scores(prediction: Prediction, truth: Truth, scene_depth: float) -> T
     return score_tracks(query, uv, xyz, visible, truth, world, scene_depth)
 
 
-def _notes(prediction: Prediction, seams: list[tuple[int, int]], truth: Truth, scene_depth: float) -> list[str]:
-    notes = []
-    if not seams:
-        notes.append("one segment: no seams to measure")
-    if not truth.posed.any():
-        notes.append("the truth has no camera poses: the path, tracks and changes over time are not scored")
-    elif not truth.posed.all():
-        notes.append(
-            f"the truth has the pose of {truth.posed.sum()} of {len(truth.posed)} frames; the others are left out"
-        )
-    if truth.posed.any() and not truth.travels:
-        notes.append("the true camera does not travel: errors in percent of its path are not scored")
-    if not truth.metric:
-        notes.append("the truth is not in metres: figures in metres are not scored")
-    if not np.isfinite(truth.intrinsics).any():
-        notes.append("the truth has no intrinsics: focal lengths, points and tracks are not scored")
-    if not np.isfinite(scene_depth):
-        notes.append("the truth has no depth: only the camera is scored")
-    branch = prediction.branches.get("prior")
-    if branch is not None and branch.points is None and branch.intrinsics is None:
-        notes.append("the store holds no intrinsics of the prior: its points are not scored")
-    return notes
+def _notes(truth: Truth, reasons: dict[str, str]) -> tuple[str, ...]:
+    posed, frames = int(truth.posed.sum()), len(truth.posed)
+    partly = [f"the truth has the pose of {posed} of {frames} frames; the others are left out"]
+    return (*(partly if 0 < posed < frames else []), *sentences(reasons, HEADINGS))

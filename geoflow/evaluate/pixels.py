@@ -10,9 +10,16 @@ _ONE_SURFACE = 1.03  # neighbours whose depths differ by less lie on one surface
 
 
 def sample_grid(height: int, width: int, most: int) -> np.ndarray:
-    """Return the flat numbers of at most about `most` pixels, evenly spread."""
-    stride = max(1, int(np.ceil(np.sqrt(height * width / most))))
-    v, u = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride]
+    """Return the flat numbers of at most about `most` pixels, evenly spread.
+
+    One pixel of every square cell, at an arbitrary place in it, and always the same ones. A regular grid could miss
+    everything that lies in a pattern, such as a truth on even rows and columns only.
+    """
+    cell = max(1, int(np.ceil(np.sqrt(height * width / most))))
+    v, u = np.mgrid[0:height:cell, 0:width:cell]
+    if cell > 1:
+        down, right = np.random.default_rng(0).integers(0, cell, (2, *v.shape))
+        v, u = np.minimum(v + down, height - 1), np.minimum(u + right, width - 1)
     return (v * width + u).ravel()
 
 

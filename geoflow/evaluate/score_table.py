@@ -30,6 +30,9 @@ DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("delta1", "δ < 1.25", fixed(""), "↑"),
     ("abs_rel_per_frame", "AbsRel, scale per frame", fixed(""), "↓"),
     ("delta1_per_frame", "δ < 1.25, scale per frame", fixed(""), "↑"),
+    ("spearman", "rank correlation, median frame", fixed(""), "↑"),
+    ("spearman_worst", "rank correlation, worst frame", fixed(""), "↑"),
+    ("reversed_frames", "reversed frames", percent, "↓"),
     ("point_rel", "point error", fixed(""), "↓"),
     ("point_inliers", "point inliers", percent, "↑"),
     ("flicker", "flicker", lambda v: f"{100 * v:.2f} %", "↓"),
@@ -64,6 +67,17 @@ TRACK_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("error_percent", "3D error, of scene depth", fixed(" %", 2), "↓"),
     ("uv_error_px", "2D error", fixed(" px", 2), "↓"),
 )
+# By row of a result: figure -> its heading in the tables.
+HEADINGS: dict[str, dict[str, str]] = {
+    row: {name: heading for name, heading, *_ in rows}
+    for rows, names in (
+        (DEPTH_ROWS, ("prior", "geometry", "camera", "constant_plane")),
+        (POSE_ROWS, ("poses", "identity_pose")),
+        (TRACK_ROWS, ("tracks",)),
+        (MOTION_ROWS, ("motion",)),
+    )
+    for row in names
+}
 
 
 def cell(scores: Any, name: str, show: _Format) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ class DepthScores:
     delta1_per_frame: float = NAN
     point_rel: float = NAN  # this and the next scores of points need intrinsics
     point_inliers: float = NAN
+    spearman: float = NAN  # rank correlation with the true depth, median over the frames; needs no scale
+    spearman_worst: float = NAN  # of the frame with the lowest
+    reversed_frames: float = NAN  # share of the frames, among those with a rank correlation, where it is not positive
     flicker: float = NAN  # median relative step of static depth from frame to frame
     seam_jump: float = NAN  # the same at the edges of each seam; equal to the flicker if a seam is invisible
     seam_jump_worst: float = NAN
@@ -71,7 +74,7 @@ class Curves:
     seams: tuple[tuple[int, int], ...]  # frames [start, stop) of the store that neighbouring segments share
     depth: dict[
         str, dict[str, np.ndarray]
-    ]  # by branch: filled, coverage, abs_rel, scale, flicker (from the last frame)
+    ]  # by branch: filled, coverage, abs_rel, scale, spearman, flicker (from the last frame)
     poses: dict[str, np.ndarray]  # position_percent (of the path), rotation_deg
 
 
@@ -102,6 +105,7 @@ class Scores:
     motion: MotionScores | None  # None if the store says nothing
     curves: Curves
     notes: tuple[str, ...] = ()
+    unscored: dict[str, str] = field(default_factory=dict)  # row.figure, or row -> why it could not be measured
     key: str = ""  # key of the work that the store holds; "" if the store has none
 
     def to_dict(self) -> dict[str, Any]:

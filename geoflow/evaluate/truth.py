@@ -60,7 +60,7 @@ class Truth:
                 "give the ground truth of the same clip"
             )
         self._truth, self._index = truth, index
-        true_height, true_width = truth.size
+        true_height, true_width = self.true_size = truth.size
         self.size = prediction.height, prediction.width
         self._per_pixel = true_width / prediction.width, true_height / prediction.height  # true pixels per pixel
         if abs(self._per_pixel[0] / self._per_pixel[1] - 1) > 0.05:
@@ -69,7 +69,7 @@ class Truth:
                 "the shapes differ; give the ground truth of the same clip"
             )
         u, v = (((np.arange(n) + 0.5) * s).astype(int) for n, s in zip(self.size[::-1], self._per_pixel))
-        self._same_size = self.size == truth.size
+        self.same_size = self.size == truth.size
         self._pick = np.ix_(np.clip(v, 0, true_height - 1), np.clip(u, 0, true_width - 1))
         self.motion = truth.motion
         self.metric = truth.metric  # lengths are metres; else the truth is up to one scale
@@ -85,11 +85,15 @@ class Truth:
         centers = invert(self.cam_from_world[self.posed])[:, :3, 3]
         return len(centers) > 1 and float(np.linalg.norm(np.ptp(centers, axis=0))) > self.standing
 
+    def any_depth(self) -> bool:
+        """Return whether the truth knows the depth of any pixel of the store's frames, compared or not."""
+        return any(bool(np.any(self._truth.depth[int(source)] > 0)) for source in self._index)
+
     def frame(self, i: int) -> TrueFrame:
         """Return frame i of the store."""
         source = int(self._index[i])
         depth, moving = self._truth.depth[source], self._truth.moving[source]
-        if not self._same_size:
+        if not self.same_size:
             depth, moving = depth[self._pick], moving[self._pick]
         depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
         return TrueFrame(depth, moving, self.intrinsics[i], self.cam_from_world[i])

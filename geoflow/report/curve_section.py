@@ -14,6 +14,7 @@ _DEPTH = (
     ("abs_rel", "AbsRel", 1.0, "", 1.0),
     ("coverage", "coverage", 100.0, " %", None),
     ("filled", "pixels with depth", 100.0, " %", None),
+    ("spearman", "rank correlation with the true depth", 1.0, "", None),
     ("scale", "scale of the frame, difference from the video's", 100.0, " %", 50.0),
     ("flicker", "static points, change from the frame before", 100.0, " %", 20.0),
 )
@@ -31,7 +32,7 @@ def curve_section(scores: Mapping[str, Any]) -> str:
     frames, seams = np.array(curves["frame"], float), curves["seams"]
     drawings = {}
     for name, heading, factor, unit, top in _DEPTH:
-        lines = {branch: _values(values[name]) for branch, values in curves["depth"].items()}
+        lines = {branch: _values(values[name]) for branch, values in curves["depth"].items() if name in values}
         if name == "scale":
             lines = {branch: line / (scores[branch]["scale"] or 1.0) - 1 for branch, line in lines.items()}
         lines = {branch: factor * line for branch, line in lines.items()}

@@ -162,10 +162,10 @@ def test_scores_of_every_frame_are_drawn(report, clip, tmp_path):
     scores = evaluate_store(RunPaths(tmp_path / "first").video("clip"), tmp_path / "gt.h5").to_dict()
     _, page = report(scores={HOSTILE: scores})
     tags_of(page)
-    # AbsRel, coverage, scale and change of three branches; position and rotation of the camera.
+    # AbsRel, coverage, order, scale and change of three branches; position and rotation of the camera.
     page = page[page.index("Scores of every frame") : page.index("<h2>Work")]
-    assert page.count('class="curve line-') == 4 * 3 + 2
-    assert page.count('class="lane" x=') == 6 and "two segments share" in page
+    assert page.count('class="curve line-') == 5 * 3 + 2
+    assert page.count('class="lane" x=') == 7 and "two segments share" in page
     assert ">pixels with depth</text>" not in page  # coverage says it
     assert ">-15 %<" in page  # the scale of the frame that is 20 percent long
     write_truth(tmp_path / "gt.h5", clip, deep=(), posed=())
