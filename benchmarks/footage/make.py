@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("checkouts", nargs="?", type=Path)
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("clips", nargs="*", help="default: all that are not held out, or all that are")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()  # clips may come after --held-out
     if given.list:
         for recipe in RECIPES.values():
             name = f"{recipe.name} (held out)" if recipe.held_out else recipe.name

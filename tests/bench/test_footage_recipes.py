@@ -102,6 +102,7 @@ def test_what_is_held_out_is_made_only_when_asked_for(scripts, tmp_path, monkeyp
         return sorted(path.name for path in out.iterdir())
 
     assert run() == ["open"]
+    assert run("--held-out", "kept") == ["kept", "open"]
     assert run("--held-out") == ["kept", "open"]
     with pytest.raises(SystemExit):
         run("kept")
