@@ -176,7 +176,7 @@ def bench_footage(
     if as_json:
         print_json(found)
     else:
-        console = result_console(width=220)
+        console = result_console(width=260)
         console.print(render_rows(found["clips"]))
         console.print(render_summary(found, before))
 
