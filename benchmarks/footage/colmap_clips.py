@@ -59,6 +59,17 @@ def numbered_photos(clip: ClipWriter, source: Path) -> None:
     from_colmap(clip, source / "sparse/0", source / "images")
 
 
+@recipe(
+    "bird_portrait",
+    "Michael-Yi-Rong/NeRF-Pytorch@b0c10844b87e7e57b26d023805fc03bdbf3a3c54",
+    licence="none stated",
+    held_out=True,
+)
+def bird_portrait(clip: ClipWriter, source: Path) -> None:
+    """184 frames of a portrait video."""
+    from_colmap(clip, source / "sparse/0", source / "images")
+
+
 def from_colmap(clip: ClipWriter, model: Path, pictures: Path) -> None:
     """A model as COLMAP stores it (cameras.bin, images.bin), any scale; pictures that it lacks have no pose.
 
