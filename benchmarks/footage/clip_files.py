@@ -27,16 +27,19 @@ class Recipe:
     sources: tuple[str, ...]  # owner/name@commit on GitHub
     licence: str  # of the pictures
     make: Callable[..., None]  # takes a ClipWriter and the folder of each source
+    held_out: bool = False  # for the last measurement only: nobody tunes to it, or looks at it before
 
 
 RECIPES: dict[str, Recipe] = {}
 
 
-def recipe(name: str, *sources: str, licence: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def recipe(
+    name: str, *sources: str, licence: str, held_out: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enter a function into RECIPES."""
 
     def enter(make: Callable[..., None]) -> Callable[..., None]:
-        RECIPES[name] = Recipe(name, sources, licence, make)
+        RECIPES[name] = Recipe(name, sources, licence, make, held_out)
         return make
 
     return enter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,68 @@ def iphone_door(clip: ClipWriter, source: Path, count: int = 300) -> None:
         poses.append(GL_FROM_CV @ np.linalg.inv(pose(meta["poses"][i][:4], meta["poses"][i][4:])))
     intrinsics = np.array(meta["K"]).reshape(3, 3).T
     clip.finish(poses, intrinsics, np.array(meta["frameTimestamps"])[number], number=np.array(number))
+
+
+@recipe(
+    "cabinet_sparse",
+    "benchun123/cuboid_slam_with_bbox_constraints@d228cfa2cd2bae42d568ee573165999977cc5e61",
+    licence="TUM RGB-D, CC BY 4.0",
+)
+def cabinet_sparse(clip: ClipWriter, source: Path) -> None:
+    """Key frames of TUM RGB-D freiburg3_cabinet, 1 to 2 a second, around a bare cabinet on a bare floor; poses of
+    motion capture.
+
+    The pictures of freiburg3 come without distortion, and its depth in the colour camera.
+    """
+    folder = source / "data"
+    truth = numbers(folder / "truth_cam_poses.txt")
+    for i in range(len(truth)):
+        clip.add(folder / f"raw_imgs/{i:04d}_rgb_raw.jpg", read(folder / f"depth_imgs/{i:04d}_depth_raw.png") / 5.0)
+    poses = [np.linalg.inv(pose(row[4:8] / np.linalg.norm(row[4:8]), row[1:4])) for row in truth]
+    clip.finish(poses, camera(535.4, 539.2, 320.1, 247.6), truth[:, 0] - truth[0, 0])
+
+
+@recipe(
+    "living_room_model",
+    "isl-org/open3d_downloads@55705eab54cd30b5162d8f40814159177d300dd2",
+    licence="augmented ICL-NUIM, CC BY 3.0",
+    held_out=True,
+)
+def living_room_model(clip: ClipWriter, source: Path) -> None:
+    """Rendered pictures of a furnished living room; poses of Open3D's reconstruction of their depth, without noise."""
+    folder = source / "tests/reconstruction_system/livingroom1_clean_micro"
+    rows = (folder / "test_scene/trajectory.log").read_text().split("\n")
+    world_from_cam = [[rows[i + 1 + k].split() for k in range(4)] for i in range(0, len(rows) - 4, 5)]
+    pictures = sorted((folder / "image").iterdir())
+    if len(pictures) != len(world_from_cam):
+        raise ValueError(f"{folder}: {len(pictures)} pictures, {len(world_from_cam)} poses")
+    for picture in pictures:
+        clip.add(picture, read(folder / "depth" / f"{picture.stem}.png"))
+    poses = [np.linalg.inv(rigid(matrix)) for matrix in world_from_cam]
+    clip.finish(poses, camera(525, 525, 319.5, 239.5), np.arange(len(poses)) / 30.0)
+
+
+@recipe(
+    "shelf_arm",
+    "andyzeng/apc-vision-toolbox@de8ac38b93d9a06c1cb3c2d20e94d241bead62e9",
+    licence="BSD-2-Clause (Princeton University)",
+    held_out=True,
+)
+def shelf_arm(clip: ClipWriter, source: Path) -> None:
+    """The RealSense at a robot arm's wrist looks into a bin of a shelf from 15 places.
+
+    The poses of the arm are left out: features miss their epipolar lines by 7 px in neighbouring frames.
+
+    Depth is in tenths of a millimetre; its 16 bits are rotated by three.
+    """
+    folder = source / "data/sample/scene-0000"
+    matrices = re.findall(r"# ([^\n]*)\n((?:[ \t]*[-+.\de \t]+\n)+)", (folder / "cam.info.txt").read_text() + "\n")
+    known = {
+        name.strip(): np.array([line.split() for line in text.split("\n") if line], float) for name, text in matrices
+    }
+    intrinsics = next(matrix for name, matrix in known.items() if name.startswith("Color camera intrinsic"))
+    bases = [folder / name.split()[-1] for name in known if name.startswith("Camera-to-world")]
+    for base in bases:
+        stored = read(base.with_suffix(".depth.png"))
+        clip.add(base.with_suffix(".color.png"), ((stored >> 3) | (stored << 13)) / 10.0)
+    clip.finish(None, intrinsics, np.full(len(bases), np.nan))

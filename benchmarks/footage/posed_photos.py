@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -38,22 +39,30 @@ def tractor_drone(clip: ClipWriter, source: Path) -> None:
     from_transforms(clip, source / "transforms.json")
 
 
-def from_transforms(clip: ClipWriter, path: Path, count: int | None = None) -> None:
+def from_transforms(
+    clip: ClipWriter, path: Path, count: int | None = None, pictures: Path | None = None, suffix: str = ""
+) -> None:
     """A COLMAP run kept as instant-ngp's transforms.json: camera to world, OpenGL axes, any scale.
 
     Frames it lists but the repository lacks are left out. COLMAP puts the centre of the first pixel at 0.5, clips at 0.
+    `pictures` is where the files are, if they were moved; smaller ones than the camera get a smaller camera.
+    `suffix` is what their names lack.
     """
     meta = json.loads(path.read_text())
-    poses, number = [], []
+    poses, number, scale = [], [], 1.0
     for frame in sorted(meta["frames"], key=lambda frame: frame["file_path"])[:count]:
-        picture = path.parent / frame["file_path"].replace("\\", "/")
+        picture = path.parent / (frame["file_path"].replace("\\", "/") + suffix)
+        picture = picture if pictures is None else pictures / picture.name
         if picture.is_file():
-            clip.add(picture)
+            kept = clip.add(picture)
+            scale = scale if poses else read(kept).shape[1] / meta["w"]
             poses.append(GL_FROM_CV @ np.linalg.inv(rigid(frame["transform_matrix"])))
-            number.append(int(picture.stem))
+            number.append(int(re.sub(r"\D", "", picture.stem)))
     clip.finish(
         poses,
-        camera(meta["fl_x"], meta["fl_y"], meta["cx"] - 0.5, meta["cy"] - 0.5),
+        camera(
+            *(scale * meta[name] for name in ("fl_x", "fl_y")), *(scale * meta[name] - 0.5 for name in ("cx", "cy"))
+        ),
         np.full(len(number), np.nan),
         number=np.array(number),
         distortion=np.array([meta[name] for name in ("k1", "k2", "p1", "p2")]),

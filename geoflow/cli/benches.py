@@ -140,6 +140,9 @@ def bench_footage(
     clips: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="frames of each clip; default: all")] = None,
     max_size: Annotated[int | None, typer.Option(min=16, help="px; clips with a longer side are scaled first")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="footage.json of an earlier bench, to compare with")
+    ] = None,
     known_camera: Annotated[bool, typer.Option("--known-camera", help="give the true intrinsics to the run")] = False,
     without: Annotated[str | None, typer.Option(help="stages to leave out, separated by commas")] = None,
     pipeline: PipelineName = "embedded",
@@ -149,9 +152,11 @@ def bench_footage(
 ) -> None:
     """Run a pipeline on real clips with ground truth and score each; benchmarks/footage says where to get clips."""
     from geoflow.bench.footage.footage_bench import bench_footage
+    from geoflow.bench.footage.footage_summary import read_baseline, render_summary
     from geoflow.bench.footage.footage_table import render_rows
     from geoflow.pipeline import Pipeline
 
+    before = read_baseline(baseline) if baseline else None
     pipe, left_out = Pipeline.load(pipeline), without.split(",") if without else []
     if unknown := sorted(set(left_out) - {spec.slot for spec in pipe.stages}):
         raise ConfigError(f"--without {', '.join(unknown)}: {pipe.name} has no such stage")
@@ -171,7 +176,9 @@ def bench_footage(
     if as_json:
         print_json(found)
     else:
-        result_console(width=180).print(render_rows(found["clips"]))
+        console = result_console(width=260)
+        console.print(render_rows(found["clips"]))
+        console.print(render_summary(found, before))
 
 
 @app.command("hands")

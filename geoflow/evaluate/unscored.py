@@ -101,8 +101,8 @@ class _Explanations:
             return "the truth has depth, but at none of the pixels sampled"
         true, store = ("x".join(map(str, size[::-1])) for size in (self.truth.true_size, self.truth.size))
         return (
-            f"the truth has depth, but none at the centres of the store's pixels: the truth is {true}, the store {store}, and"
-            " pixels between are not compared; make the store at the truth's size"
+            f"the truth has depth, but none at the centres of the pixels of the store: truth {true}, store {store},"
+            " and pixels between are not compared; make the store at the truth's size"
         )
 
     def _nothing_common(self, row: str) -> str | None:

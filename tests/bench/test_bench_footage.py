@@ -130,6 +130,8 @@ def test_the_table_has_a_row_for_each_branch_and_the_trivial_answer() -> None:
             "coverage": 0.9,
             "abs_rel": 0.0512,
             "delta1": 0.97,
+            "spearman": 0.98,
+            "reversed_frames": 0.0,
             "flicker": 0.0034,
             "seam_jump": None,
             "scale_drift": 0.021,
@@ -147,20 +149,39 @@ def test_the_table_has_a_row_for_each_branch_and_the_trivial_answer() -> None:
         "identity_pose": {"frames_posed": 1.0, "ate_percent": 21.5},
         "tracks": {"error_percent": 1.57},
         "motion": {"unknown": 0.0, "moving": 0.75, "still": 0.25, "rotating": 0.0, "truth": "moving"},
+        "unscored": {"geometry.seam_jump": "one segment", "tracks": "none", "geometry.point_rel": "not in this table"},
     }
     cpu = {"driver": 0.1, "camera": 0.35}
     rows = [
         {"clip": "desk", "status": "complete", "frames": 60, "scores": scores, "cpu_seconds_per_frame": cpu},
         {"clip": "torn", "status": "failed", "reason": "InputError: [bold]no[/bold] pictures"},
     ]
-    console = Console(width=180, file=io.StringIO())
+    console = Console(width=220, file=io.StringIO())
     console.print(render_rows(rows))
     assert isinstance(console.file, io.StringIO)
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     said = ["moving", "75%,", "still", "25%", "(moving)"]
-    assert ["desk", "geometry", "60", "90", "0.051", "0.970", "0.34", "—", "2.1", "—", "0.45", *said] in lines
-    assert ["camera", "80", "0.063", "0.950", "0.45", "1.23", "—", "10", "100", "0.81", "2.1", "1.57"] in lines
-    assert ["trivial", "100", "0.400", "0.200", "—", "—", "—", "—", "100", "21.50", "—"] in lines
+    depth = ["90", "0.051", "0.970", "0.98", "0", "0.34", "—", "2.1", "—"]
+    assert ["desk", "geometry", "60", *depth, "0.45", *said] in lines
+    assert [
+        "camera",
+        "80",
+        "0.063",
+        "0.950",
+        "—",
+        "—",
+        "0.45",
+        "1.23",
+        "—",
+        "10",
+        "100",
+        "0.81",
+        "2.1",
+        "1.57",
+    ] in lines
+    assert ["trivial", "100", "0.400", "0.200", *6 * ["—"], "100", "21.50", "—"] in lines
+    assert ["desk:", "no", "seam", "jump", "(geometry):", "one", "segment"] in lines
+    assert "not in this table" not in console.file.getvalue()
     assert ["torn", "failed"] in lines and ["torn:", "InputError:", "[bold]no[/bold]", "pictures"] in lines
 
 
@@ -184,6 +205,7 @@ def test_every_clip_is_a_row_also_one_that_fails(tmp_path: Path, ray_session: No
     assert room["scores"]["identity_pose"]["ate_percent"] > 5
     assert set(room["cpu_seconds_per_frame"]) == {"driver", "decode", "stitch", "write"}
     assert torn["status"] == "failed" and "00003.png" in torn["reason"]
+    assert found["untrue"] == []
     assert json.loads((tmp_path / "out" / "footage.json").read_text()) == json.loads(json.dumps(found))
     with h5py.File(tmp_path / "out" / "room" / "videos" / "room.h5") as store:
         assert len(store["frames/rgb"]) == 6

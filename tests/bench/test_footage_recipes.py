@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def scripts(monkeypatch):
 def test_every_recipe_names_a_commit_and_a_licence_and_is_listed(scripts):
     table = re.findall(r"^\| `(\w+)` \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     recipes = scripts[0].RECIPES
+    held_out = re.findall(r"^\| `(\w+)` \| held out", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert held_out and sorted(held_out) == sorted(name for name, recipe in recipes.items() if recipe.held_out)
     assert sorted(table) == sorted(recipes) and len(recipes) > 20
     for recipe in recipes.values():
         assert recipe.licence
@@ -77,3 +80,58 @@ def test_poses_between_two_samples(scripts):
     assert cv2.Rodrigues(found[:3, :3])[0].ravel() == pytest.approx([0, np.pi / 4, 0])
     for time in (0.5, 3.0, 6.0):  # before all samples, in a gap, after all
         assert np.isnan(scripts[0].pose_at(time, times, poses, 1.0)).all()
+
+
+def test_what_is_held_out_is_made_only_when_asked_for(scripts, tmp_path, monkeypatch, capsys):
+    clip_files, _, make = scripts
+    monkeypatch.setattr(clip_files, "RECIPES", made := {})
+    monkeypatch.setattr(make, "RECIPES", made)
+    for name, held_out in (("open", False), ("kept", True)):
+
+        @clip_files.recipe(name, "owner/name@" + 40 * "0", licence="none", held_out=held_out)
+        def one_frame(clip, source):
+            clip.add(np.zeros((2, 2, 3), np.uint8))
+            clip.finish(None, clip_files.UNKNOWN, [0.0])
+
+    (tmp_path / "checkouts/owner/name").mkdir(parents=True)
+
+    def run(*arguments):
+        out = tmp_path / "out"
+        monkeypatch.setattr(sys, "argv", ["make.py", str(tmp_path / "checkouts"), str(out), *arguments])
+        make.main()
+        return sorted(path.name for path in out.iterdir())
+
+    assert run() == ["open"]
+    assert run("--held-out", "kept") == ["kept", "open"]
+    assert run("--held-out") == ["kept", "open"]
+    with pytest.raises(SystemExit):
+        run("kept")
+    assert "kept: held out; give --held-out" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["make.py", "--list"])
+    make.main()
+    assert "kept (held out)" in capsys.readouterr().out
+
+
+def test_a_model_of_colmap_is_read_with_a_camera_for_each_picture(scripts, tmp_path):
+    """Two pictures of half the cameras' size, the second turned by 90 degrees about y; a third is not in the model."""
+    import colmap_clips
+
+    model, pictures = tmp_path / "sparse", tmp_path / "images"
+    model.mkdir()
+    pictures.mkdir()
+    for number in (1, 2, 10):
+        cv2.imwrite(str(pictures / f"{number}.png"), np.full((6, 8, 3), number, np.uint8))
+    cameras = [struct.pack("<iiQQ3d", number, 0, 16, 12, 10.0 + number, 8.0, 6.0) for number in (1, 2)]
+    (model / "cameras.bin").write_bytes(struct.pack("<Q", 2) + b"".join(cameras))
+    half = np.sqrt(0.5)
+    images = [
+        struct.pack("<i7di", 1, 1.0, 0, 0, 0, 1, 2, 3, 1) + b"1.png\0" + struct.pack("<Q2dq", 1, 0.5, 0.5, -1),
+        struct.pack("<i7di", 2, half, 0, half, 0, 4, 5, 6, 2) + b"10.png\0" + struct.pack("<Q", 0),
+    ]
+    (model / "images.bin").write_bytes(struct.pack("<Q", 2) + b"".join(images))
+    colmap_clips.from_colmap(scripts[0].ClipWriter(tmp_path / "clip"), model, pictures)
+    known = FootageClip(tmp_path / "clip").known
+    assert known.intrinsics[0, 0].tolist() == [5.5, 0, 3.5] and known.intrinsics[2, 1].tolist() == [0, 6.0, 2.5]
+    assert np.isnan(known.cam_from_world[1]).all() and np.isnan(known.intrinsics[1, 0, 0])
+    assert known.cam_from_world[0, :3, 3].tolist() == [1, 2, 3]
+    assert known.cam_from_world[2, :3, :3] @ [0, 0, 1] == pytest.approx([1, 0, 0]) and known.metric is False

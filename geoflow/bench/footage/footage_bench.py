@@ -14,6 +14,7 @@ import numpy as np
 
 import geoflow
 from geoflow.bench.footage.clips import Prepared, find_clips, prepare
+from geoflow.bench.footage.footage_summary import untrue
 from geoflow.errors import GeoFlowError
 from geoflow.observe.events import iter_events
 from geoflow.observe.ledger import last_run
@@ -41,7 +42,8 @@ def bench_footage(
     """Run and score the clips one after the other on one Ray; return the content of `out/footage.json`.
 
     `frames` and `max_size` cut and shrink clips beforehand; `known_camera` gives the run the true intrinsics. A clip
-    that fails has a row with its reason. Each clip's run is in `out/NAME`, with its scores and report.
+    that fails has a row with its reason, and `untrue` the sentences about stores far from the truth. Each clip's run is
+    in `out/NAME`, with its scores and report.
     """
     from geoflow.cluster.session import ray_cluster
 
@@ -55,6 +57,7 @@ def bench_footage(
         "known_camera": known_camera,
         "cpus": len(os.sched_getaffinity(0)),
         "clips": [],
+        "untrue": [],
     }
     with ray_cluster(address):
         for clip in clips:
@@ -68,6 +71,7 @@ def bench_footage(
             except Exception as error:  # one clip must not stop the others
                 row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
             found["clips"].append(row)
+            found["untrue"] = untrue(found["clips"])
             console.print(f"{clip.name}: {row['status']}", row["reason"], markup=False)
             write_whole(out / "footage.json", json.dumps(found, indent=1).encode())
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from geoflow.evaluate.score_table import cell, fixed
+from geoflow.bench.footage.footage_summary import percent
+from geoflow.evaluate.score_table import HEADINGS, cell, fixed
+from geoflow.evaluate.unscored import sentences
 from geoflow.store.schema import MOTION_NAMES
 from geoflow.store.writer import motion_summary
 
@@ -13,23 +15,21 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def _percent(digits: int) -> Callable[[float], str]:
-    return lambda share: f"{100 * share:.{digits}f}"
-
-
 _DEPTH = (
-    ("coverage", "covers %", _percent(0)),
+    ("coverage", "covers %", percent(0)),
     ("abs_rel", "AbsRel", fixed("")),
     ("delta1", "δ<1.25", fixed("")),
-    ("flicker", "flicker %", _percent(2)),
-    ("seam_jump", "seam %", _percent(2)),
-    ("scale_drift", "drift %", _percent(1)),
-    ("invented", "invents %", _percent(0)),
+    ("spearman", "order", fixed("", 2)),
+    ("reversed_frames", "reversed %", percent(0)),
+    ("flicker", "flicker %", percent(2)),
+    ("seam_jump", "seam %", percent(2)),
+    ("scale_drift", "drift %", percent(1)),
+    ("invented", "invents %", percent(0)),
 )
 _POSES = (
-    ("frames_posed", "posed %", _percent(0)),
+    ("frames_posed", "posed %", percent(0)),
     ("ate_percent", "ATE %", fixed("", 2)),
-    ("focal_error", "focal %", _percent(1)),
+    ("focal_error", "focal %", percent(1)),
 )
 _TRACKS = (("error_percent", "tracks %", fixed("", 2)),)
 # Branch, and the places of its depth, camera and track scores.
@@ -42,10 +42,11 @@ _BRANCHES = (
 
 
 def render_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return rows of `bench_footage` as a rich table, and below it the reasons of clips that failed.
+    """Return rows of `bench_footage` as a rich table, and below it the reasons of clips that failed and of dashes.
 
-    Shares and errors are in percent if the heading says so; CPU seconds are per frame, for the whole pipeline. The last
-    column is what the store says that the camera does, and what it really does.
+    "order" is the median rank correlation with the true depth. Shares and errors are in percent if the heading says so;
+    CPU seconds are per frame, for the whole pipeline. The last column is what the store says that the camera does, and
+    what it really does.
     """
     from rich.box import SIMPLE
     from rich.console import Group
@@ -67,7 +68,21 @@ def render_rows(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         else:
             table.add_row(row["clip"], row["status"], end_section=True)
             reasons.append(Text(f"{row['clip']}: {row['reason']}", style="red"))
-    return Group(table, *reasons)
+    return Group(table, *reasons, *(Text(note, style="dim") for note in _dashes(rows)))
+
+
+def _dashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return why figures of this table could not be measured: a sentence with all the clips that it holds for."""
+    shown = {name for columns in (_DEPTH, _POSES, _TRACKS) for name, *_ in columns}
+    headings = {
+        row: {name: heading for name, heading in names.items() if name in shown} for row, names in HEADINGS.items()
+    }
+    clips: dict[str, list[str]] = {}
+    for row in rows:
+        reasons = (row.get("scores") or {}).get("unscored") or {}
+        for sentence in sentences({key: reason for key, reason in reasons.items() if "." in key}, headings):
+            clips.setdefault(sentence, []).append(row["clip"])
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in clips.items()]
 
 
 def _lines(row: Mapping[str, Any]) -> list[list[str]]:
