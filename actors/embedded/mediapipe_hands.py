@@ -17,10 +17,11 @@ import numpy as np
 
 from geoflow.errors import EnvironmentBroken
 from geoflow.geometry.cameras import assumed_intrinsics
+from geoflow.geometry.hands.hand_judge import only_hands
 from geoflow.geometry.hands.hand_motion import HandLimits, steady_frames
 from geoflow.geometry.hands.hand_pose import lift_hands
 from geoflow.geometry.hands.hand_search import HandSearch, Place, Sight, find_hands
-from geoflow.geometry.hands.hand_sides import SIDES, Detection, assign_sides
+from geoflow.geometry.hands.hand_sides import SIDES, Detection, assign_sides, follow
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
@@ -75,7 +76,7 @@ class MediaPipeHands(Stage):
         for s in SIDES
         for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale")
     )
-    version = "2"
+    version = "3"
     honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
@@ -92,6 +93,12 @@ class MediaPipeHands(Stage):
         )
         min_tracking_confidence: float = param(
             0.5, "the same for a hand that is followed from a neighbouring frame", at_least=0, at_most=1
+        )
+        min_belief: float = param(
+            0.79,
+            "landmark network's score (0..1) that a hand must have over its frames and second looks; 0: none needed",
+            at_least=0,
+            at_most=1,
         )
         search_every: int = param(
             10, "frames between two searches in enlarged parts of the picture; 0: none", at_least=0
@@ -114,12 +121,15 @@ class MediaPipeHands(Stage):
         p, k = self.params, fields["camera.intrinsics"]
         k = np.where(np.isfinite(k), k, assumed_intrinsics(*fields["frames.rgb"].shape[1:3]))
         how = HandSearch(p.max_hands, p.min_presence, p.min_tracking_confidence, p.search_every)
-        found = find_hands(list(fields["frames.rgb"]), self._eye, how)
+        frames = list(fields["frames.rgb"])
+        found = find_hands(frames, self._eye, how)
         fps = segment.video.fps
         reach = p.max_hand_velocity / fps if p.max_hand_velocity else np.inf
-        sides = assign_sides(found, max_gap=p.max_gap, max_loss=p.max_interpolation_gap, reach_m=reach)
+        seen = [[sight.detection for sight in sights] for sights in found]
+        tracks = follow(seen, max_gap=p.max_gap, max_loss=p.max_interpolation_gap, reach_m=reach)
+        hands = only_hands(found, tracks, frames, self._eye, p.min_belief)
         return lift_hands(
-            sides,
+            assign_sides(hands, len(frames)),
             k,
             fields.get("camera.depth"),
             metric=segment.video.metric,

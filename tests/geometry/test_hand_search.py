@@ -38,8 +38,8 @@ class PretendedEye:
         return None
 
 
-def _columns(found: list[list[Detection]]) -> list[list[int]]:
-    return [sorted(round(float(d.uv[:, 0].mean())) for d in frame) for frame in found]
+def _columns(found: list[list[Sight]]) -> list[list[int]]:
+    return [sorted(round(float(s.detection.uv[:, 0].mean())) for s in frame) for frame in found]
 
 
 def test_a_hand_proposed_once_is_followed_both_ways() -> None:
@@ -52,7 +52,11 @@ def test_a_hand_proposed_once_is_followed_both_ways() -> None:
 def test_a_new_place_is_looked_at_until_it_is_centred_and_its_side_is_the_mean() -> None:
     eye = PretendedEye([[(100, 0.9, 0.95, 0.7)]])
     (frame,) = find_hands(eye.frames(), eye, HandSearch(search_every=0))
-    assert eye.looks == 3 and abs(float(frame[0].uv[:, 0].mean()) - 100) < 3 and abs(frame[0].right - 0.7) < 1e-9
+    assert (
+        eye.looks == 3
+        and abs(float(frame[0].detection.uv[:, 0].mean()) - 100) < 3
+        and abs(frame[0].detection.right - 0.7) < 1e-9
+    )
 
 
 def test_what_the_palm_detector_hardly_likes_must_be_surely_a_hand() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hand_drawing import hand_joints
 
-from geoflow.geometry.hands.hand_sides import Detection, assign_sides, drop_duplicates
+from geoflow.geometry.hands.hand_sides import Detection, assign_sides, drop_duplicates, follow
 
 
 def _at(x: float, right: float, score: float | None = None) -> Detection:
@@ -13,34 +13,38 @@ def _at(x: float, right: float, score: float | None = None) -> Detection:
     return Detection(uv, joints, right=right, score=max(right, 1 - right) if score is None else score)
 
 
+def _sides(frames: list[list[Detection]], **options: int) -> dict[str, list[Detection | None]]:
+    return assign_sides(follow(frames, **options), len(frames))
+
+
 def _columns(found: list[Detection | None]) -> list[float | None]:
     return [None if d is None else round(float(d.uv[0, 0])) for d in found]
 
 
 def test_two_hands_keep_their_sides() -> None:
     frames = [[_at(100 + i, 0.1), _at(300 - i, 0.9)] for i in range(4)]
-    sides = assign_sides(frames)
+    sides = _sides(frames)
     assert _columns(sides["left"]) == [100, 101, 102, 103]
     assert _columns(sides["right"]) == [300, 299, 298, 297]
 
 
 def test_one_wrong_frame_is_outvoted() -> None:
     frames = [[_at(100, 0.9)], [_at(102, 0.2)], [_at(104, 0.95)]]
-    sides = assign_sides(frames)
+    sides = _sides(frames)
     assert _columns(sides["right"]) == [100, 102, 104]
     assert _columns(sides["left"]) == [None] * 3
 
 
 def test_hands_that_are_both_called_right_become_a_pair() -> None:
     frames = [[_at(100, 0.97), _at(300, 0.6)] for _ in range(5)]
-    sides = assign_sides(frames)
+    sides = _sides(frames)
     assert _columns(sides["right"]) == [100] * 5
     assert _columns(sides["left"]) == [300] * 5
 
 
 def test_a_second_person_s_hand_that_is_surely_right_is_left_out() -> None:
     frames = [[_at(100, 0.99), _at(300, 0.97)] for _ in range(5)]
-    sides = assign_sides(frames)
+    sides = _sides(frames)
     assert _columns(sides["right"]) == [100] * 5
     assert _columns(sides["left"]) == [None] * 5
 
@@ -48,28 +52,28 @@ def test_a_second_person_s_hand_that_is_surely_right_is_left_out() -> None:
 def test_a_hand_that_crosses_the_other_is_followed_by_its_place() -> None:
     frames = [[_at(100 + 20 * i, 0.9), _at(400, 0.1)] for i in range(6)]
     frames[3] = [_at(400, 0.1)]  # lost for a frame
-    sides = assign_sides(frames)
+    sides = _sides(frames)
     assert _columns(sides["right"]) == [100, 120, 140, None, 180, 200]
     assert _columns(sides["left"]) == [400] * 6
 
 
 def test_a_long_loss_starts_anew() -> None:
     frames = [[_at(100, 0.9)], [], [], [], [], [_at(100, 0.2)]]
-    sides = assign_sides(frames, max_gap=3, max_loss=3)
+    sides = _sides(frames, max_gap=3, max_loss=3)
     assert _columns(sides["right"]) == [100, None, None, None, None, None]
     assert _columns(sides["left"]) == [None, None, None, None, None, 100]
-    assert _columns(assign_sides(frames, max_gap=5)["right"]) == [100, None, None, None, None, 100]
+    assert _columns(_sides(frames, max_gap=5)["right"]) == [100, None, None, None, None, 100]
 
 
 def test_the_better_of_two_detections_on_one_hand_is_kept() -> None:
     kept = drop_duplicates([_at(100, 0.7), _at(108, 0.95), _at(200, 0.9)])
     assert [round(float(d.uv[0, 0])) for d in kept] == [108, 200]
-    sides = assign_sides([[_at(100, 0.7), _at(108, 0.95)]])
+    sides = _sides([[_at(100, 0.7), _at(108, 0.95)]])
     assert _columns(sides["right"]) == [108] and _columns(sides["left"]) == [None]
 
 
 def test_no_hands_at_all() -> None:
-    assert assign_sides([[], []]) == {"left": [None, None], "right": [None, None]}
+    assert _sides([[], []]) == {"left": [None, None], "right": [None, None]}
 
 
 def test_a_hand_keeps_its_side_through_a_short_occlusion() -> None:
@@ -77,22 +81,22 @@ def test_a_hand_keeps_its_side_through_a_short_occlusion() -> None:
     before = [[_at(100 + 3 * i, 0.9), _at(400, 0.05)] for i in range(5)]
     behind = [[_at(400, 0.05)] for _ in range(12)]
     after = [[_at(150 + 3 * i, 0.3), _at(400, 0.05)] for i in range(4)]
-    sides = assign_sides([*before, *behind, *after])
+    sides = _sides([*before, *behind, *after])
     assert _columns(sides["right"]) == [100, 103, 106, 109, 112, *[None] * 12, 150, 153, 156, 159]
     assert _columns(sides["left"]) == [400] * 21
 
 
 def test_a_hand_that_comes_back_too_late_or_too_far_off_is_another_one() -> None:
     before, after = [[_at(100, 0.9)]] * 5, [[_at(150, 0.2)]] * 3
-    assert _columns(assign_sides([*before, *[[]] * 10, *after], max_loss=10)["right"])[-1] == 150
-    assert _columns(assign_sides([*before, *[[]] * 11, *after], max_loss=10)["right"])[-1] is None
+    assert _columns(_sides([*before, *[[]] * 10, *after], max_loss=10)["right"])[-1] == 150
+    assert _columns(_sides([*before, *[[]] * 11, *after], max_loss=10)["right"])[-1] is None
     far = [[_at(900, 0.2)]] * 3
-    assert _columns(assign_sides([*before, *[[]] * 4, *far])["right"])[-1] is None
+    assert _columns(_sides([*before, *[[]] * 4, *far])["right"])[-1] is None
 
 
 def test_hands_that_are_surely_of_different_sides_are_not_joined() -> None:
     """A right hand goes and a left one comes to the same place."""
-    sides = assign_sides([*[[_at(100, 0.98)]] * 6, [], [], [], [], [], *[[_at(110, 0.02)]] * 6])
+    sides = _sides([*[[_at(100, 0.98)]] * 6, [], [], [], [], [], *[[_at(110, 0.02)]] * 6])
     assert _columns(sides["right"]) == [100] * 6 + [None] * 11
     assert _columns(sides["left"]) == [None] * 11 + [110] * 6
 
@@ -100,4 +104,4 @@ def test_hands_that_are_surely_of_different_sides_are_not_joined() -> None:
 def test_of_two_that_are_surely_right_the_nearer_hand_is_taken() -> None:
     near, far = _at(100, 0.97), _at(300, 0.99)
     small = Detection(far.uv.mean(0) + 0.4 * (far.uv - far.uv.mean(0)), far.shape_m, far.right, far.score)
-    assert _columns(assign_sides([[small, near]])["right"]) == [100]
+    assert _columns(_sides([[small, near]])["right"]) == [100]

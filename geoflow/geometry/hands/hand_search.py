@@ -66,8 +66,8 @@ class HandSearch:
     search_every: int = 10  # frames between two searches in parts of the picture; 0: none
 
 
-def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[list[Detection]]:
-    """Return the hands of each frame, at most `max_hands`."""
+def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[list[Sight]]:
+    """Return the hands of each frame, at most `max_hands`, and where each was looked for next."""
     found: list[list[Sight]] = []
     for i, rgb in enumerate(frames):
         sights = _followed(eye, rgb, found[-1] if found else [], [], how)
@@ -79,7 +79,7 @@ def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[
     for i in range(len(frames) - 2, -1, -1):
         if len(found[i]) < how.max_hands:
             found[i] = _followed(eye, frames[i], found[i + 1], found[i], how)
-    return [[sight.detection for sight in sights] for sights in found]
+    return found
 
 
 def _followed(

@@ -41,7 +41,9 @@ class Detection:
 
 
 @dataclass
-class _Track:
+class HandTrack:
+    """The detections of one hand through a segment."""
+
     frames: list[int]
     detections: list[Detection]
 
@@ -57,7 +59,7 @@ class _Track:
         return 0.5 + 0.5 * abs(self.evidence()) / len(self.frames)
 
 
-def assign_sides(
+def follow(
     frames: Sequence[Sequence[Detection]],
     *,
     max_gap: int = 3,
@@ -65,21 +67,29 @@ def assign_sides(
     max_loss: int = 20,
     reach_m: float = 1 / 30,
     sure: float = 0.9,
+) -> list[HandTrack]:
+    """Link the detections of each frame into tracks of one hand each.
+
+    A detection continues a track if its joints moved, on average, by less than `max_jump` of the hand's size since the
+    track's last frame, at most `max_gap` frames ago. A track that ends continues in a track that begins at most
+    `max_loss` frames later, within the distance that a hand moves at `reach_m` metres per frame, unless both are `sure`
+    (mean probability) of different sides.
+    """
+    return _join(_link(frames, max_gap, max_jump), max_loss, max_jump, reach_m, sure)
+
+
+def assign_sides(
+    tracks: Sequence[HandTrack], num_frames: int, *, sure: float = 0.9
 ) -> dict[str, list[Detection | None]]:
     """Give each side at most one hand per frame.
 
-    `frames` holds the detections of each frame. A detection continues a track if its joints moved, on average, by less
-    than `max_jump` of the hand's size since the track's last frame, at most `max_gap` frames ago. A track that ends
-    continues in a track that begins at most `max_loss` frames later, within the distance that a hand moves at `reach_m`
-    metres per frame, unless both are `sure` of different sides. If a stronger track (with more votes, and larger, so
-    nearer) has a track's side, the track goes to the free side, unless its own votes are `sure` (mean probability) of
-    the taken one; a detector often calls both hands of a person the same. Otherwise it is left out in these frames: it
-    is a second person's hand.
+    If a stronger track (with more votes, and larger, so nearer) has a track's side, the track goes to the free side,
+    unless its own votes are `sure` (mean probability) of the taken one; a detector often calls both hands of a person
+    the same. Otherwise it is left out in these frames: it is a second person's hand.
 
     Returns "left" and "right", each with one Detection or None per frame.
     """
-    given: dict[str, list[Detection | None]] = {side: [None] * len(frames) for side in SIDES}
-    tracks = _join(_link(frames, max_gap, max_jump), max_loss, max_jump, reach_m, sure)
+    given: dict[str, list[Detection | None]] = {side: [None] * num_frames for side in SIDES}
     for track in sorted(tracks, key=lambda t: -abs(t.evidence()) * t.size_px()):
         right = track.evidence() > 0
         wanted, other = ("right", "left") if right else ("left", "right")
@@ -106,8 +116,8 @@ def _distance(a: Detection, b: Detection) -> float:
     return float(np.linalg.norm(a.uv - b.uv, axis=1).mean())
 
 
-def _link(frames: Sequence[Sequence[Detection]], max_gap: int, max_jump: float) -> list[_Track]:
-    tracks: list[_Track] = []
+def _link(frames: Sequence[Sequence[Detection]], max_gap: int, max_jump: float) -> list[HandTrack]:
+    tracks: list[HandTrack] = []
     for i, raw in enumerate(frames):
         detections = drop_duplicates(raw)
         alive = [t for t in tracks if i - t.frames[-1] <= max_gap]
@@ -124,11 +134,11 @@ def _link(frames: Sequence[Sequence[Detection]], max_gap: int, max_jump: float) 
                 alive[k].detections.append(detections[j])
                 used_tracks.add(k)
                 used.add(j)
-        tracks += [_Track([i], [d]) for j, d in enumerate(detections) if j not in used]
+        tracks += [HandTrack([i], [d]) for j, d in enumerate(detections) if j not in used]
     return tracks
 
 
-def _join(tracks: list[_Track], max_loss: int, max_jump: float, reach_m: float, sure: float) -> list[_Track]:
+def _join(tracks: list[HandTrack], max_loss: int, max_jump: float, reach_m: float, sure: float) -> list[HandTrack]:
     """Join tracks of one hand that was lost in between, the nearest ends first."""
     pairs = []
     for a, earlier in enumerate(tracks):
@@ -146,7 +156,7 @@ def _join(tracks: list[_Track], max_loss: int, max_jump: float, reach_m: float, 
             follower[a] = b
     joined = []
     for a in sorted(set(range(len(tracks))) - set(follower.values())):
-        whole = _Track(list(tracks[a].frames), list(tracks[a].detections))
+        whole = HandTrack(list(tracks[a].frames), list(tracks[a].detections))
         while a in follower:
             a = follower[a]
             whole.frames += tracks[a].frames
@@ -155,7 +165,7 @@ def _join(tracks: list[_Track], max_loss: int, max_jump: float, reach_m: float, 
     return joined
 
 
-def _contradict(a: _Track, b: _Track, sure: float) -> bool:
+def _contradict(a: HandTrack, b: HandTrack, sure: float) -> bool:
     """Return whether both tracks are sure, over several frames, of different sides: a single frame proves nothing."""
     long = min(len(a.frames), len(b.frames)) >= _SEVERAL
     return long and a.certainty() >= sure and b.certainty() >= sure and a.evidence() * b.evidence() < 0
