@@ -176,7 +176,7 @@ def test_options_that_mean_nothing(bad: dict) -> None:
 def test_sizes() -> None:
     assert processed_size(1920, 1080, ReadOptions(long_side=640)) == (640, 360)
     assert processed_size(1920, 1080, ReadOptions(long_side=640, size=(100, 50))) == (50, 100)
-    assert processed_size(1, 4000, ReadOptions(long_side=100)) == (1, 100)
+    assert processed_size(10, 100_000, ReadOptions(long_side=100)) == (1, 8660)  # of at most 75 x 100 pixels
 
 
 # Frame folders
