@@ -50,7 +50,7 @@ def is_bare(gray: np.ndarray) -> bool:
 
 
 def _small(gray: np.ndarray) -> np.ndarray:
-    height, width = shrunk_size(*gray.shape[:2], _WIDTH)
+    height, width = shrunk_size(gray.shape[0], gray.shape[1], _WIDTH)
     return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
 
 
