@@ -130,8 +130,8 @@ def _side(value: Any, name: str) -> int:
 
 def _limit(value: Any, name: str) -> int:
     limit = whole(value, name)
-    if limit < 2:
-        raise ConfigError(f"{name} should be at least 2, since depth is estimated from motion; found {value!r}")
+    if limit < 1:
+        raise ConfigError(f"{name} should be a number of frames, at least 1; found {value!r}")
     return limit
 
 
