@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 _BLUR = 31  # px; so wide that a guess that is a few px off does not matter
-_LEAST_POINTS = 8
-_SAME_GAIN, _SAME_LEVEL = 0.05, 3.0  # gains and grey levels nearer than this do not hinder tracking
+_LEAST_POINTS = 25  # fewer tell the exposure too vaguely
+_SAME_GAIN, _SAME_LEVEL = 0.1, 6.0  # gains and grey levels nearer than this do not hinder tracking
 _LEVELS = (10, 25, 50, 75, 90)  # percentiles
 
 

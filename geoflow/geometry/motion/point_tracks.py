@@ -13,7 +13,7 @@ from geoflow.geometry.exposure import evened
 _WINDOW = (15, 15)
 _LEVELS = 4
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
-_MANY_LOST = 0.25  # share of the points
+_MANY_LOST = 0.5  # share of the points; of these a share as large must be found again, or it is another view
 _PATCH = 4  # half size, px, of the patch whose appearance is compared
 
 
@@ -56,7 +56,9 @@ def follow(
     uv_b, good = _there_and_back(gray_a, gray_b, uv_a, guess_b, max_error)
     lost = np.flatnonzero(~good)
     if len(lost) > _MANY_LOST * len(good) and (even := evened(gray_a, gray_b, uv_a, guess_b)) is not None:
-        uv_b[lost], good[lost] = _there_and_back(*even, uv_a[lost], guess_b[lost], max_error)
+        again, fine = _there_and_back(*even, uv_a[lost], guess_b[lost], max_error)
+        if fine.mean() > _MANY_LOST:
+            uv_b[lost], good[lost] = again, fine
     return uv_b, good
 
 
