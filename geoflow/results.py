@@ -31,6 +31,7 @@ class RunResult:
     videos: tuple[VideoResult, ...]
     disabled: dict[str, str] = field(default_factory=dict)  # optional stages the run went on without, and why
     seconds: float = 0.0
+    left_out: tuple[str, ...] = ()  # sentences on what folders hold beside the inputs that were taken from them
 
     @property
     def complete(self) -> tuple[VideoResult, ...]:

@@ -45,6 +45,7 @@ from geoflow.values.frontend import in_notebook
 from geoflow.values.plain import flag, printable, text
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
+from geoflow.video.left_out import left_out
 from geoflow.video.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def run(
         reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
         raise InputError(f"nothing to do: {reasons}")
     sources = [item.source for item in items]
+    beside = left_out(listed(inputs), sources)
     preflight.check_out(paths, sources)
     names = [item.name for item in items]
     preflight.check_masks(options.masks, names)
@@ -133,6 +135,8 @@ def run(
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
+        for folder, reason in beside:
+            ledger.emit("inputs_left_out", folder=folder, reason=reason)
         look = stack.enter_context(ray_cluster(address))
         stop = stack.enter_context(stop_on_signals())
         owner.when_lost(stop.ask)
@@ -172,6 +176,7 @@ def run(
         keep_profile(pipe, executor.measured, has.accelerators)
         _forget_copies(sources, alone=look is None)
         result = _result(paths, pipe, videos, rejected, taken, executor.disabled, time.monotonic() - began)
+        result = replace(result, left_out=tuple(f"{folder}: {reason}" for folder, reason in beside))
         clear_parts(paths, {video.name for video in result.complete})
         _write_records(paths, result, videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)

@@ -111,7 +111,7 @@ def test_what_comes_through_the_door_is_plain() -> None:
         ({"size": (10**6, 10**6)}, "size should be at least 1 and at most 16384"),
         ({"size": (NAN, 4)}, "size should be a finite"),
         ({"size": "64x48"}, "size should be a list"),
-        ({"limit": 0}, "limit should be at least 2"),
+        ({"limit": 0}, "limit should be a number of frames, at least 1"),
         ({"limit": 2.5}, "limit should be a whole number"),
         ({"limit": np.float64(NAN)}, "limit should be a finite number"),
         ({"intrinsics": (-1, 1, 0, 0)}, "positive fx and fy"),

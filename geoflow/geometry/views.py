@@ -9,8 +9,9 @@ import numpy as np
 
 from geoflow.fields import VIEW_BARE, VIEW_CUT, VIEW_PLAIN
 from geoflow.geometry.motion.point_tracks import follow
+from geoflow.geometry.picture_size import shrunk_size
 
-_WIDTH = 160  # px, of the longer side: enough to distinguish views
+_WIDTH = 160  # px, of the longer side: enough to distinguish views; long strips keep more
 _THUMB = (16, 12)
 _ALIKE = 0.9  # correlation of thumbnails above which no closer look is needed
 _POINTS, _SPACING = 80, 7.0
@@ -49,9 +50,8 @@ def is_bare(gray: np.ndarray) -> bool:
 
 
 def _small(gray: np.ndarray) -> np.ndarray:
-    scale = min(1.0, _WIDTH / max(gray.shape))
-    size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
-    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+    height, width = shrunk_size(gray.shape[0], gray.shape[1], _WIDTH)
+    return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _thumbnail(gray: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid, pixel_rays, resize_intrinsics
+from geoflow.geometry.picture_size import shrunk_size
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class WorkingSize:
     def at_most(cls, height: int, width: int, long_side: int) -> WorkingSize:
         """Keep the aspect and bring the longer side to `long_side` px; smaller frames stay as they are.
 
+        Long strips keep more, see `shrunk_size`.
+
         >>> WorkingSize.at_most(480, 640, 320).small
         (240, 320)
         """
-        factor = min(1.0, long_side / max(height, width))
-        return cls((height, width), (max(1, round(height * factor)), max(1, round(width * factor))))
+        return cls((height, width), shrunk_size(height, width, long_side))
 
     def shrink(self, rgb: np.ndarray) -> np.ndarray:
         """Shrink a picture (H, W, 3) uint8 to the working size, by averaging areas."""

@@ -77,6 +77,14 @@ _TABLE = (
         ),
     ),
     Event(
+        "inputs_left_out",
+        "a folder holds more than the inputs that were taken from it",
+        (
+            _field("folder", str, "the folder, as it was given"),
+            _field("reason", str, "what is left out, and how to take it"),
+        ),
+    ),
+    Event(
         "run_stopping",
         "the run was asked to stop; running calls may end",
         (_field("running", int, "how many calls are running"),),

@@ -39,6 +39,10 @@ def news_of(row: dict[str, Any]) -> tuple[News, ...]:
     return () if tell is None else tuple(tell(row))
 
 
+def _inputs_left_out(row: dict[str, Any]) -> Iterator[News]:
+    yield News(row["folder"], row["reason"])
+
+
 def _video_noted(row: dict[str, Any]) -> Iterator[News]:
     yield from (News(row["video"], note) for note in row["notes"])
 
@@ -77,6 +81,7 @@ def _run_stopping(row: dict[str, Any]) -> Iterator[News]:
 _TOLD: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {
     EVENTS[tell.__name__.removeprefix("_")].name: tell
     for tell in (
+        _inputs_left_out,
         _video_noted,
         _video_rewound,
         _stage_disabled,

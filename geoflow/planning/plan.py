@@ -25,6 +25,7 @@ from geoflow.planning.stated import as_heeded, heeds
 from geoflow.segments import VideoInfo, count_segments, plan_segments
 from geoflow.stage import Stage
 from geoflow.video.inputs import expand_inputs, listed
+from geoflow.video.left_out import left_out
 from geoflow.video.options import ReadOptions
 from geoflow.video.probe import probe
 
@@ -58,7 +59,9 @@ def make_plan(
     resident = Residency(pipe.stages, stages, usable, graph=graph).plan
     sizes = size_all_pools(pipe.stages, stages, resident, cpus=os.cpu_count() or 1, gpus=usable)
     costs = [_cost(spec, known.get(spec.slot)) for spec in pipe.stages]
-    videos, works = _videos(inputs, pipe, stages, reading or ReadOptions(), costs)
+    reading = reading or ReadOptions()
+    videos, works = _videos(inputs, pipe, stages, reading, costs)
+    sources = [item.source for item in expand_inputs(listed(inputs), reading.pattern)[0]]
     whole = together([estimate for _, estimate in works])
     return {
         "pipeline": pipe.name,
@@ -72,6 +75,7 @@ def make_plan(
         "gpus": resident,
         "stages": [_stage(spec, sizes[spec.slot], known.get(spec.slot)) for spec in pipe.stages],
         "videos": videos,
+        "left_out": [f"{folder}: {reason}" for folder, reason in left_out(listed(inputs), sources)],
         "total": _total(whole, [work for work, _ in works], sizes, gpu_cost),
     }
 

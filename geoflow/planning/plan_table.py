@@ -15,7 +15,7 @@ def render_plan(plan: dict[str, Any]) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(_stages(plan), _videos(plan), Text("\n".join(summary(plan))))
+    return Group(_stages(plan), _videos(plan), Text("\n".join([*plan["left_out"], *summary(plan)])))
 
 
 def summary(plan: dict[str, Any]) -> list[str]:

@@ -26,7 +26,11 @@ class Decode(Stage):
     class Params(Stage.Params):
         # Sizes are chosen when a video is probed, before its first segment: the driver reads this parameter then.
         long_side: int | None = param(
-            640, "shrink so that the longer side is at most this; --size overrides it", at_least=1, at_most=16_384
+            640,
+            "shrink so that the longer side is at most this; strips beyond 8:3 keep 3/8 of it on the shorter side, up "
+            "to the pixels of a 4:3 picture; --size overrides it",
+            at_least=1,
+            at_most=16_384,
         )
 
     def setup(self) -> None:

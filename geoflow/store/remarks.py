@@ -59,6 +59,8 @@ def _cuts(views: np.ndarray) -> Iterator[str]:
 
 def reasons_without_pose(cameras: Cameras, views: np.ndarray) -> np.ndarray:
     """Return why each frame has no full pose: (T,) of str, "" if it has one. `views` are those of `Video.views`."""
+    if len(views) == 1 and not cameras.valid.any():
+        return np.array(["a single picture shows no motion"], object)
     oriented = np.isfinite(cameras.cam_from_world[:, :3, :3]).all((1, 2))
     reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, views)], object)
     reason[cameras.valid] = ""

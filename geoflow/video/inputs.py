@@ -114,7 +114,7 @@ def _expand_path(arg: str, pattern: str | None, manifests: bool) -> Iterator[str
             raise InputError("is a manifest inside a manifest; list its videos directly")
         yield from _expand_manifest(path, path, pattern)
     elif suffix_of(path) in IMAGE_SUFFIXES:
-        yield Rejected(arg, "is a single picture; give the folder that holds all frames of the video")
+        yield Rejected(arg, "is a single picture; give the folder that holds it, alone or with all frames of the video")
     else:
         yield os.path.abspath(path)
 

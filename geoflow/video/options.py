@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoflow.errors import ConfigError
+from geoflow.geometry.picture_size import shrunk_size
 from geoflow.values.plain import real, several, text, whole
 from geoflow.video.lens import Distortion, Pinhole, distortion_of, lens_of
 
@@ -30,7 +31,7 @@ class ReadOptions:
 
     fps: float | None = None  # resample to this rate, by the true time of the frames; never invents frames
     size: tuple[int, int] | None = None  # (width, height) of the processed frames, exactly
-    long_side: int | None = None  # shrink so that the longer side is at most this; `size` overrides it
+    long_side: int | None = None  # shrink to this longer side, long strips less (`shrunk_size`); `size` overrides it
     limit: int | None = None  # stop after this many frames
     intrinsics: Pinhole | None = None
     masks: str | None = None  # folder that holds a folder of masks per video
@@ -129,8 +130,8 @@ def _side(value: Any, name: str) -> int:
 
 def _limit(value: Any, name: str) -> int:
     limit = whole(value, name)
-    if limit < 2:
-        raise ConfigError(f"{name} should be at least 2, since depth is estimated from motion; found {value!r}")
+    if limit < 1:
+        raise ConfigError(f"{name} should be a number of frames, at least 1; found {value!r}")
     return limit
 
 
@@ -144,10 +145,7 @@ def processed_size(height: int, width: int, options: ReadOptions) -> tuple[int, 
     """
     if options.size is not None:
         return options.size[1], options.size[0]
-    if options.long_side is None or max(height, width) <= options.long_side:
-        return height, width
-    scale = options.long_side / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    return (height, width) if options.long_side is None else shrunk_size(height, width, options.long_side)
 
 
 def scale_intrinsics(

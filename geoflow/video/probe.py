@@ -16,7 +16,7 @@ from geoflow.video.identity import Identity, identify
 from geoflow.video.known_cameras import KnownCameras, check_lens, check_shape, known_cameras
 from geoflow.video.lens import Pinhole
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
-from geoflow.video.source import SourceIndex, check_readable
+from geoflow.video.source import FOLDER_FPS, SourceIndex, check_readable
 
 
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
@@ -29,13 +29,13 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
 
     `options.objects` is a folder here: prompts are added by `geoflow.video.prompts.with_prompts`.
 
-    Raises InputError that names the source and the remedy for a source that cannot be read whole, and for fewer than 2
-    frames.
+    Raises InputError that names the source and the remedy for a source that cannot be read whole.
     """
     options = options or ReadOptions()
     found, identity = _index(source, options)
     keep = choose_frames(found.time, options.fps)[: options.limit]
-    _check_count(source, len(found.time), len(keep), options)
+    if not len(keep):
+        raise InputError(f"{source} has no frames; copy or record it again")
     masks, masks_sha256 = None, ""
     if options.masks is not None:
         masks = os.path.join(os.path.abspath(options.masks), name)
@@ -54,7 +54,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         source=source if is_uri(source) else os.path.abspath(source),
         source_sha256=found.sha256,
         num_frames=len(keep),
-        fps=(len(keep) - 1) / float(time[-1] - time[0]),
+        fps=_mean_rate(time, options.fps),
         height=height,
         width=width,
         source_height=found.height,
@@ -67,7 +67,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         intrinsics=intrinsics,
         masks=masks,
         masks_sha256=masks_sha256,
-        notes=found.notes if known is None else (*found.notes, *known.notes),
+        notes=(*found.notes, *(() if known is None else known.notes), *_on_count(len(found.time), len(keep), options)),
         source_identity=identity.to_text(),
         distortion=distortion,
         cameras=options.cameras,
@@ -136,10 +136,15 @@ def _index(source: str, options: ReadOptions) -> tuple[SourceIndex, Identity]:
         raise
 
 
-def _check_count(source: str, found: int, kept: int, options: ReadOptions) -> None:
-    if kept >= 2:
-        return
-    frames = f"{found} frame" + ("s" if found != 1 else "")
-    if found < 2:
-        raise InputError(f"{source} has {frames}; at least 2 are needed, since a single picture shows no motion")
-    raise InputError(f"{source} has {frames}; fps={options.fps} keeps {kept} of them; raise --fps to keep at least 2")
+def _mean_rate(time: np.ndarray, fps: float | None) -> float:
+    """Return the frames per second of rising times (F,) s; of a single frame the rate asked for, or the usual one."""
+    return (len(time) - 1) / float(time[-1] - time[0]) if len(time) > 1 else fps or FOLDER_FPS
+
+
+def _on_count(found: int, kept: int, options: ReadOptions) -> tuple[str, ...]:
+    """Return a sentence on a video of one frame."""
+    if kept > 1:
+        return ()
+    few = "The video has one frame" if found == 1 else f"Of the video's {found} frames one is processed"
+    remedy = "; raise --fps to keep more" if found > 1 and options.limit != 1 else ""
+    return (f"{few}: a single picture shows no motion, so there are no camera poses and no depth from motion{remedy}.",)

@@ -39,8 +39,8 @@ def _chains(cam_from_world: np.ndarray, noise: float = 0.1, seed: int = 0) -> Ch
     return Chains(uv.astype(np.float32), list(range(len(uv))), *SIZE)
 
 
-def _turning(count: int = 12) -> np.ndarray:
-    along = np.linspace(0, 1, count)[:, None]
+def _turning(count: int = 12, far: float = 1.0) -> np.ndarray:
+    along = far * np.linspace(0, 1, count)[:, None]
     return planes.poses(np.zeros((count, 3)), along * [0.05, 0.5, 0.02])
 
 
@@ -51,6 +51,39 @@ def _blank(chains: Chains) -> list[np.ndarray]:
 def test_a_camera_that_does_not_move_is_still() -> None:
     poses = np.tile(np.eye(4), (8, 1, 1))
     assert classify_motion(_chains(poses)).code == fields.MOTION_STILL
+
+
+def _with_crowd(chains: Chains, count: int = 500, seed: int = 0) -> Chains:
+    """Return the chains with a thing that fills the middle of the picture, has most of the points, and moves."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform([0.2, 0.2], [0.8, 0.75], (count, 2)) * SIZE[::-1]
+    steps = (
+        np.cumsum(rng.normal([0.6, 0.3], 1.0, (len(chains.uv), 1, 2)), 0)
+        + rng.normal(0, 0.3, (count, 2)) * (np.arange(len(chains.uv))[:, None, None])
+    )
+    uv = chains.uv.copy()
+    behind = (np.abs(uv / SIZE[::-1] - 0.5) < 0.3).all(-1)
+    uv[behind] = np.nan
+    return Chains(np.concatenate([uv, (place + steps).astype(np.float32)], 1), chains.keyframes, *SIZE)
+
+
+def test_a_crowd_before_a_still_or_turning_camera_is_not_taken_for_its_motion() -> None:
+    still = _with_crowd(_chains(np.tile(np.eye(4), (8, 1, 1))))
+    apart = np.linalg.norm(still.uv[-1] - still.uv[0], axis=1)
+    assert np.nanmedian(apart) > 2  # most points move
+    assert classify_motion(still).code == fields.MOTION_STILL
+    assert classify_motion(_with_crowd(_chains(_turning(far=0.4)))).code == fields.MOTION_ROTATING
+    assert classify_motion(_with_crowd(_chains(planes.handheld(10)))).code == fields.MOTION_MOVING
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("far_m", [0.01, 0.02, 0.04, 0.08])
+def test_a_few_frames_of_a_travelling_camera_are_not_called_turning(count: int, far_m: float) -> None:
+    """Points at 2 to 6 m: a step of a few cm shifts them by pixels, which a turn explains to about a pixel."""
+    centres = np.linspace(0, 1, count)[:, None] * [far_m, 0.0, 0.0]
+    for seed in range(5):
+        code = classify_motion(_chains(planes.poses(centres, np.zeros((count, 3))), seed=seed)).code
+        assert code != fields.MOTION_ROTATING
 
 
 @pytest.mark.parametrize("known", [True, False])

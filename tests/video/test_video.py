@@ -167,7 +167,7 @@ def test_resampling() -> None:
     assert choose_frames(time, 0.1).tolist() == [0]
 
 
-@pytest.mark.parametrize("bad", [{"fps": 0}, {"fps": float("nan")}, {"size": (0, 4)}, {"limit": 1}, {"long_side": 0}])
+@pytest.mark.parametrize("bad", [{"fps": 0}, {"fps": float("nan")}, {"size": (0, 4)}, {"limit": 0}, {"long_side": 0}])
 def test_options_that_mean_nothing(bad: dict) -> None:
     with pytest.raises(ConfigError):
         ReadOptions(**bad)
@@ -176,7 +176,7 @@ def test_options_that_mean_nothing(bad: dict) -> None:
 def test_sizes() -> None:
     assert processed_size(1920, 1080, ReadOptions(long_side=640)) == (640, 360)
     assert processed_size(1920, 1080, ReadOptions(long_side=640, size=(100, 50))) == (50, 100)
-    assert processed_size(1, 4000, ReadOptions(long_side=100)) == (1, 100)
+    assert processed_size(10, 100_000, ReadOptions(long_side=100)) == (1, 8660)  # of at most 75 x 100 pixels
 
 
 # Frame folders
@@ -409,8 +409,6 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         ),
         "raw-cut": (clips.cut(clips.write(folder / "a.h264"), folder / "cut.h264", 0.9), "damaged"),
         "audio-only": (clips.write(folder / "sound.m4a", audio=True, video=False), "no video stream"),
-        "one-frame": (clips.write(folder / "one.mp4", 1), "at least 2"),
-        "one-picture": (clips.frame_folder(folder / "single", 1), "at least 2"),
         "no-pictures": (folder / "empty", "no pictures"),
     }
 
@@ -423,9 +421,21 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
         assert any(part in str(caught.value) for part in reason.split("|")), (kind, str(caught.value))
 
 
-def test_too_few_frames_are_left(plain: Path) -> None:
-    with pytest.raises(InputError, match=r"fps=0\.1 keeps 1"):
-        probe(str(plain), "v", ReadOptions(fps=0.1))
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_one_frame_is_read_and_said_to_show_no_motion(tmp_path: Path, kind: str) -> None:
+    path = clips.write(tmp_path / "one.mp4", 1) if kind == "file" else clips.frame_folder(tmp_path / "one", 1)
+    info, arrays, frames = read_all(path)
+    assert (info.num_frames, len(frames), arrays["video.time"].tolist()) == (1, 1, [0.0])
+    assert info.fps > 0
+    assert [note for note in info.notes if "one frame: a single picture shows no motion" in note]
+    assert read_all(path, fps=4.0)[0].fps == 4.0
+
+
+def test_a_rate_or_a_limit_that_leaves_one_frame_says_so(plain: Path) -> None:
+    info, _ = probe(str(plain), "v", ReadOptions(fps=0.1))
+    assert info.num_frames == 1 and "raise --fps to keep more" in info.notes[-1]
+    info, _ = probe(str(plain), "v", ReadOptions(limit=1))
+    assert info.num_frames == 1 and "frames one is processed" in info.notes[-1] and "--fps" not in info.notes[-1]
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:

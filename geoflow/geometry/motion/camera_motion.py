@@ -10,6 +10,7 @@ import numpy as np
 from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_UNKNOWN
 from geoflow.geometry.cameras import assumed_intrinsics, pinhole
 from geoflow.geometry.lens_distortion import straighten
+from geoflow.geometry.motion.background import background, border_share
 from geoflow.geometry.motion.point_tracks import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
 from geoflow.geometry.views import is_bare
@@ -17,6 +18,10 @@ from geoflow.geometry.views import is_bare
 _MIN_SHARED = 25  # points two frames must share before anything is concluded from them
 _SLOW_GAP = 20  # frames (or a quarter of a shorter segment) after which less motion is enough for a keyframe
 _LEAST_TO_TURN = 3  # frames: with a free focal length, a turn explains most pairs of views
+_MAX_UNEXPLAINED = 0.12  # of the displacement; the parallax of a moving camera is about this share, or more
+_BENT = 0.03  # of the displacement
+_SWAY = 2.0  # times the tolerance: tripods sway, and lenses breathe
+_LEAST_BORDER, _LEAST_BORDER_NOW = 0.6, 0.4  # share of the border that is background: mostly, and in every frame
 _FOCALS = np.geomspace(0.45, 2.5, 24)  # tried focal lengths in image widths: 96 to 23 degrees of view
 
 
@@ -135,9 +140,12 @@ class Motion:
 def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) -> Motion:
     """Tell a still or purely rotating camera from one that moves through the scene.
 
-    Still: in every frame half of the points lie within a pixel of their first place. Rotating: one rotation per frame
-    pair (and one shared focal length) explains the displacements of widely separated frames to about the precision of
-    the tracks, so they give no depth. Unknown: too few points or frames.
+    What moves by itself may carry most of the points. So either most points must agree, or the points in most cells
+    along the picture's border, see `background`.
+
+    Still: in every frame they lie within a pixel of their first place. Rotating: one rotation per frame pair (and one
+    shared focal length) explains the displacements of widely separated frames to about the precision of the tracks, so
+    they give no depth. Unknown: too few points or frames, or so little motion that a moving camera would look the same.
     """
     guess = assumed_intrinsics(chains.height, chains.width) if known_intrinsics is None else known_intrinsics
     if len(chains.uv) < 2 or chains.uv.shape[1] < _MIN_SHARED:
@@ -147,15 +155,21 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
     pairs = _wide_pairs(chains)
     if not pairs or (known_intrinsics is None and len(chains.uv) < _LEAST_TO_TURN):
         return Motion(MOTION_UNKNOWN, guess, None)
-    focals = _FOCALS * chains.width
+    views = [_TwoViews.of(chains, i, j) for i, j in pairs]
     candidates = [guess]
     if known_intrinsics is None:
-        candidates = [pinhole(f, chains.height, chains.width) for f in focals]
-    residuals = np.array([[_rotation_residual(chains, i, j, k) for i, j in pairs] for k in candidates])
-    total = residuals.mean(1)
-    best = int(total.argmin())
-    if np.quantile(residuals[best], 0.75) > max(0.5, 0.0018 * chains.width):
+        candidates = [pinhole(f, chains.height, chains.width) for f in _FOCALS * chains.width]
+    for select in (_TwoViews.everything, _TwoViews.behind):
+        residuals = np.array([[np.quantile(select(v).turned(k)[1], 0.67) for v in views] for k in candidates])
+        total = residuals.mean(1)
+        best = int(total.argmin())
+        if _all_turn(views, residuals[best], candidates[best], border=select is _TwoViews.behind):
+            break
+    else:
         return Motion(MOTION_MOVING, guess, None)
+    moved = np.array([np.median(select(v).moved) for v in views])
+    if np.median(residuals[best] / np.maximum(moved, 1e-6)) > _MAX_UNEXPLAINED:
+        return Motion(MOTION_UNKNOWN, guess, None)
     if known_intrinsics is not None:
         return Motion(MOTION_ROTATING, guess, _chain_rotations(chains, guess))
     focal = _focal_at_minimum(total, best)
@@ -166,14 +180,103 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
 
 
 def _is_still(chains: Chains) -> bool:
+    """Return whether every frame shows the same view as the first frame, or as an early keyframe with enough points."""
     tolerance = max(0.75, chains.width / 640)
+    shares = []
     for t in range(1, len(chains.uv)):
-        shared = chains.shared(0, t)
-        if len(shared) < _MIN_SHARED:
+        views = _TwoViews.of(chains, 0, t)
+        if len(views.uv_a) >= _MIN_SHARED and np.median(views.moved) <= tolerance:
+            continue
+        shares.append(_unmoved_border(chains, t, _SWAY * tolerance))
+        if not shares[-1] >= _LEAST_BORDER_NOW:
             return False
-        if np.median(np.linalg.norm(chains.uv[t, shared] - chains.uv[0, shared], axis=1)) > tolerance:
-            return False
-    return True
+    return not shares or float(np.median(shares)) >= _LEAST_BORDER
+
+
+def _unmoved_border(chains: Chains, t: int, tolerance: float) -> float:
+    """Return the share of the border that did not move since the earliest keyframe that shares enough of it, or NaN."""
+    for k in (k for k in chains.keyframes if k < t):
+        views = _TwoViews.of(chains, k, t)
+        if len(views.uv_a) >= _MIN_SHARED:
+            share = border_share(views.uv_a, views.moved <= tolerance, views.size)
+            if np.isfinite(share):
+                return share
+    return np.nan
+
+
+@dataclass(frozen=True)
+class _TwoViews:
+    """Points seen in two frames."""
+
+    uv_a: np.ndarray  # (N, 2) float64 px
+    uv_b: np.ndarray  # (N, 2) float64 px
+    size: tuple[int, int]  # height, width
+
+    @classmethod
+    def of(cls, chains: Chains, i: int, j: int) -> _TwoViews:
+        shared = chains.shared(i, j)
+        uv = chains.uv[:, shared]
+        return cls(uv[i].astype(np.float64), uv[j].astype(np.float64), (chains.height, chains.width))
+
+    @property
+    def moved(self) -> np.ndarray:
+        """Return the displacements (N,) px."""
+        return np.linalg.norm(self.uv_b - self.uv_a, axis=1)
+
+    def everything(self) -> _TwoViews:
+        """Return all points."""
+        return self
+
+    def behind(self) -> _TwoViews:
+        """Return the points of the background, all if there is no background."""
+        found = background(self.uv_a, self.uv_b, self.size, 2 * self.tolerance)
+        return _TwoViews(self.uv_a[found], self.uv_b[found], self.size) if found.sum() >= _MIN_SHARED else self
+
+    @property
+    def tolerance(self) -> float:
+        """Return how far, px, a rotation may miss a point of the background: fast turns bend in a rolling shutter."""
+        return max(_turn_tolerance(self.size[1]), _BENT * float(np.median(self.moved)))
+
+    def turned(self, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the robust rotation b-from-a and its residuals (N,) px (Kabsch, re-weighted)."""
+        rays_a, rays_b = self._rays(self.uv_a, intrinsics), self._rays(self.uv_b, intrinsics)
+        weight = np.ones(len(rays_a))
+        for _ in range(5):
+            rotation = nearest_rotation((rays_b * weight[:, None]).T @ rays_a)
+            error = self.off(rotation, intrinsics)
+            weight = 1 / (1 + (error / max(np.median(error), 0.1)) ** 2)
+        return rotation, error
+
+    def off(self, rotation: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        """Return how far (N,) px each point lies from where the rotation takes it."""
+        seen = self._rays(self.uv_a, intrinsics) @ (intrinsics @ rotation).T
+        return np.linalg.norm(seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - self.uv_b, axis=1)
+
+    @staticmethod
+    def _rays(uv: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+        rays = np.concatenate([uv, np.ones((len(uv), 1))], 1) @ np.linalg.inv(np.asarray(intrinsics, np.float64)).T
+        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+def _turn_tolerance(width: int) -> float:
+    return max(0.5, 0.0018 * width)
+
+
+def _all_turn(views: list[_TwoViews], residual: np.ndarray, intrinsics: np.ndarray, *, border: bool) -> bool:
+    """Return whether a rotation explains three quarters of the pairs; `residual` (P,) px is of the points judged.
+
+    With `border` only the background was judged. Then it must also fill most of the border.
+    """
+    if not border:
+        return bool(np.quantile(residual, 0.75) <= _turn_tolerance(views[0].size[1]))
+    behind = [view.behind() for view in views]
+    if np.quantile(residual / [view.tolerance for view in behind], 0.75) > 1:
+        return False
+    shares = []
+    for view, still in zip(views, behind):
+        off = view.off(still.turned(intrinsics)[0], intrinsics)
+        shares.append(border_share(view.uv_a, off < still.tolerance, view.size))
+    return bool(np.median(shares) >= _LEAST_BORDER and np.quantile(shares, 0.25) >= _LEAST_BORDER_NOW)
 
 
 def _wide_pairs(chains: Chains, count: int = 10) -> list[tuple[int, int]]:
@@ -199,28 +302,6 @@ def _displacement(chains: Chains, i: int, j: int) -> float:
     return float(np.median(np.linalg.norm(chains.uv[j, shared] - chains.uv[i, shared], axis=1)))
 
 
-def _relative_rotation(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the robust rotation j-from-i and its residuals (N,) px on shared points (Kabsch, re-weighted twice)."""
-    shared = chains.shared(i, j)
-    k = np.asarray(intrinsics, np.float64)
-    uv_i, uv_j = chains.uv[i, shared].astype(np.float64), chains.uv[j, shared].astype(np.float64)
-    rays_i, rays_j = (np.concatenate([uv, np.ones((len(uv), 1))], 1) @ np.linalg.inv(k).T for uv in (uv_i, uv_j))
-    rays_i /= np.linalg.norm(rays_i, axis=1, keepdims=True)
-    rays_j /= np.linalg.norm(rays_j, axis=1, keepdims=True)
-    weight = np.ones(len(shared))
-    for _ in range(5):
-        rotation = nearest_rotation((rays_j * weight[:, None]).T @ rays_i)
-        seen = rays_i @ rotation.T @ k.T
-        error = np.linalg.norm(seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - uv_j, axis=1)
-        weight = 1 / (1 + (error / max(np.median(error), 0.1)) ** 2)
-    return rotation, error
-
-
-def _rotation_residual(chains: Chains, i: int, j: int, intrinsics: np.ndarray) -> float:
-    """Return the px within which two thirds of the points move as if the camera only turned."""
-    return float(np.quantile(_relative_rotation(chains, i, j, intrinsics)[1], 0.67))
-
-
 def _focal_at_minimum(residual: np.ndarray, best: int) -> float | None:
     """Return the focal length, image widths, at the vertex of a parabola around the best of `_FOCALS`, or None.
 
@@ -241,5 +322,6 @@ def _chain_rotations(chains: Chains, intrinsics: np.ndarray) -> np.ndarray:
         before = [k for k in chains.keyframes if k < t][-6:]
         linked = [k for k in before if _displacement(chains, k, t) < 0.15 * chains.width] or before[-1:]
         if len(chains.shared(linked[0], t)) >= _MIN_SHARED:
-            rotations[t] = _relative_rotation(chains, linked[0], t, intrinsics)[0] @ rotations[linked[0]]
+            views = _TwoViews.of(chains, linked[0], t).behind()
+            rotations[t] = views.turned(intrinsics)[0] @ rotations[linked[0]]
     return rotations

@@ -8,9 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from geoflow.geometry.exposure import evened
+
 _WINDOW = (15, 15)
 _LEVELS = 4
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
+_MANY_LOST = 0.5  # share of the points; of these a share as large must be found again, or it is another view
 _PATCH = 4  # half size, px, of the patch whose appearance is compared
 
 
@@ -42,17 +45,32 @@ def follow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the points of image a in image b (Bouguet 2001), searched around a guess.
 
+    Where many are lost and the exposure differs, the lost ones are searched again with the same exposure in both.
+
     Args: two (H, W) uint8 images; `uv_a`, `guess_b` (N, 2) px; `max_error` px allowed between a point and its track
     there and back. Returns `uv_b` (N, 2) float32 and `good` (N,) bool; rows of `uv_b` that are not good mean nothing.
     """
     if len(uv_a) == 0:
         return np.zeros((0, 2), np.float32), np.zeros(0, bool)
+    guess_b = np.asarray(guess_b, np.float32)
+    uv_b, good = _there_and_back(gray_a, gray_b, uv_a, guess_b, max_error)
+    lost = np.flatnonzero(~good)
+    if len(lost) > _MANY_LOST * len(good) and (even := evened(gray_a, gray_b, uv_a, guess_b)) is not None:
+        again, fine = _there_and_back(*even, uv_a[lost], guess_b[lost], max_error)
+        if fine.mean() > _MANY_LOST:
+            uv_b[lost], good[lost] = again, fine
+    return uv_b, good
+
+
+def _there_and_back(
+    gray_a: np.ndarray, gray_b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, max_error: float
+) -> tuple[np.ndarray, np.ndarray]:
     options: Any = {"winSize": _WINDOW, "maxLevel": _LEVELS, "criteria": _CRITERIA}
     options["flags"] = cv2.OPTFLOW_USE_INITIAL_FLOW
     start = np.ascontiguousarray(uv_a, np.float32)
-    uv_b, found, _ = cv2.calcOpticalFlowPyrLK(gray_a, gray_b, start, np.array(guess_b, np.float32), **options)
+    uv_b, found, _ = cv2.calcOpticalFlowPyrLK(gray_a, gray_b, start, guess_b.copy(), **options)
     # The way back starts from the unshifted points plus the guessed motion, not from the answer that it should find.
-    guess_back = uv_b - (np.asarray(guess_b, np.float32) - start)
+    guess_back = uv_b - (guess_b - start)
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray_b, gray_a, uv_b, guess_back, **options)
     height, width = gray_b.shape
     inside = (uv_b >= 0).all(1) & (uv_b[:, 0] <= width - 1) & (uv_b[:, 1] <= height - 1)
