@@ -11,7 +11,7 @@ from geoflow import fields
 from geoflow.geometry.cameras import pinhole, pixel_grid, pixel_rays, project
 from geoflow.geometry.depth.two_view import PairDepth, combine, triangulate
 from geoflow.geometry.motion.epipolar import find_motion, fit_rotation, rotation_exp
-from geoflow.geometry.motion.survey import Matches, choose_gaps, median_parallax, vote_focal
+from geoflow.geometry.motion.survey import Matches, Survey, choose_gaps, median_parallax, vote_focal
 from geoflow.segments import Segment, VideoInfo
 
 HEIGHT, WIDTH = 120, 160
@@ -119,13 +119,20 @@ def test_two_views_are_brought_to_one_scale_and_contradictions_dropped() -> None
     assert joined.information[5:].min() > 0
 
 
-def run_stage(clip: plane_scene.Clip, known: bool = False, ignored: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def run_stage(
+    clip: plane_scene.Clip,
+    known: bool = False,
+    ignored: np.ndarray | None = None,
+    camera: dict[str, np.ndarray] | None = None,
+    **params: int,
+) -> dict[str, np.ndarray]:
     count, height, width = clip.depth.shape
     k = clip.intrinsics
     intrinsics = (k[0, 0], k[1, 1], k[0, 2], k[1, 2]) if known else None
     video = VideoInfo("clip", "clip", "", count, 30.0, height, width, height, width, intrinsics=intrinsics)
     given = {"frames.rgb": clip.rgb} if ignored is None else {"frames.rgb": clip.rgb, "frames.mask": ignored}
-    out = MotionStereo().process(Segment(video, 0, 0, count), given)
+    stage = MotionStereo(MotionStereo.Params(**params))
+    out = stage.process(Segment(video, 0, 0, count), given | (camera or {}))
     fields.check(out, MotionStereo.outputs, who="prior", num_frames=count)
     return out
 
@@ -164,3 +171,33 @@ def test_clips_of_a_few_frames_pass_through(count: int) -> None:
     out = run_stage(clip, known=True)
     assert np.allclose(out["prior.intrinsics"], clip.intrinsics)
     assert out["prior.mask"].shape == (count, 60, 80)
+
+
+def test_frames_are_thinned_among_those_with_a_neighbour() -> None:
+    forward = np.where(np.arange(40) < 10, 0, 4)  # the first ten have nothing to triangulate against
+    survey = Survey(100.0, forward, np.zeros(40, int))
+    served = np.arange(40) < 35
+    wanted = survey.thinned(served, 10)
+    assert wanted[35:].all() and not wanted[:10].any()
+    assert wanted[10:35].sum() == 3
+    assert survey.thinned(served, 1000)[:35].sum() == 2
+    assert survey.thinned(served, 1)[10:].all()
+    assert survey.thinned(~np.ones(40, bool), 10).all()
+
+
+def test_where_the_camera_gives_depth_the_prior_judges_some_frames_with_its_lens() -> None:
+    clip = plane_scene.render(plane_scene.walk(14, turn=0.008))
+    lens = np.tile(1.04 * clip.intrinsics.astype(np.float32), (14, 1, 1))  # not what the motion would tell
+    lens[:, 2, 2] = 1
+    valid = np.arange(14) < 12
+    depth = np.where(valid[:, None, None], clip.depth, 0).astype(np.float16)
+    camera = {"camera.intrinsics": lens, "camera.depth": depth, "camera.valid": valid}
+    out = run_stage(clip, camera=camera)
+    computed = out["prior.mask"].any((1, 2))
+    assert computed[:12].sum() == 2 and computed[12:].all()
+    assert np.allclose(out["prior.intrinsics"], lens)
+    assert run_stage(clip, camera=camera, every=1)["prior.mask"].any((1, 2)).all()
+    nothing = {**camera, "camera.valid": np.zeros(14, bool), "camera.intrinsics": np.full_like(lens, np.nan)}
+    dense = run_stage(clip, camera=nothing)
+    assert dense["prior.mask"].any((1, 2)).all()
+    assert not np.allclose(dense["prior.intrinsics"], lens)

@@ -120,10 +120,13 @@ class MotionStereoSolver:
         self._pairs: dict[tuple[int, int], Pair | None] = {}
         self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # gap -> the latest pose found over it
 
-    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield for each frame its depth (H, W) float32 with median 1, 0 where invalid, and its mask (H, W) bool."""
-        for i in range(len(self.grays)):
-            yield self._frame(i)
+    def frames(self, wanted: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield the number of each frame, its depth (H, W) float32 with median 1, 0 where invalid, and its mask (H, W).
+
+        `wanted` (T,) bool: the frames to compute; None: all.
+        """
+        for i in range(len(self.grays)) if wanted is None else np.flatnonzero(wanted).tolist():
+            yield i, *self._frame(i)
             self._pairs = {key: pair for key, pair in self._pairs.items() if key[1] > i}
 
     def _frame(self, i: int) -> tuple[np.ndarray, np.ndarray]:

@@ -51,6 +51,18 @@ class Survey:
         step = forward or -backward
         return [i + step, i + step // 2] if abs(step) >= 4 else [i + step] if step else []
 
+    def thinned(self, served: np.ndarray, every: int) -> np.ndarray:
+        """Return the frames whose depth is wanted, (T,) bool: of those in `served` (T,) bool one in `every`.
+
+        At least two of the served frames are wanted, if two have a neighbour to triangulate against. All others are
+        wanted, too.
+        """
+        able = np.flatnonzero(served & ((self.forward > 0) | (self.backward > 0)))
+        number = min(len(able), max(2, -(-len(able) // every)))
+        wanted = ~served
+        wanted[able[((np.arange(number) + 0.5) * len(able) / max(number, 1)).astype(int)]] = True
+        return wanted
+
 
 @dataclass(frozen=True)
 class Matches:
