@@ -10,7 +10,15 @@ from actors.embedded.motion_stereo import MotionStereo
 from geoflow import fields
 from geoflow.geometry.cameras import pinhole, pixel_grid, pixel_rays, project
 from geoflow.geometry.depth.two_view import PairDepth, combine, triangulate
-from geoflow.geometry.motion.epipolar import find_motion, fit_rotation, rotation_exp
+from geoflow.geometry.motion.epipolar import (
+    find_motion,
+    fit_rotation,
+    inverse_depths,
+    mirrored_motion,
+    refine_motion,
+    rotation_exp,
+    told_from_mirrored,
+)
 from geoflow.geometry.motion.survey import Matches, Survey, choose_gaps, median_parallax, vote_focal
 from geoflow.segments import Segment, VideoInfo
 
@@ -117,6 +125,59 @@ def test_two_views_are_brought_to_one_scale_and_contradictions_dropped() -> None
     assert not joined.information[:5].any()
     assert np.allclose(joined.inverse[5:], inverse[5:], rtol=1e-5)
     assert joined.information[5:].min() > 0
+
+
+def orbit(focal: float, pairs: int = 8) -> tuple[Matches, list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """Exact matches of a camera that circles around the relief, with its rotations, translations and matrix (3, 3)."""
+    k, grid = pinhole(focal, HEIGHT, WIDTH).astype(np.float64), pixel_grid(HEIGHT, WIDTH)[3::6, 3::6].reshape(-1, 2)
+    rotation = [rotation_exp(np.array([0.02 * np.cos(p), 0.1 * (-1) ** p, 0.01])) for p in range(pairs)]
+    translation = [(np.eye(3) - r) @ [0, 0, 3.5] for r in rotation]
+    landed = []
+    for p, (r, t) in enumerate(zip(rotation, translation)):
+        xyz = pixel_rays(pixel_grid(HEIGHT, WIDTH), k) * relief(p)[..., None]
+        landed.append(project(xyz @ r.T + t, k)[3::6, 3::6].reshape(-1, 2))
+    uv_a = np.stack([grid.astype(np.float64)] * pairs)
+    found = Matches(np.arange(pairs), np.full(pairs, 8), uv_a, np.stack(landed), np.ones(uv_a.shape[:2]))
+    return found, rotation, translation, k
+
+
+def test_a_long_lens_that_circles_is_not_taken_for_a_wide_one_with_near_and_far_exchanged() -> None:
+    found, _, _, k = orbit(2.0 * WIDTH)
+    noise = np.random.default_rng(2).normal(0, 0.1, found.uv_b.shape)  # flow of sharp pictures is that good
+    spoilt = Matches(found.first, found.gap, found.uv_a, found.uv_b + noise, found.weight)
+    # A circling camera hardly tells its lens, and usual lenses (0.85 widths) are preferred; but with those the only
+    # motion that fits has near and far exchanged, and points behind the camera.
+    assert vote_focal(spoilt, CENTER, WIDTH, unit=WIDTH / 320) > 1.05 * WIDTH
+
+
+def test_a_motion_is_told_from_the_one_with_near_and_far_exchanged() -> None:
+    found, rotation, translation, k = orbit(1.2 * WIDTH)
+    one, focal = slice(0, 1), np.array([k[0, 0]])
+    true = relief(0)[3::6, 3::6].ravel()
+    right = inverse_depths(found.uv_a[one], found.uv_b[one], focal, CENTER, rotation[0][None], translation[0][None])
+    assert np.allclose(right.inverse[0] * true, 1, atol=1e-3) and right.share_behind(found.weight[one])[0] == 0
+    start = mirrored_motion(rotation[0][None], right)
+    wrong = refine_motion(found.uv_a[one], found.uv_b[one], found.weight[one], focal, CENTER, *start, 0)
+    depths = inverse_depths(found.uv_a[one], found.uv_b[one], focal, CENTER, wrong.rotation, wrong.translation)
+    assert np.corrcoef(depths.inverse[0], 1 / true)[0, 1] < -0.8
+    told = told_from_mirrored(found.uv_a[0], found.uv_b[0], found.weight[0], k, wrong)
+    assert told is not None and np.abs(told.rotation[0] - rotation[0]).max() < 1e-3
+
+
+def test_a_lens_that_is_stated_far_too_wide_gives_no_depth_rather_than_reversed_depth() -> None:
+    found, rotation, _, _ = orbit(2.0 * WIDTH)
+    wide = pinhole(0.8 * WIDTH, HEIGHT, WIDTH).astype(np.float64)
+    for a, b, weight in zip(found.uv_a, found.uv_b, found.weight):
+        motion = find_motion(a, b, weight, wide)
+        assert motion is not None
+        assert told_from_mirrored(a, b, weight, wide, motion) is None
+
+
+def test_two_views_that_disagree_on_the_order_of_depth_give_none() -> None:
+    inverse = (1 / relief()).astype(np.float32)
+    information = np.full(inverse.shape, 1e4, np.float32)
+    joined = combine(PairDepth(inverse, information), PairDepth(0.6 - inverse, information))
+    assert not joined.information.any()
 
 
 def run_stage(
