@@ -142,7 +142,7 @@ def orbit(focal: float, pairs: int = 8) -> tuple[Matches, list[np.ndarray], list
 
 
 def test_a_long_lens_that_circles_is_not_taken_for_a_wide_one_with_near_and_far_exchanged() -> None:
-    found, _, _, k = orbit(2.0 * WIDTH)
+    found, _, _, _ = orbit(2.0 * WIDTH)
     noise = np.random.default_rng(2).normal(0, 0.1, found.uv_b.shape)  # flow of sharp pictures is that good
     spoilt = Matches(found.first, found.gap, found.uv_a, found.uv_b + noise, found.weight)
     # A circling camera hardly tells its lens, and usual lenses (0.85 widths) are preferred; but with those the only
@@ -165,7 +165,7 @@ def test_a_motion_is_told_from_the_one_with_near_and_far_exchanged() -> None:
 
 
 def test_a_lens_that_is_stated_far_too_wide_gives_no_depth_rather_than_reversed_depth() -> None:
-    found, rotation, _, _ = orbit(2.0 * WIDTH)
+    found, _, _, _ = orbit(2.0 * WIDTH)
     wide = pinhole(0.8 * WIDTH, HEIGHT, WIDTH).astype(np.float64)
     for a, b, weight in zip(found.uv_a, found.uv_b, found.weight):
         motion = find_motion(a, b, weight, wide)

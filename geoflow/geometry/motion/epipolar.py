@@ -283,7 +283,7 @@ def find_motion(
 def told_from_mirrored(
     uv_a: np.ndarray, uv_b: np.ndarray, weight: np.ndarray, intrinsics: np.ndarray, motion: PairMotion
 ) -> PairMotion | None:
-    """Return the motion (P = 1) of one pair, or the one with near and far exchanged if that explains the matches better.
+    """Return the motion (P = 1) of one pair, or its mirrored counterpart if that explains the matches better.
 
     Matches (N, 2), weights (N,). Matches behind the camera count as unexplained. None if the two explain them about
     equally well, or the better one still has too many behind the camera: the order of depth is then not known.
