@@ -39,7 +39,9 @@ def test_inputs_bind_to_the_nearest_giver_above() -> None:
 def test_branches_do_not_wait_for_each_other() -> None:
     built = graph(Pipeline.load("embedded"))
     by_slot = {n.slot: n for n in built.steps if not n.surveys}
-    assert by_slot["prior"].parents == {by_slot["decode"].index}
+    camera = {s.index for s in built.steps if s.slot in ("decode", "camera")}
+    assert by_slot["prior"].parents <= camera  # it judges what the camera stage gives, and has its lens
+    assert by_slot["tracks"].parents.isdisjoint({by_slot["prior"].index, by_slot["geometry"].index})
     survey = next(n for n in built.steps if n.surveys)
     assert survey.slot == "camera" and survey.parents == set()
     assert by_slot["camera"].parents == {by_slot["decode"].index, survey.index}

@@ -18,13 +18,17 @@ class MotionStereo(Stage):
 
     It works if a moving camera films a scene that stands still. Where the camera stands still or only turns, and on
     things that move by themselves, the mask is False; the focal length is then only the most likely one.
+
+    Where a camera stage above gives a frame's pose and depth, the prior only judges that depth: it is computed for one
+    such frame in `every`, with the camera's intrinsics, and the others have mask False. The camera's poses and depth
+    are not used, so that the judge stays independent of them.
     """
 
     slot = "prior"
     inputs = ("frames.rgb",)
-    optional = ("frames.mask",)
+    optional = ("frames.mask", "camera.intrinsics", "camera.depth", "camera.valid")
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
-    version = "3"
+    version = "4"
     honours = frozenset({"intrinsics"})
 
     @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class MotionStereo(Stage):
             "longer side in px of the images for optical flow; time grows with its square",
             at_least=16,
             at_most=16_384,
+        )
+        every: int = param(
+            10,
+            "of the frames with pose and depth of a camera stage above, compute one in so many, at least 2 of a "
+            "segment; 1: all",
+            at_least=1,
         )
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
@@ -48,7 +58,9 @@ class MotionStereo(Stage):
         size = WorkingSize.at_most(height, width, self.params.working_size)
         pictures = [size.shrink(rgb) for rgb in frames]
         masks = fields.get("frames.mask")
-        known = segment.video.known_intrinsics
+        known, served = segment.video.known_intrinsics, _served(fields)
+        if known is None:
+            known = _lens(fields, served)
         solver = MotionStereoSolver(
             [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures],
             None if known is None else size.shrink_intrinsics(known),
@@ -56,8 +68,24 @@ class MotionStereo(Stage):
         )
         intrinsics = size.enlarge_intrinsics(solver.intrinsics) if known is None else known
         maps = PointMaps(len(frames), height, width, intrinsics)
-        for i, (depth, mask) in enumerate(solver.frames()):
+        for i, depth, mask in solver.frames(solver.survey.thinned(served, self.params.every)):
             if mask.any():
                 full = enlarge(depth, frames[i])
                 maps.put(i, full if masks is None else np.where(masks[i], np.float32(0), full))
         return {"prior.points": maps.points, "prior.mask": maps.mask, "prior.intrinsics": maps.intrinsics}
+
+
+def _served(fields: Fields) -> np.ndarray:
+    """Return which frames (T,) have pose and depth of the camera stage."""
+    if "camera.depth" not in fields or "camera.valid" not in fields:
+        return np.zeros(len(fields["frames.rgb"]), bool)
+    return fields["camera.valid"] & (fields["camera.depth"] > 0).any((1, 2))
+
+
+def _lens(fields: Fields, served: np.ndarray) -> np.ndarray | None:
+    """Return the median pinhole matrix (3, 3) of the frames that the camera stage served; None if there are none."""
+    if "camera.intrinsics" not in fields:
+        return None
+    known = fields["camera.intrinsics"][served]
+    known = known[np.isfinite(known).all((1, 2))]
+    return np.median(known, axis=0).astype(np.float32) if len(known) else None

@@ -40,7 +40,11 @@ class TemporalFusion(Stage):
             at_most=16_384,
         )
         passes: int = param(2, "rounds of fusion; each brings in frames further away", at_least=0)
-        from_camera: bool = param(False, "use the camera stage's depth instead of the fused prior")
+        from_camera: bool = param(
+            False,
+            "use the camera stage's depth instead of the fused prior; where False, a motion stereo below a camera "
+            "stage should compute all frames (prior.every=1)",
+        )
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)

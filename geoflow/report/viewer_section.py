@@ -101,6 +101,7 @@ class Viewer:
             notes.append("One range of colours for all frames and branches.")
         if "prior" in depths and self._ends is not None:
             notes.append("The prior's scale is free in each frame: &times; is the factor to the others' median.")
+            notes.append("A prior that only judges the camera's depth is empty in most frames.")
         if self._own_prior:
             notes.append("Depth without a scale in common with other frames has its own range of colours.")
         if self._tracks is not None:

@@ -110,7 +110,7 @@ class Recovery:
         ]
         if more := sum(count for _, count in why[_MOST_REASONS:]):
             said.append(f"other reasons in {_number(more)}")
-        if self.prior_depth == 0:
+        if self.prior_depth == 0 and not (self.depth or self.camera_depth):
             said.append("the prior found nothing")
         if self.unjoined:
             said.append(f"{self.unjoined} of {self.segments} segments could not be joined to the rest")

@@ -10,8 +10,16 @@ from actors.embedded.motion_stereo import MotionStereo
 from geoflow import fields
 from geoflow.geometry.cameras import pinhole, pixel_grid, pixel_rays, project
 from geoflow.geometry.depth.two_view import PairDepth, combine, triangulate
-from geoflow.geometry.motion.epipolar import find_motion, fit_rotation, rotation_exp
-from geoflow.geometry.motion.survey import Matches, choose_gaps, median_parallax, vote_focal
+from geoflow.geometry.motion.epipolar import (
+    find_motion,
+    fit_rotation,
+    inverse_depths,
+    mirrored_motion,
+    refine_motion,
+    rotation_exp,
+    told_from_mirrored,
+)
+from geoflow.geometry.motion.survey import Matches, Survey, choose_gaps, median_parallax, vote_focal
 from geoflow.segments import Segment, VideoInfo
 
 HEIGHT, WIDTH = 120, 160
@@ -119,13 +127,73 @@ def test_two_views_are_brought_to_one_scale_and_contradictions_dropped() -> None
     assert joined.information[5:].min() > 0
 
 
-def run_stage(clip: plane_scene.Clip, known: bool = False, ignored: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def orbit(focal: float, pairs: int = 8) -> tuple[Matches, list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """Exact matches of a camera that circles around the relief, with its rotations, translations and matrix (3, 3)."""
+    k, grid = pinhole(focal, HEIGHT, WIDTH).astype(np.float64), pixel_grid(HEIGHT, WIDTH)[3::6, 3::6].reshape(-1, 2)
+    rotation = [rotation_exp(np.array([0.02 * np.cos(p), 0.1 * (-1) ** p, 0.01])) for p in range(pairs)]
+    translation = [(np.eye(3) - r) @ [0, 0, 3.5] for r in rotation]
+    landed = []
+    for p, (r, t) in enumerate(zip(rotation, translation)):
+        xyz = pixel_rays(pixel_grid(HEIGHT, WIDTH), k) * relief(p)[..., None]
+        landed.append(project(xyz @ r.T + t, k)[3::6, 3::6].reshape(-1, 2))
+    uv_a = np.stack([grid.astype(np.float64)] * pairs)
+    found = Matches(np.arange(pairs), np.full(pairs, 8), uv_a, np.stack(landed), np.ones(uv_a.shape[:2]))
+    return found, rotation, translation, k
+
+
+def test_a_long_lens_that_circles_is_not_taken_for_a_wide_one_with_near_and_far_exchanged() -> None:
+    found, _, _, _ = orbit(2.0 * WIDTH)
+    noise = np.random.default_rng(2).normal(0, 0.1, found.uv_b.shape)  # flow of sharp pictures is that good
+    spoilt = Matches(found.first, found.gap, found.uv_a, found.uv_b + noise, found.weight)
+    # A circling camera hardly tells its lens, and usual lenses (0.85 widths) are preferred; but with those the only
+    # motion that fits has near and far exchanged, and points behind the camera.
+    assert vote_focal(spoilt, CENTER, WIDTH, unit=WIDTH / 320) > 1.05 * WIDTH
+
+
+def test_a_motion_is_told_from_the_one_with_near_and_far_exchanged() -> None:
+    found, rotation, translation, k = orbit(1.2 * WIDTH)
+    one, focal = slice(0, 1), np.array([k[0, 0]])
+    true = relief(0)[3::6, 3::6].ravel()
+    right = inverse_depths(found.uv_a[one], found.uv_b[one], focal, CENTER, rotation[0][None], translation[0][None])
+    assert np.allclose(right.inverse[0] * true, 1, atol=1e-3) and right.share_behind(found.weight[one])[0] == 0
+    start = mirrored_motion(rotation[0][None], right)
+    wrong = refine_motion(found.uv_a[one], found.uv_b[one], found.weight[one], focal, CENTER, *start, 0)
+    depths = inverse_depths(found.uv_a[one], found.uv_b[one], focal, CENTER, wrong.rotation, wrong.translation)
+    assert np.corrcoef(depths.inverse[0], 1 / true)[0, 1] < -0.8
+    told = told_from_mirrored(found.uv_a[0], found.uv_b[0], found.weight[0], k, wrong)
+    assert told is not None and np.abs(told.rotation[0] - rotation[0]).max() < 1e-3
+
+
+def test_a_lens_that_is_stated_far_too_wide_gives_no_depth_rather_than_reversed_depth() -> None:
+    found, _, _, _ = orbit(2.0 * WIDTH)
+    wide = pinhole(0.8 * WIDTH, HEIGHT, WIDTH).astype(np.float64)
+    for a, b, weight in zip(found.uv_a, found.uv_b, found.weight):
+        motion = find_motion(a, b, weight, wide)
+        assert motion is not None
+        assert told_from_mirrored(a, b, weight, wide, motion) is None
+
+
+def test_two_views_that_disagree_on_the_order_of_depth_give_none() -> None:
+    inverse = (1 / relief()).astype(np.float32)
+    information = np.full(inverse.shape, 1e4, np.float32)
+    joined = combine(PairDepth(inverse, information), PairDepth(0.6 - inverse, information))
+    assert not joined.information.any()
+
+
+def run_stage(
+    clip: plane_scene.Clip,
+    known: bool = False,
+    ignored: np.ndarray | None = None,
+    camera: dict[str, np.ndarray] | None = None,
+    **params: int,
+) -> dict[str, np.ndarray]:
     count, height, width = clip.depth.shape
     k = clip.intrinsics
     intrinsics = (k[0, 0], k[1, 1], k[0, 2], k[1, 2]) if known else None
     video = VideoInfo("clip", "clip", "", count, 30.0, height, width, height, width, intrinsics=intrinsics)
     given = {"frames.rgb": clip.rgb} if ignored is None else {"frames.rgb": clip.rgb, "frames.mask": ignored}
-    out = MotionStereo().process(Segment(video, 0, 0, count), given)
+    stage = MotionStereo(MotionStereo.Params(**params))
+    out = stage.process(Segment(video, 0, 0, count), given | (camera or {}))
     fields.check(out, MotionStereo.outputs, who="prior", num_frames=count)
     return out
 
@@ -164,3 +232,33 @@ def test_clips_of_a_few_frames_pass_through(count: int) -> None:
     out = run_stage(clip, known=True)
     assert np.allclose(out["prior.intrinsics"], clip.intrinsics)
     assert out["prior.mask"].shape == (count, 60, 80)
+
+
+def test_frames_are_thinned_among_those_with_a_neighbour() -> None:
+    forward = np.where(np.arange(40) < 10, 0, 4)  # the first ten have nothing to triangulate against
+    survey = Survey(100.0, forward, np.zeros(40, int))
+    served = np.arange(40) < 35
+    wanted = survey.thinned(served, 10)
+    assert wanted[35:].all() and not wanted[:10].any()
+    assert wanted[10:35].sum() == 3
+    assert survey.thinned(served, 1000)[:35].sum() == 2
+    assert survey.thinned(served, 1)[10:].all()
+    assert survey.thinned(~np.ones(40, bool), 10).all()
+
+
+def test_where_the_camera_gives_depth_the_prior_judges_some_frames_with_its_lens() -> None:
+    clip = plane_scene.render(plane_scene.walk(14, turn=0.008))
+    lens = np.tile(1.04 * clip.intrinsics.astype(np.float32), (14, 1, 1))  # not what the motion would tell
+    lens[:, 2, 2] = 1
+    valid = np.arange(14) < 12
+    depth = np.where(valid[:, None, None], clip.depth, 0).astype(np.float16)
+    camera = {"camera.intrinsics": lens, "camera.depth": depth, "camera.valid": valid}
+    out = run_stage(clip, camera=camera)
+    computed = out["prior.mask"].any((1, 2))
+    assert computed[:12].sum() == 2 and computed[12:].all()
+    assert np.allclose(out["prior.intrinsics"], lens)
+    assert run_stage(clip, camera=camera, every=1)["prior.mask"].any((1, 2)).all()
+    nothing = {**camera, "camera.valid": np.zeros(14, bool), "camera.intrinsics": np.full_like(lens, np.nan)}
+    dense = run_stage(clip, camera=nothing)
+    assert dense["prior.mask"].any((1, 2)).all()
+    assert not np.allclose(dense["prior.intrinsics"], lens)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.geometry.cameras import pinhole, pixel_grid
+from geoflow.geometry.depth.depth_order import order_agreement
 from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
-from geoflow.geometry.motion.epipolar import find_motion
+from geoflow.geometry.motion.epipolar import find_motion, told_from_mirrored
 from geoflow.geometry.motion.survey import Survey, Surveyor
 from geoflow.geometry.optical_flow import flow_error, quick_flow
 
@@ -23,6 +24,7 @@ EPIPOLAR_NOISE = 6.0  # that distance in median distances of the pair, between t
 MIN_PARALLAX_PX = 1.5  # with 0.25 px of flow noise, depth from less parallax is worse than 17%
 AGREE_SIGMA_PX = 0.35  # flow noise assumed when two views of the same pixel are compared
 MAX_PAIR_ERROR_PX = 0.6  # a pair is not explained by motion if its median match is further from its epipolar line
+LEAST_AGREEMENT = 0.3  # rank correlation of a frame's depths from two pairs below which neither is believed
 SAMPLE_STEP = 10  # grid of pixels the relative pose is fitted to
 
 
@@ -84,12 +86,15 @@ def triangulate(
 def combine(first: PairDepth, second: PairDepth) -> PairDepth:
     """Join two pairs of the same frame: scale the second to the first's baseline, and drop contradictions.
 
-    Both neighbours rarely agree on the depth of a point that moves by itself.
+    Both neighbours rarely agree on the depth of a point that moves by itself. If they do not agree on the order of
+    depth, nothing is known.
     """
     both = (first.information > 0) & (second.information > 0)
     if both.sum() < 50:
         larger = (first.information > 0).sum() >= (second.information > 0).sum()
         return first if larger else second
+    if order_agreement(first.inverse, second.inverse, both) < LEAST_AGREEMENT:
+        return PairDepth(first.inverse, np.zeros_like(first.information))
     ratio = float(np.exp(np.median(np.log(first.inverse[both] / second.inverse[both]))))
     inverse, information = second.inverse * ratio, second.information / ratio**2
     total = first.information + information
@@ -120,10 +125,13 @@ class MotionStereoSolver:
         self._pairs: dict[tuple[int, int], Pair | None] = {}
         self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # gap -> the latest pose found over it
 
-    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield for each frame its depth (H, W) float32 with median 1, 0 where invalid, and its mask (H, W) bool."""
-        for i in range(len(self.grays)):
-            yield self._frame(i)
+    def frames(self, wanted: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield the number of each frame, its depth (H, W) float32 with median 1, 0 where invalid, and its mask (H, W).
+
+        `wanted` (T,) bool: the frames to compute; None: all.
+        """
+        for i in range(len(self.grays)) if wanted is None else np.flatnonzero(wanted).tolist():
+            yield i, *self._frame(i)
             self._pairs = {key: pair for key, pair in self._pairs.items() if key[1] > i}
 
     def _frame(self, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,10 +169,13 @@ class MotionStereoSolver:
         motion = find_motion(uv_a, uv_a + flow_ab[grid][good], np.ones(len(uv_a)), self.intrinsics, guesses)
         if motion is None or motion.error_px[0] > MAX_PAIR_ERROR_PX:
             return None
+        matched = uv_a + flow_ab[grid][good]
+        motion = told_from_mirrored(uv_a, matched, np.ones(len(uv_a)), self.intrinsics, motion)
+        if motion is None:
+            return None
         rotation, translation = motion.rotation[0], motion.translation[0]
         self._last[b - a] = rotation, translation
         # The sign of the translation is unknown until the points must lie in front of the camera.
-        matched = uv_a + flow_ab[grid][good]
         inverse = inverse_depth_of_matches(
             uv_a[:, 0], uv_a[:, 1], matched[:, 0], matched[:, 1], rotation, translation, self.intrinsics
         )[0]

@@ -11,12 +11,17 @@ from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
+from scipy.stats import spearmanr
 
 # Residuals far beyond the noise of dense flow (0.2-0.4 px) stop counting: scale of the Geman-McClure function.
 ROBUST_PX = 0.6
 RANSAC_PX = (0.3, 1.0)  # inlier thresholds tried
-# Focal lengths in units of the longer image side, i.e. horizontal fields of view of 103 to 26 degrees.
-FOCAL_GRID = np.geomspace(0.4, 2.2, 11)
+BEHIND_PX = 1.0  # parallax from which a match behind the camera is no noise
+MOST_BEHIND = 0.03  # share of them beyond which near and far may be exchanged
+LEAST_LEAD = 0.02  # of the robust cost of a motion over its mirrored counterpart's; with less, either may be right
+LEAST_SHOWN = 12  # matches with parallax; of fewer, one behind the camera does not count much
+# Focal lengths in units of the longer image side, i.e. horizontal fields of view of 120 to 25 degrees.
+FOCAL_GRID = np.geomspace(0.29, 2.25, 13)
 # Phones, webcams and camcorders lie at 50-75 degrees. The prior only matters where the motion says nothing.
 FOCAL_PRIOR, FOCAL_PRIOR_SIGMA = 0.85, 0.35
 
@@ -32,6 +37,24 @@ class PairMotion:
 
     def __getitem__(self, rows: np.ndarray) -> PairMotion:
         return PairMotion(self.rotation[rows], self.translation[rows], self.cost[rows], self.error_px[rows])
+
+
+@dataclass(frozen=True)
+class PairDepths:
+    """Depth of the matches of P pairs."""
+
+    inverse: np.ndarray  # (P, N) inverse depth in view a, per baseline
+    parallax: np.ndarray  # (P, N) px
+    translation: np.ndarray  # (P, 3) of the sign that puts the median match in front
+
+    def share_behind(self, weight: np.ndarray) -> np.ndarray:
+        """Return the share (P,) of matches behind the camera, among those of weight (P, N) above 0 with parallax.
+
+        A right motion has hardly any. If near and far are exchanged, because the focal length is wrong, the farthest
+        points are pushed beyond infinity.
+        """
+        shown = (weight > 0) & (self.parallax > BEHIND_PX)
+        return (shown & (self.inverse < 0)).sum(1) / np.maximum(shown.sum(1), LEAST_SHOWN)
 
 
 def rays(uv: np.ndarray, focal: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -121,6 +144,37 @@ def refine_motion(
         if settled and bool(better.all()):
             break
     return PairMotion(best.rotation, best.translation, best.cost, masked_median(np.abs(best.residual), weight))
+
+
+def inverse_depths(
+    uv_a: np.ndarray,
+    uv_b: np.ndarray,
+    focal: np.ndarray,
+    center: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+) -> PairDepths:
+    """Return where the matches of P pairs lie, with the sign of translation that puts most in front of the camera."""
+    ray_b = rays(uv_b, focal, center)
+    moment = _cross(ray_b, translation[:, :, None])
+    power = (moment * moment).sum(1)
+    inverse = -(_cross(ray_b, rotation @ rays(uv_a, focal, center)) * moment).sum(1) / np.maximum(power, 1e-12)
+    sign = np.where(np.median(inverse, axis=1) < 0, -1.0, 1.0)[:, None]
+    return PairDepths(sign * inverse, np.abs(inverse) * np.sqrt(power) * focal[:, None], sign * translation)
+
+
+def mirrored_motion(rotation: np.ndarray, depths: PairDepths) -> tuple[np.ndarray, np.ndarray]:
+    """Return the motions (P, 3, 3), (P, 3) under which the same matches show a relief with near and far exchanged.
+
+    Seen through a long lens, a relief mirrored at its mean depth that turns the other way makes nearly the same picture
+    (Necker reversal). `depths` are those under `rotation` (P, 3, 3).
+    """
+    mirror = np.diag([1.0, 1.0, -1.0])
+    turned = mirror @ rotation @ mirror
+    middle = np.median(np.abs(depths.inverse), axis=1)[:, None]
+    pivot = np.array([[0, 0, 1.0]]) / np.maximum(middle, 1e-6)
+    moved = depths.translation + ((rotation - turned) @ pivot[..., None])[..., 0]
+    return turned, moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
 
 
 def _choose(better: np.ndarray, trial: _Fit, best: _Fit) -> _Fit:
@@ -224,6 +278,28 @@ def find_motion(
     focal, center = np.full(count, float(intrinsics[0, 0])), intrinsics[:2, 2].astype(np.float64)
     motion = refine_motion(a, b, w, focal, center, rotation, translation)
     return motion[np.array([motion.cost.argmin()])]
+
+
+def told_from_mirrored(
+    uv_a: np.ndarray, uv_b: np.ndarray, weight: np.ndarray, intrinsics: np.ndarray, motion: PairMotion
+) -> PairMotion | None:
+    """Return the motion (P = 1) of one pair, or its mirrored counterpart if that explains the matches better.
+
+    Matches (N, 2), weights (N,). Matches behind the camera count as unexplained. None if the two explain them about
+    equally well, or the better one still has too many behind the camera: the order of depth is then not known.
+    """
+    a, b, w = uv_a[None], uv_b[None], weight[None]
+    focal, center = np.array([float(intrinsics[0, 0])]), intrinsics[:2, 2].astype(np.float64)
+    depths = inverse_depths(a, b, focal, center, motion.rotation, motion.translation)
+    other = refine_motion(a, b, w, focal, center, *mirrored_motion(motion.rotation, depths), 20)
+    other_depths = inverse_depths(a, b, focal, center, other.rotation, other.translation)
+    behind, other_behind = depths.share_behind(w)[0], other_depths.share_behind(w)[0]
+    lead = float(other.cost[0] + other_behind - motion.cost[0] - behind)
+    both = weight > 0
+    if abs(lead) < LEAST_LEAD and spearmanr(depths.inverse[0, both], other_depths.inverse[0, both]).statistic < 0:
+        return None
+    better, share = (other, other_behind) if lead < 0 else (motion, behind)
+    return better if share <= MOST_BEHIND else None
 
 
 def skew(vector: np.ndarray) -> np.ndarray:

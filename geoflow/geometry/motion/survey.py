@@ -14,7 +14,9 @@ from geoflow.geometry.motion.epipolar import (
     FOCAL_PRIOR_SIGMA,
     fit_rotation,
     initial_motion,
+    inverse_depths,
     masked_median,
+    mirrored_motion,
     refine_motion,
 )
 from geoflow.geometry.optical_flow import flow_error, quick_flow
@@ -24,6 +26,7 @@ GAPS = (2, 4, 8, 12, 16, 24, 32)  # frames between the views of a pair
 ANCHOR_EVERY = 10  # a pair of every gap starts at each of these frames
 LEAST_TO_VOTE = 6  # frames: fewer views fit a wrong focal length with a wrong relief, too
 FOCAL_VOTE = 8.0  # weight of one pair's robust cost (0..1) against the prior on the focal length
+STARTS = 3  # focal lengths from which motions are carried to the others
 GRID_POINTS = 400  # matches per pair that are fitted
 FLOW_ERROR_PX = 1.0
 # Motion that no rotation explains, in px of a 320-px-wide image (median over the image): below the first value it is
@@ -50,6 +53,18 @@ class Survey:
             return [i + forward, i - backward]
         step = forward or -backward
         return [i + step, i + step // 2] if abs(step) >= 4 else [i + step] if step else []
+
+    def thinned(self, served: np.ndarray, every: int) -> np.ndarray:
+        """Return the frames whose depth is wanted, (T,) bool: of those in `served` (T,) bool one in `every`.
+
+        At least two of the served frames are wanted, if two have a neighbour to triangulate against. All others are
+        wanted, too.
+        """
+        able = np.flatnonzero(served & ((self.forward > 0) | (self.backward > 0)))
+        number = min(len(able), max(2, -(-len(able) // every)))
+        wanted = ~served
+        wanted[able[((np.arange(number) + 0.5) * len(able) / max(number, 1)).astype(int)]] = True
+        return wanted
 
 
 @dataclass(frozen=True)
@@ -176,27 +191,40 @@ class _FocalSweep:
         return sweep
 
     def cost(self, focal: float, iterations: int = 8) -> np.ndarray:
-        """Cost (P,) of every pair with this focal."""
-        m = self.matches
-        focals = np.full(len(m.gap), focal)
-        best = refine_motion(m.uv_a, m.uv_b, m.weight, focals, self.center, self.rotation, self.translation, iterations)
-        self.rotation, self.translation = best.rotation, best.translation
-        return best.cost
+        """Cost (P,) of every pair with this focal, counting matches behind the camera as wrong.
+
+        Motions that fit near and far exchanged are stable while the focal changes, so the mirrored ones are tried, too.
+        """
+        m, focals = self.matches, np.full(len(self.matches.gap), focal)
+        carried = inverse_depths(m.uv_a, m.uv_b, focals, self.center, self.rotation, self.translation)
+        costs = np.full(len(focals), np.inf)
+        for start in ((self.rotation, self.translation), mirrored_motion(self.rotation, carried)):
+            found = refine_motion(m.uv_a, m.uv_b, m.weight, focals, self.center, *start, iterations)
+            depths = inverse_depths(m.uv_a, m.uv_b, focals, self.center, found.rotation, found.translation)
+            cost = found.cost + depths.share_behind(m.weight)
+            better = cost < costs
+            costs = np.where(better, cost, costs)
+            self.rotation = np.where(better[:, None, None], found.rotation, self.rotation)
+            self.translation = np.where(better[:, None], found.translation, self.translation)
+        return costs
 
     def copy(self) -> _FocalSweep:
         return _FocalSweep(self.matches, self.center, self.rotation, self.translation)
 
 
 def _epipolar_costs(matches: Matches, focals: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Robust epipolar cost (F, P) of each pair under each focal, swept outwards from the most common camera."""
-    middle = len(focals) // 2
-    start = _FocalSweep.at(focals[middle], matches, center)
-    costs = np.zeros((len(focals), len(matches.gap)))
-    costs[middle] = start.cost(focals[middle], 15)
-    for indices in (range(middle + 1, len(focals)), range(middle - 1, -1, -1)):
-        sweep = start.copy()
-        for index in indices:
-            costs[index] = sweep.cost(focals[index])
+    """Robust epipolar cost (F, P) of each pair under each focal: the best of sweeps outwards from several cameras.
+
+    A sweep that starts far from the true focal length may follow motions with near and far exchanged throughout.
+    """
+    costs = np.full((len(focals), len(matches.gap)), np.inf)
+    for first in np.unique(np.linspace(0, len(focals) - 1, 2 * STARTS + 1).astype(int)[1::2]):
+        start = _FocalSweep.at(focals[first], matches, center)
+        costs[first] = np.minimum(costs[first], start.cost(focals[first], 15))
+        for indices in (range(first + 1, len(focals)), range(first - 1, -1, -1)):
+            sweep = start.copy()
+            for index in indices:
+                costs[index] = np.minimum(costs[index], sweep.cost(focals[index]))
     return costs
 
 
