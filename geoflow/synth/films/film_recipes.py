@@ -66,6 +66,16 @@ RECIPES: dict[str, FilmRecipe] = {
     "forward": FilmRecipe(
         scenes=("relief", "cards", "ground", "room"), flights=("forward",), relief=(0.3, 1.0), travel=(0.15, 0.35)
     ),
+    "ground_ahead": FilmRecipe(  # the start of mapping turns a ground that recedes into one that rises towards the camera
+        scenes=("ground",),
+        flights=("walk", "forward"),
+        field_of_view_deg=(50, 80),
+        relief=(0.7, 1.4),
+        travel=(0.2, 0.4),
+        noise_px=(0.4, 0.8),
+        frames=(10, 16),
+        points=(100, 150),
+    ),
     "walk": FilmRecipe(
         scenes=("ground", "room"), flights=("walk", "corner"), relief=(0.6, 1.4), travel=(0.15, 0.4), frames=(20, 36)
     ),
