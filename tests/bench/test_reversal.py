@@ -13,7 +13,7 @@ import pytest
 from geoflow.bench.reversal.film_scores import REFUSED, REVERSED, RIGHT, UNCLEAR, FilmScore, outcome, score_film
 from geoflow.bench.reversal.intervals import rate_of
 from geoflow.bench.reversal.mirrored_world import World, mirrored
-from geoflow.bench.reversal.reversal_bench import bench_reversal, summarise
+from geoflow.bench.reversal.reversal_bench import bench_reversal, measure_film, summarise
 from geoflow.bench.reversal.reversal_table import render_reversals
 from geoflow.errors import ConfigError
 from geoflow.geometry.motion.structure import Structure
@@ -153,3 +153,10 @@ def test_the_bench_measures_films_and_goes_on_where_it_was(tmp_path: Path) -> No
 def test_scores_are_plain_values(arc: TrackFilm) -> None:
     score = score_film([], arc.chains, arc.truth)
     assert isinstance(score, FilmScore) and json.loads(json.dumps(vars(score)))["outcome"] == REFUSED
+
+
+@pytest.mark.long
+def test_a_drawn_film_is_measured_like_one_of_tracks() -> None:
+    found = measure_film("few", 3, drawn=True)
+    assert found["drawn"] and found["outcome"] in (RIGHT, UNCLEAR, REVERSED, REFUSED)
+    assert found["angle_deg"] > 1 and found["true_px"] < 1

@@ -20,12 +20,13 @@ from geoflow.bench.reversal.intervals import rate_of
 from geoflow.errors import ConfigError
 from geoflow.store.whole import write_whole
 from geoflow.synth.films import RECIPES, film
+from geoflow.synth.films.drawn_film import drawn_film
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED = "failed"  # the reconstruction raised an error
-_CODE = ("geometry", "synth/films", "bench/reversal")  # what a film's figures depend on
+_CODE = ("geometry", "synth", "bench/reversal")  # what a film's figures depend on
 _EVERY = 20  # films between two summaries
 
 
@@ -34,6 +35,7 @@ def bench_reversal(
     *,
     recipes: Sequence[str],
     seeds: range,
+    drawn: bool = False,
     workers: int = 2,
     fresh: bool = False,
     console: Console,
@@ -42,6 +44,8 @@ def bench_reversal(
 
     Each film is a line of `out/films.jsonl` as soon as it is done. Films that this code has measured before are not
     measured again, unless `fresh` is set, so that an interrupted bench goes on where it was.
+
+    With `drawn`, films are pictures from which tracks and SIFT matches are taken; else they are tracks alone.
 
     Raises ConfigError for an unknown recipe.
     """
@@ -52,14 +56,14 @@ def bench_reversal(
     if fresh:
         lines.unlink(missing_ok=True)
     wanted = [(recipe, seed) for seed in seeds for recipe in recipes]
-    rows = {key: row for key, row in _measured(lines, code).items() if key in set(wanted)}
+    rows = {key: row for key, row in _measured(lines, code, drawn).items() if key in set(wanted)}
     missing = [key for key in wanted if key not in rows]
     console.print(f"{len(rows)} films measured before, {len(missing)} to do")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _quieten) as pool, lines.open("a") as log:
         log.write("\n")  # the last line may have been cut off
         try:
-            running = {pool.submit(measure_film, *key): key for key in missing}
+            running = {pool.submit(measure_film, *key, drawn): key for key in missing}
             for count, done in enumerate(as_completed(running), 1):
                 row = rows[running[done]] = {"code": code, **done.result()}
                 log.write(json.dumps(row) + "\n")
@@ -77,15 +81,20 @@ def bench_reversal(
     return found
 
 
-def measure_film(recipe: str, seed: int) -> dict[str, Any]:
-    """Make a film, reconstruct it from its tracks alone and judge the result; return its row."""
+def measure_film(recipe: str, seed: int, drawn: bool = False) -> dict[str, Any]:
+    """Make a film, reconstruct it and judge the result; return its row."""
     from geoflow.geometry.motion.structure import reconstruct
 
-    made = film(recipe, seed)
-    row: dict[str, Any] = {"recipe": recipe, "seed": seed, "setup": asdict(made.setup)}
+    if drawn:
+        pictures = drawn_film(recipe, seed)
+        made, grays = pictures.film, pictures.grays
+    else:
+        made = film(recipe, seed)
+        grays = made.blank_frames()
+    row: dict[str, Any] = {"recipe": recipe, "seed": seed, "drawn": drawn, "setup": asdict(made.setup)}
     began = time.process_time()
     try:
-        structures = reconstruct(made.chains, made.blank_frames())
+        structures = reconstruct(made.chains, grays)
     except Exception as error:  # one film must not stop the others
         return row | {"outcome": FAILED, "tellable": False, "reason": f"{type(error).__name__}: {error}", "cpu_s": 0.0}
     seconds = time.process_time() - began
@@ -124,7 +133,7 @@ def _write(out: Path, recipes: Sequence[str], rows: Iterable[Mapping[str, Any]])
     return found
 
 
-def _measured(lines: Path, code: str) -> dict[tuple[str, int], dict[str, Any]]:
+def _measured(lines: Path, code: str, drawn: bool) -> dict[tuple[str, int], dict[str, Any]]:
     """Return the rows that this very code has written; a line cut off by an interruption is left out."""
     found = {}
     for line in lines.read_text().splitlines() if lines.is_file() else []:
@@ -132,7 +141,7 @@ def _measured(lines: Path, code: str) -> dict[tuple[str, int], dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue
-        if row["code"] == code:
+        if row["code"] == code and row["drawn"] == drawn:
             found[row["recipe"], row["seed"]] = row
     return found
 

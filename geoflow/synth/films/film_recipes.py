@@ -66,7 +66,7 @@ RECIPES: dict[str, FilmRecipe] = {
     "forward": FilmRecipe(
         scenes=("relief", "cards", "ground", "room"), flights=("forward",), relief=(0.3, 1.0), travel=(0.15, 0.35)
     ),
-    "ground_ahead": FilmRecipe(  # the start of mapping turns a ground that recedes into one that rises towards the camera
+    "ground_ahead": FilmRecipe(  # of all recipes the one that mapping reversed most often
         scenes=("ground",),
         flights=("walk", "forward"),
         field_of_view_deg=(50, 80),

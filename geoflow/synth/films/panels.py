@@ -34,6 +34,10 @@ class Panels:
             factor[hit], panel[hit] = s[hit], k
         return factor, panel
 
+    def place(self, panel: int, xyz: np.ndarray) -> np.ndarray:
+        """Return the coordinates a, b (N, 2) of points (N, 3) on a panel."""
+        return (xyz - self.corner[panel]) @ self._dual(panel)[:, :2]
+
     def _dual(self, panel: int) -> np.ndarray:
         """Return the (3, 3) matrix whose columns give a, b and the height over the panel's plane."""
         axes = np.stack([self.right[panel], self.down[panel], np.cross(self.right[panel], self.down[panel])])
