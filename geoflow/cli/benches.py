@@ -181,6 +181,38 @@ def bench_footage(
         console.print(render_summary(found, before))
 
 
+@app.command("reversal")
+def bench_reversal_command(
+    out: Out = Path("bench/reversal"),
+    recipes: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="films of each recipe")] = 100,
+    first: Annotated[int, typer.Option(min=0, help="the first seed")] = 0,
+    drawn: Annotated[bool, typer.Option("--drawn", help="draw pictures and follow them; slower")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure again, also films that OUT already holds")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct made-up films that tempt into exchanging near and far, and count the reversed and the refused."""
+    from geoflow.bench.reversal.reversal_bench import bench_reversal
+    from geoflow.bench.reversal.reversal_table import render_reversals
+    from geoflow.synth.films import RECIPES
+
+    with result_alone():
+        found = bench_reversal(
+            out.resolve(),
+            recipes=recipes.split(",") if recipes else list(RECIPES),
+            seeds=range(first, first + seeds),
+            drawn=drawn,
+            workers=workers,
+            fresh=fresh,
+            console=error_console(),
+        )
+    if as_json:
+        print_json(found)
+    else:
+        result_console(width=180).print(render_reversals(found))
+
+
 @app.command("hands")
 def bench_hands_command(
     folder: Annotated[Path, typer.Argument(help="annotated photos and clips, each in its own folder")],

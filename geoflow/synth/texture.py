@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -59,16 +60,22 @@ class Atlas:
 def build_atlas(scene: Scene, seed: int, width: int) -> Atlas:
     """Paint every face with texels that suit a `width`-pixel picture; the same seed gives the same atlas."""
     fine = float(np.clip(0.9 / width, 0.002, 0.03))
-    patches: list[list[np.ndarray]] = []
-    texels: list[float] = []
+    faces: list[Face] = []
     first: list[int] = []
     for b, body in enumerate(scene.bodies):
-        first.append(len(texels))
+        first.append(len(faces))
         texel = fine * (1.8 if body.inside else 1.0)  # walls are far away, small bodies are near
-        for f, (w, h) in enumerate(body.face_sizes):
-            patches.append(_pyramid(_paint(np.random.default_rng([seed, 4, b, f]), w, h, texel)))
-            texels.append(texel)
-    image, origin = _pack([level for pyramid in patches for level in pyramid])
+        faces += [(np.random.default_rng([seed, 4, b, f]), w, h, texel) for f, (w, h) in enumerate(body.face_sizes)]
+    return paint_faces(faces, first)
+
+
+Face = tuple[np.random.Generator, float, float, float]  # width, height and size of a texel in metres
+
+
+def paint_faces(faces: Sequence[Face], first: Sequence[int]) -> Atlas:
+    """Paint rectangles, each by its own random numbers; `first` is the number of each body's first face."""
+    image, origin = _pack([level for face in faces for level in _pyramid(_paint(*face))])
+    texels = [texel for *_, texel in faces]
     return Atlas(image, origin - np.float32(0.5), np.array(texels, np.float32), np.array(first))
 
 

@@ -23,9 +23,9 @@ class FilmRecipe:
     wrong: Range = (0.0, 0.05)  # share of points that wander off
     sticking: Range = (0.2, 0.6)  # share of covered points that stick to what covers them
     shake_deg: Range = (0.1, 0.6)
-    frames: Range = (12, 24)
+    frames: Range = (10, 20)
     keyframe_every: Range = (1, 1)
-    points: Range = (150, 350)  # alive at a time
+    points: Range = (100, 220)  # alive at a time
     radial: Range = (0.0, 0.0)  # k1
 
 
@@ -50,12 +50,31 @@ class FilmSetup:
 
 
 RECIPES: dict[str, FilmRecipe] = {
+    "any": FilmRecipe(
+        scenes=("relief", "cards", "ground", "room"),
+        flights=("sideways", "forward", "arc", "walk", "corner"),
+        field_of_view_deg=(20, 120),
+        relief=(0.1, 1.4),
+        travel=(0.08, 0.6),
+        noise_px=(0.2, 1.2),
+        shake_deg=(0.1, 1.5),
+    ),
     "far_relief": FilmRecipe(field_of_view_deg=(20, 40), relief=(0.1, 0.5), travel=(0.1, 0.5)),
     "bas_relief": FilmRecipe(scenes=("relief",), field_of_view_deg=(40, 70), relief=(0.05, 0.3)),
     "sideways": FilmRecipe(flights=("sideways",), relief=(0.2, 1.0)),
     "arc": FilmRecipe(flights=("arc",), relief=(0.2, 1.0)),
     "forward": FilmRecipe(
         scenes=("relief", "cards", "ground", "room"), flights=("forward",), relief=(0.3, 1.0), travel=(0.15, 0.35)
+    ),
+    "ground_ahead": FilmRecipe(  # of all recipes the one that mapping reversed most often
+        scenes=("ground",),
+        flights=("walk", "forward"),
+        field_of_view_deg=(50, 80),
+        relief=(0.7, 1.4),
+        travel=(0.2, 0.4),
+        noise_px=(0.4, 0.8),
+        frames=(10, 16),
+        points=(100, 150),
     ),
     "walk": FilmRecipe(
         scenes=("ground", "room"), flights=("walk", "corner"), relief=(0.6, 1.4), travel=(0.15, 0.4), frames=(20, 36)

@@ -5,6 +5,7 @@ Lengths are in units of the distance from the first camera to the middle of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ class Panels:
         return factor, panel
 
     def place(self, panel: int, xyz: np.ndarray) -> np.ndarray:
-        """Return the coordinates a, b (..., 2) of points (..., 3) on a panel."""
+        """Return the coordinates a, b (N, 2) of points (N, 3) on a panel."""
         return (xyz - self.corner[panel]) @ self._dual(panel)[:, :2]
 
     def _dual(self, panel: int) -> np.ndarray:
@@ -42,7 +43,8 @@ class Panels:
         axes = np.stack([self.right[panel], self.down[panel], np.cross(self.right[panel], self.down[panel])])
         return np.linalg.inv(axes)
 
-    def _crossings(self, center: np.ndarray, rays: np.ndarray):  # type: ignore[no-untyped-def]
+    def _crossings(self, center: np.ndarray, rays: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield for each panel where rays (N, 3) cross its plane: the factor of the ray, a and b, (N,) each."""
         for k in range(len(self.corner)):
             dual = self._dual(k)
             start, step = (center - self.corner[k]) @ dual, rays @ dual

@@ -19,54 +19,9 @@ _LOSS = 0.01  # share of points lost per frame without a reason
 
 
 @dataclass(frozen=True)
-class FilmTruth:
-    """The true cameras and points; the unit is the distance from the first camera to the scene's middle."""
+class FilmLens:
+    """A lens with one coefficient of distortion, and the size of its pictures."""
 
-    cam_from_world: np.ndarray  # (T, 4, 4)
-    intrinsics: np.ndarray  # (3, 3) px
-    radial: float  # k1, as in geoflow.geometry.motion.structure.Structure
-    xyz: np.ndarray  # (M, 3)
-    depth: np.ndarray  # (T, M): camera depth of every point, seen or not
-    sound: np.ndarray  # (T, M) bool: observed where the point is, up to noise and drift
-
-
-@dataclass(frozen=True)
-class TrackFilm:
-    """A film's tracks, the scene that they lie on, and the truth."""
-
-    recipe: str
-    seed: int
-    setup: FilmSetup
-    panels: Panels
-    chains: Chains
-    truth: FilmTruth
-
-    def blank_frames(self) -> list[np.ndarray]:
-        """Return T images (H, W) uint8 without any feature."""
-        return [np.full((self.chains.height, self.chains.width), 128, np.uint8) for _ in self.chains.uv]
-
-
-def film(recipe: str, seed: int, *, height: int = 240, width: int = 320) -> TrackFilm:
-    """Return the film of a recipe and a seed; the same arguments give the same film, bit for bit.
-
-    >>> film("arc", 0).chains.uv.shape[2]
-    2
-    """
-    rng = np.random.default_rng([zlib.crc32(recipe.encode()), seed])
-    setup = draw(RECIPES[recipe], rng)
-    focal = width / 2 / np.tan(np.radians(setup.field_of_view_deg) / 2)
-    panels = build_panels(setup.scene, Frame(width / 2 / focal, height / 2 / focal, setup.relief), rng)
-    poses = fly(setup.flight, setup.frames, setup.travel, setup.shake_deg, rng)
-    lens = _Lens(pinhole(focal, height, width).astype(np.float64), setup.radial, height, width)
-    keyframes = sorted({*range(0, setup.frames, setup.keyframe_every), setup.frames - 1})
-    xyz, uv, sound = _follow(panels, poses, lens, setup, keyframes, rng)
-    depth = np.stack([apply(pose, xyz)[:, 2] for pose in poses])
-    truth = FilmTruth(poses, lens.intrinsics, setup.radial, xyz, depth, sound)
-    return TrackFilm(recipe, seed, setup, panels, Chains(uv, keyframes, height, width), truth)
-
-
-@dataclass(frozen=True)
-class _Lens:
     intrinsics: np.ndarray  # (3, 3)
     radial: float
     height: int
@@ -90,8 +45,56 @@ class _Lens:
         return np.concatenate([xy, np.ones((len(xy), 1))], axis=1)
 
 
+@dataclass(frozen=True)
+class FilmTruth:
+    """The true cameras and points; the unit is the distance from the first camera to the scene's middle."""
+
+    cam_from_world: np.ndarray  # (T, 4, 4)
+    intrinsics: np.ndarray  # (3, 3) px
+    radial: float  # k1, as in geoflow.geometry.motion.structure.Structure
+    xyz: np.ndarray  # (M, 3)
+    depth: np.ndarray  # (T, M): camera depth of every point, seen or not
+    sound: np.ndarray  # (T, M) bool: observed where the point is, up to noise and drift
+
+
+@dataclass(frozen=True)
+class TrackFilm:
+    """A film's tracks, the scene that they lie on, and the truth."""
+
+    recipe: str
+    seed: int
+    setup: FilmSetup
+    panels: Panels
+    lens: FilmLens
+    chains: Chains
+    truth: FilmTruth
+
+    def blank_frames(self) -> list[np.ndarray]:
+        """Return T images (H, W) uint8 without any feature."""
+        return [np.full((self.chains.height, self.chains.width), 128, np.uint8) for _ in self.chains.uv]
+
+
+def film(recipe: str, seed: int, *, height: int = 240, width: int = 320) -> TrackFilm:
+    """Return the film of a recipe and a seed; the same arguments give the same film, bit for bit.
+
+    >>> film("arc", 0).chains.uv.shape[2]
+    2
+    """
+    rng = np.random.default_rng([zlib.crc32(recipe.encode()), seed])
+    setup = draw(RECIPES[recipe], rng)
+    focal = width / 2 / np.tan(np.radians(setup.field_of_view_deg) / 2)
+    panels = build_panels(setup.scene, Frame(width / 2 / focal, height / 2 / focal, setup.relief), rng)
+    poses = fly(setup.flight, setup.frames, setup.travel, setup.shake_deg, rng)
+    lens = FilmLens(pinhole(focal, height, width).astype(np.float64), setup.radial, height, width)
+    keyframes = sorted({*range(0, setup.frames, setup.keyframe_every), setup.frames - 1})
+    xyz, uv, sound = _follow(panels, poses, lens, setup, keyframes, rng)
+    depth = np.stack([apply(pose, xyz)[:, 2] for pose in poses])
+    truth = FilmTruth(poses, lens.intrinsics, setup.radial, xyz, depth, sound)
+    return TrackFilm(recipe, seed, setup, panels, lens, Chains(uv, keyframes, height, width), truth)
+
+
 def _follow(
-    panels: Panels, poses: np.ndarray, lens: _Lens, setup: FilmSetup, keyframes: list[int], rng: np.random.Generator
+    panels: Panels, poses: np.ndarray, lens: FilmLens, setup: FilmSetup, keyframes: list[int], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return points (M, 3), their noisy pixels (T, M, 2) float32 and which of them are sound (T, M) bool.
 
@@ -126,7 +129,7 @@ def _follow(
 
 
 def _new_points(
-    panels: Panels, pose: np.ndarray, lens: _Lens, taken: np.ndarray, count: int, rng: np.random.Generator
+    panels: Panels, pose: np.ndarray, lens: FilmLens, taken: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return points (N, 3) on what is seen, one in every cell of the picture that holds no point yet."""
     cell = np.sqrt(lens.width * lens.height / count)

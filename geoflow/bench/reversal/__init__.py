@@ -1,0 +1,1 @@
+"""How often a reconstruction exchanges near and far, over many made-up films."""
