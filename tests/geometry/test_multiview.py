@@ -78,6 +78,21 @@ def test_depth_of_two_planes_is_found_and_masked_pixels_are_not() -> None:
     assert not known[6].any()
 
 
+def test_a_wide_blank_part_of_a_wall_gets_the_depth_of_the_wall() -> None:
+    cameras = planes.handheld(7)
+    rgb, truth, blank = [], [], []
+    for depth, xyz, picture in map(planes.look, cameras):
+        hidden = (np.abs(xyz[..., 0] - 0.95) < 0.7) & (np.abs(xyz[..., 1]) < 1.0) & (depth > 3)
+        rgb.append(np.where(hidden[..., None], 128, picture).astype(np.uint8))
+        truth.append(depth)
+        blank.append(hidden)
+    points = planes.look(cameras[0])[1][::10, ::10].reshape(-1, 3)
+    depth = multiview_depth(np.stack(rgb), planes.INTRINSICS, cameras, np.ones(7, bool), points)
+    found, true = depth[np.stack(blank)], np.stack(truth)[np.stack(blank)]
+    assert (found > 0).mean() > 0.85
+    assert (np.abs(found / true - 1)[found > 0] < 0.05).mean() > 0.95
+
+
 def test_cameras_in_one_place_make_no_pairs() -> None:
     cameras = planes.poses(np.zeros((5, 3)), np.linspace(0, 0.1, 5)[:, None] * [0, 1, 0])
     points = planes.look(cameras[0])[1][::10, ::10].reshape(-1, 3)

@@ -2,7 +2,8 @@
 
 Depth is computed for key frames, and carried to the frames between. Every flow vector is triangulated along its
 epipolar line. It gets depth 0 if the line, the way back, or the other source frames contradict it. Things that move by
-themselves fail these checks and drop out.
+themselves fail these checks and drop out. Blank surfaces get planes and what is around them, and keep only the part of
+it that another frame confirms.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
+from geoflow.geometry.depth.blank_planes import lay_planes
 from geoflow.geometry.depth.edge_aware import enlarge, spread
 from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs, in_view
 from geoflow.geometry.depth.posed_views import PosedView, Straightening, carry, project
@@ -26,7 +28,7 @@ _MAX_EPIPOLAR_PX = 1.0
 _MAX_RETURN_PX = 1.0
 _FLOW_SIGMA_PX = 0.25  # error of the flow on textured surfaces
 _FLOW_WINDOW = (9, 9)
-_TEXTURE_PX = 1.0  # flow error, px, where brightness changes by one level per px; inverse to the change
+_TEXTURE_PX = 2.0  # flow error, px, where brightness changes by one level per px; inverse to the change
 _BLANK = 4.0  # levels per px; a surface with less is even, and flow on it is uncertain
 _REACH = 30.0  # px that depth is carried on an even surface
 _LEAST_SUPPORT = 0.2  # share of known depth needed around a pixel that is filled
@@ -121,10 +123,12 @@ def _depths(
             linked[t].append(other)
     fused = {t: fuse(found, views[t].gray.shape) for t, found in estimates.items()}
     del estimates
-    whole: dict[int, np.ndarray] = {}
+    sure: dict[int, np.ndarray] = {}
     for t in keys:
-        sure = cross_check(t, fused, views, linked[t], k)
-        whole[t] = complete(sure, views[t]) if agrees_with(sure, views[t], k, points[shown[t]]) else 0 * sure
+        checked = cross_check(t, fused, views, linked[t], k)
+        sure[t] = checked if agrees_with(checked, views[t], k, points[shown[t]]) else 0 * checked
+    completed = {t: complete(lay_planes(sure[t], views[t]), views[t]) for t in keys}
+    whole = {t: confirm(t, completed, sure[t] > 0, views, linked[t], k) for t in keys}
     return {
         t: whole[t] if t in whole else carry(view, [(views[s], whole[s]) for s in _around(t, keys)], k)
         for t, view in views.items()
@@ -258,20 +262,49 @@ def cross_check(
     `depth` maps frames to (h, w) float32. Another frame contradicts a point if it sees a surface behind it. Returns
     (h, w) float32, 0 where unknown.
     """
+    total, agreeing, through = _votes(t, depth, views, others, k)
+    mean = total / (1 + agreeing)
+    return np.where((depth[t] > 0) & (agreeing >= through), mean, 0).astype(np.float32)
+
+
+def confirm(
+    t: int,
+    depth: dict[int, np.ndarray],
+    measured: np.ndarray,
+    views: dict[int, PosedView],
+    others: Sequence[int],
+    k: np.ndarray,
+) -> np.ndarray:
+    """Keep of frame t's completed depth what other frames' completed depth supports.
+
+    Every pixel drops out that more frames contradict than support. One that is not `measured` (h, w) bool needs the
+    support of another frame, and of twice as many as contradict it. The rest is as in `cross_check`.
+    """
+    total, agreeing, through = _votes(t, depth, views, others, k)
+    good = np.where(measured, agreeing >= through, agreeing >= np.maximum(1, 2 * through))
+    return np.where((depth[t] > 0) & good, total / (1 + agreeing), 0).astype(np.float32)
+
+
+def _votes(
+    t: int, depth: dict[int, np.ndarray], views: dict[int, PosedView], others: Sequence[int], k: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compare frame t's depth with other frames' depth of the same points.
+
+    Returns (h, w) float32 each: its depth plus the depths that agree; how many frames agree; and how many see a surface
+    behind it.
+    """
     own = depth[t]
     u, v = np.arange(own.shape[1], dtype=np.float32), np.arange(own.shape[0], dtype=np.float32)[:, None]
-    total, weight = own.copy(), (own > 0).astype(np.float32)
-    through = np.zeros(own.shape, np.float32)
+    total, agreeing, through = own.copy(), np.zeros(own.shape, np.float32), np.zeros(own.shape, np.float32)
     for s in others[:_MAX_CHECKS]:
         x, y, z = project(u, v, own, views[s].cam_from_world @ invert(views[t].cam_from_world), k)
         other = cv2.remap(depth[s], x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
         ratio = np.where((other > 0) & (own > 0), other / z, 0)
         same = np.abs(ratio - 1) < _AGREE
         total += np.where(same, own * ratio, 0)
-        weight += same
+        agreeing += same
         through += ratio > 1 + 2 * _AGREE
-    mean = total / np.maximum(weight, 1)
-    return np.where((own > 0) & (weight - 1 >= through), mean, 0).astype(np.float32)
+    return total, agreeing, through
 
 
 def agrees_with(depth: np.ndarray, view: PosedView, k: np.ndarray, points: np.ndarray) -> bool:

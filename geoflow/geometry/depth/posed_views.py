@@ -12,7 +12,7 @@ import numpy as np
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.rigid import invert
 
-_CARRY_STEPS = 3
+_CARRY_STEPS = 2
 _LANDED_PX = 1.5  # allowed distance from the starting pixel; half of it is rounding
 _LIKE = 20.0  # 8-bit levels by which the two pictures may differ there
 _ALIKE_WINDOW = (9, 9)
