@@ -28,6 +28,9 @@ class Bundle:
     radial: float  # k1
     cam_from_world: np.ndarray  # (K, 4, 4)
     xyz: np.ndarray  # (M, 3) float64; NaN where unknown
+    views: np.ndarray  # (K,) which keyframes these are
+    points: np.ndarray  # (M,) which chained points these are
+    lost: int = 0  # observations in views that have no camera: they count as far off
 
     @property
     def seen(self) -> np.ndarray:
@@ -53,14 +56,8 @@ class Bundle:
 
     def misfit(self) -> float:
         """Return the mean over observations of log(1 + (error / usual error)^2): 0 if all fit exactly."""
-        off = self.errors()[self.seen]
+        off = np.concatenate([self.errors()[self.seen], np.full(self.lost, FAR_OFF_PX)])
         return float(np.log1p((off / _USUAL_ERROR_PX) ** 2).mean()) if len(off) else np.inf
-
-    def part(self, views: np.ndarray) -> Bundle:
-        """Return some of the views (indices), with the points that LEAST_VIEWS of them see."""
-        uv = self.uv[views]
-        points = np.flatnonzero(np.isfinite(uv[..., 0]).sum(0) >= LEAST_VIEWS)
-        return replace(self, uv=uv[:, points], cam_from_world=self.cam_from_world[views], xyz=self.xyz[points])
 
     def mirrored(self) -> Bundle:
         """Return the depth reversal of the bundle, as the middle view sees it.
@@ -138,7 +135,9 @@ class Bundle:
         camera = model.cameras[1]
         intrinsics = self.intrinsics.copy()
         intrinsics[0, 0], intrinsics[1, 1] = camera.focal_length_x, camera.focal_length_y
-        poses = np.array([np.vstack([model.images[i + 1].cam_from_world().matrix(), [0, 0, 0, 1]]) for i in range(len(self.uv))])
+        poses = np.array(
+            [np.vstack([model.images[i + 1].cam_from_world().matrix(), [0, 0, 0, 1]]) for i in range(len(self.uv))]
+        )
         xyz = self.xyz.copy()
         for row, point in zip(points, sorted(model.points3D)):
             xyz[row] = model.points3D[point].xyz
@@ -153,7 +152,9 @@ def _reconstruction(bundle: Bundle, use: np.ndarray, points: np.ndarray) -> Any:
     size = {"height": bundle.size[0], "width": bundle.size[1]}
     same = np.isclose(k[0, 0], k[1, 1])
     if same:
-        camera = pycolmap.Camera(model="SIMPLE_RADIAL", params=[k[0, 0], k[0, 2] + 0.5, k[1, 2] + 0.5, bundle.radial], **size)
+        camera = pycolmap.Camera(
+            model="SIMPLE_RADIAL", params=[k[0, 0], k[0, 2] + 0.5, k[1, 2] + 0.5, bundle.radial], **size
+        )
     else:
         camera = pycolmap.Camera(model="PINHOLE", params=[k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5], **size)
     camera.camera_id = 1

@@ -7,35 +7,29 @@ that leaves the smallest misfit is the start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.geometry.motion.bundle import FAR_OFF_PX, Bundle, misfit_of
+from geoflow.geometry.motion.bundle import FAR_OFF_PX, Bundle
 from geoflow.geometry.motion.camera_motion import Chains
 
 VIEWS = 10  # of a start
 # In units of the longer side: fields of view of 28 to 103 degrees. Adjustment finds what lies between and beyond.
 FOCALS = (0.85, 0.5, 1.4, 0.4, 2.0)
-LEAD = 0.03  # of misfit, by which a world must be better than its mirror image
 _OPPOSITE = 0.3  # rank correlation of depth below which two worlds are not the same one
 _LEAST_POINTS = 25
+_LEAST_TO_RANK = 10
 
 
 @dataclass(frozen=True)
-class Start:
+class MappingStart:
     """Views (indices of keyframes) with cameras and points, and how much better they are than their mirror image."""
 
     views: np.ndarray  # (K,) indices into the keyframes
-    points: np.ndarray  # (M,) indices of chained points, the bundle's
     bundle: Bundle
     lead: float  # relative; inf if there is no other world
-
-    @property
-    def certain(self) -> bool:
-        """Whether near and far are told apart."""
-        return self.lead > LEAD
 
 
 def windows(chains: Chains, keys: list[int], count: int = 2) -> list[np.ndarray]:
@@ -89,15 +83,37 @@ def best_of(candidates: Iterable[Bundle], *, focal: bool) -> tuple[Bundle, float
     return best, (min(others) - least) / max(least, 1e-3) if others else np.inf
 
 
+def lead_over_mirror(bundle: Bundle, *, focal: bool) -> float:
+    """Return by how much less misfit a bundle leaves than its mirror image, relative; both are adjusted first.
+
+    Negative if the mirror image is better; 1 if adjustment turns it back, so that there is no other world.
+    """
+    own = bundle.adjusted(focal=focal)
+    other = bundle.mirrored().adjusted(focal=False, rounds=1).adjusted(focal=focal).adjusted(focal=focal)
+    if same_order(own, other) >= _OPPOSITE:
+        return 1.0
+    return min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
+
+
 def same_order(a: Bundle, b: Bundle) -> float:
-    """Return the rank correlation of the depths of two bundles of the same views: median over the views."""
+    """Return the rank correlation of the depths that two bundles of the same keyframes give: median over shared views.
+
+    It is 0 if they share too little.
+    """
     from scipy.stats import spearmanr
 
-    depth_a, depth_b = a.in_cameras()[..., 2], b.in_cameras()[..., 2]
-    fits = (a.errors() < FAR_OFF_PX) | (b.errors() < FAR_OFF_PX)
+    _, views_a, views_b = np.intersect1d(a.views, b.views, return_indices=True)
+    _, points_a, points_b = np.intersect1d(a.points, b.points, return_indices=True)
+    depth_a = _trusted_depth(a)[np.ix_(views_a, points_a)]
+    depth_b = _trusted_depth(b)[np.ix_(views_b, points_b)]
     found = []
-    for k in range(len(a.uv)):
-        use = a.seen[k] & fits[k] & np.isfinite(depth_a[k]) & np.isfinite(depth_b[k])
-        if use.sum() >= 10:
-            found.append(float(spearmanr(depth_a[k, use], depth_b[k, use]).statistic))
-    return float(np.nanmedian(found)) if found else 0.0
+    for row_a, row_b in zip(depth_a, depth_b):
+        use = np.isfinite(row_a) & np.isfinite(row_b)
+        if use.sum() >= _LEAST_TO_RANK:
+            found.append(float(spearmanr(row_a[use], row_b[use]).statistic))
+    return float(np.median(found)) if found else 0.0
+
+
+def _trusted_depth(bundle: Bundle) -> np.ndarray:
+    """Return depth (K, M) where an observation is explained, NaN elsewhere."""
+    return np.where(bundle.errors() < FAR_OFF_PX, bundle.in_cameras()[..., 2], np.nan)

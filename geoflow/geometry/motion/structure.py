@@ -15,36 +15,21 @@ from typing import Any
 import cv2
 import numpy as np
 
-from geoflow.geometry.cameras import USUAL_FOCAL, pixel_grid
+from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
+from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
 from geoflow.geometry.motion.camera_motion import Chains
+from geoflow.geometry.motion.mapper import FOCAL_RANGE, MAX_ERROR_PX, SEED, Mapper, MatchedPair
+from geoflow.geometry.motion.starts import lead_over_mirror, windows
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 
-_SEED = 7
 _MIN_MATCHES = 30
 _MIN_INLIERS = 15
-_MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are wrong by a few tenths of a pixel
-_MIN_ANGLE_DEG = 1.0  # between the rays of a point
-_MANY = 40  # keyframes
-_FOCAL_RANGE = (0.3, 3.0)  # of the longer side; outside it, self-calibration has failed
-_FOCAL_RANGE_OF_FEW = (0.4, 1.6)  # the same with few keyframes, which hardly determine it
-_MAX_RADIAL = 0.3  # |k1|; lenses of video cameras distort less
-_LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise and is ignored
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Two keyframes whose matches agree with one motion."""
-
-    a: int
-    b: int
-    fundamental: np.ndarray  # (3, 3)
-    rows: np.ndarray  # (N, 2) keypoints of either
 
 
 @dataclass(frozen=True)
@@ -57,6 +42,7 @@ class Structure:
     valid: np.ndarray  # (T,) bool
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
     angle_deg: float  # median over points of the widest angle under which cameras see them
+    lead: float = 1.0  # how much less misfit it leaves than the same world with near and far exchanged, relative
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return all values by the names of the fields."""
@@ -65,7 +51,7 @@ class Structure:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Structure:
         """Make a structure from the result of `to_arrays`."""
-        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg")}
+        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg", "lead")}
         return cls(**{**arrays, **plain})  # type: ignore[arg-type]
 
     def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
@@ -109,23 +95,43 @@ def reconstruct(
     import pycolmap
 
     pycolmap.logging.minloglevel = 3
-    pycolmap.set_random_seed(_SEED)
+    pycolmap.set_random_seed(SEED)
     keys = chains.keyframes
     keypoints, matches = _tracked_matches(chains)
     wide, found_again = wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
     if distortion is not None and known_intrinsics is not None:
         wide = [straighten(uv, known_intrinsics, distortion).astype(np.float32) for uv in wide]
     _append(keypoints, matches, wide, found_again)
-    free = known_intrinsics is None
-    in_colmap = [np.ascontiguousarray(uv + 0.5, np.float32) for uv in keypoints]
-    pairs = _verify(in_colmap, matches, chains)
+    pairs = _verify(keypoints, matches, chains)
     with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
-        database = Path(folder) / "database.db"
-        _write_database(database, _camera(chains, known_intrinsics), in_colmap, pairs)
-        models = _map(database, Path(folder), free, len(keys) > _MANY)
-        found = [_read_model(_polished(model, free), chains) for model in models]
-    trusted = [s for s in found if s is not None and s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
+        models = Mapper(Path(folder), chains, keypoints, pairs, known_intrinsics).models()
+        found = [_read_model(model, chains) for model in models]
+    free = known_intrinsics is None
+    found = [replace(s, lead=_lead(s, chains, focal=free)) for s in found if s is not None]
+    trusted = [s for s in found if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
     return [_normalised(s, chains) for s in join_structures(trusted)]
+
+
+def _lead(structure: Structure, chains: Chains, *, focal: bool) -> float:
+    """Return how much better a structure explains some runs of its views than their mirror images do: the median."""
+    posed = [t for t in chains.keyframes if structure.valid[t]]
+    leads = []
+    for run in windows(chains, posed, count=3):
+        frames = [posed[k] for k in run]
+        uv = chains.uv[frames].astype(np.float64)
+        points = np.flatnonzero(np.isfinite(uv[..., 0]).sum(0) >= LEAST_VIEWS)
+        bundle = Bundle(
+            uv=uv[:, points],
+            size=(chains.height, chains.width),
+            intrinsics=structure.intrinsics.astype(np.float64),
+            radial=structure.radial,
+            cam_from_world=structure.cam_from_world[frames],
+            xyz=structure.xyz[points],
+            views=np.array(frames),
+            points=points,
+        )
+        leads.append(lead_over_mirror(bundle.triangulated(), focal=focal))
+    return float(np.median(leads)) if leads else 0.0
 
 
 def join_structures(structures: list[Structure]) -> list[Structure]:
@@ -198,43 +204,7 @@ def _append(keypoints: list[np.ndarray], matches: Matches, uv: list[np.ndarray],
         matches[a, b] = np.concatenate([matches[a, b], rows]) if (a, b) in matches else rows
 
 
-def _camera(chains: Chains, known_intrinsics: np.ndarray | None) -> Any:
-    import pycolmap
-
-    size = {"width": chains.width, "height": chains.height}
-    if known_intrinsics is None:
-        params = [USUAL_FOCAL * max(chains.width, chains.height), chains.width / 2, chains.height / 2, 0.0]
-        return pycolmap.Camera(model="SIMPLE_RADIAL", params=params, **size)
-    k = np.asarray(known_intrinsics, float)
-    params = [k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5]
-    return pycolmap.Camera(model="PINHOLE", params=params, has_prior_focal_length=True, **size)
-
-
-def _write_database(path: Path, camera: Any, keypoints: list[np.ndarray], pairs: list[_Pair]) -> None:
-    """Write keypoints (N, 2) float32 per image, with COLMAP's pixel centres."""
-    import pycolmap
-
-    with pycolmap.Database.open(path) as database, pycolmap.DatabaseTransaction(database):
-        camera.camera_id = database.write_camera(camera)
-        rig = pycolmap.Rig(rig_id=1)
-        rig.add_ref_sensor(camera.sensor_id)
-        database.write_rig(rig, use_rig_id=True)
-        for k, uv in enumerate(keypoints):
-            image = pycolmap.Image(image_id=k + 1, name=f"{k:04d}", camera_id=camera.camera_id)
-            database.write_image(image, use_image_id=True)
-            frame = pycolmap.Frame(frame_id=k + 1, rig_id=1)
-            frame.add_data_id(image.data_id)
-            database.write_frame(frame, use_frame_id=True)
-            database.write_keypoints(k + 1, uv)
-        for pair in pairs:
-            geometry = pycolmap.TwoViewGeometry()
-            geometry.config, geometry.F = pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED, pair.fundamental
-            geometry.inlier_matches = pair.rows.astype(np.uint32)
-            database.write_matches(pair.a + 1, pair.b + 1, geometry.inlier_matches)
-            database.write_two_view_geometry(pair.a + 1, pair.b + 1, geometry)
-
-
-def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> list[_Pair]:
+def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> list[MatchedPair]:
     """Keep the matches of every pair on which its two views agree.
 
     Then remove points that mostly contradict their pairs, such as points on moving things.
@@ -242,11 +212,11 @@ def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> li
     ids = [_ids(chains, t) for t in chains.keyframes]
     uv = [points.astype(np.float64) for points in keypoints]
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
-    found: list[_Pair] = []
+    found: list[MatchedPair] = []
     for (a, b), rows in matches.items():
         fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
         if inlier.sum() >= _MIN_INLIERS:
-            found.append(_Pair(a, b, fundamental, rows[inlier]))
+            found.append(MatchedPair(a, b, fundamental, rows[inlier]))
             tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
             first = rows[inlier, 0]
             agreed[ids[a][first[first < len(ids[a])]]] += 1
@@ -271,68 +241,10 @@ def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if len(uv_a) < _MIN_INLIERS:
         return nothing
     try:
-        found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, _MAX_ERROR_PX, 0.999, 1000)
+        found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, MAX_ERROR_PX, 0.999, 1000)
     except cv2.error:  # OpenCV 5.0 asserts if its refinement leaves no model
         return nothing
     return nothing if found is None or inlier is None else (found[:3], inlier.ravel() > 0)
-
-
-def _map(path: Path, folder: Path, free: bool, many: bool) -> list[Any]:
-    """Return COLMAP's models, the largest first.
-
-    Long ones are refined only briefly on the way: `_polished` does it thoroughly.
-    """
-    import pycolmap
-
-    out = folder / "models"
-    out.mkdir()
-    step = pycolmap.IncrementalPipelineOptions(num_threads=1, random_seed=_SEED, extract_colors=False)
-    step.min_model_size = 3
-    step.max_num_models = 4
-    if many:
-        step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.3
-        step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
-        step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3
-    step.ba_refine_focal_length = step.mapper.abs_pose_refine_focal_length = free
-    step.ba_refine_extra_params = step.mapper.abs_pose_refine_extra_params = False  # few frames cannot determine it
-    step.mapper.min_focal_length_ratio, step.mapper.max_focal_length_ratio = _FOCAL_RANGE
-    # Hand-held clips rarely have the angles and the numbers of matches that are expected of photo collections.
-    step.mapper.init_min_tri_angle = 4.0
-    step.mapper.init_min_num_inliers = 50
-    step.mapper.abs_pose_min_num_inliers, step.mapper.abs_pose_min_inlier_ratio = 15, 0.15
-    step.mapper.filter_max_reproj_error = _MAX_ERROR_PX
-    models = pycolmap.incremental_mapping(path, folder, out, step)
-    return sorted(models.values(), key=lambda model: -model.num_reg_images())
-
-
-def _polished(model: Any, free: bool) -> Any:
-    """Adjust the bundle until it settles: first without lens distortion, then with it if there is any."""
-    _adjust(model, focal=free, radial=False)
-    if not free:
-        return model
-    straight = next(iter(model.cameras.values())).focal_length
-    _adjust(model, focal=True, radial=True)
-    camera = next(iter(model.cameras.values()))
-    radius = 0.5 * np.hypot(camera.width, camera.height) / camera.focal_length
-    radial = abs(camera.params[3])
-    if radial * radius**2 < _LEAST_BEND or radial > _MAX_RADIAL:
-        camera.params = [straight, camera.params[1], camera.params[2], 0.0]
-        _adjust(model, focal=True, radial=False)
-    return model
-
-
-def _adjust(model: Any, *, focal: bool, radial: bool) -> None:
-    import pycolmap
-
-    options = pycolmap.BundleAdjustmentOptions()
-    options.refine_focal_length, options.refine_extra_params, options.refine_principal_point = focal, radial, False
-    options.print_summary = False
-    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-    options.ceres.solver_options.num_threads = 1
-    options.ceres.solver_options.max_num_iterations = 100
-    options.ceres.solver_options.function_tolerance = 1e-5
-    pycolmap.bundle_adjustment(model, options)
-    pycolmap.ObservationManager(model).filter_all_points3D(_MAX_ERROR_PX, _MIN_ANGLE_DEG)
 
 
 def _read_model(model: Any, chains: Chains) -> Structure | None:
@@ -340,8 +252,7 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     camera = next(iter(model.cameras.values()))
     intrinsics = np.array(camera.calibration_matrix())
     intrinsics[:2, 2] -= 0.5
-    posed = sum(image.has_pose for image in model.images.values())
-    low, high = _FOCAL_RANGE if posed > _MANY / 2 else _FOCAL_RANGE_OF_FEW
+    low, high = FOCAL_RANGE
     if camera.model_name == "SIMPLE_RADIAL" and not low < intrinsics[0, 0] / max(chains.height, chains.width) < high:
         return None
     poses = np.full((len(chains.uv), 4, 4), np.nan)
@@ -376,8 +287,8 @@ def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
     if use.sum() < 15:
         return None
     estimation = pycolmap.AbsolutePoseEstimationOptions()
-    estimation.ransac.max_error = _MAX_ERROR_PX
-    estimation.ransac.random_seed = _SEED
+    estimation.ransac.max_error = MAX_ERROR_PX
+    estimation.ransac.random_seed = SEED
     estimation.ransac.max_num_trials = 300
     found = pycolmap.estimate_and_refine_absolute_pose(uv[use].astype(float) + 0.5, xyz[use], camera, estimation)
     if not found or found["num_inliers"] < 0.5 * use.sum():
