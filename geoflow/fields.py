@@ -52,6 +52,8 @@ from geoflow.values.object_names import MESH, kind_of, name_for, object_of
 
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
+DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF = range(4)
+DOUBT_NAMES = ("none", "unmatched", "near or far", "far off")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
 
@@ -197,6 +199,16 @@ _ROWS = [
     Field(
         "camera.motion", "uint8", "T", "code",
         "what the camera does: 0 unknown, 1 moving, 2 still, 3 rotating in place", ZERO, codes=MOTION_NAMES,
+    ),
+    Field(
+        "camera.quality", "float32", "T", "0..1",
+        "share of the points followed in the frame that its pose explains (within 2 px, in front of the camera); lower "
+        "where the prior's order of near and far differs", ZERO, within="camera.valid", form=SCORE, fade=TOGETHER,
+    ),
+    Field(
+        "camera.doubt", "uint8", "T", "code",
+        "why a frame of a moving camera has no pose: 0 no reason of its own, 1 its points belong to no structure, "
+        "2 near and far cannot be told apart, 3 it lies far off the path", ZERO, codes=DOUBT_NAMES,
     ),
     Field("tracks.xyz", "float32", "T N 3", "scene", "position", NAN, space=WORLD, fade=WHOLE, stored=_IN_STORE),
     Field("tracks.visible", "bool", "T N", "", "the track is seen in that frame", fade=WHOLE, stored=_IN_STORE),

@@ -7,13 +7,13 @@ neither the focal length nor the far points well. Depth is computed for a segmen
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_UNKNOWN
+from geoflow.fields import DOUBT_NONE, DOUBT_UNMATCHED, MOTION_MOVING, MOTION_ROTATING, MOTION_UNKNOWN
 from geoflow.segments import Segment, Span
 from geoflow.stage import SHARED, Fields, Read, Stage, param
 
@@ -39,7 +39,8 @@ class Colmap(Stage):
     optional = ("frames.mask", "video.cam_from_world", "video.intrinsics")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
-    version = "4"
+    optional_outputs = ("camera.quality", "camera.doubt")
+    version = "5"
     honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Colmap(Stage):
         from geoflow.geometry.depth.multiview import multiview_depth
         from geoflow.geometry.lens_distortion import nearest_pinhole
         from geoflow.geometry.motion.camera_motion import Chains, classify_motion
+        from geoflow.geometry.motion.pose_quality import explained_points
 
         cv2.setNumThreads(self.threads)
         if "video.cam_from_world" in fields:
@@ -109,13 +111,15 @@ class Colmap(Stage):
         part = slice(segment.start - begin, segment.stop - begin)
         motion = classify_motion(chains.part(part.start, part.stop), known)
         found = max(_structures(fields), key=lambda s: int(s.valid[part].sum()), default=None)
+        doubt = _doubt(_structures(fields), part)
         if found is None or found.valid[part].sum() < _LEAST_FRAMES:
             code = MOTION_UNKNOWN if motion.code == MOTION_MOVING else motion.code
             told = known is not None or motion.rotations is not None
             intrinsics = motion.intrinsics if told else np.full((3, 3), np.nan)
             if bend is not None:
                 intrinsics = nearest_pinhole(motion.intrinsics, bend, height, width)
-            return _unposed(rgb, code, intrinsics, motion.rotations)
+            moving = motion.code == MOTION_MOVING
+            return _unposed(rgb, code, intrinsics, motion.rotations) | ({"camera.doubt": doubt} if moving else {})
         poses, valid = found.cam_from_world[part], found.valid[part]
         depth = multiview_depth(
             rgb,
@@ -130,7 +134,10 @@ class Colmap(Stage):
             width=self.params.depth_width,
             sources=self.params.sources,
         )
-        return _fields(rgb, motion.code, found.pinhole(height, width, bend), poses, depth, valid)
+        quality = explained_points(found, chains.uv)[part]
+        pinhole = found.pinhole(height, width, bend)
+        judged = {"camera.quality": quality, "camera.doubt": np.where(valid, DOUBT_NONE, doubt).astype(np.uint8)}
+        return _fields(rgb, motion.code, pinhole, poses, depth, valid) | judged
 
     def _with_known_poses(self, segment: Segment, fields: Fields) -> Fields:
         """Nothing of the camera is estimated; a frame without a given pose has none."""
@@ -165,6 +172,13 @@ def _structures(fields: Fields) -> Iterator[Structure]:
         if not (arrays := _named(f"{SHARED}structure.{k}.", fields)):
             return
         yield Structure.from_arrays(arrays)
+
+
+def _doubt(structures: Iterable[Structure], part: slice) -> np.ndarray:
+    """Return why frames of a moving camera have no pose, (T,) uint8: as the structures say, or that none has them."""
+    said = [structure.doubt[part] for structure in structures]
+    doubt = np.max(said, axis=0) if said else np.zeros(part.stop - part.start, np.uint8)
+    return np.where(doubt == DOUBT_NONE, DOUBT_UNMATCHED, doubt).astype(np.uint8)
 
 
 def _unposed(rgb: np.ndarray, code: int, intrinsics: np.ndarray, rotations: np.ndarray | None) -> Fields:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _HELD = "held."  # prefix of held fields in the state
 _METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until the first lengths are found
+_LEAST_JUDGED = 2  # frames with prior and camera depth, before one is held against the other
+_SAME_ORDER = 0.3  # rank correlation of their depths; a dynamic clip with right cameras had 0.39
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
@@ -43,7 +45,7 @@ class Stitch(Stage):
     inputs = ("frames.index", "frames.time")
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
     ordered = True
-    version = "2"
+    version = "3"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -71,7 +73,7 @@ class Stitch(Stage):
 
         if segment.is_first:
             self._state = {}
-        fields = _with_users_labels(segment, fields)
+        fields = _judged_by_prior(_with_users_labels(segment, fields))
         shared = self._shared_frames(segment, fields["frames.index"])
         count = len(segment) - segment.overlap_after
         held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
@@ -326,6 +328,25 @@ def _with_users_labels(segment: Segment, fields: Fields) -> Fields:
     from geoflow.video.frame_reader import read_labels
 
     return {**fields, "objects.label": read_labels(segment.video, fields["frames.index"], 0, len(segment))}
+
+
+def _judged_by_prior(fields: Fields) -> Fields:
+    """Return the fields with a lower `camera.quality` if camera and prior disagree about what is near and what is far.
+
+    One of both is then wrong, and nothing here tells which one: the poses stay, and their quality says it.
+    """
+    if not {"camera.quality", "camera.depth", "prior.points", "prior.mask"} <= fields.keys():
+        return fields
+    from geoflow.geometry.depth.depth_order import order_agreement
+
+    depth, points, mask = fields["camera.depth"], fields["prior.points"], fields["prior.mask"]
+    both = [t for t in range(len(depth)) if mask[t].any() and depth[t].any()]
+    rows = [order_agreement(points[t, ..., 2].astype(np.float32), depth[t].astype(np.float32), mask[t]) for t in both]
+    rows = [row for row in rows if np.isfinite(row)]
+    if len(rows) < _LEAST_JUDGED or (agreement := float(np.median(rows))) >= _SAME_ORDER:
+        return fields
+    lower = np.float32(max(0.0, agreement) / _SAME_ORDER)
+    return fields | {"camera.quality": fields["camera.quality"] * lower}
 
 
 def _ratio(target: np.ndarray | None, source: np.ndarray | None) -> float | None:

@@ -59,6 +59,8 @@ class Cameras:
     cam_from_world: np.ndarray  # (T, 4, 4) float32, scene units
     valid: np.ndarray  # (T,) bool
     motion: np.ndarray  # (T,) uint8: 0 unknown, 1 moving, 2 still, 3 rotating in place
+    quality: np.ndarray | None = None  # (T,) float32, 0 to 1: how far a pose can be believed; None: not stated
+    doubt: np.ndarray | None = None  # (T,) uint8: geoflow.fields.DOUBT_*; None: not stated
 
     @property
     def centers(self) -> np.ndarray:

@@ -151,7 +151,10 @@ class Video:
             return None
         motion = self._array("camera/motion") if "camera/motion" in self.file else np.zeros(len(self), np.uint8)
         intrinsics, pose, valid = (self._array(f"camera/{name}") for name in ("intrinsics", "cam_from_world", "valid"))
-        return Cameras(intrinsics, pose, valid, motion)
+        quality, doubt = (
+            self._array(name) if name in self.file else None for name in ("camera/quality", "camera/doubt")
+        )
+        return Cameras(intrinsics, pose, valid, motion, quality, doubt)
 
     @cached_property
     def tracks(self) -> Tracks | None:

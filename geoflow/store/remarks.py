@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, VIEW_BARE, VIEW_CUT
+from geoflow.fields import (
+    DOUBT_FAR_OFF,
+    DOUBT_REVERSED,
+    DOUBT_UNMATCHED,
+    MOTION_MOVING,
+    MOTION_ROTATING,
+    MOTION_STILL,
+    VIEW_BARE,
+    VIEW_CUT,
+)
 
 if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
@@ -18,6 +27,14 @@ _FEW = 5  # frames: with fewer, a camera cannot be expected to be found
 _MOST = 12  # remarks; a film with many cuts would have too many
 _UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree only to some percent
 _HARDLY = 0.01  # of the pixels
+_DOUBTS = {
+    DOUBT_UNMATCHED: "the camera moved, but too few points are seen in several views (blur, large steps, crowds)",
+    DOUBT_REVERSED: (
+        "the camera moved, but near and far cannot be told apart there (a distant or flat scene, or too little motion)"
+    ),
+    DOUBT_FAR_OFF: "its pose lay far off the path of the others and was dropped",
+}
+_DOUBTFUL = 0.3  # of quality, below which poses should not be believed
 
 
 def remarks(video: Video) -> list[str]:
@@ -29,6 +46,7 @@ def remarks(video: Video) -> list[str]:
     cameras = video.cameras
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
+        said += _doubtful(cameras)
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
     return [*video.notes, *_units(video.segments, metric=video.metric), *said]
@@ -49,6 +67,18 @@ def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[s
         )
 
 
+def _doubtful(cameras: Cameras) -> Iterator[str]:
+    """Yield how many poses explain little of what is seen."""
+    if cameras.quality is None:
+        return
+    count = int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
+    if count:
+        yield (
+            f"The poses of {count} frames explain less than {_DOUBTFUL:.0%} of the points followed there, or "
+            "contradict the prior about what is near and far: use camera/quality to leave them out."
+        )
+
+
 def _cuts(views: np.ndarray) -> Iterator[str]:
     for t in np.flatnonzero(views == VIEW_CUT):
         yield (
@@ -62,13 +92,16 @@ def reasons_without_pose(cameras: Cameras, views: np.ndarray) -> np.ndarray:
     if len(views) == 1 and not cameras.valid.any():
         return np.array(["a single picture shows no motion"], object)
     oriented = np.isfinite(cameras.cam_from_world[:, :3, :3]).all((1, 2))
-    reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, views)], object)
+    doubt = np.zeros(len(views), np.uint8) if cameras.doubt is None else cameras.doubt
+    reason = np.array([_reason(*row) for row in zip(cameras.motion, oriented, views, doubt)], object)
     reason[cameras.valid] = ""
     return reason
 
 
-def _reason(motion: int, oriented: bool, view: int) -> str:
+def _reason(motion: int, oriented: bool, view: int, doubt: int) -> str:
     """Return why a frame has no full pose."""
+    if doubt in _DOUBTS:
+        return _DOUBTS[doubt]
     if motion == MOTION_STILL:
         return "the camera stood still"
     if motion == MOTION_ROTATING:

@@ -54,7 +54,7 @@ def _process(
 ) -> dict[str, np.ndarray]:
     rgb = frame_reader.read_frames(segment.video, found["video.index"], found["video.pts"], segment.start, segment.stop)
     out = stage.process(segment, {**shared, "frames.rgb": rgb})
-    fields.check(out, stage.outputs, who="camera", num_frames=len(segment))
+    fields.check(out, stage.outputs, optional=stage.optional_outputs, who="camera", num_frames=len(segment))
     return out
 
 

@@ -28,7 +28,8 @@ def arc() -> TrackFilm:
 
 def structure_of(made: TrackFilm, cam_from_world: np.ndarray, xyz: np.ndarray) -> Structure:
     posed = np.isfinite(cam_from_world[:, 0, 0])
-    return Structure(made.truth.intrinsics.astype(np.float32), 0.0, cam_from_world, posed, xyz, 5.0)
+    doubt = np.zeros(len(posed), np.uint8)
+    return Structure(made.truth.intrinsics.astype(np.float32), 0.0, cam_from_world, posed, xyz, 5.0, doubt)
 
 
 def right_structure(made: TrackFilm) -> Structure:

@@ -121,7 +121,8 @@ def known_structure(
         xyz[part] = _triangulate(rays, poses[keys], intrinsics[keys, 0, 0])
     middle = np.median(intrinsics[valid], axis=0) if valid.any() else np.full((3, 3), np.nan)
     posed = np.where(valid[:, None, None], poses, np.nan)
-    return Structure(middle.astype(np.float32), 0.0, posed, valid, xyz, median_angle_deg(chains, posed, xyz))
+    angle, doubt = median_angle_deg(chains, posed, xyz), np.zeros(len(valid), np.uint8)
+    return Structure(middle.astype(np.float32), 0.0, posed, valid, xyz, angle, doubt)
 
 
 def _rays(uv: np.ndarray, intrinsics: np.ndarray, distortion: Sequence[float] | None) -> np.ndarray:

@@ -24,6 +24,7 @@ _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MAX_RADIAL = 0.3  # |k1|; lenses of video cameras distort less
 _LEAST_BEND = 0.004  # of the half diagonal: distortion that moves the corners less is noise and is ignored
 _MOST_MODELS = 4
+_SAME_LENS = 0.05  # log ratio of focal lengths
 _CLEAR = 0.12  # lead of a start after which no further one is tried
 
 
@@ -89,23 +90,21 @@ class Mapper:
         return best
 
     def _start_of(self, views: np.ndarray) -> MappingStart | None:
+        """Map a run of keyframes from several focal lengths, and return the best world; None if nothing comes out.
+
+        The first two focal lengths suffice if both lead to the same lens, and its world is clearly the better one.
+        """
         longer = max(self._chains.height, self._chains.width)
-        found: list[Bundle] = []
         best: tuple[Bundle, float] | None = None
-        for focal in FOCALS if self._free else (0.0,):
+        for tried, focal in enumerate(FOCALS if self._free else (0.0,)):
             models = self._mapped(views.tolist(), focal=focal * longer)
-            found += [self._bundle(model, views) for model in models[:1]]
-            if len(found) == 2 or not self._free:
-                best = best_of(found, focal=self._free)
-                alike = abs(np.log(found[0].intrinsics[0, 0] / found[-1].intrinsics[0, 0])) < 0.05
-                if best and best[1] > _CLEAR and alike:
-                    break
-                found = [best[0]] if best else []
-        if found:
-            best = best_of(found, focal=self._free) if len(found) > 1 or best is None else best
-        if best is None:
-            return None
-        return MappingStart(views, best[0], best[1])
+            if not models:
+                continue
+            before, new = best, self._bundle(models[0], views)
+            best = best_of([new] if before is None else [before[0], new], focal=self._free)
+            if tried and before and best and best[1] > _CLEAR and _alike(before[0], new):
+                break
+        return None if best is None else MappingStart(views, *best)
 
     def _bundle(self, model: Any, views: np.ndarray) -> Bundle:
         """Return a model of these keyframes with all chained points that enough of its views see."""
@@ -237,6 +236,11 @@ class Mapper:
             camera.params = [straight, camera.params[1], camera.params[2], 0.0]
             _adjust(model, focal=True, radial=False)
         return model
+
+
+def _alike(a: Bundle, b: Bundle) -> bool:
+    """Return whether two bundles have nearly the same focal length."""
+    return bool(abs(np.log(a.intrinsics[0, 0] / b.intrinsics[0, 0])) < _SAME_LENS)
 
 
 def _adjust(model: Any, *, focal: bool, radial: bool) -> None:

@@ -1,7 +1,6 @@
 """Structure from motion: keyframes through COLMAP, and the frames between them by their tracked points.
 
-COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel is added on the way in and subtracted on
-the way out, here and nowhere else.
+COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel is subtracted here on the way out.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from geoflow.fields import DOUBT_FAR_OFF, DOUBT_NONE, DOUBT_REVERSED
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
 from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
@@ -27,6 +27,8 @@ from geoflow.geometry.rigid import Sim3, invert, umeyama
 _MIN_MATCHES = 30
 _MIN_INLIERS = 15
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
+_LEAST_LEAD = 0.02  # of misfit over the mirror image; films made to be mistaken show no right world below 0.015
+_LEAST_ON_PATH, _FAR_OFF = 5, 6.0  # frames; times the extent of the path
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
@@ -42,6 +44,7 @@ class Structure:
     valid: np.ndarray  # (T,) bool
     xyz: np.ndarray  # (M, 3) float64 world, a row per chained point; NaN where it was not triangulated
     angle_deg: float  # median over points of the widest angle under which cameras see them
+    doubt: np.ndarray  # (T,) uint8: geoflow.fields.DOUBT_*, of frames whose poses were withdrawn
     lead: float = 1.0  # how much less misfit it leaves than the same world with near and far exchanged, relative
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -82,8 +85,8 @@ def reconstruct(
 
     Tracked points connect neighbouring frames; SIFT matches connect distant frames, and places that are seen again.
     Returns the structures that can be trusted, the one with most frames first: several if the pictures fall into parts
-    that share no view (a cut), none if nothing came out. COLMAP uses one thread, so that the same input gives the same
-    bits.
+    that share no view (a cut), none if nothing came out. Behind them stand those in which near and far could not be
+    told apart: they have no valid frame. COLMAP uses one thread, so that the same input gives the same bits.
 
     Args:
         chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
@@ -107,9 +110,35 @@ def reconstruct(
         models = Mapper(Path(folder), chains, keypoints, pairs, known_intrinsics).models()
         found = [_read_model(model, chains) for model in models]
     free = known_intrinsics is None
-    found = [replace(s, lead=_lead(s, chains, focal=free)) for s in found if s is not None]
-    trusted = [s for s in found if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
-    return [_normalised(s, chains) for s in join_structures(trusted)]
+    judged = [replace(s, lead=_lead(s, chains, focal=free)) for s in found if s is not None]
+    trusted = [s for s in judged if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
+    told = [s for s in trusted if s.lead > _LEAST_LEAD]
+    doubtful = [_withdrawn(s) for s in trusted if s.lead <= _LEAST_LEAD]
+    return [_on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
+
+
+def _withdrawn(structure: Structure) -> Structure:
+    """Return a structure without valid frames, because its mirror image explains the pictures as well."""
+    doubt = np.where(structure.valid, DOUBT_REVERSED, DOUBT_NONE).astype(np.uint8)
+    return replace(structure, valid=np.zeros_like(structure.valid), doubt=doubt)
+
+
+def _on_path(structure: Structure) -> Structure:
+    """Return a structure in which frames far off the path of the others have no pose."""
+    off = far_off(structure.cam_from_world)
+    poses = np.where(off[:, None, None], np.nan, structure.cam_from_world)
+    doubt = np.where(off, DOUBT_FAR_OFF, structure.doubt).astype(np.uint8)
+    return replace(structure, cam_from_world=poses, valid=structure.valid & ~off, doubt=doubt)
+
+
+def far_off(cam_from_world: np.ndarray) -> np.ndarray:
+    """Return which poses (T, 4, 4) lie far off the path of the others, (T,) bool; NaN poses do not."""
+    centres = invert(cam_from_world)[:, :3, 3]
+    known = np.isfinite(centres).all(1)
+    if known.sum() < _LEAST_ON_PATH:
+        return np.zeros(len(centres), bool)
+    away = np.linalg.norm(centres - np.median(centres[known], axis=0), axis=1)
+    return known & (np.nan_to_num(away) > _FAR_OFF * np.quantile(away[known], 0.8))
 
 
 def _lead(structure: Structure, chains: Chains, *, focal: bool) -> float:
@@ -272,7 +301,8 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
         if pose is not None:
             poses[t] = pose
     radial = float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
-    return Structure(intrinsics.astype(np.float32), radial, poses, np.isfinite(poses[:, 0, 0]), xyz, angle)
+    valid, doubt = np.isfinite(poses[:, 0, 0]), np.zeros(len(poses), np.uint8)
+    return Structure(intrinsics.astype(np.float32), radial, poses, valid, xyz, angle, doubt)
 
 
 def _matrix(rigid: Any) -> np.ndarray:
