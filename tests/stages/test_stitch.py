@@ -64,6 +64,24 @@ def test_perfect_segments_become_one_video():
     np.testing.assert_allclose(found[:, :3, 3], poses[:, :3, 3], atol=4 * HALF * length)
 
 
+@pytest.mark.parametrize("turned, quality", [(False, 0.9), (True, 0.0)])
+def test_cameras_that_contradict_the_prior_about_near_and_far_lose_their_quality(turned: bool, quality: float):
+    def edit(segment: Segment, fields: Fields) -> None:
+        depth = fields["camera.depth"].astype(np.float32)
+        ramp = np.linspace(1, 2, depth[0].size, dtype=np.float32).reshape(depth[0].shape)
+        points = np.ones((*depth.shape, 3), np.float32) * (3 - ramp if turned else ramp)[..., None]
+        fields |= {
+            "camera.depth": np.where(depth > 0, ramp, 0).astype(np.float16),
+            "camera.quality": np.full(len(depth), 0.9, np.float32),
+            "prior.points": points.astype(np.float16),
+            "prior.mask": np.ones(depth.shape, bool),
+        }
+
+    results = run(make_truth(), edit)
+    np.testing.assert_allclose(joined(results, "camera.quality"), quality, atol=1e-6)
+    assert joined(results, "camera.valid").all()  # nothing here tells which of both is wrong
+
+
 def test_seams_of_perfect_segments_are_closed():
     residuals = joined(run(make_truth()), "stitch.seam_residual")
     assert np.isnan(residuals[0])

@@ -1,0 +1,110 @@
+"""Which of two worlds with near and far exchanged is the right one, on films whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from geoflow.fields import DOUBT_FAR_OFF, DOUBT_REVERSED
+from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
+from geoflow.geometry.motion.pose_quality import explained_points
+from geoflow.geometry.motion.starts import best_of, lead_over_mirror, same_order
+from geoflow.geometry.motion.structure import Structure, _on_path, _withdrawn, far_off
+from geoflow.synth.films import TrackFilm, film
+
+
+def _film(recipe: str = "sideways", seed: int = 1) -> TrackFilm:
+    return film(recipe, seed)
+
+
+def _bundle(made: TrackFilm, count: int = 10) -> Bundle:
+    """The first views with the true cameras and points."""
+    frames = made.chains.keyframes[:count]
+    uv = made.chains.uv[frames].astype(np.float64)
+    points = np.flatnonzero(np.isfinite(uv[..., 0]).sum(0) >= LEAST_VIEWS)
+    return Bundle(
+        uv=uv[:, points],
+        size=(made.chains.height, made.chains.width),
+        intrinsics=made.truth.intrinsics.astype(np.float64),
+        radial=made.truth.radial,
+        cam_from_world=made.truth.cam_from_world[frames],
+        xyz=made.truth.xyz[points],
+        views=np.array(frames),
+        points=points,
+    )
+
+
+def _reversed(bundle: Bundle) -> Bundle:
+    return bundle.mirrored().adjusted(focal=False, rounds=1).adjusted(focal=True)
+
+
+@pytest.mark.parametrize("recipe", ["sideways", "far_relief", "bas_relief"])
+def test_the_mirror_image_has_near_and_far_exchanged_and_fits_less_well(recipe: str) -> None:
+    bundle = _bundle(_film(recipe))
+    mirrored = _reversed(bundle)
+    assert same_order(bundle, mirrored) < -0.2
+    assert mirrored.misfit() > bundle.adjusted(focal=True).misfit()
+    assert lead_over_mirror(bundle, focal=True) > 0.02
+
+
+def test_a_reversed_world_is_behind_its_mirror_image() -> None:
+    assert lead_over_mirror(_reversed(_bundle(_film())), focal=True) < -0.02
+
+
+def test_a_start_in_the_reversed_world_is_put_right() -> None:
+    bundle = _bundle(_film())
+    found = best_of([_reversed(bundle)], focal=True)
+    assert found is not None and same_order(found[0], bundle) > 0.5 and found[1] > 0.02
+
+
+def test_points_are_triangulated_where_they_are() -> None:
+    bundle = _bundle(_film("arc"))
+    exact = np.einsum("ij,kmj->kmi", bundle.intrinsics, bundle.in_cameras())
+    exact_uv = np.where(bundle.seen[..., None], exact[..., :2] / exact[..., 2:], np.nan)
+    again = replace(bundle, uv=exact_uv, xyz=np.full_like(bundle.xyz, np.nan)).triangulated()
+    assert np.abs(again.xyz - bundle.xyz).max() < 1e-4 * np.abs(bundle.xyz).max()
+    assert again.misfit() < 1e-6
+
+
+def test_observations_of_views_without_a_camera_count_as_far_off() -> None:
+    bundle = _bundle(_film())
+    assert replace(bundle, lost=1000).misfit() > bundle.misfit() + 1
+
+
+def _structure(made: TrackFilm) -> Structure:
+    truth = made.truth
+    count = len(truth.cam_from_world)
+    return Structure(
+        intrinsics=truth.intrinsics.astype(np.float32),
+        radial=truth.radial,
+        cam_from_world=truth.cam_from_world.copy(),
+        valid=np.ones(count, bool),
+        xyz=truth.xyz,
+        angle_deg=5.0,
+        doubt=np.zeros(count, np.uint8),
+    )
+
+
+def test_a_pose_is_worth_the_points_that_it_explains() -> None:
+    made = _film("arc")
+    structure = _structure(made)
+    structure.cam_from_world[2, :3, 3] += 0.3 * np.median(made.truth.depth[2])
+    structure.valid[3] = False
+    quality = explained_points(structure, made.chains.uv)
+    assert quality[0] > 0.8 and quality[2] < 0.2 and quality[3] == 0
+
+
+def test_a_pose_far_off_the_path_is_dropped_and_says_so() -> None:
+    structure = _structure(_film("walk"))
+    assert not far_off(structure.cam_from_world).any()
+    structure.cam_from_world[4, :3, 3] += 1000
+    kept = _on_path(structure)
+    assert np.flatnonzero(~kept.valid).tolist() == [4] and kept.doubt[4] == DOUBT_FAR_OFF
+    assert np.isnan(kept.cam_from_world[4]).all() and not kept.doubt[:4].any()
+
+
+def test_a_world_that_is_not_told_from_its_mirror_image_has_no_valid_frame() -> None:
+    withdrawn = _withdrawn(_structure(_film()))
+    assert not withdrawn.valid.any() and (withdrawn.doubt == DOUBT_REVERSED).all()

@@ -1,0 +1,38 @@
+"""What a store says of frames whose pose is missing or doubtful."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from geoflow.fields import DOUBT_FAR_OFF, DOUBT_NONE, DOUBT_REVERSED, DOUBT_UNMATCHED, MOTION_MOVING, MOTION_UNKNOWN
+from geoflow.store.lazy import Cameras
+from geoflow.store.remarks import _doubtful, reasons_without_pose
+
+
+def _cameras(doubt: list[int], quality: list[float], valid: list[bool], motion: int = MOTION_UNKNOWN) -> Cameras:
+    count = len(doubt)
+    return Cameras(
+        intrinsics=np.full((count, 3, 3), np.nan, np.float32),
+        cam_from_world=np.full((count, 4, 4), np.nan, np.float32),
+        valid=np.array(valid),
+        motion=np.full(count, motion, np.uint8),
+        quality=np.array(quality, np.float32),
+        doubt=np.array(doubt, np.uint8),
+    )
+
+
+@pytest.mark.parametrize(
+    "doubt, words",
+    [(DOUBT_UNMATCHED, "too few points"), (DOUBT_REVERSED, "near and far"), (DOUBT_FAR_OFF, "far off the path")],
+)
+def test_a_frame_without_a_pose_says_why(doubt: int, words: str) -> None:
+    cameras = _cameras([doubt, DOUBT_NONE], [0, 1], [False, True], MOTION_MOVING)
+    assert words in reasons_without_pose(cameras, np.zeros(2, np.uint8))[0]
+    assert reasons_without_pose(cameras, np.zeros(2, np.uint8))[1] == ""
+
+
+def test_poses_that_explain_little_are_counted() -> None:
+    (said,) = _doubtful(_cameras([0] * 4, [0.1, 0.9, 0.2, 0.0], [True, True, True, False]))
+    assert "2 frames" in said and "camera/quality" in said
+    assert not list(_doubtful(_cameras([0], [0.9], [True])))
