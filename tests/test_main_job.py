@@ -28,7 +28,7 @@ def test_a_clip_becomes_a_scored_dataset(tmp_path: Path) -> None:
         pipeline=WITHOUT_HANDS,
         num_frames=48,
         size=(240, 180),
-        settings={"segment.size": 36, "segment.overlap": 18},
+        settings={"segment.size": 36, "segment.overlap": 18, "prior.every": 1},
     )
     scores = result.scores
     assert result.run.exit_status == 0 and scores is not None
@@ -69,6 +69,9 @@ def test_without_the_hands_environment_the_rest_goes_on(tmp_path: Path) -> None:
     assert verify_run(tmp_path / "out") == []
     with geoflow.open(result.videos[0].path) as video:
         # All other stages have had their say; how good it is on a clip so small is the encoder's luck.
-        assert (video.prior_depth[12] > 0).mean() > 0.3
+        shares = [(video.prior_depth[i] > 0).mean() for i in range(len(video))]
+        assert max(shares) > 0.3 and np.count_nonzero(shares) < len(
+            video
+        )  # one frame in ten where the camera has depth
         assert video.cameras is not None and video.tracks is not None and len(video.depth) == 40
         assert video.hands is None
