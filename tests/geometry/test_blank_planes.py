@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geoflow.geometry.cameras import pinhole
-from geoflow.geometry.depth.blank_planes import lay_planes
+from geoflow.geometry.depth.blank_planes import _fit, lay_planes
 from geoflow.geometry.depth.multiview import confirm
 from geoflow.geometry.depth.posed_views import PosedView
 
@@ -42,6 +42,13 @@ def test_a_plane_ends_where_it_becomes_uncertain() -> None:
     laid = lay_planes(np.where(strip, _SLANTED * noise, 0).astype(np.float32), _blank_view())
     assert (laid[:, 24:26] > 0).all()
     assert not laid[:, 150:].any()
+
+
+@pytest.mark.parametrize("slope", [(0, 1), (1, 0), (0.5, 0.5)])
+def test_pixels_on_a_line_tell_no_plane(slope: tuple[float, float]) -> None:
+    along = np.linspace(-0.5, 0.5, 400)
+    rows = np.stack([np.ones(400), slope[0] * along, slope[1] * along], axis=1)
+    assert _fit(rows, np.full(400, 0.5), 1) is None
 
 
 def test_masked_pixels_get_no_plane() -> None:

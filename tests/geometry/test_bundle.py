@@ -68,6 +68,17 @@ def test_points_are_triangulated_where_they_are() -> None:
     assert again.misfit() < 1e-6
 
 
+def test_a_point_whose_rays_do_not_cross_ends_nothing() -> None:
+    bundle = _bundle(_film("arc"))
+    same = replace(bundle, cam_from_world=np.repeat(bundle.cam_from_world[:1], len(bundle.uv), axis=0))
+    uv = same.uv.copy()
+    uv[:, 0] = np.nanmean(uv[:, 0], axis=0)  # seen at one place by cameras at one place
+    uv[1:, 1], uv[:, 2] = np.nan, np.nan  # seen once, and not at all
+    found = replace(same, uv=uv).triangulated()
+    assert np.isfinite(found.xyz[0]).all() and np.isnan(found.xyz[2]).all()
+    assert np.isfinite(replace(found, xyz=np.full_like(found.xyz, np.nan)).misfit())
+
+
 def test_observations_of_views_without_a_camera_count_as_far_off() -> None:
     bundle = _bundle(_film())
     assert replace(bundle, lost=1000).misfit() > bundle.misfit() + 1

@@ -20,6 +20,7 @@ _LEAST_ON_PLANE = 30
 _MOST_MEASURED = 500  # an even sample of a larger region's pixels gives the same plane
 _ON_PLANE = 0.05  # relative difference of inverse depth
 _SHARE_ON_PLANE = 0.6  # of the measured pixels; with less, the region is no plane
+_ON_A_LINE = 1e-6  # twice the area, in sides of the box, of three pixels that tell no plane
 _TRIALS = 20
 _MEASUREMENT = 100  # px at working size that share one error, since flow is fitted to windows
 _SYSTEMATIC = 0.01  # relative error that no number of pixels reduces
@@ -87,7 +88,10 @@ def _fit(rows: np.ndarray, inverse: np.ndarray, stride: int) -> tuple[np.ndarray
     RANSAC, then least squares over the pixels that agree.
     """
     drawn = np.random.default_rng(0).integers(0, len(rows), (_TRIALS, 3))
-    trials = np.linalg.solve(rows[drawn] + 1e-9 * np.eye(3), inverse[drawn][..., None])[..., 0]
+    drawn = drawn[np.abs(np.linalg.det(rows[drawn])) > _ON_A_LINE]
+    if not len(drawn):
+        return None
+    trials = np.linalg.solve(rows[drawn], inverse[drawn][..., None])[..., 0]
     agree = np.abs(rows @ trials.T - inverse[:, None]) < _ON_PLANE * inverse[:, None]
     on = agree[:, agree.sum(0).argmax()]
     for _ in range(3):

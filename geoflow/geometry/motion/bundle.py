@@ -100,10 +100,9 @@ class Bundle:
         for _ in range(2):
             weighted = rows * weight[..., None, None]
             a, b = weighted[..., :3], -weighted[..., 3]
-            normal = np.einsum("kmri,kmrj->mij", a, a) + 1e-12 * np.eye(3)
-            xyz = np.linalg.solve(normal, np.einsum("kmri,kmr->mi", a, b)[..., None])[..., 0]
+            xyz = _solved(np.einsum("kmri,kmrj->mij", a, a), np.einsum("kmri,kmr->mi", a, b))
             depth = np.einsum("kj,mj->km", self.cam_from_world[:, 2, :3], xyz) + self.cam_from_world[:, None, 2, 3]
-            weight = 1 / np.maximum(np.abs(depth), 1e-3 * np.median(np.abs(depth)) + 1e-12)
+            weight = 1 / np.maximum(np.abs(depth), 1e-3 * np.nanmedian(np.abs(depth)) + 1e-12)
         return replace(self, xyz=xyz)
 
     def adjusted(self, *, focal: bool, rounds: int = 2) -> Bundle:
@@ -142,6 +141,20 @@ class Bundle:
         for row, point in zip(points, sorted(model.points3D)):
             xyz[row] = model.points3D[point].xyz
         return replace(self, intrinsics=intrinsics, cam_from_world=poses, xyz=xyz)
+
+
+def _solved(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solutions (M, 3) of normal equations (M, 3, 3) and (M, 3); NaN where they are not finite.
+
+    A little is added to the diagonal, relative to its sum: rays that are all parallel do not tell where a point lies,
+    and it then comes to lie far away instead of nowhere.
+    """
+    trace = np.trace(normal, axis1=1, axis2=2)
+    good = np.isfinite(normal).all((1, 2)) & np.isfinite(right).all(1) & (trace > 0)
+    solution = np.full_like(right, np.nan)
+    steady = normal[good] / trace[good, None, None] + 1e-12 * np.eye(3)
+    solution[good] = np.linalg.solve(steady, (right[good] / trace[good, None])[..., None])[..., 0]
+    return solution
 
 
 def _reconstruction(bundle: Bundle, use: np.ndarray, points: np.ndarray) -> Any:
