@@ -110,8 +110,9 @@ class Colmap(Stage):
         begin = int(fields[SHARED + "range"][0])
         part = slice(segment.start - begin, segment.stop - begin)
         motion = classify_motion(chains.part(part.start, part.stop), known)
-        found = max(_structures(fields), key=lambda s: int(s.valid[part].sum()), default=None)
-        doubt = _doubt(_structures(fields), part)
+        structures = list(_structures(fields))
+        found = max(structures, key=lambda s: int(s.valid[part].sum()), default=None)
+        doubt = _doubt(structures, part)
         if found is None or found.valid[part].sum() < _LEAST_FRAMES:
             code = MOTION_UNKNOWN if motion.code == MOTION_MOVING else motion.code
             told = known is not None or motion.rotations is not None
@@ -134,7 +135,7 @@ class Colmap(Stage):
             width=self.params.depth_width,
             sources=self.params.sources,
         )
-        quality = explained_points(found, chains.uv)[part]
+        quality = explained_points(found, chains.uv, range(part.start, part.stop))
         pinhole = found.pinhole(height, width, bend)
         judged = {"camera.quality": quality, "camera.doubt": np.where(valid, DOUBT_NONE, doubt).astype(np.uint8)}
         return _fields(rgb, motion.code, pinhole, poses, depth, valid) | judged

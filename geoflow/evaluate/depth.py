@@ -13,6 +13,7 @@ from geoflow.evaluate.pixels import depth_between, sample_grid
 from geoflow.evaluate.prediction import Branch
 from geoflow.evaluate.scores import NAN, DepthScores
 from geoflow.evaluate.truth import TrueFrame, Truth
+from geoflow.geometry.depth.depth_order import rank_correlation
 
 # Pixels used for the one scale per video: per frame, and in total, which limits memory for long videos.
 _SAMPLES_PER_FRAME = 4096
@@ -184,7 +185,7 @@ def _order(predicted: np.ndarray, true: np.ndarray) -> float:
     if len(true) < ORDERED_PIXELS or not measures.relief(true) >= RELIEF:
         return NAN
     step = -(-len(true) // _ORDERED_PER_FRAME)
-    return measures.rank_correlation(predicted[::step], true[::step])
+    return rank_correlation(predicted[::step], true[::step])
 
 
 def _steps(

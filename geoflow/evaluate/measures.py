@@ -34,26 +34,6 @@ def within_delta(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.maximum(predicted / true, true / predicted) < DELTA_THRESHOLD
 
 
-def rank_correlation(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Spearman's rho (1904) of depths (N,): 1 if the order is right, -1 if near and far are exchanged.
-
-    It depends on nothing but the order: no scale, shift or other increasing change of the depths alters it. Depths that
-    are equal share their mean rank. NaN if all depths of one side are equal, or there are none.
-
-    >>> rank_correlation(np.array([1.0, 2.0, 4.0]), np.array([3.0, 30.0, 31.0]))
-    1.0
-    >>> rank_correlation(1 / np.array([1.0, 2.0, 4.0]), np.array([3.0, 30.0, 31.0]))
-    -1.0
-    """
-    from scipy.stats import rankdata
-
-    if len(predicted) < 2:
-        return float("nan")
-    a, b = (rank - rank.mean() for rank in (rankdata(predicted), rankdata(true)))
-    spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / spread if spread > 0 else float("nan")
-
-
 def relief(depth: np.ndarray) -> float:
     """By what share the far side of depths (N,) is farther than the near one: 95th over 5th percentile, less 1."""
     near, far = np.percentile(depth, (5, 95)) if len(depth) else (np.nan, np.nan)

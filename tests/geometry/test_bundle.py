@@ -103,7 +103,7 @@ def test_a_pose_is_worth_the_points_that_it_explains() -> None:
     structure = _structure(made)
     structure.cam_from_world[2, :3, 3] += 0.3 * np.median(made.truth.depth[2])
     structure.valid[3] = False
-    quality = explained_points(structure, made.chains.uv)
+    quality = explained_points(structure, made.chains.uv, range(len(structure.valid)))
     assert quality[0] > 0.8 and quality[2] < 0.2 and quality[3] == 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geoflow.bench.reversal.mirrored_world import Contest, contest
+from geoflow.geometry.depth.depth_order import rank_correlation
 from geoflow.geometry.motion.camera_motion import Chains
 from geoflow.geometry.motion.structure import Structure, median_angle_deg
 from geoflow.geometry.rigid import invert, umeyama
@@ -92,14 +93,12 @@ def depth_rank(structure: Structure, truth: FilmTruth) -> float:
 
     Only points that are followed soundly in the frame count.
     """
-    from scipy.stats import spearmanr
-
     ranks = []
     for t in np.flatnonzero(structure.valid):
         depth = structure.xyz @ structure.cam_from_world[t, 2, :3] + structure.cam_from_world[t, 2, 3]
         use = np.isfinite(depth) & truth.sound[t]
         if use.sum() >= _LEAST_POINTS:
-            ranks.append(spearmanr(depth[use], truth.depth[t, use]).statistic)
+            ranks.append(rank_correlation(depth[use], truth.depth[t, use]))
     return float(np.median(ranks)) if ranks else float("nan")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from geoflow.geometry.depth.depth_order import rank_correlation
+from geoflow.geometry.motion.bundle import pose_matrix
 from geoflow.geometry.rigid import apply, invert
 from geoflow.synth.films.track_film import FilmTruth
 
@@ -106,10 +108,8 @@ def contest(uv: np.ndarray, truth: FilmTruth, keyframes: list[int], size: tuple[
 
 
 def _rank(depth: np.ndarray, true: np.ndarray) -> float:
-    from scipy.stats import spearmanr
-
     known = np.isfinite(depth)
-    return float(spearmanr(depth[known], true[known]).statistic)
+    return rank_correlation(depth[known], true[known])
 
 
 def _adjusted(
@@ -139,7 +139,7 @@ def _adjusted(
     options.print_summary = False
     options.ceres.solver_options.num_threads = 1
     pycolmap.bundle_adjustment(model, options)
-    poses = np.stack([_pose(model.images[t + 1]) for t in range(len(uv))])
+    poses = np.stack([pose_matrix(model.images[t + 1].cam_from_world()) for t in range(len(uv))])
     points = model.points3D  # without those that lay behind a camera
     lost = np.full(3, np.nan)
     xyz = np.stack([points[name].xyz if name in points else lost for name in names])
@@ -152,10 +152,6 @@ def _track(rows: list[np.ndarray], point: int) -> Any:
     places = [(t, int(np.searchsorted(who, point))) for t, who in enumerate(rows)]
     inside = [(t, at) for t, at in places if at < len(rows[t]) and rows[t][at] == point]
     return pycolmap.Track([pycolmap.TrackElement(t + 1, at) for t, at in inside])
-
-
-def _pose(image: Any) -> np.ndarray:
-    return np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
 
 
 def _residual(camera: Any, poses: np.ndarray, xyz: np.ndarray, uv: np.ndarray) -> float:

@@ -110,10 +110,10 @@ class Bundle:
 
         Between rounds the points are triangulated anew, so that no place is kept that an earlier hypothesis gave.
         """
-        bundle = self
-        for k in range(rounds):
-            bundle = bundle._adjusted_once(focal).triangulated() if k or rounds > 1 else bundle._adjusted_once(focal)
-        return bundle
+        bundle = self._adjusted_once(focal)
+        for _ in range(rounds - 1):
+            bundle = bundle.triangulated()._adjusted_once(focal)
+        return bundle if rounds == 1 else bundle.triangulated()
 
     def _adjusted_once(self, focal: bool) -> Bundle:
         import pycolmap
@@ -134,13 +134,16 @@ class Bundle:
         camera = model.cameras[1]
         intrinsics = self.intrinsics.copy()
         intrinsics[0, 0], intrinsics[1, 1] = camera.focal_length_x, camera.focal_length_y
-        poses = np.array(
-            [np.vstack([model.images[i + 1].cam_from_world().matrix(), [0, 0, 0, 1]]) for i in range(len(self.uv))]
-        )
+        poses = np.array([pose_matrix(model.images[i + 1].cam_from_world()) for i in range(len(self.uv))])
         xyz = self.xyz.copy()
-        for row, point in zip(points, sorted(model.points3D)):
-            xyz[row] = model.points3D[point].xyz
+        for row in points:
+            xyz[row] = model.points3D[int(row) + 1].xyz
         return replace(self, intrinsics=intrinsics, cam_from_world=poses, xyz=xyz)
+
+
+def pose_matrix(rigid: Any) -> np.ndarray:
+    """Return COLMAP's rigid transform as a matrix (4, 4)."""
+    return np.vstack([rigid.matrix(), [0, 0, 0, 1]])
 
 
 def _solved(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -158,7 +161,7 @@ def _solved(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _reconstruction(bundle: Bundle, use: np.ndarray, points: np.ndarray) -> Any:
-    """Return COLMAP's form of a bundle: image k + 1 is view k, points in the order of `points`."""
+    """Return COLMAP's form of a bundle: image k + 1 is view k, point m + 1 is point m of those in `points`."""
     import pycolmap
 
     k = bundle.intrinsics
@@ -181,5 +184,5 @@ def _reconstruction(bundle: Bundle, use: np.ndarray, points: np.ndarray) -> Any:
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(bundle.cam_from_world[i, :3]))
     for row in points:
         elements = [pycolmap.TrackElement(i + 1, int(where[i, row])) for i in np.flatnonzero(use[:, row])]
-        model.add_point3D(bundle.xyz[row], pycolmap.Track(elements))
+        model.add_point3D_with_id(int(row) + 1, pycolmap.Point3D(xyz=bundle.xyz[row], track=pycolmap.Track(elements)))
     return model

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
-from scipy.stats import spearmanr
+
+from geoflow.geometry.depth.depth_order import rank_correlation
 
 # Residuals far beyond the noise of dense flow (0.2-0.4 px) stop counting: scale of the Geman-McClure function.
 ROBUST_PX = 0.6
@@ -296,7 +297,7 @@ def told_from_mirrored(
     behind, other_behind = depths.share_behind(w)[0], other_depths.share_behind(w)[0]
     lead = float(other.cost[0] + other_behind - motion.cost[0] - behind)
     both = weight > 0
-    if abs(lead) < LEAST_LEAD and spearmanr(depths.inverse[0, both], other_depths.inverse[0, both]).statistic < 0:
+    if abs(lead) < LEAST_LEAD and rank_correlation(depths.inverse[0, both], other_depths.inverse[0, both]) < 0:
         return None
     better, share = (other, other_behind) if lead < 0 else (motion, behind)
     return better if share <= MOST_BEHIND else None

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from geoflow.geometry.cameras import USUAL_FOCAL
-from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
+from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
 from geoflow.geometry.motion.starts import FOCALS, MappingStart, best_of, windows
 
 SEED = 7
 MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are wrong by a few tenths of a pixel
-MANY = 40  # keyframes
+_MANY = 40  # keyframes
 FOCAL_RANGE = (0.25, 3.0)  # of the longer side; outside it, self-calibration has failed
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
 _MAX_RADIAL = 0.3  # |k1|; lenses of video cameras distort less
@@ -104,7 +104,7 @@ class Mapper:
             best = best_of([new] if before is None else [before[0], new], focal=self._free)
             if tried and before and best and best[1] > _CLEAR and _alike(before[0], new):
                 break
-        return None if best is None else MappingStart(views, *best)
+        return None if best is None else MappingStart(*best)
 
     def _bundle(self, model: Any, views: np.ndarray) -> Bundle:
         """Return a model of these keyframes with all chained points that enough of its views see."""
@@ -117,7 +117,7 @@ class Mapper:
         counted = window.sum(0) >= LEAST_VIEWS
         frames = [chains.keyframes[k] for k in posed]
         points = np.flatnonzero(counted & (np.isfinite(chains.uv[frames, :, 0]).sum(0) >= LEAST_VIEWS))
-        poses = np.array([np.vstack([model.images[k + 1].cam_from_world().matrix(), [0, 0, 0, 1]]) for k in posed])
+        poses = np.array([pose_matrix(model.images[k + 1].cam_from_world()) for k in posed])
         uv = chains.uv[frames][:, points].astype(np.float64)
         lost = int(window[:, counted].sum()) - int(np.isfinite(uv[..., 0]).sum())
         bundle = Bundle(
@@ -150,7 +150,7 @@ class Mapper:
         step.max_num_models = _MOST_MODELS
         step.multiple_models = not focal
         step.image_names = [f"{k:04d}" for k in views]
-        if len(views) > MANY:
+        if len(views) > _MANY:
             step.ba_global_frames_ratio = step.ba_global_points_ratio = 1.3
             step.ba_global_max_refinements, step.ba_local_max_refinements = 2, 1
             step.ba_global_function_tolerance, step.ba_local_function_tolerance = 1e-4, 1e-3

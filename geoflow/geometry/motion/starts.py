@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoflow.geometry.depth.depth_order import rank_correlation
 from geoflow.geometry.motion.bundle import FAR_OFF_PX, Bundle
 from geoflow.geometry.motion.camera_motion import Chains
 
@@ -25,9 +26,8 @@ _LEAST_TO_RANK = 10
 
 @dataclass(frozen=True)
 class MappingStart:
-    """Views (indices of keyframes) with cameras and points, and how much better they are than their mirror image."""
+    """Some keyframes with cameras and points, and how much better these are than their mirror image."""
 
-    views: np.ndarray  # (K,) indices into the keyframes
     bundle: Bundle
     lead: float  # relative; inf if there is no other world
 
@@ -100,8 +100,6 @@ def same_order(a: Bundle, b: Bundle) -> float:
 
     It is 0 if they share too little.
     """
-    from scipy.stats import spearmanr
-
     _, views_a, views_b = np.intersect1d(a.views, b.views, return_indices=True)
     _, points_a, points_b = np.intersect1d(a.points, b.points, return_indices=True)
     depth_a = _trusted_depth(a)[np.ix_(views_a, points_a)]
@@ -110,7 +108,7 @@ def same_order(a: Bundle, b: Bundle) -> float:
     for row_a, row_b in zip(depth_a, depth_b):
         use = np.isfinite(row_a) & np.isfinite(row_b)
         if use.sum() >= _LEAST_TO_RANK:
-            found.append(float(spearmanr(row_a[use], row_b[use]).statistic))
+            found.append(rank_correlation(row_a[use], row_b[use]))
     return float(np.median(found)) if found else 0.0
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from geoflow.fields import DOUBT_FAR_OFF, DOUBT_NONE, DOUBT_REVERSED
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
-from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
+from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
 from geoflow.geometry.motion.mapper import FOCAL_RANGE, MAX_ERROR_PX, SEED, Mapper, MatchedPair
 from geoflow.geometry.motion.starts import lead_over_mirror, windows
@@ -287,7 +287,7 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     poses = np.full((len(chains.uv), 4, 4), np.nan)
     for image in model.images.values():
         if image.has_pose:
-            poses[chains.keyframes[image.image_id - 1]] = _matrix(image.cam_from_world())
+            poses[chains.keyframes[image.image_id - 1]] = pose_matrix(image.cam_from_world())
     xyz = np.full((chains.uv.shape[1], 3), np.nan)
     ids = [_ids(chains, t) for t in chains.keyframes]
     for point in model.points3D.values():
@@ -305,10 +305,6 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     return Structure(intrinsics.astype(np.float32), radial, poses, valid, xyz, angle, doubt)
 
 
-def _matrix(rigid: Any) -> np.ndarray:
-    return np.vstack([rigid.matrix(), [0, 0, 0, 1]])
-
-
 def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
     """Return the pose (4, 4) cam_from_world of a frame from its tracked points of known position; None if uncertain."""
     import pycolmap
@@ -323,7 +319,7 @@ def _resect(uv: np.ndarray, xyz: np.ndarray, camera: Any) -> np.ndarray | None:
     found = pycolmap.estimate_and_refine_absolute_pose(uv[use].astype(float) + 0.5, xyz[use], camera, estimation)
     if not found or found["num_inliers"] < 0.5 * use.sum():
         return None
-    return _matrix(found["cam_from_world"])
+    return pose_matrix(found["cam_from_world"])
 
 
 def median_angle_deg(chains: Chains, poses: np.ndarray, xyz: np.ndarray) -> float:
