@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+class Frames(Protocol):
+    """An array over frames, or something that makes them when asked."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Clip:
     """Frames and cameras; `order` says which of them is frame 0, 1, ..., so that nothing is copied to turn time round.
 
-    rgb (T, H, W, 3) uint8; depth (T, H, W) float32 along the optical axis, 0 where there is none; intrinsics (T, 3, 3) in
+    rgb gives frames (H, W, 3) uint8 and depth maps (H, W) float32 by their number; depth is along the optical axis, 0 where there is none; intrinsics (T, 3, 3) in
     pixels with centres on whole numbers; cam_from_world (T, 4, 4), in the unit of depth.
     """
 
-    rgb: np.ndarray
-    depth: np.ndarray
+    rgb: Frames
+    depth: Frames
     intrinsics: np.ndarray
     cam_from_world: np.ndarray
     order: np.ndarray
+    size: tuple[int, int]
 
     @classmethod
-    def of(cls, rgb: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, cam_from_world: np.ndarray) -> Clip:
+    def of(cls, rgb: Frames, depth: Frames, intrinsics: np.ndarray, cam_from_world: np.ndarray) -> Clip:
         """Return a clip in its own order."""
-        return cls(rgb, depth, intrinsics, cam_from_world, np.arange(len(rgb)))
+        height, width = depth[0].shape
+        return cls(rgb, depth, intrinsics, cam_from_world, np.arange(len(intrinsics)), (height, width))
 
     def __len__(self) -> int:
         return len(self.order)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the frames."""
-        return self.rgb.shape[1], self.rgb.shape[2]
-
     def reversed(self) -> Clip:
         """Return the clip that runs backwards."""
         return replace(self, order=self.order[::-1])
+
+    def in_cameras(self) -> Clip:
+        """Return the clip as seen from its own cameras: every pose the identity."""
+        return replace(self, cam_from_world=np.broadcast_to(np.eye(4, dtype=np.float32), self.cam_from_world.shape))
 
     def extended(self, half: int) -> Clip:
         """Return the clip with its last frame repeated until its length is a multiple of `half`."""
