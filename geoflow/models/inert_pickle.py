@@ -1,7 +1,7 @@
 """Checkpoints of other programs, read without running anything that they name.
 
-A checkpoint made by `torch.save` is a pickle, which may name any class or function. Here tensors and plain containers are
-rebuilt. Whatever else it names becomes an `Inert` object, which holds what it was given and does nothing.
+A checkpoint made by `torch.save` is a pickle, which may name any class or function. Here tensors and plain containers
+are rebuilt. Whatever else it names becomes an `Inert` object, which holds what it was given and does nothing.
 """
 
 from __future__ import annotations

@@ -10,11 +10,14 @@ the networks from what the side-car states and hands every result to `Case.check
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +61,22 @@ class Case:
         self.compared: list[Comparison] = []
         self.spec: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
         with np.load(path, allow_pickle=False) as arrays:
-            self._arrays = dict(arrays)
+            self._arrays = unpacked(dict(arrays))
 
     @property
     def fill(self) -> Fill:
         """`fill(name, shape)` of the reference data: every parameter is made from its name."""
-        return fill_of(self.folder)
+        made: Fill = module_of(self.folder, "fill").fill
+        return made
+
+    @property
+    def kind(self) -> str:
+        """What was computed: as the side-car says, or the case's own name."""
+        return str(self.spec.get("kind", self.name))
+
+    def names(self, pattern: str) -> list[str]:
+        """Return the results whose names match a regular expression wholly."""
+        return [name for name in self.spec["outputs"] if re.fullmatch(pattern, name)]
 
     def given(self, name: str) -> np.ndarray:
         """Return an input."""
@@ -77,14 +90,18 @@ class Case:
         """Whether the case has such a result."""
         return name in self.spec["outputs"]
 
-    def check(self, name: str, found: Any) -> None:
-        """Compare a result with the reference; the side-car says how far it may be off, or how many values may."""
+    def check(self, name: str, found: Any, *, isolated: bool = False) -> None:
+        """Compare a result with the reference; the side-car says how far it may be off, or how many values may.
+
+        `isolated` results were computed from the reference's own inputs, for which some side-cars allow less.
+        """
         rules = self.spec["outputs"].get(name, {})
         if rules.get("exact"):
             wrong = int((np.asarray(found) != self.wanted(name)).sum())
             self._note(Comparison(name, wrong, rules.get("may_differ", 0), "values that differ"))
         elif self.has(name):
-            rule = next((rule for rule in _TOLERANCES if rule in rules), "")
+            tolerances = ("atol_isolated", *_TOLERANCES) if isolated else _TOLERANCES
+            rule = next((rule for rule in tolerances if rule in rules), "")
             self._check(name, np.asarray(found, np.float64), self.wanted(name).astype(np.float64), rule)
 
     def check_log_depth(self, name: str, found: Any) -> None:
@@ -138,15 +155,41 @@ class Strict(Case):
         assert row.right, f"{self.name} {row.output}: {row.error:.3g}, allowed {row.allowed:.3g} ({row.rule})"
 
 
+def unpacked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Undo the forms in which pictures are stored: differences along the width that wrap, and depth in 1/4096."""
+    found = {}
+    for name, value in arrays.items():
+        packed = re.fullmatch(r"(.*)_delta(_u8|_u16)", name)
+        if packed:
+            width = value.ndim - 2 if value.shape[-1] == 3 else value.ndim - 1
+            name, value = packed[1] + packed[2], np.cumsum(value, axis=width, dtype=value.dtype)
+        found[name] = value
+    if "depth_u16" in found:
+        found["depth"] = found["depth_u16"].astype(np.float32) / np.float32(4096)
+    return found
+
+
 @functools.cache
-def fill_of(folder: Path) -> Fill:
-    """Return `fill` of the fill.py in a folder, beside it, or of the tests' own reference data."""
-    path = next((home / "fill.py" for home in (folder, folder.parent, FOLDER) if (home / "fill.py").is_file()), None)
+def module_of(folder: Path, name: str) -> Any:
+    """Return the module `name`.py in a folder, beside it, or of the tests' own reference data; it makes weights."""
+    homes = (folder, folder.parent, FOLDER / folder.name, FOLDER)
+    path = next((home / f"{name}.py" for home in homes if (home / f"{name}.py").is_file()), None)
     if path is None:
-        raise Unusable(f"{folder} lacks fill.py, which makes the weights; it should lie there, or beside the folder")
-    spec = importlib.util.spec_from_file_location("golden_fill", path)
+        raise Unusable(f"{folder} lacks {name}.py, which makes the weights; it should lie there, or beside the folder")
+    spec = importlib.util.spec_from_file_location(f"golden_data_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made: Fill = module.fill
-    return made
+    with _importing("fill"):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _importing(name: str) -> Iterator[None]:
+    """Let a module that makes weights import another of the same data, under its plain name."""
+    before = list(sys.path), sys.modules.pop(name, None)
+    yield
+    sys.path[:] = before[0]
+    sys.modules.pop(name, None)
+    if before[1] is not None:
+        sys.modules[name] = before[1]

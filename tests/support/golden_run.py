@@ -66,7 +66,7 @@ def run(model: str, folder: Path) -> list[Outcome]:
     declared = importlib.import_module(f"{_PREFIX}{model}")
     names = sorted({path.stem for kind in ("npz", "json") for path in folder.glob(f"*.{kind}")})
     lists = [name for name in getattr(declared, "LISTS", {}) if (folder / name).is_file()]
-    cases = [name for name in names if f"{name}.json" not in lists]
+    cases = [name for name in names if not {f"{name}.json", f"{name}.pth"} & set(lists)]
     if not cases and not lists:
         raise Unusable(f"{folder} holds no cases; each is NAME.npz with NAME.json beside it")
     outcomes = [_attempt(name, lambda row, name=name: _run_case(declared, folder, name, row)) for name in cases]
@@ -79,12 +79,12 @@ def run(model: str, folder: Path) -> list[Outcome]:
 def _run_case(declared: Any, folder: Path, name: str, outcome: Outcome) -> None:
     case = Case(folder, name)
     outcome.compared = case.compared
-    kind = case.spec.get("kind")
-    if kind not in declared.RUNNERS:
+    kinds = [kind for kind in declared.RUNNERS if case.kind == kind or case.kind.startswith(f"{kind}_")]
+    if not kinds:
         raise Unusable(
-            f"{name}.json has the kind {kind!r}, which no runner knows; there are: {', '.join(declared.RUNNERS)}"
+            f"{name}.json has the kind {case.kind!r}, which no runner knows; there are: {', '.join(declared.RUNNERS)}"
         )
-    declared.RUNNERS[kind](case)
+    declared.RUNNERS[max(kinds, key=len)](case)
     outcome.skipped = case.not_compared()
 
 

@@ -20,8 +20,9 @@ class Frames(Protocol):
 class Clip:
     """Frames and cameras; `order` says which of them is frame 0, 1, ..., so that nothing is copied to turn time round.
 
-    rgb gives frames (H, W, 3) uint8 and depth maps (H, W) float32 by their number; depth is along the optical axis, 0 where there is none; intrinsics (T, 3, 3) in
-    pixels with centres on whole numbers; cam_from_world (T, 4, 4), in the unit of depth.
+    rgb gives frames (H, W, 3) uint8 and depth maps (H, W) float32 by their number. Depth is along the optical axis, 0
+    where there is none. intrinsics (T, 3, 3) are in pixels with centres on whole numbers; cam_from_world (T, 4, 4) is
+    in the unit of depth.
     """
 
     rgb: Frames

@@ -100,5 +100,5 @@ def _expect(given: Mapping[str, Any], fixed: Mapping[str, Any], prefix: str) -> 
 
 
 def _sizes(kind: Any, given: Mapping[str, Any]) -> Any:
-    names = {item.name: type(item.default) for item in dataclasses.fields(kind)}
-    return kind(**{name: of(given[name]) for name, of in names.items() if name in given})
+    kinds: dict[str, Any] = {item.name: type(item.default) for item in dataclasses.fields(kind)}
+    return kind(**{name: of(given[name]) for name, of in kinds.items() if name in given})

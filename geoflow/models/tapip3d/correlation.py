@@ -7,6 +7,7 @@ its query, the support. The support does not change within a window: `Support` h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,25 +63,26 @@ class Correlation(nn.Module):
         self.in_norm = nn.LayerNorm(feature_dim)
         self.posenc_mlps = nn.ModuleList([_position_mlp(config) for _ in range(levels)])
         self.transformers = nn.ModuleList([NeighbourTransformer(config) for _ in range(levels)])
-        if config.transformer_dim != feature_dim:
-            self.feat_transform = nn.Linear(feature_dim, config.transformer_dim)
+        same = config.transformer_dim == feature_dim
+        self.feat_transform = nn.Identity() if same else nn.Linear(feature_dim, config.transformer_dim)
 
     def content(self, features: Tensor) -> Tensor:
         """Return the part of a token (..., C) that a feature (..., F) decides, whatever its position."""
-        features = self.in_norm(features)
-        return self.feat_transform(features) if hasattr(self, "feat_transform") else features
+        return cast(Tensor, self.feat_transform(self.in_norm(features)))
 
     def tokens(self, level: int, content: Tensor, offsets: Tensor) -> Tensor:
         """Add to content (..., C) what offsets (..., 3) from the point say."""
-        return content + self.posenc_mlps[level](encode_positions(offsets))
+        encoded: Tensor = self.posenc_mlps[level](encode_positions(offsets))
+        return content + encoded
 
     def prepare(self, level: int, features: Tensor, offsets: Tensor) -> Support:
         """Return the support of N points from features (N, k + 1, F) and offsets (N, k + 1, 3)."""
-        return self.transformers[level].prepare(self.tokens(level, self.content(features), offsets))
+        transformer = cast(NeighbourTransformer, self.transformers[level])
+        return transformer.prepare(self.tokens(level, self.content(features), offsets))
 
     def forward(self, level: int, support: Support, content: Tensor, offsets: Tensor) -> Tensor:
         """Compare N points with neighbours in T frames, content (T, N, k, C) and offsets (T, N, k, 3): (T, N, C)."""
-        return self.transformers[level](support, self.tokens(level, content, offsets))
+        return cast(Tensor, self.transformers[level](support, self.tokens(level, content, offsets)))
 
 
 def _position_mlp(config: CorrelationConfig) -> nn.Sequential:

@@ -32,7 +32,7 @@ def _steps(depth: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _bends(depth: np.ndarray, known: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """The largest angle in radians between a normal and one beside it, within one pixel; a missing one stands upright."""
+    """The largest angle (rad) between a normal and one beside it, within a pixel; a missing one is at a right angle."""
     normals, has_normal = _normals(depth, known, intrinsics)
     padded, exists = np.pad(normals, ((1, 1), (1, 1), (0, 0)), mode="edge"), np.pad(has_normal, 1, mode="edge")
     height, width = depth.shape

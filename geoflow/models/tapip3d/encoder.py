@@ -41,8 +41,8 @@ class Backbone(nn.Module):
         size = (x.shape[-2] // 4, x.shape[-1] // 4)
         x = F.relu(F.instance_norm(self.conv1(x)))
         stages = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+        for k in range(1, 5):
+            x = self.get_submodule(f"layer{k}")(x)
             stages.append(F.interpolate(x, size, mode="bilinear", align_corners=True))
         x = F.relu(F.instance_norm(self.conv2(torch.cat(stages, dim=1))))
         return self.conv3(x)

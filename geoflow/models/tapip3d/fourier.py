@@ -22,7 +22,7 @@ def encode_positions(x: Tensor) -> Tensor:
 
 
 def time_table(width: int, length: int) -> Tensor:
-    """Return (1, length, width) float32: sines and cosines of t / 10000^(i / half); a column of zeros if width is odd."""
+    """Return (1, length, width) float32: sines, then cosines of t / 10000^(i / half), and zeros if width is odd."""
     half = width // 2
     rates = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates

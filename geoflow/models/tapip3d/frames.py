@@ -54,7 +54,8 @@ class WindowFrames:
         rgb = torch.from_numpy(np.ascontiguousarray(self._clip.rgb[source])).to(self._device)
         features = self._network.encoder(rgb.movedim(-1, 0)[None].float() / 255).float()
         levels, feature_maps = [], []
-        for size in level_sizes(*depth.shape, self._network.config.corr_levels):
+        height, width = depth.shape
+        for size in level_sizes(height, width, self._network.config.corr_levels):
             levels.append(pick_points(points, size).flatten(0, 1))
             feature_maps.append(features[0])
             features = halve(features) if min(size) > 1 else features
@@ -77,6 +78,6 @@ def normalisation(frames: list[FrameMaps]) -> tuple[np.ndarray, float]:
     count = sum(maps.count for maps in frames)
     if not count:
         return np.zeros(3), 1.0
-    mean = sum(maps.sums for maps in frames) / count
-    variance = (sum(maps.squares for maps in frames) / count - mean**2).mean()
-    return mean, float(np.sqrt(max(variance, 0.0))) or 1.0
+    mean = np.sum([maps.sums for maps in frames], axis=0) / count
+    variance = float((np.sum([maps.squares for maps in frames], axis=0) / count - mean**2).mean())
+    return mean, max(variance, 0.0) ** 0.5 or 1.0

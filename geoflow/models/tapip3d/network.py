@@ -23,6 +23,7 @@ class TrackerNetwork(nn.Module):
         self.encoder = Encoder(config.feature_dim)
         self.corr_processor = Correlation(config.feature_dim, config.corr_levels, config.corr_feature)
         self.point_updater = Updater(config.input_dim, config.point_updater)
+        self.time_emb: Tensor
         self.register_buffer("time_emb", time_table(config.input_dim, config.seq_len))
 
     def update(self, logits: Tensor, correlation: Tensor, points: Tensor, pixels: Tensor) -> Tensor:
@@ -39,7 +40,5 @@ class TrackerNetwork(nn.Module):
         ahead[:-1] = points[:-1] - points[1:]
         back[1:] = points[1:] - points[:-1]
         motion = encode_positions(torch.cat((ahead, back), dim=-1))
-        parts = (logits[..., None], correlation, motion, encode_positions(pixels))
-        return torch.cat([part.to(correlation.dtype) for part in parts], dim=-1) + self.time_emb[0, :, None].to(
-            correlation.dtype
-        )
+        parts = (logits[..., None], correlation.float(), motion, encode_positions(pixels))
+        return torch.cat(parts, dim=-1) + self.time_emb[0, :, None]

@@ -32,7 +32,7 @@ class RepairedDepth:
 
     def __init__(self, depth: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> None:
         self._count, self._size = len(depth), size
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         for one, camera in zip(depth, intrinsics):
             self._file.write(repair_edges(resize_depth(one, size), camera).tobytes())
 
@@ -51,9 +51,9 @@ class RepairedDepth:
 def depth_range(depths: Iterator[np.ndarray] | np.ndarray | RepairedDepth) -> tuple[float, float] | None:
     """Return from where to where depth counts in the normalisation: up to 1.5 quartile distances above the upper one.
 
-    The quartiles are the int(n / 4)-th and int(3 n / 4)-th smallest of a clip's valid depths, counted from one. They are
-    exact: positive float32 numbers have the order of their bits, whose upper and lower halves are counted in turn. None if
-    no depth is valid.
+    The quartiles are the int(n / 4)-th and int(3 n / 4)-th smallest of a clip's valid depths, counted from one. They
+    are exact: positive float32 numbers have the order of their bits, whose upper and lower halves are counted in turn.
+    None if no depth is valid.
     """
     upper = np.zeros(1 << 16, np.int64)
     for one in depths:
@@ -71,8 +71,8 @@ def depth_range(depths: Iterator[np.ndarray] | np.ndarray | RepairedDepth) -> tu
     quartiles = []
     for rank, half, counts in zip(ranks, halves, lower):
         within = rank - int(upper[:half].sum())
-        bits = (half << 16) | int(np.searchsorted(np.cumsum(counts), within))
-        quartiles.append(float(np.array(bits, np.uint32).view(np.float32)))
+        pattern = (half << 16) | int(np.searchsorted(np.cumsum(counts), within))
+        quartiles.append(float(np.array(pattern, np.uint32).view(np.float32)))
     low, high = quartiles
     return 1e-7, high + 1.5 * (high - low)
 

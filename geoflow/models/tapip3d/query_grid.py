@@ -34,7 +34,7 @@ def grid_queries(clip: Clip, frame: int, count: int) -> np.ndarray:
 
 
 def pixel_queries(clip: Clip, frames: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries (M, 4) of pixels (N, 2) x, y in their frames (N,), and which of the N have depth there (N,) bool."""
+    """Return queries (M, 4) of pixels (N, 2) x, y in their frames (N,), and which of them (N,) bool have depth."""
     height, width = clip.size
     queries = np.zeros((len(pixels), 4), np.float32)
     has_depth = np.zeros(len(pixels), bool)

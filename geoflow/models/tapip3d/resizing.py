@@ -21,7 +21,7 @@ def resize_frame(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return (h, w) float32 of depth (H, W), 0 where there is none: the mean of those of the four corners that are known."""
+    """Return (h, w) float32 of depth (H, W), 0 where there is none: a mean of those of four corners that are known."""
     known = depth > 0
     share = cv2.resize(known.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
     total = cv2.resize(np.where(known, depth, 0).astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)

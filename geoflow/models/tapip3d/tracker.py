@@ -47,22 +47,29 @@ class Tracker:
         """Follow points through a clip.
 
         rgb (T, H, W, 3) uint8; depth (T, H, W) float32 along the optical axis in any unit, 0 where unknown; intrinsics
-        (T, 3, 3) px of the depth maps; cam_from_world (T, 4, 4) in the unit of depth, None for a camera at rest; queries
-        (N, 4): frame, and position in the world, or None for a grid on frame 0. `options` are fields of TrackOptions.
+        (T, 3, 3) px of the depth maps; cam_from_world (T, 4, 4) in the unit of depth, None for a camera at rest;
+        queries (N, 4): frame, and position in the world, or None for a grid on frame 0. `options` are fields of
+        TrackOptions.
 
         Memory does not grow with T beyond the arguments and the result; prepared depth lies in a temporary file. Raises
         ConfigError if shapes or values do not fit.
         """
         chosen = TrackOptions(**options)
-        poses = np.broadcast_to(np.eye(4, dtype=np.float32), (len(rgb), 4, 4)) if cam_from_world is None else cam_from_world
+        at_rest = np.broadcast_to(np.eye(4, dtype=np.float32), (len(rgb), 4, 4))
+        poses = at_rest if cam_from_world is None else cam_from_world
         _check(rgb, depth, intrinsics, poses, queries)
         clip = self.prepare(rgb, depth, intrinsics, poses, chosen)
         counted = depth_range(clip.depth)  # type: ignore[arg-type]
         given = grid_queries(clip, 0, chosen.grid_size) if queries is None else np.asarray(queries, np.float32)
         helped = 0 if queries is None else chosen.support_grid_size
         xyz, logits = self.both_ways(clip, given, chosen, counted, helped)
-        believed = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        return Tracks(xyz, believed >= chosen.visibility_threshold, logits, given)
+        return Tracks(xyz, self.believed(logits, chosen), logits, given)
+
+    @staticmethod
+    def believed(logits: np.ndarray, options: TrackOptions) -> np.ndarray:
+        """Return which of the logits reach the threshold, as float32 has them."""
+        belief = torch.from_numpy(np.ascontiguousarray(logits)).sigmoid().numpy()
+        return belief >= np.float32(options.visibility_threshold)
 
     def prepare(
         self, rgb: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, poses: np.ndarray, options: TrackOptions

@@ -44,9 +44,9 @@ def track_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return world positions (T, N, 3) and visibility logits (T, N), float32, of queries (N, 4).
 
-    A query is a frame number and a world position. It takes part in windows that end after its frame; in frames of no such
-    window it keeps its position, with the logit 0. A clip of half a window or less has no windows at all. Depth outside of
-    `depth_range` does not count in the normalisation. `tokens` bounds memory and does not change the result.
+    A query is a frame number and a world position. It takes part in windows that end after its frame; in frames of no
+    such window it keeps its position, with the logit 0. A clip of half a window or less has no windows at all. Depth
+    outside of `depth_range` does not count in the normalisation. `tokens` bounds memory and does not change the result.
     """
     run = _Run(network, clip, queries, iterations, depth_range, tokens, watch or _nobody)
     half = network.config.seq_len // 2
@@ -118,6 +118,8 @@ class _Run:
         support = self._prepare_support(taking_part, space)
         window = _Window(self, start, maps, space, support)
         coords = space.enter(coords)
+        self.watch("maps", maps)
+        self.watch("space", space)
         self.watch("first_state", (coords, logits))
         for iteration in range(self.iterations):
             coords, logits = window.refine(coords, logits)
