@@ -1,0 +1,1 @@
+"""`geoflow bench tracking`: the 3D tracker beside its arithmetic as it is written down."""
