@@ -31,13 +31,19 @@ class PlainTracker:
         self.length, self.k = network.config.seq_len, network.config.corr_feature.k_neighbors
 
     def track(
-        self, rgb: np.ndarray, depth: np.ndarray, cameras: tuple[np.ndarray, np.ndarray], queries: np.ndarray, iters: int
+        self,
+        rgb: np.ndarray,
+        depth: np.ndarray,
+        poses: tuple[np.ndarray, np.ndarray],
+        queries: np.ndarray,
+        iters: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return positions (T, N, 3) and logits (T, N); arguments as of `windows.track_windows`."""
         half, count = self.length // 2, len(rgb)
         order = np.minimum(np.arange(count + -count % half), count - 1)
         self.size = (rgb.shape[1], rgb.shape[2])
-        self.cameras = [torch.from_numpy(camera[order]).float() for camera in cameras]
+        intrinsics, cam_from_world = (torch.from_numpy(values[order]).float() for values in poses)
+        self.cameras = (intrinsics, cam_from_world)
         maps = torch.from_numpy(depth[order])
         self.points = unproject_maps(maps, *self.cameras)
         self.valid = maps > 0
@@ -68,14 +74,14 @@ class PlainTracker:
         mean = points.mean(0)
         deviation = (points - mean).square().mean().sqrt()
         index = torch.nonzero(self.frames < stop)[:, 0]
-        coords = torch.cat((self.coords[start : start + half], self.coords[start + half - 1][None].expand(half, -1, -1)))
-        logits = torch.cat((self.logits[start : start + half], self.logits[start + half - 1][None].expand(half, -1)))
+        frames = torch.arange(start, stop).clamp(max=start + half - 1)
+        coords, logits = self.coords[frames], self.logits[frames]
         fresh = (self.frames >= start + half) if start else torch.ones(len(self.frames), dtype=torch.bool)
         coords = torch.where(fresh[:, None], self.queries[:, 1:], coords)[:, index]
         logits = torch.where(fresh, torch.zeros_like(logits), logits)[:, index]
         coords = (coords - mean) / deviation
         support = [self._support_of(level, index, mean, deviation) for level in range(len(self.maps))]
-        cameras = [camera[start:stop] for camera in self.cameras]
+        cameras = (self.cameras[0][start:stop], self.cameras[1][start:stop])
         clouds = [(cloud[start:stop] - mean) / deviation for cloud in self.clouds]
         maps = [level[start:stop].flatten(2).mT for level in self.maps]
         for _ in range(iterations):
@@ -94,8 +100,7 @@ class PlainTracker:
         """Features (N, k + 1, C) and offsets (N, k + 1, 3) around the queries, each in its own frame."""
         frames, nearby, maps = self.frames[index], self.nearby[level][index], self.maps[level]
         own = self.queries[index, 1:]
-        cameras = [camera[frames] for camera in self.cameras]
-        pixels = project(own[:, None], *cameras, self.size)[:, 0, :2]
+        pixels = project(own[:, None], self.cameras[0][frames], self.cameras[1][frames], self.size)[:, 0, :2]
         scale = torch.tensor([maps.shape[3] / self.size[1], maps.shape[2] / self.size[0]])
         features = maps.flatten(2).mT[frames[:, None], nearby]
         features = torch.cat((sample(maps, frames, pixels * scale)[:, None], features), dim=1)
@@ -123,7 +128,7 @@ class PlainTracker:
 def _compare(network: Correlation, level: int, support: tuple[Tensor, Tensor], near: tuple[Tensor, Tensor]) -> Tensor:
     """Compare N points in T frames (T, N, C) by whole attention blocks."""
     tokens, others = (
-        network.feat_transform(network.in_norm(features)) + network.posenc_mlps[level](encode_positions(offsets))  # type: ignore[operator]
+        network.feat_transform(network.in_norm(features)) + network.posenc_mlps[level](encode_positions(offsets))
         for features, offsets in (support, near)
     )
     transformer: Any = network.transformers[level]
