@@ -210,8 +210,14 @@ _ROWS = [
         "why a frame of a moving camera has no pose: 0 no reason of its own, 1 its points belong to no structure, "
         "2 near and far cannot be told apart, 3 it lies far off the path", ZERO, codes=DOUBT_NAMES,
     ),
-    Field("tracks.xyz", "float32", "T N 3", "scene", "position", NAN, space=WORLD, fade=WHOLE, stored=_IN_STORE),
-    Field("tracks.visible", "bool", "T N", "", "the track is seen in that frame", fade=WHOLE, stored=_IN_STORE),
+    Field(
+        "tracks.xyz", "float32", "T N 3", "scene", "position", NAN, "tracks.visible", within="", space=WORLD,
+        fade=WHOLE, stored=_IN_STORE,
+    ),
+    Field(
+        "tracks.visible", "bool", "T N", "", "the track is seen in that frame, and its position is known there",
+        fade=WHOLE, stored=_IN_STORE,
+    ),
     Field(
         "tracks.uv", "float32", "T N 2", "px", "position in the image", NAN, "tracks.visible", within="", space=IMAGE,
         fade=WHOLE, stored=_IN_STORE,
