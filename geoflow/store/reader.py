@@ -204,20 +204,21 @@ class Video:
         return Lazy(self._dataset(whole[0]))
 
     def points(self, i: int, *, world: bool = False) -> np.ndarray:
-        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
+        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame; NaN where invalid.
 
-        With `world`, it is in the world frame, NaN where invalid or if the frame has no pose.
+        With `world`, it is in the world frame, and NaN throughout if the frame has no pose. (In the file itself, a
+        stored `geometry/points` is 0 where invalid.)
         """
         if "geometry/points" in self.file:
             xyz = Lazy(self._dataset("geometry/points"))[i].astype(np.float32)
         else:
             xyz = unproject(self.depth[i], self.intrinsics[i])
+        xyz = np.where(xyz[..., 2:] > 0, xyz, np.float32(np.nan))
         if not world:
             return xyz
         if self.cameras is None:
             raise StoreError(f"{self.path} holds no camera poses; points(i) gives the camera frame")
-        moved = apply(invert(self.cameras.cam_from_world[i]), xyz)
-        return np.where(xyz[..., 2:] > 0, moved, np.float32(np.nan))
+        return apply(invert(self.cameras.cam_from_world[i]), xyz)
 
     def rgb(self, i: int) -> np.ndarray:
         """Return frame i: (H, W, 3) uint8, from the file if it holds frames, otherwise decoded from the source.
