@@ -110,16 +110,17 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `json.dumps`; what could not be measured is None."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value of JSON types; NaN becomes None, arrays become lists."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return [_plain(float(f"{x:.5g}")) if value.dtype.kind == "f" else int(x) for x in value]
+        return [plain(float(f"{x:.5g}")) if value.dtype.kind == "f" else int(x) for x in value]
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

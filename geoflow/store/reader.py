@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from geoflow.errors import StoreError
+from geoflow.errors import ConfigError, StoreError
 from geoflow.fields import field
 from geoflow.files.locations import is_remote, local
 from geoflow.geometry.cameras import unproject
@@ -223,7 +223,8 @@ class Video:
     def rgb(self, i: int) -> np.ndarray:
         """Return frame i: (H, W, 3) uint8, from the file if it holds frames, otherwise decoded from the source.
 
-        Raises StoreError if the source is gone, cannot be read, or was replaced since then.
+        Raises StoreError if the source is gone, cannot be read, or was replaced since then; and if it must be decoded
+        and PyAV is not installed.
         """
         if "frames/rgb" in self.file:
             return Lazy(self._dataset("frames/rgb"))[i]
@@ -257,8 +258,12 @@ class Video:
 
         Raises StoreError if no frame has a pose, ConfigError if plotly (the extra `notebook`) is not installed.
         """
-        from geoflow.notebook.scene_figure import trajectory_figure
-
+        try:
+            from geoflow.notebook.scene_figure import trajectory_figure
+        except ModuleNotFoundError as error:  # of `geoflow-reader`, which leaves out what draws
+            raise ConfigError(
+                f'trajectory() cannot be drawn ({error}); pip install "geoflow-video[notebook]"'
+            ) from error
         return trajectory_figure(self, points=points, frusta=frusta)
 
     def close(self) -> None:
@@ -284,8 +289,10 @@ class Video:
         return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
 
     def _repr_html_(self) -> str | None:
-        from geoflow.notebook.video_card import video_html
-
+        try:
+            from geoflow.notebook.video_card import video_html
+        except ModuleNotFoundError:  # of `geoflow-reader`, which leaves out what draws: the plain text is shown
+            return None
         return video_html(self) if self.file else None  # if closed, its plain text is shown
 
     def _dataset(self, name: str) -> h5py.Dataset:
