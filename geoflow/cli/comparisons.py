@@ -13,7 +13,13 @@ from geoflow.cli.output import print_json, result_alone, result_console
 app = typer.Typer()
 
 
-@app.command()
+_EXAMPLES = (
+    "geoflow compare before/videos/clip.h5 after/videos/clip.h5 --gt clip.gt.h5",
+    "geoflow compare before after --html compare.html",
+)
+
+
+@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in _EXAMPLES))
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="a store, OUT/videos/<name>.h5, or a run's folder")],
     b: Annotated[str, typer.Argument(metavar="B", help="another store, or another run's folder")],
@@ -32,11 +38,6 @@ def compare(
     """Show two stores, or two runs, side by side: settings that differ, what each holds, scores.
 
     Without --gt, the scores say how far A is from B; which of the two is right, they do not say.
-
-    \b
-    Examples:
-      geoflow compare before/videos/clip.h5 after/videos/clip.h5 --gt clip.gt.h5
-      geoflow compare before after --html compare.html
     """
     from geoflow.comparison import compare as compare_both
 

@@ -19,6 +19,7 @@ from geoflow.store.reader import Video, open_video
 from geoflow.store.run import Run, load_run
 
 Comparable = str | os.PathLike[str] | Video | Run
+_SAME_SHAPE = 0.05  # of width over height; sizes in round numbers of pixels differ by less
 _TRUTH = ".gt.h5"  # `geoflow synth` writes it beside the video
 
 
@@ -98,12 +99,11 @@ def _against_each_other(a: Video, b: Video) -> tuple[Between | None, list[str]]:
         return None, [f"{doubt} and they hold other frames, so that they are not held against each other"]
     if not np.isin(a.frame_index, b.frame_index).any():
         return None, ["they hold no source frame in common, so that nothing can be held against each other"]
-    try:
-        with Prediction(Path(a.path)) as first, Prediction(Path(b.path)) as second:
-            held = between(first, second, metric=b.metric)
-    except InputError:
+    if abs(a.width * b.height / (a.height * b.width) - 1) > _SAME_SHAPE:
         sizes = " and ".join(f"{video.width}x{video.height}" for video in (a, b))
         return None, [f"their pictures have different shapes ({sizes}), so that they are not held against each other"]
+    with Prediction(Path(a.path)) as first, Prediction(Path(b.path)) as second:
+        held = between(first, second, metric=b.metric)
     return held, [
         f"{doubt}: frames are matched by number, and figures mean something only for one film"
     ] if doubt else []

@@ -32,7 +32,7 @@ class _BySource:
 def between(a: Prediction, b: Prediction, *, metric: bool) -> Between:
     """Score A against B, branch by branch; `metric` says that B is in metres.
 
-    Raises InputError if the shapes of their pictures differ.
+    Both must hold source frames in common, and pictures of one shape.
     """
     depth = {}
     for name in a.branches.keys() & b.branches.keys():

@@ -16,7 +16,7 @@ from geoflow.cli import app
 from geoflow.comparison import Comparison, RunComparison
 from geoflow.errors import InputError, StoreError
 from geoflow.evaluate import evaluate_store
-from geoflow.synth import Clip
+from geoflow.synth import Clip, render
 
 HALF = 2.0**-11  # relative rounding of float16, the store's depth
 STAGES = [{"slot": "camera", "backend": "embedded.colmap", "params": {"sources": 6}, "num_cpus": 1.0}]
@@ -119,6 +119,21 @@ def test_what_may_not_be_one_film_is_said_or_not_held_against_each_other(stores:
         file["frames/index"][:] += 100
     found = compared((a, b))
     assert found.between is None and "no source frame in common" in found.notes[0]
+
+
+def test_a_store_of_another_size_is_compared_and_one_of_another_shape_is_not(
+    stores: Any, small_clip: Clip, tmp_path: Path
+) -> None:
+    a, b = stores(Flaws(), Flaws())
+    half = render(num_frames=8, width=32, height=24, fps=4.0)
+    write_store(b, half, Flaws())
+    held = compared((a, b)).between
+    assert held is not None and held.depth["geometry"].scale == pytest.approx(1, abs=0.01)
+    assert held.depth["geometry"].abs_rel < 0.05  # of 32x24 pixels, many lie at the edge of something
+    assert held.depth["geometry"].focal_error < 1e-3
+    write_store(b, render(num_frames=8, width=48, height=64, fps=4.0), Flaws())
+    found = compared((a, b))
+    assert found.between is None and "different shapes (64x48 and 48x64)" in found.notes[0]
 
 
 def test_the_page_stands_alone_and_shows_both(stores: Any, tmp_path: Path) -> None:
