@@ -154,6 +154,9 @@ class Pipeline(BaseModel):
     keep_fields: bool = Field(False, description="keep saved results of complete videos, for other settings")
     stages: tuple[StageSpec, ...]
 
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}: {', '.join(f'{spec.slot} {spec.backend}' for spec in self.stages)})"
+
     @classmethod
     def load(cls, name_or_file: str | Path, overrides: dict[str, Any] | None = None) -> Pipeline:
         """Read `configs/pipelines/<name>.yaml` or a file and apply overrides such as `{"camera.window": 10}`.

@@ -16,6 +16,11 @@ GOOD = {
 }
 
 
+def test_a_row_prints_as_its_name_form_and_meaning() -> None:
+    assert repr(FIELDS["tracks.uv"]) == "Field(tracks.uv: float32 (T, N, 2) px, position in the image)"
+    assert repr(FIELDS["camera.valid"]) == "Field(camera.valid: bool (T), the frame has a full pose)"
+
+
 def test_good_output_passes() -> None:
     check(GOOD, tuple(GOOD), who="prior", num_frames=4)
 

@@ -285,8 +285,9 @@ class Video:
             return f"Video({self.name!r}, closed)"
         slots = dict.fromkeys(row.row.slot for row in datasets().values())
         held = [name for name in slots if name in self.file and name != "frames"]
-        size = f"{self.num_frames} frames {self.width}x{self.height}"
-        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
+        size = f"{self.num_frames} frames {self.width}x{self.height} at {self.fps:g} fps"
+        unit = "metres" if self.metric else "up to one scale"
+        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'}; {unit})"
 
     def _repr_html_(self) -> str | None:
         try:

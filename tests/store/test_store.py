@@ -108,7 +108,21 @@ def test_what_was_written_reads_back(truth: Truth, results: Results, stored: Pat
         assert world.dtype == np.float32 and np.isnan(world[~inside]).all()
         back = world[inside] @ expected[5, :3, :3].T + expected[5, :3, 3]
         np.testing.assert_allclose(back[:, 2], video.depth[5][inside], rtol=1e-4)
-        assert "40 frames 16x12" in repr(video)
+        assert repr(video).startswith("Video('clip', 40 frames 16x12 at ") and repr(video).endswith(
+            "; up to one scale)"
+        )
+        shown = {repr(value) for value in (video.depth, video.field("camera.depth"), video.hands.left)}
+        assert shown == {
+            "Lazy(geometry/depth: float32 (40, 12, 16) scene)",
+            "Lazy(camera/depth: float16 (40, 12, 16) scene)",
+            "Hand(14 of 40 frames: joints float32 (40, 21, 3) camera frame, uv float32 (40, 21, 2) px)",
+        }
+        assert repr(video.cameras) == (
+            "Cameras(40 of 40 frames posed: cam_from_world float32 (40, 4, 4) scene, intrinsics float32 (40, 3, 3) px)"
+        )
+        assert "xyz float32 (40, " in repr(video.tracks) and "3) scene, world frame" in repr(video.tracks)
+        depth = video.depth
+    assert repr(depth) == "Lazy(geometry/depth, closed)"
 
 
 def test_of_unposed_frames_only_a_rotation_without_a_position_is_kept():
