@@ -46,15 +46,19 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'geoflow' has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    if not _is_here(module):
-        raise AttributeError(f"geoflow.{name} is not part of geoflow-reader, which only reads; install geoflow-video")
-    value = getattr(importlib.import_module(module), attribute)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module 'geoflow' has no attribute {name!r}")
+        module, attribute = _LAZY[name]
+        if not _is_here(module):
+            raise AttributeError(
+                f"geoflow.{name} is not part of geoflow-reader, which only reads; install geoflow-video"
+            )
+        value = getattr(importlib.import_module(module), attribute)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
