@@ -45,7 +45,7 @@ class Stitch(Stage):
     inputs = ("frames.index", "frames.time")
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
     ordered = True
-    version = "3"
+    version = "4"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
