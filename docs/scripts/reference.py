@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from markdown_table import code, plain_type, properties, table
@@ -24,6 +26,7 @@ from geoflow.store.meshes import ROWS as MESH_ROWS
 from geoflow.store.reference import field_table
 from geoflow.values.field import EXTRA
 
+ROOT = Path(__file__).parents[2]
 _SHORT = {"float16": "f16", "float32": "f32", "float64": "f64", "uint8": "u8", "int64": "i64", "int32": "i32"}
 
 
@@ -271,6 +274,24 @@ def _shape(symbols: str) -> str:
     return f"({','.join(symbols.split())})"
 
 
+def install_sizes() -> str:
+    """What an install weighs, as `docs/scripts/install_sizes.py` measured it."""
+    found = json.loads((ROOT / "benchmarks" / "install_sizes.json").read_text())
+    rows = []
+    for name, command in (("core", "pip install ."), ("reader", "pip install ./packaging/reader")):
+        weighed = found[name]
+        heavy = ", ".join(f"{package} {_megabytes(size)}" for package, size in weighed["heavy"].items())
+        rows.append((code(command), _megabytes(weighed["bytes"]), f"{weighed['packages']} packages: {heavy}"))
+        for extra, size in weighed["extras"].items():
+            rows.append((f"`[{extra}]` on top", _megabytes(size), ""))
+    said = f"Measured with Python {found['python']} ({found['machine']}) by `python docs/scripts/install_sizes.py`."
+    return table(("install", "MB", "of which, in MB"), rows) + f"\n\n{said}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}" if size < 10e6 else f"{size / 1e6:,.0f}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "attributes": attributes,
     "commands": commands,
@@ -278,6 +299,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "exports": exports,
     "fields": fields,
     "index-columns": index_columns,
+    "install-sizes": install_sizes,
     "metrics": metrics,
     "models": models,
     "models-summary": models_summary,

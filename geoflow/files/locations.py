@@ -303,8 +303,9 @@ def _class_for(uri: str) -> Any:
     try:
         return fsspec.get_filesystem_class(scheme(uri))
     except ImportError as error:
-        entry = fsspec.registry.known_implementations.get(scheme(uri), {})
-        needed = entry.get("class", "").partition(".")[0]
+        from fsspec.registry import known_implementations
+
+        needed = known_implementations.get(scheme(uri), {}).get("class", "").partition(".")[0]
         hint = f"pip install {needed}" if needed not in ("", "fsspec") else str(error)
         raise ConfigError(f"{scheme(uri)}:// needs a package that is not installed here: {hint}") from None
     except ValueError:

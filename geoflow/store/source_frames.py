@@ -33,7 +33,7 @@ def source_frames(video: Video, numbers: np.ndarray) -> np.ndarray:
         return read_numbered(video.source, numbers, (video.width, video.height), **known)
     except ImportError as error:
         raise StoreError(
-            f"{video.path} holds no frames, and its source is decoded with PyAV and OpenCV, which cannot be imported "
+            f"{video.path} holds no frames; decoding its source needs PyAV and OpenCV, which cannot be imported "
             f"({error}); pip install av opencv-python-headless ({_OWN})"
         ) from error
     except SourceChanged as error:
