@@ -29,7 +29,7 @@ from geoflow.observe.ledger import Ledger
 from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
-from geoflow.planning import preflight
+from geoflow.planning import pipeline_file, preflight
 from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult, VideoResult
 from geoflow.segments import ELSEWHERE, Prompt, VideoInfo
@@ -46,7 +46,7 @@ from geoflow.values.plain import flag, printable, text
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.left_out import left_out
-from geoflow.video.options import ReadOptions
+from geoflow.video.options import ReadOptions, read_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,11 +102,11 @@ def run(
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
     reading |= {"objects": objects, "stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
-    options = ReadOptions(**reading)
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings({} if settings is None else settings)
+    options = read_options(pipe.reading, reading)
     preflight.check_makes_stores(pipe)
     preflight.check_environments(pipe)
     if flag(commercial, "commercial"):
@@ -125,12 +125,14 @@ def run(
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
     _prepare(paths)
+    settings_file = pipeline_file.as_text(pipe, options).encode()
     with contextlib.ExitStack() as stack:
         owner = stack.enter_context(Ownership(paths))
         pipe, options, stamp = _bind(pipe, options, paths, owner.token)
         clear_drafts(paths)
         progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
+        write_whole(paths.pipeline, settings_file)
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))

@@ -1,4 +1,4 @@
-"""Requirements that the installed distribution states."""
+"""What the installed distribution states: its version and its requirements."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ def demands() -> Demands | None:
     rows = [Requirement(text) for text in about.get_all("Requires-Dist") or []]
     wanted = (row for row in rows if row.marker is None or row.marker.evaluate({"extra": ""}))
     return Demands("".join(about.get_all("Requires-Python") or []), tuple(wanted))
+
+
+def library_version() -> str:
+    """Return the version of GeoFlow; "unknown" for a checkout that is not installed."""
+    try:
+        return importlib.metadata.version(NAME)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
