@@ -367,13 +367,17 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
     told = (
         "frames_posed",
+        "camera_quality",
         "geometry_coverage",
+        "tracks",
+        "frames_with_hands",
         "motion",
         "segments",
         "objects",
         "metric",
         "recovered",
         "lacking",
+        "notes",
         "key",
     )
     row |= {key: result[key] for key in told if key in result}

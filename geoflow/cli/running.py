@@ -25,7 +25,7 @@ from geoflow.cli.arguments import (
     settings_of,
     size_of,
 )
-from geoflow.cli.output import end, error_console, print_json, result_alone, result_console, stoppable
+from geoflow.cli.output import announce, end, error_console, print_json, result_alone, result_console, stoppable
 
 app = typer.Typer()
 
@@ -70,6 +70,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Process videos into OUT/videos/<name>.h5 and an index."""
+    announce(inputs, out)
     from geoflow.runner import run as run_pipeline
 
     with stoppable():
@@ -220,6 +221,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Render a clip with exact ground truth, run the pipeline on it, score it and write the report."""
+    announce(["a made-up clip"], out)
     from geoflow.demo import demo as run_demo
     from geoflow.evaluate import render_table
 
@@ -238,4 +240,4 @@ def demo(
     if not as_json and result.scores:
         result_console().print(render_table(result.scores))
         print(f"report: {result.report}")
-    end(result.run, result.to_dict(), as_json)
+    end(result.run, result.to_dict(), as_json, report=False)

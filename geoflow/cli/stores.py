@@ -8,17 +8,27 @@ from typing import Annotated
 import typer
 
 from geoflow.cli.arguments import Address, AsJson, settings_of
-from geoflow.cli.output import print_json, result_alone, result_console
+from geoflow.cli.output import error_console, print_json, result_alone, result_console, stoppable
 
 app = typer.Typer()
 
 
 @app.command()
-def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
+def status(
+    out: Annotated[str, typer.Argument(help="a run's folder")],
+    watch: Annotated[bool, typer.Option("--watch", help="show it again and again until the run ends")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show the progress of a run, also while it runs: videos, stages, time left."""
     from geoflow.observe.status import read_status, render_status
 
     found = read_status(out)
+    if watch:
+        from geoflow.observe.watching import watch_run
+
+        with stoppable("watched no longer; the run goes on"):
+            watch_run(out, error_console())
+        found = read_status(out)
     if as_json:
         print_json(found)
     else:

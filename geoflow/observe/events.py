@@ -341,7 +341,14 @@ def iter_events(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         lines.seek(start)
         for line in lines:
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and "event" in row and "time" in row:
-                    yield row
+            if (row := parse_event(line)) is not None:
+                yield row
+
+
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """Return the event of one line of a ledger; None if it is none."""
+    with contextlib.suppress(ValueError):
+        row = json.loads(line)
+        if isinstance(row, dict) and "event" in row and "time" in row:
+            return row
+    return None
