@@ -67,12 +67,13 @@ def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[s
         )
 
 
+def doubtful_poses(cameras: Cameras) -> int:
+    """Return the number of frames whose pose explains little of what is seen; 0 if no stage states it."""
+    return 0 if cameras.quality is None else int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
+
+
 def _doubtful(cameras: Cameras) -> Iterator[str]:
-    """Yield how many poses explain little of what is seen."""
-    if cameras.quality is None:
-        return
-    count = int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
-    if count:
+    if count := doubtful_poses(cameras):
         yield (
             f"The poses of {count} frames explain less than {_DOUBTFUL:.0%} of the points followed there, or "
             "contradict the prior about what is near and far: use camera/quality to leave them out."
