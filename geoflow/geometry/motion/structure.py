@@ -6,7 +6,7 @@ COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel i
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from geoflow.fields import DOUBT_FAR_OFF, DOUBT_NONE, DOUBT_REVERSED
+from geoflow.fields import DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_NONE, DOUBT_REVERSED
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
+from geoflow.geometry.motion.assumed_lens import assumed_lens
 from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
+from geoflow.geometry.motion.focal_error import MOST_FOCAL_ERROR, UNSURE_FOCAL, PosedPoints, focal_error
 from geoflow.geometry.motion.mapper import FOCAL_RANGE, MAX_ERROR_PX, SEED, Mapper, MatchedPair
 from geoflow.geometry.motion.starts import lead_over_mirror, windows
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
@@ -28,6 +30,7 @@ _MIN_MATCHES = 30
 _MIN_INLIERS = 15
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
 _LEAST_LEAD = 0.02  # of misfit over the mirror image; films made to be mistaken show no right world below 0.015
+_ENOUGH_POSED = 0.8  # of the frames posed with a free lens: then the mapping with an assumed one is kept
 _LEAST_ON_PATH, _FAR_OFF = 5, 6.0  # frames; times the extent of the path
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
@@ -46,6 +49,10 @@ class Structure:
     angle_deg: float  # median over points of the widest angle under which cameras see them
     doubt: np.ndarray  # (T,) uint8: geoflow.fields.DOUBT_*, of frames whose poses were withdrawn
     lead: float = 1.0  # how much less misfit it leaves than the same world with near and far exchanged, relative
+    focal_error: float = np.nan  # standard deviation of the focal length, relative; NaN if the lens is known
+    lens: int = (
+        DOUBT_NONE  # what is to be said of the lens: one of geoflow.fields.DOUBT_NONE, _FOCAL, _STATED, _ASSUMED
+    )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return all values by the names of the fields."""
@@ -54,8 +61,8 @@ class Structure:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Structure:
         """Make a structure from the result of `to_arrays`."""
-        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg", "lead")}
-        return cls(**{**arrays, **plain})  # type: ignore[arg-type]
+        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg", "lead", "focal_error")}
+        return cls(**{**arrays, **plain, "lens": int(arrays["lens"])})  # type: ignore[arg-type]
 
     def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
         """Return the pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the image's pixels.
@@ -80,13 +87,15 @@ def reconstruct(
     known_intrinsics: np.ndarray | None = None,
     distortion: Sequence[float] | None = None,
     masks: Sequence[np.ndarray] | None = None,
+    stated_focal: float | None = None,
 ) -> list[Structure]:
     """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
 
     Tracked points connect neighbouring frames; SIFT matches connect distant frames, and places that are seen again.
     Returns the structures that can be trusted, the one with most frames first: several if the pictures fall into parts
     that share no view (a cut), none if nothing came out. Behind them stand those in which near and far could not be
-    told apart: they have no valid frame. COLMAP uses one thread, so that the same input gives the same bits.
+    told apart: they have no valid frame. If the pictures do not tell the focal length, it is an assumed one, as
+    `Structure.lens` says. COLMAP uses one thread, so that the same input gives the same bits.
 
     Args:
         chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
@@ -94,6 +103,7 @@ def reconstruct(
         coefficient of radial distortion if the pictures show it.
         distortion: five of OpenCV's coefficients, by which the known camera distorts `grays`.
         masks: (H, W) bool per frame, True where no features are taken.
+        stated_focal: px, what the source says of itself: where estimation starts, and what is kept if it fails.
     """
     import pycolmap
 
@@ -107,14 +117,57 @@ def reconstruct(
     _append(keypoints, matches, wide, found_again)
     pairs = _verify(keypoints, matches, chains)
     with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
-        models = Mapper(Path(folder), chains, keypoints, pairs, known_intrinsics).models()
-        found = [_read_model(model, chains) for model in models]
-    free = known_intrinsics is None
-    judged = [replace(s, lead=_lead(s, chains, focal=free)) for s in found if s is not None]
-    trusted = [s for s in judged if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
-    told = [s for s in trusted if s.lead > _LEAST_LEAD]
-    doubtful = [_withdrawn(s) for s in trusted if s.lead <= _LEAST_LEAD]
+
+        def mapped(name: str, lens: np.ndarray | None) -> list[Structure]:
+            (Path(folder) / name).mkdir()
+            models = Mapper(Path(folder) / name, chains, keypoints, pairs, lens, stated_focal).models()
+            found = [_read_model(model, chains) for model in models]
+            return _trusted([s for s in found if s is not None], chains, focal=known_intrinsics is None)
+
+        judged = mapped("first", known_intrinsics)
+        if known_intrinsics is None:
+            judged = _with_told_lens(judged, lambda lens: mapped("assumed", lens), chains, stated_focal)
+    told = [s for s in judged if s.lead > _LEAST_LEAD]
+    doubtful = [_withdrawn(s) for s in judged if s.lead <= _LEAST_LEAD]
     return [_on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
+
+
+def _trusted(structures: list[Structure], chains: Chains, *, focal: bool) -> list[Structure]:
+    """Return the structures that explain their pictures, with what they lead their mirror images by."""
+    explaining = [s for s in structures if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
+    return [replace(s, lead=_lead(s, chains, focal=focal)) for s in explaining]
+
+
+def _with_told_lens(
+    structures: list[Structure],
+    map_again: Callable[[np.ndarray], list[Structure]],
+    chains: Chains,
+    stated_focal: float | None,
+) -> list[Structure]:
+    """Return structures of a free lens with the error of their focal length; with an assumed lens if it is not told.
+
+    It is not told if its error exceeds that of an assumption, or if no mapping with a free lens explains its pictures.
+    A world that is not told from its mirror image is never rescued by an assumption: a wrong lens favours either.
+    """
+    structures = [_with_focal_error(s, chains) for s in structures]
+    assumed = assumed_lens(chains.height, chains.width, stated_focal)
+    if structures and structures[0].focal_error <= assumed.error:
+        return structures
+    if any(s.lead <= _LEAST_LEAD for s in structures):
+        return structures
+    again = [replace(s, focal_error=assumed.error, lens=assumed.doubt) for s in map_again(assumed.intrinsics)]
+    again = [s for s in again if s.lead > _LEAST_LEAD]
+    enough = _ENOUGH_POSED * sum(int(s.valid.sum()) for s in structures)
+    return again if sum(int(s.valid.sum()) for s in again) >= enough else structures
+
+
+def _with_focal_error(structure: Structure, chains: Chains) -> Structure:
+    keys = [t for t in chains.keyframes if structure.valid[t]]
+    posed = PosedPoints(
+        chains.uv[keys], structure.intrinsics, structure.radial, structure.cam_from_world[keys], structure.xyz
+    )
+    error = min(focal_error(posed), MOST_FOCAL_ERROR)
+    return replace(structure, focal_error=error, lens=DOUBT_FOCAL if error > UNSURE_FOCAL else DOUBT_NONE)
 
 
 def _withdrawn(structure: Structure) -> Structure:
