@@ -94,6 +94,12 @@ def lead_over_mirror(bundle: Bundle, *, focal: bool) -> float:
     return min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
 
 
+def gain_of_free_lens(bundle: Bundle) -> float:
+    """Return by how much less misfit a bundle leaves if its focal length is free, relative; both are adjusted first."""
+    fixed, free = (bundle.adjusted(focal=focal).adjusted(focal=focal).misfit() for focal in (False, True))
+    return (fixed - free) / max(free, 1e-3)
+
+
 def same_order(a: Bundle, b: Bundle) -> float:
     """Return the rank correlation of the depths that two bundles of the same keyframes give: median over shared views.
 

@@ -6,7 +6,7 @@ COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel i
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,19 @@ from typing import Any
 import cv2
 import numpy as np
 
-from geoflow.fields import DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_NONE, DOUBT_REVERSED
+from geoflow.fields import DOUBT_NONE
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
-from geoflow.geometry.motion.assumed_lens import assumed_lens
-from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
+from geoflow.geometry.motion.bundle import pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
-from geoflow.geometry.motion.focal_error import MOST_FOCAL_ERROR, UNSURE_FOCAL, PosedPoints, focal_error
 from geoflow.geometry.motion.mapper import FOCAL_RANGE, MAX_ERROR_PX, SEED, Mapper, MatchedPair
-from geoflow.geometry.motion.starts import lead_over_mirror, windows
+from geoflow.geometry.motion.trust import LEAST_LEAD, on_path, trusted, with_told_lens, withdrawn
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 
 _MIN_MATCHES = 30
 _MIN_INLIERS = 15
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
-_LEAST_LEAD = 0.02  # of misfit over the mirror image; films made to be mistaken show no right world below 0.015
-_ENOUGH_POSED = 0.8  # of the frames posed with a free lens: then the mapping with an assumed one is kept
-_LEAST_ON_PATH, _FAR_OFF = 5, 6.0  # frames; times the extent of the path
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
@@ -122,98 +117,14 @@ def reconstruct(
             (Path(folder) / name).mkdir()
             models = Mapper(Path(folder) / name, chains, keypoints, pairs, lens, stated_focal).models()
             found = [_read_model(model, chains) for model in models]
-            return _trusted([s for s in found if s is not None], chains, focal=known_intrinsics is None)
+            return trusted([s for s in found if s is not None], chains, focal=known_intrinsics is None)
 
         judged = mapped("first", known_intrinsics)
         if known_intrinsics is None:
-            judged = _with_told_lens(judged, lambda lens: mapped("assumed", lens), chains, stated_focal)
-    told = [s for s in judged if s.lead > _LEAST_LEAD]
-    doubtful = [_withdrawn(s) for s in judged if s.lead <= _LEAST_LEAD]
-    return [_on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
-
-
-def _trusted(structures: list[Structure], chains: Chains, *, focal: bool) -> list[Structure]:
-    """Return the structures that explain their pictures, with what they lead their mirror images by."""
-    explaining = [s for s in structures if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
-    return [replace(s, lead=_lead(s, chains, focal=focal)) for s in explaining]
-
-
-def _with_told_lens(
-    structures: list[Structure],
-    map_again: Callable[[np.ndarray], list[Structure]],
-    chains: Chains,
-    stated_focal: float | None,
-) -> list[Structure]:
-    """Return structures of a free lens with the error of their focal length; with an assumed lens if it is not told.
-
-    It is not told if its error exceeds that of an assumption, or if no mapping with a free lens explains its pictures.
-    A world that is not told from its mirror image is never rescued by an assumption: a wrong lens favours either.
-    """
-    structures = [_with_focal_error(s, chains) for s in structures]
-    assumed = assumed_lens(chains.height, chains.width, stated_focal)
-    if structures and structures[0].focal_error <= assumed.error:
-        return structures
-    if any(s.lead <= _LEAST_LEAD for s in structures):
-        return structures
-    again = [replace(s, focal_error=assumed.error, lens=assumed.doubt) for s in map_again(assumed.intrinsics)]
-    again = [s for s in again if s.lead > _LEAST_LEAD]
-    enough = _ENOUGH_POSED * sum(int(s.valid.sum()) for s in structures)
-    return again if sum(int(s.valid.sum()) for s in again) >= enough else structures
-
-
-def _with_focal_error(structure: Structure, chains: Chains) -> Structure:
-    keys = [t for t in chains.keyframes if structure.valid[t]]
-    posed = PosedPoints(
-        chains.uv[keys], structure.intrinsics, structure.radial, structure.cam_from_world[keys], structure.xyz
-    )
-    error = min(focal_error(posed), MOST_FOCAL_ERROR)
-    return replace(structure, focal_error=error, lens=DOUBT_FOCAL if error > UNSURE_FOCAL else DOUBT_NONE)
-
-
-def _withdrawn(structure: Structure) -> Structure:
-    """Return a structure without valid frames, because its mirror image explains the pictures as well."""
-    doubt = np.where(structure.valid, DOUBT_REVERSED, DOUBT_NONE).astype(np.uint8)
-    return replace(structure, valid=np.zeros_like(structure.valid), doubt=doubt)
-
-
-def _on_path(structure: Structure) -> Structure:
-    """Return a structure in which frames far off the path of the others have no pose."""
-    off = far_off(structure.cam_from_world)
-    poses = np.where(off[:, None, None], np.nan, structure.cam_from_world)
-    doubt = np.where(off, DOUBT_FAR_OFF, structure.doubt).astype(np.uint8)
-    return replace(structure, cam_from_world=poses, valid=structure.valid & ~off, doubt=doubt)
-
-
-def far_off(cam_from_world: np.ndarray) -> np.ndarray:
-    """Return which poses (T, 4, 4) lie far off the path of the others, (T,) bool; NaN poses do not."""
-    centres = invert(cam_from_world)[:, :3, 3]
-    known = np.isfinite(centres).all(1)
-    if known.sum() < _LEAST_ON_PATH:
-        return np.zeros(len(centres), bool)
-    away = np.linalg.norm(centres - np.median(centres[known], axis=0), axis=1)
-    return known & (np.nan_to_num(away) > _FAR_OFF * np.quantile(away[known], 0.8))
-
-
-def _lead(structure: Structure, chains: Chains, *, focal: bool) -> float:
-    """Return how much better a structure explains some runs of its views than their mirror images do: the median."""
-    posed = [t for t in chains.keyframes if structure.valid[t]]
-    leads = []
-    for run in windows(chains, posed, count=3):
-        frames = [posed[k] for k in run]
-        uv = chains.uv[frames].astype(np.float64)
-        points = np.flatnonzero(np.isfinite(uv[..., 0]).sum(0) >= LEAST_VIEWS)
-        bundle = Bundle(
-            uv=uv[:, points],
-            size=(chains.height, chains.width),
-            intrinsics=structure.intrinsics.astype(np.float64),
-            radial=structure.radial,
-            cam_from_world=structure.cam_from_world[frames],
-            xyz=structure.xyz[points],
-            views=np.array(frames),
-            points=points,
-        )
-        leads.append(lead_over_mirror(bundle.triangulated(), focal=focal))
-    return float(np.median(leads)) if leads else 0.0
+            judged = with_told_lens(judged, lambda lens: mapped("assumed", lens), chains, stated_focal)
+    told = [s for s in judged if s.lead > LEAST_LEAD]
+    doubtful = [withdrawn(s) for s in judged if s.lead <= LEAST_LEAD]
+    return [on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
 
 
 def join_structures(structures: list[Structure]) -> list[Structure]:
@@ -252,13 +163,6 @@ def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
         rows = rows[off <= 2.5 * np.median(off)]
     spread = np.linalg.norm(target[rows] - np.median(target[rows], axis=0), axis=1)
     return world if np.median(off) < _MAX_JOIN_GAP * np.median(spread) else None
-
-
-def explained_share(structure: Structure, chains: Chains) -> float:
-    """Return the share of the points seen in three or more posed keyframes that were triangulated."""
-    posed = [t for t in chains.keyframes if structure.valid[t]]
-    often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
-    return float(np.isfinite(structure.xyz[often, 0]).mean()) if often.any() else 0.0
 
 
 def _ids(chains: Chains, t: int) -> np.ndarray:
