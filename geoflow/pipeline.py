@@ -28,6 +28,7 @@ from geoflow.values.field import BRANCHES
 from geoflow.values.plain import plain, text
 from geoflow.values.validation import Whole, first_fault, validated
 from geoflow.values.yaml_text import read_yaml
+from geoflow.video.options import read_options
 
 if TYPE_CHECKING:
     from geoflow.backends.catalogue import ModelEntry
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
 SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
-_NOT_SETTINGS = {"name", "description", "segment", "stages"}  # the names and parts of a pipeline
+_NOT_SETTINGS = {"name", "description", "segment", "reading", "stages"}  # the names and parts of a pipeline
 
 
 class StageSpec(BaseModel):
@@ -133,6 +134,13 @@ def _check_slot(spec: StageSpec, source: str) -> None:
         load_runtime_env(spec.env)
 
 
+def _check_reading(reading: dict[str, Any], source: str) -> None:
+    try:
+        read_options(reading)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: reading: {error}") from None
+
+
 class SegmentSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -152,6 +160,9 @@ class Pipeline(BaseModel):
     gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which one more GPU is requested")
     hung_after: float = Field(300.0, gt=0, description="seconds before which no call is stopped as hung")
     keep_fields: bool = Field(False, description="keep saved results of complete videos, for other settings")
+    reading: dict[str, Any] = Field(
+        default_factory=dict, description="options of `run` that say how inputs are read; the command line comes first"
+    )
     stages: tuple[StageSpec, ...]
 
     def __repr__(self) -> str:
@@ -238,9 +249,19 @@ class Pipeline(BaseModel):
         return self._validated({**self.model_dump(), "stages": specs}, key)
 
     def without(self, slots: Iterable[str]) -> Pipeline:
-        """Return a copy without some stages."""
-        drop = set(slots)
-        return self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
+        """Return a copy without some stages.
+
+        Raises ConfigError for a stage that the pipeline lacks, and for one that another stage cannot do without.
+        """
+        drop, known = list(dict.fromkeys(slots)), [spec.slot for spec in self.stages]
+        if unknown := [slot for slot in drop if slot not in known]:
+            raise ConfigError(
+                f"--without {','.join(unknown)}: pipeline {self.name!r} has no such stage; it has: {', '.join(known)}"
+            )
+        kept = self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
+        if drop:
+            kept._check(f"--without {','.join(drop)}")
+        return kept
 
     def spec(self, slot: str) -> StageSpec:
         return next(spec for spec in self.stages if spec.slot == slot)
@@ -288,10 +309,13 @@ class Pipeline(BaseModel):
             raise ConfigError(f"{key}: {problem}, found {found!r:.80}") from None
 
     def _check(self, source: str) -> None:
-        if self.segment.overlap * 2 > self.segment.size:
+        size, overlap = self.segment.size, self.segment.overlap
+        if overlap * 2 > size:
             raise ConfigError(
-                f"{source}: segment.overlap {self.segment.overlap} should be at most half of size {self.segment.size}"
+                f"{source}: segment.overlap should be at most half of segment.size, found {overlap} and {size}; "
+                f"set segment.overlap={size // 2}, too, or segment.size={overlap * 2} or more"
             )
+        _check_reading(self.reading, source)
         slots = [spec.slot for spec in self.stages]
         if not slots:
             raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")

@@ -55,6 +55,25 @@ def test_overrides_reach_parameters_resources_and_segments() -> None:
     assert pipe.segment.size == 60
 
 
+def test_too_short_segments_name_the_overlap_and_values_that_go_together() -> None:
+    with pytest.raises(ConfigError, match=r"set segment\.overlap=20, too, or segment\.size=48 or more") as error:
+        Pipeline.load("embedded", {"segment.size": 40})
+    assert "segment.overlap should be at most half of segment.size, found 24 and 40" in str(error.value)
+    Pipeline.load("embedded", {"segment.size": 40, "segment.overlap": 20})
+    Pipeline.load("embedded", {"segment.size": 48})
+
+
+def test_stages_are_left_out_unless_others_need_them() -> None:
+    pipe = Pipeline.load("embedded")
+    slots = [spec.slot for spec in pipe.without(["hands", "tracks"]).stages]
+    assert slots == ["decode", "camera", "prior", "geometry", "stitch", "write"]
+    assert pipe.without([]) == pipe
+    with pytest.raises(ConfigError, match="--without hnds: pipeline 'embedded' has no such stage; it has: decode, "):
+        pipe.without(["hands", "hnds"])
+    with pytest.raises(ConfigError, match=r"--without decode: .* needs frames"):
+        pipe.without(["decode"])
+
+
 def test_whatever_is_a_pipelines_own_can_be_set() -> None:
     pipe = Pipeline.load("embedded", {"hung_after": 5, "keep_fields": True})
     assert (pipe.hung_after, pipe.keep_fields) == (5.0, True)

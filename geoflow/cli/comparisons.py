@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from geoflow.cli.arguments import AsJson
+from geoflow.cli.command import command
 from geoflow.cli.output import print_json, result_alone, result_console
 
 app = typer.Typer()
 
 
-_EXAMPLES = (
+@command(
+    app,
     "geoflow compare before/videos/clip.h5 after/videos/clip.h5 --gt clip.gt.h5",
     "geoflow compare before after --html compare.html",
 )
-
-
-@app.command(epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in _EXAMPLES))
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="a store, OUT/videos/<name>.h5, or a run's folder")],
     b: Annotated[str, typer.Argument(metavar="B", help="another store, or another run's folder")],

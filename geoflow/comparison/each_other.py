@@ -73,6 +73,7 @@ def _as_truth(b: Prediction, branch: Branch | None, a: Prediction, metric: bool)
         tracks=None,
         metric=metric,
         motion=None,
+        source_sha256=b.source_sha256,
         _file=None,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+from geoflow.pipeline import AUTO
 from geoflow.segments import OBJECT
 from geoflow.values.durations import in_words
 
@@ -75,14 +77,48 @@ def _gpus(plan: dict[str, Any]) -> list[str]:
     needing = [row["slot"] for row in plan["stages"] if row["device"] == "GPU"]
     if not needing:
         return []
-    lines = [f"GPU {i} keeps loaded: {', '.join(slots) or 'nothing'}" for i, slots in enumerate(plan["gpus"])]
+    lines = _loaded(plan)
     on_gpus = [row for row in plan["stages"] if row["device"] == "GPU" and row["memory"]]
     lines += [f"{row['slot']} takes: {row['memory']}" for row in on_gpus]
     if not plan["machine"]["gpus"]:
         lines.insert(
             0, f"{', '.join(needing)} need a GPU, and this machine has none: the plan is for a machine with GPUs"
         )
+    return [*lines, *_worth(plan)]
+
+
+def _loaded(plan: dict[str, Any]) -> list[str]:
+    """Return what the GPUs keep loaded; GPUs with the same models share a line."""
+    lines, measured = [], not any(AUTO in (row["gpu_share"], row["gpu_memory"]) for row in plan["stages"])
+    for slots, group in itertools.groupby(enumerate(plan["gpus"]), key=lambda row: row[1]):
+        numbers = [number for number, _ in group]
+        several = len(numbers) > 1
+        which = f"GPUs {numbers[0]} to {numbers[-1]}" if several else f"GPU {numbers[0]}"
+        if slots:
+            lines.append(f"{which} keep{'' if several else 's'} loaded: {', '.join(slots)}")
+        elif measured:
+            lines.append(f"{which} ha{'ve' if several else 's'} no work: no stage can use another copy")
+        else:
+            lines.append(f"{which} begin{'' if several else 's'} empty: the first segment shows how many models fit")
     return lines
+
+
+def _worth(plan: dict[str, Any]) -> list[str]:
+    """Return how many GPUs pay off."""
+    counts, segments = plan["gpu_counts"], sum(row.get("segments", 0) for row in plan["videos"])
+    if not counts:
+        cut = "1 segment, which goes" if segments == 1 else f"{segments} segments, each of which goes"
+        return [
+            f"how many GPUs pay off: {_UNKNOWN} until a run has measured the stages; there {_are(segments)} {cut} "
+            "through one GPU at a time"
+        ]
+    at_most = "at most " if plan["total"]["at_most"] else ""
+    told = [f"{row['gpus']} GPU{'s' if row['gpus'] > 1 else ''}: {at_most}{in_words(row['seconds'])}" for row in counts]
+    return [f"{'; '.join(told)}; more do not help (if no GPU ever waits)"]
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _stages(plan: dict[str, Any]) -> Any:

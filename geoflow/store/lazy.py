@@ -77,6 +77,8 @@ class Cameras:
     motion: np.ndarray  # (T,) uint8: 0 unknown, 1 moving, 2 still, 3 rotating in place
     quality: np.ndarray | None = None  # (T,) float32, 0 to 1: how far a pose can be believed; None: not stated
     doubt: np.ndarray | None = None  # (T,) uint8: geoflow.fields.DOUBT_*; None: not stated
+    # (T,) float32, relative: standard deviation of the focal length; NaN where it was given; None: not stated
+    focal_error: np.ndarray | None = None
 
     @property
     def centers(self) -> np.ndarray:

@@ -151,10 +151,11 @@ class Video:
             return None
         motion = self._array("camera/motion") if "camera/motion" in self.file else np.zeros(len(self), np.uint8)
         intrinsics, pose, valid = (self._array(f"camera/{name}") for name in ("intrinsics", "cam_from_world", "valid"))
-        quality, doubt = (
-            self._array(name) if name in self.file else None for name in ("camera/quality", "camera/doubt")
-        )
-        return Cameras(intrinsics, pose, valid, motion, quality, doubt)
+        judged = {
+            name: self._array(f"camera/{name}") if f"camera/{name}" in self.file else None
+            for name in ("quality", "doubt", "focal_error")
+        }
+        return Cameras(intrinsics, pose, valid, motion, **judged)
 
     @cached_property
     def tracks(self) -> Tracks | None:
