@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from geoflow.errors import ConfigError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -53,6 +55,15 @@ def _print_lacking(videos: Sequence[VideoResult]) -> None:
         print(f"  {video.name}: {video.recovered}")
     if len(videos) > _MOST_LACKING:
         print(f"  and {len(videos) - _MOST_LACKING} more: the column `recovered` of index.parquet says what")
+
+
+def confirm(question: str, otherwise: str) -> None:
+    """Ask at the terminal; end without doing anything unless the answer is yes. Without a terminal, raise ConfigError
+    that says what to do `otherwise`."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError(f"there is no terminal to ask at; {otherwise}")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit()
 
 
 def print_json(data: Any) -> None:
