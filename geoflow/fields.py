@@ -52,8 +52,8 @@ from geoflow.values.object_names import MESH, kind_of, name_for, object_of
 
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
-DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF = range(4)
-DOUBT_NAMES = ("none", "unmatched", "near or far", "far off")
+DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_STATED, DOUBT_ASSUMED = range(7)
+DOUBT_NAMES = ("none", "unmatched", "near or far", "far off", "focal unsure", "lens stated", "lens assumed")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
 
@@ -208,10 +208,23 @@ _ROWS = [
     Field(
         "camera.doubt", "uint8", "T", "code",
         "why a frame of a moving camera has no pose: 0 no reason of its own, 1 its points belong to no structure, "
-        "2 near and far cannot be told apart, 3 it lies far off the path", ZERO, codes=DOUBT_NAMES,
+        "2 near and far cannot be told apart, 3 it lies far off the path; or what its pose rests on: 4 a focal length "
+        "that the pictures hardly tell, 5 one that the file states, 6 an assumed one, since they do not tell it", ZERO,
+        codes=DOUBT_NAMES,
     ),
-    Field("tracks.xyz", "float32", "T N 3", "scene", "position", NAN, space=WORLD, fade=WHOLE, stored=_IN_STORE),
-    Field("tracks.visible", "bool", "T N", "", "the track is seen in that frame", fade=WHOLE, stored=_IN_STORE),
+    Field(
+        "camera.focal_error", "float32", "T", "relative",
+        "standard deviation of the focal length, relative to it; NaN if it was given", NAN, within="camera.valid",
+        fade=TOGETHER,
+    ),
+    Field(
+        "tracks.xyz", "float32", "T N 3", "scene", "position", NAN, "tracks.visible", within="", space=WORLD,
+        fade=WHOLE, stored=_IN_STORE,
+    ),
+    Field(
+        "tracks.visible", "bool", "T N", "", "the track is seen in that frame, and its position is known there",
+        fade=WHOLE, stored=_IN_STORE,
+    ),
     Field(
         "tracks.uv", "float32", "T N 2", "px", "position in the image", NAN, "tracks.visible", within="", space=IMAGE,
         fade=WHOLE, stored=_IN_STORE,

@@ -165,6 +165,9 @@ class Pipeline(BaseModel):
     )
     stages: tuple[StageSpec, ...]
 
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}: {', '.join(f'{spec.slot} {spec.backend}' for spec in self.stages)})"
+
     @classmethod
     def load(cls, name_or_file: str | Path, overrides: dict[str, Any] | None = None) -> Pipeline:
         """Read `configs/pipelines/<name>.yaml` or a file and apply overrides such as `{"camera.window": 10}`.

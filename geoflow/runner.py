@@ -9,17 +9,19 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.backends.catalogue import require_commercial
-from geoflow.cluster.session import capacity, on_every_node, ray_cluster
+from geoflow.cluster.session import capacity, import_ray, on_every_node, ray_cluster, where
+from geoflow.engine.checkpoint import clear_work
+from geoflow.engine.early_probes import EarlyProbes, decide_early
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
-from geoflow.engine.profile import apply_profile, keep_profile
+from geoflow.engine.profile import apply_profile, keep_profile, known_stages
 from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
 from geoflow.errors import ConfigError, InputError, StoreError
@@ -32,7 +34,7 @@ from geoflow.pipeline import Pipeline
 from geoflow.planning import pipeline_file, preflight
 from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult, VideoResult
-from geoflow.segments import ELSEWHERE, Prompt, VideoInfo
+from geoflow.segments import ELSEWHERE, VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished, Taken
 from geoflow.store.index import write_index, write_segments
@@ -43,6 +45,7 @@ from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
 from geoflow.values.frontend import in_notebook
 from geoflow.values.plain import flag, printable, text
+from geoflow.video.described import describe_input
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.left_out import left_out
@@ -124,6 +127,7 @@ def run(
     labels = None if prompts else options.objects
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
+    ray = where(address)  # before anything is written
     _prepare(paths)
     settings_file = pipeline_file.as_text(pipe, options).encode()
     with contextlib.ExitStack() as stack:
@@ -139,45 +143,60 @@ def run(
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
         for folder, reason in beside:
             ledger.emit("inputs_left_out", folder=folder, reason=reason)
-        look = stack.enter_context(ray_cluster(address))
-        stop = stack.enter_context(stop_on_signals())
-        owner.when_lost(stop.ask)
-        has = capacity()
-        preflight.check(pipe, has, alone=look is None)
-        kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
-        if paths.remote:
-            pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         finished = Finished(paths, stamp)
         taken = finished.taken({item.name: item.source for item in items})
-        executor = Executor(
-            apply_profile(pipe, has.accelerators),
-            partial(
-                _probe,
-                options=replace(options, objects=labels),
-                kept=kept,
-                taken=taken,
-                heeds=heeds(pipe),
-                prompts=prompts,
-            ),
-            Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
-            has,
-            look=look,
+        done_before = finished.find if resume else lambda info: None
+        videos = [VideoRun(order, item) for order, item in enumerate(items)]
+        describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
+        checks = partial(_checked, taken=taken, heeds=heeds(pipe))
+        limits = Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast)
+        near = [] if paths.remote else [video for video in videos if not is_remote(video.input.source)]
+        early = stack.enter_context(EarlyProbes(describe, checks, near, limits.probes_ahead))
+        if any(not paths.video(name).is_file() for name in names):
+            import_ray()  # meanwhile; the first such video most probably needs it
+        keep_fields, disabled = pipe.keep_fields, dict[str, str]()
+        decided = decide_early(
+            videos,
+            early,
+            already_done=lambda info: _found(paths, info, done_before, keep_fields=keep_fields),
             emit=ledger.emit,
-            already_done=finished.find if resume else lambda info: None,
-            paths=paths,
-            reading=json.dumps({**options.described(), **dict.fromkeys(ELSEWHERE & options.described().keys())}),
-            part_key=lambda info: work_key(describe_work(info, stamp)),
-            resume=resume,
-            stop=stop,
+            fail_fast=fail_fast,
         )
-        stack.enter_context(metrics.export(executor.load, ledger.emit))
-        try:
-            videos = executor.run(items)
-        finally:
-            owner.check()
-        keep_profile(pipe, executor.measured, has.accelerators)
-        _forget_copies(sources, alone=look is None)
-        result = _result(paths, pipe, videos, rejected, taken, executor.disabled, time.monotonic() - began)
+        if not decided:
+            if ray:
+                ledger.emit("ray_awaited", ray=ray)
+            look = stack.enter_context(ray_cluster(address))
+            stop = stack.enter_context(stop_on_signals())
+            owner.when_lost(stop.ask)
+            has = capacity()
+            ledger.emit("ray_ready", cpus=has.cpus, gpus=has.gpus)
+            preflight.check(pipe, has, alone=look is None)
+            kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
+            if paths.remote:
+                pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
+            executor = Executor(
+                apply_profile(pipe, has.accelerators),
+                partial(_probe, describe=describe, checks=checks, kept=kept),
+                limits,
+                has,
+                look=look,
+                emit=ledger.emit,
+                already_done=done_before,
+                paths=paths,
+                reading=json.dumps({**options.described(), **dict.fromkeys(ELSEWHERE & options.described().keys())}),
+                part_key=lambda info: work_key(describe_work(info, stamp)),
+                resume=resume,
+                stop=stop,
+            )
+            stack.enter_context(metrics.export(executor.load, ledger.emit))
+            try:
+                executor.go_on(videos, early)
+            finally:
+                owner.check()
+            keep_profile(pipe, executor.measured, has.accelerators)
+            _forget_copies(sources, alone=look is None)
+            disabled = executor.disabled
+        result = _result(paths, pipe, videos, rejected, taken, disabled, time.monotonic() - began)
         result = replace(result, left_out=tuple(f"{folder}: {reason}" for folder, reason in beside))
         clear_parts(paths, {video.name for video in result.complete})
         _write_records(paths, result, videos, stamp)
@@ -195,6 +214,8 @@ def _recorded(ledger: Ledger, pipe: Pipeline, items: list[Input], rejected: list
         videos=[item.name for item in items],
         host=socket.gethostname(),
         pid=os.getpid(),
+        expected={slot: row.seconds for slot, row in known_stages(pipe).items()},
+        weights={spec.slot: spec.weight for spec in pipe.stages if spec.weight > 0},
     )
     for entry in rejected:
         ledger.emit("video_failed", video=entry.source, reason=entry.reason)
@@ -255,22 +276,35 @@ def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
 
 def _probe(
     item: Input,
-    options: ReadOptions,
+    describe: Callable[[Input], tuple[VideoInfo, dict[str, Any]]],
+    checks: Callable[[VideoInfo], VideoInfo],
     kept: dict[str, str],
-    taken: dict[str, Taken],
-    heeds: Heeds,
-    prompts: Mapping[str, tuple[Prompt, ...]],
 ) -> tuple[VideoInfo, dict[str, Any]]:
-    from geoflow.video.probe import probe
-    from geoflow.video.prompts import with_prompts
-
+    """Probe an input, in an actor or a task of Ray."""
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
-    info, arrays = probe(item.source, item.name, options)
-    if item.name in taken:
-        taken[item.name].check(info)
-    info = with_prompts(info, arrays["video.index"], prompts.get(item.name, ()))
-    return as_heeded(info, heeds), arrays
+    info, arrays = describe(item)
+    return checks(info), arrays
+
+
+def _checked(info: VideoInfo, taken: dict[str, Taken], heeds: Heeds) -> VideoInfo:
+    """Complete what was probed. Raises StoreError if the video's place in OUT is taken."""
+    if info.name in taken:
+        taken[info.name].check(info)
+    return as_heeded(info, heeds)
+
+
+def _found(
+    paths: RunPaths,
+    info: VideoInfo,
+    done_before: Callable[[VideoInfo], dict[str, Any] | None],
+    *,
+    keep_fields: bool,
+) -> dict[str, Any] | None:
+    """Return the row of a video that an earlier run finished, and clear up what that run may have left."""
+    if (row := done_before(info)) is not None:
+        clear_work(paths, info.name, keep_fields=keep_fields)
+    return row
 
 
 def _result(
@@ -335,13 +369,17 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
     row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
     told = (
         "frames_posed",
+        "camera_quality",
         "geometry_coverage",
+        "tracks",
+        "frames_with_hands",
         "motion",
         "segments",
         "objects",
         "metric",
         "recovered",
         "lacking",
+        "notes",
         "key",
     )
     row |= {key: result[key] for key in told if key in result}

@@ -35,7 +35,7 @@ from geoflow.cli.arguments import (
 )
 from geoflow.cli.command import Command, argument_name, command, write_section
 from geoflow.cli.completion import parameters
-from geoflow.cli.output import end, error_console, print_json, result_alone, result_console, stoppable
+from geoflow.cli.output import announce, end, error_console, print_json, result_alone, result_console, stoppable
 
 if TYPE_CHECKING:
     from geoflow.pipeline import Pipeline
@@ -86,6 +86,7 @@ def run(
         given |= {"masks": masks, "objects": objects, "cameras": cameras, "scale": scale}
         _print_config(pipe, {**given, "stream": stream, "pattern": pattern}, as_json)
         return
+    announce(inputs, out)
     from geoflow.runner import run as run_pipeline
 
     with stoppable():
@@ -334,6 +335,7 @@ def demo(
 
     The clip is a made-up room whose depth, camera path and tracks are known exactly.
     """
+    announce(["a made-up clip"], out)
     from geoflow.demo import demo as run_demo
     from geoflow.evaluate import render_table
 
@@ -351,4 +353,4 @@ def demo(
     if not as_json and result.scores:
         result_console().print(render_table(result.scores))
         print(f"report: {result.report}")
-    end(result.run, result.to_dict(), as_json)
+    end(result.run, result.to_dict(), as_json, report=False)

@@ -10,13 +10,17 @@ import typer
 from geoflow.cli.arguments import Address, AsJson, RunFolder, Store, settings_of
 from geoflow.cli.command import command
 from geoflow.cli.completion import formats
-from geoflow.cli.output import print_json, result_alone, result_console
+from geoflow.cli.output import error_console, print_json, result_alone, result_console, stoppable
 
 app = typer.Typer()
 
 
-@command(app, "geoflow status out", "geoflow status s3://bucket/out --json")
-def status(out: RunFolder, as_json: AsJson = False) -> None:
+@command(app, "geoflow status out", "geoflow status out --watch", "geoflow status s3://bucket/out --json")
+def status(
+    out: RunFolder,
+    watch: Annotated[bool, typer.Option("--watch", help="show it again and again until the run ends")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show how far a run is, also while it runs.
 
     It lists videos, stages and the time left.
@@ -24,6 +28,12 @@ def status(out: RunFolder, as_json: AsJson = False) -> None:
     from geoflow.observe.status import read_status, render_status
 
     found = read_status(out)
+    if watch:
+        from geoflow.observe.watching import watch_run
+
+        with stoppable("watched no longer; the run goes on"):
+            watch_run(out, error_console())
+        found = read_status(out)
     if as_json:
         print_json(found)
     else:

@@ -148,10 +148,13 @@ def _moved_poses(row: Field, fields: Fields, join: Join, known_scale: bool) -> F
 
 
 def _moved_places(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """Return moved points of the world; their last three components are the position."""
+    """Return moved points of the world, whose last three components are the position, and where they hold."""
     after = fields[row.name].copy()
-    after[..., -3:] = np.nan if join.world is None else join.world.apply(after[..., -3:].astype(np.float64))
-    return {row.name: after}
+    if join.world is not None:
+        after[..., -3:] = join.world.apply(after[..., -3:].astype(np.float64))
+        return {row.name: after}
+    after[..., -3:] = np.nan
+    return {row.name: after, **({row.holds: np.zeros_like(fields[row.holds])} if row.holds in fields else {})}
 
 
 def _placed(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:

@@ -47,8 +47,24 @@ class Lazy:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[()], dtype)
 
+    @property
+    def unit(self) -> str:
+        """Return the unit that the file states; "" if it states none, and for numbers without a unit."""
+        return str(self._dataset.attrs.get("unit", "")) if self._dataset else ""
+
     def __repr__(self) -> str:
-        return f"Lazy({self._name}, {self.shape}, {self.dtype})"
+        if not self._dataset:
+            return f"Lazy({self._name}, closed)"
+        return f"Lazy({self._name}: {described(self, self.unit)})"
+
+
+def described(array: Any, unit: str = "") -> str:
+    """Return dtype, shape and unit of an array in a few words.
+
+    >>> described(np.zeros((4, 3, 3), np.float32), "px")
+    'float32 (4, 3, 3) px'
+    """
+    return f"{array.dtype} {array.shape}{f' {unit}' if unit else ''}"
 
 
 @dataclass(frozen=True)
@@ -61,11 +77,19 @@ class Cameras:
     motion: np.ndarray  # (T,) uint8: 0 unknown, 1 moving, 2 still, 3 rotating in place
     quality: np.ndarray | None = None  # (T,) float32, 0 to 1: how far a pose can be believed; None: not stated
     doubt: np.ndarray | None = None  # (T,) uint8: geoflow.fields.DOUBT_*; None: not stated
+    # (T,) float32, relative: standard deviation of the focal length; NaN where it was given; None: not stated
+    focal_error: np.ndarray | None = None
 
     @property
     def centers(self) -> np.ndarray:
         """Return the camera centres in the world: (T, 3) float32, NaN where not valid."""
         return invert(self.cam_from_world)[:, :3, 3]
+
+    def __repr__(self) -> str:
+        return (
+            f"Cameras({int(self.valid.sum())} of {len(self.valid)} frames posed: cam_from_world "
+            f"{described(self.cam_from_world, 'scene')}, intrinsics {described(self.intrinsics, 'px')})"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,10 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.query)
+
+    def __repr__(self) -> str:
+        xyz, uv = described(self.xyz, "scene, world frame"), described(self.uv, "px")
+        return f"Tracks({len(self)} tracks: xyz {xyz}, uv {uv}, visible {described(self.visible)})"
 
 
 @dataclass(frozen=True)
@@ -122,6 +150,12 @@ class Hand:
         `metric` is the store's attribute. For an older file without `scale`, the scene's unit is assumed.
         """
         return self.valid if metric or self.scale is None else self.valid & np.isfinite(self.scale)
+
+    def __repr__(self) -> str:
+        joints, uv = described(self.joints, "camera frame"), described(self.uv, "px")
+        parts = [f"joints {joints}", f"uv {uv}"]
+        parts += [name for name in ("mano_pose", "betas") if getattr(self, name) is not None]
+        return f"Hand({int(self.valid.sum())} of {len(self.valid)} frames: {', '.join(parts)})"
 
 
 @dataclass(frozen=True)

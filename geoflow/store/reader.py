@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from geoflow.errors import StoreError
+from geoflow.errors import ConfigError, StoreError
 from geoflow.fields import field
 from geoflow.files.locations import is_remote, local
 from geoflow.geometry.cameras import unproject
@@ -151,10 +151,11 @@ class Video:
             return None
         motion = self._array("camera/motion") if "camera/motion" in self.file else np.zeros(len(self), np.uint8)
         intrinsics, pose, valid = (self._array(f"camera/{name}") for name in ("intrinsics", "cam_from_world", "valid"))
-        quality, doubt = (
-            self._array(name) if name in self.file else None for name in ("camera/quality", "camera/doubt")
-        )
-        return Cameras(intrinsics, pose, valid, motion, quality, doubt)
+        judged = {
+            name: self._array(f"camera/{name}") if f"camera/{name}" in self.file else None
+            for name in ("quality", "doubt", "focal_error")
+        }
+        return Cameras(intrinsics, pose, valid, motion, **judged)
 
     @cached_property
     def tracks(self) -> Tracks | None:
@@ -204,25 +205,27 @@ class Video:
         return Lazy(self._dataset(whole[0]))
 
     def points(self, i: int, *, world: bool = False) -> np.ndarray:
-        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
+        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame; NaN where invalid.
 
-        With `world`, it is in the world frame, NaN where invalid or if the frame has no pose.
+        With `world`, it is in the world frame, and NaN throughout if the frame has no pose. (In the file itself, a
+        stored `geometry/points` is 0 where invalid.)
         """
         if "geometry/points" in self.file:
             xyz = Lazy(self._dataset("geometry/points"))[i].astype(np.float32)
         else:
             xyz = unproject(self.depth[i], self.intrinsics[i])
+        xyz = np.where(xyz[..., 2:] > 0, xyz, np.float32(np.nan))
         if not world:
             return xyz
         if self.cameras is None:
             raise StoreError(f"{self.path} holds no camera poses; points(i) gives the camera frame")
-        moved = apply(invert(self.cameras.cam_from_world[i]), xyz)
-        return np.where(xyz[..., 2:] > 0, moved, np.float32(np.nan))
+        return apply(invert(self.cameras.cam_from_world[i]), xyz)
 
     def rgb(self, i: int) -> np.ndarray:
         """Return frame i: (H, W, 3) uint8, from the file if it holds frames, otherwise decoded from the source.
 
-        Raises StoreError if the source is gone, cannot be read, or was replaced since then.
+        Raises StoreError if the source is gone, cannot be read, or was replaced since then; and if it must be decoded
+        and PyAV is not installed.
         """
         if "frames/rgb" in self.file:
             return Lazy(self._dataset("frames/rgb"))[i]
@@ -256,8 +259,12 @@ class Video:
 
         Raises StoreError if no frame has a pose, ConfigError if plotly (the extra `notebook`) is not installed.
         """
-        from geoflow.notebook.scene_figure import trajectory_figure
-
+        try:
+            from geoflow.notebook.scene_figure import trajectory_figure
+        except ModuleNotFoundError as error:  # of `geoflow-reader`, which leaves out what draws
+            raise ConfigError(
+                f'trajectory() cannot be drawn ({error}); pip install "geoflow-video[notebook]"'
+            ) from error
         return trajectory_figure(self, points=points, frusta=frusta)
 
     def close(self) -> None:
@@ -279,12 +286,15 @@ class Video:
             return f"Video({self.name!r}, closed)"
         slots = dict.fromkeys(row.row.slot for row in datasets().values())
         held = [name for name in slots if name in self.file and name != "frames"]
-        size = f"{self.num_frames} frames {self.width}x{self.height}"
-        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
+        size = f"{self.num_frames} frames {self.width}x{self.height} at {self.fps:g} fps"
+        unit = "metres" if self.metric else "up to one scale"
+        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'}; {unit})"
 
     def _repr_html_(self) -> str | None:
-        from geoflow.notebook.video_card import video_html
-
+        try:
+            from geoflow.notebook.video_card import video_html
+        except ModuleNotFoundError:  # of `geoflow-reader`, which leaves out what draws: the plain text is shown
+            return None
         return video_html(self) if self.file else None  # if closed, its plain text is shown
 
     def _dataset(self, name: str) -> h5py.Dataset:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.fields import (
+    DOUBT_ASSUMED,
     DOUBT_FAR_OFF,
+    DOUBT_FOCAL,
     DOUBT_REVERSED,
+    DOUBT_STATED,
     DOUBT_UNMATCHED,
     MOTION_MOVING,
     MOTION_ROTATING,
@@ -34,6 +37,11 @@ _DOUBTS = {
     ),
     DOUBT_FAR_OFF: "its pose lay far off the path of the others and was dropped",
 }
+_LENSES = {
+    DOUBT_FOCAL: "the pictures hardly tell the focal length",
+    DOUBT_STATED: "the pictures do not tell the focal length, and the poses rest on what the source states of its lens",
+    DOUBT_ASSUMED: "the pictures do not tell the focal length, and the poses rest on an assumed one",
+}
 _DOUBTFUL = 0.3  # of quality, below which poses should not be believed
 
 
@@ -47,6 +55,7 @@ def remarks(video: Video) -> list[str]:
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
+        said += _lenses(cameras)
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
     return [*video.notes, *_units(video.segments, metric=video.metric), *said]
@@ -67,16 +76,31 @@ def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[s
         )
 
 
+def doubtful_poses(cameras: Cameras) -> int:
+    """Return the number of frames whose pose explains little of what is seen; 0 if no stage states it."""
+    return 0 if cameras.quality is None else int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
+
+
 def _doubtful(cameras: Cameras) -> Iterator[str]:
-    """Yield how many poses explain little of what is seen."""
-    if cameras.quality is None:
-        return
-    count = int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
-    if count:
+    if count := doubtful_poses(cameras):
         yield (
             f"The poses of {count} frames explain less than {_DOUBTFUL:.0%} of the points followed there, or "
             "contradict the prior about what is near and far: use camera/quality to leave them out."
         )
+
+
+def _lenses(cameras: Cameras) -> Iterator[str]:
+    """Yield on how many frames the focal length is in doubt, and by how much; depth is then stretched by as much."""
+    if cameras.doubt is None or cameras.focal_error is None:
+        return
+    for code, why in _LENSES.items():
+        frames = cameras.valid & (cameras.doubt == code)
+        if frames.any():
+            focal, error = (float(np.nanmedian(x[frames])) for x in (cameras.intrinsics[:, 0, 0], cameras.focal_error))
+            yield (
+                f"In {int(frames.sum())} frames {why} ({focal:.0f} px, standard deviation {error:.0%}, see "
+                "camera/focal_error): depth may be stretched by as much. --intrinsics gives the true one."
+            )
 
 
 def _cuts(views: np.ndarray) -> Iterator[str]:

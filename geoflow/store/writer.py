@@ -155,8 +155,7 @@ def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str)
 
 
 def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return facts of a store: frames_posed, geometry_coverage, motion, segments, metric, key, and recovered and
-    lacking as in geoflow/store/recovery.py.
+    """Return facts of a store, by their columns of the index; recovered and lacking as in geoflow/store/recovery.py.
 
     `coverage` is the share of pixels with depth, by dataset. Shares that it lacks are counted.
     """
@@ -164,13 +163,17 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
     motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(recovery.frames, np.uint8)
     return {
         "frames_posed": recovery.posed,
+        "camera_quality": recovery.quality,
         "geometry_coverage": recovery.depth,
+        "tracks": recovery.tracks,
+        "frames_with_hands": recovery.hands,
         "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
         "segments": recovery.segments,
         "objects": recovery.objects,
         "metric": bool(file.attrs["metric"]),
         "recovered": recovery.sentence,
         "lacking": recovery.lacking,
+        "notes": str(file.attrs.get(NOTES, "[]")),
         "key": key_of(file),
     }
 

@@ -110,6 +110,10 @@ class Field:
     codes: tuple[str, ...] = ()  # meanings of the numbers 0, 1, ...
     conventions: str = ""
 
+    def __repr__(self) -> str:
+        shape = ", ".join(self.shape.split())
+        return f"Field({self.name}: {self.dtype} ({shape}){f' {self.unit}' if self.unit else ''}, {self.meaning})"
+
     @property
     def group(self) -> str:
         return self.name.rpartition(".")[0]

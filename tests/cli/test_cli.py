@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import clips
 import pytest
+from ledger_events import one_run, write
 
 from geoflow.cli import main
+from geoflow.results import RunResult, VideoResult
 
 
 @dataclass
@@ -139,3 +142,60 @@ def test_a_plan_with_an_input_that_cannot_be_used_ends_with_status_3(
     clips.write(tmp_path / "a.mp4", 6)
     ended = geoflow("plan", "a.mp4", "absent.mp4")
     assert ended.status == 3 and "absent.mp4" in ended.stdout
+
+
+def result_of(*videos: VideoResult) -> RunResult:
+    return RunResult("/my runs/out", "embedded", videos)
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, geoflow: Callable[..., Ended], result: RunResult) -> str:
+    from geoflow import runner
+
+    monkeypatch.setattr(runner, "run", lambda *_, **__: result)
+    return geoflow("run", "clip.mp4", "-o", "out").stdout
+
+
+def test_a_run_ends_with_what_was_recovered_and_what_to_do_next(
+    geoflow: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = VideoResult("a", "a.mp4", "complete", path="/my runs/out/videos/a.h5", recovered="all 9 frames posed")
+    still = replace(
+        good, name="b", recovered="no frame posed, hands in 9 frames; the camera stood still", lacking="poses"
+    )
+    bad = VideoResult("c", "c.mp4", "failed", "not a video")
+    said = ended(monkeypatch, geoflow, result_of(good, still, bad)).splitlines()
+    assert said[0] == "2 complete, 1 failed: /my runs/out"
+    assert said[1:3] == [f"  b: {still.recovered}", f"  a: {good.recovered}"], "what lacks something comes first"
+    assert said[3] == "next: geoflow report '/my runs/out'"
+    assert said[4].strip() in {f"geoflow {name} '/my runs/out/videos/a.h5'" for name in ("view", "info")}
+    many = ended(monkeypatch, geoflow, result_of(*[replace(still, name=f"v{k}") for k in range(25)]))
+    assert "  and 5 more, 5 of which lack something: the column `recovered` of index.parquet says what" in many
+
+
+def test_a_run_without_a_store_names_no_next_step(
+    geoflow: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "next" not in ended(monkeypatch, geoflow, result_of(VideoResult("c", "c.mp4", "failed", "not a video")))
+
+
+def test_the_first_line_comes_before_anything_is_imported_that_takes_time(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['geoflow.runner'] = None  # importing it fails\n"
+        "sys.argv = ['geoflow', 'run', 'a.mp4', 'b.mp4', '-o', 'out']\n"
+        "from geoflow.cli import main; main()"
+    )
+    ours, terminal = os.openpty()
+    try:
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=terminal)
+        said = os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(terminal)
+    assert said.startswith("geoflow: a.mp4 and 1 more into out") and "ModuleNotFoundError" in said
+    assert done.returncode == 1
+
+
+def test_status_can_be_watched(tmp_path: Path, geoflow: Callable[..., Ended]) -> None:
+    write(tmp_path / "events.jsonl", one_run())
+    watched, once = geoflow("status", str(tmp_path), "--watch"), geoflow("status", str(tmp_path))
+    assert watched.status == 0 and watched.stdout == once.stdout and "finished" in watched.stdout

@@ -63,24 +63,23 @@ def _relief(chains: Chains, frames: list[int]) -> float:
     return best
 
 
-def best_of(candidates: Iterable[Bundle], *, focal: bool) -> tuple[Bundle, float] | None:
-    """Return the bundle with the smallest misfit among candidates for the same views, and their mirror images.
+def both_worlds(bundle: Bundle, *, focal: bool) -> list[Bundle]:
+    """Return a bundle and its mirror image, each adjusted until it settles."""
+    starts = (bundle, bundle.mirrored().adjusted(focal=False, rounds=1))
+    return [start.adjusted(focal=focal).adjusted(focal=focal) for start in starts]
 
-    The second value is its lead over the best bundle with near and far exchanged, relative to its own misfit; inf if
-    no mirror image stays one. None if there is no candidate.
+
+def best_of(worlds: Iterable[Bundle]) -> MappingStart | None:
+    """Return the world with the smallest misfit, all of the same views; None if there is none.
+
+    Its lead is that over the best world with near and far exchanged, relative to its own misfit; inf if there is none.
     """
-    settled: list[tuple[float, Bundle]] = []
-    for bundle in candidates:
-        for start in (bundle, bundle.mirrored().adjusted(focal=False, rounds=1)):
-            done = start.adjusted(focal=focal)
-            done = done.adjusted(focal=focal)
-            settled.append((done.misfit(), done))
-    settled = [(misfit, bundle) for misfit, bundle in settled if np.isfinite(misfit)]
+    settled = [(misfit, bundle) for bundle in worlds if np.isfinite(misfit := bundle.misfit())]
     if not settled:
         return None
     least, best = min(settled, key=lambda row: row[0])
     others = [misfit for misfit, bundle in settled if same_order(best, bundle) < _OPPOSITE]
-    return best, (min(others) - least) / max(least, 1e-3) if others else np.inf
+    return MappingStart(best, (min(others) - least) / max(least, 1e-3) if others else np.inf)
 
 
 def lead_over_mirror(bundle: Bundle, *, focal: bool) -> float:
@@ -93,6 +92,12 @@ def lead_over_mirror(bundle: Bundle, *, focal: bool) -> float:
     if same_order(own, other) >= _OPPOSITE:
         return 1.0
     return min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
+
+
+def gain_of_free_lens(bundle: Bundle) -> float:
+    """Return by how much less misfit a bundle leaves if its focal length is free, relative; both are adjusted first."""
+    fixed, free = (bundle.adjusted(focal=focal).adjusted(focal=focal).misfit() for focal in (False, True))
+    return (fixed - free) / max(free, 1e-3)
 
 
 def same_order(a: Bundle, b: Bundle) -> float:

@@ -1,0 +1,190 @@
+"""Early probes: the first inputs are probed in a child process before Ray is up, and while it starts.
+
+What can be decided without Ray is decided here: inputs that are refused, and videos that an earlier run finished. Ray
+starts when the first input needs work. The driver is not risked: a file that crashes the decoder ends the child, and
+such an input is probed again by Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from geoflow.engine.outcome import Failure, Outcome
+from geoflow.engine.schedule import Kind
+from geoflow.engine.state import NOT_FINISHED, VideoRun
+from geoflow.errors import GeoFlowError, InputError
+from geoflow.segments import VideoInfo
+from geoflow.video.probing_process import Answer, Describe, ProbingProcess
+
+# Ray starts after this time even if no input needs work so far: many finished videos are found faster by many actors.
+_PATIENCE_S = 6.0
+# A single input may take longer: its file is read once as a whole. Ray starts meanwhile.
+_ONE_S = 2.0
+
+Found = tuple[VideoInfo, dict[str, Any]]
+Check = Callable[[VideoInfo], VideoInfo]
+
+
+@dataclass(frozen=True)
+class Early:
+    """The answer for one video. `outcome` is None if the child could not say: the video is to be probed by Ray."""
+
+    video: VideoRun
+    outcome: Outcome | None
+    arrays: dict[str, Any]
+
+
+class EarlyProbes:
+    """Probes videos in their order, `ahead` of what was decided at most; use as a context manager."""
+
+    def __init__(self, describe: Describe, check: Check, videos: Sequence[VideoRun], ahead: int) -> None:
+        """`check` completes a description on the driver, or raises the GeoFlowError that ends the video."""
+        self._describe, self._check, self._videos = describe, check, videos
+        self._room = threading.Semaphore(ahead)
+        self._answers: queue.Queue[Early] = queue.Queue()
+        self._kept: deque[Early] = deque()
+        self._asked: deque[VideoRun] = deque()  # not answered yet
+        self._lock = threading.Lock()  # guards `_asked` and `_over`
+        self._over = False  # nothing more is asked
+        self._process: ProbingProcess | None = None
+
+    def __enter__(self) -> EarlyProbes:
+        with contextlib.suppress(OSError):
+            if self._videos:
+                self._process = ProbingProcess(self._describe)
+        if self._process is None:
+            self._over = True
+        else:
+            threading.Thread(target=self._ask_all, args=(self._process,), name="geoflow-early", daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.ask_no_more()
+        if self._process is not None:
+            self._process.end()
+
+    def ask_no_more(self) -> None:
+        """Let only the probe that runs now end; its answer is still given."""
+        with self._lock:
+            self._over = True
+        self._room.release()
+
+    @property
+    def pending(self) -> bool:
+        """Return whether an answer is to come, or was not taken yet."""
+        with self._lock:
+            return bool(self._asked or self._kept) or not self._answers.empty()
+
+    @property
+    def ended(self) -> bool:
+        """Return whether nothing is asked any more, and every answer was taken."""
+        return self._over and not self.pending
+
+    def next(self, timeout: float) -> Early | None:
+        """Return the next answer, in the order of the videos; None if there is none within `timeout` seconds."""
+        if self._kept:
+            return self._kept.popleft()
+        try:
+            return self._answers.get(timeout=timeout) if timeout > 0 else self._answers.get_nowait()
+        except queue.Empty:
+            return None
+
+    def put_back(self, early: Early) -> None:
+        """Keep an answer for whoever asks next."""
+        self._kept.appendleft(early)
+
+    def decided(self) -> None:
+        """Note that the last answer needs no work, so that one more video may be probed."""
+        self._room.release()
+
+    def coming(self) -> list[VideoRun]:
+        """Return the videos whose answers are still to be taken."""
+        with self._lock:
+            asked = list(self._asked)
+        with self._answers.mutex:
+            found = [early.video for early in (*self._kept, *self._answers.queue)]
+        return list({id(video): video for video in (*found, *asked)}.values())
+
+    def _ask_all(self, process: ProbingProcess) -> None:
+        for video in self._videos:
+            self._room.acquire()
+            with self._lock:
+                if self._over:
+                    return
+                self._asked.append(video)
+            try:
+                began, clock = time.time(), time.monotonic()
+                early = self._told(video, process.ask(video.input), began, time.monotonic() - clock)
+            except Exception:  # the child has ended: OSError, or whatever half a pickle raises
+                early = Early(video, None, {})
+            self._answers.put(early)
+            with self._lock:
+                self._asked.remove(video)
+                self._over |= early.outcome is None
+        with self._lock:
+            self._over = True
+
+    def _told(self, video: VideoRun, answer: Answer, began: float, seconds: float) -> Early:
+        error, arrays = answer.error, dict[str, Any]()
+        if error is None and answer.found is None:
+            return Early(video, None, {})
+        outcome = Outcome(began=began, seconds=seconds)
+        if answer.found is not None:
+            info, arrays = answer.found
+            try:
+                outcome = replace(outcome, value=(self._check(info), tuple(arrays)))
+            except GeoFlowError as refused:
+                error = refused
+        if error is not None:
+            kind = Kind.INPUT if isinstance(error, InputError) else Kind.STORE
+            outcome = replace(outcome, failure=Failure(kind, str(error), answer.traceback, None))
+        return Early(video, outcome, arrays)
+
+
+def decide_early(
+    videos: Sequence[VideoRun],
+    early: EarlyProbes,
+    *,
+    already_done: Callable[[VideoInfo], dict[str, Any] | None],
+    emit: Callable[..., None],
+    fail_fast: bool = False,
+    patience_s: float = _PATIENCE_S,
+) -> bool:
+    """Decide about inputs until one needs work, or it takes too long. Return whether every video is over."""
+    until = time.monotonic() + patience_s
+    while not early.ended and (now := time.monotonic()) < until:
+        found = early.next(min(_ONE_S, until - now))
+        if found is None:
+            break
+        if not _is_over(found, already_done, emit):
+            early.put_back(found)
+            break
+        early.decided()
+        if found.video.status == "failed" and fail_fast:
+            for other in videos:
+                if not other.over:
+                    other.fail(NOT_FINISHED, emit=emit)
+    return all(video.over for video in videos)
+
+
+def _is_over(
+    found: Early, already_done: Callable[[VideoInfo], dict[str, Any] | None], emit: Callable[..., None]
+) -> bool:
+    """Decide about one video. Return False if it needs work, or nothing is known of it."""
+    video, outcome = found.video, found.outcome
+    if outcome is None:
+        return False
+    if outcome.failure is not None:
+        video.fail(outcome.failure.message, outcome.failure.traceback, emit=emit)
+        return True
+    video.info = outcome.value[0]
+    if (result := already_done(video.info)) is not None:
+        video.skip(result, emit=emit)
+    return video.over
