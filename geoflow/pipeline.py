@@ -260,8 +260,25 @@ class Pipeline(BaseModel):
             )
         kept = self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
         if drop:
-            kept._check(f"--without {','.join(drop)}")
+            asked = f"--without {','.join(drop)}"
+            if deprived := kept._lacking_inputs():
+                raise ConfigError(
+                    f"{asked}: {', '.join(deprived)} cannot work without what is left out; "
+                    f"add {'it' if len(deprived) == 1 else 'them'}: --without {','.join([*drop, *deprived])}"
+                )
+            kept._check(asked)
         return kept
+
+    def _lacking_inputs(self) -> list[str]:
+        """Return the stages that lack an input which no stage above them gives, or only a stage that lacks one."""
+        given, lacking = {name for name, row in fields.FIELDS.items() if row.probed}, []
+        for spec in self.stages:
+            stage = spec.make_stage()
+            if set(stage.inputs) <= given:
+                given.update(stage.outputs, stage.optional_outputs)
+            else:
+                lacking.append(spec.slot)
+        return lacking
 
     def spec(self, slot: str) -> StageSpec:
         return next(spec for spec in self.stages if spec.slot == slot)

@@ -70,7 +70,15 @@ def test_stages_are_left_out_unless_others_need_them() -> None:
     assert pipe.without([]) == pipe
     with pytest.raises(ConfigError, match="--without hnds: pipeline 'embedded' has no such stage; it has: decode, "):
         pipe.without(["hands", "hnds"])
-    with pytest.raises(ConfigError, match=r"--without decode: .* needs frames"):
+    with pytest.raises(
+        ConfigError, match=r"--without prior: geometry cannot work .*; add it: --without prior,geometry$"
+    ):
+        pipe.without(["prior"])
+    assert {spec.slot for spec in pipe.without(["prior", "geometry"]).stages} == {*slots, "tracks", "hands"} - {
+        "prior",
+        "geometry",
+    }
+    with pytest.raises(ConfigError, match=r"--without decode: camera, .* add them: --without decode,camera,"):
         pipe.without(["decode"])
 
 

@@ -34,9 +34,10 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show two stores, or two runs, side by side: settings that differ, what each holds, scores.
+    """Show two stores, or two runs, side by side.
 
-    Without --gt, the scores say how far A is from B; which of the two is right, they do not say.
+    It lists the settings that differ, what each holds, and scores. Without --gt, the scores say how far A is from B;
+    which of the two is right, they do not say.
     """
     from geoflow.comparison import compare as compare_both
 

@@ -80,13 +80,14 @@ def run(
 
     A run may be stopped with Ctrl-C (exit status 130); the same command continues where it was.
     """
+    if not print_config:
+        announce(inputs, out)  # before the slow imports
     pipe = pipeline_of(pipeline, set_, without)
     if print_config:
         given = {"fps": fps, "size": size_of(size), "limit": limit, "intrinsics": intrinsics_of(intrinsics)}
         given |= {"masks": masks, "objects": objects, "cameras": cameras, "scale": scale}
         _print_config(pipe, {**given, "stream": stream, "pattern": pattern}, as_json)
         return
-    announce(inputs, out)
     from geoflow.runner import run as run_pipeline
 
     with stoppable():

@@ -9,7 +9,7 @@ import typer
 from geoflow.cli.arguments import Address, AsJson, PipelineName, Settings, Without, pipeline_of, settings_of
 from geoflow.cli.command import command, examples
 from geoflow.cli.completion import backends, environments, pipelines
-from geoflow.cli.output import print_json, result_alone, result_console
+from geoflow.cli.output import confirm, print_json, result_alone, result_console
 
 app = typer.Typer()
 models = typer.Typer(
@@ -20,7 +20,7 @@ models = typer.Typer(
 envs = typer.Typer(
     help="Show, check, build and remove the environments of stages.",
     no_args_is_help=True,
-    epilog=examples("geoflow envs list", "geoflow envs build mediapipe"),
+    epilog=examples("geoflow envs list", "geoflow envs build mediapipe", "geoflow envs prune --dry-run"),
 )
 for name, group in (("models", models), ("envs", envs)):
     app.add_typer(group, name=name)
@@ -196,6 +196,44 @@ def envs_build(
         print_json(asdict(built))
     else:
         print(render_built(built))
+
+
+@command(envs, "geoflow envs prune --dry-run", "geoflow envs prune --yes --unwanted my_env.yaml", name="prune")
+def envs_prune(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="files of your own whose environments stay, beside runtime_envs/"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would go, and remove nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
+    unwanted: Annotated[
+        bool, typer.Option("--unwanted", help="remove also what fits, but no file of runtime_envs/ asks for")
+    ] = False,
+    other_machines: Annotated[
+        bool, typer.Option("--other-machines", help="remove also what another machine with this disk used last")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove environments that no run will use again.
+
+    Each change of GeoFlow's packages makes new environments in GeoFlow's cache and leaves the old ones. What a process
+    or a Ray cluster on this machine may use stays. Whatever is removed is built again when a run needs it.
+    """
+    from dataclasses import asdict
+
+    from geoflow.planning.environment_pruning import find_environments, remove, render_environments_kept
+
+    rows = find_environments(files or [], unwanted=unwanted, other_machines=other_machines)
+    if any(row.removable for row in rows) and not dry_run:
+        if not (as_json or yes):
+            result_console().print(render_environments_kept(rows))
+        if not yes:
+            confirm("remove those that can go?", "add --yes to remove them, or --dry-run to see them only")
+        rows = remove(rows)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        result_console().print(render_environments_kept(rows))
 
 
 _WORKER_EXAMPLES = ("geoflow worker moge points.npy", "geoflow worker moge --help")

@@ -163,7 +163,7 @@ def render_parameters(pipeline: Pipeline, rows: Sequence[Setting], notes: Sequen
     from rich.table import Table
     from rich.text import Text
 
-    about = {spec.slot: f"{spec.slot}: {spec.backend}" for spec in pipeline.stages}
+    about = {spec.slot: spec.slot if spec.is_own else f"{spec.slot}: {spec.backend}" for spec in pipeline.stages}
     about[PIPELINE] = f"the pipeline {pipeline.name}"
     about[SEGMENT], about[EVERY_STAGE] = "its segments", "every stage; write its name in place of STAGE"
     parts: list[Any] = []

@@ -31,6 +31,7 @@ from geoflow.video.left_out import left_out
 from geoflow.video.options import ReadOptions, read_options
 from geoflow.video.probe import probe
 
+OWN_ENVIRONMENT = "geoflow's own"
 _MOST_REASONS = 10  # inputs that one error names
 
 
@@ -118,7 +119,7 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "gpu_memory": spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory,
         "actors": size.actors,
         "threads": size.threads,
-        "environment": spec.env or "geoflow's own",
+        "environment": spec.env or OWN_ENVIRONMENT,
         "licence": licence,
         "commercial": commercial,
         "weights": stage_weights(spec),

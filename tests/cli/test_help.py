@@ -81,7 +81,7 @@ def test_help_has_examples_and_nothing_internal(words: str) -> None:
     assert all(line.startswith(words) for line in examples_in(text)), "examples of this command"
     assert not _INTERNAL.findall(text)
     assert max(map(len, text.splitlines())) <= _WIDTH or words == "geoflow worker", "a table of models, as they name it"
-    assert "..." not in re.sub(r"\w\.\.\.|\]\.\.\.|,\.\.\.|[A-Z}]\.\.\.", "", text), "no description is cut off"
+    assert not re.search(r"[a-z:;]\.\.\.", text), "no description is cut off"
 
 
 def test_every_argument_and_option_is_explained(words: str) -> None:
