@@ -7,7 +7,6 @@ such an input is probed again by Ray.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
@@ -21,7 +20,7 @@ from geoflow.engine.schedule import Kind
 from geoflow.engine.state import NOT_FINISHED, VideoRun
 from geoflow.errors import GeoFlowError, InputError
 from geoflow.segments import VideoInfo
-from geoflow.video.probing_process import Answer, Describe, ProbingProcess
+from geoflow.video.probing_process import Answer, ProbingProcess
 
 # Ray starts after this time even if no input needs work so far: many finished videos are found faster by many actors.
 _PATIENCE_S = 6.0
@@ -44,31 +43,24 @@ class Early:
 class EarlyProbes:
     """Probes videos in their order, `ahead` of what was decided at most; use as a context manager."""
 
-    def __init__(self, describe: Describe, check: Check, videos: Sequence[VideoRun], ahead: int) -> None:
-        """`check` completes a description on the driver, or raises the GeoFlowError that ends the video."""
-        self._describe, self._check, self._videos = describe, check, videos
+    def __init__(self, process: ProbingProcess | None, check: Check, videos: Sequence[VideoRun], ahead: int) -> None:
+        """Without a process nothing is probed. `check` completes a description on the driver, or raises the
+        GeoFlowError that ends the video."""
+        self._process, self._check, self._videos = process, check, videos
         self._room = threading.Semaphore(ahead)
         self._answers: queue.Queue[Early] = queue.Queue()
         self._kept: deque[Early] = deque()
         self._asked: deque[VideoRun] = deque()  # not answered yet
         self._lock = threading.Lock()  # guards `_asked` and `_over`
-        self._over = False  # nothing more is asked
-        self._process: ProbingProcess | None = None
+        self._over = process is None or not videos  # nothing more is asked
 
     def __enter__(self) -> EarlyProbes:
-        with contextlib.suppress(OSError):
-            if self._videos:
-                self._process = ProbingProcess(self._describe)
-        if self._process is None:
-            self._over = True
-        else:
+        if self._process is not None and not self._over:
             threading.Thread(target=self._ask_all, args=(self._process,), name="geoflow-early", daemon=True).start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.ask_no_more()
-        if self._process is not None:
-            self._process.end()
 
     def ask_no_more(self) -> None:
         """Let only the probe that runs now end; its answer is still given."""

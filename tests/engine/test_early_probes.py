@@ -16,18 +16,22 @@ from geoflow.engine.state import NOT_FINISHED, VideoRun
 from geoflow.errors import StoreError
 from geoflow.segments import VideoInfo
 from geoflow.video.inputs import Input
+from geoflow.video.probing_process import ProbingProcess, probing_process
 
 
 class Early:
     """Early probes over made-up inputs, with the events that they caused. `old` are complete from an earlier run."""
 
+    probes: EarlyProbes
+
     def __init__(self, *names: str, old: tuple[str, ...] = (), ahead: int = 2) -> None:
         self.videos = [VideoRun(order, Input(name, f"/{name}.mp4")) for order, name in enumerate(names)]
-        self.probes = EarlyProbes(early_inputs.describe, self._check, self.videos, ahead)
+        self.child: ProbingProcess | None = None
+        self.ahead = ahead
         self.events: list[tuple[str, str]] = []
         self._old = old
 
-    def _check(self, info: VideoInfo) -> VideoInfo:
+    def check(self, info: VideoInfo) -> VideoInfo:
         if "taken" in info.name:
             raise StoreError(f"{info.name} is the store of another video")
         return info
@@ -56,8 +60,10 @@ class Early:
 @contextlib.contextmanager
 def early(*names: str, **options: Any) -> Iterator[Early]:
     made = Early(*names, **options)
-    with made.probes:
-        yield made
+    with probing_process(early_inputs.describe) as made.child:
+        made.probes = EarlyProbes(made.child, made.check, made.videos, made.ahead)
+        with made.probes:
+            yield made
 
 
 def is_there(pid: int) -> bool:
@@ -71,9 +77,8 @@ def is_there(pid: int) -> bool:
 def test_what_is_refused_or_finished_needs_no_ray() -> None:
     with early("corrupt", "old", "taken", old=("old",)) as made:
         assert made.decide()
-        assert made.probes._process is not None
-        pid = made.probes._process._process.pid
-    assert made.status == ["failed", "skipped", "failed"] and not is_there(pid)
+    assert made.status == ["failed", "skipped", "failed"]
+    assert made.child is not None and not is_there(made.child.pid)
     assert made.videos[0].reason == "/corrupt.mp4 is not a video; re-encode it"
     assert made.videos[2].reason == "taken is the store of another video"
     assert made.events == [("video_failed", "corrupt"), ("video_skipped", "old"), ("video_failed", "taken")]
@@ -118,9 +123,9 @@ def test_the_first_failure_ends_all_if_asked_to() -> None:
 
 
 def test_without_a_child_everything_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr("geoflow.engine.early_probes.ProbingProcess", refuse)
+    monkeypatch.setattr("geoflow.video.probing_process.subprocess.Popen", refuse)
     with early("corrupt") as made:
         assert not made.decide() and made.status == ["waiting"] and made.probes.coming() == []
