@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from geoflow.backends.catalogue import require_commercial
 from geoflow.cluster.session import Capacity, capacity, import_ray, on_every_node, ray_cluster, where
 from geoflow.engine.checkpoint import clear_work
-from geoflow.engine.early_probes import EarlyProbes, decide_early
+from geoflow.engine.early_probes import FOR_FINISHED_WORK, FOR_NEW_WORK, EarlyProbes, decide_early
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.profile import apply_profile, keep_profile, known_stages
@@ -164,7 +164,8 @@ def run(
         )
         early = stack.enter_context(EarlyProbes(child, work.checks, work.near, work.limits.probes_ahead))
         disabled: dict[str, str] = {}
-        if not decide_early(work.videos, early, already_done=work.done_whole, emit=ledger.emit, fail_fast=fail_fast):
+        patience = FOR_FINISHED_WORK if there else FOR_NEW_WORK
+        if not decide_early(work.videos, early, patience, work.done_whole, ledger.emit, fail_fast=fail_fast):
             if there:
                 preflight.check_environments(pipe)
             if ray:

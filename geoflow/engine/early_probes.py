@@ -22,10 +22,21 @@ from geoflow.errors import GeoFlowError, InputError
 from geoflow.segments import VideoInfo
 from geoflow.video.probing_process import Answer, ProbingProcess
 
-# Ray starts after this time even if no input needs work so far: many finished videos are found faster by many actors.
-_PATIENCE_S = 6.0
-# A single input may take longer: its file is read once as a whole. Ray starts meanwhile.
-_ONE_S = 2.0
+
+@dataclass(frozen=True)
+class Patience:
+    """How long Ray's start waits for inputs that need no work, in s.
+
+    `whole_s` is for all of them: many finished videos are found faster by many actors. `each_s` is for one: its file
+    may have to be read once as a whole, which Ray's start need not wait for.
+    """
+
+    whole_s: float
+    each_s: float
+
+
+FOR_NEW_WORK = Patience(6.0, 2.0)
+FOR_FINISHED_WORK = Patience(20.0, 10.0)  # if every store is there already: Ray would most probably start for nothing
 
 Found = tuple[VideoInfo, dict[str, Any]]
 Check = Callable[[VideoInfo], VideoInfo]
@@ -143,16 +154,16 @@ class EarlyProbes:
 def decide_early(
     videos: Sequence[VideoRun],
     early: EarlyProbes,
-    *,
+    patience: Patience,
     already_done: Callable[[VideoInfo], dict[str, Any] | None],
     emit: Callable[..., None],
+    *,
     fail_fast: bool = False,
-    patience_s: float = _PATIENCE_S,
 ) -> bool:
     """Decide about inputs until one needs work, or it takes too long. Return whether every video is over."""
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + patience.whole_s
     while not early.ended and (now := time.monotonic()) < until:
-        found = early.next(min(_ONE_S, until - now))
+        found = early.next(min(patience.each_s, until - now))
         if found is None:
             break
         if not _is_over(found, already_done, emit):

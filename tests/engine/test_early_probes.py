@@ -11,7 +11,7 @@ from typing import Any
 import early_inputs
 import pytest
 
-from geoflow.engine.early_probes import EarlyProbes, decide_early
+from geoflow.engine.early_probes import EarlyProbes, Patience, decide_early
 from geoflow.engine.state import NOT_FINISHED, VideoRun
 from geoflow.errors import StoreError
 from geoflow.segments import VideoInfo
@@ -36,13 +36,13 @@ class Early:
             raise StoreError(f"{info.name} is the store of another video")
         return info
 
-    def decide(self, **options: Any) -> bool:
+    def decide(self, each_s: float = 20.0, **options: Any) -> bool:
         return decide_early(
             self.videos,
             self.probes,
-            already_done=lambda info: {"recovered": "all"} if info.name in self._old else None,
-            emit=lambda event, **data: self.events.append((event, data["video"])),
-            patience_s=20.0,
+            Patience(60.0, each_s),
+            lambda info: {"recovered": "all"} if info.name in self._old else None,
+            lambda event, **data: self.events.append((event, data["video"])),
             **options,
         )
 
@@ -107,11 +107,10 @@ def test_what_ends_the_child_or_is_no_fault_of_the_input_is_left_to_ray(trouble:
         assert made.probes.coming() == [], "so that all others are probed as usual"
 
 
-def test_a_probe_that_takes_long_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoflow.engine.early_probes._ONE_S", 0.3)
+def test_a_probe_that_takes_long_does_not_hold_up_the_start() -> None:
     with early("hang", "old", old=("old",)) as made:
         began = time.monotonic()
-        assert not made.decide() and time.monotonic() - began < 5
+        assert not made.decide(each_s=0.3) and time.monotonic() - began < 5
         made.probes.ask_no_more()
         assert made.probes.pending and [video.name for video in made.probes.coming()] == ["hang"]
 
