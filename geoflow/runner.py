@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from geoflow.backends.catalogue import require_commercial
 from geoflow.cluster.session import Capacity, capacity, import_ray, on_every_node, ray_cluster, where
 from geoflow.engine.checkpoint import clear_work
-from geoflow.engine.early_probes import FOR_FINISHED_WORK, FOR_NEW_WORK, EarlyProbes, decide_early
+from geoflow.engine.early_probes import FOR_FINISHED_WORK, FOR_NEW_WORK, EarlyProbes, decide_early, deciding_meanwhile
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.profile import apply_profile, keep_profile, known_stages
@@ -170,7 +170,8 @@ def run(
                 preflight.check_environments(pipe)
             if ray:
                 ledger.emit("ray_awaited", ray=ray)
-            look = stack.enter_context(ray_cluster(address))
+            with deciding_meanwhile(work.videos, early, work.done_whole, ledger.emit, fail_fast=fail_fast):
+                look = stack.enter_context(ray_cluster(address))
             disabled = _on_ray(work, early, stack, look, ledger, metrics, owner)
         result = _result(paths, pipe, work.videos, rejected, taken, disabled, time.monotonic() - began)
         result = replace(result, left_out=tuple(f"{folder}: {reason}" for folder, reason in beside))

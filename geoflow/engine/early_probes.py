@@ -7,11 +7,12 @@ such an input is probed again by Ray.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from geoflow.engine.state import NOT_FINISHED, VideoRun
 from geoflow.errors import GeoFlowError, InputError
 from geoflow.segments import VideoInfo
 from geoflow.video.probing_process import Answer, ProbingProcess
+
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -170,11 +173,49 @@ def decide_early(
             early.put_back(found)
             break
         early.decided()
-        if found.video.status == "failed" and fail_fast:
-            for other in videos:
-                if not other.over:
-                    other.fail(NOT_FINISHED, emit=emit)
+        _fail_others(videos, found.video, emit, fail_fast=fail_fast)
     return all(video.over for video in videos)
+
+
+@contextlib.contextmanager
+def deciding_meanwhile(
+    videos: Sequence[VideoRun],
+    early: EarlyProbes,
+    already_done: Callable[[VideoInfo], dict[str, Any] | None],
+    emit: Callable[..., None],
+    *,
+    fail_fast: bool = False,
+) -> Iterator[None]:
+    """Go on deciding in a thread while the `with` block starts Ray; the block itself must not emit events."""
+    wanted: deque[Early] = deque()
+    ready = threading.Event()
+
+    def decide() -> None:
+        while not (ready.is_set() or early.ended):
+            if (found := early.next(_LOOK_EVERY_S)) is None:
+                continue
+            wanted.append(found)  # also if deciding raises: it is probed and decided again
+            if _is_over(found, already_done, emit):
+                wanted.pop()
+                early.decided()
+                _fail_others(videos, found.video, emit, fail_fast=fail_fast)
+
+    thread = threading.Thread(target=decide, name="geoflow-deciding", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ready.set()
+        thread.join()
+        while wanted:
+            early.put_back(wanted.pop())
+
+
+def _fail_others(videos: Sequence[VideoRun], video: VideoRun, emit: Callable[..., None], *, fail_fast: bool) -> None:
+    if fail_fast and video.status == "failed":
+        for other in videos:
+            if not other.over:
+                other.fail(NOT_FINISHED, emit=emit)
 
 
 def _is_over(
@@ -182,6 +223,8 @@ def _is_over(
 ) -> bool:
     """Decide about one video. Return False if it needs work, or nothing is known of it."""
     video, outcome = found.video, found.outcome
+    if video.over:  # another failed first
+        return True
     if outcome is None:
         return False
     if outcome.failure is not None:

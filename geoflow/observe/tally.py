@@ -215,12 +215,14 @@ class Tally:
         self.doing, self._cpus = "starting the stages", row["cpus"]
 
     def _run_stopping(self, row: dict[str, Any]) -> None:
+        self._share = self.share(row["time"])
         self.state = "stopping"
 
     def _run_finished(self, row: dict[str, Any]) -> None:
         self.state, self.ended = "finished", row["time"]
 
     def _run_stopped(self, row: dict[str, Any]) -> None:
+        self._share = self.share(row["time"])
         self.state, self.reason, self.ended = "stopped", row.get("reason", ""), row["time"]
 
     def _video_planned(self, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import early_inputs
 import pytest
 
-from geoflow.engine.early_probes import EarlyProbes, Patience, decide_early
+from geoflow.engine.early_probes import EarlyProbes, Patience, decide_early, deciding_meanwhile
 from geoflow.engine.state import NOT_FINISHED, VideoRun
 from geoflow.errors import StoreError
 from geoflow.segments import VideoInfo
@@ -37,14 +37,16 @@ class Early:
         return info
 
     def decide(self, each_s: float = 20.0, **options: Any) -> bool:
-        return decide_early(
-            self.videos,
-            self.probes,
-            Patience(60.0, each_s),
-            lambda info: {"recovered": "all"} if info.name in self._old else None,
-            lambda event, **data: self.events.append((event, data["video"])),
-            **options,
-        )
+        patience = Patience(60.0, each_s)
+        return decide_early(self.videos, self.probes, patience, self.already_done, self.emit, **options)
+
+    def already_done(self, info: VideoInfo) -> dict[str, Any] | None:
+        if "unreadable" in info.name:
+            raise OSError("the store cannot be read")
+        return {"recovered": "all"} if info.name in self._old else None
+
+    def emit(self, event: str, **data: Any) -> None:
+        self.events.append((event, data["video"]))
 
     @property
     def status(self) -> list[str]:
@@ -94,6 +96,28 @@ def test_probing_goes_on_a_little_while_ray_starts() -> None:
         found = [made.probes.next(0) for _ in range(2)]
         assert [early.video.name for early in found if early and early.outcome] == ["new", "more"]
         assert made.probes.next(0) is None and made.probes.ended
+
+
+def test_while_ray_starts_more_is_refused_or_found_finished() -> None:
+    with early("new", "corrupt", "old", "more", "taken", old=("old",), ahead=3) as made:
+        assert not made.decide()
+        with deciding_meanwhile(made.videos, made.probes, made.already_done, made.emit):
+            deadline = time.monotonic() + 20
+            while len(made.events) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        assert made.status == ["waiting", "failed", "skipped", "waiting", "failed"]
+        assert [video.name for video in made.probes.coming()] == ["new", "more"], "in their order"
+
+
+def test_no_video_is_lost_if_deciding_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.excepthook", lambda args: None)
+    with early("new", "unreadable") as made:
+        assert not made.decide()
+        made.until_answered(2)
+        with deciding_meanwhile(made.videos, made.probes, made.already_done, made.emit):
+            time.sleep(0.3)
+        assert [video.name for video in made.probes.coming()] == ["new", "unreadable"]
 
 
 @pytest.mark.parametrize("trouble", ["crash", "bug"])
