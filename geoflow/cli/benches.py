@@ -38,6 +38,19 @@ def bench_memory(
     print_json(found)
 
 
+@app.command("first-signs")
+def bench_first_signs(
+    runs: Annotated[int, typer.Option(min=1, help="runs of each command; the figures are medians")] = 3,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="another checkout, to be measured in turn with this one")
+    ] = None,
+) -> None:
+    """Measure what a user waits for: first output, first bar, refusals, finished work; JSON on stdout."""
+    from geoflow.bench.first_signs import first_signs
+
+    print_json(first_signs(runs, beside))
+
+
 @app.command("engine")
 def bench_engine(
     out: Out = Path("bench/engine"),

@@ -79,9 +79,8 @@ class Board:
         videos = f"{ended} of {counted(self.num_inputs, 'video')}"
         failed = f", {self.failed} failed" if self.failed else ""
         why = f" ({self.reason})" if self.reason else ""
-        doing = f"{self.doing}, " if self.doing and not self.over else ""
-        state = self.state if self.over or not self.doing else "starting"
-        return f"{state}{why}: {doing}{videos}{failed}, {clock(self.elapsed_s)}{self.pace}"
+        state = self.state if self.over or not self.doing else self.doing
+        return f"{state}{why}: {videos}{failed}, {clock(self.elapsed_s)}{self.pace}"
 
     @property
     def pace(self) -> str:

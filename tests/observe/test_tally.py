@@ -184,7 +184,7 @@ def test_the_bar_waits_when_the_run_is_stopping() -> None:
 
 def test_what_is_waited_for_is_said_until_the_first_call_has_ended() -> None:
     tally = counted([started(0, "a")])
-    assert board_of(tally, 1.0).headline == "starting: reading the inputs, 0 of 1 video, 0:00:01"
+    assert board_of(tally, 1.0).headline == "reading the inputs: 0 of 1 video, 0:00:01"
     tally.observe({"time": 2.0, "event": "ray_awaited", "ray": "starting Ray on this machine"})
     assert tally.doing == "starting Ray on this machine"
     tally.observe({"time": 3.0, "event": "ray_ready", "cpus": 2.0, "gpus": 0})
