@@ -131,6 +131,7 @@ def run(
     describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
     there = all(paths.video(name).is_file() for name in names)  # most probably nothing is left to do
     with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
         child = stack.enter_context(probing_process(describe))
         if not there:
             preflight.check_environments(pipe)
@@ -140,7 +141,6 @@ def run(
         owner = stack.enter_context(Ownership(paths))
         pipe, stamp = _bind(pipe, options, paths, owner.token)
         clear_drafts(paths)
-        progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
