@@ -10,15 +10,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.backends.catalogue import require_commercial
-from geoflow.cluster.session import capacity, import_ray, on_every_node, ray_cluster, where
+from geoflow.cluster.session import Capacity, capacity, import_ray, on_every_node, ray_cluster, where
 from geoflow.engine.checkpoint import clear_work
-from geoflow.engine.early_probes import EarlyProbes, decide_early
+from geoflow.engine.early_probes import FOR_FINISHED_WORK, FOR_NEW_WORK, EarlyProbes, decide_early, deciding_meanwhile
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
 from geoflow.engine.profile import apply_profile, keep_profile, known_stages
@@ -50,6 +50,7 @@ from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.left_out import left_out
 from geoflow.video.options import ReadOptions, read_options
+from geoflow.video.probing_process import probing_process
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +112,6 @@ def run(
     pipe = pipe.with_settings({} if settings is None else settings)
     options = read_options(pipe.reading, reading)
     preflight.check_makes_stores(pipe)
-    preflight.check_environments(pipe)
     if flag(commercial, "commercial"):
         require_commercial(pipe)
     items, rejected = expand_inputs(listed(inputs), options.pattern)
@@ -127,14 +127,21 @@ def run(
     labels = None if prompts else options.objects
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
-    ray = where(address)  # before anything is written
-    _prepare(paths)
     settings_file = pipeline_file.as_text(pipe, options).encode()
+    options = _with_long_side(pipe, options)
+    describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
+    there = all(paths.video(name).is_file() for name in names)  # most probably nothing is left to do
     with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(Ownership(paths))
-        pipe, options, stamp = _bind(pipe, options, paths, owner.token)
-        clear_drafts(paths)
         progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
+        child = stack.enter_context(probing_process(describe))
+        if not there:
+            preflight.check_environments(pipe)
+            import_ray()
+        ray = where(address)
+        _prepare(paths)  # from here on, something is written
+        owner = stack.enter_context(Ownership(paths))
+        pipe, stamp = _bind(pipe, options, paths, owner.token)
+        clear_drafts(paths)
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
         write_whole(paths.pipeline, settings_file)
         metrics = Metrics()
@@ -145,63 +152,109 @@ def run(
             ledger.emit("inputs_left_out", folder=folder, reason=reason)
         finished = Finished(paths, stamp)
         taken = finished.taken({item.name: item.source for item in items})
-        done_before = finished.find if resume else lambda info: None
-        videos = [VideoRun(order, item) for order, item in enumerate(items)]
-        describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
-        checks = partial(_checked, taken=taken, heeds=heeds(pipe))
-        limits = Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast)
-        near = [] if paths.remote else [video for video in videos if not is_remote(video.input.source)]
-        early = stack.enter_context(EarlyProbes(describe, checks, near, limits.probes_ahead))
-        if any(not paths.video(name).is_file() for name in names):
-            import_ray()  # meanwhile; the first such video most probably needs it
-        keep_fields, disabled = pipe.keep_fields, dict[str, str]()
-        decided = decide_early(
-            videos,
-            early,
-            already_done=lambda info: _found(paths, info, done_before, keep_fields=keep_fields),
-            emit=ledger.emit,
-            fail_fast=fail_fast,
+        work = _Work(
+            [VideoRun(order, item) for order, item in enumerate(items)],
+            pipe,
+            paths,
+            stamp,
+            options,
+            describe,
+            checks=partial(_checked, taken=taken, heeds=heeds(pipe)),
+            done_before=finished.find if resume else lambda info: None,
+            limits=Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
+            resume=resume,
         )
-        if not decided:
+        early = stack.enter_context(EarlyProbes(child, work.checks, work.near, work.limits.probes_ahead))
+        disabled: dict[str, str] = {}
+        patience = FOR_FINISHED_WORK if there else FOR_NEW_WORK
+        if not decide_early(work.videos, early, patience, work.done_whole, ledger.emit, fail_fast=fail_fast):
+            if there:
+                preflight.check_environments(pipe)
             if ray:
                 ledger.emit("ray_awaited", ray=ray)
-            look = stack.enter_context(ray_cluster(address))
-            stop = stack.enter_context(stop_on_signals())
-            owner.when_lost(stop.ask)
-            has = capacity()
-            ledger.emit("ray_ready", cpus=has.cpus, gpus=has.gpus)
-            preflight.check(pipe, has, alone=look is None)
-            kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
-            if paths.remote:
-                pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
-            executor = Executor(
-                apply_profile(pipe, has.accelerators),
-                partial(_probe, describe=describe, checks=checks, kept=kept),
-                limits,
-                has,
-                look=look,
-                emit=ledger.emit,
-                already_done=done_before,
-                paths=paths,
-                reading=json.dumps({**options.described(), **dict.fromkeys(ELSEWHERE & options.described().keys())}),
-                part_key=lambda info: work_key(describe_work(info, stamp)),
-                resume=resume,
-                stop=stop,
-            )
-            stack.enter_context(metrics.export(executor.load, ledger.emit))
-            try:
-                executor.go_on(videos, early)
-            finally:
-                owner.check()
-            keep_profile(pipe, executor.measured, has.accelerators)
-            _forget_copies(sources, alone=look is None)
-            disabled = executor.disabled
-        result = _result(paths, pipe, videos, rejected, taken, disabled, time.monotonic() - began)
+            with deciding_meanwhile(work.videos, early, work.done_whole, ledger.emit, fail_fast=fail_fast):
+                look = stack.enter_context(ray_cluster(address))
+            disabled = _on_ray(work, early, stack, look, ledger, metrics, owner)
+        result = _result(paths, pipe, work.videos, rejected, taken, disabled, time.monotonic() - began)
         result = replace(result, left_out=tuple(f"{folder}: {reason}" for folder, reason in beside))
         clear_parts(paths, {video.name for video in result.complete})
-        _write_records(paths, result, videos, stamp)
+        _write_records(paths, result, work.videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a run has to do, once its arguments are checked and its folder is owned."""
+
+    videos: list[VideoRun]
+    pipe: Pipeline
+    paths: RunPaths
+    stamp: str
+    options: ReadOptions
+    describe: Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
+    checks: Callable[[VideoInfo], VideoInfo]
+    done_before: Callable[[VideoInfo], dict[str, Any] | None]
+    limits: Limits
+    resume: bool
+
+    @property
+    def sources(self) -> list[str]:
+        return [video.input.source for video in self.videos]
+
+    @property
+    def near(self) -> list[VideoRun]:
+        """Return the videos that may be probed before Ray is up: nothing has to be fetched for them or uploaded."""
+        return [] if self.paths.remote else [video for video in self.videos if not is_remote(video.input.source)]
+
+    def done_whole(self, info: VideoInfo) -> dict[str, Any] | None:
+        """Return the row of a video that an earlier run finished, and clear up what that run may have left."""
+        if (row := self.done_before(info)) is not None:
+            clear_work(self.paths, info.name, keep_fields=self.pipe.keep_fields)
+        return row
+
+
+def _on_ray(
+    work: _Work,
+    early: EarlyProbes,
+    stack: contextlib.ExitStack,
+    look: Callable[[], Capacity] | None,
+    ledger: Ledger,
+    metrics: Metrics,
+    owner: Ownership,
+) -> dict[str, str]:
+    """Bring the videos that are not over to their end, on the Ray that is up. Return the stages that could not run."""
+    stop = stack.enter_context(stop_on_signals())
+    owner.when_lost(stop.ask)
+    pipe, paths, alone, has = work.pipe, work.paths, look is None, capacity()
+    ledger.emit("ray_ready", cpus=has.cpus, gpus=has.gpus)
+    preflight.check(pipe, has, alone=alone)
+    kept = preflight.check_places_everywhere(paths, work.sources, alone=alone, resume=work.resume)
+    if paths.remote:
+        pipe = pipe.bound({"remote": paths.remote, "share": not alone})
+    reading = work.options.described()
+    executor = Executor(
+        apply_profile(pipe, has.accelerators),
+        partial(_probe, describe=work.describe, checks=work.checks, kept=kept),
+        work.limits,
+        has,
+        look=look,
+        emit=ledger.emit,
+        already_done=work.done_before,
+        paths=paths,
+        reading=json.dumps({**reading, **dict.fromkeys(ELSEWHERE & reading.keys())}),
+        part_key=lambda info: work_key(describe_work(info, work.stamp)),
+        resume=work.resume,
+        stop=stop,
+    )
+    stack.enter_context(metrics.export(executor.load, ledger.emit))
+    try:
+        executor.go_on(work.videos, early)
+    finally:
+        owner.check()
+    keep_profile(pipe, executor.measured, has.accelerators)
+    _forget_copies(work.sources, alone=alone)
+    return executor.disabled
 
 
 @contextlib.contextmanager
@@ -258,13 +311,18 @@ def _prepare(paths: RunPaths) -> None:
         raise ConfigError(f"-o {paths.root} cannot be written: {error.strerror}; name a folder you may write") from None
 
 
-def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> tuple[Pipeline, ReadOptions, str]:
+def _with_long_side(pipe: Pipeline, options: ReadOptions) -> ReadOptions:
+    """Return the options with the size that the stage `decode` asks for, if the user states none."""
+    if options.size is not None or "decode" not in {spec.slot for spec in pipe.stages}:
+        return options
+    decode = pipe.spec("decode").make_stage().params
+    return ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
+
+
+def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> tuple[Pipeline, str]:
     """Give the stages what only the run knows. The stamp is the JSON that every store carries."""
-    if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
-        decode = pipe.spec("decode").make_stage().params
-        options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
     stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": options.described()})
-    return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
+    return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), stamp
 
 
 def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
@@ -292,19 +350,6 @@ def _checked(info: VideoInfo, taken: dict[str, Taken], heeds: Heeds) -> VideoInf
     if info.name in taken:
         taken[info.name].check(info)
     return as_heeded(info, heeds)
-
-
-def _found(
-    paths: RunPaths,
-    info: VideoInfo,
-    done_before: Callable[[VideoInfo], dict[str, Any] | None],
-    *,
-    keep_fields: bool,
-) -> dict[str, Any] | None:
-    """Return the row of a video that an earlier run finished, and clear up what that run may have left."""
-    if (row := done_before(info)) is not None:
-        clear_work(paths, info.name, keep_fields=keep_fields)
-    return row
 
 
 def _result(

@@ -63,6 +63,24 @@ def bench_memory(
 
 @command(
     app,
+    "geoflow bench first-signs",
+    "geoflow bench first-signs --runs 5 --beside ../before",
+    name="first-signs",
+)
+def bench_first_signs(
+    runs: Annotated[int, typer.Option(metavar="N", min=1, help="runs of each command; the figures are medians")] = 3,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="another checkout, to be measured in turn with this one")
+    ] = None,
+) -> None:
+    """Measure what a user waits for: first output, first bar, refusals, finished work; JSON on stdout."""
+    from geoflow.bench.first_signs import first_signs
+
+    print_json(first_signs(runs, beside))
+
+
+@command(
+    app,
     "geoflow bench engine",
     "geoflow bench engine --workloads balanced,dag --runs 1",
     name="engine",

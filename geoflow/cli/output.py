@@ -25,7 +25,7 @@ _MOST_VIDEOS = 20
 
 @contextlib.contextmanager
 def stoppable(
-    advice: str = "stopped; finished work is kept: run the same command again to continue from there",
+    advice: str = "stopped; finished work is kept: run the same command again to continue",
 ) -> Iterator[None]:
     """Print how to continue after an interrupt. typer would only end with a status, which depends on its version."""
     try:

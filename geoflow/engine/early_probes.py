@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +21,25 @@ from geoflow.engine.schedule import Kind
 from geoflow.engine.state import NOT_FINISHED, VideoRun
 from geoflow.errors import GeoFlowError, InputError
 from geoflow.segments import VideoInfo
-from geoflow.video.probing_process import Answer, Describe, ProbingProcess
+from geoflow.video.probing_process import Answer, ProbingProcess
 
-# Ray starts after this time even if no input needs work so far: many finished videos are found faster by many actors.
-_PATIENCE_S = 6.0
-# A single input may take longer: its file is read once as a whole. Ray starts meanwhile.
-_ONE_S = 2.0
+_LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long Ray's start waits for inputs that need no work, in s.
+
+    `whole_s` is for all of them: many finished videos are found faster by many actors. `each_s` is for one: its file
+    may have to be read once as a whole, which Ray's start need not wait for.
+    """
+
+    whole_s: float
+    each_s: float
+
+
+FOR_NEW_WORK = Patience(6.0, 2.0)
+FOR_FINISHED_WORK = Patience(20.0, 10.0)  # if every store is there already: Ray would most probably start for nothing
 
 Found = tuple[VideoInfo, dict[str, Any]]
 Check = Callable[[VideoInfo], VideoInfo]
@@ -44,31 +57,24 @@ class Early:
 class EarlyProbes:
     """Probes videos in their order, `ahead` of what was decided at most; use as a context manager."""
 
-    def __init__(self, describe: Describe, check: Check, videos: Sequence[VideoRun], ahead: int) -> None:
-        """`check` completes a description on the driver, or raises the GeoFlowError that ends the video."""
-        self._describe, self._check, self._videos = describe, check, videos
+    def __init__(self, process: ProbingProcess | None, check: Check, videos: Sequence[VideoRun], ahead: int) -> None:
+        """Without a process nothing is probed. `check` completes a description on the driver, or raises the
+        GeoFlowError that ends the video."""
+        self._process, self._check, self._videos = process, check, videos
         self._room = threading.Semaphore(ahead)
         self._answers: queue.Queue[Early] = queue.Queue()
         self._kept: deque[Early] = deque()
         self._asked: deque[VideoRun] = deque()  # not answered yet
         self._lock = threading.Lock()  # guards `_asked` and `_over`
-        self._over = False  # nothing more is asked
-        self._process: ProbingProcess | None = None
+        self._over = process is None or not videos  # nothing more is asked
 
     def __enter__(self) -> EarlyProbes:
-        with contextlib.suppress(OSError):
-            if self._videos:
-                self._process = ProbingProcess(self._describe)
-        if self._process is None:
-            self._over = True
-        else:
+        if self._process is not None and not self._over:
             threading.Thread(target=self._ask_all, args=(self._process,), name="geoflow-early", daemon=True).start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.ask_no_more()
-        if self._process is not None:
-            self._process.end()
 
     def ask_no_more(self) -> None:
         """Let only the probe that runs now end; its answer is still given."""
@@ -151,27 +157,65 @@ class EarlyProbes:
 def decide_early(
     videos: Sequence[VideoRun],
     early: EarlyProbes,
-    *,
+    patience: Patience,
     already_done: Callable[[VideoInfo], dict[str, Any] | None],
     emit: Callable[..., None],
+    *,
     fail_fast: bool = False,
-    patience_s: float = _PATIENCE_S,
 ) -> bool:
     """Decide about inputs until one needs work, or it takes too long. Return whether every video is over."""
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + patience.whole_s
     while not early.ended and (now := time.monotonic()) < until:
-        found = early.next(min(_ONE_S, until - now))
+        found = early.next(min(patience.each_s, until - now))
         if found is None:
             break
         if not _is_over(found, already_done, emit):
             early.put_back(found)
             break
         early.decided()
-        if found.video.status == "failed" and fail_fast:
-            for other in videos:
-                if not other.over:
-                    other.fail(NOT_FINISHED, emit=emit)
+        _fail_others(videos, found.video, emit, fail_fast=fail_fast)
     return all(video.over for video in videos)
+
+
+@contextlib.contextmanager
+def deciding_meanwhile(
+    videos: Sequence[VideoRun],
+    early: EarlyProbes,
+    already_done: Callable[[VideoInfo], dict[str, Any] | None],
+    emit: Callable[..., None],
+    *,
+    fail_fast: bool = False,
+) -> Iterator[None]:
+    """Go on deciding in a thread while the `with` block starts Ray; the block itself must not emit events."""
+    wanted: deque[Early] = deque()
+    ready = threading.Event()
+
+    def decide() -> None:
+        while not (ready.is_set() or early.ended):
+            if (found := early.next(_LOOK_EVERY_S)) is None:
+                continue
+            wanted.append(found)  # also if deciding raises: it is probed and decided again
+            if _is_over(found, already_done, emit):
+                wanted.pop()
+                early.decided()
+                _fail_others(videos, found.video, emit, fail_fast=fail_fast)
+
+    thread = threading.Thread(target=decide, name="geoflow-deciding", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ready.set()
+        thread.join()
+        while wanted:
+            early.put_back(wanted.pop())
+
+
+def _fail_others(videos: Sequence[VideoRun], video: VideoRun, emit: Callable[..., None], *, fail_fast: bool) -> None:
+    if fail_fast and video.status == "failed":
+        for other in videos:
+            if not other.over:
+                other.fail(NOT_FINISHED, emit=emit)
 
 
 def _is_over(
@@ -179,6 +223,8 @@ def _is_over(
 ) -> bool:
     """Decide about one video. Return False if it needs work, or nothing is known of it."""
     video, outcome = found.video, found.outcome
+    if video.over:  # another failed first
+        return True
     if outcome is None:
         return False
     if outcome.failure is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from geoflow.observe.tally import Tally
 from geoflow.values.durations import clock
+from geoflow.values.words import counted
 
 _MOST_NAMES = 3  # of videos under way in one line
 
@@ -78,9 +79,8 @@ class Board:
         videos = f"{ended} of {counted(self.num_inputs, 'video')}"
         failed = f", {self.failed} failed" if self.failed else ""
         why = f" ({self.reason})" if self.reason else ""
-        doing = f"{self.doing}, " if self.doing and not self.over else ""
-        state = self.state if self.over or not self.doing else "starting"
-        return f"{state}{why}: {doing}{videos}{failed}, {clock(self.elapsed_s)}{self.pace}"
+        state = self.state if self.over or not self.doing else self.doing
+        return f"{state}{why}: {videos}{failed}, {clock(self.elapsed_s)}{self.pace}"
 
     @property
     def pace(self) -> str:
@@ -97,15 +97,6 @@ class Board:
             return names or "1 video"
         ended = f"{self.complete + self.failed} of {counted(self.num_inputs, 'video')}"
         return f"{ended} ({names}{more})" if names else ended
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things.
-
-    >>> counted(1, "video"), counted(2, "video"), counted(0, "video")
-    ('1 video', '2 videos', '0 videos')
-    """
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def board_of(tally: Tally, now: float) -> Board:

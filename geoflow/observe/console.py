@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 20.0
 _DRAWS_PER_S = 4.0  # in a thread of its own: the driver need not wait, and calls may take minutes
 _BAR_WIDTH = 24  # columns
+_MARGIN = 4  # columns; a terminal echoes ^C after the last line, and must not begin another line for it
 _NARROW = 100  # columns: with fewer, bars are shorter
 _NARROW_BAR_WIDTH = 14
 _STYLES = {"done": "green", "left out": "dim", "starting": "dim", "waiting": "dim"}
@@ -141,8 +142,9 @@ def render_board(board: Board, width: int) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     for column in ("name", "bar", "share", "detail"):
         table.add_column(no_wrap=True, overflow="ellipsis", justify="right" if column == "share" else "left")
+    table.columns[2].min_width = len("100%")
     table.columns[3].ratio = 1
-    table.expand = True
+    table.width = width = width - _MARGIN
     table.add_row(
         Text("all", "bold"),
         ProgressBar(1.0, board.share, width=bar_width),
@@ -159,4 +161,6 @@ def render_board(board: Board, width: int) -> RenderableType:
         )
     state = "stopping, " if board.state == "stopping" else ""
     head = f"{state}{board.doing + ', ' if board.doing else ''}{board.subject}"
-    return Group(Text(head, no_wrap=True, overflow="ellipsis"), table)
+    line = Text(head)
+    line.truncate(width, overflow="ellipsis")
+    return Group(line, table)

@@ -49,7 +49,7 @@ class Tally:
         self._usual: dict[str, float] = {}  # slot -> seconds per segment, as earlier runs measured it
         self._weights: dict[str, float] = {}
         self._cpus = self._actors = 0
-        self.doing = ""  # before the first call: what is waited for
+        self.doing = "reading the inputs"  # before the first call: what is waited for
 
     def observe(self, row: dict[str, Any]) -> None:
         """Take in one event of the ledger."""
@@ -203,7 +203,6 @@ class Tally:
         self.host, self.pid = row.get("host", ""), row.get("pid", 0)
         self.stages = {slot: StageCount(slot) for slot in row.get("slots", ())}
         self._usual, self._weights = row.get("expected") or {}, row.get("weights") or {}
-        self.doing = "reading the inputs"
         names = row.get("videos", ())
         self.videos |= {name: VideoCount(name, self.run) for name in names}
         self._known = len(names)
@@ -215,12 +214,14 @@ class Tally:
         self.doing, self._cpus = "starting the stages", row["cpus"]
 
     def _run_stopping(self, row: dict[str, Any]) -> None:
+        self._share = self.share(row["time"])
         self.state = "stopping"
 
     def _run_finished(self, row: dict[str, Any]) -> None:
         self.state, self.ended = "finished", row["time"]
 
     def _run_stopped(self, row: dict[str, Any]) -> None:
+        self._share = self.share(row["time"])
         self.state, self.reason, self.ended = "stopped", row.get("reason", ""), row["time"]
 
     def _video_planned(self, row: dict[str, Any]) -> None:

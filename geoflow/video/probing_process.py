@@ -6,6 +6,7 @@ one pickle on stdout: `Answer`. Other output of the child is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -62,10 +63,28 @@ class ProbingProcess:
         answer: Answer = pickle.load(self._from)
         return answer
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def end(self) -> None:
         """End the child at once, whatever it is doing."""
         self._process.kill()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def probing_process(describe: Describe) -> Iterator[ProbingProcess | None]:
+    """Provide a child that probes, which imports what it needs meanwhile; None if none can be started."""
+    try:
+        child = ProbingProcess(describe)
+    except OSError:
+        yield None
+        return
+    try:
+        yield child
+    finally:
+        child.end()
 
 
 def serve() -> None:

@@ -85,7 +85,8 @@ def test_the_answer_is_json_and_reads_well(tmp_path: Path) -> None:
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(render_status(found))
     page = console.export_text()
-    assert "running" in page and "1 of 2" in page and " left" in page
+    assert "running after 0:00:06, " in page and "%, 2.5 frames/s, about " in page
+    assert "1 of 2" in page and " left" in page
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_bars_on_a_terminal_fit_and_keep_their_order(width: int) -> None:
         with console.capture() as drawn:
             console.print(render_board(board_of(tally, moment), width))
         lines = drawn.get().splitlines()
-        assert max(map(len, lines)) <= width
+        assert max(map(len, lines)) <= width - 4, "so that ^C fits"
         assert [line.split()[0] for line in lines[1:]] == ["all", "decode", "prior"]
         assert lines[0].rstrip() == "0 of 2 videos (a, b)" and lines[2].rstrip().endswith("% 2 of 3 segments, 2.0/s")
         assert " left" in lines[1] and "frames/s" in lines[1]
@@ -170,12 +170,21 @@ def test_a_long_name_is_cut_and_moves_nothing() -> None:
     with console.capture() as drawn:
         console.print(render_board(board_of(tally, 4.0), 80))
     lines = drawn.get().splitlines()
-    assert len(lines) == 4 and max(map(len, lines)) <= 80 and lines[0].endswith("…")
+    assert len(lines) == 4 and max(map(len, lines)) <= 76 and lines[0].endswith("…")
+
+
+def test_the_bar_waits_when_the_run_is_stopping() -> None:
+    tally = counted([*one_run()[:9]])
+    before = tally.share(1006.0)
+    tally.observe({"time": 1006.0, "event": "run_stopping", "running": 1})
+    assert tally.share(1010.0) == before > 0 and tally.eta(1010.0) is None
+    (news,) = news_of({"time": 1006.0, "event": "run_stopping", "running": 1})
+    assert str(news).startswith("stopping: waiting for 1 running call to end; ")
 
 
 def test_what_is_waited_for_is_said_until_the_first_call_has_ended() -> None:
     tally = counted([started(0, "a")])
-    assert board_of(tally, 1.0).headline == "starting: reading the inputs, 0 of 1 video, 0:00:01"
+    assert board_of(tally, 1.0).headline == "reading the inputs: 0 of 1 video, 0:00:01"
     tally.observe({"time": 2.0, "event": "ray_awaited", "ray": "starting Ray on this machine"})
     assert tally.doing == "starting Ray on this machine"
     tally.observe({"time": 3.0, "event": "ray_ready", "cpus": 2.0, "gpus": 0})
