@@ -26,10 +26,10 @@ def _structure(posed: int = 6, lead: float = 1.0) -> Structure:
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What the judges say; a test sets it."""
-    found = {"error": 0.05, "gain": 0.0}
+    found = {"error": 0.05, "gain": 0.0}  # the gain is that of one run of three
     monkeypatch.setattr(trust, "focal_error", lambda posed: found["error"])
-    monkeypatch.setattr(trust, "_runs", lambda structure, chains: [None])
-    monkeypatch.setattr(trust, "gain_of_free_lens", lambda run: found["gain"])
+    monkeypatch.setattr(trust, "_runs", lambda structure, chains: [0.0, found["gain"], 0.0])
+    monkeypatch.setattr(trust, "gain_of_free_lens", lambda run: run)
     return found
 
 

@@ -112,12 +112,12 @@ def _lead(structure: Structure, chains: Chains, *, focal: bool) -> float:
 
 
 def _lens_is_open(structure: Structure, chains: Chains) -> bool:
-    """Return whether no other focal length explains the pictures clearly better than that of the structure.
+    """Return whether in no run of views another focal length explains the pictures clearly better.
 
     A wrong lens makes a world with wide angles from a camera that hardly moves; the pictures refute it.
     """
     gains = [gain_of_free_lens(run) for run in _runs(structure, chains)]
-    return bool(gains) and float(np.median(gains)) < LEAST_LEAD
+    return bool(gains) and max(gains) < LEAST_LEAD
 
 
 def _runs(structure: Structure, chains: Chains) -> Iterator[Bundle]:
