@@ -208,8 +208,9 @@ _ROWS = [
     Field(
         "camera.doubt", "uint8", "T", "code",
         "why a frame of a moving camera has no pose: 0 no reason of its own, 1 its points belong to no structure, "
-        "2 near and far cannot be told apart, 3 it lies far off the path; or what its pose rests on: 4 a focal length "
-        "that the pictures hardly tell, 5 one that the file states, 6 an assumed one, since they do not tell it", ZERO,
+        "2 near and far cannot be told apart, 3 it lies far off the path, 4 nothing tells the focal length; or what a "
+        "pose rests on: 4 a focal length that the pictures hardly tell, 5 one that the file states, since they do not "
+        "tell it, 6 an assumed one", ZERO,
         codes=DOUBT_NAMES,
     ),
     Field(

@@ -35,6 +35,10 @@ _DOUBTS = {
     DOUBT_REVERSED: (
         "the camera moved, but near and far cannot be told apart there (a distant or flat scene, or too little motion)"
     ),
+    DOUBT_FOCAL: (
+        "the camera moved, but the pictures do not tell its focal length, and no assumed one explains them: give the "
+        "true one with --intrinsics"
+    ),
     DOUBT_FAR_OFF: "its pose lay far off the path of the others and was dropped",
 }
 _LENSES = {

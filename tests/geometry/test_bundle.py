@@ -119,7 +119,7 @@ def test_a_pose_far_off_the_path_is_dropped_and_says_so() -> None:
 
 
 def test_a_world_that_is_not_told_from_its_mirror_image_has_no_valid_frame() -> None:
-    found = withdrawn(_structure(_film()))
+    found = withdrawn(_structure(_film()), DOUBT_REVERSED)
     assert not found.valid.any() and (found.doubt == DOUBT_REVERSED).all()
 
 

@@ -36,7 +36,12 @@ def _cameras(doubt: list[int], quality: list[float], valid: list[bool], motion: 
 
 @pytest.mark.parametrize(
     "doubt, words",
-    [(DOUBT_UNMATCHED, "too few points"), (DOUBT_REVERSED, "near and far"), (DOUBT_FAR_OFF, "far off the path")],
+    [
+        (DOUBT_UNMATCHED, "too few points"),
+        (DOUBT_REVERSED, "near and far"),
+        (DOUBT_FAR_OFF, "far off the path"),
+        (DOUBT_FOCAL, "focal length"),
+    ],
 )
 def test_a_frame_without_a_pose_says_why(doubt: int, words: str) -> None:
     cameras = _cameras([doubt, DOUBT_NONE], [0, 1], [False, True], MOTION_MOVING)

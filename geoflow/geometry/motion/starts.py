@@ -20,6 +20,7 @@ VIEWS = 10  # of a start
 # In units of the longer side: fields of view of 28 to 103 degrees. Adjustment finds what lies between and beyond.
 FOCALS = (0.85, 0.5, 1.4, 0.4, 2.0)
 _OPPOSITE = 0.3  # rank correlation of depth below which two worlds are not the same one
+_CLEARLY_WORSE = 0.05  # of misfit, relative: more than where adjustment happens to stop makes
 _LEAST_POINTS = 25
 _LEAST_TO_RANK = 10
 
@@ -85,13 +86,15 @@ def best_of(worlds: Iterable[Bundle]) -> MappingStart | None:
 def lead_over_mirror(bundle: Bundle, *, focal: bool) -> float:
     """Return by how much less misfit a bundle leaves than its mirror image, relative; both are adjusted first.
 
-    Negative if the mirror image is better; 1 if adjustment turns it back, so that there is no other world.
+    Negative if the mirror image is better; 1 if adjustment turns it back, so that there is no other world. It is
+    negative, too, if what it turns back to is clearly better: then the bundle is in a world that explains less.
     """
     own = bundle.adjusted(focal=focal)
     other = bundle.mirrored().adjusted(focal=False, rounds=1).adjusted(focal=focal).adjusted(focal=focal)
-    if same_order(own, other) >= _OPPOSITE:
-        return 1.0
-    return min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
+    if other.misfit() < own.misfit():
+        own = own.adjusted(focal=focal)  # as often as the other
+    lead = min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
+    return 1.0 if same_order(own, other) >= _OPPOSITE and lead > -_CLEARLY_WORSE else lead
 
 
 def gain_of_free_lens(bundle: Bundle) -> float:

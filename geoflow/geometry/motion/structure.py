@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from geoflow.fields import DOUBT_NONE
+from geoflow.fields import DOUBT_NONE, DOUBT_REVERSED
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
 from geoflow.geometry.motion.bundle import pose_matrix
@@ -89,8 +89,8 @@ def reconstruct(
     Tracked points connect neighbouring frames; SIFT matches connect distant frames, and places that are seen again.
     Returns the structures that can be trusted, the one with most frames first: several if the pictures fall into parts
     that share no view (a cut), none if nothing came out. Behind them stand those in which near and far could not be
-    told apart: they have no valid frame. If the pictures do not tell the focal length, it is an assumed one, as
-    `Structure.lens` says. COLMAP uses one thread, so that the same input gives the same bits.
+    told apart, or nothing tells the lens: they have no valid frame. If the pictures do not tell the focal length, it is
+    an assumed one, as `Structure.lens` says. COLMAP uses one thread, so that the same input gives the same bits.
 
     Args:
         chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
@@ -122,8 +122,8 @@ def reconstruct(
         judged = mapped("first", known_intrinsics)
         if known_intrinsics is None:
             judged = with_told_lens(judged, lambda lens: mapped("assumed", lens), chains, stated_focal)
-    told = [s for s in judged if s.lead > LEAST_LEAD]
-    doubtful = [withdrawn(s) for s in judged if s.lead <= LEAST_LEAD]
+    judged = [s if s.lead > LEAST_LEAD else withdrawn(s, DOUBT_REVERSED) for s in judged]
+    told, doubtful = ([s for s in judged if s.valid.any() == kept] for kept in (True, False))
     return [on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoflow.fields import DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_NONE, DOUBT_REVERSED
+from geoflow.fields import DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_NONE
 from geoflow.geometry.motion.assumed_lens import assumed_lens
 from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
 from geoflow.geometry.motion.camera_motion import Chains
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from geoflow.geometry.motion.structure import Structure
 
 LEAST_LEAD = 0.02  # of misfit over the mirror image; films made to be mistaken show no right world below 0.015
-_ENOUGH_POSED = 0.8  # of the frames posed with a free lens: then the mapping with an assumed one is kept
 _LEAST_ON_PATH, _FAR_OFF = 5, 6.0  # frames; times the extent of the path
 
 
@@ -39,6 +38,7 @@ def with_told_lens(
     """Return structures of a free lens with the error of their focal length; with an assumed lens if it is not told.
 
     It is not told if its error exceeds that of an assumption, or if no mapping with a free lens explains its pictures.
+    If no assumption can be kept either, the structures whose lens is not told are withdrawn.
     An assumption that the pictures refute is not kept, and a world that is not told from its mirror image is never
     rescued by an assumption: a wrong lens may favour either.
     """
@@ -50,8 +50,14 @@ def with_told_lens(
         return structures
     again = [replace(s, focal_error=assumed.error, lens=assumed.doubt) for s in map_again(assumed.intrinsics)]
     again = [s for s in again if s.lead > LEAST_LEAD and _lens_is_open(s, chains)]
-    enough = _ENOUGH_POSED * sum(int(s.valid.sum()) for s in structures)
-    return again if sum(int(s.valid.sum()) for s in again) >= enough else structures
+    told = [s for s in structures if s.focal_error <= assumed.error]
+    if again and _posed(again) >= _posed(told):
+        return again
+    return [s if s.focal_error <= assumed.error else withdrawn(s, DOUBT_FOCAL) for s in structures]
+
+
+def _posed(structures: list[Structure]) -> int:
+    return sum(int(s.valid.sum()) for s in structures)
 
 
 def _with_focal_error(structure: Structure, chains: Chains) -> Structure:
@@ -63,9 +69,9 @@ def _with_focal_error(structure: Structure, chains: Chains) -> Structure:
     return replace(structure, focal_error=error, lens=DOUBT_FOCAL if error > UNSURE_FOCAL else DOUBT_NONE)
 
 
-def withdrawn(structure: Structure) -> Structure:
-    """Return a structure without valid frames, because its mirror image explains the pictures as well."""
-    doubt = np.where(structure.valid, DOUBT_REVERSED, DOUBT_NONE).astype(np.uint8)
+def withdrawn(structure: Structure, reason: int) -> Structure:
+    """Return a structure without valid frames; `reason` is one of geoflow.fields.DOUBT_*."""
+    doubt = np.where(structure.valid, reason, DOUBT_NONE).astype(np.uint8)
     return replace(structure, valid=np.zeros_like(structure.valid), doubt=doubt)
 
 
@@ -106,12 +112,12 @@ def _lead(structure: Structure, chains: Chains, *, focal: bool) -> float:
 
 
 def _lens_is_open(structure: Structure, chains: Chains) -> bool:
-    """Return whether no other focal length explains the pictures clearly better than that of the structure.
+    """Return whether in no run of views another focal length explains the pictures clearly better.
 
     A wrong lens makes a world with wide angles from a camera that hardly moves; the pictures refute it.
     """
     gains = [gain_of_free_lens(run) for run in _runs(structure, chains)]
-    return bool(gains) and float(np.median(gains)) < LEAST_LEAD
+    return bool(gains) and max(gains) < LEAST_LEAD
 
 
 def _runs(structure: Structure, chains: Chains) -> Iterator[Bundle]:
