@@ -12,6 +12,7 @@ from geoflow.fields import (
     DOUBT_FAR_OFF,
     DOUBT_REVERSED,
     DOUBT_UNMATCHED,
+    GEOMETRY_OF_PRIOR,
     MOTION_MOVING,
     MOTION_ROTATING,
     MOTION_STILL,
@@ -47,6 +48,7 @@ def remarks(video: Video) -> list[str]:
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
+    said += _of_prior(video)
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
     return [*video.notes, *_units(video.segments, metric=video.metric), *said]
@@ -76,6 +78,18 @@ def _doubtful(cameras: Cameras) -> Iterator[str]:
         yield (
             f"The poses of {count} frames explain less than {_DOUBTFUL:.0%} of the points followed there, or "
             "contradict the prior about what is near and far: use camera/quality to leave them out."
+        )
+
+
+def _of_prior(video: Video) -> Iterator[str]:
+    """Yield how many frames have depth of the prior although the store also holds the camera stage's."""
+    if "geometry/source" not in video.file or "camera/depth" not in video.file:
+        return
+    count = int((video.file["geometry/source"][:] == GEOMETRY_OF_PRIOR).sum())
+    if count:
+        yield (
+            f"The depth of geometry in {count} of {len(video)} frames is fused from the prior, which compares few "
+            "views, because the camera stage has none there: use geometry/source to leave these frames out."
         )
 
 
