@@ -48,7 +48,8 @@ def remarks(video: Video) -> list[str]:
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
-    said += _of_prior(video)
+    if "geometry/source" in video.file and "camera/depth" in video.file:
+        said += _of_prior(video.file["geometry/source"][:])
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
     return [*video.notes, *_units(video.segments, metric=video.metric), *said]
@@ -81,14 +82,12 @@ def _doubtful(cameras: Cameras) -> Iterator[str]:
         )
 
 
-def _of_prior(video: Video) -> Iterator[str]:
-    """Yield how many frames have depth of the prior although the store also holds the camera stage's."""
-    if "geometry/source" not in video.file or "camera/depth" not in video.file:
-        return
-    count = int((video.file["geometry/source"][:] == GEOMETRY_OF_PRIOR).sum())
+def _of_prior(source: np.ndarray) -> Iterator[str]:
+    """Yield how many frames have depth of the prior where a camera stage was to give it; `source` is geometry's."""
+    count = int((source == GEOMETRY_OF_PRIOR).sum())
     if count:
         yield (
-            f"The depth of geometry in {count} of {len(video)} frames is fused from the prior, which compares few "
+            f"The depth of geometry in {count} of {len(source)} frames is fused from the prior, which compares few "
             "views, because the camera stage has none there: use geometry/source to leave these frames out."
         )
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geoflow.fields import DOUBT_FAR_OFF, DOUBT_NONE, DOUBT_REVERSED, DOUBT_UNMATCHED, MOTION_MOVING, MOTION_UNKNOWN
+from geoflow.fields import (
+    DOUBT_FAR_OFF,
+    DOUBT_NONE,
+    DOUBT_REVERSED,
+    DOUBT_UNMATCHED,
+    GEOMETRY_OF_CAMERA,
+    GEOMETRY_OF_PRIOR,
+    MOTION_MOVING,
+    MOTION_UNKNOWN,
+)
 from geoflow.store.lazy import Cameras
-from geoflow.store.remarks import _doubtful, reasons_without_pose
+from geoflow.store.remarks import _doubtful, _of_prior, reasons_without_pose
 
 
 def _cameras(doubt: list[int], quality: list[float], valid: list[bool], motion: int = MOTION_UNKNOWN) -> Cameras:
@@ -36,3 +45,9 @@ def test_poses_that_explain_little_are_counted() -> None:
     (said,) = _doubtful(_cameras([0] * 4, [0.1, 0.9, 0.2, 0.0], [True, True, True, False]))
     assert "2 frames" in said and "camera/quality" in said
     assert not list(_doubtful(_cameras([0], [0.9], [True])))
+
+
+def test_frames_with_depth_of_the_prior_are_counted() -> None:
+    (said,) = _of_prior(np.array([GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR, GEOMETRY_OF_PRIOR]))
+    assert "in 2 of 3 frames" in said and "geometry/source" in said
+    assert not list(_of_prior(np.array([GEOMETRY_OF_CAMERA])))
