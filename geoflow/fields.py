@@ -54,6 +54,8 @@ MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
 DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_STATED, DOUBT_ASSUMED = range(7)
 DOUBT_NAMES = ("none", "unmatched", "near or far", "far off", "focal unsure", "lens stated", "lens assumed")
+GEOMETRY_OF_NOTHING, GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR = range(3)
+SOURCE_NAMES = ("nothing", "camera", "prior")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
 
@@ -185,6 +187,11 @@ _ROWS = [
         stored=_IN_STORE,
     ),
     _intrinsics("geometry", "mask", "pinhole matrix of the point map", MIX),
+    Field(
+        "geometry.source", "uint8", "T", "code",
+        "what the frame's depth is made from: 0 nothing, 1 the camera stage's many views, 2 the fused prior", ZERO,
+        codes=SOURCE_NAMES,
+    ),
     _intrinsics("camera", "valid", "pinhole matrix", MIX),
     Field(
         "camera.cam_from_world", "float32", "T 4 4", "scene", "maps world points into the camera", NAN, "camera.valid",

@@ -339,6 +339,7 @@ class Pipeline(BaseModel):
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
             raise ConfigError(f"{source}: slots occur more than once: {', '.join(sorted(repeated))}")
         given = {name for name, row in fields.FIELDS.items() if row.probed}
+        thin: dict[str, str] = {}  # field that only some frames get -> the setting by which all do
         for spec in self.stages:
             _check_slot(spec, source)
             stage = spec.make_stage()
@@ -348,8 +349,16 @@ class Pipeline(BaseModel):
                 fields.field(name)
             if lacking := [name for name in stage.inputs if name not in given]:
                 raise ConfigError(f"{source}: {spec.slot} needs {', '.join(lacking)}, which no stage above it gives")
+            if (few := [name for name in stage.inputs if name in thin]) and not stage.takes_sparse:
+                raise ConfigError(
+                    f"{source}: {spec.slot} needs {few[0]} in every frame, but by its settings {few[0].split('.')[0]} "
+                    f"computes only some of them below a camera stage: set {thin[few[0]]}"
+                )
             if stage.span == OBJECT:
                 self._check_objects(spec, stage, given, source)
+            remedy = stage.sparse(given)
+            thin = {name: how for name, how in thin.items() if name not in stage.outputs}
+            thin |= {name: f"{spec.slot}.{remedy}" for name in stage.outputs if remedy}
             given.update(stage.outputs, stage.optional_outputs)
         self._check_takers(source)
 

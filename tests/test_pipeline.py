@@ -122,6 +122,27 @@ def test_broken_pipelines_are_refused(stages: list[dict[str, Any]], message: str
         make(*stages)
 
 
+def test_a_prior_of_some_frames_only_is_refused_where_all_are_fused() -> None:
+    """Fused, one frame in ten would be a store with depth in one frame in ten that says "complete"."""
+    sparse = {"geometry.from_camera": False}
+    refusal = r"geometry needs prior\.points in every frame.*set prior\.every=1$"
+    with pytest.raises(ConfigError, match=refusal):
+        Pipeline.load("embedded", sparse)
+    Pipeline.load("embedded", {**sparse, "prior.every": 1})
+    stages = [{**row, "params": {}} for row in Pipeline.load("embedded").model_dump()["stages"]]
+    other = [{**row, "backend": "geometrycrafter"} if row["slot"] == "geometry" else row for row in stages]
+    with pytest.raises(ConfigError, match=refusal):
+        Pipeline.from_dict({"name": "p", "stages": other})
+
+
+def test_a_prior_without_a_camera_above_it_computes_all_frames() -> None:
+    raw = Pipeline.load("embedded").model_dump()
+    stages = {row["slot"]: row for row in raw["stages"]}
+    geometry = {**stages["geometry"], "params": {}}
+    order = [stages["decode"], stages["prior"], geometry, stages["camera"], stages["stitch"], stages["write"]]
+    Pipeline.from_dict({"name": "p", "stages": order})
+
+
 def test_files_are_checked(tmp_path: Path) -> None:
     broken = tmp_path / "p.yaml"
     broken.write_text("stages: [")

@@ -15,6 +15,7 @@ from geoflow.fields import (
     DOUBT_REVERSED,
     DOUBT_STATED,
     DOUBT_UNMATCHED,
+    GEOMETRY_OF_PRIOR,
     MOTION_MOVING,
     MOTION_ROTATING,
     MOTION_STILL,
@@ -60,6 +61,8 @@ def remarks(video: Video) -> list[str]:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
         said += _lenses(cameras)
+    if "geometry/source" in video.file and "camera/depth" in video.file:
+        said += _of_prior(video.file["geometry/source"][:])
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
     return [*video.notes, *_units(video.segments, metric=video.metric), *said]
@@ -105,6 +108,16 @@ def _lenses(cameras: Cameras) -> Iterator[str]:
                 f"In {int(frames.sum())} frames {why} ({focal:.0f} px, standard deviation {error:.0%}, see "
                 "camera/focal_error): depth may be stretched by as much. --intrinsics gives the true one."
             )
+
+
+def _of_prior(source: np.ndarray) -> Iterator[str]:
+    """Yield how many frames have depth of the prior where a camera stage was to give it; `source` is geometry's."""
+    count = int((source == GEOMETRY_OF_PRIOR).sum())
+    if count:
+        yield (
+            f"The depth of geometry in {count} of {len(source)} frames is fused from the prior, which compares few "
+            "views, because the camera stage has none there: use geometry/source to leave these frames out."
+        )
 
 
 def _cuts(views: np.ndarray) -> Iterator[str]:

@@ -15,11 +15,13 @@ from geoflow.fields import (
     DOUBT_REVERSED,
     DOUBT_STATED,
     DOUBT_UNMATCHED,
+    GEOMETRY_OF_CAMERA,
+    GEOMETRY_OF_PRIOR,
     MOTION_MOVING,
     MOTION_UNKNOWN,
 )
 from geoflow.store.lazy import Cameras
-from geoflow.store.remarks import _doubtful, _lenses, reasons_without_pose
+from geoflow.store.remarks import _doubtful, _lenses, _of_prior, reasons_without_pose
 
 
 def _cameras(doubt: list[int], quality: list[float], valid: list[bool], motion: int = MOTION_UNKNOWN) -> Cameras:
@@ -71,3 +73,9 @@ def test_a_lens_that_is_known_or_well_told_is_not_remarked() -> None:
     cameras = _cameras([0, 0], [1, 1], [True, True])
     assert not list(_lenses(replace(cameras, focal_error=np.array([np.nan, 0.02], np.float32))))
     assert not list(_lenses(cameras))  # a store from before the field
+
+
+def test_frames_with_depth_of_the_prior_are_counted() -> None:
+    (said,) = _of_prior(np.array([GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR, GEOMETRY_OF_PRIOR]))
+    assert "in 2 of 3 frames" in said and "geometry/source" in said
+    assert not list(_of_prior(np.array([GEOMETRY_OF_CAMERA])))
