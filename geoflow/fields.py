@@ -30,8 +30,10 @@ from geoflow.values.field import (
     IMAGE,
     LATER,
     MIX,
+    MOST,
     NAN,
     NEVER,
+    NUMBER,
     PAST,
     PINHOLE,
     PLACEMENT,
@@ -58,6 +60,8 @@ GEOMETRY_OF_NOTHING, GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR = range(3)
 SOURCE_NAMES = ("nothing", "camera", "prior")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
+HAND_NONE, HAND_LEFT, HAND_RIGHT = range(3)
+HAND_SIDES = ("none", "left", "right")
 
 _RGB = Switch("rgb", False, "store the frames themselves, too")
 _PRIOR = Switch("prior", True, "store the prior's depth and mask")
@@ -69,40 +73,41 @@ _NOT_STORED: tuple[Stored, ...] = ()
 _MANO = "MANO's right-hand model, relative to the flat hand; a left hand as the right hand that its mirror image is"
 
 
-def _hand(side: str) -> list[Field]:
-    valid, filled, scale = (f"hands.{side}.{name}" for name in ("valid", "filled", "scale"))
+def _hand(group: str, axes: str, meaning: str) -> list[Field]:
+    """Return the rows of one hand per frame (`axes` T), or of R hands (`axes` T R)."""
+    valid, filled, scale = (f"{group}.{name}" for name in ("valid", "filled", "scale"))
 
     def found(name: str, shape: str, unit: str, meaning: str, **more: Any) -> Field:
-        return Field(f"hands.{side}.{name}", "float32", shape, unit, meaning, NAN, valid, fade=TOGETHER, **more)
+        return Field(f"{group}.{name}", "float32", shape, unit, meaning, NAN, valid, fade=TOGETHER, **more)
 
     return [
-        Field(valid, "bool", "T", "", f"a {side} hand was found", fade=EITHER, filler=filled, stored=_IN_STORE),
+        Field(valid, "bool", axes, "", meaning, fade=EITHER, filler=filled, stored=_IN_STORE),
         Field(
-            filled, "bool", "T", "", "valid, but not seen: put between two sights of the hand", within=valid,
+            filled, "bool", axes, "", "valid, but not seen: put between two sights of the hand", within=valid,
             fade=TOGETHER,
         ),
         found(
-            "joints", "T 21 3", "scene", "21 joints", space=CAMERA, metres=scale, stored=_IN_STORE,
+            "joints", f"{axes} 21 3", "scene", "21 joints", space=CAMERA, metres=scale, stored=_IN_STORE,
             conventions="MediaPipe's order: wrist, then four joints of each finger from thumb to little finger",
         ),
         found(
-            "wrist", "T 4 4", "scene", "cam_from_wrist, the wrist's pose", space=CAMERA, form=POSE, metres=scale,
+            "wrist", f"{axes} 4 4", "scene", "cam_from_wrist, the wrist's pose", space=CAMERA, form=POSE, metres=scale,
             stored=_IN_STORE,
         ),
-        found("uv", "T 21 2", "px", "the joints in the image", space=IMAGE, stored=_IN_STORE),
+        found("uv", f"{axes} 21 2", "px", "the joints in the image", space=IMAGE, stored=_IN_STORE),
         Field(
-            f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score", ZERO, within=valid, form=SCORE,
+            f"{group}.confidence", "float32", axes, "0..1", "the detector's score", ZERO, within=valid, form=SCORE,
             fade=TOGETHER, stored=_IN_STORE,
         ),
         Field(
-            scale, "float32", "T", "scene/m", "scene units per metre; NaN: this hand is in metres", NAN, within=valid,
+            scale, "float32", axes, "scene/m", "scene units per metre; NaN: this hand is in metres", NAN, within=valid,
             metres=scale, fade=TOGETHER,
         ),
         found(
-            "mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints",
+            "mano_pose", f"{axes} 16 3", "rad", "MANO axis-angle: global, then 15 joints",
             conventions=_MANO + "; the global turn is cam_from_hand",
         ),
-        found("betas", "T 10", "", "MANO shape", conventions=_MANO),
+        found("betas", f"{axes} 10", "", "MANO shape", conventions=_MANO),
     ]  # fmt: skip
 
 
@@ -241,8 +246,31 @@ _ROWS = [
         "tracks.query", "float32", "N 4", "frame, scene", "query frame (counted in the video) and its x, y, z", NAN,
         space=WORLD, form=FRAME_FIRST, fade=WHOLE, stored=_IN_STORE,
     ),
-    *_hand("left"),
-    *_hand("right"),
+    # The main hand of each side: in each frame, of the hands of that side, the one with the most votes for it, and the
+    # larger one, so nearer (`geoflow.geometry.hands.hand_sides.main_hands`).
+    *_hand("hands.left", "T", "a left hand was found"),
+    *_hand("hands.right", "T", "a right hand was found"),
+    # All hands, R = `max_hands` rows. The main hands are among them.
+    *_hand("hands.all", "T R", "there is a hand in this row"),
+    Field(
+        "hands.all.id", "int32", "T R", "",
+        "number of the hand in the video, from 1: a hand keeps its number and, as far as rows are free, its row", ZERO,
+        within="hands.all.valid", form=NUMBER, fade=TOGETHER, stored=_IN_STORE,
+    ),
+    Field(
+        "hands.all.side", "uint8", "T R", "code",
+        "side that the hand's frames vote for: 0 none, 1 left, 2 right", ZERO, within="hands.all.valid", fade=TOGETHER,
+        stored=_IN_STORE, codes=HAND_SIDES,
+    ),
+    Field(
+        "hands.all.right", "float32", "T R", "0..1",
+        "the detector's probability that it is a right hand, mean over the hand's frames", NAN, "hands.all.valid",
+        fade=TOGETHER, stored=_IN_STORE,
+    ),
+    Field(
+        "hands.all.found", "int32", "T", "", "hands in the frame: more than are valid where there were too few rows",
+        fade=MOST, stored=_IN_STORE,
+    ),
     Field(
         "objects.label", "uint8", "T H W", "",
         "number of the object that each pixel shows, 1 to 255; 0 background", space=IMAGE, fade=LATER,

@@ -7,7 +7,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -18,10 +18,12 @@ from geoflow.files.locations import is_remote, local
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.store.index import table_rows
-from geoflow.store.lazy import Cameras, Hand, Hands, Lazy, Tracks
+from geoflow.store.lazy import AllHands, Cameras, Hand, Hands, Lazy, Tracks
 from geoflow.store.objects import Objects
 from geoflow.store.opening import Uri, open_h5
 from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS, datasets
+
+_SomeHands = TypeVar("_SomeHands", Hand, AllHands)
 
 
 def open_video(path: str | os.PathLike[str]) -> Video:
@@ -170,7 +172,7 @@ class Video:
         """Return hands; None if the file holds none."""
         if "hands" not in self.file:
             return None
-        return Hands(self._hand("left"), self._hand("right"))
+        return Hands(self._hand("left", Hand), self._hand("right", Hand), self._hand("all", AllHands))
 
     @cached_property
     def objects(self) -> Objects | None:
@@ -315,8 +317,8 @@ class Video:
             lambda depth, where: np.where(mask[where], depth, np.float16(0)).astype(np.float32),
         )
 
-    def _hand(self, side: str) -> Hand | None:
-        group = self.file.get(f"hands/{side}")
-        if group is None:
+    def _hand(self, group: str, kind: type[_SomeHands]) -> _SomeHands | None:
+        held = self.file.get(f"hands/{group}")
+        if held is None:
             return None
-        return Hand(**{name: group[name][()] for name in Hand.__dataclass_fields__ if name in group})
+        return kind(**{name: held[name][()] for name in kind.__dataclass_fields__ if name in held})

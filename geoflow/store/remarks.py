@@ -55,7 +55,7 @@ def remarks(video: Video) -> list[str]:
 
     Frames count from 0.
     """
-    said = list(_cuts(video.views))
+    said = [*_cuts(video.views), *_hands_left_out(video)]
     cameras = video.cameras
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
@@ -117,6 +117,19 @@ def _of_prior(source: np.ndarray) -> Iterator[str]:
         yield (
             f"The depth of geometry in {count} of {len(source)} frames is fused from the prior, which compares few "
             "views, because the camera stage has none there: use geometry/source to leave these frames out."
+        )
+
+
+def _hands_left_out(video: Video) -> Iterator[str]:
+    """Yield in how many frames there were more hands than rows."""
+    if video.hands is None or (hands := video.hands.all) is None:
+        return
+    more = hands.found > hands.valid.sum(1)
+    if more.any():
+        yield (
+            f"Up to {hands.found[more].max()} hands were found in a frame, and hands.max_hands keeps "
+            f"{hands.valid.shape[1]}: some are left out in {more.sum()} frames, and there may be more, since only two "
+            "more are looked for."
         )
 
 
