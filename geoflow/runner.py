@@ -31,7 +31,7 @@ from geoflow.observe.ledger import Ledger
 from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
-from geoflow.planning import preflight
+from geoflow.planning import pipeline_file, preflight
 from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult, VideoResult
 from geoflow.segments import ELSEWHERE, VideoInfo
@@ -49,7 +49,7 @@ from geoflow.video.described import describe_input
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.left_out import left_out
-from geoflow.video.options import ReadOptions
+from geoflow.video.options import ReadOptions, read_options
 from geoflow.video.probing_process import probing_process
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ def run(
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
     reading |= {"objects": objects, "stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
-    options = ReadOptions(**reading)
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings({} if settings is None else settings)
+    options = read_options(pipe.reading, reading)
     preflight.check_makes_stores(pipe)
     if flag(commercial, "commercial"):
         require_commercial(pipe)
@@ -127,6 +127,7 @@ def run(
     labels = None if prompts else options.objects
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
+    settings_file = pipeline_file.as_text(pipe, options).encode()
     options = _with_long_side(pipe, options)
     describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
     there = all(paths.video(name).is_file() for name in names)  # most probably nothing is left to do
@@ -142,6 +143,7 @@ def run(
         pipe, stamp = _bind(pipe, options, paths, owner.token)
         clear_drafts(paths)
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
+        write_whole(paths.pipeline, settings_file)
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from geoflow.errors import ConfigError
 from geoflow.values.plain import printable
 
 if TYPE_CHECKING:
@@ -81,6 +82,15 @@ def next_steps(result: RunResult, *, report: bool = True) -> list[str]:
     file = shlex.quote(result.complete[0].path)
     can_view = importlib.util.find_spec("rerun") is not None
     return [*steps, f"geoflow view {file}" if can_view else f"geoflow info {file}"]
+
+
+def confirm(question: str, otherwise: str) -> None:
+    """Ask at the terminal; end without doing anything unless the answer is yes. Without a terminal, raise ConfigError
+    that says what to do `otherwise`."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError(f"there is no terminal to ask at; {otherwise}")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit()
 
 
 def print_json(data: Any) -> None:

@@ -234,11 +234,11 @@ def _geoflow_importable() -> contextlib.AbstractContextManager[None]:
     $PYTHONPATH, since $PYTHONPATH comes before the packages of every environment: a folder of installed packages there
     would hide the versions that an environment pins.
     """
-    from geoflow.environments import overlay
+    from geoflow.environments import kept
 
     home = os.path.realpath(Path(__file__).parents[2])
     known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    if home in map(os.path.realpath, [*overlay.installed_packages(), *known]):
+    if home in map(os.path.realpath, [*kept.installed_packages(), *known]):
         return contextlib.nullcontext()
     return _in_environment("PYTHONPATH", os.pathsep.join([*known, home]))
 

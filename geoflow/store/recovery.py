@@ -138,7 +138,9 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         if cameras.quality is not None and posed:
             quality = float(np.median(cameras.quality[cameras.valid]))
         unposed.update(reason for reason in reasons_without_pose(cameras, video.views) if reason)
-    hands = None if video.hands is None else [h.valid for h in (video.hands.left, video.hands.right) if h is not None]
+    hands = None
+    if (held := video.hands) is not None:
+        hands = [h.valid.reshape(len(video), -1).any(1) for h in (held.left, held.right, held.all) if h is not None]
     tracks, objects = video.tracks, video.objects
     without: dict[str, tuple[int, str]] = {}
     for row in video.segments:

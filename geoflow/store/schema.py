@@ -2,7 +2,7 @@
 
 The datasets follow from the field table (`geoflow.fields`). Readers of one schema version can rely on this: names and
 dtypes never change; datasets whose presence is `EXTRA` may be absent, and new `EXTRA` datasets may appear. T is the
-number of frames of the video, N the number of its tracks.
+number of frames of the video, N the number of its tracks, R the rows for hands.
 """
 
 from __future__ import annotations
@@ -133,6 +133,16 @@ def columns() -> dict[str, Dataset]:
 def num_tracks(held: Mapping[str, Any]) -> int:
     """Return the number of tracks in a file: the rows of its datasets with a row per track."""
     return next((len(held[name]) for name, row in datasets().items() if row.layout == QUERY and name in held), 0)
+
+
+def num_hand_rows(held: Mapping[str, Any]) -> int:
+    """Return how many hands a frame has rows for, in a file or in fields; 0 without hands."""
+    for row in datasets().values():
+        symbols = row.shape.split()
+        array = held.get(row.name, held.get(row.field))
+        if "R" in symbols and array is not None:
+            return int(array.shape[symbols.index("R")])
+    return 0
 
 
 SEGMENTS = "segments"

@@ -43,6 +43,7 @@ from geoflow.store.schema import (
     WORK,
     columns,
     datasets,
+    num_hand_rows,
     num_tracks,
     segment_columns,
 )
@@ -59,6 +60,7 @@ class _Plan:
     parts: list[tuple[Path, PartInfo]]
     names: list[str]
     num_tracks: int
+    num_hand_rows: int
     compression: int
     work: str  # the work that all parts belong to
 
@@ -221,13 +223,14 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
 
 def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], work: str, compression: int) -> _Plan:
     names: set[str] = set()
-    tracks, position = 0, 0
+    tracks, hand_rows, position = 0, 0, 0
     found, wanted = paths.finished_parts(video.name, work_key(work)), {record.index for record in records}
     parts = read_parts([path for index, path in found.items() if index in wanted], work_key(work))
     for path, _ in parts:
         with open_part(path) as file:
             names |= {name for name in datasets() if name in file}
             tracks += num_tracks(file)
+            hand_rows = max(hand_rows, num_hand_rows(file))
     for path, info in parts:
         if info.start != position:
             raise StoreError(
@@ -240,7 +243,7 @@ def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], w
             f"{paths.parts(video.name)} holds {position} frames in {len(parts)} segments, expected {video.num_frames}; "
             "run again with --resume to compute the rest"
         )
-    return _Plan(parts, [name for name in datasets() if name in names], tracks, compression, work)
+    return _Plan(parts, [name for name in datasets() if name in names], tracks, hand_rows, compression, work)
 
 
 def _write_attributes(
@@ -273,7 +276,8 @@ def _fitting(pipeline: str) -> str:
 
 
 def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
-    sizes = {"T": video.num_frames, "H": video.height, "W": video.width, "N": plan.num_tracks}
+    sizes = {"T": video.num_frames, "H": video.height, "W": video.width}
+    sizes |= {"N": plan.num_tracks, "R": plan.num_hand_rows}
     for name in plan.names:
         row = datasets()[name]
         create(file, row, shape_of(row, sizes), plan.compression)

@@ -53,6 +53,15 @@ def geoflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         (["run", "clip.mp4", "-o", "out", "--fps", "-3"], "fps should be a positive number"),
         (["run", "clip.mp4", "-o", "out", "--intrinsics", "500,500"], "fx,fy,cx,cy"),
         (["run", "clip.mp4"], "Missing option"),
+        (["run", "clip.mp4", "-o", "out", "--set", "segment.size=40"], "segment.overlap=20"),
+        (["run", "clip.mp4", "-o", "out", "--without", "hnds"], "has no such stage"),
+        (["run", "clip.mp4", "-o", "out", "--without", "write"], "no stage write, which writes stores"),
+        (["run", "clip.mp4", "-o", "out", "--masks", "nosuch"], "--masks nosuch should be a folder"),
+        (["run", "clip.mp4", "-o", "out", "--objects", "nosuch"], "--objects nosuch should be a folder"),
+        (["plan", "absent.mp4"], "absent.mp4: does not exist"),
+        (["plan", "clip.mp4", "--masks", "nosuch"], "--masks nosuch should be a folder"),
+        (["submit", "clip.mp4", "-o", "out", "--without", "hnds"], "has no such stage"),
+        (["params", "camra"], "no such stage or parameter"),
     ],
 )
 def test_wrong_usage_is_status_2_and_one_line(
@@ -66,6 +75,7 @@ def test_wrong_usage_is_status_2_and_one_line(
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert not (tmp_path / "out").exists(), "nothing was started"
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
@@ -104,6 +114,34 @@ def test_what_others_print_during_a_run_stays_out_of_its_json(
     monkeypatch.setattr(runner, "run", run)
     ended = geoflow("run", "clip.mp4", "-o", "out", "--json")
     assert json.loads(ended.stdout)["videos"] == [] and "(raylet)" in ended.stderr
+
+
+def test_settings_are_printed_as_a_file_that_gives_the_same(tmp_path: Path, geoflow: Callable[..., Ended]) -> None:
+    """Without a run, and without looking at the inputs."""
+    args = ["run", "clip.mp4", "-o", "out", "--print-config"]
+    changes = ["--set", "camera.chapter=96", "--without", "hands,tracks", "--fps", "5"]
+    ended = geoflow(*args, *changes)
+    assert ended.status == 0 and ended.stderr == "" and not (tmp_path / "out").exists()
+    (tmp_path / "mine.yaml").write_text(ended.stdout)
+    assert geoflow(*args, "--pipeline", "mine.yaml").stdout == ended.stdout
+    found = json.loads(geoflow(*args, "--pipeline", "mine.yaml", "--json").stdout)
+    assert found["reading"] == {"fps": 5.0}
+    assert [row["slot"] for row in found["stages"]] == ["decode", "camera", "prior", "geometry", "stitch", "write"]
+    assert found["stages"][1]["params"]["chapter"] == 96
+
+
+def test_parameters_are_listed_as_json(geoflow: Callable[..., Ended]) -> None:
+    found = json.loads(geoflow("params", "camera.chapter", "--json").stdout)
+    (row,) = found["parameters"]
+    assert (row["setting"], row["default"], found["pipeline"]) == ("camera.chapter", 288, "embedded") and row["meaning"]
+
+
+def test_a_plan_with_an_input_that_cannot_be_used_ends_with_status_3(
+    tmp_path: Path, geoflow: Callable[..., Ended]
+) -> None:
+    clips.write(tmp_path / "a.mp4", 6)
+    ended = geoflow("plan", "a.mp4", "absent.mp4")
+    assert ended.status == 3 and "absent.mp4" in ended.stdout
 
 
 def result_of(*videos: VideoResult) -> RunResult:
