@@ -39,8 +39,8 @@ class Colmap(Stage):
     optional = ("frames.mask", "video.cam_from_world", "video.intrinsics")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
-    optional_outputs = ("camera.quality", "camera.doubt")
-    version = "6"
+    optional_outputs = ("camera.quality", "camera.doubt", "camera.focal_error")
+    version = "7"
     honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)
@@ -93,7 +93,14 @@ class Colmap(Stage):
             chains = chains.straight(known, bend)
         found = chains.to_arrays()
         if classify_motion(chains, known).code == MOTION_MOVING:
-            structures = reconstruct(chains, grays, known_intrinsics=known, distortion=bend, features=features)
+            structures = reconstruct(
+                chains,
+                grays,
+                known_intrinsics=known,
+                distortion=bend,
+                features=features,
+                stated_focal=span.video.stated_focal,
+            )
             for k, structure in enumerate(structures):
                 found |= {f"structure.{k}.{name}": array for name, array in structure.to_arrays().items()}
         return found
@@ -143,7 +150,11 @@ class Colmap(Stage):
         )
         quality = explained_points(found, chains.uv, range(part.start, part.stop))
         pinhole = found.pinhole(height, width, bend)
-        judged = {"camera.quality": quality, "camera.doubt": np.where(valid, DOUBT_NONE, doubt).astype(np.uint8)}
+        judged = {
+            "camera.quality": quality,
+            "camera.doubt": np.where(valid, found.lens, doubt).astype(np.uint8),
+            "camera.focal_error": np.where(valid, found.focal_error, np.nan).astype(np.float32),
+        }
         return _fields(rgb, motion.code, pinhole, poses, depth, valid) | judged
 
     def _with_known_poses(self, segment: Segment, fields: Fields) -> Fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geoflow.fields import HAND_SIDES
 from geoflow.report.markup import text
 from geoflow.store.lazy import Hand, Tracks
 from geoflow.store.reader import Video
@@ -58,14 +59,22 @@ def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
 def hands_overlay(video: Video, i: int) -> tuple[str, list[str]]:
     """Return the hands of frame i as SVG groups, and their captions."""
     parts, words = [], []
-    for side in ("left", "right"):
-        hand: Hand | None = getattr(video.hands, side) if video.hands is not None else None
-        if hand is None or not hand.valid[i]:
-            continue
-        filled = hand.filled is not None and bool(hand.filled[i])
-        parts.append(f'<g class="{side}{" filled" if filled else ""}">{skeleton(hand.uv[i])}</g>')
-        words.append(f"{side} hand " + ("between two sights" if filled else f"{100 * hand.confidence[i]:.0f} %"))
+    for side, hand, where in _shown(video, i):
+        filled = hand.filled is not None and bool(hand.filled[where])
+        parts.append(f'<g class="{side}{" filled" if filled else ""}">{skeleton(hand.uv[where])}</g>')
+        words.append(f"{side} hand " + ("between two sights" if filled else f"{100 * hand.confidence[where]:.0f} %"))
     return "".join(parts), words
+
+
+def _shown(video: Video, i: int) -> list[tuple[str, Hand, tuple[int, ...]]]:
+    """Return the side of each hand of frame i, and where its values are: all hands if the store has them."""
+    if video.hands is None:
+        return []
+    if (every := video.hands.all) is not None:
+        rows = sorted(map(int, np.flatnonzero(every.valid[i])), key=lambda row: (every.side[i, row], row))
+        return [(HAND_SIDES[every.side[i, row]], every, (i, row)) for row in rows]
+    sides = ((side, getattr(video.hands, side)) for side in ("left", "right"))
+    return [(side, hand, (i,)) for side, hand in sides if hand is not None and hand.valid[i]]
 
 
 def skeleton(uv: np.ndarray) -> str:

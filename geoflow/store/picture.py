@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from geoflow.values.frontend import in_notebook
+from geoflow.values.packages import package
 
 
 def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None = None) -> np.ndarray:
     """Return colours (H, W, 3) uint8 RGB for depth (H, W), 0 where invalid: near is bright, invalid is black.
 
     Colours run over inverse depth between `near` and `far`, by default the 2nd and 98th percentile.
-    """
-    import cv2
 
+    Raises ConfigError if OpenCV is not installed.
+    """
+    cv2 = package("cv2", "opencv-python-headless", "a picture of depth")
     depth = np.asarray(depth, np.float32)
     keep = depth > 0
     if not keep.any():
@@ -50,6 +52,5 @@ class Picture(np.ndarray):
             print(repr(np.asarray(self)))
         elif cell != self._cell:
             self._cell = cell
-            import cv2
-
+            cv2 = package("cv2", "opencv-python-headless", "showing a picture")
             display(Image(data=cv2.imencode(".png", np.asarray(self)[..., ::-1])[1].tobytes()))

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas
 import pytest
+from hands_store import write_hands_store
 from test_export_clips import read_rrd
 
 import geoflow
@@ -76,3 +77,17 @@ def test_rerun_puts_hands_in_metres_outside_of_the_world(mixed: Path, tmp_path: 
     assert sorted(found["/world/camera/hands/left", "Points3D:positions"]) == IN_SCENE
     assert sorted(found["/hands_in_metres/left", "Points3D:positions"]) == IN_METRES
     assert IN_METRES[0] in found["/world/camera/hands/left", "Clear:is_recursive"]
+
+
+def test_rerun_has_further_hands_by_their_number(tmp_path: Path) -> None:
+    path = write_hands_store(tmp_path)
+    with geoflow.open(path) as video:
+        hands = video.hands
+        assert [len(hands.further(i)) for i in (5, 9, 23)] == [0, 1, 1]
+        number = int(hands.all.id[9, hands.further(9)[0]])
+        there = [i for i in range(40) if number in hands.all.id[i, hands.further(i)]]
+    export_store(path, "rerun", tmp_path / "clip.rrd", images=False, depth=False)
+    found = read_rrd(tmp_path / "clip.rrd")
+    name = f"/world/camera/hands/further/{number}"
+    assert sorted(found[name, "Points3D:positions"]) == there and 8 in there and 27 in there
+    assert 28 in found[name, "Clear:is_recursive"], "it is gone"

@@ -17,9 +17,10 @@ from geoflow import fields
 from geoflow.backends.contract import surveyed
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
+from geoflow.geometry.motion import structure
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
 from geoflow.geometry.motion.picture_features import PictureFeatures, two_view
-from geoflow.geometry.motion.structure import MEDIAN_DEPTH, join_structures, reconstruct
+from geoflow.geometry.motion.structure import MEDIAN_DEPTH, Structure, join_structures, reconstruct
 from geoflow.geometry.motion.wide_matches import wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 from geoflow.segments import Segment, VideoInfo
@@ -250,6 +251,32 @@ def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
     assert known.mean() > 0.6
     assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.1
     assert not list(tmp_path.iterdir())  # the reconstruction's scratch files are gone
+    off = np.log(found["camera.intrinsics"][:, 0, 0] / clip.intrinsics[:, 0, 0])
+    assert (np.abs(off) < 3 * found["camera.focal_error"]).all() and found["camera.focal_error"].max() < 1
+
+
+def test_the_stage_hands_on_what_the_source_states_of_its_lens(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = []
+    monkeypatch.setattr(structure, "reconstruct", lambda *_, **given: stated.append(given["stated_focal"]) or [])
+    segment = _segment(clip.frames)
+    for focal in (None, 170.0):
+        video = replace(segment.video, stated_focal=focal)
+        surveyed(Colmap(), replace(segment, video=video), {"frames.rgb": clip.frames}, "colmap")
+    assert stated == [None, 170.0]
+
+
+def test_a_given_lens_has_no_error(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, lens = len(clip.frames), clip.intrinsics[0]
+    poses = clip.cam_from_world.astype(float)
+
+    def given(chains: Chains, *_: object, **__: object) -> list[Structure]:
+        xyz = np.full((chains.uv.shape[1], 3), np.nan)
+        return [Structure(lens, 0.0, poses, np.ones(count, bool), xyz, 5.0, np.zeros(count, np.uint8))]
+
+    monkeypatch.setattr(structure, "reconstruct", given)
+    found = _cameras(clip.frames)
+    assert found["camera.valid"].all() and np.isnan(found["camera.focal_error"]).all()
+    assert not found["camera.doubt"].any()
 
 
 def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from geoflow.geometry.motion.mapper import MatchedPair
     from geoflow.geometry.motion.structure import Structure
 
-_NEAR = 4  # keyframes
+_NEAR = 2  # keyframes
 _LEAST_FRAMES = 3  # keyframes of a part
-_MANY = 30  # matches, which tell that two keyframes see the same place
+_MANY = 30  # matches that two keyframes of the same place have; fewer may contradict by chance
 _OFF_PX = 6.0  # from the epipolar line
 _PARALLEL = 0.01  # sine of an angle, below which noise decides where two rays meet
 _AGREE, _CONTRADICT = 0.8, 0.3  # share of a pair's matches that fit the poses
