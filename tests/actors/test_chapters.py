@@ -114,7 +114,7 @@ def test_geometry_takes_the_cameras_depth_and_believes_no_prior_where_there_is_n
     segment = Segment(VideoInfo("v", "v", "", count, 30.0, height, width, height, width), 0, 0, count)
     fusion = TemporalFusion(TemporalFusion.Params(from_camera=True))
     out = fusion.process(segment, given)
-    fields.check(out, fusion.outputs, who="geometry", num_frames=count)
+    fields.check(out, fusion.outputs, optional=fusion.optional_outputs, who="geometry", num_frames=count)
     assert np.array_equal(out["geometry.mask"].all((1, 2)), valid)
     assert np.array_equal(out["geometry.mask"].any((1, 2)), valid)
     assert np.allclose(out["geometry.points"][valid][..., 2], 1)
