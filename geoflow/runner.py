@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,18 +33,18 @@ from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
 from geoflow.planning import pipeline_file, preflight
 from geoflow.planning.stated import Heeds, as_heeded, heeds
-from geoflow.results import RunResult, VideoResult
+from geoflow.results import RunResult
+from geoflow.run_records import result_of, write_records
 from geoflow.segments import ELSEWHERE, VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished, Taken
-from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
 from geoflow.values.frontend import in_notebook
-from geoflow.values.plain import flag, printable, text
+from geoflow.values.plain import flag, text
 from geoflow.video.described import describe_input
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
@@ -175,10 +175,11 @@ def run(
             with deciding_meanwhile(work.videos, early, work.done_whole, ledger.emit, fail_fast=fail_fast):
                 look = stack.enter_context(ray_cluster(address))
             disabled = _on_ray(work, early, stack, look, ledger, metrics, owner)
-        result = _result(paths, pipe, work.videos, rejected, taken, disabled, time.monotonic() - began)
-        result = replace(result, left_out=tuple(f"{folder}: {reason}" for folder, reason in beside))
+        result = result_of(paths, pipe.name, work.videos, rejected, taken)
+        without = tuple(f"{folder}: {reason}" for folder, reason in beside)
+        result = replace(result, disabled=disabled, seconds=time.monotonic() - began, left_out=without)
         clear_parts(paths, {video.name for video in result.complete})
-        _write_records(paths, result, work.videos, stamp)
+        write_records(paths, result, work.videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
 
@@ -350,91 +351,3 @@ def _checked(info: VideoInfo, taken: dict[str, Taken], heeds: Heeds) -> VideoInf
     if info.name in taken:
         taken[info.name].check(info)
     return as_heeded(info, heeds)
-
-
-def _result(
-    paths: RunPaths,
-    pipe: Pipeline,
-    videos: list[VideoRun],
-    rejected: list[Rejected],
-    taken: Mapping[str, Taken],
-    disabled: dict[str, str],
-    seconds: float,
-) -> RunResult:
-    rows = [VideoResult(printable(r.source), printable(r.source), "failed", r.reason) for r in rejected]
-    for video in videos:
-        done, source = video.status in ("complete", "skipped"), printable(video.input.source)
-        rows.append(
-            VideoResult(
-                name=source if video.name in taken and not done else video.name,  # which is the other video's
-                source=source,
-                status="complete" if done else "failed",
-                reason=video.reason,
-                path=str(paths.store(video.name)) if done else "",
-                seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
-                reused=video.status == "skipped",
-                frames=video.info.num_frames if video.info else 0,
-                recovered=video.result.get("recovered") or "",
-                lacking=video.result.get("lacking") or "",
-            )
-        )
-    return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
-
-
-def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: str) -> None:
-    """Write index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
-    by_name = {video.name: video for video in videos}
-    rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
-    tables = {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"}
-    finished, listed = Finished(paths, stamp), {row["name"] for row in rows}
-    for row in finished.others(listed):
-        if row["status"] == "complete":
-            tables[row["name"]] = _segment_table(paths, row)
-        rows.append(row)
-    write_index(paths, rows)
-    write_segments(paths, tables)
-    record = {**result.to_dict(), "settings": json.loads(stamp), "inputs": [asdict(video) for video in result.videos]}
-    del record["videos"]
-    write_whole(paths.run, json.dumps(record, indent=1).encode())
-
-
-def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> dict[str, Any]:
-    if video is not None and video.status == "skipped":
-        return video.result
-    row: dict[str, Any] = {
-        "name": entry.name,
-        "source": entry.source,
-        "status": entry.status,
-        "reason": entry.reason,
-        "path": paths.relative(paths.video(entry.name)) if entry.path else "",
-    }
-    if video is None or video.info is None or entry.status == "failed":
-        return row
-    info, result = video.info, video.result
-    row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    told = (
-        "frames_posed",
-        "camera_quality",
-        "geometry_coverage",
-        "tracks",
-        "frames_with_hands",
-        "motion",
-        "segments",
-        "objects",
-        "metric",
-        "recovered",
-        "lacking",
-        "notes",
-        "key",
-    )
-    row |= {key: result[key] for key in told if key in result}
-    row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
-    row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)
-    return row
-
-
-def _segment_table(paths: RunPaths, row: dict[str, Any]) -> Any:
-    from geoflow.store.opening import open_h5
-
-    with open_h5(paths.whole(row["path"])) as store:
-        return store["segments"][()]

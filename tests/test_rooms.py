@@ -37,6 +37,7 @@ ORDER: tuple[tuple[tuple[str, ...], str], ...] = (
     (("backends.contract", "report", "doctor"), "what looks at a backend, a store or a machine as a whole"),
     (("notebook", "comparison"), "shows in Jupyter what the report draws; two stores side by side, drawn as there"),
     (("results",), "how a run ended; a notebook shows it as a table"),
+    (("run_records",), "what is written down of a run"),
     (("runner",), "everything that a run does, in order"),
     ((FRONT_DOOR,), "the names that users import"),
     (("submission", "demo"), "a run elsewhere; a run on a made-up clip"),
