@@ -157,7 +157,7 @@ def test_scores_are_plain_values(arc: TrackFilm) -> None:
     assert isinstance(score, FilmScore) and json.loads(json.dumps(vars(score)))["outcome"] == REFUSED
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_drawn_film_is_measured_like_one_of_tracks() -> None:
     found = measure_film("few", 3, drawn=True)
     assert found["drawn"] and found["outcome"] in (RIGHT, UNCLEAR, REVERSED, REFUSED)

@@ -88,7 +88,7 @@ def write_moving_store(path: Path, num: int) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
 def test_two_thousand_frames_take_little_more_than_two_hundred(tmp_path: Path):
     (tmp_path / "twice").mkdir()
