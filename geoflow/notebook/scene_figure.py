@@ -9,6 +9,7 @@ import numpy as np
 from geoflow.environments.extras import library
 from geoflow.errors import StoreError
 from geoflow.geometry.rigid import apply, invert
+from geoflow.store.depth_colours import turbo_steps
 
 if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
@@ -107,7 +108,7 @@ def _places(video: Video, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _points(go: Any, places: np.ndarray, numbers: np.ndarray) -> Any:
     x, y, z = _on_screen(places)
-    marker = {"size": 2, "color": z, "colorscale": "Turbo", "opacity": 0.8}
+    marker = {"size": 2, "color": z, "colorscale": turbo_steps(), "opacity": 0.8}
     hover = "track %{customdata}<extra></extra>"
     return go.Scatter3d(
         x=x, y=y, z=z, mode="markers", marker=marker, name="tracks", customdata=numbers, hovertemplate=hover
