@@ -88,7 +88,7 @@ def report(out: RunFolder) -> None:
 
 @command(
     app,
-    "geoflow export out/videos/clip.h5 --to ply -o clip.ply",
+    "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
     "geoflow export out --to depth -o depth --set output_format=png",
 )
 def export(
@@ -101,7 +101,8 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="tapip3d, vipe, tapvid3d, colmap, ply, glb, obj, rerun, lerobot, y2r or depth",
+            help="tapip3d, vipe, tapvid3d, colmap, nerfstudio, ply, glb, obj, rerun, lerobot, y2r, depth, "
+            "depth_video or preview",
             autocompletion=formats,
         ),
     ],

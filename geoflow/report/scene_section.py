@@ -10,6 +10,7 @@ import numpy as np
 from geoflow.evaluate.pixels import lift, sample_grid
 from geoflow.geometry.mesh import surface_points
 from geoflow.geometry.rigid import apply, invert
+from geoflow.geometry.upright import upright_from_world
 from geoflow.report import markup
 from geoflow.report.figures import path_figure
 from geoflow.report.samples import Sample
@@ -103,7 +104,7 @@ class SceneSection:
 
     def _data(self, cameras: Cameras, unit: str) -> dict[str, Any]:
         centers = np.where(cameras.valid[:, None], cameras.centers, np.nan)
-        upright = upright_from_world(cameras)
+        upright = upright_from_world(cameras.cam_from_world[cameras.valid])
         cloud = np.concatenate([np.zeros((0, 3)), *self._xyz])
         colours = np.concatenate([np.zeros((0, 3), np.uint8), *self._rgb])
         meshes, own = self._mesh_points()
@@ -159,23 +160,6 @@ class SceneSection:
             return np.zeros((0, 3))
         xyz = tracks.query[:: max(1, -(-len(tracks) // _MOST_TRACKS)), 1:]
         return xyz[np.isfinite(xyz).all(1)]
-
-
-def upright_from_world(cameras: Cameras) -> np.ndarray:
-    """Return a rotation (3, 3) after which the mean camera is upright: its y axis down, x to the right.
-
-    The world's axes are those of the first camera, which a person may hold at any angle.
-    """
-    axes = cameras.cam_from_world[cameras.valid, :3, :3].astype(np.float64)
-    down, ahead = axes[:, 1].mean(0), axes[:, 2].mean(0)
-    if np.linalg.norm(down) < 1e-3:
-        return np.eye(3)
-    down /= np.linalg.norm(down)
-    ahead -= down * (ahead @ down)
-    if np.linalg.norm(ahead) < 1e-3:
-        ahead = np.cross([1.0, 0, 0] if abs(down[0]) < 0.9 else [0, 0, 1.0], down)
-    ahead /= np.linalg.norm(ahead)
-    return np.stack([np.cross(down, ahead), down, ahead])
 
 
 def round_length(about: float) -> float:

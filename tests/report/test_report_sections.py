@@ -12,17 +12,16 @@ import pytest
 from full_store import UNPOSED, write_full_store
 from ledger_events import done, one_run, started
 
+from geoflow.export.marks import BONES
 from geoflow.report.consistency_section import seam_figure, steps
 from geoflow.report.curve_figure import bar_figure
 from geoflow.report.markup import embedded, page
 from geoflow.report.memory_section import Memory, Series
-from geoflow.report.overlays import BONES, skeleton
+from geoflow.report.overlays import skeleton
 from geoflow.report.overview import totals, video_table
 from geoflow.report.pictures import depth_legend, legend_ticks
 from geoflow.report.samples import colour_range, prior_factor, read_samples
-from geoflow.report.scene_section import upright_from_world
 from geoflow.report.video_page import video_part
-from geoflow.store.lazy import Cameras
 from geoflow.store.reader import open_video
 
 
@@ -85,15 +84,6 @@ def test_unknown_focal_lengths_leave_the_scene_without_points(small_clip, tmp_pa
         html = video_part(blind, {"name": "blind"}, None, "", frames=4).html
     scene = json.loads(re.search(r'id="scene-data">(.*?)</script>', html)[1])
     assert scene["cloud"]["count"] == 0 and len(scene["frusta"]) == 4 and "Flicker is not measured" in html
-
-
-def test_a_camera_on_its_side_is_stood_upright():
-    """A quarter turn of all cameras about their axis leaves what is seen, but turned: the picture's down is down."""
-    turned = np.tile(np.eye(4), (3, 1, 1))
-    turned[:, :2, :2] = [[0, 1], [-1, 0]]
-    cameras = Cameras(np.tile(np.eye(3), (3, 1, 1)), turned, np.ones(3, bool), np.ones(3, np.uint8))
-    upright = upright_from_world(cameras)
-    assert np.allclose(upright @ turned[0, :3, :3].T, np.eye(3)) and np.linalg.det(upright) == pytest.approx(1)
 
 
 def test_a_hand_is_drawn_as_far_as_it_is_known():
