@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from geoflow.report.samples import Sample
 from geoflow.store.lazy import Cameras
 from geoflow.store.reader import Video
 
-_CLOUD_FRAMES = 8
-_CLOUD_POINTS = 1500  # points of each kind
+_FRAME_POINTS = 16_000  # at most about as many of each frame shown: 24 frames take some 2 MB of the page
+_CLOUD_STEPS = 8191  # finer than what the canvas shows of the whole scene; more would be bytes for noise
 _MOST_CENTRES = 600
 _MOST_TRACKS = 1200
 _MESH_POINTS = 6000  # of all meshes together
@@ -34,9 +35,8 @@ _FINEST = 65535  # places are written in steps: the scene's size divided by this
 class SceneSection:
     """Points of the frames shown, in colour, collected one frame at a time."""
 
-    def __init__(self, video: Video, frames: np.ndarray) -> None:
+    def __init__(self, video: Video) -> None:
         self._video = video
-        self._wanted = set(frames[:: max(1, -(-len(frames) // _CLOUD_FRAMES))].tolist())
         self._xyz: list[np.ndarray] = []
         self._rgb: list[np.ndarray] = []
         self._shown: list[int] = []
@@ -45,15 +45,15 @@ class SceneSection:
         self._shown.append(sample.i)
         cameras = self._video.cameras
         depth = sample.depths.get("geometry", sample.depths.get("camera"))
-        if cameras is None or depth is None or sample.i not in self._wanted or not cameras.valid[sample.i]:
+        if cameras is None or depth is None or not cameras.valid[sample.i]:
             return
         intrinsics = self._video.intrinsics if "geometry" in sample.depths else cameras.intrinsics
         if not np.isfinite(intrinsics[sample.i]).all():  # the motion did not determine the focal length
             return
-        pixels = sample_grid(depth.shape[0], depth.shape[1], _CLOUD_POINTS)
+        pixels = sample_grid(depth.shape[0], depth.shape[1], _FRAME_POINTS)
         pixels = pixels[depth.ravel()[pixels] > 0]
         xyz = lift(depth.ravel()[pixels], pixels, depth.shape[1], intrinsics[sample.i])
-        self._xyz.append(apply(invert(cameras.cam_from_world[sample.i]), xyz))
+        self._xyz.append(apply(invert(cameras.cam_from_world[sample.i]), xyz).astype(np.float32))
         grey = np.full((len(pixels), 3), 128, np.uint8)
         self._rgb.append(grey if sample.rgb is None else sample.rgb.reshape(-1, 3)[pixels])
 
@@ -126,7 +126,7 @@ class SceneSection:
             "posed": int(cameras.valid.sum()),
             "path": _places(path),
             "frusta": [self._frustum(cameras, i) for i in self._shown if cameras.valid[i]],
-            "cloud": {**_points(cloud, low, size), "rgb": _base64(colours, "u1")},
+            "cloud": packed_cloud(cloud, colours, low, size),
             "meshes": {**_points(meshes, low, size), "rgb": _base64(own, "u1")},
             "tracks": _points(tracks, low, size),
             "grid": round_length(size / 8),
@@ -188,6 +188,22 @@ def _inside(xyz: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def _points(xyz: np.ndarray, low: np.ndarray, size: float) -> dict[str, Any]:
     """Write places as 16-bit steps from `low`."""
     return {"count": len(xyz), "xyz": _base64(np.rint((xyz - low) / size * _FINEST), "<u2")}
+
+
+def packed_cloud(xyz: np.ndarray, rgb: np.ndarray, low: np.ndarray, size: float) -> dict[str, Any]:
+    """Write points (N, 3) and colours (N, 3) uint8 as compressed columns: x, y, z, each as low and high bytes, r, g, b.
+
+    A value is the difference from the point before, since neighbours in a picture are mostly neighbours in the scene;
+    places are in 8191 steps of `size` from `low`, their differences folded, so that small ones of both signs are small
+    numbers.
+    """
+    steps = np.rint((xyz - low) / size * _CLOUD_STEPS).astype(np.int32)
+    change = np.diff(steps, axis=0, prepend=np.zeros((1, 3), np.int32))
+    folded = ((change << 1) ^ (change >> 31)).astype("<u2")
+    places = np.ascontiguousarray(folded.T).view(np.uint8).reshape(3, -1, 2).transpose(0, 2, 1)
+    colours = np.diff(rgb, axis=0, prepend=np.zeros((1, 3), np.uint8)).T  # modulo 256
+    packed = zlib.compress(places.tobytes() + colours.tobytes(), 9)
+    return {"count": len(xyz), "steps": _CLOUD_STEPS, "packed": base64.b64encode(packed).decode("ascii")}
 
 
 def _base64(array: np.ndarray, dtype: str) -> str:

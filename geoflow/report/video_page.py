@@ -43,7 +43,7 @@ def video_part(
     """
     shown = sampled(len(video), frames)
     ends = colour_range(video, shown)
-    viewer, scene, consistency = Viewer(video, shown, ends), SceneSection(video, shown), Consistency(video)
+    viewer, scene, consistency = Viewer(video, shown, ends), SceneSection(video), Consistency(video)
     objects = ObjectsSection(video)
     thumbnails: tuple[str, ...] = ()
     for sample in read_samples(video, shown):
