@@ -9,6 +9,7 @@ import numpy as np
 from geoflow.environments.extras import library
 from geoflow.errors import StoreError
 from geoflow.geometry.rigid import apply, invert
+from geoflow.notebook.offline_figures import keep_figures_offline
 from geoflow.store.depth_colours import turbo_steps
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ def trajectory_figure(video: Video, *, points: int = _MOST_POINTS, frusta: int =
     """Return a plotly Figure: path, `frusta` view pyramids, and at most `points` tracks at their mean places; world
     frame.
 
-    On the screen y points up, as the first camera was held (OpenCV's y points down).
+    On the screen y points up, as the first camera was held (OpenCV's y points down). In a notebook the figure is kept
+    such that an HTML export shows it offline (`keep_figures_offline`).
 
     Raises StoreError if no frame has a pose, ConfigError if plotly is not installed.
     """
     go = library("plotly.graph_objects", "notebook", "trajectory()")
+    keep_figures_offline()
     cameras = video.cameras
     if cameras is None or not cameras.valid.any():
         raise StoreError(f"{video.path} holds no camera pose, so there is no path to draw; `remarks` may say why")
