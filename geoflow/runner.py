@@ -128,6 +128,7 @@ def run(
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
     settings_file = pipeline_file.as_text(pipe, options).encode()
+    ray = where(address)
     options = _with_long_side(pipe, options)
     describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
     there = all(paths.video(name).is_file() for name in names)  # most probably nothing is left to do
@@ -137,7 +138,6 @@ def run(
         if not there:
             preflight.check_environments(pipe)
             import_ray()
-        ray = where(address)
         _prepare(paths)  # from here on, something is written
         owner = stack.enter_context(Ownership(paths))
         pipe, stamp = _bind(pipe, options, paths, owner.token)

@@ -40,7 +40,7 @@ class Colmap(Stage):
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
     optional_outputs = ("camera.quality", "camera.doubt", "camera.focal_error")
-    version = "6"
+    version = "7"
     honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Colmap(Stage):
         import cv2
 
         from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
+        from geoflow.geometry.motion.picture_features import PictureFeatures
         from geoflow.geometry.motion.structure import reconstruct
 
         cv2.setNumThreads(self.threads)
@@ -80,8 +81,13 @@ class Colmap(Stage):
         for piece in read():
             grays += [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in piece["frames.rgb"]]
             masks += [*piece.get("frames.mask", ())]
+        features = PictureFeatures(grays, masks or None)
         chains = chain_points(
-            grays, masks or None, max_points=self.params.max_points, keyframe_motion=self.params.keyframe_motion
+            grays,
+            masks or None,
+            max_points=self.params.max_points,
+            keyframe_motion=self.params.keyframe_motion,
+            features=features,
         )
         if known is not None and bend is not None:
             chains = chains.straight(known, bend)
@@ -92,7 +98,7 @@ class Colmap(Stage):
                 grays,
                 known_intrinsics=known,
                 distortion=bend,
-                masks=masks or None,
+                features=features,
                 stated_focal=span.video.stated_focal,
             )
             for k, structure in enumerate(structures):

@@ -94,7 +94,8 @@ class MediaPipeHands(Stage):
         )
         min_belief: float = param(
             0.79,
-            "landmark network's score (0..1) that a hand must have over its frames and second looks; 0: none needed",
+            "landmark network's score (0..1) that a hand must have over its frames and second looks; this score times "
+            "that of wide looks, which show an arm, must be 0.63 of it; 0: none needed",
             at_least=0,
             at_most=1,
         )

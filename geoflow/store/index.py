@@ -79,7 +79,6 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[tupl
 
 def _column(pa: Any, values: list[Any], field: pa.Field) -> pa.Array:
     try:
-        # As one list: `pa.array` would import pandas if it is installed, only to ask whether this is a series.
-        return pa.scalar(values, pa.list_(field.type)).values
+        return pa.array(values, field.type, from_pandas=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise StoreError(f"column {field.name} should hold {field.type}: {error}") from error

@@ -32,7 +32,9 @@ _MOST = 12  # remarks; a film with many cuts would have too many
 _UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree only to some percent
 _HARDLY = 0.01  # of the pixels
 _DOUBTS = {
-    DOUBT_UNMATCHED: "the camera moved, but too few points are seen in several views (blur, large steps, crowds)",
+    DOUBT_UNMATCHED: (
+        "the camera moved, but too few points are seen in several views (blur, large steps, a low frame rate, crowds)"
+    ),
     DOUBT_REVERSED: (
         "the camera moved, but near and far cannot be told apart there (a distant or flat scene, or too little motion)"
     ),
@@ -166,7 +168,10 @@ def _reason(motion: int, oriented: bool, view: int, doubt: int) -> str:
         return f"the camera moved, but its positions cannot be joined to the rest of the video{known}"
     if view == VIEW_BARE:
         return "there is too little texture to follow (bare surfaces, darkness or blur)"
-    return "the camera's motion is unknown: too little of the still scene can be followed (blur, fast motion, crowds)"
+    return (
+        "the camera's motion is unknown: too little of the still scene can be followed (blur, fast motion, a low frame "
+        "rate, crowds)"
+    )
 
 
 def _stretches(reason: np.ndarray, few: bool, depth: Callable[[int, int], float]) -> Iterator[str]:

@@ -168,6 +168,8 @@ def test_a_long_lens_that_circles_is_not_taken_for_a_wide_one_with_near_and_far_
 def test_an_unknown_lens_tells_near_from_far_only_if_no_other_lens_shows_them_exchanged() -> None:
     told, _, _, _ = orbit(1.2 * WIDTH)
     assert vote_lens(told, CENTER, WIDTH, unit=WIDTH / 320).tells_order
+    few, _, _, _ = orbit(1.2 * WIDTH, pairs=4)
+    assert not vote_lens(few, CENTER, WIDTH, unit=WIDTH / 320).tells_order
     longer, _, _, _ = orbit(8.0 * WIDTH)  # than all lenses that are tried, and best seen with a wide one, reversed
     vote = vote_lens(longer, CENTER, WIDTH, unit=WIDTH / 320)
     assert vote.focal < WIDTH and not vote.tells_order

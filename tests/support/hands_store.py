@@ -36,9 +36,9 @@ def _fields(segment: Segment) -> dict[str, np.ndarray]:
     return rows_of(hands, len(segment), ROWS)
 
 
-def write_hands_store(out: Path) -> Path:
-    """Stitch and write a video of 40 frames with HANDS below `out`; return the store."""
-    truth = make_truth()
+def write_hands_store(out: Path, num_frames: int = 40) -> Path:
+    """Stitch and write a video with HANDS below `out`; return the store."""
+    truth = make_truth(num_frames)
     stitch, write = Stitch(), Write(Write.Params(out=str(out)))
     for segment in truth.segments:
         given = {n: a for n, a in fields_of(truth, segment).items() if not n.startswith("hands.")} | _fields(segment)

@@ -14,10 +14,10 @@ import numpy as np
 from geoflow.geometry.cameras import USUAL_FOCAL
 from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
+from geoflow.geometry.motion.picture_features import MAX_ERROR_PX
 from geoflow.geometry.motion.starts import FOCALS, MappingStart, best_of, both_worlds, windows
 
 SEED = 7
-MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are wrong by a few tenths of a pixel
 _MANY = 40  # keyframes
 FOCAL_RANGE = (0.25, 3.0)  # of the longer side; outside it, self-calibration has failed
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point

@@ -6,26 +6,28 @@ COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel i
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from geoflow.fields import DOUBT_NONE, DOUBT_REVERSED
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
-from geoflow.geometry.motion.bundle import pose_matrix
+from geoflow.geometry.motion.bundle import LEAST_VIEWS, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
-from geoflow.geometry.motion.mapper import FOCAL_RANGE, MAX_ERROR_PX, SEED, Mapper, MatchedPair
+from geoflow.geometry.motion.mapper import FOCAL_RANGE, SEED, Mapper, MatchedPair
+from geoflow.geometry.motion.neighbours import agreeing_parts
+from geoflow.geometry.motion.picture_features import LEAST_INLIERS, MAX_ERROR_PX, PictureFeatures, two_view
 from geoflow.geometry.motion.trust import LEAST_LEAD, on_path, trusted, with_told_lens, withdrawn
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 
 _MIN_MATCHES = 30
-_MIN_INLIERS = 15
+_LEAST_POINTS = 50  # of a structure, in three views or more: fewer fit wrong focal lengths and motions, too
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
@@ -82,6 +84,7 @@ def reconstruct(
     known_intrinsics: np.ndarray | None = None,
     distortion: Sequence[float] | None = None,
     masks: Sequence[np.ndarray] | None = None,
+    features: PictureFeatures | None = None,
     stated_focal: float | None = None,
 ) -> list[Structure]:
     """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
@@ -98,6 +101,7 @@ def reconstruct(
         coefficient of radial distortion if the pictures show it.
         distortion: five of OpenCV's coefficients, by which the known camera distorts `grays`.
         masks: (H, W) bool per frame, True where no features are taken.
+        features: those of `grays`, if the caller has them.
         stated_focal: px, what the source says of itself: where estimation starts, and what is kept if it fails.
     """
     import pycolmap
@@ -106,7 +110,8 @@ def reconstruct(
     pycolmap.set_random_seed(SEED)
     keys = chains.keyframes
     keypoints, matches = _tracked_matches(chains)
-    wide, found_again = wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
+    features = PictureFeatures(grays, masks) if features is None else features
+    wide, found_again = wide_matches(features, keys)
     if distortion is not None and known_intrinsics is not None:
         wide = [straighten(uv, known_intrinsics, distortion).astype(np.float32) for uv in wide]
     _append(keypoints, matches, wide, found_again)
@@ -117,7 +122,8 @@ def reconstruct(
             (Path(folder) / name).mkdir()
             models = Mapper(Path(folder) / name, chains, keypoints, pairs, lens, stated_focal).models()
             found = [_read_model(model, chains) for model in models]
-            return trusted([s for s in found if s is not None], chains, focal=known_intrinsics is None)
+            parts = [part for s in found if s is not None for part in agreeing_parts(s, chains, pairs, keypoints)]
+            return trusted(parts, chains, focal=known_intrinsics is None)
 
         judged = mapped("first", known_intrinsics)
         if known_intrinsics is None:
@@ -200,8 +206,8 @@ def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> li
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
     found: list[MatchedPair] = []
     for (a, b), rows in matches.items():
-        fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
-        if inlier.sum() >= _MIN_INLIERS:
+        fundamental, inlier = two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
+        if inlier.sum() >= LEAST_INLIERS:
             found.append(MatchedPair(a, b, fundamental, rows[inlier]))
             tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
             first = rows[inlier, 0]
@@ -217,22 +223,6 @@ def _tracked(keypoints: np.ndarray, ids: np.ndarray, which: np.ndarray) -> np.nd
     return tracked
 
 
-def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fundamental matrix (3, 3) of matches (N, 2) px, and which of them (N,) it explains: maybe none.
-
-    By OpenCV's USAC, in a quarter of the time of COLMAP's verification and as good here: mapping estimates the motion
-    of its first pairs once more.
-    """
-    nothing = np.zeros((3, 3)), np.zeros(len(uv_a), bool)
-    if len(uv_a) < _MIN_INLIERS:
-        return nothing
-    try:
-        found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, MAX_ERROR_PX, 0.999, 1000)
-    except cv2.error:  # OpenCV 5.0 asserts if its refinement leaves no model
-        return nothing
-    return nothing if found is None or inlier is None else (found[:3], inlier.ravel() > 0)
-
-
 def _read_model(model: Any, chains: Chains) -> Structure | None:
     """Convert a COLMAP model of the keyframes to our conventions, and pose the frames between them."""
     camera = next(iter(model.cameras.values()))
@@ -241,9 +231,13 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     low, high = FOCAL_RANGE
     if camera.model_name == "SIMPLE_RADIAL" and not low < intrinsics[0, 0] / max(chains.height, chains.width) < high:
         return None
+    often = [point.track.elements for point in model.points3D.values() if len(point.track.elements) >= LEAST_VIEWS]
+    if len(often) < _LEAST_POINTS:
+        return None
+    held = Counter(element.image_id for elements in often for element in elements)
     poses = np.full((len(chains.uv), 4, 4), np.nan)
     for image in model.images.values():
-        if image.has_pose:
+        if image.has_pose and held[image.image_id] >= LEAST_INLIERS:
             poses[chains.keyframes[image.image_id - 1]] = pose_matrix(image.cam_from_world())
     xyz = np.full((chains.uv.shape[1], 3), np.nan)
     ids = [_ids(chains, t) for t in chains.keyframes]

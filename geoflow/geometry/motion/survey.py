@@ -28,6 +28,7 @@ LEAST_TO_VOTE = 6  # frames: fewer views fit a wrong focal length with a wrong r
 # Of pairs that moved, the share with parallax; and the lead over the reversed order of depth, in robust cost (0..1).
 # With less, an unknown lens leaves open what is near and what is far. Long lenses seen as wide ones had at most 0.024.
 LEAST_TELLING, LEAST_LENS_LEAD = 0.25, 0.04
+LEAST_PAIRS = 5  # with parallax: a long lens was taken for a wide one, reversed, by four
 MOST_LENS_COST = 0.3  # with the best lens; clips have up to 0.22, lenses longer than all that are tried 0.34
 FOCAL_VOTE = 8.0  # weight of one pair's robust cost (0..1) against the prior on the focal length
 STARTS = 3  # focal lengths from which motions are carried to the others
@@ -160,12 +161,14 @@ class LensVote:
 
     focal: float  # px
     share: float  # of the pairs that moved and match well: those with motion that no rotation explains
+    pairs: int  # with that motion
     cost: float  # robust epipolar cost (0..1) of the median pair with its best lens
     lead: float  # of their cost over that with near and far exchanged, each with its best lens; inf if there is none
 
     @property
     def tells_order(self) -> bool:
-        return self.share >= LEAST_TELLING and self.cost <= MOST_LENS_COST and self.lead >= LEAST_LENS_LEAD
+        enough = self.share >= LEAST_TELLING and self.pairs >= LEAST_PAIRS
+        return enough and self.cost <= MOST_LENS_COST and self.lead >= LEAST_LENS_LEAD
 
 
 def vote_lens(matches: Matches, center: np.ndarray, long_side: int, unit: float) -> LensVote:
@@ -182,7 +185,7 @@ def vote_lens(matches: Matches, center: np.ndarray, long_side: int, unit: float)
     moved = masked_median(np.linalg.norm(matches.uv_b - matches.uv_a, axis=-1), matches.weight) > 1.0 * unit
     matches = matches[np.flatnonzero(usable & moved)]
     if not len(matches.gap):
-        return LensVote(FOCAL_PRIOR * long_side, 0.0, np.nan, np.nan)
+        return LensVote(FOCAL_PRIOR * long_side, 0.0, 0, np.nan, np.nan)
     coarse = FOCAL_GRID * long_side
     turning = np.array([median_parallax(matches, focal, center) for focal in coarse])
     informative = np.flatnonzero(turning.min(0) > LEAST_PARALLAX * unit)
@@ -208,9 +211,9 @@ def vote_lens(matches: Matches, center: np.ndarray, long_side: int, unit: float)
         energies = FOCAL_VOTE * _Worlds.of(matches, fine, center).cost.min(1).sum(1) + unlikely(fine)
     focal = float(np.exp(_parabola_minimum(np.log(fine), energies)))
     if worlds is None:
-        return LensVote(focal, share, np.nan, np.nan)
+        return LensVote(focal, share, len(informative), np.nan, np.nan)
     cost, other = worlds.by_order(int(np.abs(np.log(coarse / guess)).argmin()), matches.weight)
-    return LensVote(focal, share, cost, other - cost)
+    return LensVote(focal, share, len(informative), cost, other - cost)
 
 
 @dataclass
