@@ -41,20 +41,6 @@ def target(folder: Path, to: str) -> Path:
     return folder / f"out{FORMATS[to].suffix}"
 
 
-@pytest.fixture
-def change(store: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File], None]], Path]:
-    """A copy of the store, changed."""
-
-    def changed(edit: Callable[[h5py.File], None]) -> Path:
-        path = tmp_path / "changed.h5"
-        path.write_bytes(store.read_bytes())
-        with h5py.File(path, "a") as file:
-            edit(file)
-        return path
-
-    return changed
-
-
 @pytest.mark.parametrize("to", POSED)
 @pytest.mark.parametrize("lost", ["cameras", "poses"])
 def test_without_poses(change: Callable, tmp_path: Path, to: str, lost: str):

@@ -28,23 +28,11 @@ def decoded(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-@pytest.fixture
-def changed(store: Path, tmp_path: Path):
-    def change(edit) -> Path:
-        path = tmp_path / "changed.h5"
-        path.write_bytes(store.read_bytes())
-        with h5py.File(path, "a") as file:
-            edit(file)
-        return path
-
-    return change
-
-
 def lose_depth(file: h5py.File) -> None:
     del file["geometry"], file["camera/depth"]
 
 
-def test_depth_has_one_range_of_colours_for_the_whole_video(changed, tmp_path: Path):
+def test_depth_has_one_range_of_colours_for_the_whole_video(change, tmp_path: Path):
     """A wall that comes nearer by the frame takes all colours, and each frame has one of them."""
 
     def edit(file: h5py.File) -> None:
@@ -53,7 +41,7 @@ def test_depth_has_one_range_of_colours_for_the_whole_video(changed, tmp_path: P
         file["geometry/mask"][:, :, :8] = False
         file["camera/depth"][:] = file["geometry/depth"][:]
 
-    path = changed(edit)
+    path = change(edit)
     done = export_store(path, "depth_video", tmp_path / "d.mp4", legend=False, crf=1)
     frames = decoded(done.path).astype(int)
     assert done.frames == 8 and frames.shape == (8, 48, 64, 3)
@@ -92,22 +80,22 @@ def test_what_is_drawn_is_what_was_asked_for(store: Path, tmp_path: Path, name: 
         assert not changed[:, :20].any() and not changed[:, :, 30:64].any()
 
 
-def test_without_depth_a_preview_has_the_frame_alone(changed, tmp_path: Path):
-    frames = decoded(export_store(changed(lose_depth), "preview", tmp_path / "p.mp4").path)
+def test_without_depth_a_preview_has_the_frame_alone(change, tmp_path: Path):
+    frames = decoded(export_store(change(lose_depth), "preview", tmp_path / "p.mp4").path)
     assert frames.shape == (8, 48 + STRIP, 64, 3)
 
 
-def test_depth_that_no_frame_knows_is_said(changed, tmp_path: Path):
+def test_depth_that_no_frame_knows_is_said(change, tmp_path: Path):
     def edit(file: h5py.File) -> None:
         file["geometry/mask"][:] = False
         file["camera/depth"][:] = 0
 
     with pytest.raises(StoreError, match=r"changed.h5 knows the depth of no pixel"):
-        export_store(changed(edit), "depth_video", tmp_path / "d.mp4")
+        export_store(change(edit), "depth_video", tmp_path / "d.mp4")
     assert not (tmp_path / "d.mp4").exists()
 
 
-def test_the_path_ends_where_a_frame_has_no_pose(store: Path, changed):
+def test_the_path_ends_where_a_frame_has_no_pose(store: Path, change):
     with open_video(store) as video:
         inset = PathInset.of(video, SIZE)
     assert inset is not None and np.isnan(inset.places[UNPOSED]).all()
@@ -118,7 +106,7 @@ def test_the_path_ends_where_a_frame_has_no_pose(store: Path, changed):
     def rest(file: h5py.File) -> None:
         file["camera/cam_from_world"][:] = np.eye(4)
 
-    with open_video(changed(rest)) as video:
+    with open_video(change(rest)) as video:
         assert PathInset.of(video, SIZE) is None
 
 
