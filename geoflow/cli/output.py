@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -91,6 +92,16 @@ def confirm(question: str, otherwise: str) -> None:
         raise ConfigError(f"there is no terminal to ask at; {otherwise}")
     if not typer.confirm(question, err=True):
         raise typer.Exit()
+
+
+def open_page(page: Path | str) -> None:
+    """Open a page in the user's browser, or say on stderr why it is not shown. Remote pages are not downloaded."""
+    import webbrowser
+
+    if not isinstance(page, Path):
+        print(f"--open: {page} is in a bucket; copy it from there to look at it", file=sys.stderr)
+    elif not webbrowser.open(page.resolve().as_uri()):
+        print(f"--open: no browser was found on this machine; open {page} in one", file=sys.stderr)
 
 
 def print_json(data: Any) -> None:

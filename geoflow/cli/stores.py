@@ -10,7 +10,7 @@ import typer
 from geoflow.cli.arguments import Address, AsJson, RunFolder, Store, settings_of
 from geoflow.cli.command import command
 from geoflow.cli.completion import formats
-from geoflow.cli.output import error_console, print_json, result_alone, result_console, stoppable
+from geoflow.cli.output import error_console, open_page, print_json, result_alone, result_console, stoppable
 
 app = typer.Typer()
 
@@ -78,17 +78,23 @@ def verify(
     raise typer.Exit(3 if problems else 0)
 
 
-@command(app, "geoflow report out", "geoflow report s3://bucket/out")
-def report(out: RunFolder) -> None:
+@command(app, "geoflow report out --open", "geoflow report s3://bucket/out")
+def report(
+    out: RunFolder,
+    show: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
+) -> None:
     """Write OUT/report.html, and OUT/trace.json for ui.perfetto.dev."""
     from geoflow.report import write_report
 
-    print(write_report(out))
+    written = write_report(out)
+    print(written)
+    if show:
+        open_page(written)
 
 
 @command(
     app,
-    "geoflow export out/videos/clip.h5 --to ply -o clip.ply",
+    "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
     "geoflow export out --to depth -o depth --set output_format=png",
 )
 def export(
@@ -101,7 +107,8 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="tapip3d, vipe, tapvid3d, colmap, ply, glb, obj, rerun, lerobot, y2r or depth",
+            help="tapip3d, vipe, tapvid3d, colmap, nerfstudio, ply, glb, obj, rerun, lerobot, y2r, depth, "
+            "depth_video or preview",
             autocompletion=formats,
         ),
     ],

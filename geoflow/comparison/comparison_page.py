@@ -11,9 +11,10 @@ import numpy as np
 
 from geoflow.comparison.side_by_side import alone, held_tables, score_tables, shown, statistics
 from geoflow.report.markup import page, scroll, text
-from geoflow.report.pictures import data_uri, depth_legend, depth_uri, inverse_range
+from geoflow.report.pictures import data_uri, depth_legend, depth_uri
 from geoflow.report.samples import depths_of, read_samples, sampled
 from geoflow.report.score_section import figures_table
+from geoflow.store.depth_colours import inverse_range
 from geoflow.store.opening import copied
 from geoflow.store.reader import Video, open_video
 from geoflow.store.whole import write_whole

@@ -238,11 +238,13 @@ class Video:
     def show(self, i: int) -> np.ndarray:
         """Return a strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth, as far as they are there.
 
-        In Jupyter it is also shown below the cell. Depth is coloured by its inverse: near is bright, invalid is black.
+        In Jupyter it is also shown below the cell. Depth is coloured by its inverse, both depths in one range: near is
+        red, far is blue, invalid is grey.
 
         Raises StoreError if there is nothing to show, or if the source was replaced by another.
         """
-        from geoflow.store.picture import Picture, colour_depth
+        from geoflow.store.depth_colours import colour_depth, inverse_range
+        from geoflow.store.picture import Picture
         from geoflow.store.source_frames import is_of_another_source
 
         panels = []
@@ -251,9 +253,9 @@ class Video:
         except StoreError as error:
             if is_of_another_source(error) or ("geometry" not in self.file and "camera" not in self.file):
                 raise
-        for group, depth in (("geometry", "depth"), ("camera", "camera_depth")):
-            if f"{group}/depth" in self.file:
-                panels.append(colour_depth(getattr(self, depth)[i]))
+        branches = (("geometry", "depth"), ("camera", "camera_depth"))
+        maps = [getattr(self, depth)[i] for group, depth in branches if f"{group}/depth" in self.file]
+        panels += [colour_depth(depth, inverse_range(maps)) for depth in maps]
         return Picture.shown(np.concatenate(panels, axis=1))
 
     def trajectory(self, *, points: int = 2000, frusta: int = 12) -> Any:

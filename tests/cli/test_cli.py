@@ -13,6 +13,7 @@ from pathlib import Path
 import clips
 import pytest
 from ledger_events import one_run, write
+from synthetic_store import write_run
 
 from geoflow.cli import main
 from geoflow.results import RunResult, VideoResult
@@ -199,3 +200,15 @@ def test_status_can_be_watched(tmp_path: Path, geoflow: Callable[..., Ended]) ->
     write(tmp_path / "events.jsonl", one_run())
     watched, once = geoflow("status", str(tmp_path), "--watch"), geoflow("status", str(tmp_path))
     assert watched.status == 0 and watched.stdout == once.stdout and "finished" in watched.stdout
+
+
+def test_a_report_can_be_opened(tmp_path: Path, geoflow: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "out", {}, {"bad": "no video"})
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda uri: opened.append(uri) or True)
+    page = tmp_path / "out" / "report.html"
+    assert geoflow("report", "out") == Ended(0, "out/report.html\n", "") and opened == []
+    assert geoflow("report", "out", "--open") == Ended(0, "out/report.html\n", "") and opened == [page.as_uri()]
+    monkeypatch.setattr("webbrowser.open", lambda uri: False)
+    ended = geoflow("report", "out", "--open")
+    assert ended.status == 0 and "no browser was found on this machine; open out/report.html in one" in ended.stderr

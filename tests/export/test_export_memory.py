@@ -18,8 +18,8 @@ from geoflow.geometry.cameras import pinhole
 HEIGHT, WIDTH = 96, 128
 SEGMENT, TRACKS = 100, 10  # frames, and tracks that live in each
 FRAME_BYTES = HEIGHT * WIDTH * (3 + 4)  # of colour, and of depth as float32
-# Encoders take most of the time of the others (vipe, rerun, lerobot), which go through frames in the same way.
-QUICK = ("tapip3d", "tapvid3d", "colmap", "ply", "glb", "y2r", "depth")
+# Encoders take most of the time of vipe, rerun, lerobot and depth_video, which go through frames in the same way.
+QUICK = ("tapip3d", "tapvid3d", "colmap", "nerfstudio", "ply", "glb", "y2r", "depth", "preview")
 
 _EXPORT = """
     import json, sys
