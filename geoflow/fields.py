@@ -30,8 +30,10 @@ from geoflow.values.field import (
     IMAGE,
     LATER,
     MIX,
+    MOST,
     NAN,
     NEVER,
+    NUMBER,
     PAST,
     PINHOLE,
     PLACEMENT,
@@ -52,10 +54,14 @@ from geoflow.values.object_names import MESH, kind_of, name_for, object_of
 
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
-DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF = range(4)
-DOUBT_NAMES = ("none", "unmatched", "near or far", "far off")
+DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_STATED, DOUBT_ASSUMED = range(7)
+DOUBT_NAMES = ("none", "unmatched", "near or far", "far off", "focal unsure", "lens stated", "lens assumed")
+GEOMETRY_OF_NOTHING, GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR = range(3)
+SOURCE_NAMES = ("nothing", "camera", "prior")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
+HAND_NONE, HAND_LEFT, HAND_RIGHT = range(3)
+HAND_SIDES = ("none", "left", "right")
 
 _RGB = Switch("rgb", False, "store the frames themselves, too")
 _PRIOR = Switch("prior", True, "store the prior's depth and mask")
@@ -67,40 +73,41 @@ _NOT_STORED: tuple[Stored, ...] = ()
 _MANO = "MANO's right-hand model, relative to the flat hand; a left hand as the right hand that its mirror image is"
 
 
-def _hand(side: str) -> list[Field]:
-    valid, filled, scale = (f"hands.{side}.{name}" for name in ("valid", "filled", "scale"))
+def _hand(group: str, axes: str, meaning: str) -> list[Field]:
+    """Return the rows of one hand per frame (`axes` T), or of R hands (`axes` T R)."""
+    valid, filled, scale = (f"{group}.{name}" for name in ("valid", "filled", "scale"))
 
     def found(name: str, shape: str, unit: str, meaning: str, **more: Any) -> Field:
-        return Field(f"hands.{side}.{name}", "float32", shape, unit, meaning, NAN, valid, fade=TOGETHER, **more)
+        return Field(f"{group}.{name}", "float32", shape, unit, meaning, NAN, valid, fade=TOGETHER, **more)
 
     return [
-        Field(valid, "bool", "T", "", f"a {side} hand was found", fade=EITHER, filler=filled, stored=_IN_STORE),
+        Field(valid, "bool", axes, "", meaning, fade=EITHER, filler=filled, stored=_IN_STORE),
         Field(
-            filled, "bool", "T", "", "valid, but not seen: put between two sights of the hand", within=valid,
+            filled, "bool", axes, "", "valid, but not seen: put between two sights of the hand", within=valid,
             fade=TOGETHER,
         ),
         found(
-            "joints", "T 21 3", "scene", "21 joints", space=CAMERA, metres=scale, stored=_IN_STORE,
+            "joints", f"{axes} 21 3", "scene", "21 joints", space=CAMERA, metres=scale, stored=_IN_STORE,
             conventions="MediaPipe's order: wrist, then four joints of each finger from thumb to little finger",
         ),
         found(
-            "wrist", "T 4 4", "scene", "cam_from_wrist, the wrist's pose", space=CAMERA, form=POSE, metres=scale,
+            "wrist", f"{axes} 4 4", "scene", "cam_from_wrist, the wrist's pose", space=CAMERA, form=POSE, metres=scale,
             stored=_IN_STORE,
         ),
-        found("uv", "T 21 2", "px", "the joints in the image", space=IMAGE, stored=_IN_STORE),
+        found("uv", f"{axes} 21 2", "px", "the joints in the image", space=IMAGE, stored=_IN_STORE),
         Field(
-            f"hands.{side}.confidence", "float32", "T", "0..1", "the detector's score", ZERO, within=valid, form=SCORE,
+            f"{group}.confidence", "float32", axes, "0..1", "the detector's score", ZERO, within=valid, form=SCORE,
             fade=TOGETHER, stored=_IN_STORE,
         ),
         Field(
-            scale, "float32", "T", "scene/m", "scene units per metre; NaN: this hand is in metres", NAN, within=valid,
+            scale, "float32", axes, "scene/m", "scene units per metre; NaN: this hand is in metres", NAN, within=valid,
             metres=scale, fade=TOGETHER,
         ),
         found(
-            "mano_pose", "T 16 3", "rad", "MANO axis-angle: global, then 15 joints",
+            "mano_pose", f"{axes} 16 3", "rad", "MANO axis-angle: global, then 15 joints",
             conventions=_MANO + "; the global turn is cam_from_hand",
         ),
-        found("betas", "T 10", "", "MANO shape", conventions=_MANO),
+        found("betas", f"{axes} 10", "", "MANO shape", conventions=_MANO),
     ]  # fmt: skip
 
 
@@ -185,6 +192,11 @@ _ROWS = [
         stored=_IN_STORE,
     ),
     _intrinsics("geometry", "mask", "pinhole matrix of the point map", MIX),
+    Field(
+        "geometry.source", "uint8", "T", "code",
+        "what the frame's depth is made from: 0 nothing, 1 the camera stage's many views, 2 the fused prior", ZERO,
+        codes=SOURCE_NAMES,
+    ),
     _intrinsics("camera", "valid", "pinhole matrix", MIX),
     Field(
         "camera.cam_from_world", "float32", "T 4 4", "scene", "maps world points into the camera", NAN, "camera.valid",
@@ -208,10 +220,24 @@ _ROWS = [
     Field(
         "camera.doubt", "uint8", "T", "code",
         "why a frame of a moving camera has no pose: 0 no reason of its own, 1 its points belong to no structure, "
-        "2 near and far cannot be told apart, 3 it lies far off the path", ZERO, codes=DOUBT_NAMES,
+        "2 near and far cannot be told apart, 3 it lies far off the path, 4 nothing tells the focal length; or what a "
+        "pose rests on: 4 a focal length that the pictures hardly tell, 5 one that the file states, since they do not "
+        "tell it, 6 an assumed one", ZERO,
+        codes=DOUBT_NAMES,
     ),
-    Field("tracks.xyz", "float32", "T N 3", "scene", "position", NAN, space=WORLD, fade=WHOLE, stored=_IN_STORE),
-    Field("tracks.visible", "bool", "T N", "", "the track is seen in that frame", fade=WHOLE, stored=_IN_STORE),
+    Field(
+        "camera.focal_error", "float32", "T", "relative",
+        "standard deviation of the focal length, relative to it; NaN if it was given", NAN, within="camera.valid",
+        fade=TOGETHER,
+    ),
+    Field(
+        "tracks.xyz", "float32", "T N 3", "scene", "position", NAN, "tracks.visible", within="", space=WORLD,
+        fade=WHOLE, stored=_IN_STORE,
+    ),
+    Field(
+        "tracks.visible", "bool", "T N", "", "the track is seen in that frame, and its position is known there",
+        fade=WHOLE, stored=_IN_STORE,
+    ),
     Field(
         "tracks.uv", "float32", "T N 2", "px", "position in the image", NAN, "tracks.visible", within="", space=IMAGE,
         fade=WHOLE, stored=_IN_STORE,
@@ -220,8 +246,31 @@ _ROWS = [
         "tracks.query", "float32", "N 4", "frame, scene", "query frame (counted in the video) and its x, y, z", NAN,
         space=WORLD, form=FRAME_FIRST, fade=WHOLE, stored=_IN_STORE,
     ),
-    *_hand("left"),
-    *_hand("right"),
+    # The main hand of each side: in each frame, of the hands of that side, the one with the most votes for it, and the
+    # larger one, so nearer (`geoflow.geometry.hands.hand_sides.main_hands`).
+    *_hand("hands.left", "T", "a left hand was found"),
+    *_hand("hands.right", "T", "a right hand was found"),
+    # All hands, R = `max_hands` rows. The main hands are among them.
+    *_hand("hands.all", "T R", "there is a hand in this row"),
+    Field(
+        "hands.all.id", "int32", "T R", "",
+        "number of the hand in the video, from 1: a hand keeps its number and, as far as rows are free, its row", ZERO,
+        within="hands.all.valid", form=NUMBER, fade=TOGETHER, stored=_IN_STORE,
+    ),
+    Field(
+        "hands.all.side", "uint8", "T R", "code",
+        "side that the hand's frames vote for: 0 none, 1 left, 2 right", ZERO, within="hands.all.valid", fade=TOGETHER,
+        stored=_IN_STORE, codes=HAND_SIDES,
+    ),
+    Field(
+        "hands.all.right", "float32", "T R", "0..1",
+        "the detector's probability that it is a right hand, mean over the hand's frames", NAN, "hands.all.valid",
+        fade=TOGETHER, stored=_IN_STORE,
+    ),
+    Field(
+        "hands.all.found", "int32", "T", "", "hands in the frame: more than are valid where there were too few rows",
+        fade=MOST, stored=_IN_STORE,
+    ),
     Field(
         "objects.label", "uint8", "T H W", "",
         "number of the object that each pixel shows, 1 to 255; 0 background", space=IMAGE, fade=LATER,

@@ -28,6 +28,7 @@ from geoflow.values.field import BRANCHES
 from geoflow.values.plain import plain, text
 from geoflow.values.validation import Whole, first_fault, validated
 from geoflow.values.yaml_text import read_yaml
+from geoflow.video.options import read_options
 
 if TYPE_CHECKING:
     from geoflow.backends.catalogue import ModelEntry
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
 SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
-_NOT_SETTINGS = {"name", "description", "segment", "stages"}  # the names and parts of a pipeline
+_NOT_SETTINGS = {"name", "description", "segment", "reading", "stages"}  # the names and parts of a pipeline
 
 
 class StageSpec(BaseModel):
@@ -133,6 +134,13 @@ def _check_slot(spec: StageSpec, source: str) -> None:
         load_runtime_env(spec.env)
 
 
+def _check_reading(reading: dict[str, Any], source: str) -> None:
+    try:
+        read_options(reading)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: reading: {error}") from None
+
+
 class SegmentSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -152,7 +160,13 @@ class Pipeline(BaseModel):
     gpu_worth: float = Field(300.0, gt=0, description="seconds of work for which one more GPU is requested")
     hung_after: float = Field(300.0, gt=0, description="seconds before which no call is stopped as hung")
     keep_fields: bool = Field(False, description="keep saved results of complete videos, for other settings")
+    reading: dict[str, Any] = Field(
+        default_factory=dict, description="options of `run` that say how inputs are read; the command line comes first"
+    )
     stages: tuple[StageSpec, ...]
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}: {', '.join(f'{spec.slot} {spec.backend}' for spec in self.stages)})"
 
     @classmethod
     def load(cls, name_or_file: str | Path, overrides: dict[str, Any] | None = None) -> Pipeline:
@@ -235,9 +249,36 @@ class Pipeline(BaseModel):
         return self._validated({**self.model_dump(), "stages": specs}, key)
 
     def without(self, slots: Iterable[str]) -> Pipeline:
-        """Return a copy without some stages."""
-        drop = set(slots)
-        return self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
+        """Return a copy without some stages.
+
+        Raises ConfigError for a stage that the pipeline lacks, and for one that another stage cannot do without.
+        """
+        drop, known = list(dict.fromkeys(slots)), [spec.slot for spec in self.stages]
+        if unknown := [slot for slot in drop if slot not in known]:
+            raise ConfigError(
+                f"--without {','.join(unknown)}: pipeline {self.name!r} has no such stage; it has: {', '.join(known)}"
+            )
+        kept = self.model_copy(update={"stages": tuple(spec for spec in self.stages if spec.slot not in drop)})
+        if drop:
+            asked = f"--without {','.join(drop)}"
+            if deprived := kept._lacking_inputs():
+                raise ConfigError(
+                    f"{asked}: {', '.join(deprived)} cannot work without what is left out; "
+                    f"add {'it' if len(deprived) == 1 else 'them'}: --without {','.join([*drop, *deprived])}"
+                )
+            kept._check(asked)
+        return kept
+
+    def _lacking_inputs(self) -> list[str]:
+        """Return the stages that lack an input which no stage above them gives, or only a stage that lacks one."""
+        given, lacking = {name for name, row in fields.FIELDS.items() if row.probed}, []
+        for spec in self.stages:
+            stage = spec.make_stage()
+            if set(stage.inputs) <= given:
+                given.update(stage.outputs, stage.optional_outputs)
+            else:
+                lacking.append(spec.slot)
+        return lacking
 
     def spec(self, slot: str) -> StageSpec:
         return next(spec for spec in self.stages if spec.slot == slot)
@@ -285,16 +326,20 @@ class Pipeline(BaseModel):
             raise ConfigError(f"{key}: {problem}, found {found!r:.80}") from None
 
     def _check(self, source: str) -> None:
-        if self.segment.overlap * 2 > self.segment.size:
+        size, overlap = self.segment.size, self.segment.overlap
+        if overlap * 2 > size:
             raise ConfigError(
-                f"{source}: segment.overlap {self.segment.overlap} should be at most half of size {self.segment.size}"
+                f"{source}: segment.overlap should be at most half of segment.size, found {overlap} and {size}; "
+                f"set segment.overlap={size // 2}, too, or segment.size={overlap * 2} or more"
             )
+        _check_reading(self.reading, source)
         slots = [spec.slot for spec in self.stages]
         if not slots:
             raise ConfigError(f"{source}: stages is empty; list them, as configs/pipelines/embedded.yaml does")
         if repeated := {slot for slot in slots if slots.count(slot) > 1}:
             raise ConfigError(f"{source}: slots occur more than once: {', '.join(sorted(repeated))}")
         given = {name for name, row in fields.FIELDS.items() if row.probed}
+        thin: dict[str, str] = {}  # field that only some frames get -> the setting by which all do
         for spec in self.stages:
             _check_slot(spec, source)
             stage = spec.make_stage()
@@ -304,8 +349,16 @@ class Pipeline(BaseModel):
                 fields.field(name)
             if lacking := [name for name in stage.inputs if name not in given]:
                 raise ConfigError(f"{source}: {spec.slot} needs {', '.join(lacking)}, which no stage above it gives")
+            if (few := [name for name in stage.inputs if name in thin]) and not stage.takes_sparse:
+                raise ConfigError(
+                    f"{source}: {spec.slot} needs {few[0]} in every frame, but by its settings {few[0].split('.')[0]} "
+                    f"computes only some of them below a camera stage: set {thin[few[0]]}"
+                )
             if stage.span == OBJECT:
                 self._check_objects(spec, stage, given, source)
+            remedy = stage.sparse(given)
+            thin = {name: how for name, how in thin.items() if name not in stage.outputs}
+            thin |= {name: f"{spec.slot}.{remedy}" for name in stage.outputs if remedy}
             given.update(stage.outputs, stage.optional_outputs)
         self._check_takers(source)
 

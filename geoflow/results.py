@@ -21,6 +21,12 @@ class VideoResult:
     recovered: str = ""  # what was recovered, and what was not and why, when complete
     lacking: str = ""  # what of it is missing in all or in part, such as "poses, depth"
 
+    def __repr__(self) -> str:
+        if self.status != "complete":
+            return f"VideoResult({self.name!r}, {self.status}: {self.reason})"
+        how = "reused" if self.reused else f"{self.seconds:.1f} s"
+        return f"VideoResult({self.name!r}, complete, {self.frames} frames, {how}: {self.recovered})"
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -51,7 +57,8 @@ class RunResult:
         return asdict(self)
 
     def __repr__(self) -> str:
-        return f"RunResult({self.out!r}, {len(self.complete)} complete, {len(self.failed)} failed)"
+        ended = f"{len(self.complete)} complete, {len(self.failed)} failed"
+        return f"RunResult({self.out!r}, {ended}, pipeline {self.pipeline}, {self.seconds:.1f} s)"
 
     def _repr_html_(self) -> str:
         from geoflow.notebook.run_table import run_html

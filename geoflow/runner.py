@@ -9,17 +9,19 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.backends.catalogue import require_commercial
-from geoflow.cluster.session import capacity, on_every_node, ray_cluster
+from geoflow.cluster.session import Capacity, capacity, import_ray, on_every_node, ray_cluster, where
+from geoflow.engine.checkpoint import clear_work
+from geoflow.engine.early_probes import FOR_FINISHED_WORK, FOR_NEW_WORK, EarlyProbes, decide_early, deciding_meanwhile
 from geoflow.engine.executor import Executor
 from geoflow.engine.intake import Limits
-from geoflow.engine.profile import apply_profile, keep_profile
+from geoflow.engine.profile import apply_profile, keep_profile, known_stages
 from geoflow.engine.state import VideoRun
 from geoflow.engine.stopping import stop_on_signals
 from geoflow.errors import ConfigError, InputError, StoreError
@@ -29,24 +31,26 @@ from geoflow.observe.ledger import Ledger
 from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
-from geoflow.planning import preflight
+from geoflow.planning import pipeline_file, preflight
 from geoflow.planning.stated import Heeds, as_heeded, heeds
-from geoflow.results import RunResult, VideoResult
-from geoflow.segments import ELSEWHERE, Prompt, VideoInfo
+from geoflow.results import RunResult
+from geoflow.run_records import result_of, write_records
+from geoflow.segments import ELSEWHERE, VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished, Taken
-from geoflow.store.index import write_index, write_segments
 from geoflow.store.mirror import kept_elsewhere, run_paths
 from geoflow.store.owner import Ownership
 from geoflow.store.paths import RunPaths
 from geoflow.store.whole import write_whole
 from geoflow.store.work_key import describe_work, work_key
 from geoflow.values.frontend import in_notebook
-from geoflow.values.plain import flag, printable, text
+from geoflow.values.plain import flag, text
+from geoflow.video.described import describe_input
 from geoflow.video.fetched import forget
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
 from geoflow.video.left_out import left_out
-from geoflow.video.options import ReadOptions
+from geoflow.video.options import ReadOptions, read_options
+from geoflow.video.probing_process import probing_process
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,13 +106,12 @@ def run(
     paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
     reading |= {"objects": objects, "stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
-    options = ReadOptions(**reading)
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings({} if settings is None else settings)
+    options = read_options(pipe.reading, reading)
     preflight.check_makes_stores(pipe)
-    preflight.check_environments(pipe)
     if flag(commercial, "commercial"):
         require_commercial(pipe)
     items, rejected = expand_inputs(listed(inputs), options.pattern)
@@ -124,63 +127,135 @@ def run(
     labels = None if prompts else options.objects
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
-    _prepare(paths)
+    settings_file = pipeline_file.as_text(pipe, options).encode()
+    ray = where(address)
+    options = _with_long_side(pipe, options)
+    describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
+    there = all(paths.video(name).is_file() for name in names)  # most probably nothing is left to do
     with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(Ownership(paths))
-        pipe, options, stamp = _bind(pipe, options, paths, owner.token)
-        clear_drafts(paths)
         progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
+        child = stack.enter_context(probing_process(describe))
+        if not there:
+            preflight.check_environments(pipe)
+            import_ray()
+        _prepare(paths)  # from here on, something is written
+        owner = stack.enter_context(Ownership(paths))
+        pipe, stamp = _bind(pipe, options, paths, owner.token)
+        clear_drafts(paths)
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
+        write_whole(paths.pipeline, settings_file)
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
         stack.enter_context(_recorded(ledger, pipe, items, rejected))
         for folder, reason in beside:
             ledger.emit("inputs_left_out", folder=folder, reason=reason)
-        look = stack.enter_context(ray_cluster(address))
-        stop = stack.enter_context(stop_on_signals())
-        owner.when_lost(stop.ask)
-        has = capacity()
-        preflight.check(pipe, has, alone=look is None)
-        kept = preflight.check_places_everywhere(paths, sources, alone=look is None, resume=resume)
-        if paths.remote:
-            pipe = pipe.bound({"remote": paths.remote, "share": look is not None})
         finished = Finished(paths, stamp)
         taken = finished.taken({item.name: item.source for item in items})
-        executor = Executor(
-            apply_profile(pipe, has.accelerators),
-            partial(
-                _probe,
-                options=replace(options, objects=labels),
-                kept=kept,
-                taken=taken,
-                heeds=heeds(pipe),
-                prompts=prompts,
-            ),
-            Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
-            has,
-            look=look,
-            emit=ledger.emit,
-            already_done=finished.find if resume else lambda info: None,
-            paths=paths,
-            reading=json.dumps({**options.described(), **dict.fromkeys(ELSEWHERE & options.described().keys())}),
-            part_key=lambda info: work_key(describe_work(info, stamp)),
+        work = _Work(
+            [VideoRun(order, item) for order, item in enumerate(items)],
+            pipe,
+            paths,
+            stamp,
+            options,
+            describe,
+            checks=partial(_checked, taken=taken, heeds=heeds(pipe)),
+            done_before=finished.find if resume else lambda info: None,
+            limits=Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
             resume=resume,
-            stop=stop,
         )
-        stack.enter_context(metrics.export(executor.load, ledger.emit))
-        try:
-            videos = executor.run(items)
-        finally:
-            owner.check()
-        keep_profile(pipe, executor.measured, has.accelerators)
-        _forget_copies(sources, alone=look is None)
-        result = _result(paths, pipe, videos, rejected, taken, executor.disabled, time.monotonic() - began)
-        result = replace(result, left_out=tuple(f"{folder}: {reason}" for folder, reason in beside))
+        early = stack.enter_context(EarlyProbes(child, work.checks, work.near, work.limits.probes_ahead))
+        disabled: dict[str, str] = {}
+        patience = FOR_FINISHED_WORK if there else FOR_NEW_WORK
+        if not decide_early(work.videos, early, patience, work.done_whole, ledger.emit, fail_fast=fail_fast):
+            if there:
+                preflight.check_environments(pipe)
+            if ray:
+                ledger.emit("ray_awaited", ray=ray)
+            with deciding_meanwhile(work.videos, early, work.done_whole, ledger.emit, fail_fast=fail_fast):
+                look = stack.enter_context(ray_cluster(address))
+            disabled = _on_ray(work, early, stack, look, ledger, metrics, owner)
+        result = result_of(paths, pipe.name, work.videos, rejected, taken)
+        without = tuple(f"{folder}: {reason}" for folder, reason in beside)
+        result = replace(result, disabled=disabled, seconds=time.monotonic() - began, left_out=without)
         clear_parts(paths, {video.name for video in result.complete})
-        _write_records(paths, result, videos, stamp)
+        write_records(paths, result, work.videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a run has to do, once its arguments are checked and its folder is owned."""
+
+    videos: list[VideoRun]
+    pipe: Pipeline
+    paths: RunPaths
+    stamp: str
+    options: ReadOptions
+    describe: Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
+    checks: Callable[[VideoInfo], VideoInfo]
+    done_before: Callable[[VideoInfo], dict[str, Any] | None]
+    limits: Limits
+    resume: bool
+
+    @property
+    def sources(self) -> list[str]:
+        return [video.input.source for video in self.videos]
+
+    @property
+    def near(self) -> list[VideoRun]:
+        """Return the videos that may be probed before Ray is up: nothing has to be fetched for them or uploaded."""
+        return [] if self.paths.remote else [video for video in self.videos if not is_remote(video.input.source)]
+
+    def done_whole(self, info: VideoInfo) -> dict[str, Any] | None:
+        """Return the row of a video that an earlier run finished, and clear up what that run may have left."""
+        if (row := self.done_before(info)) is not None:
+            clear_work(self.paths, info.name, keep_fields=self.pipe.keep_fields)
+        return row
+
+
+def _on_ray(
+    work: _Work,
+    early: EarlyProbes,
+    stack: contextlib.ExitStack,
+    look: Callable[[], Capacity] | None,
+    ledger: Ledger,
+    metrics: Metrics,
+    owner: Ownership,
+) -> dict[str, str]:
+    """Bring the videos that are not over to their end, on the Ray that is up. Return the stages that could not run."""
+    stop = stack.enter_context(stop_on_signals())
+    owner.when_lost(stop.ask)
+    pipe, paths, alone, has = work.pipe, work.paths, look is None, capacity()
+    ledger.emit("ray_ready", cpus=has.cpus, gpus=has.gpus)
+    preflight.check(pipe, has, alone=alone)
+    kept = preflight.check_places_everywhere(paths, work.sources, alone=alone, resume=work.resume)
+    if paths.remote:
+        pipe = pipe.bound({"remote": paths.remote, "share": not alone})
+    reading = work.options.described()
+    executor = Executor(
+        apply_profile(pipe, has.accelerators),
+        partial(_probe, describe=work.describe, checks=work.checks, kept=kept),
+        work.limits,
+        has,
+        look=look,
+        emit=ledger.emit,
+        already_done=work.done_before,
+        paths=paths,
+        reading=json.dumps({**reading, **dict.fromkeys(ELSEWHERE & reading.keys())}),
+        part_key=lambda info: work_key(describe_work(info, work.stamp)),
+        resume=work.resume,
+        stop=stop,
+    )
+    stack.enter_context(metrics.export(executor.load, ledger.emit))
+    try:
+        executor.go_on(work.videos, early)
+    finally:
+        owner.check()
+    keep_profile(pipe, executor.measured, has.accelerators)
+    _forget_copies(work.sources, alone=alone)
+    return executor.disabled
 
 
 @contextlib.contextmanager
@@ -193,6 +268,8 @@ def _recorded(ledger: Ledger, pipe: Pipeline, items: list[Input], rejected: list
         videos=[item.name for item in items],
         host=socket.gethostname(),
         pid=os.getpid(),
+        expected={slot: row.seconds for slot, row in known_stages(pipe).items()},
+        weights={spec.slot: spec.weight for spec in pipe.stages if spec.weight > 0},
     )
     for entry in rejected:
         ledger.emit("video_failed", video=entry.source, reason=entry.reason)
@@ -235,13 +312,18 @@ def _prepare(paths: RunPaths) -> None:
         raise ConfigError(f"-o {paths.root} cannot be written: {error.strerror}; name a folder you may write") from None
 
 
-def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> tuple[Pipeline, ReadOptions, str]:
+def _with_long_side(pipe: Pipeline, options: ReadOptions) -> ReadOptions:
+    """Return the options with the size that the stage `decode` asks for, if the user states none."""
+    if options.size is not None or "decode" not in {spec.slot for spec in pipe.stages}:
+        return options
+    decode = pipe.spec("decode").make_stage().params
+    return ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
+
+
+def _bind(pipe: Pipeline, options: ReadOptions, paths: RunPaths, owner: str) -> tuple[Pipeline, str]:
     """Give the stages what only the run knows. The stamp is the JSON that every store carries."""
-    if "decode" in {spec.slot for spec in pipe.stages} and options.size is None:
-        decode = pipe.spec("decode").make_stage().params
-        options = ReadOptions(**{**asdict(options), "long_side": getattr(decode, "long_side", None)})
     stamp = json.dumps({**pipe.to_dict(), "fingerprint": pipe.fingerprint(), "reading": options.described()})
-    return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), options, stamp
+    return pipe.bound({"out": str(paths.root), "owner": owner, "pipeline": stamp}), stamp
 
 
 def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
@@ -253,103 +335,19 @@ def _forget_copies(sources: Sequence[str], *, alone: bool) -> None:
 
 def _probe(
     item: Input,
-    options: ReadOptions,
+    describe: Callable[[Input], tuple[VideoInfo, dict[str, Any]]],
+    checks: Callable[[VideoInfo], VideoInfo],
     kept: dict[str, str],
-    taken: dict[str, Taken],
-    heeds: Heeds,
-    prompts: Mapping[str, tuple[Prompt, ...]],
 ) -> tuple[VideoInfo, dict[str, Any]]:
-    from geoflow.video.probe import probe
-    from geoflow.video.prompts import with_prompts
-
+    """Probe an input, in an actor or a task of Ray."""
     if item.name in kept:
         raise StoreError(f"finished by an earlier run, and still not uploaded: {kept[item.name]}")
-    info, arrays = probe(item.source, item.name, options)
-    if item.name in taken:
-        taken[item.name].check(info)
-    info = with_prompts(info, arrays["video.index"], prompts.get(item.name, ()))
-    return as_heeded(info, heeds), arrays
+    info, arrays = describe(item)
+    return checks(info), arrays
 
 
-def _result(
-    paths: RunPaths,
-    pipe: Pipeline,
-    videos: list[VideoRun],
-    rejected: list[Rejected],
-    taken: Mapping[str, Taken],
-    disabled: dict[str, str],
-    seconds: float,
-) -> RunResult:
-    rows = [VideoResult(printable(r.source), printable(r.source), "failed", r.reason) for r in rejected]
-    for video in videos:
-        done, source = video.status in ("complete", "skipped"), printable(video.input.source)
-        rows.append(
-            VideoResult(
-                name=source if video.name in taken and not done else video.name,  # which is the other video's
-                source=source,
-                status="complete" if done else "failed",
-                reason=video.reason,
-                path=str(paths.store(video.name)) if done else "",
-                seconds=max(0.0, video.ended - video.began) if video.began else 0.0,
-                reused=video.status == "skipped",
-                frames=video.info.num_frames if video.info else 0,
-                recovered=video.result.get("recovered") or "",
-                lacking=video.result.get("lacking") or "",
-            )
-        )
-    return RunResult(paths.home, pipe.name, tuple(rows), disabled, seconds)
-
-
-def _write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: str) -> None:
-    """Write index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
-    by_name = {video.name: video for video in videos}
-    rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
-    tables = {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"}
-    finished, listed = Finished(paths, stamp), {row["name"] for row in rows}
-    for row in finished.others(listed):
-        if row["status"] == "complete":
-            tables[row["name"]] = _segment_table(paths, row)
-        rows.append(row)
-    write_index(paths, rows)
-    write_segments(paths, tables)
-    record = {**result.to_dict(), "settings": json.loads(stamp), "inputs": [asdict(video) for video in result.videos]}
-    del record["videos"]
-    write_whole(paths.run, json.dumps(record, indent=1).encode())
-
-
-def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> dict[str, Any]:
-    if video is not None and video.status == "skipped":
-        return video.result
-    row: dict[str, Any] = {
-        "name": entry.name,
-        "source": entry.source,
-        "status": entry.status,
-        "reason": entry.reason,
-        "path": paths.relative(paths.video(entry.name)) if entry.path else "",
-    }
-    if video is None or video.info is None or entry.status == "failed":
-        return row
-    info, result = video.info, video.result
-    row |= {key: getattr(info, key) for key in ("source_sha256", "num_frames", "fps", "height", "width", "metric")}
-    told = (
-        "frames_posed",
-        "geometry_coverage",
-        "motion",
-        "segments",
-        "objects",
-        "metric",
-        "recovered",
-        "lacking",
-        "key",
-    )
-    row |= {key: result[key] for key in told if key in result}
-    row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)
-    row["seconds"] = sum(sum(record.seconds.values()) for record in video.records)
-    return row
-
-
-def _segment_table(paths: RunPaths, row: dict[str, Any]) -> Any:
-    from geoflow.store.opening import open_h5
-
-    with open_h5(paths.whole(row["path"])) as store:
-        return store["segments"][()]
+def _checked(info: VideoInfo, taken: dict[str, Taken], heeds: Heeds) -> VideoInfo:
+    """Complete what was probed. Raises StoreError if the video's place in OUT is taken."""
+    if info.name in taken:
+        taken[info.name].check(info)
+    return as_heeded(info, heeds)

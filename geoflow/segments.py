@@ -21,6 +21,7 @@ _ADDED = {
     "given_world": False,
     "labels_sha256": "",
     "prompts": (),
+    "stated_focal": None,
 }
 
 
@@ -75,6 +76,7 @@ class VideoInfo:
     cameras_sha256: str = ""  # checksum of the poses and intrinsics of all frames
     cameras_metric: bool = False  # the unit of known poses is the metre
     given_world: bool = False  # the camera stage uses the known poses: its world and its unit are theirs
+    stated_focal: float | None = None  # px of processed frames: what the source's metadata states; a hint, not known
 
     @property
     def known_intrinsics(self) -> np.ndarray | None:

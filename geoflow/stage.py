@@ -18,7 +18,7 @@ A module under `actors/` holds exactly one Stage; its path is its name in a pipe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -109,6 +109,7 @@ class Stage:
     licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     metric: bool = False  # lengths that it gives are metres; an instance may say so by its parameters
+    takes_sparse: bool = False  # it needs its inputs in some frames only; see `sparse`. An instance may say so
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
     # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
     honours: frozenset[str] = frozenset()  # an instance may keep to more, as its parameters say
@@ -126,6 +127,14 @@ class Stage:
         to take them from; "" for where models.yaml has them. `setup` finds them with
         `geoflow.backends.weights.locate`."""
         return {}
+
+    def sparse(self, given: Collection[str]) -> str:
+        """Return the parameter, with its value, by which all frames get the outputs; "" if all get them anyway.
+
+        `given` are the fields that the stages above give. A stage that computes some frames only, by its parameters,
+        says so here: a stage below that needs all frames is then refused before anything starts.
+        """
+        return ""
 
     def setup(self) -> None:
         """Load the model. Heavy imports belong here, never at the top of the module."""

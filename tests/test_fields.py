@@ -7,13 +7,18 @@ import pytest
 
 from geoflow.errors import StageError
 from geoflow.fields import ANYTHING, FIELDS, NAN, NEVER, ZERO, Field, check, known_share
-from geoflow.values.field import LENGTHS, POSES, TOGETHER
+from geoflow.values.field import LENGTHS, NUMBER, POSES, TOGETHER
 
 GOOD = {
     "prior.points": np.zeros((4, 6, 8, 3), np.float16),
     "prior.mask": np.zeros((4, 6, 8), bool),
     "prior.intrinsics": np.zeros((4, 3, 3), np.float32),
 }
+
+
+def test_a_row_prints_as_its_name_form_and_meaning() -> None:
+    assert repr(FIELDS["tracks.uv"]) == "Field(tracks.uv: float32 (T, N, 2) px, position in the image)"
+    assert repr(FIELDS["camera.valid"]) == "Field(camera.valid: bool (T), the frame has a full pose)"
 
 
 def test_good_output_passes() -> None:
@@ -67,7 +72,7 @@ HAND = {
     "hands.left.confidence": np.array([0.5, 0], np.float32),
 }
 TRACKS = {
-    "tracks.xyz": np.full((3, 2, 3), np.nan, np.float32),
+    "tracks.xyz": np.tile(np.array([[1, 2, 3], [np.nan] * 3], np.float32), (3, 1, 1)),
     "tracks.visible": np.array([[True, False]] * 3),
     "tracks.uv": np.tile(np.array([[1, 2], [np.nan, np.nan]], np.float32), (3, 1, 1)),
     "tracks.query": np.zeros((2, 4), np.float32),
@@ -106,6 +111,7 @@ FAULTS = [
     (put("hands.left.confidence", HAND, (1,), np.nan), "hands.left.confidence should be finite, found"),
     (put("tracks.uv", TRACKS, (1, 0, 1), np.nan), "tracks.uv should be finite where tracks.visible is True"),
     (put("tracks.xyz", TRACKS, (1, 1, 1), np.inf), "tracks.xyz should be finite or NaN"),
+    (put("tracks.xyz", TRACKS, (1, 0, 1), np.nan), "tracks.xyz should be finite where tracks.visible is True"),
     (put("frames.time", FRAMES, (3,), np.nan), "frames.time should be finite, found 1 that are NaN in row 3"),
 ]
 
@@ -146,7 +152,9 @@ def test_each_row_says_what_is_not_known() -> None:
     for row in FIELDS.values():
         assert row.invalid in (NEVER, ZERO, NAN, ANYTHING)
         if row.invalid != NEVER or row.depth:
-            assert row.dtype.startswith("float") or row.codes, f"{row.name} cannot be {row.invalid}"
+            assert row.dtype.startswith("float") or row.codes or row.form == NUMBER, (
+                f"{row.name} cannot be {row.invalid}"
+            )
         if row.invalid == ANYTHING:
             assert row.holds, f"nothing says where {row.name} is known"
         if row.holds:

@@ -55,6 +55,33 @@ def test_overrides_reach_parameters_resources_and_segments() -> None:
     assert pipe.segment.size == 60
 
 
+def test_too_short_segments_name_the_overlap_and_values_that_go_together() -> None:
+    with pytest.raises(ConfigError, match=r"set segment\.overlap=20, too, or segment\.size=48 or more") as error:
+        Pipeline.load("embedded", {"segment.size": 40})
+    assert "segment.overlap should be at most half of segment.size, found 24 and 40" in str(error.value)
+    Pipeline.load("embedded", {"segment.size": 40, "segment.overlap": 20})
+    Pipeline.load("embedded", {"segment.size": 48})
+
+
+def test_stages_are_left_out_unless_others_need_them() -> None:
+    pipe = Pipeline.load("embedded")
+    slots = [spec.slot for spec in pipe.without(["hands", "tracks"]).stages]
+    assert slots == ["decode", "camera", "prior", "geometry", "stitch", "write"]
+    assert pipe.without([]) == pipe
+    with pytest.raises(ConfigError, match="--without hnds: pipeline 'embedded' has no such stage; it has: decode, "):
+        pipe.without(["hands", "hnds"])
+    with pytest.raises(
+        ConfigError, match=r"--without prior: geometry cannot work .*; add it: --without prior,geometry$"
+    ):
+        pipe.without(["prior"])
+    assert {spec.slot for spec in pipe.without(["prior", "geometry"]).stages} == {*slots, "tracks", "hands"} - {
+        "prior",
+        "geometry",
+    }
+    with pytest.raises(ConfigError, match=r"--without decode: camera, .* add them: --without decode,camera,"):
+        pipe.without(["decode"])
+
+
 def test_whatever_is_a_pipelines_own_can_be_set() -> None:
     pipe = Pipeline.load("embedded", {"hung_after": 5, "keep_fields": True})
     assert (pipe.hung_after, pipe.keep_fields) == (5.0, True)
@@ -93,6 +120,27 @@ def test_wrong_overrides_are_refused_by_name(key: str, value: Any, message: str)
 def test_broken_pipelines_are_refused(stages: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(*stages)
+
+
+def test_a_prior_of_some_frames_only_is_refused_where_all_are_fused() -> None:
+    """Fused, one frame in ten would be a store with depth in one frame in ten that says "complete"."""
+    sparse = {"geometry.from_camera": False}
+    refusal = r"geometry needs prior\.points in every frame.*set prior\.every=1$"
+    with pytest.raises(ConfigError, match=refusal):
+        Pipeline.load("embedded", sparse)
+    Pipeline.load("embedded", {**sparse, "prior.every": 1})
+    stages = [{**row, "params": {}} for row in Pipeline.load("embedded").model_dump()["stages"]]
+    other = [{**row, "backend": "geometrycrafter"} if row["slot"] == "geometry" else row for row in stages]
+    with pytest.raises(ConfigError, match=refusal):
+        Pipeline.from_dict({"name": "p", "stages": other})
+
+
+def test_a_prior_without_a_camera_above_it_computes_all_frames() -> None:
+    raw = Pipeline.load("embedded").model_dump()
+    stages = {row["slot"]: row for row in raw["stages"]}
+    geometry = {**stages["geometry"], "params": {}}
+    order = [stages["decode"], stages["prior"], geometry, stages["camera"], stages["stitch"], stages["write"]]
+    Pipeline.from_dict({"name": "p", "stages": order})
 
 
 def test_files_are_checked(tmp_path: Path) -> None:

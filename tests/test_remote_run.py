@@ -71,7 +71,7 @@ def test_from_s3_to_s3(clips: Path) -> None:
     with h5py.File(here.videos[0].path) as local, geoflow.open(result.videos[0].path) as far:
         assert far.source == "s3://bucket/in/a.mp4" and far.source_sha256 == local.attrs["source_sha256"]
     assert write_report(out) == f"{out}/report.html"
-    names = ["events.jsonl", "index.parquet", "report.html"]
+    names = ["events.jsonl", "index.parquet", "pipeline.yaml", "report.html"]
     names += ["report/a.html", "report/refused.html", "run.json", "segments.parquet", "trace.json"]
     assert there(out) == [*names, "videos/a.h5", "videos/refused.h5"]
     assert verify(out) == [] and read_status(out)["counts"]["complete"] == 2

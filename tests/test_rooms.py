@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import tomllib
+
 ROOT = Path(__file__).parents[1]
 FRONT_DOOR = "geoflow"  # `geoflow/__init__.py` itself
 
@@ -33,8 +35,9 @@ ORDER: tuple[tuple[tuple[str, ...], str], ...] = (
     (("observe",), "watches the engine"),
     (("planning", "export", "evaluate"), "what comes before a run, and what is made of its stores"),
     (("backends.contract", "report", "doctor"), "what looks at a backend, a store or a machine as a whole"),
-    (("notebook",), "shows in Jupyter what the report draws"),
+    (("notebook", "comparison"), "shows in Jupyter what the report draws; two stores side by side, drawn as there"),
     (("results",), "how a run ended; a notebook shows it as a table"),
+    (("run_records",), "what is written down of a run"),
     (("runner",), "everything that a run does, in order"),
     ((FRONT_DOOR,), "the names that users import"),
     (("submission", "demo"), "a run elsewhere; a run on a made-up clip"),
@@ -185,3 +188,20 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name].append(name)
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
+def test_the_reader_is_shipped_with_all_that_it_imports() -> None:
+    """`geoflow-reader` holds whole rooms up to `store`; what it must not do without is named here if it lacks it."""
+    project = tomllib.loads((ROOT / "packaging/reader/pyproject.toml").read_text())
+    shipped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert all((ROOT / "packaging/reader" / source).exists() for source in shipped)
+    assert {source.removeprefix("../../") for source in shipped} - {"LICENSE"} == {*shipped.values()} - {
+        "geoflow/LICENSE"
+    }, "each file keeps its place"
+    homes = {path.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".") for path in shipped.values()}
+    folders = {home for home in homes if (ROOT / home.replace(".", "/")).is_dir() and home.count(".") == 1}
+    whole = folders - {"geoflow.geometry", "geoflow.observe"}
+    held = {name for name in modules() if name in homes or ".".join(name.split(".")[:2]) in whole}
+    assert {"geoflow.store.reader", "geoflow.video.decoder", "geoflow.geometry.rigid"} <= held
+    lacking = {(name, other) for name in held for other in imports()[name] - held}
+    assert lacking - CLIMBS.keys() == set(), "put the module into packaging/reader/pyproject.toml"

@@ -94,6 +94,18 @@ def test_a_second_run_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
     assert verify_run(out) == []
 
 
+def test_finished_work_is_found_without_ray(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    run(folder, out, "a.mp4")
+    left = RunPaths(out).parts("a") / "left by a killed run"
+    left.mkdir(parents=True)
+    monkeypatch.setattr("geoflow.runner.ray_cluster", lambda address: pytest.fail("Ray is started"))
+    again = run(folder, out, "a.mp4", "broken.mp4")
+    assert [(v.status, v.reused) for v in again.videos] == [("complete", True), ("failed", False)]
+    assert not left.exists() and verify_run(out) == []
+    assert events(out)[-4:] == ["run_started", "video_skipped", "video_failed", "run_finished"]
+
+
 @pytest.mark.parametrize("change", [{"resume": False}, {"limit": 12}, {"settings": {"segment.size": 10}}])
 def test_what_changes_the_result_is_computed_again(folder: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     out = tmp_path / "out"

@@ -39,8 +39,8 @@ class Colmap(Stage):
     optional = ("frames.mask", "video.cam_from_world", "video.intrinsics")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
-    optional_outputs = ("camera.quality", "camera.doubt")
-    version = "5"
+    optional_outputs = ("camera.quality", "camera.doubt", "camera.focal_error")
+    version = "7"
     honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Colmap(Stage):
         import cv2
 
         from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
+        from geoflow.geometry.motion.picture_features import PictureFeatures
         from geoflow.geometry.motion.structure import reconstruct
 
         cv2.setNumThreads(self.threads)
@@ -80,14 +81,26 @@ class Colmap(Stage):
         for piece in read():
             grays += [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in piece["frames.rgb"]]
             masks += [*piece.get("frames.mask", ())]
+        features = PictureFeatures(grays, masks or None)
         chains = chain_points(
-            grays, masks or None, max_points=self.params.max_points, keyframe_motion=self.params.keyframe_motion
+            grays,
+            masks or None,
+            max_points=self.params.max_points,
+            keyframe_motion=self.params.keyframe_motion,
+            features=features,
         )
         if known is not None and bend is not None:
             chains = chains.straight(known, bend)
         found = chains.to_arrays()
         if classify_motion(chains, known).code == MOTION_MOVING:
-            structures = reconstruct(chains, grays, known_intrinsics=known, distortion=bend, masks=masks or None)
+            structures = reconstruct(
+                chains,
+                grays,
+                known_intrinsics=known,
+                distortion=bend,
+                features=features,
+                stated_focal=span.video.stated_focal,
+            )
             for k, structure in enumerate(structures):
                 found |= {f"structure.{k}.{name}": array for name, array in structure.to_arrays().items()}
         return found
@@ -137,7 +150,11 @@ class Colmap(Stage):
         )
         quality = explained_points(found, chains.uv, range(part.start, part.stop))
         pinhole = found.pinhole(height, width, bend)
-        judged = {"camera.quality": quality, "camera.doubt": np.where(valid, DOUBT_NONE, doubt).astype(np.uint8)}
+        judged = {
+            "camera.quality": quality,
+            "camera.doubt": np.where(valid, found.lens, doubt).astype(np.uint8),
+            "camera.focal_error": np.where(valid, found.focal_error, np.nan).astype(np.float32),
+        }
         return _fields(rgb, motion.code, pinhole, poses, depth, valid) | judged
 
     def _with_known_poses(self, segment: Segment, fields: Fields) -> Fields:

@@ -18,6 +18,7 @@ class Klt(Stage):
     """Pyramidal Lucas-Kanade tracks in 3D; points whose query frame has no pose or no depth are left out."""
 
     slot = "tracks"
+    version = "2"
     inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")
     optional = ("frames.mask",)
     outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")

@@ -18,10 +18,11 @@ import numpy as np
 from geoflow.errors import EnvironmentBroken
 from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.geometry.hands.hand_judge import only_hands
+from geoflow.geometry.hands.hand_lifting import lift_hands
 from geoflow.geometry.hands.hand_motion import HandLimits, steady_frames
-from geoflow.geometry.hands.hand_pose import lift_hands
+from geoflow.geometry.hands.hand_rows import GIVEN, hand_fields
 from geoflow.geometry.hands.hand_search import HandSearch, Place, Sight, find_hands
-from geoflow.geometry.hands.hand_sides import SIDES, Detection, assign_sides, follow
+from geoflow.geometry.hands.hand_sides import Detection, follow, sides_of
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
@@ -57,11 +58,12 @@ node { calculator: "ImagePropertiesCalculator" input_stream: "IMAGE_CPU:image" o
 node { calculator: "HandLandmarkLandmarksToRoi" input_stream: "IMAGE_SIZE:size" input_stream: "LANDMARKS:joints"
        output_stream: "ROI:next_place" }
 """
+_MORE = 2  # hands than are kept, so that the store can tell that there are more
 _SHARE_OF_PRESENCE = 0.1  # a lower score is never a hand
 
 
 class MediaPipeHands(Stage):
-    """21 joints per hand and side, at most one left and one right hand per frame.
+    """21 joints per hand: the main left and right hand of each frame, and a row for each of `max_hands` hands.
 
     Joints and wrists are in the scene's unit if `camera.depth` is known at the hands (one factor per segment), or if
     the video is metric; otherwise they are in metres of the network's hand of average size. Speeds and the depth offset
@@ -71,18 +73,14 @@ class MediaPipeHands(Stage):
     slot = "hands"
     inputs = ("frames.rgb", "camera.intrinsics")
     optional = ("frames.time", "camera.depth", "camera.cam_from_world", "camera.valid")
-    outputs = tuple(
-        f"hands.{s}.{name}"
-        for s in SIDES
-        for name in ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale")
-    )
-    version = "3"
+    outputs = GIVEN
+    version = "4"
     honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
         max_hands: int = param(
-            2, "hands to look for in a frame; more than two where several people are in view", at_least=1
+            4, "hands of all people that are kept in a frame; two more are looked for and counted", at_least=1
         )
         model_complexity: int = param(1, "networks: 0 is lighter, 1 is more accurate", at_least=0, at_most=1)
         min_detection_confidence: float = param(
@@ -96,7 +94,8 @@ class MediaPipeHands(Stage):
         )
         min_belief: float = param(
             0.79,
-            "landmark network's score (0..1) that a hand must have over its frames and second looks; 0: none needed",
+            "landmark network's score (0..1) that a hand must have over its frames and second looks; this score times "
+            "that of wide looks, which show an arm, must be 0.63 of it; 0: none needed",
             at_least=0,
             at_most=1,
         )
@@ -120,7 +119,7 @@ class MediaPipeHands(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         p, k = self.params, fields["camera.intrinsics"]
         k = np.where(np.isfinite(k), k, assumed_intrinsics(*fields["frames.rgb"].shape[1:3]))
-        how = HandSearch(p.max_hands, p.min_presence, p.min_tracking_confidence, p.search_every)
+        how = HandSearch(p.max_hands + _MORE, p.min_presence, p.min_tracking_confidence, p.search_every)
         frames = list(fields["frames.rgb"])
         found = find_hands(frames, self._eye, how)
         fps = segment.video.fps
@@ -128,8 +127,9 @@ class MediaPipeHands(Stage):
         seen = [[sight.detection for sight in sights] for sights in found]
         tracks = follow(seen, max_gap=p.max_gap, max_loss=p.max_interpolation_gap, reach_m=reach)
         hands = only_hands(found, tracks, frames, self._eye, p.min_belief)
-        return lift_hands(
-            assign_sides(hands, len(frames)),
+        lifted, main = lift_hands(
+            hands,
+            sides_of(hands, len(frames)),
             k,
             fields.get("camera.depth"),
             metric=segment.video.metric,
@@ -137,6 +137,7 @@ class MediaPipeHands(Stage):
             world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
             limits=HandLimits(p.max_hand_velocity, p.max_interpolation_gap, p.wrist_depth_offset),
         )
+        return hand_fields(lifted, main, len(frames), p.max_hands)
 
     def teardown(self) -> None:
         self._eye.close()

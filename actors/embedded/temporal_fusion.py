@@ -6,11 +6,16 @@ The mathematics is in `geoflow/geometry/depth/fusion.py`; here maps are scaled t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geoflow.fields import GEOMETRY_OF_CAMERA, GEOMETRY_OF_NOTHING, GEOMETRY_OF_PRIOR
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
+
+if TYPE_CHECKING:
+    from geoflow.geometry.working_size import PointMaps
 
 
 class TemporalFusion(Stage):
@@ -20,15 +25,16 @@ class TemporalFusion(Stage):
     dropped; small holes with smooth surroundings are filled; all else stays unknown.
 
     With `from_camera` the camera stage's depth is used instead: known poses and many views give more than a prior of
-    two views, and where they give nothing such a prior is not reliable. The prior is fused where the camera stage
-    failed.
+    two views. The prior is fused in segments where the camera stage gives no depth, or failed. `geometry.source` says
+    which of both a frame's depth is from; `stitch` brings them to one scale by the frames that segments share.
     """
 
     slot = "geometry"
     inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
     ladder = ({"working_size": 240},)
-    version = "3"
+    optional_outputs = ("geometry.source",)
+    version = "4"
     honours = frozenset({"intrinsics"})
 
     @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class TemporalFusion(Stage):
         passes: int = param(2, "rounds of fusion; each brings in frames further away", at_least=0)
         from_camera: bool = param(
             False,
-            "use the camera stage's depth instead of the fused prior; where False, a motion stereo below a camera "
-            "stage should compute all frames (prior.every=1)",
+            "use the camera stage's depth instead of the fused prior, where there is some; where False, a motion "
+            "stereo below a camera stage must compute all frames (prior.every=1)",
         )
 
     def __init__(self, params: Stage.Params | None = None) -> None:
@@ -51,9 +57,10 @@ class TemporalFusion(Stage):
         if self.params.from_camera:
             self.optional = ("camera.depth", "camera.intrinsics")
             self.honours = frozenset({"intrinsics", "distortion"})  # where the camera stage does
+            self.takes_sparse = True  # where the camera gives depth, the prior is not used
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        if "camera.depth" in fields:
+        if "camera.depth" in fields and not self._needs_prior(segment, fields):
             return _of_camera(fields)
         import cv2
 
@@ -78,7 +85,22 @@ class TemporalFusion(Stage):
             if depth.any():
                 closed = fill(sharpen(depth, pictures[i]), pictures[i])
                 maps.put(i, enlarge(closed, frames[i]))
-        return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}
+        return _result(maps, GEOMETRY_OF_PRIOR)
+
+    @staticmethod
+    def _needs_prior(segment: Segment, fields: Fields) -> bool:
+        """Return whether only the prior has depth. The prior is of a lens without distortion."""
+        straight = segment.video.distortion is None
+        return straight and not fields["camera.depth"].any() and bool(fields["prior.mask"].any())
+
+
+def _result(maps: PointMaps, source: int) -> Fields:
+    return {
+        "geometry.points": maps.points,
+        "geometry.mask": maps.mask,
+        "geometry.intrinsics": maps.intrinsics,
+        "geometry.source": np.where(maps.mask.any((1, 2)), source, GEOMETRY_OF_NOTHING).astype(np.uint8),
+    }
 
 
 def _middle(intrinsics: np.ndarray) -> np.ndarray:
@@ -98,4 +120,4 @@ def _of_camera(fields: Fields) -> Fields:
     unit = np.float32(np.median([*medians.values()])) if medians else np.float32(1)
     for i in medians:
         maps.put(i, depth[i].astype(np.float32) / unit)
-    return {"geometry.points": maps.points, "geometry.mask": maps.mask, "geometry.intrinsics": maps.intrinsics}
+    return _result(maps, GEOMETRY_OF_CAMERA)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -74,20 +72,3 @@ def plain(value: Any) -> str:
     if dataclasses.is_dataclass(value):
         return properties(value, ()) or "yes"
     return str(value)
-
-
-def plain_type(kind: Any) -> str:
-    """A type's name as a user says it.
-
-    >>> plain_type(int | None), plain_type(typing.Literal["v1", "v2"])
-    ('int or none', 'v1 or v2')
-    """
-    if kind is type(None):
-        return "none"
-    if typing.get_origin(kind) is typing.Annotated:
-        return plain_type(typing.get_args(kind)[0])
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return " or ".join(plain_type(part) for part in typing.get_args(kind))
-    if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(map(str, typing.get_args(kind)))
-    return getattr(kind, "__name__", str(kind))

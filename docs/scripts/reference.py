@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import typing
+import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from markdown_table import code, plain_type, properties, table
+from markdown_table import code, properties, table
 
 from geoflow.backends import loading
 from geoflow.backends.catalogue import load_models
+from geoflow.cli.command import argument_name
 from geoflow.export.formats import FORMATS
 from geoflow.fields import FIELDS
 from geoflow.files import resources
 from geoflow.observe import metric_names
 from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
 from geoflow.planning import environment_listing
-from geoflow.stage import bound_by_run
+from geoflow.planning.parameters import settings_of_pipeline
 from geoflow.store import schema
 from geoflow.store.meshes import ROWS as MESH_ROWS
 from geoflow.store.reference import field_table
 from geoflow.values.field import EXTRA
 
+ROOT = Path(__file__).parents[2]
 _SHORT = {"float16": "f16", "float32": "f32", "float64": "f64", "uint8": "u8", "int64": "i64", "int32": "i32"}
 
 
@@ -127,7 +129,7 @@ def pipelines() -> str:
             for spec in pipe.stages
         ]
         parts.append(table(("slot", "backend", "environment", "GPU", "optional"), cells) + "\n")
-        parts += [_stage(spec, path.stem) for spec in pipe.stages]
+        parts += [_stage(spec, pipe, path.stem) for spec in pipe.stages]
     return "\n".join(parts)
 
 
@@ -135,29 +137,13 @@ def _gpus(spec: StageSpec) -> str:
     return "" if spec.num_gpus == 0 else str(spec.num_gpus)
 
 
-def _stage(spec: StageSpec, pipeline: str) -> str:
+def _stage(spec: StageSpec, pipe: Pipeline, name: str) -> str:
     """One stage of a pipeline: what it is, and its parameters with the values they have there."""
-    stage = spec.stage_class()
-    filled_in = bound_by_run(stage.Params)
-    cells = []
-    for row in dataclasses.fields(stage.Params):
-        if row.name in filled_in:
-            continue
-        value = spec.params.get(row.name, row.default)
-        cells.append((code(row.name), _kind(stage.Params, row), _value(value), row.metadata.get("help", "")))
-    about = (stage.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-    title = f"### `{spec.slot}` in `{pipeline}`: `{spec.backend}`\n\n{' '.join(about.split())}\n"
+    rows = [row for row in settings_of_pipeline(pipe) if row.group == spec.slot]
+    cells = [(code(row.setting.partition(".")[2]), row.kind, _value(row.value), row.meaning) for row in rows]
+    about = (spec.stage_class().__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    title = f"### `{spec.slot}` in `{name}`: `{spec.backend}`\n\n{' '.join(about.split())}\n"
     return title + ("\n" + table(("parameter", "type", "value", "meaning"), cells) if cells else "") + "\n"
-
-
-def _params(backend: str) -> type:
-    return loading.load(backend).Params
-
-
-def _kind(params: type, row: dataclasses.Field[Any]) -> str:
-    words = {"ge": "at least", "le": "at most"}
-    limits = [f"{words[name]} {value}" for name, value in row.metadata.get("limits", {}).items()]
-    return ", ".join([plain_type(typing.get_type_hints(params)[row.name]), *limits])
 
 
 def _value(value: Any) -> str:
@@ -230,7 +216,7 @@ def metrics() -> str:
 
 
 def commands() -> str:
-    """Every command with its arguments and options."""
+    """Every command with its arguments, options and examples."""
     import typer
 
     from geoflow.cli import app
@@ -243,22 +229,18 @@ def _command(command: Any, name: str) -> Iterable[str]:
         for part, below in command.commands.items():
             yield from _command(below, f"{name} {part}")
         return
-    arguments = [row for row in command.params if row.param_type_name == "argument"]
-    usage = " ".join([name, *(_argument(row) for row in arguments)])
+    usage = " ".join([name, *command.collect_usage_pieces(None)])
     yield f"## {name}\n\n`{usage}`\n\n{' '.join((command.help or '').split())}\n"
-    cells = [(code(_argument(row)), "", row.help or "") for row in arguments]
+    cells = [(code(argument_name(row)), "", row.help or "") for row in command.arguments()]
     cells += [
-        (", ".join(map(code, (*row.opts, *row.secondary_opts))), _default(row), row.help or "")
+        (f"{', '.join(map(code, (*row.opts, *row.secondary_opts)))} {code(row.metavar or '')}", _default(row), row.help)
         for row in command.params
         if row.param_type_name == "option" and row.name != "help"
     ]
     if cells:
         yield table(("argument or option", "default", "meaning"), cells) + "\n"
-
-
-def _argument(row: Any) -> str:
-    name = row.metavar or row.name.upper()
-    return name if row.metavar or row.required else f"[{name}]"
+    shown = [line.strip() for line in (command.epilog or "").partition("Examples:\n")[2].splitlines()]
+    yield "\n".join(["```", *shown, "```", ""])
 
 
 def _default(row: Any) -> str:
@@ -271,6 +253,24 @@ def _shape(symbols: str) -> str:
     return f"({','.join(symbols.split())})"
 
 
+def install_sizes() -> str:
+    """What an install weighs, as `docs/scripts/install_sizes.py` measured it."""
+    found = json.loads((ROOT / "benchmarks" / "install_sizes.json").read_text())
+    rows = []
+    for name, command in (("core", "pip install ."), ("reader", "pip install ./packaging/reader")):
+        weighed = found[name]
+        heavy = ", ".join(f"{package} {_megabytes(size)}" for package, size in weighed["heavy"].items())
+        rows.append((code(command), _megabytes(weighed["bytes"]), f"{weighed['packages']} packages: {heavy}"))
+        for extra, size in weighed["extras"].items():
+            rows.append((f"`[{extra}]` on top", _megabytes(size), ""))
+    said = f"Measured with Python {found['python']} ({found['machine']}) by `python docs/scripts/install_sizes.py`."
+    return table(("install", "MB", "of which, in MB"), rows) + f"\n\n{said}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}" if size < 10e6 else f"{size / 1e6:,.0f}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "attributes": attributes,
     "commands": commands,
@@ -278,6 +278,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "exports": exports,
     "fields": fields,
     "index-columns": index_columns,
+    "install-sizes": install_sizes,
     "metrics": metrics,
     "models": models,
     "models-summary": models_summary,

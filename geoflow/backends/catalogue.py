@@ -15,6 +15,7 @@ from geoflow.backends.hub import hub_cache
 from geoflow.backends.sources import Source, weights_cache
 from geoflow.errors import ConfigError
 from geoflow.files import resources
+from geoflow.values.listing import render_entries
 from geoflow.values.validation import first_fault, validated
 
 if TYPE_CHECKING:
@@ -172,19 +173,18 @@ def _state(source: Source) -> str:
 
 
 def render_models(rows: list[dict[str, Any]]) -> Any:
-    """Return the rows of `describe_models` as a table for the console."""
-    from rich.markup import escape
-    from rich.table import Table
+    """Return the rows of `describe_models` for the console."""
+    from rich.console import Group
 
-    title = f"weights in {hub_cache()} and {weights_cache()}"
-    table = Table("backend", "slot", "licence", "commercial", "weights", "needs", title=title)
+    entries = []
     for row in rows:
         held = row["weights"]
         if isinstance(held, dict):
-            held = "\n".join(escape(f"{name}: {_described(piece)}") for name, piece in held.items())
-        commercial = "yes" if row["commercial"] else "[red]no"
-        table.add_row(row["backend"], row["slot"], row["licence"], commercial, held, row["memory"])
-    return table
+            held = "\n".join(f"{name}: {_described(piece)}" for name, piece in held.items())
+        licence = row["licence"] + ("" if row["commercial"] else " (no commercial use)")
+        facts = {"licence": licence, "weights": held, "needs": row["memory"]}
+        entries.append((f"{row['backend']}, for the slot {row['slot']}", facts))
+    return Group(render_entries(entries), f"weights are in {hub_cache()} and {weights_cache()}")
 
 
 def _described(piece: dict[str, Any]) -> str:

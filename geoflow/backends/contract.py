@@ -288,6 +288,7 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
         "H": segment.video.height,
         "W": segment.video.width,
         "N": 0,
+        "R": 2,
         "V": 3,
     }
     arrays = {}

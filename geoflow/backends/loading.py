@@ -103,7 +103,7 @@ def make_params(stage: type[Stage], values: dict[str, Any], *, slot: str) -> Any
     except ValidationError as error:
         name, problem, found = first_fault(error)
         if error.errors()[0]["type"] == "extra_forbidden":
-            known = ", ".join(row.name for row in declared) or "none"
+            known = ", ".join(row.name for row in declared if not row.metadata.get("bound_by_run")) or "none"
             raise ConfigError(f"{slot}.{name}: no such parameter; {slot} has: {known}") from None
         raise ConfigError(f"{slot}.{name}: {problem}, found {found!r}") from None
     try:

@@ -5,20 +5,75 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geoflow.cli import completion
 from geoflow.errors import ConfigError
 from geoflow.values.yaml_text import parse_yaml
 from geoflow.video.lens import lens_of
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="output folder")]
-Destination = Annotated[str, typer.Option("-o", "--out", help="output folder, or a URI such as s3://bucket/out")]
+if TYPE_CHECKING:
+    from geoflow.pipeline import Pipeline
+
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="output folder")]
+Destination = Annotated[
+    str, typer.Option("-o", "--out", metavar="OUT", help="output folder, or a URI such as s3://bucket/out")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else")]
-PipelineName = Annotated[str, typer.Option("--pipeline", help="name in configs/pipelines/, or a file")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.PARAM=VALUE", help="change a parameter")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster to join; default: $RAY_ADDRESS, else a local one")]
+PipelineName = Annotated[
+    str,
+    typer.Option(
+        "--pipeline",
+        metavar="NAME|FILE",
+        help="embedded (CPU), geometry (GPU), or a file, such as the OUT/pipeline.yaml of an earlier run",
+        autocompletion=completion.pipelines,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="STAGE.PARAM=VALUE",
+        help="change a parameter; may be repeated. `geoflow params` lists them",
+        autocompletion=completion.settings,
+    ),
+]
+Without = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STAGE,...",
+        help="leave out these stages, such as hands,tracks",
+        autocompletion=completion.stages,
+    ),
+]
+Fps = Annotated[float | None, typer.Option(metavar="RATE", help="resample to this frame rate")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="process at this size, such as 640x360")]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="stop after this many frames of each video")]
+Intrinsics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|NUMBERS",
+        help="known camera: fx,fy,cx,cy[,k1,k2,p1,p2,k3] (OpenCV), in pixels of the upright picture that players show; "
+        "or a file with these",
+    ),
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="folder with <video>/<frame images>; non-zero pixels are ignored"),
+]
+Objects = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER|FILE",
+        help="folder with <video>/<label images>, whose pixel values are object numbers; or a YAML file of prompts",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Ray cluster to join; default: $RAY_ADDRESS, else a local one"),
+]
 Stream = Annotated[
     int | None,
     typer.Option(metavar="N", min=0, help="number of the stream to use, for files with several video streams"),
@@ -30,13 +85,32 @@ Pattern = Annotated[
 Cameras = Annotated[
     Path | None,
     typer.Option(
-        help="known poses: a COLMAP model, ViPE artefacts, a TUM file, a GeoFlow store, or a folder with one per video"
+        metavar="PATH",
+        help="known poses: a COLMAP model, ViPE artefacts, a TUM file, a GeoFlow store, or a folder with one per video",
     ),
 ]
 Scale = Annotated[
     float | None, typer.Option(metavar="METRES", help="metres per unit of the known poses; 1: they are in metres")
 ]
 Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="continue from the work in OUT, or compute it again")]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="files, folders, globs, frame folders, manifests, URIs"),
+]
+Store = Annotated[str, typer.Argument(metavar="FILE", help="a store, OUT/videos/<name>.h5")]
+RunFolder = Annotated[str, typer.Argument(metavar="OUT", help="a run's folder")]
+
+
+def stages_of(names: str | None) -> list[str]:
+    """Return the stages that `--without` names."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+def pipeline_of(name: str, set_: list[str] | None, without: str | None = None) -> Pipeline:
+    """Return the pipeline that `--pipeline`, `--set` and `--without` describe. Raises ConfigError."""
+    from geoflow.pipeline import Pipeline
+
+    return Pipeline.load(name).with_settings(settings_of(set_)).without(stages_of(without))
 
 
 def settings_of(pairs: list[str] | None, form: str = "STAGE.PARAM=VALUE") -> dict[str, Any]:

@@ -7,22 +7,45 @@ from typing import Annotated, Any
 
 import typer
 
-from geoflow.cli.arguments import Address, AsJson, Out, PipelineName, Settings, settings_of, size_of
+from geoflow.cli.arguments import (
+    Address,
+    AsJson,
+    Out,
+    PipelineName,
+    Settings,
+    Without,
+    settings_of,
+    size_of,
+    stages_of,
+)
+from geoflow.cli.command import command, examples
 from geoflow.cli.output import error_console, print_json, result_alone, result_console
 from geoflow.errors import ConfigError
 
-app = typer.Typer(help="Measure the figures of the documentation on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure the figures of the documentation on this machine.",
+    no_args_is_help=True,
+    epilog=examples("geoflow bench memory", "geoflow bench footage clips/"),
+)
 
 
-@app.command("memory")
+@command(
+    app,
+    "geoflow bench memory",
+    "geoflow bench memory --frames 100,400 --size 320x240",
+    name="memory",
+)
 def bench_memory(
     out: Out = Path("bench/memory"),
-    frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "200,2000",
-    size: Annotated[str, typer.Option(metavar="WxH")] = "640x360",
+    frames: Annotated[str, typer.Option(metavar="N,...", help="lengths to compare, separated by commas")] = "200,2000",
+    size: Annotated[str, typer.Option(metavar="WxH", help="size of the frames")] = "640x360",
     pipeline: PipelineName = "embedded",
     set_: Settings = None,
 ) -> None:
-    """Measure the peak private memory of driver and actors on videos of different lengths; JSON on stdout."""
+    """Measure the peak memory of runs on short and long videos.
+
+    It is the private memory of driver and actors; JSON on stdout.
+    """
     from geoflow.bench.memory import memory
 
     lengths = tuple(int(count) for count in frames.split(","))
@@ -38,22 +61,56 @@ def bench_memory(
     print_json(found)
 
 
-@app.command("engine")
+@command(
+    app,
+    "geoflow bench first-signs",
+    "geoflow bench first-signs --runs 5 --beside ../before",
+    name="first-signs",
+)
+def bench_first_signs(
+    runs: Annotated[int, typer.Option(metavar="N", min=1, help="runs of each command; the figures are medians")] = 3,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="another checkout, to be measured in turn with this one")
+    ] = None,
+) -> None:
+    """Measure what a user waits for: first output, first bar, refusals, finished work; JSON on stdout."""
+    from geoflow.bench.first_signs import first_signs
+
+    print_json(first_signs(runs, beside))
+
+
+@command(
+    app,
+    "geoflow bench engine",
+    "geoflow bench engine --workloads balanced,dag --runs 1",
+    name="engine",
+)
 def bench_engine(
     out: Out = Path("bench/engine"),
-    workloads: Annotated[str, typer.Option(help="names, separated by commas")] = "balanced,skewed,dag,tiny,big,resume",
-    engines: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="runs of each engine; the figures are medians")] = 3,
-    items: Annotated[int | None, typer.Option(min=2, help="items, instead of each workload's number")] = None,
-    xenna_python: Annotated[
-        str | None, typer.Option(help="Python interpreter with cosmos-xenna and GeoFlow's packages; default: this one")
+    workloads: Annotated[
+        str, typer.Option(metavar="NAME,...", help="names, separated by commas")
+    ] = "balanced,skewed,dag,tiny,big,resume",
+    engines: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="names, separated by commas; default: all")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="seconds one run may take")] = 600.0,
+    runs: Annotated[int, typer.Option(metavar="N", min=1, help="runs of each engine; the figures are medians")] = 3,
+    items: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="items, instead of each workload's number")
+    ] = None,
+    xenna_python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON", help="Python interpreter with cosmos-xenna and GeoFlow's packages; default: this one"
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="seconds one run may take")] = 600.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="measure again, also figures that OUT already holds")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the executor with Ray Data, cosmos-xenna, a plain executor and a stage-by-stage script, on pretended
-    GPUs."""
+    """Compare the executor with other engines.
+
+    The others are Ray Data, cosmos-xenna, a plain executor and a stage-by-stage script, on pretended GPUs.
+    """
     from geoflow.bench.engine.engine_bench import bench_engines
     from geoflow.bench.engine.engines import ENGINES
 
@@ -73,12 +130,19 @@ def bench_engine(
         print_json(found)
 
 
-@app.command("engine-table")
+@command(
+    app,
+    "geoflow bench engine-table bench/engine/engines.json",
+    "geoflow bench engine-table bench/engine/engines.json --workloads dag",
+    name="engine-table",
+)
 def bench_engine_table(
     figures: Annotated[Path, typer.Argument(metavar="FILE", help="engines.json of `bench engine`", exists=True)],
-    workloads: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
+    workloads: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="names, separated by commas; default: all")
+    ] = None,
 ) -> None:
-    """Print the table of a bench of engines (Markdown), from its figures."""
+    """Print the table of `bench engine` (Markdown)."""
     import json
 
     from geoflow.bench.engine.engine_table import markdown
@@ -86,24 +150,48 @@ def bench_engine_table(
     typer.echo(markdown(json.loads(figures.read_text())["rows"], workloads.split(",") if workloads else ()), nl=False)
 
 
-@app.command("observation")
+@command(
+    app,
+    "geoflow bench observation",
+    "geoflow bench observation --segments 500 --pause 0.01",
+    name="observation",
+)
 def bench_observation(
-    segments: Annotated[int, typer.Option(min=1, help="segments of the simulated run, with three stages each")] = 3000,
-    pause: Annotated[float, typer.Option(min=0, help="seconds the driver sleeps after each segment")] = 0.0,
+    segments: Annotated[
+        int, typer.Option(metavar="N", min=1, help="segments of the simulated run, with three stages each")
+    ] = 3000,
+    pause: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="seconds the driver sleeps after each segment")
+    ] = 0.0,
 ) -> None:
-    """Measure the CPU time per event of the ledger, the metrics and the progress display; JSON on stdout."""
+    """Measure the CPU time that watching a run takes.
+
+    It is given per event of the ledger, the metrics and the progress display; JSON on stdout.
+    """
     from geoflow.bench.observation import observation
 
     print_json(observation(segments, pause))
 
 
-@app.command("scale")
+@command(
+    app,
+    "geoflow bench scale",
+    "geoflow bench scale --gpus 1,2,4 --segments 0",
+    name="scale",
+)
 def bench_scale(
-    gpus: Annotated[str, typer.Option(help="pretended GPUs, one cluster each, separated by commas")] = "1,2,4,8,16,32",
-    items: Annotated[int, typer.Option(min=10, help="segments for each GPU")] = 20,
-    segments: Annotated[int, typer.Option(min=0, help="segments of a very long run; 0: without it")] = 100_000,
+    gpus: Annotated[
+        str, typer.Option(metavar="N,...", help="pretended GPUs, one cluster each, separated by commas")
+    ] = "1,2,4,8,16,32",
+    items: Annotated[int, typer.Option(metavar="N", min=10, help="segments for each GPU")] = 20,
+    segments: Annotated[
+        int, typer.Option(metavar="N", min=0, help="segments of a very long run; 0: without it")
+    ] = 100_000,
 ) -> None:
-    """Measure weak scaling on simulated clusters, and the driver's memory over a very long run; JSON on stdout."""
+    """Measure scaling on simulated clusters.
+
+    It is weak scaling, and the driver's memory over a very long run; JSON on stdout.
+    """
     from geoflow.bench.scale import many_segments, weak_scaling
 
     console = error_console()
@@ -115,13 +203,25 @@ def bench_scale(
     print_json(found)
 
 
-@app.command("faults")
+@command(
+    app,
+    "geoflow bench faults",
+    "geoflow bench faults --moments 0.5",
+    name="faults",
+)
 def bench_faults(
     out: Out = Path("bench/faults"),
-    faults: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    moments: Annotated[str, typer.Option(help="when faults happen: shares of the run, by commas")] = "0.1,0.5,0.9",
+    faults: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="names, separated by commas; default: all")
+    ] = None,
+    moments: Annotated[
+        str, typer.Option(metavar="SHARE,...", help="when faults happen: shares of the run, by commas")
+    ] = "0.1,0.5,0.9",
 ) -> None:
-    """Cause faults during a run, compare the results, and measure the extra time; JSON on stdout."""
+    """Cause faults during runs and compare the results.
+
+    The extra time is measured, too; JSON on stdout.
+    """
     from geoflow.bench.faults.fault_bench import FAULTS, bench_faults
 
     wanted = faults.split(",") if faults else list(FAULTS)
@@ -133,33 +233,42 @@ def bench_faults(
     print_json(found)
 
 
-@app.command("footage")
+@command(
+    app,
+    "geoflow bench footage clips/",
+    "geoflow bench footage clips/ --clips desk,room --without hands,tracks",
+    name="footage",
+)
 def bench_footage(
     folder: Annotated[Path, typer.Argument(help="folder of clips: folders with frames/, depth/ and gt.npz")],
     out: Out = Path("bench/footage"),
-    clips: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="frames of each clip; default: all")] = None,
-    max_size: Annotated[int | None, typer.Option(min=16, help="px; clips with a longer side are scaled first")] = None,
+    clips: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="names, separated by commas; default: all")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(metavar="N", min=1, help="frames of each clip; default: all")] = None,
+    max_size: Annotated[
+        int | None, typer.Option(metavar="PIXELS", min=16, help="px; clips with a longer side are scaled first")
+    ] = None,
     baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="footage.json of an earlier bench, to compare with")
     ] = None,
     known_camera: Annotated[bool, typer.Option("--known-camera", help="give the true intrinsics to the run")] = False,
-    without: Annotated[str | None, typer.Option(help="stages to leave out, separated by commas")] = None,
     pipeline: PipelineName = "embedded",
     set_: Settings = None,
+    without: Without = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a pipeline on real clips with ground truth and score each; benchmarks/footage says where to get clips."""
+    """Run a pipeline on real clips and score them.
+
+    The clips have ground truth; benchmarks/footage says where to get such clips.
+    """
     from geoflow.bench.footage.footage_bench import bench_footage
     from geoflow.bench.footage.footage_summary import read_baseline, render_summary
     from geoflow.bench.footage.footage_table import render_rows
     from geoflow.pipeline import Pipeline
 
     before = read_baseline(baseline) if baseline else None
-    pipe, left_out = Pipeline.load(pipeline), without.split(",") if without else []
-    if unknown := sorted(set(left_out) - {spec.slot for spec in pipe.stages}):
-        raise ConfigError(f"--without {', '.join(unknown)}: {pipe.name} has no such stage")
     with result_alone():
         found = bench_footage(
             folder,
@@ -168,7 +277,7 @@ def bench_footage(
             frames=frames,
             max_size=max_size,
             known_camera=known_camera,
-            pipeline=pipe.without(left_out),
+            pipeline=Pipeline.load(pipeline).without(stages_of(without)),
             settings=settings_of(set_),
             address=address,
             console=error_console(),
@@ -181,18 +290,28 @@ def bench_footage(
         console.print(render_summary(found, before))
 
 
-@app.command("reversal")
+@command(
+    app,
+    "geoflow bench reversal",
+    "geoflow bench reversal --seeds 10 --drawn",
+    name="reversal",
+)
 def bench_reversal_command(
     out: Out = Path("bench/reversal"),
-    recipes: Annotated[str | None, typer.Option(help="names, separated by commas; default: all")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="films of each recipe")] = 100,
-    first: Annotated[int, typer.Option(min=0, help="the first seed")] = 0,
+    recipes: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="names, separated by commas; default: all")
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="films of each recipe")] = 100,
+    first: Annotated[int, typer.Option(metavar="N", min=0, help="the first seed")] = 0,
     drawn: Annotated[bool, typer.Option("--drawn", help="draw pictures and follow them; slower")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="processes")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="measure again, also films that OUT already holds")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct made-up films that tempt into exchanging near and far, and count the reversed and the refused."""
+    """Count films that come out reversed or are refused.
+
+    The films are made up so that they tempt into exchanging near and far.
+    """
     from geoflow.bench.reversal.reversal_bench import bench_reversal
     from geoflow.bench.reversal.reversal_table import render_reversals
     from geoflow.synth.films import RECIPES
@@ -213,19 +332,29 @@ def bench_reversal_command(
         result_console(width=180).print(render_reversals(found))
 
 
-@app.command("hands")
+@command(
+    app,
+    "geoflow bench hands photos/",
+    "geoflow bench hands photos/ --here --photos 50",
+    name="hands",
+)
 def bench_hands_command(
     folder: Annotated[Path, typer.Argument(help="annotated photos and clips, each in its own folder")],
     boxes: Annotated[
         Path | None,
-        typer.Option(help="JSON file with boxes for clips that have no other annotations"),
+        typer.Option(metavar="FILE", help="JSON file with boxes for clips that have no other annotations"),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PARAM=VALUE", help="of the hands backend")] = None,
     here: Annotated[bool, typer.Option("--here", help="in this process (needs mediapipe), without Ray")] = False,
-    photos: Annotated[int, typer.Option(min=1, help="photos of one set at most, evenly spread")] = 150,
-    longest: Annotated[int, typer.Option(min=32, help="longer side of the pictures in px, as in `geoflow run`")] = 640,
+    photos: Annotated[int, typer.Option(metavar="N", min=1, help="photos of one set at most, evenly spread")] = 150,
+    longest: Annotated[
+        int, typer.Option(metavar="PIXELS", min=32, help="longer side of the pictures in px, as in `geoflow run`")
+    ] = 640,
 ) -> None:
-    """Measure hands: the share found, their position, left or right, 3D error and CPU time; JSON on stdout."""
+    """Measure how well hands are found.
+
+    It is the share found, their position, left or right, 3D error and CPU time; JSON on stdout.
+    """
     from geoflow.bench.hand_bench import bench_hands
 
     settings = settings_of(set_, "PARAM=VALUE")
@@ -242,14 +371,25 @@ def bench_hands_command(
     print_json(found)
 
 
-@app.command("geometry")
+@command(
+    app,
+    "geoflow bench geometry",
+    "geoflow bench geometry --model-type diff --device cuda",
+    name="geometry",
+)
 def bench_geometry_command(
-    frames: Annotated[str, typer.Option(help="lengths to compare, separated by commas")] = "110,440",
-    model_type: Annotated[str, typer.Option(help="diff or determ; on a GPU both are possible")] = "determ",
-    device: Annotated[str, typer.Option(help="cpu, or a GPU as torch names it (runs at full size)")] = "cpu",
+    frames: Annotated[str, typer.Option(metavar="N,...", help="lengths to compare, separated by commas")] = "110,440",
+    model_type: Annotated[
+        str, typer.Option(metavar="NAME", help="diff or determ; on a GPU both are possible")
+    ] = "determ",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="cpu, or a GPU as torch names it (runs at full size)")
+    ] = "cpu",
 ) -> None:
-    """Compare GeometryCrafter as a stream and on the whole video at once: time per frame, peak memory; JSON on
-    stdout."""
+    """Compare GeometryCrafter as a stream and in one piece.
+
+    It is the time per frame and the peak memory; JSON on stdout.
+    """
     from geoflow.bench.geometry.geometry_bench import bench_geometry
 
     lengths = tuple(int(count) for count in frames.split(","))

@@ -7,23 +7,33 @@ from typing import Annotated
 
 import typer
 
-from geoflow.cli.arguments import AsJson, size_of
+from geoflow.cli.arguments import AsJson, Store, size_of
+from geoflow.cli.command import command
 from geoflow.cli.output import print_json, result_console
 
 app = typer.Typer()
 
 
-@app.command()
+@command(
+    app,
+    "geoflow synth clip.mp4",
+    "geoflow synth rotation.mp4 --motion rotate --frames 60 --size 640x480",
+)
 def synth(
-    video: Annotated[Path, typer.Argument(help="the .mp4 to write; the ground truth is written beside it as .gt.h5")],
-    frames: Annotated[int, typer.Option(min=2)] = 120,
-    size: Annotated[str, typer.Option(metavar="WxH")] = "320x240",
-    fps: Annotated[float, typer.Option(min=0.1)] = 30.0,
-    motion: Annotated[str, typer.Option(help="handheld, orbit, still or rotate")] = "handheld",
-    moving: Annotated[int, typer.Option(min=0, help="moving objects")] = 1,
-    seed: int = 0,
+    video: Annotated[
+        Path,
+        typer.Argument(metavar="CLIP.mp4", help="video to write; the ground truth is written beside it as .gt.h5"),
+    ],
+    frames: Annotated[int, typer.Option(metavar="N", min=2, help="length of the clip")] = 120,
+    size: Annotated[str, typer.Option(metavar="WxH", help="size of its frames")] = "320x240",
+    fps: Annotated[float, typer.Option(metavar="RATE", min=0.1, help="its frame rate")] = 30.0,
+    motion: Annotated[
+        str, typer.Option(metavar="NAME", help="the camera's motion: handheld, orbit, still or rotate")
+    ] = "handheld",
+    moving: Annotated[int, typer.Option(metavar="N", min=0, help="number of moving objects")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="chooses another scene and camera path")] = 0,
 ) -> None:
-    """Render a procedural scene with exact depth, poses and tracks."""
+    """Render a made-up clip whose depth, poses and tracks are known."""
     from geoflow.synth import render_clip
 
     width, height = size_of(size) or (320, 240)
@@ -34,16 +44,28 @@ def synth(
     print(f"{video}\n{truth}")
 
 
-@app.command()
+@command(
+    app,
+    "geoflow evaluate out/videos/clip.h5 --gt clip.gt.h5",
+    "geoflow evaluate out/videos/clip.h5 --gt clip.gt.h5 --json",
+)
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="a store, OUT/videos/<name>.h5")],
-    gt: Annotated[Path, typer.Option("--gt", help="ground truth, as `geoflow synth` writes it")],
+    file: Store,
+    gt: Annotated[
+        Path, typer.Option("--gt", metavar="TRUTH", help="ground truth of the same clip, as `geoflow synth` writes it")
+    ],
+    same_frames: Annotated[
+        bool,
+        typer.Option(
+            "--same-frames", help="the clip's file may be another one that shows the same frames, such as a copy"
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a store against ground truth."""
+    """Score a store against the ground truth of its clip."""
     from geoflow.evaluate import evaluate_store, render_table
 
-    scores = evaluate_store(file, gt)
+    scores = evaluate_store(file, gt, same_frames=same_frames)
     if as_json:
         print_json(scores.to_dict())
     else:

@@ -7,26 +7,41 @@ from typing import Annotated
 
 import typer
 
-from geoflow.cli.arguments import Address, AsJson, settings_of
-from geoflow.cli.output import print_json, result_alone, result_console
+from geoflow.cli.arguments import Address, AsJson, RunFolder, Store, settings_of
+from geoflow.cli.command import command
+from geoflow.cli.completion import formats
+from geoflow.cli.output import error_console, open_page, print_json, result_alone, result_console, stoppable
 
 app = typer.Typer()
 
 
-@app.command()
-def status(out: Annotated[str, typer.Argument(help="a run's folder")], as_json: AsJson = False) -> None:
-    """Show the progress of a run, also while it runs: videos, stages, time left."""
+@command(app, "geoflow status out", "geoflow status out --watch", "geoflow status s3://bucket/out --json")
+def status(
+    out: RunFolder,
+    watch: Annotated[bool, typer.Option("--watch", help="show it again and again until the run ends")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a run is, also while it runs.
+
+    It lists videos, stages and the time left.
+    """
     from geoflow.observe.status import read_status, render_status
 
     found = read_status(out)
+    if watch:
+        from geoflow.observe.watching import watch_run
+
+        with stoppable("watched no longer; the run goes on"):
+            watch_run(out, error_console())
+        found = read_status(out)
     if as_json:
         print_json(found)
     else:
         result_console().print(render_status(found))
 
 
-@app.command()
-def info(file: Annotated[str, typer.Argument(help="a store")], as_json: AsJson = False) -> None:
+@command(app, "geoflow info out/videos/clip.h5", "geoflow info out/videos/clip.h5 --json")
+def info(file: Store, as_json: AsJson = False) -> None:
     """Show what a store holds."""
     from geoflow.store.info import describe, render
     from geoflow.store.reader import open_video
@@ -39,15 +54,15 @@ def info(file: Annotated[str, typer.Argument(help="a store")], as_json: AsJson =
         result_console().print(render(summary))
 
 
-@app.command()
+@command(app, "geoflow verify out", "geoflow verify out/videos/clip.h5 --quick")
 def verify(
-    out: Annotated[str, typer.Argument(help="a run's folder, or one store")],
+    out: Annotated[str, typer.Argument(metavar="OUT|FILE", help="a run's folder, or one store")],
     quick: Annotated[bool, typer.Option("--quick", help="check only names, types, shapes and attributes")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that everything is there, complete and as the schema says; exit status 3 if it is not.
+    """Check that a run's stores are there, whole and as promised.
 
-    Sources that were replaced since then, or are gone, are noted.
+    The exit status is 3 if they are not. Sources that were replaced since then, or are gone, are noted.
     """
     from geoflow.store.source_frames import source_remarks
     from geoflow.store.verify import verify as find_problems
@@ -63,22 +78,45 @@ def verify(
     raise typer.Exit(3 if problems else 0)
 
 
-@app.command()
-def report(out: Annotated[str, typer.Argument(help="a run's folder")]) -> None:
+@command(app, "geoflow report out --open", "geoflow report s3://bucket/out")
+def report(
+    out: RunFolder,
+    show: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
+) -> None:
     """Write OUT/report.html, and OUT/trace.json for ui.perfetto.dev."""
     from geoflow.report import write_report
 
-    print(write_report(out))
+    written = write_report(out)
+    print(written)
+    if show:
+        open_page(written)
 
 
-@app.command()
+@command(
+    app,
+    "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
+    "geoflow export out --to depth -o depth --set output_format=png",
+)
 def export(
-    file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE|OUT", help="a store, OUT/videos/<name>.h5, or a run's folder: all its videos"),
+    ],
     to: Annotated[
-        str, typer.Option("--to", help="tapip3d, vipe, tapvid3d, colmap, ply, glb, obj, rerun, lerobot, y2r or depth")
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="tapip3d, vipe, tapvid3d, colmap, nerfstudio, ply, glb, obj, rerun, lerobot, y2r, depth, "
+            "depth_video or preview",
+            autocompletion=formats,
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="file or folder to write; for a run, the folder of all videos")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="PATH", help="file or folder to write; for a run, the folder of all videos"
+        ),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
@@ -86,7 +124,10 @@ def export(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a store in the format of another tool; all stores of a run at the same time, on Ray."""
+    """Write a store, or all stores of a run, for another tool.
+
+    The stores of a run are written at the same time, on Ray.
+    """
     from geoflow.export import export_store
     from geoflow.store.mirror import is_run
 
@@ -109,16 +150,21 @@ def export(
         print(f"{done.path}: {done.frames} of {done.of} frames")
 
 
-@app.command()
+@command(app, "geoflow view out/videos/clip.h5", "geoflow view out/videos/clip.h5 --web --port 8000")
 def view(
-    file: Annotated[str, typer.Argument(help="a store, OUT/videos/<name>.h5")],
+    file: Store,
     web: Annotated[bool, typer.Option("--web", help="in a browser: serve the viewer, print its address")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65534, help="port of the page; the data uses the next port")] = 9090,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=1, max=65534, help="port of the page; the data uses the next port")
+    ] = 9090,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of `export --to rerun`")
     ] = None,
 ) -> None:
-    """Show a store in the Rerun viewer until the viewer is closed, or until Ctrl-C."""
+    """Show a store in the Rerun viewer.
+
+    It ends when the viewer is closed, or at Ctrl-C.
+    """
     from geoflow.export.viewer import view as show
 
     show(file, web=web, port=port, **settings_of(set_, "NAME=VALUE"))

@@ -59,6 +59,15 @@ def is_there(known: Process) -> bool:
     return process(known[0]) == known
 
 
+def started(pid: int) -> float:
+    """Return when a process started, in seconds since 1970; now if the process is gone."""
+    row = _stat(pid)
+    if row is None:
+        return time.time()
+    up = time.clock_gettime(time.CLOCK_BOOTTIME) - int(row[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - up
+
+
 def descendants(*roots: int) -> set[Process]:
     """Return every process below these."""
     parents: dict[int, list[Process]] = {}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,29 @@ def on_every_node(
     return list(zip([node["NodeManagerHostname"] for node in nodes], ray.get(refs)))
 
 
+def is_up() -> bool:
+    """Return whether this process has joined or started a Ray already; quick where it has not even imported Ray."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def import_ray() -> None:
+    """Import Ray ahead of its start: it takes half a second, in which a child process may do something else."""
+    import ray  # noqa: F401
+
+
+def where(address: str | None = None) -> str:
+    """Return what `ray_cluster` would do, in words; "" if Ray is up already.
+
+    Raises ConfigError if it would be one of a cluster that cannot be joined from here. A local Ray is not looked at.
+    """
+    if is_up():
+        return ""
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address or address == "local":
+        return "starting Ray on this machine"
+    return f"joining the Ray cluster at {_knock(address)}"
+
+
 @contextlib.contextmanager
 def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[], Capacity] | None]:
     """Provide a running Ray: the one already joined, the one at `address` (or $RAY_ADDRESS), or a fresh local one.
@@ -121,18 +145,23 @@ def ray_cluster(address: str | None = None, **init: Any) -> Iterator[Callable[[]
 def _join(address: str, options: dict[str, Any]) -> None:
     import ray
 
-    from geoflow.cluster import joining
-
-    try:
-        place = joining.knock(address)
-    except ConfigError as error:
-        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address comes from $RAY_ADDRESS"
-        raise ConfigError(f"{error}{given}") from None
+    place = _knock(address)
     try:
         ray.init(address=place, **options)
     except Exception as error:  # Ray raises many kinds, mostly plain ones
         ray.shutdown()
         raise ConfigError(f"the Ray cluster at {place} cannot be joined: {_in_a_line(error)}") from error
+
+
+def _knock(address: str) -> str:
+    """Return the address to join. Raises ConfigError if no cluster there can be joined."""
+    from geoflow.cluster import joining
+
+    try:
+        return joining.knock(address)
+    except ConfigError as error:
+        given = "" if address != os.environ.get("RAY_ADDRESS") else "; the address comes from $RAY_ADDRESS"
+        raise ConfigError(f"{error}{given}") from None
 
 
 @contextlib.contextmanager
@@ -205,11 +234,11 @@ def _geoflow_importable() -> contextlib.AbstractContextManager[None]:
     $PYTHONPATH, since $PYTHONPATH comes before the packages of every environment: a folder of installed packages there
     would hide the versions that an environment pins.
     """
-    from geoflow.environments import overlay
+    from geoflow.environments import kept
 
     home = os.path.realpath(Path(__file__).parents[2])
     known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    if home in map(os.path.realpath, [*overlay.installed_packages(), *known]):
+    if home in map(os.path.realpath, [*kept.installed_packages(), *known]):
         return contextlib.nullcontext()
     return _in_environment("PYTHONPATH", os.pathsep.join([*known, home]))
 

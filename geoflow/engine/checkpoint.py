@@ -100,14 +100,8 @@ class Checkpoint:
 
     def over(self, name: str) -> None:
         """Delete the saved work of a video whose store is complete."""
-        if self._paths is None:
-            return
-        if self._keep_fields:
-            _delete(self._paths.finished(name))
-        else:
-            shutil.rmtree(self._paths.parts(name), ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self._paths.work.rmdir()  # only when this was the last unfinished video
+        if self._paths is not None:
+            clear_work(self._paths, name, keep_fields=self._keep_fields)
 
     # Segments
 
@@ -346,6 +340,16 @@ class Checkpoint:
             return self._paths.part(video.name, index, self._part_key(video.info)).stat().st_size
         except OSError:
             return None
+
+
+def clear_work(paths: RunPaths, name: str, *, keep_fields: bool) -> None:
+    """Delete the saved work of a video whose store is complete."""
+    if keep_fields:
+        _delete(paths.finished(name))
+    else:
+        shutil.rmtree(paths.parts(name), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        paths.work.rmdir()  # only when this was the last unfinished video
 
 
 def _delete(path: str | Path) -> None:

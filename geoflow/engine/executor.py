@@ -7,6 +7,7 @@ segment to the next is an object ref too, so a new actor can continue where a de
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from geoflow.engine import schedule
 from geoflow.engine.actor import splitting
 from geoflow.engine.calls import Call, Part, ask, make_jobs, read_answer
 from geoflow.engine.checkpoint import Checkpoint
+from geoflow.engine.early_probes import EarlyProbes
 from geoflow.engine.finishing import Finishes
 from geoflow.engine.fleet import Fleet
 from geoflow.engine.flow import Flow
@@ -42,6 +44,7 @@ from geoflow.store.paths import RunPaths
 from geoflow.video.inputs import Input
 
 _LOOK_S = 3.0
+_EARLY_S = 0.05  # between two looks for an early probe, which is no result of Ray's
 _ANSWER_S = 1.0  # Ray itself would wait for a minute and then end this process
 _FACTS = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")  # kept in the ledger
 
@@ -144,12 +147,16 @@ class Executor:
         return load
 
     def run(self, inputs: Sequence[Input]) -> list[VideoRun]:
-        """Bring every input to `complete`, `skipped` or `failed`. Return the inputs in order.
+        """Bring every input to `complete`, `skipped` or `failed`. Return the inputs in order. Raises as `go_on`."""
+        return self.go_on([VideoRun(order, item) for order, item in enumerate(inputs)])
+
+    def go_on(self, videos: Sequence[VideoRun], early: EarlyProbes | None = None) -> list[VideoRun]:
+        """Do the same with videos of which some may be over, or probed `early`.
 
         Raises EnvironmentBroken if a required stage cannot be started, KeyboardInterrupt if the run was asked to stop.
         """
         flow = self._flow
-        flow.add([VideoRun(order, item) for order, item in enumerate(inputs)])
+        flow.add(videos, early)
         try:
             self._fleet.start()
             while not flow.over:
@@ -186,13 +193,15 @@ class Executor:
         """Sleep until a result arrives, then handle all results that have arrived."""
         import ray
 
+        early = self._flow.intake.awaits_early
         if not (refs := self._mailbox.refs):
+            time.sleep(_EARLY_S if early else 0.0)
             return
         rows = zip(self._graph.steps, self._flow.ready)
         due = [row.stage for row, ready in rows if ready]
         if self._meshing.waiting and self._graph.of_objects is not None:
             due.append(self._graph.of_objects.stage)
-        timeout = self._fleet.next_due(due)
+        timeout = min(self._fleet.next_due(due), _EARLY_S if early else math.inf)
         done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
         if done and len(refs) > 1:  # all other results that have arrived are handled in the same turn
             done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)

@@ -15,6 +15,7 @@ from typing import Any
 from geoflow.engine import schedule
 from geoflow.engine.calls import Part
 from geoflow.engine.checkpoint import Checkpoint
+from geoflow.engine.early_probes import EarlyProbes
 from geoflow.engine.graph import Graph
 from geoflow.engine.intake import Intake, Limits
 from geoflow.engine.mailbox import Mailbox
@@ -22,7 +23,7 @@ from geoflow.engine.outcome import outcome_of, still_there
 from geoflow.engine.probing import Probes
 from geoflow.engine.restoring import Restores
 from geoflow.engine.resume import Action
-from geoflow.engine.state import SegmentRun, SpanRun, VideoRun
+from geoflow.engine.state import NOT_FINISHED, SegmentRun, SpanRun, VideoRun
 from geoflow.engine.surveys import Surveys
 from geoflow.segments import VideoInfo
 from geoflow.store.notes import without
@@ -82,9 +83,9 @@ class Flow:
         self._tick = itertools.count()  # breaks ties in the heaps
         self._settled = 0  # videos at the front that are over
 
-    def add(self, videos: Sequence[VideoRun]) -> None:
+    def add(self, videos: Sequence[VideoRun], early: EarlyProbes | None = None) -> None:
         self.videos += videos
-        self.intake.add(videos)
+        self.intake.add([video for video in videos if not video.over], early)
 
     @property
     def over(self) -> bool:
@@ -261,7 +262,7 @@ class Flow:
         if self._limits.fail_fast:
             for other in self.videos:
                 if not other.over:
-                    self._end_failed(other, "not finished: another input failed first", "")
+                    self._end_failed(other, NOT_FINISHED, "")
 
     def complete(self, video: VideoRun) -> None:
         """End the video as complete: every stage is done with every segment and with the video."""
@@ -369,8 +370,7 @@ class Flow:
             self.rewind(video, "the state between two segments was lost with its node")
 
     def _end_failed(self, video: VideoRun, reason: str, traceback: str) -> None:
-        video.status, video.reason, video.ended = "failed", reason, time.monotonic()
-        self._emit("video_failed", video=video.name, reason=reason, traceback=traceback)
+        video.fail(reason, traceback, emit=self._emit)
         self._forget(video)
         for run in list(video.open.values()):
             self.intake.leave(run)

@@ -144,7 +144,7 @@ def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
 
     from geoflow.fields import field as lookup
 
-    known = {"T": frames, "H": height, "W": width}
+    known = {"T": frames, "H": height, "W": width, "R": 8}
     total = 0
     for step in graph.steps:
         if step.ordered or step.surveys:  # outputs of ordered steps replace fields that end at that moment

@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 from geoflow.engine import schedule
+from geoflow.engine.actor.wire import pack
+from geoflow.engine.early_probes import Early, EarlyProbes
 from geoflow.engine.graph import PROBED, Graph, expected_bytes
 from geoflow.engine.mailbox import Mailbox
-from geoflow.engine.outcome import outcome_of
+from geoflow.engine.outcome import Outcome, outcome_of
 from geoflow.engine.probing import Probes
 from geoflow.engine.schedule import Kind
 from geoflow.engine.state import SegmentRun, VideoRun
@@ -45,6 +47,7 @@ class Intake:
         emit: Callable[..., None],
         fail: Callable[[VideoRun, str, str], None],
     ) -> None:
+        self._early: EarlyProbes | None = None
         self._probes, self._mailbox, self._graph, self._limits = probes, mailbox, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
@@ -55,8 +58,19 @@ class Intake:
         self._reserved = 0  # bytes promised to the segments in flight
         self._in_flight = 0
 
-    def add(self, videos: Iterable[VideoRun]) -> None:
-        self._unprobed.extend(videos)
+    def add(self, videos: Iterable[VideoRun], early: EarlyProbes | None = None) -> None:
+        """Take in videos. Answers of `early` probes are used; nothing more is asked of them."""
+        self._early, coming = early, set[int]()
+        if early is not None:
+            early.ask_no_more()
+            coming = {id(video) for video in early.coming()}
+            self._probing += len(coming)
+        self._unprobed.extend(video for video in videos if id(video) not in coming)
+
+    @property
+    def awaits_early(self) -> bool:
+        """Return whether an early probe has not answered yet."""
+        return self._early is not None and self._early.pending
 
     @property
     def in_flight(self) -> tuple[int, int]:
@@ -64,7 +78,9 @@ class Intake:
         return self._in_flight, self._reserved
 
     def probe_ahead(self) -> None:
-        """Start probes."""
+        """Start probes, and take in what early ones found."""
+        while self._early is not None and (found := self._early.next(0)) is not None:
+            self._take_early(found)
         while self._unprobed and self._probing + len(self._active) < self._limits.probes_ahead:
             video = self._unprobed[0]
             if not video.over:
@@ -126,10 +142,24 @@ class Intake:
         """Return whether no further segment will enter."""
         return not (self._unprobed or self._probing or self._active)
 
+    def _take_early(self, found: Early) -> None:
+        import ray
+
+        self._probing -= 1
+        if found.outcome is None:
+            self._unprobed.appendleft(found.video)
+            return
+        wanted = found.outcome.failure is None and not found.video.over
+        put = {name: ray.put(pack(array)) for name, array in found.arrays.items()} if wanted else {}
+        self._take(found.video, found.outcome, [put.get(name) for name in PROBED])
+
     def _probed(self, video: VideoRun, arrays: list[Any], ref: Any) -> None:
         self._probing -= 1
         outcome = outcome_of(ref)
         self._probes.ended(outcome)
+        self._take(video, outcome, arrays)
+
+    def _take(self, video: VideoRun, outcome: Outcome, arrays: list[Any]) -> None:
         if video.over:
             return
         failure = outcome.failure
@@ -143,9 +173,7 @@ class Intake:
         info, names = outcome.value
         video.info = info
         if (result := self._already_done(info)) is not None:
-            video.status, video.result = "skipped", result
-            said = {key: result[key] for key in ("recovered", "lacking") if result.get(key)}
-            self._emit("video_skipped", video=info.name, **said)
+            video.skip(result, emit=self._emit)
             return
         video.probed = {name: ref for name, ref in zip(PROBED, arrays) if name in names}
         if info.notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from geoflow.segments import Segment, Span, VideoInfo, VideoObject
 from geoflow.stage import SegmentRecord
 from geoflow.store.object_work import ObjectWork
 from geoflow.video.inputs import Input
+
+NOT_FINISHED = "not finished: another input failed first"
 
 
 @dataclass(eq=False)
@@ -68,6 +71,17 @@ class VideoRun:
     @property
     def over(self) -> bool:
         return self.status in ("complete", "failed", "skipped")
+
+    def fail(self, reason: str, traceback: str = "", *, emit: Callable[..., None]) -> None:
+        """End the video as failed."""
+        self.status, self.reason, self.ended = "failed", reason, time.monotonic()
+        emit("video_failed", video=self.name, reason=reason, traceback=traceback)
+
+    def skip(self, result: dict[str, Any], *, emit: Callable[..., None]) -> None:
+        """End the video as finished by an earlier run, with its row of the index."""
+        self.status, self.result = "skipped", result
+        said = {key: result[key] for key in ("recovered", "lacking") if result.get(key)}
+        emit("video_skipped", video=self.name, **said)
 
 
 @dataclass(eq=False, slots=True)

@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import shutil
-import site
 import subprocess
 import sys
 from pathlib import Path
@@ -22,16 +21,13 @@ from typing import Any
 
 from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 
-from geoflow.environments import own_first
-from geoflow.files.resources import cache_folder
+from geoflow.environments import kept, own_first
 
 FIELD = "overlay"  # the field of a runtime environment that replaces `pip`
 PLUGIN = {"class": f"{__name__}.Overlay"}  # an entry of $RAY_RUNTIME_ENV_PLUGINS when nodes are started
 
 _PYTHON = Path("bin", "python")
-_BORROWED = "borrowed.pth"
 _OWN_FIRST = "_geoflow_own_first"  # the copy of `own_first.py`; Python reads `.pth` files before any other code
-_FORM = 2  # version of the environments' layout; those of an earlier form are not used
 _LAST = 50  # lines of pip's output that an error keeps, as many as in Ray
 
 
@@ -63,13 +59,14 @@ def install(wanted: dict[str, Any], variables: dict[str, str]) -> Path:
     `wanted` is a mapping as in Ray's `pip`; `variables` are set while pip runs. Raises RuntimeError with the last lines
     of the command that failed.
     """
-    home = cache_folder() / "environments" / _key(wanted)
+    home = kept.folder() / key(wanted)
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # only one process on this machine makes this environment
         if not home.is_dir():
             _make(home.with_suffix(".new"), wanted, variables, lock.fileno())
             os.replace(home.with_suffix(".new"), home)
+        kept.note(home, wanted["packages"])
     return home / _PYTHON
 
 
@@ -101,21 +98,13 @@ def _in_full(wanted: Any) -> dict[str, Any]:
     }
 
 
-def _key(wanted: dict[str, Any]) -> str:
+def key(wanted: dict[str, Any]) -> str:
     """Return a key that changes with the packages to install, and with those of the surrounding environment."""
     files = [Path(row).read_text() for before, row in zip(wanted["packages"], wanted["packages"][1:]) if before == "-r"]
     known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # pip sees these packages, too
-    there = [
-        sorted(path.name for path in Path(folder).glob("*.dist-info")) for folder in [*installed_packages(), *known]
-    ]
-    facts = [_FORM, wanted, files, sys.prefix, sys.version, [names for names in there if names]]
+    there = kept.distributions([*kept.installed_packages(), *known])
+    facts = [kept.FORM, wanted, files, sys.prefix, sys.version, there]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def installed_packages() -> list[str]:
-    """Return the folders in which this Python has its packages."""
-    own = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
-    return [folder for folder in [*own, *site.getsitepackages()] if os.path.isdir(folder)]
 
 
 def _borrow(home: Path) -> None:
@@ -124,8 +113,8 @@ def _borrow(home: Path) -> None:
     shutil.copyfile(own_first.__file__, inside / f"{_OWN_FIRST}.py")
     # The environment is moved to its final place later.
     lines = [f"import os, {_OWN_FIRST} as own; own.keep_first(os.path.dirname(own.__file__))"]
-    lines += [f"import site; site.addsitedir({folder!r})" for folder in installed_packages()]
-    (inside / _BORROWED).write_text("\n".join([*lines, ""]))
+    lines += [f"import site; site.addsitedir({folder!r})" for folder in kept.installed_packages()]
+    (inside / kept.BORROWED).write_text("\n".join([*lines, ""]))
 
 
 def _run(command: list[str], lock: int, variables: dict[str, str] | None = None, cwd: Path | None = None) -> None:

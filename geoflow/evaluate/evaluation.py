@@ -11,6 +11,7 @@ from geoflow.evaluate import measures
 from geoflow.evaluate.depth import score_depths
 from geoflow.evaluate.motion_scores import score_motion, true_motion
 from geoflow.evaluate.prediction import Prediction
+from geoflow.evaluate.same_clip import check_same_clip
 from geoflow.evaluate.score_table import HEADINGS
 from geoflow.evaluate.scores import Curves, PoseScores, Scores, TrackScores
 from geoflow.evaluate.tracks import score_tracks
@@ -20,16 +21,18 @@ from geoflow.evaluate.unscored import sentences, unscored
 from geoflow.synth.groundtruth import load_ground_truth
 
 
-def evaluate_store(store_path: str | Path, gt_path: str | Path) -> Scores:
+def evaluate_store(store_path: str | Path, gt_path: str | Path, *, same_frames: bool = False) -> Scores:
     """Score a `videos/*.h5` against a ground-truth file; both are read frame by frame.
 
     A score is None if the store or the truth lacks its data; `unscored` and the notes say why. A store of another size
-    or frame rate than the truth is compared at its own frames and pixels.
+    or frame rate than the truth is compared at its own frames and pixels. With `same_frames` the clip's file may be
+    another one than the truth states, such as a copy in another format.
 
-    Raises InputError if a file is missing or of another kind, or if the two do not belong together.
+    Raises InputError if a file is missing or of another kind, or if the two are not of the same clip.
     """
     store_path, gt_path = Path(store_path), Path(gt_path)
     with Prediction(store_path) as prediction, load_ground_truth(gt_path) as gt:
+        check_same_clip(prediction, gt, same_frames=same_frames)
         truth = Truth(gt, prediction)
         seams = prediction.seams()
         found = score_depths(prediction.branches, truth, prediction.num_frames, seams)

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoflow.errors import InputError
 from geoflow.evaluate.pixels import lift
-from geoflow.store.coherence import key_of
+from geoflow.store.coherence import key_of, reads_everything
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Prediction:
         self.path = path
         self.frame_index: np.ndarray = self._file["frames/index"][:]  # source frame numbers
         self.key = key_of(self._file)
+        self.source = str(self._file.attrs.get("source", ""))
+        self.source_sha256 = str(self._file.attrs.get("source_sha256", ""))
+        self.whole_clip = reads_everything(self._file)  # every frame of the source was to be read
         self.height = int(self._file.attrs["height"])
         self.width = int(self._file.attrs["width"])
         self.branches = {name: b for name in ("prior", "geometry", "camera") if (b := self._branch(name)) is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from geoflow.evaluate.scores import DepthScores, Scores
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _Format = Callable[[float], str]
+Rows = tuple[tuple[str, str, _Format, str], ...]
 
 
 def percent(value: float) -> str:
@@ -23,7 +24,7 @@ def fixed(unit: str, digits: int = 3) -> _Format:
 
 
 # Attribute, heading, format, and an arrow for the better direction.
-DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+DEPTH_ROWS: Rows = (
     ("filled", "pixels with depth", percent, ""),
     ("coverage", "coverage", percent, "↑"),
     ("abs_rel", "AbsRel", fixed(""), "↓"),
@@ -42,7 +43,7 @@ DEPTH_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("invented", "invented depth", percent, "↓"),
     ("focal_error", "focal error", percent, "↓"),
 )
-POSE_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+POSE_ROWS: Rows = (
     ("frames_posed", "frames posed", percent, "↑"),
     ("frames_oriented", "frames with a rotation", percent, "↑"),
     ("ate_percent", "ATE, of path", fixed(" %", 2), "↓"),
@@ -54,14 +55,14 @@ POSE_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
     ("rotation_deg", "rotation", fixed("°"), "↓"),
     ("focal_error", "focal error", percent, "↓"),
 )
-MOTION_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+MOTION_ROWS: Rows = (
     ("moving", "moving", percent, ""),
     ("still", "still", percent, ""),
     ("rotating", "rotating in place", percent, ""),
     ("unknown", "unknown", percent, ""),
     ("right", "agrees with the truth", percent, "↑"),
 )
-TRACK_ROWS: tuple[tuple[str, str, _Format, str], ...] = (
+TRACK_ROWS: Rows = (
     ("tracks", "tracks on static surfaces", lambda v: f"{v:.0f}", ""),
     ("visible_frames", "frames visible", fixed("", 1), ""),
     ("error_percent", "3D error, of scene depth", fixed(" %", 2), "↓"),
@@ -96,24 +97,23 @@ def render_table(scores: Scores) -> RenderableType:
     shown: dict[str, DepthScores] = {name: branch for name, branch in columns.items() if branch is not None}
     shown["constant plane"] = scores.constant_plane
     depth = Table(title=Text(f"{scores.video}: depth, {scores.num_frames} frames"), title_justify="left")
-    _fill(depth, DEPTH_ROWS, shown)
+    fill(depth, DEPTH_ROWS, shown)
     poses = Table(title="camera path", title_justify="left")
-    _fill(
-        poses, POSE_ROWS, ({"camera": scores.poses} if scores.poses else {}) | {"identity pose": scores.identity_pose}
-    )
+    fill(poses, POSE_ROWS, ({"camera": scores.poses} if scores.poses else {}) | {"identity pose": scores.identity_pose})
     parts: list[Any] = [depth, poses]
     if scores.tracks is not None:
         tracks = Table(title="tracks", title_justify="left")
-        _fill(tracks, TRACK_ROWS, {"tracks": scores.tracks})
+        fill(tracks, TRACK_ROWS, {"tracks": scores.tracks})
         parts.append(tracks)
     if scores.motion is not None:
         motion = Table(title=f"what the camera does ({scores.motion.truth or 'unknown'})", title_justify="left")
-        _fill(motion, MOTION_ROWS, {"claimed": scores.motion})
+        fill(motion, MOTION_ROWS, {"claimed": scores.motion})
         parts.append(motion)
     return Group(*parts, *(Text(f"note: {note}", style="dim") for note in scores.notes))
 
 
-def _fill(table: Any, rows: tuple[tuple[str, str, _Format, str], ...], columns: dict[str, Any]) -> None:
+def fill(table: Any, rows: Rows, columns: Mapping[str, Any]) -> None:
+    """Add a column for each score object or dictionary, and a row for each figure, to a table of rich."""
     table.add_column("")
     for name in columns:
         table.add_column(name, justify="right")

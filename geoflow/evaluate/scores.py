@@ -108,18 +108,26 @@ class Scores:
     unscored: dict[str, str] = field(default_factory=dict)  # row.figure, or row -> why it could not be measured
     key: str = ""  # key of the work that the store holds; "" if the store has none
 
+    def __repr__(self) -> str:
+        branches = {name: getattr(self, name) for name in ("prior", "geometry", "camera")}
+        said = [f"{name} AbsRel {row.abs_rel:.3f}" for name, row in branches.items() if row is not None]
+        said += [] if self.poses is None else [f"ATE {self.poses.ate_percent:.2f} % of the path"]
+        said += [] if self.tracks is None else [f"tracks {self.tracks.error_percent:.2f} % of the scene's depth"]
+        return f"Scores({self.video!r}, {self.num_frames} frames: {', '.join(said) or 'nothing to score'})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `json.dumps`; what could not be measured is None."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value of JSON types; NaN becomes None, arrays become lists."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return [_plain(float(f"{x:.5g}")) if value.dtype.kind == "f" else int(x) for x in value]
+        return [plain(float(f"{x:.5g}")) if value.dtype.kind == "f" else int(x) for x in value]
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

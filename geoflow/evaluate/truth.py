@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.errors import InputError
 from geoflow.evaluate.pixels import lift
 from geoflow.evaluate.prediction import Prediction
 from geoflow.geometry.rigid import invert
@@ -48,26 +47,15 @@ class Truth:
 
     A store of another size than the truth is compared at the nearest true pixel, so that no depth is invented across
     silhouettes; the true intrinsics are scaled, with pixel centres at integers. Poses and intrinsics that the truth
-    does not know are NaN, depth is 0.
+    does not know are NaN, depth is 0. Both must be of the same clip (`check_same_clip`).
     """
 
     def __init__(self, truth: GroundTruth, prediction: Prediction) -> None:
         index = prediction.frame_index
-        if len(index) == 0 or index.min() < 0 or index.max() >= truth.num_frames:
-            raise InputError(
-                f"{prediction.path} holds source frames {index.min() if len(index) else '-'} to "
-                f"{index.max() if len(index) else '-'}, but {truth.path} covers frames 0 to {truth.num_frames - 1}; "
-                "give the ground truth of the same clip"
-            )
         self._truth, self._index = truth, index
         true_height, true_width = self.true_size = truth.size
         self.size = prediction.height, prediction.width
         self._per_pixel = true_width / prediction.width, true_height / prediction.height  # true pixels per pixel
-        if abs(self._per_pixel[0] / self._per_pixel[1] - 1) > 0.05:
-            raise InputError(
-                f"{prediction.path} is {prediction.width}x{prediction.height}, the truth {true_width}x{true_height}: "
-                "the shapes differ; give the ground truth of the same clip"
-            )
         u, v = (((np.arange(n) + 0.5) * s).astype(int) for n, s in zip(self.size[::-1], self._per_pixel))
         self.same_size = self.size == truth.size
         self._pick = np.ix_(np.clip(v, 0, true_height - 1), np.clip(u, 0, true_width - 1))

@@ -13,9 +13,12 @@ from typing import Any, get_type_hints
 from geoflow.errors import ConfigError
 from geoflow.export.colmap import export_colmap
 from geoflow.export.depth_folder import export_depth
+from geoflow.export.depth_video import export_depth_video
 from geoflow.export.lerobot import export_lerobot
 from geoflow.export.mesh_files import export_obj
+from geoflow.export.nerfstudio import export_nerfstudio
 from geoflow.export.point_cloud import export_glb, export_ply
+from geoflow.export.preview import export_preview
 from geoflow.export.rerun_log import export_rerun
 from geoflow.export.tapip3d import export_tapip3d
 from geoflow.export.tapvid3d import export_tapvid3d
@@ -56,6 +59,7 @@ FORMATS: dict[str, Format] = {
     "vipe": Format(export_vipe, "ViPE's artefacts: rgb, pose, intrinsics, depth", "", "vipe.utils.io"),
     "tapvid3d": Format(export_tapvid3d, "npz of frames and 3D tracks", ".npz", "TAPVid-3D's evaluate_model.py"),
     "colmap": Format(export_colmap, "sparse model and images", "", "COLMAP, pycolmap, 3DGS trainers"),
+    "nerfstudio": Format(export_nerfstudio, "transforms.json, pictures and points", "", "nerfstudio (ns-train)"),
     "ply": Format(export_ply, "coloured points of the world, or meshes", ".ply", "trimesh, MeshLab, Open3D"),
     "glb": Format(export_glb, "coloured points and the camera's path, or meshes", ".glb", "trimesh, Blender, browsers"),
     "obj": Format(export_obj, "meshes of objects in the world", ".obj", "trimesh, Blender, MeshLab"),
@@ -63,6 +67,8 @@ FORMATS: dict[str, Format] = {
     "lerobot": Format(export_lerobot, "dataset v3.0 of one episode", "", "LeRobotDataset"),
     "y2r": Format(export_y2r, "HDF5 of windows of tracks and hands", ".hdf5", "y2r's TrackDataset"),
     "depth": Format(export_depth, "depth/GeometryCrafter/, a file per frame", "", "numpy, OpenCV"),
+    "depth_video": Format(export_depth_video, "depth in colours, an mp4", ".mp4", "any player"),
+    "preview": Format(export_preview, "frames beside depth, with tracks, hands and path, an mp4", ".mp4", "any player"),
 }
 
 

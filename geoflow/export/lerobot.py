@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoflow.errors import StoreError
-from geoflow.export.frames import Depths, has_depth, pictures
+from geoflow.errors import ConfigError, StoreError
+from geoflow.export.frames import Depths, cameras_of, has_depth, pictures
+from geoflow.export.hand_state import HandState, hand_state
 from geoflow.export.mp4 import frame_rate, write_mp4
 from geoflow.export.statistics import Moments
 from geoflow.export.track_rows import spread_out, track_rows
@@ -19,6 +21,7 @@ from geoflow.store.reader import Video
 from geoflow.store.whole import whole_folder
 
 RGB, DEPTH = "observation.images.rgb", "observation.images.depth"
+STATE, ACTION = "observation.state", "action"
 _FILE = "chunk-000/file-000"
 _ROWS = 16  # frames per row group: what waits in memory
 _HAND = {"valid": (1,), "joints": (21, 3), "wrist": (4, 4), "confidence": (1,), "metres_per_unit": (1,)}
@@ -40,40 +43,93 @@ class _Feature:
 
 
 def export_lerobot(
-    video: Video, out: Path, *, task: str = "", max_tracks: int = 512, crf: int = 12, depth: bool = True
+    video: Video,
+    out: Path,
+    *,
+    task: str = "",
+    max_tracks: int = 512,
+    crf: int = 12,
+    depth: bool = True,
+    state: str = "",
+    state_frame: str = "camera",
+    metres_per_unit: float = 0.0,
 ) -> int:
     """Write the folder `out`, a dataset of one episode with all T frames of the store; return T.
 
     Frames are at the store's mean rate, one every 1 / fps seconds. Features, all float32 except where stated:
 
     - `observation.images.rgb`: video, H.264 of quality `crf`; `observation.images.depth` (H, W, 1): z, 0 where unknown,
-      as lossless TIFF inside the data file (left out without `depth`), in metres if the store is metric, else scene
-      units
+      as lossless TIFF inside the data file (left out without `depth`). Its `depth_unit` is "m" in a metric store, or
+      if `metres_per_unit` is given, the metres in a scene unit, which depth, tracks and the cameras' places are then
+      multiplied with. Without either there is no `depth_unit`: LeRobot warns, and returns the scene's units
     - `observation.camera.intrinsics` (3, 3) px, of that depth, `.cam_from_world` (4, 4), `.valid` bool
     - `observation.tracks.xyz` (N, 3) world, `.uv` (N, 2) px, `.visible` (N,) bool: at most `max_tracks`, evenly chosen
     - `observation.hands.<side>.joints` (21, 3) and `.wrist` (4, 4) camera frame, `.confidence`, `.valid` bool, and
       `.metres_per_unit`, which joints and wrist times which are in metres: 1 where they are already, and are therefore
       not in the scene's unit unless that is metres; left out of stores that do not tell
 
-    Numbers are 0 where unknown, since one NaN spoils a training batch: `valid`, `visible` and depth above 0 mark known
-    values, and the statistics count only these. The task is `task`, else the video's name. There are no actions.
+    With `state` "left", "right" or "hands" (both, or the one that the store has), for a policy to train on:
 
-    Raises StoreError if pixels cannot be read, or if `out` exists already.
+    - `observation.state` (10 a side): the wrist's x, y, z, the first two columns of its rotation (`r00`, `r10`, `r20`,
+      `r01`, `r11`, `r21`), and `valid`, 1 where the hand is known. With `state_frame` "camera" it is in the camera of
+      its own frame, in metres, which assume a hand of average size unless the store is metric or `metres_per_unit` is
+      given; with "world", in the world, in the unit of the tracks, where the camera has a pose and the hand the
+      scene's unit
+    - `action`: the next frame's `observation.state`; the last frame's is unknown
+
+    Numbers are 0 where unknown, since one NaN spoils a training batch: `valid`, `visible` and depth above 0 mark known
+    values, and the statistics count only these. The task is `task`, else the video's name.
+
+    Raises StoreError if pixels cannot be read, if `out` exists already, or if there is no such hand for the `state`;
+    ConfigError for another `state` or `state_frame`, or `metres_per_unit` of a metric store.
     """
-    features = _features(video, max_tracks, depth)
+    source = _Source(video, _metres(video, metres_per_unit), max_tracks, state, state_frame)
+    features = _features(source, depth)
     moments = {name: _moments(feature) for name, feature in features.items()}
     fps = frame_rate(video.fps)
     with whole_folder(out) as draft:
         rgb_path = draft / "videos" / RGB / f"{_FILE}.mp4"
         rgb_path.parent.mkdir(parents=True)
         write_mp4(rgb_path, _counted(pictures(video, range(len(video))), moments[RGB]), fps, crf=crf, gop=2)
-        _write_data(draft / "data" / f"{_FILE}.parquet", video, features, moments, float(fps), max_tracks)
+        _write_data(draft / "data" / f"{_FILE}.parquet", source, features, moments, float(fps))
         stats = {name: _stats(features[name], moments[name], len(video)) for name in features}
         _write_meta(draft / "meta", video, features, stats, float(fps), task or video.name)
     return len(video)
 
 
-def _features(video: Video, max_tracks: int, depth: bool) -> dict[str, _Feature]:
+@dataclass(frozen=True)
+class _Source:
+    """A store, and how its numbers are to be written."""
+
+    video: Video
+    metres: float | None  # in a scene unit; None if not known
+    max_tracks: int
+    state: str  # which hands; "" is none
+    state_frame: str
+
+    @cached_property
+    def hands(self) -> HandState | None:
+        return hand_state(self.video, self.state, self.state_frame, self.metres) if self.state else None
+
+    @property
+    def factor(self) -> np.float32:
+        """Return what lengths in scene units are multiplied with."""
+        return np.float32(1 if self.metres is None else self.metres)
+
+    def cam_from_world(self, i: int) -> np.ndarray:
+        cam_from_world = np.array(cameras_of(self.video).cam_from_world[i])
+        cam_from_world[:3, 3] *= self.factor
+        return cam_from_world
+
+
+def _metres(video: Video, metres_per_unit: float) -> float | None:
+    if video.metric and metres_per_unit:
+        raise ConfigError(f"--set metres_per_unit={metres_per_unit:g}: {video.path} is in metres already; leave it out")
+    return 1.0 if video.metric else metres_per_unit or None
+
+
+def _features(source: _Source, depth: bool) -> dict[str, _Feature]:
+    video = source.video
     height, width = video.height, video.width
     features = {
         RGB: _Feature(
@@ -93,14 +149,14 @@ def _features(video: Video, max_tracks: int, depth: bool) -> dict[str, _Feature]
         )
     }
     if depth and has_depth(video):
-        info: dict[str, Any] = {"is_depth_map": True, **({"depth_unit": "m"} if video.metric else {})}
+        info: dict[str, Any] = {"is_depth_map": True, **({"depth_unit": "m"} if source.metres else {})}
         features[DEPTH] = _Feature("image", (height, width, 1), ["height", "width", "channels"], info)
     if video.cameras is not None:
         features["observation.camera.intrinsics"] = _Feature("float32", (3, 3))
         features["observation.camera.cam_from_world"] = _Feature("float32", (4, 4))
         features["observation.camera.valid"] = _Feature("bool", (1,))
     if video.tracks is not None and len(video.tracks):
-        count = len(spread_out(len(video.tracks), max_tracks))
+        count = len(spread_out(len(video.tracks), source.max_tracks))
         features["observation.tracks.xyz"] = _Feature("float32", (count, 3))
         features["observation.tracks.uv"] = _Feature("float32", (count, 2))
         features["observation.tracks.visible"] = _Feature("bool", (count,))
@@ -110,42 +166,46 @@ def _features(video: Video, max_tracks: int, depth: bool) -> dict[str, _Feature]
                 if getattr(getattr(video.hands, side), name) is not None:
                     dtype = "bool" if name == "valid" else "float32"
                     features[f"observation.hands.{side}.{name}"] = _Feature(dtype, shape)
+    if (hands := source.hands) is not None:
+        said = {"unit": hands.unit, "frame": hands.frame}
+        for name in (STATE, ACTION):
+            features[name] = _Feature("float32", (len(hands.names),), hands.names, said)
     features["timestamp"] = _Feature("float32", (1,))
     return {**features, **{name: _Feature("int64", (1,)) for name in _INDICES}}
 
 
-def _rows(video: Video, features: dict[str, _Feature], fps: float, max_tracks: int) -> Iterator[dict[str, np.ndarray]]:
+def _rows(source: _Source, features: dict[str, _Feature], fps: float) -> Iterator[dict[str, np.ndarray]]:
     """Yield the columns' values of each frame, NaN where unknown."""
+    video, wrists = source.video, source.hands
     cameras, hands = video.cameras, video.hands
-    chosen = spread_out(len(video.tracks), max_tracks) if video.tracks is not None else None
+    actions = None if wrists is None else wrists.actions
+    chosen = spread_out(len(video.tracks), source.max_tracks) if video.tracks is not None else None
     tracks = track_rows(video, chosen) if chosen is not None and len(chosen) else None
     depths = Depths(video) if DEPTH in features else None
     for i in range(len(video)):
         row: dict[str, Any] = {"timestamp": i / fps, "frame_index": i, "episode_index": 0, "index": i, "task_index": 0}
         intrinsics = None if cameras is None else cameras.intrinsics[i]
         if depths is not None:
-            row[DEPTH], intrinsics = depths[i]
+            found, intrinsics = depths[i]
+            row[DEPTH] = found * source.factor
         if cameras is not None:
             row["observation.camera.intrinsics"] = intrinsics
-            row["observation.camera.cam_from_world"] = cameras.cam_from_world[i]
+            row["observation.camera.cam_from_world"] = source.cam_from_world(i)
             row["observation.camera.valid"] = cameras.valid[i]
         if tracks is not None:
             track = next(tracks)
-            row["observation.tracks.xyz"], row["observation.tracks.uv"] = track.xyz, track.uv
+            row["observation.tracks.xyz"], row["observation.tracks.uv"] = track.xyz * source.factor, track.uv
             row["observation.tracks.visible"] = track.visible
         for side in ("left", "right"):
             if (hand := getattr(hands, side, None)) is not None:
                 row |= {name: getattr(hand, name.rpartition(".")[2])[i] for name in features if f".{side}." in name}
+        if wrists is not None and actions is not None:
+            row[STATE], row[ACTION] = wrists.values[i], actions[i]
         yield {name: np.asarray(value) for name, value in row.items()}
 
 
 def _write_data(
-    path: Path,
-    video: Video,
-    features: dict[str, _Feature],
-    moments: dict[str, Moments],
-    fps: float,
-    max_tracks: int,
+    path: Path, source: _Source, features: dict[str, _Feature], moments: dict[str, Moments], fps: float
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -155,7 +215,7 @@ def _write_data(
     path.parent.mkdir(parents=True)
     with pq.ParquetWriter(path, schema, compression="snappy") as writer:
         waiting: list[dict[str, Any]] = []
-        for row in _rows(video, features, fps, max_tracks):
+        for row in _rows(source, features, fps):
             for name in columns:
                 _count(moments[name], features[name], row[name])
             waiting.append({name: _value(feature, row[name]) for name, feature in columns.items()})

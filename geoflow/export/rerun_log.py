@@ -14,6 +14,7 @@ from geoflow.errors import StoreError
 from geoflow.export.frames import Depths, has_depth, jpeg, pictures
 from geoflow.export.rerun_objects import log_labels, log_objects
 from geoflow.export.track_rows import track_rows
+from geoflow.fields import HAND_SIDES
 from geoflow.geometry.rigid import invert
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft
@@ -31,9 +32,10 @@ def export_rerun(
     `/world`, in OpenCV axes and scene units: `camera` is world from camera, and `camera/image` its pinhole and the
     picture (JPEG of `quality`), with the numbers of objects over it, `camera/image/labels`; `camera/depth` is the depth
     map, float32, under its own pinhole; `tracks` are the tracks that are seen; `objects/N` is the mesh of object N;
-    `path` is the camera's whole path; `camera/hands/left` and `right` are the 21 joints. What a frame lacks is cleared
-    there. A hand that is in metres while the scene is not has no place in the world: its joints are below
-    `/hands_in_metres`, in the camera's axes. `stride` N takes every N-th frame; `images` and `depth` may be left out.
+    `path` is the camera's whole path; `camera/hands/left` and `right` are the 21 joints of the main hands,
+    `camera/hands/further/N` those of other hands, by their number in the video. What a frame lacks is cleared there. A
+    hand that is in metres while the scene is not has no place in the world: its joints are below `/hands_in_metres`, in
+    the camera's axes. `stride` N takes every N-th frame; `images` and `depth` may be left out.
 
     Raises StoreError if pixels are wanted and cannot be read, or if there is nothing to show, ConfigError without the
     library rerun-sdk.
@@ -72,6 +74,7 @@ def log_video(
     rows = iter(track_rows(video)) if video.tracks is not None and len(video.tracks) else None
     pixels = pictures(video, frames) if images else None
     depths = Depths(video) if depth and has_depth(video) else None
+    further: set[str] = set()
     for k, i in enumerate(frames):
         recording.set_time("frame", sequence=int(i))
         recording.set_time("time", duration=float(video.frame_time[i]))
@@ -86,6 +89,7 @@ def log_video(
             seen = rerun.Points3D(row.xyz[row.visible])
             _log(recording, "world/tracks", seen)
         _log_hands(rerun, recording, video, i)
+        further = _log_further_hands(rerun, recording, video, i, further)
         if video.objects is not None:
             log_labels(rerun, log, video.objects, i)
         if k % _FLUSH == _FLUSH - 1:
@@ -144,3 +148,22 @@ def _log_hands(rerun: Any, recording: Any, video: Video, i: int) -> None:
                 _log(recording, name, rerun.Points3D(hand.joints[i], colors=[colour]))
             elif there is placed or apart.any():
                 _log(recording, name, rerun.Clear(recursive=False))
+
+
+def _log_further_hands(rerun: Any, recording: Any, video: Video, i: int, before: set[str]) -> set[str]:
+    """Log the hands of a frame that are not the main hand of their side; return their names.
+
+    `before` are the names in the frame before: those that are gone are cleared.
+    """
+    shown = set()
+    if video.hands is not None and (hands := video.hands.all) is not None:
+        placed = hands.in_scene_units(video.metric)
+        for row in video.hands.further(i):
+            home = "world/camera/hands" if placed[i, row] else "hands_in_metres"
+            name = f"{home}/further/{hands.id[i, row]}"
+            colour = _HAND_COLOURS[HAND_SIDES[hands.side[i, row]]]
+            _log(recording, name, rerun.Points3D(hands.joints[i, row], colors=[colour]))
+            shown.add(name)
+    for name in sorted(before - shown):
+        _log(recording, name, rerun.Clear(recursive=False))
+    return shown

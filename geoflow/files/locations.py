@@ -290,25 +290,31 @@ def check_writable(uri: str) -> None:
 # Below: fsspec itself
 
 
-def _class_for(uri: str) -> Any:
-    import fsspec
-    from fsspec.registry import known_implementations
+def _fsspec(uri: str) -> Any:
+    try:
+        import fsspec
+    except ImportError as error:  # `geoflow-reader` leaves it to its user
+        raise ConfigError(f"{uri} needs fsspec, which cannot be imported ({error}); pip install fsspec") from None
+    return fsspec
 
+
+def _class_for(uri: str) -> Any:
+    fsspec = _fsspec(uri)
     try:
         return fsspec.get_filesystem_class(scheme(uri))
     except ImportError as error:
-        package = known_implementations.get(scheme(uri), {}).get("class", "").partition(".")[0]
-        hint = f"pip install {package}" if package not in ("", "fsspec") else str(error)
+        from fsspec.registry import known_implementations
+
+        needed = known_implementations.get(scheme(uri), {}).get("class", "").partition(".")[0]
+        hint = f"pip install {needed}" if needed not in ("", "fsspec") else str(error)
         raise ConfigError(f"{scheme(uri)}:// needs a package that is not installed here: {hint}") from None
     except ValueError:
         raise ValueError(f"no file system is known for {scheme(uri)}://") from None
 
 
 def _open(uri: str) -> tuple[Any, str]:
-    import fsspec
-
     _class_for(uri)
-    fs, path = fsspec.core.url_to_fs(uri)
+    fs, path = _fsspec(uri).core.url_to_fs(uri)
     return fs, str(path)
 
 

@@ -18,6 +18,7 @@ from geoflow.values.field import (
     EITHER,
     LENGTHS,
     MIX,
+    MOST,
     NEARER,
     PLACEMENTS,
     PLACES,
@@ -117,7 +118,8 @@ def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -
     if factor is None and not known_scale:
         factor = 1.0  # nothing to be consistent with yet
     if row.metres:
-        own = fields.get(row.metres, np.ones(len(before), np.float32))  # without it, all are in scene units
+        in_scene = np.ones(before.shape[: len(row.axes)], np.float32)  # without the field, all are in scene units
+        own = fields.get(row.metres, in_scene)
         by = np.float32(factor) if factor is not None else 1 / own
         by = np.where(np.isfinite(own), by, 1).astype(np.float32)
     else:
@@ -126,9 +128,9 @@ def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -
         return {row.name: before * by if factor is not None else np.full_like(before, np.nan)}
     if row.form == POSE:
         after = before.copy()
-        after[:, :3, 3] *= by[:, None]
+        after[..., :3, 3] *= by[..., None]
         return {row.name: after}
-    after = (before * by.reshape(-1, *[1] * (before.ndim - 1))).astype(before.dtype)
+    after = (before * by.reshape(*by.shape, *[1] * (before.ndim - by.ndim))).astype(before.dtype)
     after[~np.isfinite(by)] = row.unknown
     return {row.name: after}
 
@@ -148,10 +150,13 @@ def _moved_poses(row: Field, fields: Fields, join: Join, known_scale: bool) -> F
 
 
 def _moved_places(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
-    """Return moved points of the world; their last three components are the position."""
+    """Return moved points of the world, whose last three components are the position, and where they hold."""
     after = fields[row.name].copy()
-    after[..., -3:] = np.nan if join.world is None else join.world.apply(after[..., -3:].astype(np.float64))
-    return {row.name: after}
+    if join.world is not None:
+        after[..., -3:] = join.world.apply(after[..., -3:].astype(np.float64))
+        return {row.name: after}
+    after[..., -3:] = np.nan
+    return {row.name: after, **({row.holds: np.zeros_like(fields[row.holds])} if row.holds in fields else {})}
 
 
 def _placed(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:
@@ -246,4 +251,8 @@ def _either(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.nda
     return held[row.name] | now[row.name]
 
 
-_FADES = {MIX: _mixed, NEARER: _nearer, TOGETHER: _nearer, EITHER: _either}
+def _most(row: Field, held: Fields, now: Fields, weight: np.ndarray) -> np.ndarray:
+    return np.maximum(held[row.name], now[row.name])
+
+
+_FADES = {MIX: _mixed, NEARER: _nearer, TOGETHER: _nearer, EITHER: _either, MOST: _most}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from geoflow.observe.board import Board, StageBar
 from geoflow.report.markup import text
-from geoflow.values.durations import clock
 
 # Readable on light and on dark themes: text keeps the theme's colour.
 _BLUE, _GREEN, _RED, _TRACK = "#3b82c4", "#2e9e5b", "#d9534f", "rgba(128,128,128,.25)"
@@ -14,46 +14,18 @@ _SOFT = "opacity:.7"
 _FILL = {"done": _GREEN, "left out": _TRACK}
 
 
-def headline(board: Board) -> str:
-    """Return one line that says how far the run is.
-
-    >>> headline(Board("running", 65.0, 12.4, 3, 1, 0, (), (), ()))
-    'running: 1 of 3 videos, 0:01:05, about 0:00:12 left'
-    """
-    ended = board.complete + board.failed
-    videos = f"{ended} of {board.num_inputs} video{'s' * (board.num_inputs != 1)}"
-    failed = f", {board.failed} failed" if board.failed else ""
-    left = f", about {clock(board.eta_s)} left" if board.eta_s is not None else ""
-    why = f" ({board.reason})" if board.reason else ""
-    return f"{board.state}{why}: {videos}{failed}, {clock(board.elapsed_s)}{left}"
-
-
-def detail(bar: StageBar) -> str:
-    """Return the text beside a bar.
-
-    >>> detail(StageBar("camera", 3, 8, "working", rate=0.25))
-    '3 of 8 segments, 4.0 s each'
-    """
-    if bar.state in ("left out", "starting") or not bar.total:
-        return bar.state
-    pace = ""
-    if bar.rate:
-        pace = f", {bar.rate:.1f}/s" if bar.rate >= 1 else f", {1 / bar.rate:.1f} s each"
-    return f"{bar.done} of {bar.total} segment{'s' * (bar.total != 1)}{pace}"
-
-
 def as_text(board: Board) -> str:
     """Return lines for frontends without HTML."""
-    rows = [headline(board)]
+    rows = [board.headline]
     if not board.over:
-        rows += [f"  {bar.slot:<10} {round(100 * bar.share):3d} %  {detail(bar)}" for bar in board.stages]
+        rows += [f"  {bar.slot:<10} {round(100 * bar.share):3d} %  {bar.detail}" for bar in _bars(board)]
     rows += [f"  failed: {line}" for line in board.failures] + [f"  {line}" for line in board.remarks]
     return "\n".join(rows)
 
 
 def as_html(board: Board) -> str:
     """Return the board with bars; it is folded when the run is over."""
-    rows = "".join(_row(bar) for bar in board.stages)
+    rows = "".join(_row(bar) for bar in _bars(board))
     table = (
         f'<div style="display:grid;grid-template-columns:max-content minmax(8em,22em) auto;gap:2px 12px">{rows}</div>'
     )
@@ -62,9 +34,24 @@ def as_html(board: Board) -> str:
     return f'<div style="font-size:13px;line-height:1.5">{head_html(board)}{table}{notes_html(board)}</div>'
 
 
+@dataclass(frozen=True)
+class _Whole:
+    """The bar of the whole run, in the form of the bar of a stage."""
+
+    share: float
+    detail: str
+    state: str
+    slot: str = "all"
+
+
+def _bars(board: Board) -> list[StageBar | _Whole]:
+    state = "done" if board.state == "finished" else "working"
+    return [_Whole(board.share, board.subject, state), *board.stages] if board.stages else []
+
+
 def head_html(board: Board) -> str:
     colour = f"color:{_RED}" if board.failed or board.state == "stopped" else ""
-    return f'<div style="font-weight:600;{colour}">{text(headline(board))}</div>'
+    return f'<div style="font-weight:600;{colour}">{text(board.headline)}</div>'
 
 
 def notes_html(board: Board) -> str:
@@ -72,13 +59,13 @@ def notes_html(board: Board) -> str:
     return failures + "".join(f'<div style="{_SOFT}">{text(line)}</div>' for line in board.remarks)
 
 
-def _row(bar: StageBar) -> str:
+def _row(bar: StageBar | _Whole) -> str:
     fill = _FILL.get(bar.state, _BLUE)
     return (
         f"<span>{text(bar.slot)}</span>"
         f'<span style="align-self:center;height:9px;border-radius:5px;overflow:hidden;background:{_TRACK}">'
         f'<span style="display:block;height:100%;width:{100 * bar.share:.0f}%;background:{fill}"></span></span>'
-        f'<span style="{_SOFT}">{text(detail(bar))}</span>'
+        f'<span style="{_SOFT}">{text(bar.detail)}</span>'
     )
 
 
@@ -93,11 +80,12 @@ class WidgetBoard:
 
     def draw(self, board: Board) -> None:
         self._head.value, self._notes.value = head_html(board), notes_html(board)
-        if len(self._bars) != len(board.stages):
-            self._rows.children = [self._add(bar.slot) for bar in board.stages]
-        for bar in board.stages:
+        bars = _bars(board)
+        if len(self._bars) != len(bars):
+            self._rows.children = [self._add(bar.slot) for bar in bars]
+        for bar in bars:
             progress, label = self._bars[bar.slot]
-            progress.value, label.value = bar.share, f'<span style="{_SOFT}">{text(detail(bar))}</span>'
+            progress.value, label.value = bar.share, f'<span style="{_SOFT}">{text(bar.detail)}</span>'
             progress.bar_style = "success" if bar.state == "done" else ""
 
     def close(self) -> None:

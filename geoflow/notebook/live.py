@@ -44,7 +44,9 @@ class NotebookProgress:
     def __exit__(self, *exc: object) -> None:
         self._over.set()
         self._thread.join()
-        self._handle.update(_bundle(self._board()), raw=True)  # plain HTML, which is shown again without a kernel
+        # Plain HTML, which is shown again without a kernel. Of a run that was refused, the error says all.
+        last = _bundle(self._board()) if self._tally.run else {"text/html": "", "text/plain": ""}
+        self._handle.update(last, raw=True)
         if self._widget:
             self._widget.close()
 

@@ -9,6 +9,8 @@ import numpy as np
 from geoflow.environments.extras import library
 from geoflow.errors import StoreError
 from geoflow.geometry.rigid import apply, invert
+from geoflow.notebook.offline_figures import keep_figures_offline
+from geoflow.store.depth_colours import turbo_steps
 
 if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
@@ -26,11 +28,13 @@ def trajectory_figure(video: Video, *, points: int = _MOST_POINTS, frusta: int =
     """Return a plotly Figure: path, `frusta` view pyramids, and at most `points` tracks at their mean places; world
     frame.
 
-    On the screen y points up, as the first camera was held (OpenCV's y points down).
+    On the screen y points up, as the first camera was held (OpenCV's y points down). In a notebook the figure is kept
+    such that an HTML export shows it offline (`keep_figures_offline`).
 
     Raises StoreError if no frame has a pose, ConfigError if plotly is not installed.
     """
     go = library("plotly.graph_objects", "notebook", "trajectory()")
+    keep_figures_offline()
     cameras = video.cameras
     if cameras is None or not cameras.valid.any():
         raise StoreError(f"{video.path} holds no camera pose, so there is no path to draw; `remarks` may say why")
@@ -107,7 +111,7 @@ def _places(video: Video, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _points(go: Any, places: np.ndarray, numbers: np.ndarray) -> Any:
     x, y, z = _on_screen(places)
-    marker = {"size": 2, "color": z, "colorscale": "Turbo", "opacity": 0.8}
+    marker = {"size": 2, "color": z, "colorscale": turbo_steps(), "opacity": 0.8}
     hover = "track %{customdata}<extra></extra>"
     return go.Scatter3d(
         x=x, y=y, z=z, mode="markers", marker=marker, name="tracks", customdata=numbers, hovertemplate=hover

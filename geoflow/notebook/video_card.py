@@ -8,7 +8,8 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.report.markup import number, text
-from geoflow.report.pictures import colour_depth, data_uri, inverse_range, turbo_gradient
+from geoflow.report.pictures import data_uri
+from geoflow.store.depth_colours import colour_depth, inverse_range, turbo_gradient
 from geoflow.store.source_frames import is_of_another_source
 
 if TYPE_CHECKING:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
+from geoflow.observe.board import Board, board_of
 from geoflow.observe.clock import SteadyClock
-from geoflow.observe.counts import VideoCount
 from geoflow.observe.news import news_of
 from geoflow.observe.tally import Tally
 from geoflow.values.durations import clock
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
 _LINE_EVERY_S = 20.0
-_DRAW_EVERY_S = 0.1  # moving a bar costs more than recording the call that moved it
-_ALL = ""  # the key of the bar for all videos together
-_MOST_NAMES = 5  # of videos under way in one line
+_DRAWS_PER_S = 4.0  # in a thread of its own: the driver need not wait, and calls may take minutes
+_BAR_WIDTH = 24  # columns
+_MARGIN = 4  # columns; a terminal echoes ^C after the last line, and must not begin another line for it
+_NARROW = 100  # columns: with fewer, bars are shorter
+_NARROW_BAR_WIDTH = 14
+_STYLES = {"done": "green", "left out": "dim", "starting": "dim", "waiting": "dim"}
 
 
 class ConsoleProgress:
@@ -27,91 +37,59 @@ class ConsoleProgress:
 
     def __init__(self, console: Console, num_inputs: int) -> None:
         self._console = console
-        self._live = console.is_terminal
         self._now = SteadyClock()  # the same kind of clock as the ledger's
         self._tally = Tally(num_inputs, self._now())
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("[dim]{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not self._live,
-        )
-        self._tasks: dict[str, TaskID] = {}  # by video
-        self._drawn = 0.0
+        self._counting = threading.Lock()
+        self._live: Live | None = None
         self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleProgress:
-        self._bars.start()
+        if self._console.is_terminal:
+            self._live = live_display(self._console, self._drawn)
+            self._live.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(OSError):
-            self._bars.stop()
+        if self._live is not None:
+            with contextlib.suppress(OSError):
+                self._live.stop()
 
     def observe(self, row: dict[str, Any]) -> None:
         """Take in one event of the ledger and show what it changes."""
-        self._tally.observe(row)
+        with self._counting:
+            self._tally.observe(row)
         if (show := getattr(self, f"_on_{row['event']}", None)) is not None:
             show(row)
         for news in news_of(row):
             self._say(f"[yellow]{escape(news.head)}[/]" + (f": {escape(news.details)}" if news.details else ""))
-
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # without a terminal the lines are lost, but the run continues
-            self._console.print(text, highlight=False, soft_wrap=True)
-
-    def _on_video_planned(self, row: dict[str, Any]) -> None:
-        if self._tally.num_inputs > 1 and _ALL not in self._tasks:
-            self._tasks[_ALL] = self._bars.add_task("all videos", total=1.0, detail="")
-        self._tasks[row["video"]] = self._bars.add_task(escape(row["video"]), total=1.0, detail="")
-        self._draw()
-
-    def _on_segment_resumed(self, row: dict[str, Any]) -> None:
-        self._advance()
-
-    def _on_stage_restored(self, row: dict[str, Any]) -> None:
-        self._advance()
-
-    def _on_stage_done(self, row: dict[str, Any]) -> None:
-        self._advance()
-
-    def _advance(self) -> None:
         now = time.monotonic()
-        if self._live and now - self._drawn > _DRAW_EVERY_S:
-            self._draw()
-        elif not self._live and now - self._last_line > _LINE_EVERY_S:
+        if self._live is None and now - self._last_line > _LINE_EVERY_S:
             self._last_line = now
             self._say(f"[dim]{escape(self.how_far())}[/]")
 
     def how_far(self) -> str:
         """Return the progress of the run in one line."""
-        names = list(self._tally.under_way)
-        listed = ", ".join(names[:_MOST_NAMES])
-        listed += f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        of = listed if self._tally.num_inputs == 1 else f"{self._tally.num_inputs} videos ({listed})"
-        return f"{100 * self._tally.share():3.0f}% of {of}{self._time_left()}"
+        return in_a_line(self._board())
 
-    def _time_left(self) -> str:
-        eta = self._tally.eta(self._now())
-        return f", about {clock(eta)} left" if eta is not None else ""
+    def _board(self) -> Board:
+        with self._counting:
+            return board_of(self._tally, self._now())
 
-    def _draw(self) -> None:
-        """Move the bars. The time left is beside the bar of all videos, or beside the bar of a single video."""
-        self._drawn, tally, left = time.monotonic(), self._tally, self._time_left()
-        if (task := self._tasks.get(_ALL)) is not None:
-            self._bars.update(task, completed=tally.share(), detail=f"{tally.over} of {tally.num_inputs} videos{left}")
-            left = ""
-        for name, video in tally.under_way.items():
-            self._bars.update(self._tasks[name], completed=tally.share_of(video), detail=_size(video) + left)
+    def _drawn(self) -> RenderableType:
+        return render_board(self._board(), self._console.width)
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # without a terminal the lines are lost, but the run continues
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _on_ray_awaited(self, row: dict[str, Any]) -> None:
+        if self._live is None:
+            self._say(f"[dim]{escape(row['ray'])}[/]")
 
     def _on_video_complete(self, row: dict[str, Any]) -> None:
         video = self._tally.videos[row["video"]]
         rate = video.frames / max(video.seconds, 1e-9)
-        self._end(video.name, f"[green]complete[/] {escape(video.name)}  {video.seconds:.1f} s, {rate:.1f} frames/s")
+        self._end(f"[green]complete[/] {escape(video.name)}  {video.seconds:.1f} s, {rate:.1f} frames/s")
         self._say_recovered(row)
 
     def _say_recovered(self, row: dict[str, Any]) -> None:
@@ -120,19 +98,69 @@ class ConsoleProgress:
             self._say(f"  [{'yellow' if row.get('lacking') else 'dim'}]{escape(said)}[/]")
 
     def _on_video_failed(self, row: dict[str, Any]) -> None:
-        self._end(row["video"], f"[red]failed[/]   {escape(row['video'])}: {escape(row['reason'])}")
+        self._end(f"[red]failed[/]   {escape(row['video'])}: {escape(row['reason'])}")
 
     def _on_video_skipped(self, row: dict[str, Any]) -> None:
-        self._end(row["video"], f"[green]complete[/] {escape(row['video'])}  (from an earlier run)")
+        self._end(f"[green]complete[/] {escape(row['video'])}  (from an earlier run)")
         self._say_recovered(row)
 
-    def _end(self, name: str, line: str) -> None:
-        if (task := self._tasks.pop(name, None)) is not None:
-            self._bars.remove_task(task)
+    def _end(self, line: str) -> None:
         tally = self._tally
         self._say((f"[dim]({tally.over}/{tally.num_inputs})[/] " if tally.num_inputs > 1 else "") + line)
 
 
-def _size(video: VideoCount) -> str:
-    before = f", {video.finished_before} from an earlier run" if video.finished_before else ""
-    return f"{video.frames} frames, {video.segments} segment(s){before}"
+def in_a_line(board: Board) -> str:
+    """Return how far a run is, for a job's output: share, what is worked on, rate, time left, the stages at work.
+
+    >>> from geoflow.observe.board import StageBar
+    >>> in_a_line(Board("running", 65.0, 12.4, 1, 0, 0, (StageBar("camera", 1, 3, "working"),), (), (), share=0.8))
+    ' 80%, 1 video, about 0:00:12 left: camera 1 of 3'
+    """
+    at_work = [f"{bar.slot} {bar.done} of {bar.total}" for bar in board.stages if bar.state == "working"]
+    what = f"{board.doing}: " if board.doing else ""
+    stages = f": {', '.join(at_work)}" if at_work else ""
+    return f"{what}{100 * board.share:3.0f}%, {board.subject}{board.pace}{stages}"
+
+
+def live_display(console: Console, draw: Any) -> Live:
+    """Return a display that calls `draw` again and again until it is stopped, and then leaves nothing behind."""
+    from rich.live import Live
+
+    return Live(
+        console=console,
+        get_renderable=draw,
+        refresh_per_second=_DRAWS_PER_S,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def render_board(board: Board, width: int) -> RenderableType:
+    """Return the run's bar with the time left, and a line per stage below it, for a console of `width` columns."""
+    bar_width = _BAR_WIDTH if width >= _NARROW else _NARROW_BAR_WIDTH
+    table = Table.grid(padding=(0, 1))
+    for column in ("name", "bar", "share", "detail"):
+        table.add_column(no_wrap=True, overflow="ellipsis", justify="right" if column == "share" else "left")
+    table.columns[2].min_width = len("100%")
+    table.columns[3].ratio = 1
+    table.width = width = width - _MARGIN
+    table.add_row(
+        Text("all", "bold"),
+        ProgressBar(1.0, board.share, width=bar_width),
+        f"{100 * board.share:.0f}%",
+        Text(f"{clock(board.elapsed_s)}{board.pace}", "bold"),
+    )
+    for bar in board.stages:
+        style = _STYLES.get(bar.state, "")
+        table.add_row(
+            Text(bar.slot, style),
+            ProgressBar(1.0, bar.share, width=bar_width, complete_style=_STYLES.get(bar.state) or "bar.complete"),
+            f"{100 * bar.share:.0f}%",
+            Text(bar.detail, style or "dim"),
+        )
+    state = "stopping, " if board.state == "stopping" else ""
+    head = f"{state}{board.doing + ', ' if board.doing else ''}{board.subject}"
+    line = Text(head)
+    line.truncate(width, overflow="ellipsis")
+    return Group(line, table)

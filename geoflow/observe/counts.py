@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,7 @@ class VideoCount:
     recovered: str = ""  # if complete: what was recovered, and what was not and why
     lacking: str = ""  # what is missing in all or in part
     done: dict[str, int] = field(default_factory=dict)  # slot -> segments, while it is running
+    surveyed: dict[str, int] = field(default_factory=dict)  # slot -> frames of surveyed spans, while it is running
 
     @property
     def to_do(self) -> int:
@@ -61,6 +63,19 @@ class VideoCount:
     def done_by(self, slot: str) -> int:
         """Return the number of segments that a stage is done with; repeated work counts once."""
         return min(self.done.get(slot, 0), self.to_do)
+
+    @property
+    def frames_to_do(self) -> float:
+        """Return the frames of the segments that this run has to work on."""
+        return self.frames * self.to_do / max(self.segments, 1)
+
+    @property
+    def frames_done(self) -> float:
+        """Return the frames of the segments that this run finished."""
+        return self.frames * (self.segments_done - self.finished_before) / max(self.segments, 1)
+
+    def survey(self, slot: str, span: Sequence[int]) -> None:
+        self.surveyed[slot] = self.surveyed.get(slot, 0) + span[1] - span[0]
 
     def advance(self, slot: str) -> None:
         self.done[slot] = self.done.get(slot, 0) + 1
@@ -73,6 +88,9 @@ class StageCount:
     slot: str
     calls: int = 0
     segments: int = 0  # calls for one segment each; other calls were for a whole span
+    segment_seconds: float = 0.0  # of the calls for segments
+    frames: int = 0  # of the spans that were surveyed
+    survey_seconds: float = 0.0
     busy_seconds: float = 0.0
     bytes: int = 0
     failures: int = 0

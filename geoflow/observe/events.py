@@ -74,6 +74,8 @@ _TABLE = (
             _field("videos", list, "names of the videos to be processed"),
             _field("host", str, "machine of the driver"),
             _field("pid", int, "process of the driver"),
+            _maybe("expected", dict, "slot -> seconds per segment, as earlier runs on this machine measured it"),
+            _maybe("weights", dict, "slot -> relative work, as the pipeline states it"),
         ),
     ),
     Event(
@@ -83,6 +85,16 @@ _TABLE = (
             _field("folder", str, "the folder, as it was given"),
             _field("reason", str, "what is left out, and how to take it"),
         ),
+    ),
+    Event(
+        "ray_awaited",
+        "the first input that needs work is known, or is looked for no longer: Ray is started or joined now",
+        (_field("ray", str, "what is done for it, in words"),),
+    ),
+    Event(
+        "ray_ready",
+        "Ray is up, and the stages are started",
+        (_field("cpus", float, "CPUs of all nodes"), _field("gpus", int, "GPUs of all nodes")),
     ),
     Event(
         "run_stopping",
@@ -329,7 +341,14 @@ def iter_events(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         lines.seek(start)
         for line in lines:
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and "event" in row and "time" in row:
-                    yield row
+            if (row := parse_event(line)) is not None:
+                yield row
+
+
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """Return the event of one line of a ledger; None if it is none."""
+    with contextlib.suppress(ValueError):
+        row = json.loads(line)
+        if isinstance(row, dict) and "event" in row and "time" in row:
+            return row
+    return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from geoflow.engine.schedule import Verdict
 from geoflow.observe.events import EVENTS
+from geoflow.values.words import counted
 
 _THEN = {
     Verdict.RETRY: "is tried again",
@@ -75,7 +76,8 @@ def _actor_died(row: dict[str, Any]) -> Iterator[News]:
 
 
 def _run_stopping(row: dict[str, Any]) -> Iterator[News]:
-    yield News("stopping", f"waiting for {row['running']} running call(s) to end; interrupt once more to stop at once")
+    calls = counted(row["running"], "running call")
+    yield News("stopping", f"waiting for {calls} to end; interrupt once more to stop at once")
 
 
 _TOLD: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {

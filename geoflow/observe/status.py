@@ -51,6 +51,9 @@ def read_status(out: str | os.PathLike[str], now: float | None = None) -> dict[s
         "owner": owner,
         "elapsed": elapsed,
         "eta": tally.eta(now),
+        "share": tally.share(now),
+        "frames_per_second": tally.frame_rate(now),
+        "doing": tally.doing if tally.goes_on else "",
         "counts": {state: tally.count(state) for state in _STATES},
         "stages": stages,
         "videos": [_chosen(video, _OF_VIDEO) for video in tally.videos.values()],
@@ -101,6 +104,9 @@ def render_status(status: dict[str, Any]) -> Any:
     counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
     head = f"run {status['run']} of pipeline {status['pipeline']}: [bold]{status['state']}[/]"
     head += f" after {clock(status['elapsed'])}"
+    if status["state"] in ("running", "stopping"):
+        head += f", {status['doing'] or format(status['share'], '.0%')}"
+        head += f", {rate:.1f} frames/s" if (rate := status["frames_per_second"]) else ""
     head += f", about {clock(status['eta'])} left" if status["eta"] is not None else ""
     head += f"  [red]{escape(status['reason'])}[/]" if status["reason"] else ""
     if (owner := status.get("owner")) is not None:

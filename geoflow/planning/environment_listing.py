@@ -10,6 +10,7 @@ from geoflow.environments.environment import load_runtime_env
 from geoflow.files import resources
 from geoflow.pipeline import Pipeline
 from geoflow.planning.environment_building import Built
+from geoflow.values.listing import render_entries
 
 
 def names() -> list[str]:
@@ -62,14 +63,20 @@ def backends_of(name: str) -> list[str]:
 
 def render_environments(rows: list[dict[str, Any]]) -> Any:
     """Show `list_environments` on the console."""
-    from rich.table import Table
-
-    table = Table("environment", "used by", "installs", "without dependencies", "other", title="runtime_envs")
-    for row in rows:
-        stages = [f"{user['backend']} ({user['pipeline']}.{user['slot']})" for user in row["used_by"]]
-        cells = (stages, row["installs"], row["without_dependencies"], row["other"])
-        table.add_row(row["environment"], *("\n".join(cell) or "-" for cell in cells))
-    return table
+    return render_entries(
+        (
+            row["environment"],
+            {
+                "used by": ", ".join(
+                    f"{user['backend']} ({user['pipeline']}.{user['slot']})" for user in row["used_by"]
+                ),
+                "installs": ", ".join(row["installs"]),
+                "without dependencies": ", ".join(row["without_dependencies"]),
+                "sets": ", ".join(row["other"]),
+            },
+        )
+        for row in rows
+    )
 
 
 def render_built(built: Built) -> str:

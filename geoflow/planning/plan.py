@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,26 @@ from geoflow.engine.profile import Measured, apply_profile, known_stages
 from geoflow.engine.schedule import PoolSize
 from geoflow.engine.sizing import size_all_pools
 from geoflow.engine.spans import plan_spans
-from geoflow.errors import GeoFlowError
+from geoflow.errors import GeoFlowError, InputError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
-from geoflow.planning.preflight import check_cameras
+from geoflow.planning.gpu_counts import what_gpus_save
+from geoflow.planning.preflight import check_cameras, check_masks, check_objects
 from geoflow.planning.stated import as_heeded, heeds
 from geoflow.segments import VideoInfo, count_segments, plan_segments
 from geoflow.stage import Stage
 from geoflow.video.inputs import expand_inputs, listed
 from geoflow.video.left_out import left_out
-from geoflow.video.options import ReadOptions
+from geoflow.video.options import ReadOptions, read_options
 from geoflow.video.probe import probe
+
+OWN_ENVIRONMENT = "geoflow's own"
+_MOST_REASONS = 10  # inputs that one error names
 
 
 def make_plan(
-    inputs: Sequence[str | Path],
-    pipeline: str | Path = "embedded",
+    inputs: str | Path | Sequence[str | Path],
+    pipeline: str | Path | Pipeline = "embedded",
     *,
     settings: dict[str, Any] | None = None,
     reading: ReadOptions | None = None,
@@ -45,11 +50,16 @@ def make_plan(
 
     Pools are sized as a run would size them, with this machine's CPUs and `gpus` GPUs of a `kind` (by default this
     machine's; one GPU if it has none). Times come from earlier runs from this machine; what they do not tell is None.
-    `gpu_cost` is in dollars per GPU and hour. Raises EnvironmentBroken if the models do not fit.
+    `gpu_cost` is in dollars per GPU and hour. An input that cannot be used has a `problem`.
+
+    Raises ConfigError for what a run would refuse, InputError if no input can be used, and EnvironmentBroken if the
+    models do not fit.
     """
     here = list_gpus()
     kind = (gpu_kind() if here else "") if kind is None else kind
-    pipe = Pipeline.load(pipeline, settings)
+    pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+    pipe = pipe.with_settings(settings or {})
+    reading = read_options(pipe.reading, asdict(reading) if reading else {})
     known = known_stages(pipe, kind)
     pipe = apply_profile(pipe, kind)
     stages = [spec.make_stage() for spec in pipe.stages]
@@ -59,10 +69,12 @@ def make_plan(
     resident = Residency(pipe.stages, stages, usable, graph=graph).plan
     sizes = size_all_pools(pipe.stages, stages, resident, cpus=os.cpu_count() or 1, gpus=usable)
     costs = [_cost(spec, known.get(spec.slot)) for spec in pipe.stages]
-    reading = reading or ReadOptions()
     videos, works = _videos(inputs, pipe, stages, reading, costs)
+    if not works:
+        raise InputError(f"nothing to do: {_reasons(videos)}")
     sources = [item.source for item in expand_inputs(listed(inputs), reading.pattern)[0]]
     whole = together([estimate for _, estimate in works])
+    segments = sum(row["segments"] for row in videos if "problem" not in row)
     return {
         "pipeline": pipe.name,
         "machine": {
@@ -73,11 +85,19 @@ def make_plan(
         },
         "segment": pipe.segment.model_dump(),
         "gpus": resident,
+        "gpu_counts": what_gpus_save(pipe, stages, graph, whole, segments=segments, gpus=usable),
         "stages": [_stage(spec, sizes[spec.slot], known.get(spec.slot)) for spec in pipe.stages],
         "videos": videos,
         "left_out": [f"{folder}: {reason}" for folder, reason in left_out(listed(inputs), sources)],
         "total": _total(whole, [work for work, _ in works], sizes, gpu_cost),
     }
+
+
+def _reasons(videos: list[dict[str, Any]]) -> str:
+    """Return why no input can be used, in one line."""
+    shown = [f"{row['name']}: {row['problem']}" for row in videos[:_MOST_REASONS]]
+    more = len(videos) - len(shown)
+    return ("; ".join(shown) or "no input was given") + (f"; and {more} more" if more else "")
 
 
 def _cost(spec: StageSpec, known: Measured | None) -> StageCost:
@@ -99,7 +119,7 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "gpu_memory": spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory,
         "actors": size.actors,
         "threads": size.threads,
-        "environment": spec.env or "geoflow's own",
+        "environment": spec.env or OWN_ENVIRONMENT,
         "licence": licence,
         "commercial": commercial,
         "weights": stage_weights(spec),
@@ -111,13 +131,22 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
 
 
 def _videos(
-    inputs: Sequence[str | Path], pipe: Pipeline, stages: list[Stage], reading: ReadOptions, costs: list[StageCost]
+    inputs: str | Path | Sequence[str | Path],
+    pipe: Pipeline,
+    stages: list[Stage],
+    reading: ReadOptions,
+    costs: list[StageCost],
 ) -> tuple[list[dict[str, Any]], list[tuple[VideoWork, Estimate]]]:
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     if reading.size is None:
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
     items, rejected = expand_inputs(listed(inputs), reading.pattern)
-    check_cameras(reading.cameras, [item.name for item in items])
+    names = [item.name for item in items]
+    if items:
+        check_masks(reading.masks, names)
+        prompts = check_objects(reading.objects, names, pipe)
+        reading = replace(reading, objects=None if prompts else reading.objects)
+        check_cameras(reading.cameras, names)
     heeded = heeds(pipe)
     rows: list[dict[str, Any]] = []
     works = []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+from geoflow.pipeline import AUTO
+from geoflow.planning.plan import OWN_ENVIRONMENT
 from geoflow.segments import OBJECT
 from geoflow.values.durations import in_words
+from geoflow.values.listing import render_entries
 
 _UNKNOWN = "unknown"
 
@@ -15,7 +19,7 @@ def render_plan(plan: dict[str, Any]) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(_stages(plan), _videos(plan), Text("\n".join([*plan["left_out"], *summary(plan)])))
+    return Group(_stages(plan), _needs(plan), _videos(plan), Text("\n".join([*plan["left_out"], *summary(plan)])))
 
 
 def summary(plan: dict[str, Any]) -> list[str]:
@@ -75,56 +79,104 @@ def _gpus(plan: dict[str, Any]) -> list[str]:
     needing = [row["slot"] for row in plan["stages"] if row["device"] == "GPU"]
     if not needing:
         return []
-    lines = [f"GPU {i} keeps loaded: {', '.join(slots) or 'nothing'}" for i, slots in enumerate(plan["gpus"])]
-    on_gpus = [row for row in plan["stages"] if row["device"] == "GPU" and row["memory"]]
-    lines += [f"{row['slot']} takes: {row['memory']}" for row in on_gpus]
+    lines = _loaded(plan)
     if not plan["machine"]["gpus"]:
         lines.insert(
             0, f"{', '.join(needing)} need a GPU, and this machine has none: the plan is for a machine with GPUs"
         )
+    return [*lines, *_worth(plan)]
+
+
+def _loaded(plan: dict[str, Any]) -> list[str]:
+    """Return what the GPUs keep loaded; GPUs with the same models share a line."""
+    lines, measured = [], not any(AUTO in (row["gpu_share"], row["gpu_memory"]) for row in plan["stages"])
+    for slots, group in itertools.groupby(enumerate(plan["gpus"]), key=lambda row: row[1]):
+        numbers = [number for number, _ in group]
+        several = len(numbers) > 1
+        word = "to" if len(numbers) > 2 else "and"
+        which = f"GPUs {numbers[0]} {word} {numbers[-1]}" if several else f"GPU {numbers[0]}"
+        if slots:
+            lines.append(f"{which} keep{'' if several else 's'} loaded: {', '.join(slots)}")
+        elif measured:
+            lines.append(f"{which} ha{'ve' if several else 's'} no work: no stage can use another copy")
+        else:
+            lines.append(f"{which} begin{'' if several else 's'} empty: the first segment shows how many models fit")
     return lines
 
 
+def _worth(plan: dict[str, Any]) -> list[str]:
+    """Return how many GPUs pay off."""
+    counts, segments = plan["gpu_counts"], sum(row.get("segments", 0) for row in plan["videos"])
+    if not counts:
+        cut = "1 segment, which goes" if segments == 1 else f"{segments} segments, each of which goes"
+        return [
+            f"how many GPUs pay off: {_UNKNOWN} until a run has measured the stages; there {_are(segments)} {cut} "
+            "through one GPU at a time"
+        ]
+    at_most = "at most " if plan["total"]["at_most"] else ""
+    told = [f"{row['gpus']} GPU{'s' if row['gpus'] > 1 else ''}: {at_most}{in_words(row['seconds'])}" for row in counts]
+    return [f"{'; '.join(told)}; more do not help (if no GPU ever waits)"]
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
 def _stages(plan: dict[str, Any]) -> Any:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"pipeline {plan['pipeline']}")
-    for column in ("slot", "backend", "device", "actors", "environment", "licence", "weights", "s/segment"):
-        table.add_column(column, overflow="fold")
+    table = Table("slot", "device", "actors", title=f"pipeline {plan['pipeline']}", box=box.SIMPLE)
+    table.add_column("s/segment", justify="right")
     for row in plan["stages"]:
-        table.add_row(
-            row["slot"]
-            + (", per object" if row["span"] == OBJECT else "")
-            + (" (optional)" if row["optional"] else ""),
-            row["backend"],
-            _device(row),
-            f"{row['actors']} of {row['threads']} thread{'s' if row['threads'] > 1 else ''}",
-            row["environment"],
-            _licence(row),
-            "\n".join(_weights(held) for held in row["weights"]) or "none",
-            _UNKNOWN if row["seconds_per_segment"] is None else f"{row['seconds_per_segment']:.2f}",
-        )
+        also = (", per object" if row["span"] == OBJECT else "") + (" (optional)" if row["optional"] else "")
+        seconds = _UNKNOWN if row["seconds_per_segment"] is None else f"{row['seconds_per_segment']:.2f}"
+        actors = f"{row['actors']} of {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+        table.add_row(row["slot"] + also, _device(row), actors, seconds)
     return table
+
+
+def _needs(plan: dict[str, Any]) -> Any:
+    """Return what the stages need that do not belong to GeoFlow itself."""
+    return render_entries(
+        (
+            f"{row['slot']}: {row['backend']}",
+            {
+                "licence": _licence(row),
+                "environment": "" if row["environment"] == OWN_ENVIRONMENT else row["environment"],
+                "weights": "\n".join(_weights(held) for held in row["weights"]),
+                "memory": row["memory"] or "",
+            },
+        )
+        for row in plan["stages"]
+        if not row["backend"].startswith("geoflow.")
+    )
 
 
 def _videos(plan: dict[str, Any]) -> Any:
-    from rich.markup import escape
+    """Return a table of the inputs that can be read, and below it a line for each remark and for each other input."""
+    from rich import box
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("video", "frames", "size", "segments", "MB per segment", "work", title="inputs")
+    table = Table("video", title="inputs", box=box.SIMPLE)
+    for title in ("frames", "size", "segments", "MB per segment", "work"):
+        table.add_column(title, justify="right")
+    table.columns[0].overflow = "fold"
+    lines = []
     for row in plan["videos"]:
         if "problem" in row:
-            table.add_row(escape(row["name"]), f"[red]{escape(row['problem'])}")
+            lines.append(Text(f"{row['name']} cannot be used: {row['problem']}", style="red"))
             continue
         megabytes = f"{row['segment_bytes'] / 1e6:.0f}"
-        cells = (escape(row["name"]), str(row["frames"]), row["size"], str(row["segments"]), megabytes, _work(row))
-        table.add_row(*cells)
+        cells = (str(row["frames"]), row["size"], str(row["segments"]), megabytes, _work(row))
+        table.add_row(Text(row["name"]), *cells)
         for slot, spans in row["spans"].items():
             whole = f"{spans['count']} {spans['kind']}{'s' if spans['count'] > 1 else ''}"
-            table.add_row("", f"[dim]{slot} surveys {whole}, {spans['frames']} frames together")
-        for note in row["notes"]:
-            table.add_row("", f"[yellow]{escape(note)}")
-    return table
+            lines.append(Text(f"{row['name']}: {slot} surveys {whole}, {spans['frames']} frames together", style="dim"))
+        lines += [Text(f"{row['name']}: {note}", style="yellow") for note in row["notes"]]
+    return Group(table, *lines)
 
 
 def _work(row: dict[str, Any]) -> str:
@@ -144,9 +196,7 @@ def _share(share: float | str) -> str:
 
 
 def _licence(row: dict[str, Any]) -> str:
-    if row["licence"] is None:
-        return f"[yellow]{_UNKNOWN}"
-    return row["licence"] + ("" if row["commercial"] else " [red](not commercial)")
+    return _UNKNOWN if row["licence"] is None else row["licence"] + ("" if row["commercial"] else " (not commercial)")
 
 
 def _weights(held: dict[str, str]) -> str:

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from geoflow.export.marks import BONES, TRAIL, degrees_of, drawn_tracks, hands_of, hue_of, is_filled
 from geoflow.report.markup import text
-from geoflow.store.lazy import Hand, Tracks
+from geoflow.store.lazy import Tracks
 from geoflow.store.reader import Video
 
-_TRAIL = 12  # frames that a trail goes back
-_MOST_TRACKS = 140  # seen in one frame; more would hide the picture
-_HUES = 12
 _FINE = 10  # drawn in tenths of a pixel, so that places are whole numbers
-# MediaPipe's joints: 0 the wrist, then thumb to little finger from root to tip.
-BONES = ((0, 1), (0, 5), (0, 17), (5, 9), (9, 13), (13, 17)) + tuple(
-    (joint, joint + 1) for first in (1, 5, 9, 13, 17) for joint in range(first, first + 3)
-)
 
 
 def chosen_tracks(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
     """Return the numbers of the tracks to draw, the same in all frames; at most 140 are seen in any frame."""
     most = max((int(tracks.visible[int(i)].sum()) for i in frames), default=0)
-    return np.arange(0, len(tracks), max(1, -(-most // _MOST_TRACKS)))
+    return drawn_tracks(len(tracks), most)
 
 
 def tracks_overlay(tracks: Tracks, i: int, chosen: np.ndarray) -> tuple[str, int]:
     """Return the tracks seen in frame i with their last 12 frames, as an SVG group, and how many tracks are seen."""
-    first = max(0, i - _TRAIL)
+    first = max(0, i - TRAIL)
     visible, uv = tracks.visible[first : i + 1], tracks.uv[first : i + 1]
     seen = visible[:, chosen] & np.isfinite(uv[:, chosen]).all(-1)
-    hue = _HUES * chosen // max(len(tracks), 1)
-    return trails(uv[:, chosen], seen, hue), int(visible[-1].sum())
+    return trails(uv[:, chosen], seen, hue_of(chosen, len(tracks))), int(visible[-1].sum())
 
 
 def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
@@ -50,7 +43,7 @@ def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
             dots.append(f"{start}h0")
             trail = " ".join(f"{dx} {dy}" for dx, dy in steps[n][: len(seen) - 1 - first[n]])
             lines.append(f"{start}l{trail}" if trail else "")
-        colour = f"hsl({round(300 * int(k) / _HUES)} 95% 62%)"
+        colour = f"hsl({degrees_of(k)} 95% 62%)"
         groups.append(f'<g stroke="{colour}"><path d="{"".join(lines)}"/><path class="dot" d="{"".join(dots)}"/></g>')
     return "".join(groups)
 
@@ -58,13 +51,10 @@ def trails(uv: np.ndarray, seen: np.ndarray, hue: np.ndarray) -> str:
 def hands_overlay(video: Video, i: int) -> tuple[str, list[str]]:
     """Return the hands of frame i as SVG groups, and their captions."""
     parts, words = [], []
-    for side in ("left", "right"):
-        hand: Hand | None = getattr(video.hands, side) if video.hands is not None else None
-        if hand is None or not hand.valid[i]:
-            continue
-        filled = hand.filled is not None and bool(hand.filled[i])
-        parts.append(f'<g class="{side}{" filled" if filled else ""}">{skeleton(hand.uv[i])}</g>')
-        words.append(f"{side} hand " + ("between two sights" if filled else f"{100 * hand.confidence[i]:.0f} %"))
+    for side, hand, where in hands_of(video, i):
+        filled = is_filled(hand, where)
+        parts.append(f'<g class="{side}{" filled" if filled else ""}">{skeleton(hand.uv[where])}</g>')
+        words.append(f"{side} hand " + ("between two sights" if filled else f"{100 * hand.confidence[where]:.0f} %"))
     return "".join(parts), words
 
 

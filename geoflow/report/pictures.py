@@ -1,4 +1,4 @@
-"""Pictures for the page: small JPEGs as data URIs; depth in turbo colours, grey where unknown."""
+"""Pictures for the page: small JPEGs as data URIs, and the legend of the colours of depth."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import base64
 import cv2
 import numpy as np
 
-GREY = (141, 148, 153)  # masked pixels; the style sheet's --grey
+from geoflow.store.depth_colours import Ends, colour_depth, turbo_gradient
+
 _WIDEST = 420  # px; two dozen frames of four pictures each must stay light
 _TICK_ROOM = 0.09  # of the legend's length, for one number
 _END_ROOM = 0.16  # of the legend's length, for a number at an end
 _ROUND = [base * 10.0**power for power in range(-6, 7) for base in (1, 1.5, 2, 3, 4, 5, 7)]
-
-Ends = tuple[float, float]  # inverse depth of the first and the last colour: far, near
 
 
 def data_uri(rgb: np.ndarray, widest: int = _WIDEST) -> str:
@@ -35,33 +34,6 @@ def _shrunk(picture: np.ndarray, widest: int, how: int) -> np.ndarray:
     if width <= widest:
         return picture
     return cv2.resize(picture, (widest, max(1, round(height * widest / width))), interpolation=how)
-
-
-def inverse_range(depths: list[np.ndarray]) -> Ends:
-    """Return the far and near ends of the colours: 2nd and 98th percentile of inverse depth over several frames."""
-    inverse = [1 / depth[depth > 0].astype(np.float32) for depth in depths]
-    values = np.concatenate(inverse) if inverse else np.zeros(0, np.float32)
-    if not len(values):
-        return 0.0, 1.0
-    low, high = np.percentile(values, [2, 98])
-    return float(low), float(max(high, low + 1e-6 * abs(low) + 1e-12))
-
-
-def colour_depth(depth: np.ndarray, ends: Ends) -> np.ndarray:
-    """Colour depth (H, W), 0 where invalid: RGB uint8, turbo (Mikhailov 2019) over inverse depth, near is red."""
-    keep = depth > 0
-    inverse = 1 / np.where(keep, depth, 1).astype(np.float32)
-    level = np.clip((inverse - ends[0]) * np.float32(255 / (ends[1] - ends[0])), 0, 255)
-    colours = cv2.cvtColor(cv2.applyColorMap(level.astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
-    colours[~keep] = GREY
-    return colours
-
-
-def turbo_gradient() -> str:
-    """Return the colours from far to near as a CSS gradient."""
-    steps = np.linspace(0, 255, 17).astype(np.uint8)[None]
-    colours = cv2.applyColorMap(steps, cv2.COLORMAP_TURBO)[0, :, ::-1]
-    return "linear-gradient(to right," + ",".join(f"rgb({r},{g},{b})" for r, g, b in colours) + ")"
 
 
 def legend_ticks(ends: Ends) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.export.frames import pictures
-from geoflow.report.pictures import Ends, inverse_range
+from geoflow.store.depth_colours import Ends, inverse_range
 from geoflow.store.lazy import Lazy
 from geoflow.store.reader import Video
 from geoflow.store.source_frames import is_of_another_source

@@ -16,25 +16,55 @@
     return up.map((row) => row[0] * q[0] + row[1] * q[1] + row[2] * q[2]);
   };
   const turn = (ray) => up.map((row) => row[0] * ray[0] + row[1] * ray[1] + row[2] * ray[2]);
+  const place = (x, y, z, most) => upright([x, y, z].map((v, c) => data.low[c] + (v / most) * data.size));
   const unpack = (points) => {
     const steps = shorts(points.xyz), out = [];
-    for (let k = 0; k < points.count; k++) {
-      out.push(upright([0, 1, 2].map((c) => data.low[c] + (steps[3 * k + c] / 65535) * data.size)));
-    }
+    for (let k = 0; k < points.count; k++) out.push(place(steps[3 * k], steps[3 * k + 1], steps[3 * k + 2], 65535));
     return out;
   };
-  const cloud = unpack(data.cloud), colours = bytes(data.cloud.rgb), tracks = unpack(data.tracks);
-  const meshes = unpack(data.meshes), meshColours = bytes(data.meshes.rgb);
+  // Points for the canvas: places one after the other, and a pixel's four bytes for each; red comes first in memory.
+  const opaque = (r, g, b) => (255 << 24) | (b << 16) | (g << 8) | r;
+  const dots = (places, rgb) => ({
+    xyz: Float32Array.from(places.flat()),
+    ink: Int32Array.from(places, (_, k) => opaque(rgb[3 * k], rgb[3 * k + 1], rgb[3 * k + 2])),
+  });
+  let cloud = dots([], []);
+  const tracks = unpack(data.tracks), meshes = dots(unpack(data.meshes), bytes(data.meshes.rgb));
+  // The cloud: columns of x, y, z (low bytes, then high bytes) and r, g, b, each the difference from the point before.
+  const unpackCloud = async ({ count, steps, packed }) => {
+    const stream = new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const raw = new Uint8Array(await new Response(stream).arrayBuffer());
+    const xyz = new Float32Array(3 * count), ink = new Int32Array(count), now = [0, 0, 0, 0, 0, 0];
+    for (let k = 0; k < count; k++) {
+      for (let c = 0; c < 3; c++) {
+        const folded = raw[2 * c * count + k] | (raw[(2 * c + 1) * count + k] << 8);
+        now[c] += (folded >> 1) ^ -(folded & 1);
+        now[3 + c] = (now[3 + c] + raw[(6 + c) * count + k]) & 255;
+      }
+      xyz.set(place(now[0], now[1], now[2], steps), 3 * k);
+      ink[k] = opaque(now[3], now[4], now[5]);
+    }
+    return { xyz, ink };
+  };
+  const some = ({ xyz, ink }) => { // a few thousand of them, evenly chosen
+    const step = Math.ceil(ink.length / 4000) || 1, out = [];
+    for (let k = 0; k < ink.length; k += step) out.push([...xyz.subarray(3 * k, 3 * k + 3)]);
+    return out;
+  };
   const path = data.path.map((p) => p && upright(p));
   const frusta = data.frusta.map((f) => ({ i: f.i, at: upright(f.at), rays: f.rays.map(turn) }));
-  const lows = [...cloud, ...path.filter(Boolean)].map((p) => p[1]).sort((a, b) => a - b);
-  const floor = lows[Math.floor(0.98 * (lows.length - 1))];
+  let floor = 0;
+  const findFloor = () => {
+    const lows = [...some(cloud), ...path.filter(Boolean)].map((p) => p[1]).sort((a, b) => a - b);
+    floor = lows[Math.floor(0.98 * (lows.length - 1))];
+  };
+  findFloor();
 
   const home = { yaw: -0.5, pitch: 0.4 };
   const view = { ...home, zoom: 1, x: 0, y: 0 };
   const layers = { points: true, objects: true, tracks: false, cameras: true };
   let current = Number(document.querySelector(".frame.shown")?.dataset.i ?? -1); // of the viewer, which comes first
-  let width = 0, height = 0, ratio = 1, asked = false;
+  let width = 0, height = 0, ratio = 1, asked = false, touched = false;
 
   const project = (p) => {
     const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
@@ -57,10 +87,52 @@
     context.stroke();
   };
 
+  // The nearest of the points that fall on a pixel is what it shows.
+  const sheet = document.createElement("canvas"), paper = sheet.getContext("2d");
+  let image = null, inks = null, nearest = null;
+  const drawDots = () => {
+    const [w, h] = [canvas.width, canvas.height];
+    if (!image || image.width !== w || image.height !== h) {
+      [sheet.width, sheet.height] = [w, h];
+      image = paper.createImageData(w, h);
+      inks = new Int32Array(image.data.buffer);
+      nearest = new Float32Array(w * h);
+    }
+    inks.fill(0);
+    nearest.fill(Infinity);
+    if (layers.points) plot(cloud, Math.sqrt((0.9 * width * height) / (cloud.ink.length || 1)));
+    if (layers.objects) plot(meshes, height / 190);
+    paper.putImageData(image, 0, 0);
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.drawImage(sheet, 0, 0);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  };
+  const plot = ({ xyz, ink }, spacing) => {
+    const [w, h] = [canvas.width, canvas.height];
+    const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
+    const scale = 1.5 * Math.min(width, 1.4 * height) * view.zoom * ratio;
+    const side = Math.max(1.5, Math.min(spacing, height / 190)) * view.zoom ** 0.75 * ratio;
+    const [left, top] = [(width / 2 + view.x) * ratio - side / 2, (height / 2 + view.y) * ratio - side / 2];
+    for (let k = 0, n = 0; n < ink.length; k += 3, n++) {
+      const z0 = sy * xyz[k] + cy * xyz[k + 2], z = sp * xyz[k + 1] + cp * z0;
+      if (2.2 + z <= 0.05) continue;
+      const x = left + (scale / (2.2 + z)) * (cy * xyz[k] - sy * xyz[k + 2]);
+      const y = top + (scale / (2.2 + z)) * (cp * xyz[k + 1] - sp * z0);
+      const [x0, x1] = [Math.max(0, Math.round(x)), Math.min(w, Math.round(x + side))];
+      const [y0, y1] = [Math.max(0, Math.round(y)), Math.min(h, Math.round(y + side))];
+      for (let v = y0; v < y1; v++) {
+        for (let at = v * w + x0; at < v * w + x1; at++) {
+          if (z < nearest[at]) { nearest[at] = z; inks[at] = ink[n]; }
+        }
+      }
+    }
+  };
+
   const draw = () => {
     asked = false;
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
+    if (!canvas.width || !canvas.height) return;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     context.lineJoin = context.lineCap = "round";
@@ -69,14 +141,7 @@
       line([[k * step, floor, -half * step], [k * step, floor, half * step]], colour("--line"), 1);
       line([[-half * step, floor, k * step], [half * step, floor, k * step]], colour("--line"), 1);
     }
-    const dots = [];
-    if (layers.points) cloud.forEach((p, k) => dots.push([project(p), colours, k]));
-    if (layers.objects) meshes.forEach((p, k) => dots.push([project(p), meshColours, k]));
-    const size = Math.max(1.6, (height / 190) * Math.sqrt(view.zoom));
-    for (const [q, rgb, k] of dots.filter(([q]) => q).sort((a, b) => b[0][2] - a[0][2])) {
-      context.fillStyle = `rgb(${rgb[3 * k]} ${rgb[3 * k + 1]} ${rgb[3 * k + 2]})`;
-      context.fillRect(q[0] - size / 2, q[1] - size / 2, size, size);
-    }
+    drawDots();
     if (layers.tracks) {
       context.fillStyle = colour("--line-6");
       for (const q of tracks.map(project)) if (q) context.fillRect(q[0] - 1.2, q[1] - 1.2, 2.4, 2.4);
@@ -111,7 +176,7 @@
   // What is at first seen, and after a reset, fills the canvas; a few points lie far off and do not count.
   const fit = (angles) => {
     Object.assign(view, angles, { zoom: 1, x: 0, y: 0 });
-    const seen = [...cloud, ...path.filter(Boolean), ...frusta.map((f) => f.at)].map(project).filter(Boolean);
+    const seen = [...some(cloud), ...path.filter(Boolean), ...frusta.map((f) => f.at)].map(project).filter(Boolean);
     const ends = [0, 1].map((axis) => {
       const sorted = seen.map((q) => q[axis]).sort((a, b) => a - b);
       return [sorted[Math.floor(0.01 * sorted.length)], sorted[Math.ceil(0.99 * sorted.length) - 1]];
@@ -131,8 +196,9 @@
     if (first) fit(home);
     redraw();
   };
-  const zoomBy = (factor) => { view.zoom = Math.max(0.2, Math.min(20, view.zoom * factor)); redraw(); };
+  const zoomBy = (factor) => { touched = true; view.zoom = Math.max(0.2, Math.min(20, view.zoom * factor)); redraw(); };
   const turnBy = (yaw, pitch) => {
+    touched = true;
     view.yaw += yaw;
     view.pitch = Math.max(-Math.PI / 2, Math.min(Math.PI / 2, view.pitch + pitch));
     redraw();
@@ -140,7 +206,7 @@
   const look = {
     in: () => zoomBy(1.25),
     out: () => zoomBy(0.8),
-    top: () => fit({ yaw: 0, pitch: Math.PI / 2 }),
+    top: () => { touched = true; fit({ yaw: 0, pitch: Math.PI / 2 }); },
     reset: () => fit(home),
   };
 
@@ -189,4 +255,13 @@
   document.addEventListener("frame", (event) => { current = event.detail.i; redraw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   new ResizeObserver(resize).observe(canvas);
+  unpackCloud(data.cloud).then((found) => {
+    cloud = found;
+    findFloor();
+    if (width && !touched) fit(home);
+    redraw();
+    canvas.dataset.points = found.ink.length;
+  }).catch(() => {
+    document.getElementById("scene-keys").append(" This browser is too old to unpack the points of the scene.");
+  });
 })();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ import numpy as np
 from geoflow.evaluate.pixels import lift, sample_grid
 from geoflow.geometry.mesh import surface_points
 from geoflow.geometry.rigid import apply, invert
+from geoflow.geometry.upright import upright_from_world
 from geoflow.report import markup
 from geoflow.report.figures import path_figure
 from geoflow.report.samples import Sample
 from geoflow.store.lazy import Cameras
 from geoflow.store.reader import Video
 
-_CLOUD_FRAMES = 8
-_CLOUD_POINTS = 1500  # points of each kind
+_FRAME_POINTS = 16_000  # at most about as many of each frame shown: 24 frames take some 2 MB of the page
+_CLOUD_STEPS = 8191  # finer than what the canvas shows of the whole scene; more would be bytes for noise
 _MOST_CENTRES = 600
 _MOST_TRACKS = 1200
 _MESH_POINTS = 6000  # of all meshes together
@@ -33,9 +35,8 @@ _FINEST = 65535  # places are written in steps: the scene's size divided by this
 class SceneSection:
     """Points of the frames shown, in colour, collected one frame at a time."""
 
-    def __init__(self, video: Video, frames: np.ndarray) -> None:
+    def __init__(self, video: Video) -> None:
         self._video = video
-        self._wanted = set(frames[:: max(1, -(-len(frames) // _CLOUD_FRAMES))].tolist())
         self._xyz: list[np.ndarray] = []
         self._rgb: list[np.ndarray] = []
         self._shown: list[int] = []
@@ -44,15 +45,15 @@ class SceneSection:
         self._shown.append(sample.i)
         cameras = self._video.cameras
         depth = sample.depths.get("geometry", sample.depths.get("camera"))
-        if cameras is None or depth is None or sample.i not in self._wanted or not cameras.valid[sample.i]:
+        if cameras is None or depth is None or not cameras.valid[sample.i]:
             return
         intrinsics = self._video.intrinsics if "geometry" in sample.depths else cameras.intrinsics
         if not np.isfinite(intrinsics[sample.i]).all():  # the motion did not determine the focal length
             return
-        pixels = sample_grid(depth.shape[0], depth.shape[1], _CLOUD_POINTS)
+        pixels = sample_grid(depth.shape[0], depth.shape[1], _FRAME_POINTS)
         pixels = pixels[depth.ravel()[pixels] > 0]
         xyz = lift(depth.ravel()[pixels], pixels, depth.shape[1], intrinsics[sample.i])
-        self._xyz.append(apply(invert(cameras.cam_from_world[sample.i]), xyz))
+        self._xyz.append(apply(invert(cameras.cam_from_world[sample.i]), xyz).astype(np.float32))
         grey = np.full((len(pixels), 3), 128, np.uint8)
         self._rgb.append(grey if sample.rgb is None else sample.rgb.reshape(-1, 3)[pixels])
 
@@ -103,7 +104,7 @@ class SceneSection:
 
     def _data(self, cameras: Cameras, unit: str) -> dict[str, Any]:
         centers = np.where(cameras.valid[:, None], cameras.centers, np.nan)
-        upright = upright_from_world(cameras)
+        upright = upright_from_world(cameras.cam_from_world[cameras.valid])
         cloud = np.concatenate([np.zeros((0, 3)), *self._xyz])
         colours = np.concatenate([np.zeros((0, 3), np.uint8), *self._rgb])
         meshes, own = self._mesh_points()
@@ -125,7 +126,7 @@ class SceneSection:
             "posed": int(cameras.valid.sum()),
             "path": _places(path),
             "frusta": [self._frustum(cameras, i) for i in self._shown if cameras.valid[i]],
-            "cloud": {**_points(cloud, low, size), "rgb": _base64(colours, "u1")},
+            "cloud": packed_cloud(cloud, colours, low, size),
             "meshes": {**_points(meshes, low, size), "rgb": _base64(own, "u1")},
             "tracks": _points(tracks, low, size),
             "grid": round_length(size / 8),
@@ -161,23 +162,6 @@ class SceneSection:
         return xyz[np.isfinite(xyz).all(1)]
 
 
-def upright_from_world(cameras: Cameras) -> np.ndarray:
-    """Return a rotation (3, 3) after which the mean camera is upright: its y axis down, x to the right.
-
-    The world's axes are those of the first camera, which a person may hold at any angle.
-    """
-    axes = cameras.cam_from_world[cameras.valid, :3, :3].astype(np.float64)
-    down, ahead = axes[:, 1].mean(0), axes[:, 2].mean(0)
-    if np.linalg.norm(down) < 1e-3:
-        return np.eye(3)
-    down /= np.linalg.norm(down)
-    ahead -= down * (ahead @ down)
-    if np.linalg.norm(ahead) < 1e-3:
-        ahead = np.cross([1.0, 0, 0] if abs(down[0]) < 0.9 else [0, 0, 1.0], down)
-    ahead /= np.linalg.norm(ahead)
-    return np.stack([np.cross(down, ahead), down, ahead])
-
-
 def round_length(about: float) -> float:
     """Return the largest of 1, 2, 5, 10, 20, ... (times any power of ten) that is not above `about`.
 
@@ -204,6 +188,22 @@ def _inside(xyz: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def _points(xyz: np.ndarray, low: np.ndarray, size: float) -> dict[str, Any]:
     """Write places as 16-bit steps from `low`."""
     return {"count": len(xyz), "xyz": _base64(np.rint((xyz - low) / size * _FINEST), "<u2")}
+
+
+def packed_cloud(xyz: np.ndarray, rgb: np.ndarray, low: np.ndarray, size: float) -> dict[str, Any]:
+    """Write points (N, 3) and colours (N, 3) uint8 as compressed columns: x, y, z, each as low and high bytes, r, g, b.
+
+    A value is the difference from the point before, since neighbours in a picture are mostly neighbours in the scene;
+    places are in 8191 steps of `size` from `low`, their differences folded, so that small ones of both signs are small
+    numbers.
+    """
+    steps = np.rint((xyz - low) / size * _CLOUD_STEPS).astype(np.int32)
+    change = np.diff(steps, axis=0, prepend=np.zeros((1, 3), np.int32))
+    folded = ((change << 1) ^ (change >> 31)).astype("<u2")
+    places = np.ascontiguousarray(folded.T).view(np.uint8).reshape(3, -1, 2).transpose(0, 2, 1)
+    colours = np.diff(rgb, axis=0, prepend=np.zeros((1, 3), np.uint8)).T  # modulo 256
+    packed = zlib.compress(places.tobytes() + colours.tobytes(), 9)
+    return {"count": len(xyz), "steps": _CLOUD_STEPS, "packed": base64.b64encode(packed).decode("ascii")}
 
 
 def _base64(array: np.ndarray, dtype: str) -> str:

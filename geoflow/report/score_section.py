@@ -53,19 +53,20 @@ def score_section(scores: Mapping[str, Any]) -> str:
         if scores.get(name)
     }
     parts = ['<div class="tables">']
-    parts.append(_table(DEPTH_ROWS, depth, baseline="constant plane") if depth else "")
-    parts.append(_table(POSE_ROWS, poses, baseline="identity pose") if poses else "")
+    parts.append(figures_table(DEPTH_ROWS, depth, baseline="constant plane") if depth else "")
+    parts.append(figures_table(POSE_ROWS, poses, baseline="identity pose") if poses else "")
     if scores.get("tracks"):
-        parts.append(_table(TRACK_ROWS, {"tracks": scores["tracks"]}))
+        parts.append(figures_table(TRACK_ROWS, {"tracks": scores["tracks"]}))
     if scores.get("motion"):
         true = scores["motion"].get("truth") or "unknown"
-        parts.append(_table(MOTION_ROWS, {f"camera says it is; in truth {true}": scores["motion"]}))
+        parts.append(figures_table(MOTION_ROWS, {f"camera says it is; in truth {true}": scores["motion"]}))
     parts += ["</div>", curve_section(scores)]
     parts += [f'<p class="soft">{text(note)}</p>' for note in scores.get("notes") or ()]
     return "".join(parts)
 
 
-def _table(rows: Any, columns: Mapping[str, Mapping[str, Any]], baseline: str = "") -> str:
+def figures_table(rows: Any, columns: Mapping[str, Mapping[str, Any]], baseline: str = "") -> str:
+    """Return a table with a column for each set of scores; the best of each row is marked, without the baseline."""
     head = "<td></td>" + "".join(f'<th class="number" scope="col">{text(name)}</th>' for name in columns)
     body = []
     for name, heading, show, better in rows:

@@ -55,9 +55,8 @@ class RunTimes:
         )
         rows = [_stage(row, timeline) for row in timeline.stages.values()]
         table = markup.table(_HEAD, rows, ["", *["number"] * 11], "work of the stages")
-        drawing = markup.scroll(figure, "timeline of the actors")
         return (
-            f'<section id="timeline"><h2>Timeline</h2>{drawing}<p class="soft">{text(note)}</p>{table}'
+            f'<section id="timeline"><h2>Timeline</h2>{_scrolled(figure)}<p class="soft">{text(note)}</p>{table}'
             f"{self._memory.html(timeline.stages)}</section>"
         )
 
@@ -71,12 +70,17 @@ class RunTimes:
         began, ended = min(span.began for span in known), max(span.ended for span in known)
         figure = timeline_figure(Timeline(began, ended, actors, self._timeline.stages))
         note = f"The calls for this video, {markup.duration(ended - began)} from the first to the last. {_COLOURS_SAY}"
-        drawing = markup.scroll(figure, "timeline of the actors")
-        return f'<h3>Timeline</h3>{drawing}<p class="soft">{text(note)}</p>'
+        return f'<h3>Timeline</h3>{_scrolled(figure)}<p class="soft">{text(note)}</p>'
 
     @staticmethod
     def _of_video(actor: ActorRow, spans: list[ActorCall]) -> ActorRow:
         return replace(actor, calls=spans, died=None)
+
+
+def _scrolled(figure: str) -> str:
+    """Return the drawing in a box that scrolls, under a line that says so where the screen is narrower."""
+    hint = '<p class="soft sideways">Wider than this screen: scroll the drawing sideways.</p>'
+    return hint + markup.scroll(figure, "timeline of the actors")
 
 
 def _stage(row: StageRow, timeline: Timeline) -> list[str]:

@@ -13,11 +13,12 @@ from geoflow.report.consistency_section import Consistency
 from geoflow.report.markup import number, text
 from geoflow.report.objects_section import ObjectsSection
 from geoflow.report.parameter_section import parameter_section
-from geoflow.report.pictures import Ends, data_uri, depth_uri
+from geoflow.report.pictures import data_uri, depth_uri
 from geoflow.report.samples import Sample, colour_range, read_samples, sampled
 from geoflow.report.scene_section import SceneSection
 from geoflow.report.score_section import score_section
 from geoflow.report.viewer_section import Viewer
+from geoflow.store.depth_colours import Ends
 from geoflow.store.reader import Video
 from geoflow.store.schema import SECONDS_PREFIX
 
@@ -42,7 +43,7 @@ def video_part(
     """
     shown = sampled(len(video), frames)
     ends = colour_range(video, shown)
-    viewer, scene, consistency = Viewer(video, shown, ends), SceneSection(video, shown), Consistency(video)
+    viewer, scene, consistency = Viewer(video, shown, ends), SceneSection(video), Consistency(video)
     objects = ObjectsSection(video)
     thumbnails: tuple[str, ...] = ()
     for sample in read_samples(video, shown):

@@ -6,8 +6,9 @@ import numpy as np
 
 from geoflow.report.markup import text
 from geoflow.report.overlays import chosen_tracks, hands_overlay, picture, tracks_overlay
-from geoflow.report.pictures import Ends, data_uri, depth_legend, depth_uri, inverse_range
+from geoflow.report.pictures import data_uri, depth_legend, depth_uri
 from geoflow.report.samples import Sample, depths_of
+from geoflow.store.depth_colours import Ends, inverse_range
 from geoflow.store.reader import Video
 
 

@@ -38,6 +38,8 @@ class Stitch(Stage):
     also has, are kept if shared frames connect them. If a segment's depth shares no pixel with the frames before, its
     depth is masked out and its `stitch.scale` is NaN.
 
+    A hand keeps its number and its row if it is seen in frames that two segments share.
+
     The user's labels are never lost: if a backend for objects was given them and failed, they are read again.
     """
 
@@ -45,7 +47,7 @@ class Stitch(Stage):
     inputs = ("frames.index", "frames.time")
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
     ordered = True
-    version = "3"
+    version = "4"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -78,6 +80,7 @@ class Stitch(Stage):
         count = len(segment) - segment.overlap_after
         held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
         held, fields = seams.complete(held, shared, fields, len(segment))
+        fields = self._with_known_hands(held, fields, shared)
         metric = self._metric(segment, fields)
         join = self._join(segment, held, fields, shared, metric)
         moved = seams.move(fields, join, known_scale=bool(self._state.get("scaled")))
@@ -97,6 +100,15 @@ class Stitch(Stage):
             ratio = _ratio(fields.get("camera.depth"), seams.depth_of(fields))
             result["stitch.depth_ratio"] = np.array([np.nan if ratio is None else ratio], np.float32)
         return result
+
+    def _with_known_hands(self, held: Fields, fields: Fields, shared: int) -> Fields:
+        """Return the fields with the hands numbered through the video, those of the shared frames by their numbers."""
+        if "hands.all.id" not in fields:
+            return fields
+        from geoflow.geometry.hands.hand_identity import continued
+
+        fields, self._state["hands.next"] = continued(held, fields, shared, int(self._state.get("hands.next", 1)))
+        return fields
 
     def _claimed(self, segment: Segment, fields: Fields) -> set[str]:
         """Return the branches whose lengths are metres, as their stages or the user state it.
@@ -293,6 +305,7 @@ class Stitch(Stage):
         founded = _METRES if metric else _FREE if scaled or join.world is not None else ""
         state: dict[str, Any] = {
             "kept.index": index[count:].copy(),
+            "hands.next": int(self._state.get("hands.next", 1)),
             "units": self._state.get("units") or founded,
             "world": bool(self._state.get("world")) or join.world is not None,
             "turned": bool(self._state.get("turned")) or join.turn is not None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
@@ -15,6 +14,7 @@ from geoflow.fields import switches, wanted_fields
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
 from geoflow.store.paths import RunPaths
+from geoflow.values.version import VERSION
 
 if TYPE_CHECKING:
     from geoflow.store.meshes import MeshSource
@@ -137,7 +137,7 @@ class Write(Stage):
             video,
             records,
             pipeline=params.pipeline,
-            version=_version(),
+            version=VERSION,
             compression=params.compression,
             confirm=lambda: require_owner(self._paths, params.owner),
             meshes=meshes,
@@ -148,10 +148,3 @@ class Write(Stage):
             deliver(self._paths, video.name)
             done["path"] = str(self._paths.store(video.name))
         return done
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("geoflow-video")
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
-        return "unknown"

@@ -53,6 +53,16 @@ def key_of(file: h5py.File) -> str:
     return work_key(str(file.attrs[WORK])) if WORK in file.attrs else ""
 
 
+def reads_everything(file: h5py.File) -> bool:
+    """Return whether a store states that every frame of its source was to be read: without --fps, --limit and
+    --pattern."""
+    try:
+        reading = json.loads(str(file.attrs.get(WORK, "")))["reading"]
+        return all(reading[name] is None for name in ("fps", "limit", "pattern"))
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def _contradictions(file: h5py.File, work: str) -> Iterator[str]:
     try:
         said: dict[str, Any] = json.loads(work)

@@ -11,6 +11,7 @@ from geoflow.errors import StoreError
 from geoflow.store.paths import RunPaths
 from geoflow.store.schema import INDEX_COLUMNS, SECONDS_PREFIX, VIDEO_COLUMN, required_columns, segment_columns
 from geoflow.store.whole import write_whole
+from geoflow.values.packages import package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +50,11 @@ def table_rows(table: np.ndarray) -> list[dict[str, Any]]:
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file as dictionaries. Raises StoreError if it is missing or broken."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Return the rows of a Parquet file as dictionaries.
+
+    Raises StoreError if it is missing or broken, ConfigError if pyarrow is not installed.
+    """
+    pa, pq = (package(name, "pyarrow", f"reading {os.fspath(path)}") for name in ("pyarrow", "pyarrow.parquet"))
 
     try:
         with pq.ParquetFile(Path(path)) as file:  # read_table would import code for tables of many files

@@ -19,8 +19,9 @@ def describe(video: Video) -> dict[str, Any]:
     """Return attributes, datasets with their sizes, and totals over the video, as values of JSON types.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), objects, meshes, seconds per slot and the largest seam residual, each only if the file has
-    it. `recovered` is a sentence on what was recovered; `remarks` are sentences on what was not, and why.
+    hands_right (frames), hands (how many different ones), objects, meshes, seconds per slot and the largest seam
+    residual, each only if the file has it. `recovered` is a sentence on what was recovered; `remarks` are sentences on
+    what was not, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -61,6 +62,8 @@ def _totals(video: Video) -> dict[str, Any]:
     for side in ("left", "right"):
         if video.hands is not None and (hand := getattr(video.hands, side)) is not None:
             totals[f"hands_{side}"] = int(hand.valid.sum())
+    if video.hands is not None and video.hands.all is not None:
+        totals["hands"] = len(video.hands.all.numbers)
     if (objects := video.objects) is not None:
         totals["objects"] = len(objects)
         totals["meshes"] = sum(row.has_mesh for row in objects.values())

@@ -99,4 +99,4 @@ def _rows(row: Field, fields: Mapping[str, np.ndarray], array: np.ndarray) -> np
         keep = keep | only_turns(array)
     if row.form == SCORE and (filled := fields.get(FIELDS[row.outside].filler)) is not None:
         keep = keep & ~filled[: len(array)]
-    return np.where(keep.reshape(-1, *[1] * (array.ndim - 1)), array, array.dtype.type(row.unknown))
+    return np.where(keep.reshape(*keep.shape, *[1] * (array.ndim - keep.ndim)), array, array.dtype.type(row.unknown))

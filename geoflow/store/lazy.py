@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -47,8 +47,24 @@ class Lazy:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[()], dtype)
 
+    @property
+    def unit(self) -> str:
+        """Return the unit that the file states; "" if it states none, and for numbers without a unit."""
+        return str(self._dataset.attrs.get("unit", "")) if self._dataset else ""
+
     def __repr__(self) -> str:
-        return f"Lazy({self._name}, {self.shape}, {self.dtype})"
+        if not self._dataset:
+            return f"Lazy({self._name}, closed)"
+        return f"Lazy({self._name}: {described(self, self.unit)})"
+
+
+def described(array: Any, unit: str = "") -> str:
+    """Return dtype, shape and unit of an array in a few words.
+
+    >>> described(np.zeros((4, 3, 3), np.float32), "px")
+    'float32 (4, 3, 3) px'
+    """
+    return f"{array.dtype} {array.shape}{f' {unit}' if unit else ''}"
 
 
 @dataclass(frozen=True)
@@ -61,11 +77,19 @@ class Cameras:
     motion: np.ndarray  # (T,) uint8: 0 unknown, 1 moving, 2 still, 3 rotating in place
     quality: np.ndarray | None = None  # (T,) float32, 0 to 1: how far a pose can be believed; None: not stated
     doubt: np.ndarray | None = None  # (T,) uint8: geoflow.fields.DOUBT_*; None: not stated
+    # (T,) float32, relative: standard deviation of the focal length; NaN where it was given; None: not stated
+    focal_error: np.ndarray | None = None
 
     @property
     def centers(self) -> np.ndarray:
         """Return the camera centres in the world: (T, 3) float32, NaN where not valid."""
         return invert(self.cam_from_world)[:, :3, 3]
+
+    def __repr__(self) -> str:
+        return (
+            f"Cameras({int(self.valid.sum())} of {len(self.valid)} frames posed: cam_from_world "
+            f"{described(self.cam_from_world, 'scene')}, intrinsics {described(self.intrinsics, 'px')})"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,10 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.query)
+
+    def __repr__(self) -> str:
+        xyz, uv = described(self.xyz, "scene, world frame"), described(self.uv, "px")
+        return f"Tracks({len(self)} tracks: xyz {xyz}, uv {uv}, visible {described(self.visible)})"
 
 
 @dataclass(frozen=True)
@@ -114,7 +142,7 @@ class Hand:
     def joints_m(self) -> np.ndarray | None:
         """Return the joints in metres: (T, 21, 3) float32, camera frame, NaN where not valid; None if not known."""
         factor = self.metres_per_unit
-        return None if factor is None else self.joints * factor[:, None, None]
+        return None if factor is None else self.joints * factor[..., None, None]
 
     def in_scene_units(self, metric: bool) -> np.ndarray:
         """Return where the hand has the scene's unit, so that it fits depth and tracks: (T,) bool.
@@ -123,10 +151,60 @@ class Hand:
         """
         return self.valid if metric or self.scale is None else self.valid & np.isfinite(self.scale)
 
+    def __repr__(self) -> str:
+        joints, uv = described(self.joints, "camera frame"), described(self.uv, "px")
+        parts = [f"joints {joints}", f"uv {uv}"]
+        parts += [name for name in ("mano_pose", "betas") if getattr(self, name) is not None]
+        return f"Hand({int(self.valid.sum())} of {len(self.valid)} frames: {', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class AllHands(Hand):
+    """All hands of all frames: as `Hand`, with R rows per frame, so that `valid` is (T, R) and `joints` (T, R, 21, 3).
+
+    A hand keeps its number in `id`. It keeps its row, too, as far as rows are free; after it has gone, its row may hold
+    another hand with another number.
+    """
+
+    id: np.ndarray = field(kw_only=True)  # (T, R) int32 number of the hand in the video, from 1; 0: none
+    side: np.ndarray = field(kw_only=True)  # (T, R) uint8: geoflow.fields.HAND_*
+    right: np.ndarray = field(kw_only=True)  # (T, R) float32 probability that it is a right hand; NaN: no hand
+    found: np.ndarray = field(kw_only=True)  # (T,) int32 hands in the frame, more than valid ones if rows were lacking
+
+    @property
+    def numbers(self) -> list[int]:
+        """Return the numbers of all hands of the video."""
+        return sorted(set(self.id[self.id > 0].tolist()))
+
+    def hand(self, number: int) -> Hand:
+        """Return one hand in all frames, whichever rows it was in. Raises KeyError for a number that no hand has."""
+        if number not in self.numbers:
+            raise KeyError(f"no hand has the number {number}; the numbers are {self.numbers}")
+        own = self.id == number
+        frames, rows = np.arange(len(own)), own.argmax(1)
+        there = own.any(1)
+        values = {}
+        for entry in fields(Hand):
+            if (array := getattr(self, entry.name)) is not None:
+                blank = np.nan if array.dtype.kind == "f" and entry.name != "confidence" else 0
+                chosen = array[frames, rows]
+                known = there.reshape(-1, *[1] * (chosen.ndim - 1))
+                values[entry.name] = np.where(known, chosen, array.dtype.type(blank))
+        return Hand(**values)
+
 
 @dataclass(frozen=True)
 class Hands:
-    """Both hands; a side is None if the file does not hold it."""
+    """The main hand of each side, and all hands; each is None if the file does not hold it."""
 
     left: Hand | None
     right: Hand | None
+    all: AllHands | None = None
+
+    def further(self, i: int) -> list[int]:
+        """Return the rows of `all` in frame i whose hand is not the main hand of its side there."""
+        if self.all is None:
+            return []
+        main = [hand.uv[i] for hand in (self.left, self.right) if hand is not None and hand.valid[i]]
+        rows = [int(row) for row in np.flatnonzero(self.all.valid[i])]
+        return [row for row in rows if not any(np.array_equal(self.all.uv[i, row], uv) for uv in main)]

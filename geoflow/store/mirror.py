@@ -104,12 +104,12 @@ def kept_elsewhere(paths: RunPaths, still_ours: Callable[[], bool] = lambda: Tru
         done.set()
         keeper.join()
         with contextlib.suppress(GeoFlowError):
-            _deliver_records(paths, (paths.events.name, paths.trace.name) if still_ours() else ())
+            _deliver_records(paths, (paths.events.name, *_unread(paths)) if still_ours() else ())
         raise
     done.set()
     keeper.join()
     try:
-        _deliver_records(paths, (*_RUN, paths.trace.name))
+        _deliver_records(paths, (*_RUN, *_unread(paths)))
     except StoreError as error:
         raise StoreError(
             f"{error}; the run's records are kept in {paths.root}: run again to have them copied"
@@ -140,6 +140,11 @@ def _keep_ledger(paths: RunPaths, done: threading.Event, still_ours: Callable[[]
         wait = max(_EVERY_S, _SHARE * (time.monotonic() - began)) if copied else 1.0
 
 
+def _unread(paths: RunPaths) -> tuple[str, ...]:
+    """Return the names of the records that no later run and no report reads."""
+    return paths.trace.name, paths.pipeline.name
+
+
 def _fetch(paths: RunPaths, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         locations.fetch(locations.join(paths.remote, name), paths.root / name)
@@ -153,7 +158,7 @@ def _deliver_records(paths: RunPaths, names: Sequence[str]) -> None:
 
 def _clear(paths: RunPaths) -> None:
     """Delete the local folder, except for unfinished work and stores that could not be uploaded."""
-    for name in (*_RUN, paths.trace.name):
+    for name in (*_RUN, *_unread(paths)):
         (paths.root / name).unlink(missing_ok=True)
     for folder in (paths.videos, paths.root):
         with contextlib.suppress(OSError):

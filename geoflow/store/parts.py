@@ -19,7 +19,7 @@ from geoflow.errors import StoreError
 from geoflow.fields import known_share
 from geoflow.segments import Segment
 from geoflow.store.layout import blocks, create, shape_of, wanted
-from geoflow.store.schema import QUERY, TRACKS, columns
+from geoflow.store.schema import QUERY, TRACKS, columns, num_hand_rows
 from geoflow.store.whole import whole_h5
 from geoflow.values.field import ALWAYS
 
@@ -57,7 +57,7 @@ def write_part(
     Raises StoreError when the disk refuses.
     """
     video, digest = segment.video, hashlib.sha256(f"{key} {before}".encode())
-    sizes = {"T": count, "H": video.height, "W": video.width}
+    sizes = {"T": count, "H": video.height, "W": video.width, "R": num_hand_rows(fields)}
     with whole_h5(path) as whole:
         for row in wanted(fields, switches):
             whole_segment = row.layout in (TRACKS, QUERY)

@@ -60,6 +60,11 @@ class RunPaths:
         return self.root / "run.json"
 
     @property
+    def pipeline(self) -> Path:
+        """Return the path of the run's settings as a pipeline file."""
+        return self.root / "pipeline.yaml"
+
+    @property
     def events(self) -> Path:
         return self.root / "events.jsonl"
 

@@ -1,30 +1,11 @@
-"""Small pictures of depth, for looking at a store."""
+"""Small pictures, for looking at a store in a notebook."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from geoflow.values.frontend import in_notebook
-
-
-def colour_depth(depth: np.ndarray, near: float | None = None, far: float | None = None) -> np.ndarray:
-    """Return colours (H, W, 3) uint8 RGB for depth (H, W), 0 where invalid: near is bright, invalid is black.
-
-    Colours run over inverse depth between `near` and `far`, by default the 2nd and 98th percentile.
-    """
-    import cv2
-
-    depth = np.asarray(depth, np.float32)
-    keep = depth > 0
-    if not keep.any():
-        return np.zeros((*depth.shape, 3), np.uint8)
-    inverse = 1 / np.where(keep, depth, 1)
-    low, high = np.percentile(inverse[keep], [2, 98])
-    low = 1 / far if far else low
-    high = 1 / near if near else high
-    level = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1)
-    colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    return np.where(keep[..., None], colours, 0).astype(np.uint8)
+from geoflow.values.packages import package
 
 
 class Picture(np.ndarray):
@@ -50,6 +31,5 @@ class Picture(np.ndarray):
             print(repr(np.asarray(self)))
         elif cell != self._cell:
             self._cell = cell
-            import cv2
-
+            cv2 = package("cv2", "opencv-python-headless", "showing a picture")
             display(Image(data=cv2.imencode(".png", np.asarray(self)[..., ::-1])[1].tobytes()))

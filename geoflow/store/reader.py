@@ -7,21 +7,23 @@ import os
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
-from geoflow.errors import StoreError
+from geoflow.errors import ConfigError, StoreError
 from geoflow.fields import field
 from geoflow.files.locations import is_remote, local
 from geoflow.geometry.cameras import unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.store.index import table_rows
-from geoflow.store.lazy import Cameras, Hand, Hands, Lazy, Tracks
+from geoflow.store.lazy import AllHands, Cameras, Hand, Hands, Lazy, Tracks
 from geoflow.store.objects import Objects
 from geoflow.store.opening import Uri, open_h5
 from geoflow.store.schema import ATTRIBUTES, IDENTITY, NOTES, SCHEMA, SEGMENTS, datasets
+
+_SomeHands = TypeVar("_SomeHands", Hand, AllHands)
 
 
 def open_video(path: str | os.PathLike[str]) -> Video:
@@ -151,10 +153,11 @@ class Video:
             return None
         motion = self._array("camera/motion") if "camera/motion" in self.file else np.zeros(len(self), np.uint8)
         intrinsics, pose, valid = (self._array(f"camera/{name}") for name in ("intrinsics", "cam_from_world", "valid"))
-        quality, doubt = (
-            self._array(name) if name in self.file else None for name in ("camera/quality", "camera/doubt")
-        )
-        return Cameras(intrinsics, pose, valid, motion, quality, doubt)
+        judged = {
+            name: self._array(f"camera/{name}") if f"camera/{name}" in self.file else None
+            for name in ("quality", "doubt", "focal_error")
+        }
+        return Cameras(intrinsics, pose, valid, motion, **judged)
 
     @cached_property
     def tracks(self) -> Tracks | None:
@@ -169,7 +172,7 @@ class Video:
         """Return hands; None if the file holds none."""
         if "hands" not in self.file:
             return None
-        return Hands(self._hand("left"), self._hand("right"))
+        return Hands(self._hand("left", Hand), self._hand("right", Hand), self._hand("all", AllHands))
 
     @cached_property
     def objects(self) -> Objects | None:
@@ -204,25 +207,27 @@ class Video:
         return Lazy(self._dataset(whole[0]))
 
     def points(self, i: int, *, world: bool = False) -> np.ndarray:
-        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame, 0 where invalid.
+        """Return the point map of frame i: (H, W, 3) float32 scene units, camera frame; NaN where invalid.
 
-        With `world`, it is in the world frame, NaN where invalid or if the frame has no pose.
+        With `world`, it is in the world frame, and NaN throughout if the frame has no pose. (In the file itself, a
+        stored `geometry/points` is 0 where invalid.)
         """
         if "geometry/points" in self.file:
             xyz = Lazy(self._dataset("geometry/points"))[i].astype(np.float32)
         else:
             xyz = unproject(self.depth[i], self.intrinsics[i])
+        xyz = np.where(xyz[..., 2:] > 0, xyz, np.float32(np.nan))
         if not world:
             return xyz
         if self.cameras is None:
             raise StoreError(f"{self.path} holds no camera poses; points(i) gives the camera frame")
-        moved = apply(invert(self.cameras.cam_from_world[i]), xyz)
-        return np.where(xyz[..., 2:] > 0, moved, np.float32(np.nan))
+        return apply(invert(self.cameras.cam_from_world[i]), xyz)
 
     def rgb(self, i: int) -> np.ndarray:
         """Return frame i: (H, W, 3) uint8, from the file if it holds frames, otherwise decoded from the source.
 
-        Raises StoreError if the source is gone, cannot be read, or was replaced since then.
+        Raises StoreError if the source is gone, cannot be read, or was replaced since then; and if it must be decoded
+        and PyAV is not installed.
         """
         if "frames/rgb" in self.file:
             return Lazy(self._dataset("frames/rgb"))[i]
@@ -233,11 +238,13 @@ class Video:
     def show(self, i: int) -> np.ndarray:
         """Return a strip (H, n W, 3) uint8 of frame i: colour, depth and multi-view depth, as far as they are there.
 
-        In Jupyter it is also shown below the cell. Depth is coloured by its inverse: near is bright, invalid is black.
+        In Jupyter it is also shown below the cell. Depth is coloured by its inverse, both depths in one range: near is
+        red, far is blue, invalid is grey.
 
         Raises StoreError if there is nothing to show, or if the source was replaced by another.
         """
-        from geoflow.store.picture import Picture, colour_depth
+        from geoflow.store.depth_colours import colour_depth, inverse_range
+        from geoflow.store.picture import Picture
         from geoflow.store.source_frames import is_of_another_source
 
         panels = []
@@ -246,9 +253,9 @@ class Video:
         except StoreError as error:
             if is_of_another_source(error) or ("geometry" not in self.file and "camera" not in self.file):
                 raise
-        for group, depth in (("geometry", "depth"), ("camera", "camera_depth")):
-            if f"{group}/depth" in self.file:
-                panels.append(colour_depth(getattr(self, depth)[i]))
+        branches = (("geometry", "depth"), ("camera", "camera_depth"))
+        maps = [getattr(self, depth)[i] for group, depth in branches if f"{group}/depth" in self.file]
+        panels += [colour_depth(depth, inverse_range(maps)) for depth in maps]
         return Picture.shown(np.concatenate(panels, axis=1))
 
     def trajectory(self, *, points: int = 2000, frusta: int = 12) -> Any:
@@ -256,8 +263,12 @@ class Video:
 
         Raises StoreError if no frame has a pose, ConfigError if plotly (the extra `notebook`) is not installed.
         """
-        from geoflow.notebook.scene_figure import trajectory_figure
-
+        try:
+            from geoflow.notebook.scene_figure import trajectory_figure
+        except ModuleNotFoundError as error:  # of `geoflow-reader`, which leaves out what draws
+            raise ConfigError(
+                f'trajectory() cannot be drawn ({error}); pip install "geoflow-video[notebook]"'
+            ) from error
         return trajectory_figure(self, points=points, frusta=frusta)
 
     def close(self) -> None:
@@ -279,12 +290,15 @@ class Video:
             return f"Video({self.name!r}, closed)"
         slots = dict.fromkeys(row.row.slot for row in datasets().values())
         held = [name for name in slots if name in self.file and name != "frames"]
-        size = f"{self.num_frames} frames {self.width}x{self.height}"
-        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'})"
+        size = f"{self.num_frames} frames {self.width}x{self.height} at {self.fps:g} fps"
+        unit = "metres" if self.metric else "up to one scale"
+        return f"Video({self.name!r}, {size}, {', '.join(held) or 'empty'}; {unit})"
 
     def _repr_html_(self) -> str | None:
-        from geoflow.notebook.video_card import video_html
-
+        try:
+            from geoflow.notebook.video_card import video_html
+        except ModuleNotFoundError:  # of `geoflow-reader`, which leaves out what draws: the plain text is shown
+            return None
         return video_html(self) if self.file else None  # if closed, its plain text is shown
 
     def _dataset(self, name: str) -> h5py.Dataset:
@@ -305,8 +319,8 @@ class Video:
             lambda depth, where: np.where(mask[where], depth, np.float16(0)).astype(np.float32),
         )
 
-    def _hand(self, side: str) -> Hand | None:
-        group = self.file.get(f"hands/{side}")
-        if group is None:
+    def _hand(self, group: str, kind: type[_SomeHands]) -> _SomeHands | None:
+        held = self.file.get(f"hands/{group}")
+        if held is None:
             return None
-        return Hand(**{name: group[name][()] for name in Hand.__dataclass_fields__ if name in group})
+        return kind(**{name: held[name][()] for name in kind.__dataclass_fields__ if name in held})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoflow.store.notes import read_without
-from geoflow.store.remarks import reasons_without_pose
+from geoflow.store.remarks import doubtful_poses, reasons_without_pose
 
 if TYPE_CHECKING:
     from geoflow.store.reader import Video
@@ -39,6 +39,8 @@ class Recovery:
     meshes: int = 0
     without_mesh: Mapping[int, str] = field(default_factory=dict)  # object -> why it has none
     prior_depth: float | None = None  # the share that the slot `prior` gives
+    doubtful: int = 0  # frames whose pose should not be believed
+    quality: float | None = None  # of the poses, 0..1: the median; None if it is not stated, or there are no poses
     unposed: Mapping[str, int] = field(default_factory=dict)  # reason -> frames
     without: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # slot -> segments it is missing in, why
 
@@ -110,6 +112,9 @@ class Recovery:
         ]
         if more := sum(count for _, count in why[_MOST_REASONS:]):
             said.append(f"other reasons in {_number(more)}")
+        if self.doubtful:
+            many = self.doubtful != 1
+            said.append(f"the pose{'s' * many} of {_number(self.doubtful)} {'are' if many else 'is'} doubtful")
         if self.prior_depth == 0 and not (self.depth or self.camera_depth):
             said.append("the prior found nothing")
         if self.unjoined:
@@ -127,11 +132,15 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
     `coverage` is the share of pixels in `geometry/mask`, `camera/depth` and `prior/mask`, if the caller has counted
     them already. Otherwise every frame of these is read.
     """
-    posed, unposed = None, Counter[str]()
+    posed, unposed, doubtful, quality = None, Counter[str](), 0, None
     if (cameras := video.cameras) is not None:
-        posed = int(cameras.valid.sum())
+        posed, doubtful = int(cameras.valid.sum()), doubtful_poses(cameras)
+        if cameras.quality is not None and posed:
+            quality = float(np.median(cameras.quality[cameras.valid]))
         unposed.update(reason for reason in reasons_without_pose(cameras, video.views) if reason)
-    hands = None if video.hands is None else [h.valid for h in (video.hands.left, video.hands.right) if h is not None]
+    hands = None
+    if (held := video.hands) is not None:
+        hands = [h.valid.reshape(len(video), -1).any(1) for h in (held.left, held.right, held.all) if h is not None]
     tracks, objects = video.tracks, video.objects
     without: dict[str, tuple[int, str]] = {}
     for row in video.segments:
@@ -157,6 +166,8 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         without_mesh={n: row.without for n, row in objects.items() if row.without} if objects is not None else {},
         segments=len(video.segments),
         unjoined=sum(np.isnan(row["scale"]) for row in video.segments),
+        doubtful=doubtful,
+        quality=quality,
         unposed=dict(unposed),
         without=without,
     )

@@ -15,6 +15,7 @@ from geoflow.values.field import (
     LATER,
     LENGTHS,
     MIX,
+    MOST,
     NAN,
     NEARER,
     NEVER,
@@ -33,6 +34,7 @@ _FADES = {
     TOGETHER: "of the nearer segment that knows it, with all of its group",
     MIX: "mixed",
     EITHER: "True where either is",
+    MOST: "the larger of both",
     WHOLE: "not joined, each segment's own",
     PAST: "",
 }

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.fields import (
+    DOUBT_ASSUMED,
     DOUBT_FAR_OFF,
+    DOUBT_FOCAL,
     DOUBT_REVERSED,
+    DOUBT_STATED,
     DOUBT_UNMATCHED,
+    GEOMETRY_OF_PRIOR,
     MOTION_MOVING,
     MOTION_ROTATING,
     MOTION_STILL,
@@ -28,11 +32,22 @@ _MOST = 12  # remarks; a film with many cuts would have too many
 _UNLIKE = 0.05  # log ratio of two depths in metres; networks and known scales agree only to some percent
 _HARDLY = 0.01  # of the pixels
 _DOUBTS = {
-    DOUBT_UNMATCHED: "the camera moved, but too few points are seen in several views (blur, large steps, crowds)",
+    DOUBT_UNMATCHED: (
+        "the camera moved, but too few points are seen in several views (blur, large steps, a low frame rate, crowds)"
+    ),
     DOUBT_REVERSED: (
         "the camera moved, but near and far cannot be told apart there (a distant or flat scene, or too little motion)"
     ),
+    DOUBT_FOCAL: (
+        "the camera moved, but the pictures do not tell its focal length, and no assumed one explains them: give the "
+        "true one with --intrinsics"
+    ),
     DOUBT_FAR_OFF: "its pose lay far off the path of the others and was dropped",
+}
+_LENSES = {
+    DOUBT_FOCAL: "the pictures hardly tell the focal length",
+    DOUBT_STATED: "the pictures do not tell the focal length, and the poses rest on what the source states of its lens",
+    DOUBT_ASSUMED: "the pictures do not tell the focal length, and the poses rest on an assumed one",
 }
 _DOUBTFUL = 0.3  # of quality, below which poses should not be believed
 
@@ -42,11 +57,14 @@ def remarks(video: Video) -> list[str]:
 
     Frames count from 0.
     """
-    said = list(_cuts(video.views))
+    said = [*_cuts(video.views), *_hands_left_out(video)]
     cameras = video.cameras
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
+        said += _lenses(cameras)
+    if "geometry/source" in video.file and "camera/depth" in video.file:
+        said += _of_prior(video.file["geometry/source"][:])
     if len(said) > _MOST:
         said[_MOST:] = [f"{len(said) - _MOST} more stretches of frames have remarks like these."]
     return [*video.notes, *_units(video.segments, metric=video.metric), *said]
@@ -67,15 +85,53 @@ def _units(segments: Sequence[Mapping[str, Any]], *, metric: bool) -> Iterator[s
         )
 
 
+def doubtful_poses(cameras: Cameras) -> int:
+    """Return the number of frames whose pose explains little of what is seen; 0 if no stage states it."""
+    return 0 if cameras.quality is None else int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
+
+
 def _doubtful(cameras: Cameras) -> Iterator[str]:
-    """Yield how many poses explain little of what is seen."""
-    if cameras.quality is None:
-        return
-    count = int((cameras.valid & (cameras.quality < _DOUBTFUL)).sum())
-    if count:
+    if count := doubtful_poses(cameras):
         yield (
             f"The poses of {count} frames explain less than {_DOUBTFUL:.0%} of the points followed there, or "
             "contradict the prior about what is near and far: use camera/quality to leave them out."
+        )
+
+
+def _lenses(cameras: Cameras) -> Iterator[str]:
+    """Yield on how many frames the focal length is in doubt, and by how much; depth is then stretched by as much."""
+    if cameras.doubt is None or cameras.focal_error is None:
+        return
+    for code, why in _LENSES.items():
+        frames = cameras.valid & (cameras.doubt == code)
+        if frames.any():
+            focal, error = (float(np.nanmedian(x[frames])) for x in (cameras.intrinsics[:, 0, 0], cameras.focal_error))
+            yield (
+                f"In {int(frames.sum())} frames {why} ({focal:.0f} px, standard deviation {error:.0%}, see "
+                "camera/focal_error): depth may be stretched by as much. --intrinsics gives the true one."
+            )
+
+
+def _of_prior(source: np.ndarray) -> Iterator[str]:
+    """Yield how many frames have depth of the prior where a camera stage was to give it; `source` is geometry's."""
+    count = int((source == GEOMETRY_OF_PRIOR).sum())
+    if count:
+        yield (
+            f"The depth of geometry in {count} of {len(source)} frames is fused from the prior, which compares few "
+            "views, because the camera stage has none there: use geometry/source to leave these frames out."
+        )
+
+
+def _hands_left_out(video: Video) -> Iterator[str]:
+    """Yield in how many frames there were more hands than rows."""
+    if video.hands is None or (hands := video.hands.all) is None:
+        return
+    more = hands.found > hands.valid.sum(1)
+    if more.any():
+        yield (
+            f"Up to {hands.found[more].max()} hands were found in a frame, and hands.max_hands keeps "
+            f"{hands.valid.shape[1]}: some are left out in {more.sum()} frames, and there may be more, since only two "
+            "more are looked for."
         )
 
 
@@ -112,7 +168,10 @@ def _reason(motion: int, oriented: bool, view: int, doubt: int) -> str:
         return f"the camera moved, but its positions cannot be joined to the rest of the video{known}"
     if view == VIEW_BARE:
         return "there is too little texture to follow (bare surfaces, darkness or blur)"
-    return "the camera's motion is unknown: too little of the still scene can be followed (blur, fast motion, crowds)"
+    return (
+        "the camera's motion is unknown: too little of the still scene can be followed (blur, fast motion, a low frame "
+        "rate, crowds)"
+    )
 
 
 def _stretches(reason: np.ndarray, few: bool, depth: Callable[[int, int], float]) -> Iterator[str]:

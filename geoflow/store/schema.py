@@ -2,7 +2,7 @@
 
 The datasets follow from the field table (`geoflow.fields`). Readers of one schema version can rely on this: names and
 dtypes never change; datasets whose presence is `EXTRA` may be absent, and new `EXTRA` datasets may appear. T is the
-number of frames of the video, N the number of its tracks.
+number of frames of the video, N the number of its tracks, R the rows for hands.
 """
 
 from __future__ import annotations
@@ -135,6 +135,16 @@ def num_tracks(held: Mapping[str, Any]) -> int:
     return next((len(held[name]) for name, row in datasets().items() if row.layout == QUERY and name in held), 0)
 
 
+def num_hand_rows(held: Mapping[str, Any]) -> int:
+    """Return how many hands a frame has rows for, in a file or in fields; 0 without hands."""
+    for row in datasets().values():
+        symbols = row.shape.split()
+        array = held.get(row.name, held.get(row.field))
+        if "R" in symbols and array is not None:
+            return int(array.shape[symbols.index("R")])
+    return 0
+
+
 SEGMENTS = "segments"
 
 # Attributes of the file: name -> (Python type, meaning).
@@ -214,11 +224,15 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "segments": ("int64", "number of segments of the video"),
     "incomplete_segments": ("int64", "segments on which an optional stage failed"),
     "frames_posed": ("int64", "frames with a full camera pose; null if no stage looks for poses"),
+    "camera_quality": ("float64", "how far the poses can be believed, 0..1: the median of `camera/quality` over them"),
     "geometry_coverage": ("float64", "share of pixels with geometry, 0..1; NaN without geometry"),
+    "tracks": ("int64", "tracks with a place in the world; null if no stage looks for tracks"),
+    "frames_with_hands": ("int64", "frames with a hand; null if no stage looks for hands"),
     "motion": ("string", "what the camera does, by share of frames"),
     "objects": ("int64", "objects that have a label or a mesh; null if no stage looks for objects"),
     "recovered": ("string", "what was recovered, and what was not and why: a sentence"),
     "lacking": ("string", "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
+    "notes": ("string", "JSON list of how the source was read, mended, or looked wrong"),
     "seconds": ("float64", "work of all stages on this video, s"),
     "key": ("string", "key of the work that the store holds: it shows whether the row and the file belong together"),
 }

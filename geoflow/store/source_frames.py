@@ -23,13 +23,19 @@ _OWN = "stores made with --set write.rgb=true hold their frames themselves"
 def source_frames(video: Video, numbers: np.ndarray) -> np.ndarray:
     """Return frames of the source by number, (T,) int64, rising: (T, H, W, 3) uint8 RGB at the store's size.
 
-    Raises StoreError if the source is gone, cannot be read, or is not the one that the store was made from.
+    Raises StoreError if the source is gone, cannot be read, or is not the one that the store was made from; and if
+    PyAV or OpenCV is not installed.
     """
-    from geoflow.video.frame_reader import read_numbered
-
     known: dict[str, Any] = {"sha256": video.source_sha256, "identity": video.source_identity, **video.source_choice}
     try:
+        from geoflow.video.frame_reader import read_numbered
+
         return read_numbered(video.source, numbers, (video.width, video.height), **known)
+    except ImportError as error:
+        raise StoreError(
+            f"{video.path} holds no frames; decoding its source needs PyAV and OpenCV, which cannot be imported "
+            f"({error}); pip install av opencv-python-headless ({_OWN})"
+        ) from error
     except SourceChanged as error:
         raise StoreError(
             f"{video.path} holds no frames, and its source {video.source} was trimmed, graded or replaced since: its "

@@ -62,9 +62,9 @@ def _per_frame(file: h5py.File, row: Dataset) -> Iterator[str]:
     yield from _IN_ORDER.get(row.row.form, lambda row, values: [])(row, values)
     if values.dtype.kind == "f" and _odd(row, values).any():
         yield f"{row.name} has {np.count_nonzero(_odd(row, values))} values that are not finite"
-    if (within := _frames_of(file, row.row.outside)) is not None:
+    if (within := _where(file, row, row.row.outside)) is not None:
         yield from _outside(file, row, values, within)
-    holds = _frames_of(file, row.row.holds)
+    holds = _where(file, row, row.row.holds)
     if holds is None and row.row.form in (PINHOLE, POSE):
         holds = np.isfinite(values).all((1, 2))
     if holds is not None:
@@ -72,7 +72,7 @@ def _per_frame(file: h5py.File, row: Dataset) -> Iterator[str]:
 
 
 def _outside(file: h5py.File, row: Dataset, values: np.ndarray, within: np.ndarray) -> Iterator[str]:
-    """Check frames without values: they must hold the value that stands for unknown."""
+    """Check frames, or rows of them, without values: they must hold the value that stands for unknown."""
     other = ""
     if row.row.moves == POSES:
         within, other = within | only_turns(values), ", except for a rotation"
@@ -85,9 +85,9 @@ def _outside(file: h5py.File, row: Dataset, values: np.ndarray, within: np.ndarr
 
 def _inside(row: Dataset, values: np.ndarray, holds: np.ndarray) -> Iterator[str]:
     """Check the values of frames in which they are known."""
-    finite = np.isfinite(values).reshape(len(values), -1).all(1)
+    finite = np.isfinite(values).reshape(*holds.shape, -1).all(-1)
     if (lost := holds & ~finite).any():
-        yield f"{row.name} is not finite at a valid frame ({np.flatnonzero(lost)[0]})"
+        yield f"{row.name} is not finite at a valid frame ({np.argwhere(lost)[0, 0]})"
     elif row.row.form == PINHOLE and (values[holds][:, [0, 1], [0, 1]] <= 0).any():
         yield f"{row.name} has a frame whose focal length is not positive"
     elif row.row.form == POSE:
@@ -158,11 +158,13 @@ def _held(file: h5py.File, field: str) -> h5py.Dataset | None:
     return file.get(_in_file(field)) if field else None
 
 
-def _frames_of(file: h5py.File, field: str) -> np.ndarray | None:
-    """Return the frames (T,) bool in which a bool field is True anywhere; None if the file does not hold it."""
+def _where(file: h5py.File, row: Dataset, field: str) -> np.ndarray | None:
+    """Return where a bool field is True: for each value of `row` if both have the same axes, otherwise the frames (T,)
+    in which it is True anywhere. None if the file does not hold the field."""
     if (dataset := _held(file, field)) is None:
         return None
-    return dataset[()] if dataset.ndim == 1 else np.array([part.any() for part in dataset], bool)
+    axes = FIELDS[field].axes
+    return dataset[()] if row.row.axes[: len(axes)] == axes else np.array([part.any() for part in dataset], bool)
 
 
 def _in_file(field: str) -> str:

@@ -30,6 +30,7 @@ from geoflow.store.schema import (
     STATUSES,
     Dataset,
     datasets,
+    num_hand_rows,
     num_tracks,
     required_columns,
 )
@@ -155,7 +156,7 @@ def _structure(file: h5py.File) -> Iterator[str]:
     rows = datasets().values()
     groups = {row.group for row in rows if row.name in file}
     sizes = {"T": file.attrs["num_frames"], "H": file.attrs["height"], "W": file.attrs["width"]}
-    sizes["N"] = num_tracks(file)
+    sizes |= {"N": num_tracks(file), "R": num_hand_rows(file)}
     for row in rows:
         if row.name in file:
             yield from _shape(file[row.name], row, shape_of(row, sizes))

@@ -43,6 +43,7 @@ from geoflow.store.schema import (
     WORK,
     columns,
     datasets,
+    num_hand_rows,
     num_tracks,
     segment_columns,
 )
@@ -59,6 +60,7 @@ class _Plan:
     parts: list[tuple[Path, PartInfo]]
     names: list[str]
     num_tracks: int
+    num_hand_rows: int
     compression: int
     work: str  # the work that all parts belong to
 
@@ -155,8 +157,7 @@ def _already_whole(path: str | Path, video: VideoInfo, pipeline: str, work: str)
 
 
 def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return facts of a store: frames_posed, geometry_coverage, motion, segments, metric, key, and recovered and
-    lacking as in geoflow/store/recovery.py.
+    """Return facts of a store, by their columns of the index; recovered and lacking as in geoflow/store/recovery.py.
 
     `coverage` is the share of pixels with depth, by dataset. Shares that it lacks are counted.
     """
@@ -164,13 +165,17 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
     motion = file["camera/motion"][()] if "camera/motion" in file else np.zeros(recovery.frames, np.uint8)
     return {
         "frames_posed": recovery.posed,
+        "camera_quality": recovery.quality,
         "geometry_coverage": recovery.depth,
+        "tracks": recovery.tracks,
+        "frames_with_hands": recovery.hands,
         "motion": motion_summary(np.bincount(motion, minlength=len(MOTION_NAMES))),
         "segments": recovery.segments,
         "objects": recovery.objects,
         "metric": bool(file.attrs["metric"]),
         "recovered": recovery.sentence,
         "lacking": recovery.lacking,
+        "notes": str(file.attrs.get(NOTES, "[]")),
         "key": key_of(file),
     }
 
@@ -218,13 +223,14 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
 
 def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], work: str, compression: int) -> _Plan:
     names: set[str] = set()
-    tracks, position = 0, 0
+    tracks, hand_rows, position = 0, 0, 0
     found, wanted = paths.finished_parts(video.name, work_key(work)), {record.index for record in records}
     parts = read_parts([path for index, path in found.items() if index in wanted], work_key(work))
     for path, _ in parts:
         with open_part(path) as file:
             names |= {name for name in datasets() if name in file}
             tracks += num_tracks(file)
+            hand_rows = max(hand_rows, num_hand_rows(file))
     for path, info in parts:
         if info.start != position:
             raise StoreError(
@@ -237,7 +243,7 @@ def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], w
             f"{paths.parts(video.name)} holds {position} frames in {len(parts)} segments, expected {video.num_frames}; "
             "run again with --resume to compute the rest"
         )
-    return _Plan(parts, [name for name in datasets() if name in names], tracks, compression, work)
+    return _Plan(parts, [name for name in datasets() if name in names], tracks, hand_rows, compression, work)
 
 
 def _write_attributes(
@@ -270,7 +276,8 @@ def _fitting(pipeline: str) -> str:
 
 
 def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
-    sizes = {"T": video.num_frames, "H": video.height, "W": video.width, "N": plan.num_tracks}
+    sizes = {"T": video.num_frames, "H": video.height, "W": video.width}
+    sizes |= {"N": plan.num_tracks, "R": plan.num_hand_rows}
     for name in plan.names:
         row = datasets()[name]
         create(file, row, shape_of(row, sizes), plan.compression)

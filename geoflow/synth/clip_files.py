@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -108,18 +109,16 @@ def render_clip(
     scene = build_scene(seed, moving)
     points, views = _PointPicker(scene, num_frames, seed), []
     video = _VideoWriter(path_mp4, width, height, fps)
-    truth = GroundTruthWriter(gt_path_h5, num_frames=num_frames, height=height, width=width, fps=fps)
-    try:
-        for i, shot in enumerate(_shoot(scene, num_frames, width, height, fps, seed, motion)):
-            video.write(shot.rgb)
-            view = shot.view
-            truth.frame(i, view.intrinsics, view.cam_from_world, shot.depth, scene.moving[shot.owner])
-            points.see(i, shot)
-            views.append(view)
-        truth.tracks(points.follow(views, height, width))
-    finally:
-        video.close()
-        truth.close()
+    with GroundTruthWriter(gt_path_h5, num_frames=num_frames, height=height, width=width, fps=fps) as truth:
+        with contextlib.closing(video):
+            for i, shot in enumerate(_shoot(scene, num_frames, width, height, fps, seed, motion)):
+                video.write(shot.rgb)
+                view = shot.view
+                truth.frame(i, view.intrinsics, view.cam_from_world, shot.depth, scene.moving[shot.owner])
+                points.see(i, shot)
+                views.append(view)
+            truth.tracks(points.follow(views, height, width))
+        truth.source(path_mp4)
 
 
 def _check(num_frames: int, width: int, height: int, fps: float, motion: str, moving: int) -> None:

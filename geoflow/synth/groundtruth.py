@@ -1,7 +1,7 @@
 """The ground-truth file: its layout, written frame by frame and read lazily.
 
 attributes   geoflow_gt = 1, fps, metric (absent means True), motion (moving, still or rotating, if it is
-             known though poses are not)
+             known though poses are not), source_sha256 (of the clip's file; absent where it is not known)
 intrinsics       (T, 3, 3) float32   pixels; NaN where unknown
 cam_from_world   (T, 4, 4) float32   metres (any unit where not metric), OpenCV axes; NaN where unknown
 depth            (T, H, W) float32   z in the same unit at the pixel's centre; 0 where unknown
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.files.hashing import sha256_of
 
 SCHEMA = 1
 _PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -51,6 +52,7 @@ class GroundTruth:
     tracks: TrueTracks | None
     metric: bool  # lengths are metres; else the truth is up to one scale
     motion: str | None  # what the camera does, if stated; otherwise the poses tell
+    source_sha256: str  # of the clip's file; "" if not known
     _file: Any
 
     @property
@@ -125,6 +127,10 @@ class GroundTruthWriter:
         for name in ("xyz", "uv", "visible", "static"):
             self._file.create_dataset(f"tracks/{name}", data=getattr(tracks, name))
 
+    def source(self, path: str | Path) -> None:
+        """Note which file the truth is of, once that file is whole."""
+        self._file.attrs["source_sha256"] = sha256_of(path)
+
     def close(self) -> None:
         self._file.close()
 
@@ -170,5 +176,6 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
         tracks=tracks,
         metric=bool(file.attrs.get("metric", True)),
         motion=file.attrs.get("motion"),
+        source_sha256=str(file.attrs.get("source_sha256", "")),
         _file=file,
     )

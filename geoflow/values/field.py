@@ -24,6 +24,7 @@ PLACEMENT = "placement"  # (4, 4) that maps something into the world, including 
 COUNTING = "counting"  # 0 or more, and strictly increasing from frame to frame
 GROWING = "growing"  # never less than in the frame before
 SCORE = "score"  # 0 to 1, and 0 where nothing was seen
+NUMBER = "number"  # of a thing in the segment, counted from 1; `stitch` counts through the video
 FRAME_FIRST = "frame first"  # a frame counted in the video, then the rest
 
 # How the frames that two neighbouring segments share become one.
@@ -32,6 +33,7 @@ NEARER = "nearer"  # the known value; if both are, the one whose segment extends
 TOGETHER = "together"  # as NEARER, but only the field of `outside` decides: all values come from one segment
 MIX = "mix"  # fades from the earlier segment's value to the later one's; if one is unknown, the other
 EITHER = "either"  # True where at least one of both is
+MOST = "most"  # the larger of both
 WHOLE = "whole"  # nothing is joined: the value is the segment's own, including its overlaps
 PAST = "past"  # it does not go through `stitch`: nothing there would change it, or it is made there
 
@@ -46,7 +48,7 @@ POSES = "poses"  # of cameras, after the inverse of the similarity; poses in an 
 
 # The layout of a dataset in the file; see `Field.layout`.
 FRAME = "frame"  # dense map: one frame per chunk, so that one frame can be read without its neighbours
-ROWS = "rows"  # a few numbers per frame: contiguous
+ROWS = "rows"  # a few numbers per frame, also for each of R hands: contiguous
 TRACKS = "tracks"  # (T, N, ...): written only where a segment has tracks; the rest reads as the fill value
 QUERY = "query"  # (N, ...): a row per track
 COLUMN = "column"  # a number per segment: a column of the table of segments
@@ -109,6 +111,10 @@ class Field:
     stored: tuple[Stored, ...] = (Stored(),)
     codes: tuple[str, ...] = ()  # meanings of the numbers 0, 1, ...
     conventions: str = ""
+
+    def __repr__(self) -> str:
+        shape = ", ".join(self.shape.split())
+        return f"Field({self.name}: {self.dtype} ({shape}){f' {self.unit}' if self.unit else ''}, {self.meaning})"
 
     @property
     def group(self) -> str:

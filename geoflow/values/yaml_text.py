@@ -60,6 +60,37 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
         raise ConfigError(f"{where} is not valid YAML: {error}") from None
 
 
+def write_yaml(values: Any) -> str:
+    """Return plain values as a text that `parse_yaml` reads as the same values, one value a line.
+
+    >>> write_yaml({"a": 1e-07, "b": "1e5", "c": [1, 2]})
+    "a: 1.0e-07\\nb: '1e5'\\nc: [1, 2]\\n"
+    """
+    import yaml
+
+    return str(yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100))
+
+
+@functools.cache
+def _dumper() -> Any:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """PyYAML's dumper, which also quotes the texts that `_loader` would take for numbers."""
+
+    Dumper.add_representer(
+        list, lambda dumper, row: dumper.represent_sequence("tag:yaml.org,2002:seq", row, _flat(row))
+    )
+    for name, pattern in (("int", _WHOLE), ("float", _REAL)):
+        Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"(?:{pattern})$"), list("-+.0123456789"))
+    return Dumper
+
+
+def _flat(row: list[Any]) -> bool:
+    """Return whether a list is short enough for one line: it holds no mapping and no list."""
+    return not any(isinstance(value, (dict, list)) for value in row)
+
+
 @functools.cache
 def _loader() -> Any:
     import yaml

@@ -170,10 +170,10 @@ def iso_apertures(path: str) -> dict[int, Aperture]:
     """Return the stated apertures of video tracks, by track number (ISO/IEC 14496-12, section 12.1.4: clap)."""
     found = {}
     with open(path, "rb") as file:
-        for kind, start, stop in _box_places(file, 0, os.path.getsize(path)):
+        for kind, start, stop in box_places(file, 0, os.path.getsize(path)):
             if kind != b"moov":
                 continue
-            for inner, begin, end in _box_places(file, start, stop):
+            for inner, begin, end in box_places(file, start, stop):
                 if inner == b"trak":
                     track = _iso_track(file, begin, end)
                     if track is not None:
@@ -182,10 +182,10 @@ def iso_apertures(path: str) -> dict[int, Aperture]:
 
 
 def _iso_track(file: BinaryIO, start: int, stop: int) -> tuple[int, Aperture] | None:
-    boxes = dict(_descend(file, start, stop, (b"mdia", b"minf", b"stbl")))
-    header, description = boxes.get(b"tkhd", b""), boxes.get(b"stsd", b"")
+    parts = dict(_descend(file, start, stop, (b"mdia", b"minf", b"stbl")))
+    header, description = parts.get(b"tkhd", b""), parts.get(b"stsd", b"")
     entry = description[8:]
-    inside = dict(_boxes(entry[86:])) if len(entry) >= 86 else {}  # after the fields of a VisualSampleEntry
+    inside = dict(boxes(entry[86:])) if len(entry) >= 86 else {}  # after the fields of a VisualSampleEntry
     if len(inside.get(b"clap", b"")) < 32 or len(header) < 84:
         return None
     wide = header[0] == 1  # version: 64-bit times
@@ -221,14 +221,15 @@ def _aspect(shown_as: Fraction, width: int, height: int) -> float:
 
 def _descend(file: BinaryIO, start: int, stop: int, into: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the boxes that describe pictures, from boxes within boxes: `into` names one box of each level."""
-    for kind, begin, end in _box_places(file, start, stop):
+    for kind, begin, end in box_places(file, start, stop):
         if into and kind == into[0]:
             yield from _descend(file, begin, end, into[1:])
         elif kind in (b"tkhd", b"stsd"):
             yield kind, _read(file, begin, end)
 
 
-def _box_places(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+def box_places(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, first and last position of the content, of each box of an MP4 file in a stretch of it."""
     while start + 8 <= stop:
         file.seek(start)
         header = file.read(16)
@@ -243,7 +244,8 @@ def _box_places(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, 
         start += length
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and content of each box of an MP4 file (ISO/IEC 14496-12, section 4.2) in a stretch of bytes."""
     position = 0
     while position + 8 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")

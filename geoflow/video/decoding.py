@@ -21,6 +21,7 @@ from geoflow.video.decoder import Beginning, configure, decoded
 from geoflow.video.integrity import look_over
 from geoflow.video.shown import Shown
 from geoflow.video.source import SourceIndex
+from geoflow.video.stated_focal import focal_35_of_video
 from geoflow.video.streams import note_on_choice
 from geoflow.video.table_cache import frame_table
 from geoflow.video.times import frame_times
@@ -49,6 +50,7 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         base = float(stream.time_base)
         rate = float(stream.guessed_rate or stream.average_rate or 25)
         timed = carries_times(container)
+        focal_35 = focal_35_of_video(path, container.metadata)
     first, sha256 = _first_frame(path, number), file_sha256(path)
     notes, seek = (*state.notes, *remarks), None
     bad = damaged if first.pts is None else damaged[damaged >= first.pts]
@@ -79,6 +81,7 @@ def index_file(path: str, stream_number: int | None = None) -> SourceIndex:
         cropped=first.shown.cropped,
         seek=seek,
         notes=(*_notes(path, number, first, chosen=stream_number is not None), *notes),
+        focal_35=focal_35,
     )
 
 

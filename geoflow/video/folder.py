@@ -15,6 +15,7 @@ from geoflow.video import images
 from geoflow.video.aperture import Aperture
 from geoflow.video.sequence import check_kinds, check_names, list_images
 from geoflow.video.source import FOLDER_FPS, SourceIndex
+from geoflow.video.stated_focal import focal_35_of_picture, focal_35_of_pictures
 
 
 def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> SourceIndex:
@@ -28,7 +29,7 @@ def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> 
         _no_pictures(folder, pattern)
     names = [os.path.basename(path) for path in paths]
     check_names(folder, names, chosen=pattern is not None)
-    kinds = []
+    kinds, focal_35 = [], []
     digest = hashlib.sha256()
     first: tuple[int, int] | None = None
     for path in paths:
@@ -36,6 +37,7 @@ def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> 
         add_picture(digest, path, data)
         size = images.upright_size(data, path)
         kinds.append(images.kind(data))
+        focal_35.append(focal_35_of_picture(data))
         if first is None:
             first = size
         _same_size(size, first, path, paths[0])
@@ -43,7 +45,8 @@ def index_folder(folder: str, fps: float | None, pattern: str | None = None) -> 
     check_kinds(folder, names, kinds)
     count = len(paths)
     time = np.arange(count, dtype=np.float64) / (fps or FOLDER_FPS)
-    return SourceIndex(digest.hexdigest(), np.full(count, -1, np.int64), time, *first)
+    stamps = np.full(count, -1, np.int64)
+    return SourceIndex(digest.hexdigest(), stamps, time, *first, focal_35=focal_35_of_pictures(focal_35))
 
 
 def _no_pictures(folder: str, pattern: str | None) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from geoflow.errors import InputError
 
 _EXIF_ORIENTATION = 0x0112
+_APP1, _EXIF = 0xE1, b"Exif\0\0"
+_INTEGERS = {3: ("H", 2), 4: ("I", 4)}  # TIFF's kinds of numbers: form and bytes
 
 
 def read_bytes(path: str) -> bytes:
@@ -88,7 +91,8 @@ def kind(data: bytes) -> str:
     if (header := _jpeg_header(data)) is not None:
         return f"{data[header[0]]}-bit {'grey' if data[header[0] + 5] == 1 else 'colour'}"
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return f"{_tiff_tag(data, 258) or 1}-bit {'colour' if (_tiff_tag(data, 277) or 1) >= 3 else 'grey'}"
+        tags = tiff_tags(data)
+        return f"{tags.get(258, 1)}-bit {'colour' if tags.get(277, 1) >= 3 else 'grey'}"
     return ""
 
 
@@ -110,40 +114,52 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_header(data: bytes) -> tuple[int, bool] | None:
-    """Return where the frame header begins (with its bit depth), and whether EXIF turns the picture.
+    """Return where the frame header begins (with its bit depth), and whether EXIF turns the picture."""
+    turned = False
+    for place, marker, part in _jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return place, turned
+        if marker == _APP1 and part[:6] == _EXIF:
+            turned = tiff_tags(part[6:]).get(_EXIF_ORIENTATION, 1) >= 5
+    return None
 
-    Walks the marker segments (ITU-T T.81, annex B); EXIF comes before the frame header.
-    """
-    if not data.startswith(b"\xff\xd8"):
-        return None
-    position, turned = 2, False
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield place, marker and content of a JPEG's segments (ITU-T T.81, annex B); EXIF precedes the frame header."""
+    position = 2 if data.startswith(b"\xff\xd8") else len(data)
     while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return position + 4, turned
-        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            exif = data[position + 10 : position + 2 + length]
-            turned = (_tiff_tag(exif, _EXIF_ORIENTATION) or 1) >= 5
+        yield position + 4, marker, data[position + 4 : position + 2 + length]
         position += 2 + length
-    return None
 
 
-def _tiff_tag(tiff: bytes, wanted: int) -> int | None:
-    """Return the first number of a short-integer tag (TIFF 6.0, section 2) in the first directory, or None."""
+def exif_block(data: bytes) -> bytes:
+    """Return the EXIF block of a JPEG picture, or a TIFF picture itself, which has the same form; b"" if none."""
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return data
+    return next((part[6:] for _, marker, part in _jpeg_segments(data) if marker == _APP1 and part[:6] == _EXIF), b"")
+
+
+def tiff_tags(tiff: bytes, place: int | None = None) -> dict[int, int]:
+    """Return the first number of each tag of (long or short) integers in a directory of a TIFF file: the first one, or
+    the one at `place` (TIFF 6.0, section 2)."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    found: dict[int, int] = {}
     try:
         if order is None:
-            return None
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
+            return found
+        start = struct.unpack_from(order + "I", tiff, 4)[0] if place is None else place
         (count,) = struct.unpack_from(order + "H", tiff, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, length, offset = struct.unpack_from(order + "HHII", tiff, place)
-            if tag == wanted and kind == 3:
-                return int(struct.unpack_from(order + "H", tiff, offset if length > 2 else place + 8)[0])
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, length, offset = struct.unpack_from(order + "HHII", tiff, entry)
+            if kind in _INTEGERS:
+                form, size = _INTEGERS[kind]
+                where = offset if length * size > 4 else entry + 8
+                found[tag] = int(struct.unpack_from(order + form, tiff, where)[0])
     except struct.error:
         pass  # a damaged block: OpenCV ignores it too
-    return None
+    return found

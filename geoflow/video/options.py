@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from geoflow.errors import ConfigError
@@ -12,6 +13,7 @@ from geoflow.video.lens import Distortion, Pinhole, distortion_of, lens_of
 
 LONGEST_SIDE = 16_384  # px; a frame of that size takes 800 MB
 _SLOWEST, _FASTEST = 1e-7, 1e6  # 1/s: one frame in four months, and the fastest cameras
+_PARTS = {"intrinsics": ("distortion", "calibrated_at"), "cameras": ("scale",), "size": ("long_side",)}
 _ADDED = frozenset({"distortion", "calibrated_at", "cameras", "scale", "objects"})
 
 
@@ -80,6 +82,23 @@ class ReadOptions:
     def described(self) -> dict[str, Any]:
         """Return plain values. New options that are not set are left out: earlier work keeps its key."""
         return {name: value for name, value in asdict(self).items() if value is not None or name not in _ADDED}
+
+
+def read_options(stated: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> ReadOptions:
+    """Make options of those that a pipeline file states; what is `given` on the command line takes their place.
+
+    Values of None are not given. A camera that is given takes the place of the whole camera that the file states.
+    Raises ConfigError for options that do not exist, and for values that make no sense.
+
+    >>> read_options({"fps": 10, "limit": 50}, {"fps": 5, "limit": None}).described()["fps"]
+    5.0
+    """
+    known = [field.name for field in fields(ReadOptions)]
+    if unknown := [name for name in stated if name not in known]:
+        raise ConfigError(f"{', '.join(unknown)}: no such option for reading; there are: {', '.join(known)}")
+    given = {name: value for name, value in (given or {}).items() if value is not None}
+    replaced = {part for whole, parts in _PARTS.items() if whole in given for part in parts}
+    return ReadOptions(**{**{name: value for name, value in stated.items() if name not in replaced}, **given})
 
 
 def _stream(value: Any, name: str) -> int:

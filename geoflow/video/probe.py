@@ -17,6 +17,7 @@ from geoflow.video.known_cameras import KnownCameras, check_lens, check_shape, k
 from geoflow.video.lens import Pinhole
 from geoflow.video.options import ReadOptions, processed_size, scale_intrinsics
 from geoflow.video.source import FOLDER_FPS, SourceIndex, check_readable
+from geoflow.video.stated_focal import focal_px
 
 
 def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[VideoInfo, dict[str, np.ndarray]]:
@@ -73,6 +74,7 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
         cameras=options.cameras,
         cameras_sha256="" if known is None else known.sha256,
         cameras_metric=known is not None and known.metric,
+        stated_focal=None if intrinsics is not None else _stated_focal(found, max(height, width)),
     )
     if options.objects is not None:
         where = label_images.label_folder(options.objects, name)
@@ -94,6 +96,14 @@ def _known_pinhole(source: str, options: ReadOptions, found: SourceIndex, size: 
         width, height = options.calibrated_at
         check_shape(options.calibrated_at, found, f"{source}: what --intrinsics holds")
     return scale_intrinsics(options.intrinsics, size[0] / width, size[1] / height)
+
+
+def _stated_focal(found: SourceIndex, longer: int) -> float | None:
+    """Return the focal length that the source states about itself, in pixels of frames with this longer side."""
+    if found.focal_35 is None:
+        return None
+    whole = (found.height, found.width) if found.cropped is None else found.cropped.stored
+    return focal_px(found.focal_35, *whole) * longer / max(found.height, found.width)
 
 
 def choose_frames(time: np.ndarray, fps: float | None) -> np.ndarray:

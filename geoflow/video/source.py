@@ -44,6 +44,7 @@ class SourceIndex:
     cropped: Aperture | None = None  # the part of an upright stored picture that is shown; None: all of it
     seek: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    focal_35: float | None = None  # mm: the 35 mm equivalent that the source states, for the whole stored picture
 
 
 def check_readable(path: str) -> None:

@@ -66,7 +66,7 @@ def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) 
     parser = argparse.ArgumentParser(
         f"geoflow worker {backend}",
         description=worker.__doc__,
-        epilog=f"without arguments: requests on stdin, one a line, {declaration.form(worker)}" * worker.persistent,
+        epilog=_end_of_help(backend, worker),
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -90,6 +90,17 @@ def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) 
     if lacking and (values or not worker.persistent):
         parser.error(f"these arguments are required: {', '.join(lacking)}")
     return values, settings
+
+
+def _end_of_help(backend: str, worker: type[BackendWorker]) -> str:
+    """Return what a worker does without arguments, and two examples."""
+    rows = [row for row in dataclasses.fields(worker.Request) if declaration.is_required(row)]
+    words = [("" if row.metadata["positional"] else f"--{row.name} ") + row.metadata["metavar"] for row in rows]
+    once = " ".join([f"geoflow worker {backend}", *words])
+    if not worker.persistent:
+        return f"Examples:\n  {once}\n  {once} > ANSWER.json"
+    on_stdin = f"without arguments: requests on stdin, one a line, {declaration.form(worker)}"
+    return f"{on_stdin}\n\nExamples:\n  {once}\n  geoflow worker {backend} < REQUESTS.jsonl"
 
 
 def _reply(worker: BackendWorker, line: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from actors.embedded.temporal_fusion import TemporalFusion
 from geoflow import fields
 from geoflow.engine.graph import Graph
 from geoflow.errors import InputError
+from geoflow.fields import GEOMETRY_OF_CAMERA, GEOMETRY_OF_NOTHING, GEOMETRY_OF_PRIOR
 from geoflow.geometry.depth.edge_aware import spread
 from geoflow.geometry.motion.camera_motion import Chains, chain_points
 from geoflow.geometry.motion.structure import Structure, reconstruct
@@ -98,7 +99,7 @@ def test_a_frame_of_a_chapter_that_cannot_be_read_fails_the_video(folder: Path, 
         _survey(Colmap(), segments, found)
 
 
-def test_geometry_takes_the_cameras_depth_and_believes_no_prior_where_there_is_none() -> None:
+def test_geometry_takes_the_cameras_depth_and_the_prior_where_a_segment_has_none() -> None:
     count, height, width = 6, 48, 64
     valid = np.arange(count) < 4
     k = np.tile(np.array([[60, 0, 31.5], [0, 60, 23.5], [0, 0, 1]], np.float32), (count, 1, 1))
@@ -114,15 +115,21 @@ def test_geometry_takes_the_cameras_depth_and_believes_no_prior_where_there_is_n
     segment = Segment(VideoInfo("v", "v", "", count, 30.0, height, width, height, width), 0, 0, count)
     fusion = TemporalFusion(TemporalFusion.Params(from_camera=True))
     out = fusion.process(segment, given)
-    fields.check(out, fusion.outputs, who="geometry", num_frames=count)
+    fields.check(out, fusion.outputs, optional=fusion.optional_outputs, who="geometry", num_frames=count)
     assert np.array_equal(out["geometry.mask"].all((1, 2)), valid)
     assert np.array_equal(out["geometry.mask"].any((1, 2)), valid)
+    assert np.array_equal(out["geometry.source"] == GEOMETRY_OF_CAMERA, valid)
     assert np.allclose(out["geometry.points"][valid][..., 2], 1)
     assert out["geometry.intrinsics"][0, 0, 0] == pytest.approx(66)
     given["camera.intrinsics"] = np.full_like(k, np.nan)
     given["camera.depth"] = np.zeros_like(given["camera.depth"])
+    fallen_back = fusion.process(segment, given)
+    assert fallen_back["geometry.mask"].any() and (fallen_back["geometry.source"] == GEOMETRY_OF_PRIOR).all()
+    assert fallen_back["geometry.intrinsics"][0, 0, 0] == pytest.approx(60), "of the prior, as its depth is"
+    given["prior.mask"] = np.zeros_like(given["prior.mask"])
     unknown = fusion.process(segment, given)
     assert not unknown["geometry.mask"].any() and np.isnan(unknown["geometry.intrinsics"]).all()
+    assert (unknown["geometry.source"] == GEOMETRY_OF_NOTHING).all()
 
 
 def test_the_embedded_pipeline_gives_geometry_the_cameras() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -241,8 +242,12 @@ def test_wrong_names_are_explained() -> None:
 def test_geoflow_exports_exactly_this() -> None:
     import geoflow
 
-    assert sorted(geoflow.__all__) == ["GeoFlowError", "Pipeline", "Stage", "load_run", "open", "run"]
-    assert all(getattr(geoflow, name) for name in geoflow.__all__)
+    classes = ["GeoFlowError", "Pipeline", "Run", "RunResult", "Stage", "Video"]
+    assert sorted(geoflow.__all__) == [*classes, "__version__", "compare", "load_run", "open", "run"]
+    assert dir(geoflow) == sorted(geoflow.__all__) and all(getattr(geoflow, name) for name in geoflow.__all__)
+    assert geoflow.__version__ == importlib.metadata.version("geoflow-video")
+    with pytest.raises(AttributeError, match="'geoflow' has no attribute 'opne'"):
+        geoflow.opne  # noqa: B018
 
 
 def test_a_segment_prints_as_its_range() -> None:

@@ -16,6 +16,7 @@ from geoflow.bench.reversal.mirrored_world import World, mirrored
 from geoflow.bench.reversal.reversal_bench import bench_reversal, measure_film, summarise
 from geoflow.bench.reversal.reversal_table import render_reversals
 from geoflow.errors import ConfigError
+from geoflow.fields import DOUBT_ASSUMED, DOUBT_FOCAL, DOUBT_NONE
 from geoflow.geometry.motion.structure import Structure
 from geoflow.geometry.rigid import Sim3, apply
 from geoflow.synth.films import TrackFilm, film
@@ -156,8 +157,22 @@ def test_scores_are_plain_values(arc: TrackFilm) -> None:
     assert isinstance(score, FilmScore) and json.loads(json.dumps(vars(score)))["outcome"] == REFUSED
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_drawn_film_is_measured_like_one_of_tracks() -> None:
     found = measure_film("few", 3, drawn=True)
     assert found["drawn"] and found["outcome"] in (RIGHT, UNCLEAR, REVERSED, REFUSED)
     assert found["angle_deg"] > 1 and found["true_px"] < 1
+
+
+def test_the_stated_error_of_focal_lengths_is_held_against_the_truth() -> None:
+    row = {"recipe": "arc", "outcome": "right", "tellable": True, "cpu_s": 1.0, "focal_deviation": 0.1}
+    rows = [
+        {**row, "focal_error": 0.05, "lens": DOUBT_NONE},
+        {**row, "focal_error": -0.15, "lens": DOUBT_FOCAL},
+        {**row, "focal_error": 0.5, "lens": DOUBT_NONE},
+        {**row, "focal_error": 0.9, "lens": DOUBT_ASSUMED},  # not estimated
+        {**row, "focal_error": float("nan"), "focal_deviation": float("nan"), "lens": DOUBT_NONE, "outcome": "refused"},
+    ]
+    figures = summarise(["arc"], rows)["overall"]
+    assert [figures[name]["count"] for name in ("focal_within_one", "focal_within_two")] == [1, 2]
+    assert figures["focal_within_two"]["of"] == 3

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from geoflow.cluster import joining, session
-from geoflow.environments import overlay
+from geoflow.environments import kept, overlay
 from geoflow.errors import ConfigError
 
 
@@ -62,7 +62,7 @@ def test_no_folder_of_packages_comes_before_an_environment_s(
     (home / "geoflow" / "engine").mkdir(parents=True)
     monkeypatch.setattr(session, "__file__", str(home / "geoflow" / "cluster" / "session.py"))
     (tmp_path / "link").symlink_to(home)
-    monkeypatch.setattr(overlay, "installed_packages", lambda: [str(tmp_path / "link")] if where == "installed" else [])
+    monkeypatch.setattr(kept, "installed_packages", lambda: [str(tmp_path / "link")] if where == "installed" else [])
     monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}{home}" if where == "known" else "mine")
     with session.ray_cluster():
         found = pretended.python_path.split(os.pathsep)

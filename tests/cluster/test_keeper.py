@@ -130,7 +130,7 @@ with ray_cluster(num_cpus=2, object_store_memory=100_000_000):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("ends", ["killed", "orderly"])
+@pytest.mark.parametrize("ends", ["killed", pytest.param("orderly", marks=pytest.mark.slow)])
 def test_a_real_ray_ends_with_its_driver(tmp_path: Path, driver: list[subprocess.Popen[str]], ends: str) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     one = start(driver, RUN, env=clean | {"ENDS": ends}, cwd=tmp_path)

@@ -49,7 +49,9 @@ MOMENTS: dict[str, Callable[[Rows], bool]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=() if k == 1 else pytest.mark.slow) for k, moment in enumerate(MOMENTS)]
+)
 def test_a_killed_run_goes_on_where_it_was(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], moment: str
 ) -> None:
@@ -190,7 +192,7 @@ def test_fresh_starts_from_nothing(clip: Path, tmp_path: Path, monkeypatch: pyte
 # Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_one_signal_lets_running_calls_end(
     clip: Path, tmp_path: Path, undisturbed: dict[str, np.ndarray], number: int
 ) -> None:

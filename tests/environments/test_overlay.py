@@ -39,7 +39,7 @@ def test_all_of_ray_s_ways_to_write_pip_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_an_environment_has_its_own_and_what_is_around_it(tmp_path: Path) -> None:
-    left = cache_folder() / "environments" / f"{overlay._key(wanted(['geoflow-tiny==1.0']))}.new"
+    left = cache_folder() / "environments" / f"{overlay.key(wanted(['geoflow-tiny==1.0']))}.new"
     (left / "lib" / "python0" / "site-packages").mkdir(parents=True)  # by a run that was killed while it made it
     python = overlay.install(wanted(["geoflow-tiny==1.0"]), {})
     assert not left.exists()
@@ -92,11 +92,11 @@ def test_what_an_environment_pins_wins_within_a_namespace(tmp_path: Path) -> Non
 
 
 def test_what_is_borrowed_from_a_user_s_folder_makes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = overlay._key(wanted(["six"]))
+    plain = overlay.key(wanted(["six"]))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert overlay._key(wanted(["six"])) == plain, "nothing is installed there"
+    assert overlay.key(wanted(["six"])) == plain, "nothing is installed there"
     (tmp_path / "six-1.0.dist-info").mkdir()
-    assert overlay._key(wanted(["six"])) != plain
+    assert overlay.key(wanted(["six"])) != plain
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
 import shutil
@@ -16,7 +17,10 @@ import av
 import h5py
 import pytest
 from hand_drawing import draw, hand_joints, place
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
+import geoflow
 from geoflow.pipeline import Pipeline
 from geoflow.store.verify import verify_run
 from geoflow.synth import render
@@ -28,6 +32,7 @@ def test_the_wheel_brings_what_the_command_line_needs(wheel: Path, tmp_path: Pat
     assert "actors/embedded/colmap.py" in names and "geoflow/report/style.css" in names
     assert all(f"geoflow/report/{script}.js" in names for script in ("viewer", "scene", "table"))
     assert not any(name.startswith(("tests/", "docs/", "benchmarks/")) for name in names)
+    assert "geoflow/py.typed" in names and not any(name.startswith("packaging/") for name in names)
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import geoflow.files.resources as r, geoflow\n"
@@ -40,6 +45,23 @@ def test_the_wheel_brings_what_the_command_line_needs(wheel: Path, tmp_path: Pat
     )
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, check=True)
+
+
+@pytest.mark.env
+def test_the_wheel_says_what_it_is_and_what_it_needs(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = [name for name in file.namelist() if name.endswith(".dist-info/METADATA")]
+        about = email.message_from_bytes(file.read(name))
+    assert about["Version"] == geoflow.__version__ and about["License-Expression"] == "Apache-2.0"
+    rows = [Requirement(text) for text in about.get_all("Requires-Dist") or []]
+    core = {row.name for row in rows if row.marker is None or row.marker.evaluate({"extra": ""})}
+    assert {"ray", "h5py", "nvidia-ml-py"} <= core
+    assert not core & {"evo", "pandas", "matplotlib", "torch", "plotly", "trimesh"}, "extras, or environments"
+    classifiers = about.get_all("Classifier") or []
+    pythons = {row.rpartition(":: ")[2] for row in classifiers if "Python :: 3." in row}
+    allowed = SpecifierSet(about["Requires-Python"])
+    assert pythons == {"3.10", "3.11", "3.12"} and all(version in allowed for version in pythons)
+    assert "Typing :: Typed" in classifiers
 
 
 @pytest.fixture
@@ -87,6 +109,9 @@ def test_a_plain_install_runs_every_stage(installed: Path, tmp_path: Path) -> No
     done = subprocess.run(command, env=plain_environment(), cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "going on without" not in done.stderr, done.stderr[-3000:]
     assert json.loads(done.stdout)["disabled"] == {}
+    listed = subprocess.run([installed.with_name("pip"), "list", "--format", "json"], capture_output=True, text=True)
+    names = {row["name"].lower() for row in json.loads(listed.stdout)}
+    assert not names & {"evo", "pandas", "matplotlib", "torch"}, "a plain install brings none of these, by no way"
     events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
     assert {row["event"] for row in events}.isdisjoint({"stage_disabled", "stage_failed", "environment_failed"})
     worked = {row["slot"] for row in events if row["event"] == "stage_done"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -34,3 +35,17 @@ def stored(store: Path) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def posed(stored: dict[str, np.ndarray]) -> np.ndarray:
     return np.flatnonzero(stored["camera/valid"])
+
+
+@pytest.fixture
+def change(store: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File], None]], Path]:
+    """A copy of the store, changed."""
+
+    def changed(edit: Callable[[h5py.File], None]) -> Path:
+        path = tmp_path / "changed.h5"
+        path.write_bytes(store.read_bytes())
+        with h5py.File(path, "a") as file:
+            edit(file)
+        return path
+
+    return changed

@@ -10,10 +10,13 @@ import h5py
 import numpy as np
 import pandas
 import pytest
+from hands_store import write_hands_store
 from test_export_clips import read_rrd
 
 import geoflow
 from geoflow.export import export_store
+from geoflow.report.overlays import hands_overlay
+from geoflow.store.verify import verify_store
 
 IN_METRES, IN_SCENE = [4, 5], [6, 7]  # of the frames with a hand
 PER_METRE = np.float32(2.5)  # scene units
@@ -76,3 +79,32 @@ def test_rerun_puts_hands_in_metres_outside_of_the_world(mixed: Path, tmp_path: 
     assert sorted(found["/world/camera/hands/left", "Points3D:positions"]) == IN_SCENE
     assert sorted(found["/hands_in_metres/left", "Points3D:positions"]) == IN_METRES
     assert IN_METRES[0] in found["/world/camera/hands/left", "Clear:is_recursive"]
+
+
+def test_a_photo_keeps_its_hands_to_the_end(tmp_path: Path) -> None:
+    path = write_hands_store(tmp_path, num_frames=1)
+    assert verify_store(path) == []
+    with geoflow.open(path) as video:
+        assert len(video) == 1 and video.hands.all.numbers == [1] and video.hands.left.valid.tolist() == [True]
+        assert hands_overlay(video, 0)[1] == ["left hand 90 %"] and "hands in 1 frame" in video.recovered
+    export_store(path, "rerun", tmp_path / "clip.rrd", images=False, depth=False)
+    assert [*read_rrd(tmp_path / "clip.rrd")["/world/camera/hands/left", "Points3D:positions"]] == [0]
+    with h5py.File(path, "a") as file:
+        file["frames/rgb"] = np.zeros((1, 12, 16, 3), np.uint8)
+    export_store(path, "lerobot", tmp_path / "set")
+    rows = pandas.read_parquet(tmp_path / "set/data/chunk-000/file-000.parquet")
+    assert len(rows) == 1 and rows["observation.hands.left.valid"].tolist() == [True]
+
+
+def test_rerun_has_further_hands_by_their_number(tmp_path: Path) -> None:
+    path = write_hands_store(tmp_path)
+    with geoflow.open(path) as video:
+        hands = video.hands
+        assert [len(hands.further(i)) for i in (5, 9, 23)] == [0, 1, 1]
+        number = int(hands.all.id[9, hands.further(9)[0]])
+        there = [i for i in range(40) if number in hands.all.id[i, hands.further(i)]]
+    export_store(path, "rerun", tmp_path / "clip.rrd", images=False, depth=False)
+    found = read_rrd(tmp_path / "clip.rrd")
+    name = f"/world/camera/hands/further/{number}"
+    assert sorted(found[name, "Points3D:positions"]) == there and 8 in there and 27 in there
+    assert 28 in found[name, "Clear:is_recursive"], "it is gone"

@@ -18,8 +18,8 @@ from geoflow.geometry.cameras import pinhole
 HEIGHT, WIDTH = 96, 128
 SEGMENT, TRACKS = 100, 10  # frames, and tracks that live in each
 FRAME_BYTES = HEIGHT * WIDTH * (3 + 4)  # of colour, and of depth as float32
-# Encoders take most of the time of the others (vipe, rerun, lerobot), which go through frames in the same way.
-QUICK = ("tapip3d", "tapvid3d", "colmap", "ply", "glb", "y2r", "depth")
+# Encoders take most of the time of vipe, rerun, lerobot and depth_video, which go through frames in the same way.
+QUICK = ("tapip3d", "tapvid3d", "colmap", "nerfstudio", "ply", "glb", "y2r", "depth", "preview")
 
 _EXPORT = """
     import json, sys
@@ -88,7 +88,7 @@ def write_moving_store(path: Path, num: int) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
 def test_two_thousand_frames_take_little_more_than_two_hundred(tmp_path: Path):
     (tmp_path / "twice").mkdir()

@@ -24,25 +24,21 @@ from geoflow.export.frames import pictures
 from geoflow.store.reader import open_video
 from geoflow.synth import Clip
 
-POSED = ["tapip3d", "vipe", "tapvid3d", "colmap", "ply", "glb", "y2r"]  # formats that are nothing without poses
+# Formats that are nothing without poses.
+POSED = [
+    "tapip3d",
+    "vipe",
+    "tapvid3d",
+    "colmap",
+    "nerfstudio",
+    "ply",
+    "glb",
+    "y2r",
+]
 
 
 def target(folder: Path, to: str) -> Path:
     return folder / f"out{FORMATS[to].suffix}"
-
-
-@pytest.fixture
-def change(store: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File], None]], Path]:
-    """A copy of the store, changed."""
-
-    def changed(edit: Callable[[h5py.File], None]) -> Path:
-        path = tmp_path / "changed.h5"
-        path.write_bytes(store.read_bytes())
-        with h5py.File(path, "a") as file:
-            edit(file)
-        return path
-
-    return changed
 
 
 @pytest.mark.parametrize("to", POSED)
@@ -68,7 +64,7 @@ def test_without_tracks(change: Callable, tmp_path: Path, to: str):
         export_store(path, to, target(tmp_path, to))
 
 
-@pytest.mark.parametrize("to", ["tapip3d", "vipe", "ply", "glb", "depth"])
+@pytest.mark.parametrize("to", ["tapip3d", "vipe", "ply", "glb", "depth", "depth_video"])
 def test_without_depth(change: Callable, tmp_path: Path, to: str):
     def edit(file: h5py.File) -> None:
         del file["geometry"], file["camera/depth"]
@@ -77,7 +73,7 @@ def test_without_depth(change: Callable, tmp_path: Path, to: str):
         export_store(change(edit), to, target(tmp_path, to))
 
 
-@pytest.mark.parametrize("to", [to for to in FORMATS if to not in ("depth", "obj")])
+@pytest.mark.parametrize("to", [to for to in FORMATS if to not in ("depth", "depth_video", "obj")])
 def test_without_pixels_the_way_to_have_them_is_named(change: Callable, tmp_path: Path, to: str):
     path = change(lambda file: file.__delitem__("frames/rgb"))
     with pytest.raises(StoreError, match=r"clip.mp4 cannot be read.*--set write.rgb=true"):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from geoflow.fields import DOUBT_FAR_OFF, DOUBT_REVERSED
+from geoflow.geometry.motion import trust
 from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle
 from geoflow.geometry.motion.pose_quality import explained_points
-from geoflow.geometry.motion.starts import best_of, lead_over_mirror, same_order
-from geoflow.geometry.motion.structure import Structure, _on_path, _withdrawn, far_off
+from geoflow.geometry.motion.starts import best_of, both_worlds, lead_over_mirror, same_order
+from geoflow.geometry.motion.structure import Structure, reconstruct
+from geoflow.geometry.motion.trust import far_off, on_path, withdrawn
 from geoflow.synth.films import TrackFilm, film
 
 
@@ -55,8 +57,8 @@ def test_a_reversed_world_is_behind_its_mirror_image() -> None:
 
 def test_a_start_in_the_reversed_world_is_put_right() -> None:
     bundle = _bundle(_film())
-    found = best_of([_reversed(bundle)], focal=True)
-    assert found is not None and same_order(found[0], bundle) > 0.5 and found[1] > 0.02
+    found = best_of(both_worlds(_reversed(bundle), focal=True))
+    assert found is not None and same_order(found.bundle, bundle) > 0.5 and found.lead > 0.02
 
 
 def test_points_are_triangulated_where_they_are() -> None:
@@ -111,11 +113,49 @@ def test_a_pose_far_off_the_path_is_dropped_and_says_so() -> None:
     structure = _structure(_film("walk"))
     assert not far_off(structure.cam_from_world).any()
     structure.cam_from_world[4, :3, 3] += 1000
-    kept = _on_path(structure)
+    kept = on_path(structure)
     assert np.flatnonzero(~kept.valid).tolist() == [4] and kept.doubt[4] == DOUBT_FAR_OFF
     assert np.isnan(kept.cam_from_world[4]).all() and not kept.doubt[:4].any()
 
 
 def test_a_world_that_is_not_told_from_its_mirror_image_has_no_valid_frame() -> None:
-    withdrawn = _withdrawn(_structure(_film()))
-    assert not withdrawn.valid.any() and (withdrawn.doubt == DOUBT_REVERSED).all()
+    found = withdrawn(_structure(_film()), DOUBT_REVERSED)
+    assert not found.valid.any() and (found.doubt == DOUBT_REVERSED).all()
+
+
+def test_triangulation_never_leaves_a_point_where_it_fits_less() -> None:
+    bundle = _bundle(_film("far_relief"))
+    for world in (bundle, bundle.mirrored(), bundle.adjusted(focal=True, rounds=1)):
+        assert world.triangulated().misfit() <= world.misfit() + 1e-12
+
+
+def test_a_distant_point_is_no_evidence_against_its_cameras() -> None:
+    """Noise lets the rays of many distant points run apart: linear triangulation puts these behind the cameras."""
+    made = _film("arc")
+    bundle = _bundle(made)
+    rng = np.random.default_rng(0)
+    rays = np.concatenate([rng.uniform(-0.2, 0.2, (40, 2)), np.ones((40, 1))], 1)
+    turned = np.einsum("kij,mj->kmi", bundle.cam_from_world[:, :3, :3], rays @ bundle.cam_from_world[0, :3, :3])
+    uv = np.einsum("ij,kmj->kmi", bundle.intrinsics, turned)
+    uv = uv[..., :2] / uv[..., 2:] + rng.normal(0, 0.5, (*uv.shape[:2], 2))
+    distant = replace(bundle, uv=uv, xyz=np.full((40, 3), np.nan), points=np.arange(40)).triangulated()
+    assert np.isfinite(distant.xyz).all() and (distant.in_cameras()[..., 2] > 0).all()
+    assert distant.errors().max() < 4  # of Gaussian noise of 0.5 px
+
+
+def test_a_world_with_one_reversed_part_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _film()
+    leads = iter([0.3, -0.1, 1.0, 0.3, 0.01, 1.0])
+    monkeypatch.setattr(trust, "windows", lambda *_, **__: [range(4)] * 3)
+    monkeypatch.setattr(trust, "lead_over_mirror", lambda *_, **__: next(leads))
+    structure, chains = _structure(made), made.chains
+    assert trust._lead(structure, chains, focal=True) == -0.1  # its mirror image explains one part better
+    assert trust._lead(structure, chains, focal=True) == 0.3  # a part that tells nothing contradicts nothing
+
+
+@pytest.mark.long
+def test_a_lens_that_the_pictures_refute_is_not_assumed() -> None:
+    """A camera that turns on the spot looks like one that moves if its lens is taken for a shorter one."""
+    made = _film("any", 402)
+    blank = made.blank_frames()
+    assert not any(structure.valid.any() for structure in reconstruct(made.chains, blank))

@@ -84,7 +84,8 @@ def fuse(clip: plane_scene.Clip, depth: np.ndarray, mask: np.ndarray) -> dict[st
         "prior.intrinsics": k,
     }
     out = TemporalFusion().process(Segment(video, 0, 0, count), given)
-    fields.check(out, TemporalFusion.outputs, who="geometry", num_frames=count)
+    optional = TemporalFusion.optional_outputs
+    fields.check(out, TemporalFusion.outputs, optional=optional, who="geometry", num_frames=count)
     return out
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hand_drawing import hand_joints, place
+from lifted_hands import lifted
 
 from geoflow.geometry.cameras import project
 from geoflow.geometry.hands.hand_motion import HandLimits, between, in_unit, slow_enough, steady_frames
-from geoflow.geometry.hands.hand_pose import lift_hands, wrist_pose
+from geoflow.geometry.hands.hand_pose import wrist_pose
 from geoflow.geometry.hands.hand_sides import Detection
 from geoflow.geometry.rigid import apply, invert
 
@@ -84,7 +85,7 @@ def _lift(seen: list[bool], step: float = 0.01, **limits: float) -> tuple[dict[s
     """A right hand that moves sideways, found only in some frames; its fields and its true joints."""
     truth = [place(hand_joints("right", 15), (step * i, 0.0, 0.5)) for i in range(len(seen))]
     found = [Detection(project(t, K), t - t.mean(0), right=0.9, score=0.8) if s else None for t, s in zip(truth, seen)]
-    fields = lift_hands(
+    fields = lifted(
         {"left": [None] * len(seen), "right": found},
         np.tile(K, (len(seen), 1, 1)),
         time_s=np.arange(len(seen)) / FPS,
@@ -115,7 +116,7 @@ def test_a_long_gap_stays_empty() -> None:
 def test_a_sight_that_is_too_fast_becomes_a_filled_frame() -> None:
     truth = [place(hand_joints("right", 15), (0.3 if i == 3 else 0.0, 0.0, 0.5)) for i in range(7)]
     found = [Detection(project(t, K), t - t.mean(0), right=0.9, score=0.8) for t in truth]
-    fields = lift_hands(
+    fields = lifted(
         {"left": [None] * 7, "right": found}, np.tile(K, (7, 1, 1)), time_s=np.arange(7) / FPS, limits=HandLimits()
     )
     assert fields["hands.right.filled"].tolist() == [i == 3 for i in range(7)]
@@ -128,5 +129,5 @@ def test_joints_lie_behind_the_skin() -> None:
     seen = {"left": [None], "right": [Detection(project(truth, K), truth - truth.mean(0), right=0.9, score=0.9)]}
     depth = np.full((1, 360, 480), 3 * (truth[:, 2].mean() - 0.02), np.float16)
     for offset, expected in ((0.02, 3.0), (0.0, 3 * 0.96)):
-        scale = lift_hands(seen, K[None], depth, limits=HandLimits(0, 0, offset))["hands.right.scale"]
+        scale = lifted(seen, K[None], depth, limits=HandLimits(0, 0, offset))["hands.right.scale"]
         assert scale[0] == pytest.approx(expected, rel=0.01)

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 from hand_drawing import hand_joints, place
+from lifted_hands import lifted
 
 from geoflow.geometry import rigid
 from geoflow.geometry.cameras import project
-from geoflow.geometry.hands.hand_pose import lift_hands, locate, palm_size, scene_scale, wrist_pose
-from geoflow.geometry.hands.hand_sides import SIDES, Detection
+from geoflow.geometry.hands.hand_pose import locate, scene_scale, wrist_pose
+from geoflow.geometry.hands.hand_sides import SIDES, Detection, palm_size
 
 K = np.array([[450, 0, 239.5], [0, 450, 179.5], [0, 0, 1]], np.float32)
 HEIGHT, WIDTH = 360, 480
@@ -114,7 +115,7 @@ def _segment(count: int = 6) -> tuple[list[np.ndarray], dict[str, list[Detection
 
 def test_hands_without_depth_are_in_metres_and_project_onto_their_pixels() -> None:
     truth, sides, intrinsics = _segment()
-    fields = lift_hands(sides, intrinsics)
+    fields = lifted(sides, intrinsics)
     valid = fields["hands.right.valid"]
     assert valid.tolist() == [True, True, False, True, True, True]
     for i in np.flatnonzero(valid):
@@ -132,12 +133,12 @@ def test_scene_depth_sets_the_scale_of_the_whole_segment() -> None:
     truth, sides, intrinsics = _segment()
     depth = np.stack([_depth_of(joints, 3.0) for joints in truth])
     depth[4:] = 0  # frames without depth take the segment's scale too
-    fields = lift_hands(sides, intrinsics, depth)
+    fields = lifted(sides, intrinsics, depth)
     for i in np.flatnonzero(fields["hands.right.valid"]):
         # 2%: joints and surface samples lie up to a centimetre apart at half a metre.
         np.testing.assert_allclose(fields["hands.right.joints"][i], 3 * truth[i], atol=0.02 * 3 * 0.6)
-    metric = lift_hands(sides, intrinsics, depth, metric=True)
-    plain = lift_hands(sides, intrinsics)
+    metric = lifted(sides, intrinsics, depth, metric=True)
+    plain = lifted(sides, intrinsics)
     np.testing.assert_array_equal(metric["hands.right.joints"], plain["hands.right.joints"])
 
 
@@ -161,7 +162,7 @@ def test_a_hand_keeps_its_size_over_the_segment() -> None:
         Detection(project(truth, K), factor * (truth - truth.mean(0)), right=0.1, score=0.9)
         for factor in (0.9, 1.0, 1.2, 1.0, 0.8)
     ]
-    fields = lift_hands({"left": shaky, "right": [None] * 5}, np.tile(K, (5, 1, 1)))
+    fields = lifted({"left": shaky, "right": [None] * 5}, np.tile(K, (5, 1, 1)))
     z = fields["hands.left.joints"][:, :, 2].mean(1)
     assert np.ptp(z) < 1e-4
     assert palm_size(fields["hands.left.joints"][0]) == pytest.approx(palm_size(truth), rel=0.02)

@@ -71,6 +71,29 @@ def test_a_third_hand_is_left_out_and_it_is_the_one_liked_least() -> None:
     assert [round(c, -1) for c in columns] == [60, 300]
 
 
+def test_more_than_two_hands_are_looked_for_in_every_tenth_frame_and_followed() -> None:
+    third = [(300, 0.8 if i in (4, 10) else 0.0, 0.9, 0.1) for i in range(14)]
+    eye = PretendedEye([[(60, 0.9, 0.9, 0.9), (180, 0.9, 0.9, 0.1), third[i]] for i in range(14)])
+    found = find_hands(eye.frames(), eye, HandSearch(max_hands=6))
+    assert [len(frame) for frame in found] == [3] * 14, "backwards, too"
+    assert [len(frame) for frame in find_hands(eye.frames()[:10], eye, HandSearch(max_hands=6))] == [2] * 10
+
+
+def test_a_hand_that_was_lost_for_a_moment_is_not_found_twice() -> None:
+    """Lost between frames 1 and 2, and proposed again: from there the look back lands beside where it is known."""
+
+    class Beside(PretendedEye):
+        def look(self, rgb: np.ndarray, place: Place) -> Sight | None:
+            if not (rgb[0, 0, 0] == 1 and place.x > 112):
+                return super().look(rgb, place)
+            uv = JOINTS - JOINTS.mean(0) + [121, 100]
+            return Sight(Detection(uv, hand_joints(), 0.9, 0.9), Place(121, 100, SIDE, 0.0))
+
+    eye = Beside([[(100, 0.9, 0.9, 0.9)], [(100, 0.0, 0.9, 0.9)], [(150, 0.9, 0.9, 0.9)]])
+    found = find_hands(eye.frames(), eye, HandSearch(max_hands=6))
+    assert [len(frame) for frame in found] == [1, 1, 1]
+
+
 def test_a_lost_hand_is_not_followed_any_further() -> None:
     eye = PretendedEye([[(100, 0.9, 0.9, 0.9)], [(100, 0.0, 0.3, 0.9)], [(100, 0.0, 0.9, 0.9)]])
     assert [len(frame) for frame in find_hands(eye.frames(), eye, HandSearch())] == [1, 0, 0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hand_drawing import hand_joints
 
-from geoflow.geometry.hands.hand_sides import Detection, assign_sides, drop_duplicates, follow
+from geoflow.geometry.hands.hand_sides import Detection, drop_duplicates, follow, main_hands, sides_of
 
 
 def _at(x: float, right: float, score: float | None = None) -> Detection:
@@ -14,7 +14,14 @@ def _at(x: float, right: float, score: float | None = None) -> Detection:
 
 
 def _sides(frames: list[list[Detection]], **options: int) -> dict[str, list[Detection | None]]:
-    return assign_sides(follow(frames, **options), len(frames))
+    """The main hand of each side."""
+    tracks = follow(frames, **options)
+    seen = np.zeros((len(tracks), len(frames)), bool)
+    for k, track in enumerate(tracks):
+        seen[k, track.frames] = True
+    main = main_hands(seen, sides_of(tracks, len(frames)), [track.strength() for track in tracks])
+    by_frame = [dict(zip(track.frames, track.detections)) for track in tracks]
+    return {side: [by_frame[k][i] if k >= 0 else None for i, k in enumerate(chosen)] for side, chosen in main.items()}
 
 
 def _columns(found: list[Detection | None]) -> list[float | None]:
@@ -42,9 +49,10 @@ def test_hands_that_are_both_called_right_become_a_pair() -> None:
     assert _columns(sides["left"]) == [300] * 5
 
 
-def test_a_second_person_s_hand_that_is_surely_right_is_left_out() -> None:
+def test_a_second_person_s_hand_that_is_surely_right_is_no_main_hand() -> None:
     frames = [[_at(100, 0.99), _at(300, 0.97)] for _ in range(5)]
     sides = _sides(frames)
+    assert sides_of(follow(frames), 5) == ["right", "right"]
     assert _columns(sides["right"]) == [100] * 5
     assert _columns(sides["left"]) == [None] * 5
 

@@ -93,6 +93,20 @@ def test_a_moving_point_keeps_its_own_path(cameras: CamerasWithDepth) -> None:
     assert np.abs(lifted.xyz - path).max() < 0.01  # nearest-pixel depth of a plane
 
 
+def test_a_moving_point_without_depth_is_not_called_visible(cameras: CamerasWithDepth) -> None:
+    start = np.array([[-0.05, 0.0, planes.BOARD_Z]])
+    path = start + np.linspace(0, 0.4, COUNT)[:, None, None] * [0, 1, 0]
+    here = np.stack([apply(pose, p) for pose, p in zip(cameras.cam_from_world, path)]) @ planes.INTRINSICS.T
+    uv = here[..., :2] / here[..., 2:]
+    depth, valid = cameras.depth.copy(), cameras.valid.copy()
+    depth[1], valid[2] = 0, False  # no depth in one frame, no pose in another
+    blind = CamerasWithDepth(cameras.intrinsics, cameras.cam_from_world, depth, valid)
+    lifted = lift_tracks(uv, np.ones((COUNT, 1), bool), blind)
+    assert not lifted.static[0] and lifted.visible[:, 0].tolist() == [True, False, False] + [True] * (COUNT - 3)
+    assert np.array_equal(lifted.visible, np.isfinite(lifted.xyz).all(-1))
+    assert np.allclose(lifted.uv, uv), "where it was followed stays known"
+
+
 def test_a_static_point_behind_a_surface_is_hidden(cameras: CamerasWithDepth) -> None:
     uv = _truth(cameras, np.array([[120.0, 60.0]], np.float32), QUERY)[1]
     depth = cameras.depth.copy()

@@ -17,8 +17,10 @@ from geoflow import fields
 from geoflow.backends.contract import surveyed
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
+from geoflow.geometry.motion import structure
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
-from geoflow.geometry.motion.structure import MEDIAN_DEPTH, _two_view, join_structures, reconstruct
+from geoflow.geometry.motion.picture_features import PictureFeatures, two_view
+from geoflow.geometry.motion.structure import MEDIAN_DEPTH, Structure, join_structures, reconstruct
 from geoflow.geometry.motion.wide_matches import wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 from geoflow.segments import Segment, VideoInfo
@@ -100,6 +102,16 @@ def test_a_camera_that_only_turns_is_rotating_and_its_turns_are_found(known: boo
 
 def test_a_camera_that_moves_sideways_is_moving() -> None:
     assert classify_motion(_chains(planes.handheld(10))).code == fields.MOTION_MOVING
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_steps_of_a_third_of_the_picture_still_tell_how_the_camera_moves(moves: bool) -> None:
+    along = np.arange(4)[:, None] - 1.5
+    poses = planes.poses(along * [-0.3 * moves, 0.0, 0.0], along * [0.0, 0.25, 0.0])
+    chains = _chains(poses)
+    assert all(np.nanmedian(np.linalg.norm(b - a, axis=1)) > 0.2 * SIZE[1] for a, b in zip(chains.uv, chains.uv[1:]))
+    found = classify_motion(chains, planes.INTRINSICS).code
+    assert found == (fields.MOTION_MOVING if moves else fields.MOTION_ROTATING)
 
 
 def test_too_few_points_leave_the_motion_unknown() -> None:
@@ -196,7 +208,7 @@ def test_a_turning_camera_has_no_structure() -> None:
 def test_sift_finds_the_same_pixels_again() -> None:
     poses = planes.handheld(2, reach=0.3)
     seen = [planes.look(pose) for pose in poses]
-    uv, matches = wide_matches([picture[..., 0] for _, _, picture in seen], None)
+    uv, matches = wide_matches(PictureFeatures([picture[..., 0] for _, _, picture in seen]), [0, 1])
     rows = matches[0, 1]
     u, v = np.rint(uv[0][rows[:, 0]]).astype(int).clip(0, (SIZE[1] - 1, SIZE[0] - 1)).T
     off = uv[1][rows[:, 1]] - uv[0][rows[:, 0]] - planes.exact_flow(*poses)[v, u]
@@ -239,6 +251,32 @@ def test_the_stage_finds_cameras_and_depth_of_a_rendered_clip(
     assert known.mean() > 0.6
     assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.1
     assert not list(tmp_path.iterdir())  # the reconstruction's scratch files are gone
+    off = np.log(found["camera.intrinsics"][:, 0, 0] / clip.intrinsics[:, 0, 0])
+    assert (np.abs(off) < 3 * found["camera.focal_error"]).all() and found["camera.focal_error"].max() < 1
+
+
+def test_the_stage_hands_on_what_the_source_states_of_its_lens(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = []
+    monkeypatch.setattr(structure, "reconstruct", lambda *_, **given: stated.append(given["stated_focal"]) or [])
+    segment = _segment(clip.frames)
+    for focal in (None, 170.0):
+        video = replace(segment.video, stated_focal=focal)
+        surveyed(Colmap(), replace(segment, video=video), {"frames.rgb": clip.frames}, "colmap")
+    assert stated == [None, 170.0]
+
+
+def test_a_given_lens_has_no_error(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, lens = len(clip.frames), clip.intrinsics[0]
+    poses = clip.cam_from_world.astype(float)
+
+    def given(chains: Chains, *_: object, **__: object) -> list[Structure]:
+        xyz = np.full((chains.uv.shape[1], 3), np.nan)
+        return [Structure(lens, 0.0, poses, np.ones(count, bool), xyz, 5.0, np.zeros(count, np.uint8))]
+
+    monkeypatch.setattr(structure, "reconstruct", given)
+    found = _cameras(clip.frames)
+    assert found["camera.valid"].all() and np.isnan(found["camera.focal_error"]).all()
+    assert not found["camera.doubt"].any()
 
 
 def test_the_stage_reports_a_still_camera_and_invents_nothing(clip: Clip) -> None:
@@ -265,7 +303,7 @@ def test_two_views_agree_on_what_stands_still_only() -> None:
     uv = [(xyz @ pose[:3, :3].T + pose[:3, 3]) @ planes.INTRINSICS.T for pose in cameras]
     a, b = (p[:, :2] / p[:, 2:] for p in uv)
     b[:60] += rng.uniform(10, 40, (60, 2))
-    fundamental, inlier = _two_view(a, b)
+    fundamental, inlier = two_view(a, b)
     assert inlier[60:].all()
     assert inlier[:60].mean() < 0.3  # some happen to move along their epipolar line
     one = np.concatenate([a, np.ones((200, 1))], 1), np.concatenate([b, np.ones((200, 1))], 1)
@@ -277,7 +315,7 @@ def test_two_views_agree_on_what_stands_still_only() -> None:
 @pytest.mark.parametrize("count", [0, 7, 14])
 def test_too_few_matches_agree_on_nothing(count: int) -> None:
     uv = np.random.default_rng(0).uniform(0, 100, (count, 2))
-    assert not _two_view(uv, uv + 5)[1].any()
+    assert not two_view(uv, uv + 5)[1].any()
 
 
 LENS = (0.3, 0.05, 1e-3, -1e-3, 0.0)  # pincushion: every pixel of the bent picture lies in the straight one

@@ -8,6 +8,14 @@ import pytest
 
 from actors.embedded.motion_stereo import MotionStereo
 from geoflow import fields
+from geoflow.fields import (
+    DOUBT_NONE,
+    DOUBT_REVERSED,
+    DOUBT_UNMATCHED,
+    MOTION_ROTATING,
+    MOTION_STILL,
+    MOTION_UNKNOWN,
+)
 from geoflow.geometry.cameras import pinhole, pixel_grid, pixel_rays, project
 from geoflow.geometry.depth.two_view import PairDepth, combine, triangulate
 from geoflow.geometry.motion.epipolar import (
@@ -19,7 +27,14 @@ from geoflow.geometry.motion.epipolar import (
     rotation_exp,
     told_from_mirrored,
 )
-from geoflow.geometry.motion.survey import Matches, Survey, choose_gaps, median_parallax, vote_focal
+from geoflow.geometry.motion.survey import (
+    Matches,
+    Survey,
+    _Worlds,
+    choose_gaps,
+    median_parallax,
+    vote_lens,
+)
 from geoflow.segments import Segment, VideoInfo
 
 HEIGHT, WIDTH = 120, 160
@@ -99,7 +114,7 @@ def test_rotation_leaves_no_parallax_and_translation_does() -> None:
 @pytest.mark.parametrize("baseline", [0.5, 1e-9], ids=["moving", "turning"])
 def test_focal_length_is_voted_from_exact_matches(baseline: float) -> None:
     found, _, _ = matches(10, baseline=baseline)
-    focal = vote_focal(found, CENTER, WIDTH, unit=WIDTH / 320)
+    focal = vote_lens(found, CENTER, WIDTH, unit=WIDTH / 320).focal
     # The vertex of a parabola through samples 4% apart, pulled a little by the prior at 0.85 widths (136 px).
     assert focal == pytest.approx(K[0, 0], rel=0.03)
 
@@ -147,7 +162,25 @@ def test_a_long_lens_that_circles_is_not_taken_for_a_wide_one_with_near_and_far_
     spoilt = Matches(found.first, found.gap, found.uv_a, found.uv_b + noise, found.weight)
     # A circling camera hardly tells its lens, and usual lenses (0.85 widths) are preferred; but with those the only
     # motion that fits has near and far exchanged, and points behind the camera.
-    assert vote_focal(spoilt, CENTER, WIDTH, unit=WIDTH / 320) > 1.05 * WIDTH
+    assert vote_lens(spoilt, CENTER, WIDTH, unit=WIDTH / 320).focal > 1.05 * WIDTH
+
+
+def test_an_unknown_lens_tells_near_from_far_only_if_no_other_lens_shows_them_exchanged() -> None:
+    told, _, _, _ = orbit(1.2 * WIDTH)
+    assert vote_lens(told, CENTER, WIDTH, unit=WIDTH / 320).tells_order
+    few, _, _, _ = orbit(1.2 * WIDTH, pairs=4)
+    assert not vote_lens(few, CENTER, WIDTH, unit=WIDTH / 320).tells_order
+    longer, _, _, _ = orbit(8.0 * WIDTH)  # than all lenses that are tried, and best seen with a wide one, reversed
+    vote = vote_lens(longer, CENTER, WIDTH, unit=WIDTH / 320)
+    assert vote.focal < WIDTH and not vote.tells_order
+
+
+def test_orders_of_depth_are_compared_each_with_its_best_lens() -> None:
+    order = np.arange(20, dtype=np.float32)
+    rank = np.stack([order, order[::-1]])[None, :, None].repeat(2, 0).repeat(3, 2)  # (F=2, W=2, P=3, N=20)
+    cost = np.array([[[0.1, 0.1, 0.1], [0.8, 0.9, 0.8]], [[0.5, 0.5, 0.5], [0.12, 0.12, 0.9]]])
+    assert _Worlds(cost, rank).by_order(0, np.ones((3, 20))) == pytest.approx((0.1, 0.12))
+    assert _Worlds(cost, rank[:, [0, 0]]).by_order(0, np.ones((3, 20))) == (pytest.approx(0.1), np.inf)
 
 
 def test_a_motion_is_told_from_the_one_with_near_and_far_exchanged() -> None:
@@ -259,6 +292,49 @@ def test_where_the_camera_gives_depth_the_prior_judges_some_frames_with_its_lens
     assert np.allclose(out["prior.intrinsics"], lens)
     assert run_stage(clip, camera=camera, every=1)["prior.mask"].any((1, 2)).all()
     nothing = {**camera, "camera.valid": np.zeros(14, bool), "camera.intrinsics": np.full_like(lens, np.nan)}
+    nothing["camera.depth"] = np.zeros_like(depth)
     dense = run_stage(clip, camera=nothing)
     assert dense["prior.mask"].any((1, 2)).all()
     assert not np.allclose(dense["prior.intrinsics"], lens)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "computed"),
+    [
+        ("doubt", DOUBT_REVERSED, False),
+        ("doubt", DOUBT_NONE, False),
+        ("doubt", DOUBT_UNMATCHED, True),
+        ("motion", MOTION_ROTATING, False),
+        ("motion", MOTION_STILL, False),
+        ("motion", MOTION_UNKNOWN, False),
+    ],
+)
+def test_the_prior_claims_nothing_where_the_camera_says_why_two_views_give_none(
+    said: str, code: int, computed: bool
+) -> None:
+    clip = plane_scene.render(plane_scene.walk(8, turn=0.008))
+    camera = {
+        "camera.intrinsics": np.full((8, 3, 3), np.nan, np.float32),
+        "camera.depth": np.zeros(clip.depth.shape, np.float16),
+        "camera.valid": np.zeros(8, bool),
+        "camera.motion": np.full(8, MOTION_UNKNOWN, np.uint8),
+    }
+    camera[f"camera.{said}"] = np.full(8, code, np.uint8)
+    out = run_stage(clip, known=True, camera=camera)
+    assert out["prior.mask"].any((1, 2)).all() == computed == out["prior.mask"].any()
+
+
+def test_a_frame_that_contradicts_a_camera_with_which_most_agree_is_not_claimed() -> None:
+    clip = plane_scene.render(plane_scene.walk(14, turn=0.008))
+    depth = clip.depth.astype(np.float16)
+    camera = {
+        "camera.intrinsics": np.tile(clip.intrinsics.astype(np.float32), (14, 1, 1)),
+        "camera.valid": np.ones(14, bool),
+    }
+    judged = depth.copy()
+    judged[5] = 1 / depth[5]
+    claimed = run_stage(clip, camera=camera | {"camera.depth": judged}, every=1)["prior.mask"].any((1, 2))
+    assert np.flatnonzero(~claimed).tolist() == [5]
+    # If most contradict it, the camera may be the one that is wrong: the judge keeps its word.
+    wrong = (1 / depth).astype(np.float16)
+    assert run_stage(clip, camera=camera | {"camera.depth": wrong}, every=1)["prior.mask"].any((1, 2)).all()

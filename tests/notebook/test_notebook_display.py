@@ -18,6 +18,7 @@ from geoflow.errors import ConfigError, StoreError
 from geoflow.notebook import drawing
 from geoflow.observe.board import Board, StageBar, board_of
 from geoflow.observe.tally import Tally
+from geoflow.observe.time_left import parallelism
 from geoflow.results import RunResult, VideoResult
 from geoflow.store.picture import Picture
 from geoflow.store.reader import open_video
@@ -45,8 +46,8 @@ def test_in_the_middle_of_a_run() -> None:
     assert (decode.done, decode.total, decode.state) == (2, 2, "working")  # there is another video to come
     assert (prior.done, prior.total, prior.share) == (1, 2, 0.5)
     assert decode.rate == pytest.approx(2 / 1.0) and prior.rate == pytest.approx(1 / 0.5)
-    # Three calls in 4 s since the first began; one call is left, and four of the video that waits, if it is like this.
-    assert board.eta_s == pytest.approx(4 / 3 * 5)
+    assert board.eta_s is not None and board.eta_s > 0 and 0 < board.share < 1
+    assert board.subject == "0 of 2 videos (a)" and board.frames_per_s == pytest.approx(10 / 4)
     assert board.remarks == ("prior failed on a segment 0, is tried with a cheaper setting: no",)
 
 
@@ -66,7 +67,7 @@ def test_what_was_done_before_is_not_counted_as_pace() -> None:
     assert (decode.done, decode.total, decode.rate) == (1, 3, None) and (prior.done, prior.rate) == (1, None)
     assert board_after(events, num_inputs=1).eta_s is None
     after = board_after([*events, done(4, "decode", 0, "a", 2)], num_inputs=1)
-    assert after.eta_s == pytest.approx(1 * (1 + 2)) and after.stages[0].done == 2
+    assert after.eta_s == pytest.approx(1 * (1 + 2) / parallelism(1.0, 1.0, 2.0)) and after.stages[0].done == 2
 
 
 def test_stages_start_wait_work_and_are_left_out() -> None:
@@ -97,13 +98,13 @@ def test_an_interrupted_run_says_so() -> None:
     board = board_after([*one_run()[:9], stopping])
     assert board.state == "stopping" and "interrupt once more" in board.remarks[-1] and board.eta_s is None
     stopped = board_after([*one_run()[:9], stopping, {"time": 1007, "event": "run_stopped", "reason": "interrupted"}])
-    assert drawing.headline(stopped) == "stopped (interrupted): 0 of 2 videos, 0:00:07"
+    assert stopped.headline == "stopped (interrupted): 0 of 2 videos, 0:00:07"
 
 
 def test_details_of_a_bar() -> None:
-    assert drawing.detail(StageBar("a", 0, 0, "waiting")) == "waiting"
-    assert drawing.detail(StageBar("a", 1, 1, "done", 2.0)) == "1 of 1 segment, 2.0/s"
-    assert drawing.detail(StageBar("a", 0, 4, "left out")) == "left out"
+    assert StageBar("a", 0, 0, "waiting").detail == "waiting"
+    assert StageBar("a", 1, 1, "done", 2.0).detail == "1 of 1 segment, 2.0/s"
+    assert StageBar("a", 0, 4, "left out").detail == "left out"
 
 
 def test_drawings_say_the_same_and_escape_names() -> None:
@@ -122,8 +123,9 @@ def test_widgets_follow_the_board_and_are_closed() -> None:
     shown.draw(board_after(one_run()[:4]))
     shown.draw(board_after(one_run()[:9]))
     rows = shown.root.children[1].children
-    assert [row.children[1].value for row in rows] == [1.0, 0.5]
-    assert "1 of 2 segments" in rows[1].children[2].value and "running: 0 of 2" in shown.root.children[0].value
+    assert [row.children[0].value for row in rows] == ["all", "decode", "prior"]
+    assert 0 < rows[0].children[1].value < 1 and [row.children[1].value for row in rows[1:]] == [1.0, 0.5]
+    assert "1 of 2 segments" in rows[2].children[2].value and "running: 0 of 2" in shown.root.children[0].value
     shown.close()
     assert shown.root.comm is None and rows[0].children[1].comm is None
 

@@ -107,6 +107,9 @@ def test_explore(place: tuple[Path, dict[str, str]]) -> None:
     images, points = facts["colmap"]
     assert images == 6 and points > 100
     assert len(outputs(notebook, "application/vnd.plotly.v1+json")) == 4
+    html = outputs(notebook, "text/html")  # what an export shows, offline: the figures, and plotly.js once
+    assert sum("Plotly.newPlot(" in part and len(part) < 2e6 for part in html) == 4
+    assert sum(len(part) > 2e6 for part in html) == 1
     assert len(outputs(notebook, "image/png")) == 1  # `show` shows once, and no numbers
 
 

@@ -21,7 +21,7 @@ from geoflow.engine.gpu.nvml import GpuDevice, list_gpus, visible
 from geoflow.engine.graph import Graph
 from geoflow.engine.mailbox import Mailbox
 from geoflow.engine.profile import Measured, keep_profile
-from geoflow.errors import ConfigError, EnvironmentBroken
+from geoflow.errors import ConfigError, EnvironmentBroken, InputError
 from geoflow.pipeline import Pipeline
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
 from geoflow.planning.plan import _video, make_plan
@@ -203,12 +203,26 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path, clip: str) -> None:
     assert len(make_plan([clip], gpu_pipeline(tmp_path / "big.yaml", memory=0.8), gpus=2)["gpus"]) == 2
 
 
-def test_inputs_that_cannot_be_read_leave_nothing_to_price(tmp_path: Path) -> None:
-    plan = make_plan([str(tmp_path / "a[b].mp4")], gpu_cost=1.0)
-    assert plan["total"]["cost_per_video_hour"] is None
-    assert "nothing to do" in shown(plan) and "a[b].mp4" in shown(plan)
+def test_inputs_that_cannot_be_used_are_refused_or_listed(tmp_path: Path, clip: str) -> None:
+    """As by a run: refused if there is no other input, else named beside the others."""
+    absent = str(tmp_path / "absent.mp4")
+    with pytest.raises(InputError, match=r"nothing to do: .*absent\.mp4: does not exist; check the path"):
+        make_plan([absent])
+    with pytest.raises(InputError, match=r"nothing to do: .*a\[b\]\.mp4"):
+        make_plan([str(tmp_path / "a[b].mp4")], gpu_cost=1.0)
+    with pytest.raises(InputError, match="nothing to do: no input was given"):
+        make_plan([])
+    plan = make_plan([clip, absent])
+    assert [row.get("problem") for row in plan["videos"]] == [None, "does not exist; check the path"]
+    assert "absent.mp4" in shown(plan)
     with pytest.raises(ConfigError, match="no 'nosuch'"):
         make_plan([], "nosuch")
+
+
+@pytest.mark.parametrize("option", ["masks", "objects", "cameras"])
+def test_a_folder_that_is_missing_is_refused_as_by_a_run(tmp_path: Path, clip: str, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{option} .*nosuch"):
+        make_plan([clip], reading=ReadOptions(**{option: str(tmp_path / "nosuch")}))
 
 
 class Nvml:

@@ -29,7 +29,7 @@ def test_stages_that_take_no_distortion_are_named() -> None:
         "hands (embedded.mediapipe_hands) does not use the known distortion of the lens",
         "frames keep the lens's distortion; camera/intrinsics are of the pinhole camera nearest to the lens",
     )
-    fused = as_heeded(BENT, heeds(Pipeline.load("embedded", {"geometry.from_camera": False})))
+    fused = as_heeded(BENT, heeds(Pipeline.load("embedded", {"geometry.from_camera": False, "prior.every": 1})))
     assert "geometry (embedded.temporal_fusion) does not use the known distortion of the lens" in fused.notes
 
 

@@ -20,7 +20,7 @@ from geoflow.report import write_report
 from geoflow.report.curve_figure import curve_figure
 from geoflow.report.figures import path_figure
 from geoflow.report.overlays import trails
-from geoflow.report.pictures import GREY, colour_depth, data_uri, inverse_range
+from geoflow.report.pictures import data_uri
 from geoflow.report.score_section import current, score_section
 from geoflow.report.video_page import stage_seconds
 from geoflow.store.paths import RunPaths
@@ -255,18 +255,6 @@ def test_one_video_is_held_at_a_time(clip, tmp_path):
 def test_not_a_run_is_named(tmp_path):
     with pytest.raises(StoreError, match="not the output of a run"):
         write_report(tmp_path)
-
-
-def test_masked_depth_is_grey_and_near_is_red():
-    depth = np.array([[0, 1.0, 4.0]], np.float32)
-    colours = colour_depth(depth, (0.25, 1.0))
-    assert tuple(colours[0, 0]) == GREY
-    assert colours[0, 1, 0] > 90 and colours[0, 1, 2] < 40  # turbo ends in dark red
-    assert colours[0, 2, 2] > colours[0, 2, 1]  # and begins in dark blue
-    low, high = inverse_range([np.zeros((2, 2), np.float32)])
-    assert low < high
-    low, high = inverse_range([np.full((2, 2), 3, np.float32)])
-    assert low < high  # a single depth must not divide by zero
 
 
 def test_pictures_are_bounded():

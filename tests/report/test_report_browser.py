@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from full_store import write_full_store
 from ledger_events import done, one_run, write
@@ -87,6 +88,7 @@ def visit(browser: Any, out: Path) -> Iterator[Any]:
 
 def pixels(page: Any) -> list[int]:
     """How many pixels of the scene are not empty, and a sum that changes with them."""
+    page.wait_for_selector(".scene canvas[data-points]", state="attached")  # unpacked
     # A frame is drawn when the browser asks for one, and the next is asked for after that.
     return page.evaluate(
         """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
@@ -220,6 +222,47 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit: Any, out: Path, whic
     page = visit(path, viewport=PHONE, java_script_enabled=scripts)
     widths = page.locator("html").evaluate("(html) => [html.scrollWidth, html.clientWidth]")
     assert widths[0] <= widths[1] == PHONE["width"]
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("which", ["overview", "video"])
+def test_a_timeline_wider_than_the_screen_says_that_it_scrolls(
+    visit: Any, out: Path, which: str, scripts: bool
+) -> None:
+    path = "report.html" if which == "overview" else RunPaths(out).report_page(HOSTILE)
+    for viewport, scrolls in (
+        (PHONE, True),
+        ({"width": 817, "height": 740}, True),
+        ({"width": 818, "height": 740}, False),
+    ):
+        page = visit(path, viewport=viewport, java_script_enabled=scripts)
+        hint, box = page.locator("p.sideways"), page.locator(".scroll:has(svg.timeline)")
+        wide, seen = box.evaluate("(box) => [box.scrollWidth, box.clientWidth]")
+        assert (wide > seen) is hint.is_visible() is scrolls
+        assert "scroll" in hint.text_content()
+
+
+def test_the_points_of_the_scene_are_those_of_the_store(visit: Any, out: Path, small_clip: Clip) -> None:
+    """The script unpacks what Python packed: as many points, and colours that the clip has."""
+    page = visit(RunPaths(out).report_page(HOSTILE))
+    pixels(page)
+    count = int(page.locator(".scene canvas").get_attribute("data-points"))
+    assert count == int(page.evaluate("JSON.parse(document.getElementById('scene-data').textContent).cloud.count"))
+    assert count > 15_000
+    page.locator("[data-scene=cameras]").uncheck()
+    seen = np.array(
+        page.evaluate(
+            """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+                const canvas = document.querySelector(".scene canvas"), found = [];
+                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                for (let k = 0; k < data.length; k += 28) if (data[k + 3] === 255) found.push(...data.slice(k, k + 3));
+                done(found);
+            })))"""
+        )
+    ).reshape(-1, 3)
+    drawn = seen[np.ptp(seen, axis=1) > 25]  # the grid is grey
+    known = {tuple(colour) for colour in small_clip.frames.reshape(-1, 3).tolist()}
+    assert len(drawn) > 500 and np.mean([tuple(colour) in known for colour in drawn.tolist()]) > 0.98
 
 
 def test_without_scripts_all_frames_and_a_flat_path_are_there(visit: Any, out: Path) -> None:

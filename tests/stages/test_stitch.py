@@ -153,6 +153,7 @@ def test_camera_without_a_shared_frame_is_not_connected():
     assert valid[:last_posed].all() and not valid[last_posed:].any()
     assert np.isnan(joined(results, "camera.cam_from_world")[last_posed:]).all()
     assert np.isnan(results[3]["tracks.xyz"]).all() and np.isnan(results[3]["tracks.query"][:, 1:]).all()
+    assert not results[3]["tracks.visible"].any() and results[0]["tracks.visible"].all()
     # Depth does not need poses: it stays connected.
     np.testing.assert_allclose(joined(results, "camera.depth"), truth.depth * video_world(truth).scale, rtol=4 * HALF)
 

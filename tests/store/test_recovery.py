@@ -89,6 +89,18 @@ STILL = {"the camera stood still": 120}
             "all 120 frames posed, no depth, 400 tracks, hands in 35 frames",
             "depth",
         ),
+        (
+            replace(ALL, doubtful=12, quality=0.4),
+            "all 120 frames posed, depth in 87 % of the pixels, 400 tracks, hands in 35 frames; the poses of 12 frames "
+            "are doubtful",
+            "",
+        ),
+        (
+            replace(ALL, posed=1, doubtful=1, unposed={"it was dark": 119}),
+            "1 of 120 frames posed (under 1 %), depth in 87 % of the pixels, 400 tracks, hands in 35 frames; in 119 "
+            "frames it was dark; the pose of 1 frame is doubtful",
+            "poses",
+        ),
         (Recovery(9, None, None, None, None, None, segments=1, unjoined=0), "frames only", ""),
     ],
 )
@@ -141,6 +153,20 @@ def test_a_video_of_which_nothing_is_found_says_so_in_its_store(tmp_path: Path) 
         assert video.recovered == report["recovered"] and video.file.attrs["lacking"] == report["lacking"]
         for row in video.segments:
             assert json.loads(row["notes"]) == ["nothing found by camera, geometry, hands, prior, tracks"]
+
+
+def test_doubtful_poses_are_counted_and_their_quality_reaches_the_index(tmp_path: Path) -> None:
+    truth = make_truth(20)
+    given = [dict(fields_of(truth, s)) for s in truth.segments]
+    for segment, fields in zip(truth.segments, given):
+        frames = np.arange(segment.start, segment.stop)
+        fields["camera.quality"] = np.where(frames < 4, 0.2, 0.8).astype(np.float32)
+    report = store(tmp_path, truth, {}, given)
+    assert report["recovered"].endswith("; the poses of 4 frames are doubtful")
+    assert report["camera_quality"] == pytest.approx(0.8)
+    with open_video(RunPaths(tmp_path).video("clip")) as video:
+        assert report["tracks"] == len(video.tracks) and report["notes"] == "[]"
+        assert report["frames_with_hands"] == int(video.hands.left.valid.sum()) > 0
 
 
 def test_what_was_not_computed_is_told_from_what_was_not_found(tmp_path: Path) -> None:
@@ -205,6 +231,9 @@ def test_status_and_console_say_it() -> None:
         "state": "finished",
         "elapsed": 1.0,
         "eta": None,
+        "share": 1.0,
+        "frames_per_second": None,
+        "doing": "",
         "reason": "",
         "counts": {},
         "stages": [],

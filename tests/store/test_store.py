@@ -94,7 +94,9 @@ def test_what_was_written_reads_back(truth: Truth, results: Results, stored: Pat
         assert len(video) == 40 and video.depth.shape == (40, HEIGHT, WIDTH)
         points = np.concatenate([r["geometry.points"] for r in results])
         assert np.array_equal(video.depth[10:20], points[10:20, ..., 2].astype(np.float32))
-        np.testing.assert_allclose(video.points(5), points[5], rtol=2e-3, atol=2e-3)  # unprojected from float16 z
+        inside = video.depth[5] > 0
+        assert not inside.all() and np.array_equal(inside, np.isfinite(video.points(5)).all(-1))
+        np.testing.assert_allclose(video.points(5)[inside], points[5][inside], rtol=2e-3, atol=2e-3)  # from float16 z
         assert np.array_equal(video.frame_index, 2 * np.arange(40))
         expected = np.concatenate([r["camera.cam_from_world"] for r in results])
         assert np.array_equal(video.cameras.cam_from_world, expected)
@@ -103,11 +105,24 @@ def test_what_was_written_reads_back(truth: Truth, results: Results, stored: Pat
         assert hands.right is None and np.array_equal(hands.left.valid, np.arange(40) % 3 == 0)
         assert video.pipeline == {"seed": 7}
         world = video.points(5, world=True)
-        inside = video.depth[5] > 0
-        assert np.isnan(world[~inside]).all()
+        assert world.dtype == np.float32 and np.isnan(world[~inside]).all()
         back = world[inside] @ expected[5, :3, :3].T + expected[5, :3, 3]
         np.testing.assert_allclose(back[:, 2], video.depth[5][inside], rtol=1e-4)
-        assert "40 frames 16x12" in repr(video)
+        assert repr(video).startswith("Video('clip', 40 frames 16x12 at ") and repr(video).endswith(
+            "; up to one scale)"
+        )
+        shown = {repr(value) for value in (video.depth, video.field("camera.depth"), video.hands.left)}
+        assert shown == {
+            "Lazy(geometry/depth: float32 (40, 12, 16) scene)",
+            "Lazy(camera/depth: float16 (40, 12, 16) scene)",
+            "Hand(14 of 40 frames: joints float32 (40, 21, 3) camera frame, uv float32 (40, 21, 2) px)",
+        }
+        assert repr(video.cameras) == (
+            "Cameras(40 of 40 frames posed: cam_from_world float32 (40, 4, 4) scene, intrinsics float32 (40, 3, 3) px)"
+        )
+        assert "xyz float32 (40, " in repr(video.tracks) and "3) scene, world frame" in repr(video.tracks)
+        depth = video.depth
+    assert repr(depth) == "Lazy(geometry/depth, closed)"
 
 
 def test_of_unposed_frames_only_a_rotation_without_a_position_is_kept():
@@ -170,7 +185,11 @@ def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth, results: Res
         "path": str(tmp_path / "videos" / "clip.h5"),
         "frames": 40,
         "frames_posed": 40,
+        "camera_quality": None,
         "geometry_coverage": pytest.approx(coverage),
+        "tracks": 22,
+        "frames_with_hands": 14,
+        "notes": "[]",
         "motion": "moving",
         "segments": 4,
         "objects": None,
@@ -194,7 +213,8 @@ def test_options(tmp_path: Path, truth: Truth, results: Results):
     with open_video(path) as video:
         assert "prior" not in video.file and video.file["frames/rgb"].compression is None
         assert video.rgb(0).max() == 0 and video.rgb(39).min() == 3
-        assert np.array_equal(video.points(3), video.file["geometry/points"][3].astype(np.float32))
+        kept = video.file["geometry/points"][3].astype(np.float32)
+        assert np.array_equal(video.points(3), np.where(kept[..., 2:] > 0, kept, np.nan), equal_nan=True)
         assert video.show(3).shape == (HEIGHT, 3 * WIDTH, 3)
 
 

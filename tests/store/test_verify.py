@@ -96,6 +96,7 @@ DAMAGE = {
     "focal": (set_value("camera/intrinsics", (4, 0, 0), -5), "camera/intrinsics"),
     "query frame": (set_value("tracks/query", (0, 0), 20), "outside 0..19"),
     "track place": (set_value("tracks/uv", (0, 0), np.nan), "tracks/uv is not finite"),
+    "track seen nowhere": (set_value("tracks/xyz", (0, 0), np.nan), "tracks/xyz is not finite where tracks/visible"),
     "track infinite": (set_value("tracks/xyz", (0, 0), np.inf), "infinite"),
     "hand left over": (set_value("hands/left/valid", 0, False), "hands/left/joints should be NaN"),
     "hand lost": (set_value("hands/left/uv", 0, np.nan), "hands/left/uv is not finite"),

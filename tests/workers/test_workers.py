@@ -145,6 +145,8 @@ def test_help_comes_from_the_declaration(meshes: Path) -> None:
     own = serve(meshes, "meshmaker", "--help")
     assert own.returncode == 0 and "--save_dir D" in own.stdout and "folder for the six views" in own.stdout
     assert '"save_dir" folder for the six views' in own.stdout, "how a request looks"
+    examples = own.stdout.partition("Examples:\n")[2].splitlines()
+    assert len(examples) == 2 and all(line.startswith("  geoflow worker meshmaker") for line in examples)
     bare = serve(meshes)
     assert bare.returncode == 2 and "meshmaker" in bare.stdout
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geoflow.bench.reversal.mirrored_world import Contest, contest
+from geoflow.fields import DOUBT_NONE
 from geoflow.geometry.depth.depth_order import rank_correlation
 from geoflow.geometry.motion.camera_motion import Chains
 from geoflow.geometry.motion.structure import Structure, median_angle_deg
@@ -31,6 +32,8 @@ class FilmScore:
     posed: float  # share of frames
     ate_percent: float  # of the path's length
     focal_error: float  # estimated over true focal length, minus 1
+    focal_deviation: float  # as the structure states it, relative
+    lens: int  # geoflow.fields.DOUBT_*: what the structure says of its lens
     angle_deg: float  # under which true cameras see a point: median of the widest
     true_rank: float  # rank of the true world after adjustment to these tracks: the best to be had
     true_px: float  # what the true world leaves, and its mirror image, both adjusted
@@ -61,6 +64,8 @@ def score_film(structures: Sequence[Structure], chains: Chains, truth: FilmTruth
         posed=0.0,
         ate_percent=unknown,
         focal_error=unknown,
+        focal_deviation=unknown,
+        lens=DOUBT_NONE,
         angle_deg=angle,
         true_rank=both.true_rank,
         true_px=both.true_px,
@@ -78,6 +83,8 @@ def score_film(structures: Sequence[Structure], chains: Chains, truth: FilmTruth
         posed=float(first.valid.mean()),
         ate_percent=ate_percent(first, truth),
         focal_error=float(first.intrinsics[0, 0] / truth.intrinsics[0, 0]) - 1,
+        focal_deviation=first.focal_error,
+        lens=first.lens,
     )
 
 

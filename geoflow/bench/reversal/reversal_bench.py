@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import geoflow
 from geoflow.bench.reversal.film_scores import OUTCOMES, REFUSED, REVERSED, score_film
-from geoflow.bench.reversal.intervals import rate_of
+from geoflow.bench.reversal.intervals import Rate, rate_of
 from geoflow.errors import ConfigError
+from geoflow.fields import DOUBT_FOCAL, DOUBT_NONE
 from geoflow.store.whole import write_whole
 from geoflow.synth.films import RECIPES, film
 from geoflow.synth.films.drawn_film import drawn_film
@@ -106,7 +108,9 @@ def summarise(recipes: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict
     """Return the outcomes and the two rates, by recipe and for all films.
 
     `reversed_valid` is the share of reversed ones among the films of which a structure was returned, `right_refused`
-    the share without a structure among the films that can be told from their mirror image.
+    the share without a structure among the films that can be told from their mirror image. `focal_within_one` and
+    `focal_within_two` are the shares of structures whose true focal length lies within that many standard deviations
+    of the estimated one.
     """
     rows = list(rows)
     by_recipe = {name: _figures([row for row in rows if row["recipe"] == name]) for name in recipes}
@@ -123,8 +127,17 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **{name: outcomes[name] for name in (*OUTCOMES, FAILED)},
         "reversed_valid": asdict(rate_of(outcomes[REVERSED], returned)),
         "right_refused": asdict(rate_of(refused, len(tellable))),
+        "focal_within_one": asdict(_focal_within(rows, 1)),
+        "focal_within_two": asdict(_focal_within(rows, 2)),
         "cpu_s_per_film": round(sum(row["cpu_s"] for row in rows) / max(1, len(rows)), 2),
     }
+
+
+def _focal_within(rows: Sequence[Mapping[str, Any]], deviations: float) -> Rate:
+    """Return how often the true focal length lies within so many stated deviations; assumed lenses do not count."""
+    told = [row for row in rows if row.get("lens") in (DOUBT_NONE, DOUBT_FOCAL) and row["focal_deviation"] > 0]
+    off = [abs(math.log1p(row["focal_error"])) / row["focal_deviation"] for row in told]
+    return rate_of(sum(distance <= deviations for distance in off), len(off))
 
 
 def _write(out: Path, recipes: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from geoflow import fields
 from geoflow.segments import Segment
 from geoflow.stage import SHARED, Stage
+from geoflow.values.field import NUMBER
 
 
 def rungs(stage: type[Stage] | Stage, *, spans: bool = False) -> int:
@@ -37,7 +38,13 @@ def process_in_halves(stage: Stage, segment: Segment, given: dict[str, np.ndarra
         part = dataclasses.replace(segment, start=start, stop=stop, overlap_before=0, overlap_after=0)
         parts.append(stage.process(part, half))
     both = parts[0].keys() & parts[1].keys()
-    return {name: np.concatenate([parts[0][name], parts[1][name]]) for name in parts[0] if name in both}
+    return {name: _joined(name, parts[0][name], parts[1][name]) for name in parts[0] if name in both}
+
+
+def _joined(name: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    if fields.field(name).form == NUMBER:  # what the halves number are different things, as far as anyone knows
+        second = np.where(second > 0, second + first.max(initial=0), second).astype(second.dtype)
+    return np.concatenate([first, second])
 
 
 def _per_frame(name: str) -> bool:

@@ -112,11 +112,8 @@ class NvmlMeter:
 
 
 def nvml_bindings() -> Any:
-    """Return NVML for Python, from its own package or Ray's copy. Raises ImportError if there is neither."""
-    try:
-        return importlib.import_module("pynvml")
-    except ImportError:
-        return importlib.import_module("ray._private.thirdparty.pynvml")
+    """Return NVML for Python, of the package nvidia-ml-py. Raises ImportError where it is not installed."""
+    return importlib.import_module("pynvml")
 
 
 def _device(nvml: Any) -> Any:

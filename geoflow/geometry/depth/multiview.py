@@ -2,8 +2,8 @@
 
 Depth is computed for key frames, and carried to the frames between. Every flow vector is triangulated along its
 epipolar line. It gets depth 0 if the line, the way back, or the other source frames contradict it. Things that move by
-themselves fail these checks and drop out. Blank surfaces get planes and what is around them, and keep only the part of
-it that another frame confirms.
+themselves fail these checks and drop out. A plane sweep over the same frames gives a second opinion. Blank surfaces get
+planes and what is around them, and keep only the part of it that another frame confirms.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from geoflow.geometry.cameras import pixel_grid, resize_intrinsics
 from geoflow.geometry.depth.blank_planes import lay_planes
 from geoflow.geometry.depth.edge_aware import enlarge, spread
 from geoflow.geometry.depth.frame_pairs import choose_keys, choose_pairs, in_view
+from geoflow.geometry.depth.plane_sweep import reconcile, sweep
 from geoflow.geometry.depth.posed_views import PosedView, Straightening, carry, project
 from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
 from geoflow.geometry.optical_flow import dense_flow, flow_error
@@ -30,7 +31,7 @@ _FLOW_SIGMA_PX = 0.25  # error of the flow on textured surfaces
 _FLOW_WINDOW = (9, 9)
 _TEXTURE_PX = 2.0  # flow error, px, where brightness changes by one level per px; inverse to the change
 _BLANK = 4.0  # levels per px; a surface with less is even, and flow on it is uncertain
-_REACH = 30.0  # px that depth is carried on an even surface
+_REACH = 15.0  # px that depth is carried on an even surface
 _LEAST_SUPPORT = 0.2  # share of known depth needed around a pixel that is filled
 _MAX_SIGMA = 0.15  # relative depth error beyond which a pixel is left out
 _MAX_SIGMA_ALONE = 0.075  # the same if only one source contributes
@@ -123,6 +124,7 @@ def _depths(
             linked[t].append(other)
     fused = {t: fuse(found, views[t].gray.shape) for t, found in estimates.items()}
     del estimates
+    fused = {t: _second_opinion(t, depth, views, linked[t], k, points, shown[t]) for t, depth in fused.items()}
     sure: dict[int, np.ndarray] = {}
     for t in keys:
         checked = cross_check(t, fused, views, linked[t], k)
@@ -133,6 +135,30 @@ def _depths(
         t: whole[t] if t in whole else carry(view, [(views[s], whole[s]) for s in _around(t, keys)], k)
         for t, view in views.items()
     }
+
+
+def _second_opinion(
+    t: int,
+    depth: np.ndarray,
+    views: dict[int, PosedView],
+    others: Sequence[int],
+    k: np.ndarray,
+    points: np.ndarray,
+    shown: np.ndarray,
+) -> np.ndarray:
+    """Return frame t's depth from flow (h, w) as a plane sweep over the same frames corrects it.
+
+    The range of the sweep is that of the `points` (M, 3) world that the frame shows, `shown` (M,) bool, or of those in
+    its view if that is not known. With hardly any, its depth stays as it is.
+    """
+    view = views[t]
+    chosen = points[shown]
+    if len(chosen) < _LEAST_POINTS:
+        chosen = in_view(view.cam_from_world, k, view.gray.shape[::-1], points)
+    if not others or len(chosen) < _LEAST_POINTS:
+        return depth
+    before, after = ([views[s] for s in others if (s < t) == earlier] for earlier in (True, False))
+    return reconcile(depth, sweep(view, before, after, k, chosen))
 
 
 def _around(t: int, keys: list[int]) -> list[int]:

@@ -6,14 +6,17 @@ no depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from geoflow.fields import MOTION_MOVING
 from geoflow.geometry.cameras import pinhole, pixel_grid
 from geoflow.geometry.depth.depth_order import order_agreement
+from geoflow.geometry.depth.order_vote import outvoted
 from geoflow.geometry.depth.triangulation import inverse_depth_of_matches
+from geoflow.geometry.motion.camera_motion import chain_points, classify_motion
 from geoflow.geometry.motion.epipolar import find_motion, told_from_mirrored
 from geoflow.geometry.motion.survey import Survey, Surveyor
 from geoflow.geometry.optical_flow import flow_error, quick_flow
@@ -25,6 +28,7 @@ MIN_PARALLAX_PX = 1.5  # with 0.25 px of flow noise, depth from less parallax is
 AGREE_SIGMA_PX = 0.35  # flow noise assumed when two views of the same pixel are compared
 MAX_PAIR_ERROR_PX = 0.6  # a pair is not explained by motion if its median match is further from its epipolar line
 LEAST_AGREEMENT = 0.3  # rank correlation of a frame's depths from two pairs below which neither is believed
+FOLLOWED = 400  # points, to tell a camera that moves from one that only turns
 SAMPLE_STEP = 10  # grid of pixels the relative pose is fitted to
 
 
@@ -108,7 +112,9 @@ def combine(first: PairDepth, second: PairDepth) -> PairDepth:
 class MotionStereoSolver:
     """Depth maps of one segment at working resolution.
 
-    Frames are (H, W) uint8 grey; `ignore` marks pixels (H, W) bool per frame that move or must not be used.
+    Frames are (H, W) uint8 grey; `ignore` marks pixels (H, W) bool per frame that move or must not be used. `moving`
+    says that the camera is known to move through the scene. Without it, points are followed first, and a camera that
+    stands still, only turns, or shows too little to tell, gets no depth.
     """
 
     def __init__(
@@ -116,23 +122,37 @@ class MotionStereoSolver:
         grays: Sequence[np.ndarray],
         intrinsics: np.ndarray | None = None,
         ignore: Sequence[np.ndarray] | None = None,
+        *,
+        moving: bool = False,
     ) -> None:
         self.grays, self.ignore = grays, ignore
         self.height, self.width = grays[0].shape
-        surveyor = Surveyor(grays, ignore)
-        self.survey: Survey = surveyor.run(intrinsics)
+        if moving or self._moves(intrinsics):
+            self.survey: Survey = Surveyor(grays, ignore).run(intrinsics)
+        else:
+            self.survey = Survey.of_nothing(len(grays), max(self.height, self.width))
         self.intrinsics = pinhole(self.survey.focal, self.height, self.width) if intrinsics is None else intrinsics
         self._pairs: dict[tuple[int, int], Pair | None] = {}
         self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # gap -> the latest pose found over it
 
-    def frames(self, wanted: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Yield the number of each frame, its depth (H, W) float32 with median 1, 0 where invalid, and its mask (H, W).
+    def _moves(self, intrinsics: np.ndarray | None) -> bool:
+        chains = chain_points(self.grays, self.ignore, max_points=FOLLOWED)
+        return classify_motion(chains, intrinsics).code == MOTION_MOVING
 
-        `wanted` (T,) bool: the frames to compute; None: all.
+    def depths(self, wanted: np.ndarray | None = None) -> dict[int, np.ndarray]:
+        """Return the depth (H, W) float32 of frames, with median 1, 0 where invalid; without frames that have none.
+
+        `wanted` (T,) bool: the frames to compute; None: all. Frames whose order of depth the others contradict have
+        none.
         """
+        found: dict[int, np.ndarray] = {}
         for i in range(len(self.grays)) if wanted is None else np.flatnonzero(wanted).tolist():
-            yield i, *self._frame(i)
+            depth, mask = self._frame(i)
+            if mask.any():
+                found[i] = depth
             self._pairs = {key: pair for key, pair in self._pairs.items() if key[1] > i}
+        wrong = outvoted(found)
+        return {i: depth for i, depth in found.items() if i not in wrong}
 
     def _frame(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         views = []

@@ -6,29 +6,19 @@ finger, from base to tip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from geoflow.geometry.cameras import project
-from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, between, gaps, in_unit, slow_enough
-from geoflow.geometry.hands.hand_sides import SIDES, Detection
-from geoflow.geometry.rigid import apply, invert
+from geoflow.geometry.hands.hand_sides import PALM
 
 NUM_JOINTS = 21
 _WRIST, _INDEX_MCP, _MIDDLE_MCP, _LITTLE_MCP = 0, 5, 9, 17
-# Bones whose length changes neither when fingers bend nor in a fist.
-_PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17))
 # Where the scene's depth is sampled: along the palm's rays and the lower finger bones, well inside the silhouette.
-_SAMPLED = (*_PALM[:4], (1, 2), (5, 6), (9, 10), (13, 14), (17, 18))
+_SAMPLED = (*PALM[:4], (1, 2), (5, 6), (9, 10), (13, 14), (17, 18))
 
 MIN_DEPTH_M = 0.05
 MAX_RESIDUAL = 0.15  # of the hand's size in the image; above it, shape and pixels do not belong to one hand
-
-
-def palm_size(shape: np.ndarray) -> float:
-    """Return the mean length of the palm's bones of (21, 3) joints, in their unit."""
-    return float(np.mean([np.linalg.norm(shape[a] - shape[b]) for a, b in _PALM]))
 
 
 def locate(shape_m: np.ndarray, uv: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, float]:
@@ -199,122 +189,3 @@ def _samples(uv: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = np.concatenate([uv[a] + at * (uv[b] - uv[a]) for a, b in _SAMPLED])
     depth = np.concatenate([z[a] + at[:, 0] * (z[b] - z[a]) for a, b in _SAMPLED])
     return points, depth
-
-
-def lift_hands(
-    sides: Mapping[str, Sequence[Detection | None]],
-    intrinsics: np.ndarray,
-    depth: np.ndarray | None = None,
-    *,
-    metric: bool = False,
-    time_s: np.ndarray | None = None,
-    world_from_cam: np.ndarray | None = None,
-    limits: HandLimits = NO_LIMITS,
-) -> dict[str, np.ndarray]:
-    """Make the `hands.*` fields from one detection or None per side and frame.
-
-    sides          "left" and "right", T entries each
-    intrinsics     (T, 3, 3) px
-    depth          (T, H, W) scene depth, 0 where unknown, or None
-    metric         the scene is in metres already, so no scale is estimated
-    time_s         (T,), needed if `limits` has a velocity
-    world_from_cam (T, 4, 4) scene units, or None
-
-    A hand's size does not change: so the shapes of a side are first scaled to their median palm size. A joint has the
-    depth that `locate` finds and lies on the ray through its pixel, so that it projects exactly onto its `uv`. All
-    hands of the segment are scaled from metres to scene units along their rays by one factor (`scene_scale`). Without
-    depth at the hands there is no factor: the hands stay in metres, and `scale` is NaN.
-
-    Then motion that is too fast is left out, and short gaps are filled: there `valid` and `filled` are True, and
-    `confidence` is 0.
-    """
-    count = len(intrinsics)
-    placed = {side: _place_side(sides[side], intrinsics) for side in SIDES}
-    rows = [(i, joints, detection.uv) for side in SIDES for i, joints, detection in placed[side]]
-    known = scene_scale(rows, depth, depth_offset_m=limits.depth_offset) if depth is not None and not metric else None
-    per_metre = 1.0 if metric else known
-    fields: dict[str, np.ndarray] = {}
-    for side in SIDES:
-        hand = _empty(count)
-        believed = _slow(placed[side], time_s, in_unit(world_from_cam, count, per_metre), limits)
-        _write(hand, believed, known or 1.0, side)
-        steady = in_unit(world_from_cam, count, None if per_metre is None else 1.0)
-        _fill(hand, gaps([i for i, _, _ in believed], limits), intrinsics, steady, side)
-        hand["scale"][hand["valid"]] = np.nan if known is None else known
-        fields |= {f"hands.{side}.{name}": array for name, array in hand.items()}
-    return fields
-
-
-def _slow(
-    placed: list[tuple[int, np.ndarray, Detection]], time_s: np.ndarray | None, steady: np.ndarray, limits: HandLimits
-) -> list[tuple[int, np.ndarray, Detection]]:
-    if time_s is None or not placed:
-        return placed
-    wrists = np.array([joints[_WRIST] for _, joints, _ in placed])
-    frames = np.array([i for i, _, _ in placed])
-    weight = np.array([detection.score for _, _, detection in placed])
-    keep = slow_enough(wrists, frames, time_s, weight, steady, limits)
-    return [row for row, good in zip(placed, keep) if good]
-
-
-def _write(
-    hand: dict[str, np.ndarray], placed: list[tuple[int, np.ndarray, Detection]], scale: float, side: str
-) -> None:
-    for i, joints, detection in placed:
-        hand["valid"][i] = True
-        hand["joints"][i] = joints * scale
-        hand["wrist"][i] = wrist_pose(hand["joints"][i].astype(np.float64), side)
-        hand["uv"][i] = detection.uv
-        hand["confidence"][i] = detection.score
-
-
-def _fill(
-    hand: dict[str, np.ndarray], pairs: list[tuple[int, int]], intrinsics: np.ndarray, steady: np.ndarray, side: str
-) -> None:
-    """Interpolate the hand between two observations, in a frame that does not move with the camera."""
-    for a, b in pairs:
-        joints_a, joints_b = (apply(steady[i], hand["joints"][i].astype(np.float64)) for i in (a, b))
-        wrist_a, wrist_b = (steady[i] @ hand["wrist"][i].astype(np.float64) for i in (a, b))
-        if not np.isfinite([wrist_a, wrist_b]).all():
-            continue
-        for i in range(a + 1, b):
-            here = apply(invert(steady[i]), between(joints_a, joints_b, wrist_a, wrist_b, (i - a) / (b - a)))
-            uv = project(here, intrinsics[i].astype(np.float64))
-            if np.isfinite(uv).all():
-                hand["valid"][i] = hand["filled"][i] = True
-                hand["joints"][i], hand["uv"][i] = here, uv
-                hand["wrist"][i] = wrist_pose(here, side)
-
-
-def _place_side(
-    detections: Sequence[Detection | None], intrinsics: np.ndarray
-) -> list[tuple[int, np.ndarray, Detection]]:
-    found = [(i, d) for i, d in enumerate(detections) if d is not None]
-    if not found:
-        return []
-    sizes = [palm_size(d.shape_m) for _, d in found]
-    typical = float(np.median(sizes))
-    placed = []
-    for (i, detection), size in zip(found, sizes):
-        if size <= 0:
-            continue
-        xyz, error = locate(detection.shape_m * (typical / size), detection.uv, intrinsics[i])
-        if error <= MAX_RESIDUAL:
-            rays = np.c_[detection.uv, np.ones(NUM_JOINTS)] @ np.linalg.inv(intrinsics[i].astype(np.float64)).T
-            placed.append((i, rays * xyz[:, 2:], detection))
-    return placed
-
-
-def _empty(count: int) -> dict[str, np.ndarray]:
-    def missing(*shape: int) -> np.ndarray:
-        return np.full((count, *shape), np.nan, np.float32)
-
-    return {
-        "valid": np.zeros(count, bool),
-        "filled": np.zeros(count, bool),
-        "joints": missing(NUM_JOINTS, 3),
-        "wrist": missing(4, 4),
-        "uv": missing(NUM_JOINTS, 2),
-        "scale": missing(),
-        "confidence": np.zeros(count, np.float32),
-    }

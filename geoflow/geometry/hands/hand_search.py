@@ -24,6 +24,8 @@ _GOOD_PROPOSAL = 0.2  # palm detector's score; below it, and for hands found onl
 _SURE = 0.8  # the landmark network must give this score: chosen on photos with hands, and on 84 without any
 _LEAST_PX = 32.0  # smaller finds in parts of a picture are mostly not hands
 _MIN_RATIO = 0.3  # least size of a hand relative to a larger one
+_USUAL = 2  # hands that are looked for in every frame
+_FURTHER_EVERY = 10  # frames between two looks for more than these: the palm detector costs a third of all work
 _SAME_PLACE = 0.25  # of the larger square's side: centres nearer than this are one hand
 
 
@@ -67,18 +69,27 @@ class HandSearch:
 
 
 def find_hands(frames: Sequence[np.ndarray], eye: Eye, how: HandSearch) -> list[list[Sight]]:
-    """Return the hands of each frame, at most `max_hands`, and where each was looked for next."""
+    """Return the hands of each frame, at most `max_hands`, and where each was looked for next.
+
+    More than two hands are looked for in every tenth frame only. They are then followed like all others.
+    """
+    usual = min(how.max_hands, _USUAL)
     found: list[list[Sight]] = []
+    followed: set[int] = set()  # id() of sights of hands that are known in the frame before
     for i, rgb in enumerate(frames):
         sights = _followed(eye, rgb, found[-1] if found else [], [], how)
-        if len(sights) < how.max_hands:
+        followed |= {id(sight) for sight in sights}
+        if len(sights) < (how.max_hands if i % _FURTHER_EVERY == 0 else usual):
             sights = _with_new(eye, rgb, sights, eye.propose(rgb), how, how.min_presence)
-        if len(sights) < how.max_hands and how.search_every and i % how.search_every == 0:
+        if len(sights) < usual and how.search_every and i % how.search_every == 0:
             sights = _with_new(eye, rgb, sights, list(_in_tiles(eye, rgb)), how, _SURE, _LEAST_PX)
         found.append(sights)
     for i in range(len(frames) - 2, -1, -1):
-        if len(found[i]) < how.max_hands:
-            found[i] = _followed(eye, frames[i], found[i + 1], found[i], how)
+        new = [sight for sight in found[i + 1] if id(sight) not in followed]
+        known = found[i]
+        # A hand that was lost between two frames is found again near itself: seen twice, it would be two hands.
+        back = _followed(eye, frames[i], new, known, how)[len(known) :]
+        found[i] = known + [sight for sight in back if not _taken(sight.place, known)]
     return found
 
 

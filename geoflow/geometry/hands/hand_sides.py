@@ -1,9 +1,8 @@
-"""Left and right hands: detections of single frames become one left and one right hand through a segment.
+"""Left and right hands: detections of single frames become hands through a segment, each of one side.
 
 A detector judges the side frame by frame, and is sometimes wrong. Here detections are first linked over time into
 tracks by their place in the image, and tracks of a hand that was out of sight for a while are joined. Each track then
-takes the side that its frames vote for. If two tracks claim one side at the same time, the one with more evidence gets
-it.
+takes the side that its frames vote for. Where several hands of a side are in a frame, the strongest is the main one.
 """
 
 from __future__ import annotations
@@ -14,8 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDES = ("left", "right")
+# Bones whose length changes neither when fingers bend nor in a fist.
+PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17))
 _PALM_BONES = ((0, 5), (0, 17), (5, 17))
 _SEVERAL = 5  # frames
+
+
+def palm_size(shape: np.ndarray) -> float:
+    """Return the mean length of the palm's bones of (21, 3) joints, in their unit."""
+    return float(np.mean([np.linalg.norm(shape[a] - shape[b]) for a, b in PALM]))
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,18 @@ class HandTrack:
     def size_px(self) -> float:
         return float(np.median([d.size_px for d in self.detections]))
 
+    def palm_size(self) -> float:
+        """Return the median mean length of its palms' bones, metres."""
+        return float(np.median([palm_size(d.shape_m) for d in self.detections]))
+
+    def strength(self) -> float:
+        """Return how much it counts as the hand of its side: many votes for it, and large, so near."""
+        return abs(self.evidence()) * self.size_px()
+
+    def right(self) -> float:
+        """Return the mean probability that it is a right hand."""
+        return 0.5 + 0.5 * self.evidence() / len(self.frames)
+
     def certainty(self) -> float:
         """Return the mean probability of the side that the track takes: 0.5..1."""
         return 0.5 + 0.5 * abs(self.evidence()) / len(self.frames)
@@ -78,29 +96,36 @@ def follow(
     return _join(_link(frames, max_gap, max_jump), max_loss, max_jump, reach_m, sure)
 
 
-def assign_sides(
-    tracks: Sequence[HandTrack], num_frames: int, *, sure: float = 0.9
-) -> dict[str, list[Detection | None]]:
-    """Give each side at most one hand per frame.
+def sides_of(tracks: Sequence[HandTrack], num_frames: int, *, sure: float = 0.9) -> list[str]:
+    """Return the side of each track: the one that it votes for, except where both hands of a person vote for the same.
 
-    If a stronger track (with more votes, and larger, so nearer) has a track's side, the track goes to the free side,
-    unless its own votes are `sure` (mean probability) of the taken one; a detector often calls both hands of a person
-    the same. Otherwise it is left out in these frames: it is a second person's hand.
-
-    Returns "left" and "right", each with one Detection or None per frame.
+    If a stronger track has a track's side in most of its frames, and the other side is free there, the track goes to
+    the free side: a detector often calls both hands of a person the same. If its own votes are `sure` (mean
+    probability) of its side, it keeps it: it is a second person's hand.
     """
-    given: dict[str, list[Detection | None]] = {side: [None] * num_frames for side in SIDES}
-    for track in sorted(tracks, key=lambda t: -abs(t.evidence()) * t.size_px()):
-        right = track.evidence() > 0
-        wanted, other = ("right", "left") if right else ("left", "right")
-        taken = sum(given[wanted][i] is not None for i in track.frames)
-        free = sum(given[other][i] is None for i in track.frames)
-        if 2 * taken > len(track.frames) and free > len(track.frames) - taken and track.certainty() < sure:
-            wanted = other
-        for i, detection in zip(track.frames, track.detections):
-            if given[wanted][i] is None:
-                given[wanted][i] = detection
-    return given
+    taken = {side: np.zeros(num_frames, bool) for side in SIDES}
+    sides = [""] * len(tracks)
+    for k in sorted(range(len(tracks)), key=lambda k: -tracks[k].strength()):
+        frames, right = tracks[k].frames, tracks[k].evidence() > 0
+        side, other = ("right", "left") if right else ("left", "right")
+        lost, free = taken[side][frames].sum(), (~taken[other][frames]).sum()
+        if 2 * lost > len(frames) and free > len(frames) - lost and tracks[k].certainty() < sure:
+            side = other
+        taken[side][frames] = True
+        sides[k] = side
+    return sides
+
+
+def main_hands(seen: np.ndarray, sides: Sequence[str], strength: Sequence[float]) -> dict[str, np.ndarray]:
+    """Return the main hand of each side in each frame: of the hands of that side seen there, the strongest.
+
+    seen (K, T) bool, a side and a strength for each of K hands; returns "left" and "right", (T,) int64 with the number
+    of a hand, -1 where there is none.
+    """
+    main = {side: np.full(seen.shape[1], -1) for side in SIDES}
+    for k in sorted(range(len(seen)), key=lambda k: strength[k]):
+        main[sides[k]][seen[k]] = k
+    return main
 
 
 def drop_duplicates(detections: Sequence[Detection], *, closer_than: float = 0.25) -> list[Detection]:

@@ -16,6 +16,7 @@ from geoflow.geometry.rigid import invert
 LEAST_VIEWS = 3  # in which a point is seen: two views fit almost any motion
 FAR_OFF_PX = 8.0  # an observation further off than this, or behind its camera, tells no more than that it is wrong
 _USUAL_ERROR_PX = 0.5  # of a followed point
+_NO_PARALLAX = 300.0  # median depths: so far off, a point is seen in the same direction by all cameras of a bundle
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class Bundle:
         return replace(self, cam_from_world=mirrored, xyz=reversed_xyz)
 
     def triangulated(self) -> Bundle:
-        """Return the same cameras with every point at the place that fits its rays best.
+        """Return the same cameras with every point at the place that fits its rays best, or where it was if that is
+        better.
 
         Each ray's distance is divided by the point's depth, so that near and far views count alike; two rounds.
         """
@@ -103,12 +105,39 @@ class Bundle:
             xyz = _solved(np.einsum("kmri,kmrj->mij", a, a), np.einsum("kmri,kmr->mi", a, b))
             depth = np.einsum("kj,mj->km", self.cam_from_world[:, 2, :3], xyz) + self.cam_from_world[:, None, 2, 3]
             weight = 1 / np.maximum(np.abs(depth), 1e-3 * np.nanmedian(np.abs(depth)) + 1e-12)
-        return replace(self, xyz=xyz)
+        return self._at_best_of(xyz, self._far_away(x, depth))
+
+    def _at_best_of(self, *places: np.ndarray) -> Bundle:
+        """Return the bundle with every point where it fits best: at one of `places` (M, 3), or where it is."""
+        best, cost = self.xyz, self._cost_of_points()
+        for xyz in places:
+            other = replace(self, xyz=xyz)._cost_of_points()
+            best, cost = np.where((other < cost)[:, None], xyz, best), np.minimum(cost, other)
+        return replace(self, xyz=np.where(np.isfinite(cost)[:, None], best, np.nan))
+
+    def _cost_of_points(self) -> np.ndarray:
+        """Return what each point adds to the misfit, (M,); inf if its place is unknown, or it is never seen."""
+        cost = np.log1p((np.where(self.seen, self.errors(), 0.0) / _USUAL_ERROR_PX) ** 2).sum(0)
+        return np.where(np.isfinite(self.xyz).all(1) & self.seen.any(0), cost, np.inf)
+
+    def _far_away(self, x: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Return a place (M, 3) for each point so far off that it shows no parallax, in the mean direction of its rays.
+
+        Rays that run apart by a little, as noise makes them, meet behind the cameras. That speaks for a distant point,
+        and not against the cameras. `x` (K, M, 2): the rays at depth 1; `depth` (K, M) of the points so far.
+        """
+        rays = np.concatenate([x, np.ones((*x.shape[:2], 1))], -1) * self.seen[..., None]
+        rays = np.einsum("kji,kmj->kmi", self.cam_from_world[:, :3, :3], rays)
+        count = self.seen.sum(0)[:, None]
+        mean = np.where(count, rays.sum(0) / np.maximum(count, 1), np.nan)
+        usual = depth[self.seen & (depth > 0)]
+        far = _NO_PARALLAX * float(np.median(usual)) if len(usual) else np.nan
+        return invert(self.cam_from_world)[:, :3, 3].mean(0) + far * mean
 
     def adjusted(self, *, focal: bool, rounds: int = 2) -> Bundle:
         """Return the bundle after adjustment of poses and points, and of the focal length if `focal`.
 
-        Between rounds the points are triangulated anew, so that no place is kept that an earlier hypothesis gave.
+        Between rounds the points are triangulated anew, so that points come back that an earlier hypothesis had lost.
         """
         bundle = self._adjusted_once(focal)
         for _ in range(rounds - 1):

@@ -11,6 +11,8 @@ from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_
 from geoflow.geometry.cameras import assumed_intrinsics, pinhole
 from geoflow.geometry.lens_distortion import straighten
 from geoflow.geometry.motion.background import background, border_share
+from geoflow.geometry.motion.feature_tracks import OFTEN, feature_tracks, wide_steps
+from geoflow.geometry.motion.picture_features import PictureFeatures
 from geoflow.geometry.motion.point_tracks import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
 from geoflow.geometry.views import is_bare
@@ -76,13 +78,15 @@ def chain_points(
     *,
     max_points: int = 1000,
     keyframe_motion: float = 0.04,
+    features: PictureFeatures | None = None,
 ) -> Chains:
     """Follow corners through (H, W) uint8 images; `masks`, (H, W) bool each, mark what to ignore.
 
     Points are tracked from the last keyframe, not from the last frame, so they drift per keyframe only. A frame
     becomes a keyframe when the median point has moved `keyframe_motion` image widths since the last one (a quarter
     of that after 20 frames, so that slow clips get keyframes too) or a third of its points is lost; new corners
-    then fill the gaps.
+    then fill the gaps. If a third of the steps are too wide for that, points found by their features are added;
+    `features` are those of the images, if the caller has them.
     """
     height, width = grays[0].shape
     spacing = max(4.0, 0.7 * np.sqrt(height * width / max_points))
@@ -114,7 +118,16 @@ def chain_points(
     uv = np.full((len(grays), count, 2), np.nan, np.float32)
     for t, (who, where) in enumerate(seen):
         uv[t, who] = where
+    wide = wide_steps(uv)
+    if wide.any() and wide.mean() >= OFTEN:
+        features = PictureFeatures(grays, masks) if features is None else features
+        uv = np.concatenate([_seen_twice(uv), feature_tracks(features, keyframes, wide)], 1)
     return Chains(uv, keyframes, height, width)
+
+
+def _seen_twice(uv: np.ndarray) -> np.ndarray:
+    """Return the points (T, M, 2) that two frames or more see: after each wide step, most points are seen once."""
+    return uv[:, np.isfinite(uv[..., 0]).sum(0) > 1]
 
 
 def _advance(
@@ -282,16 +295,19 @@ def _all_turn(views: list[_TwoViews], residual: np.ndarray, intrinsics: np.ndarr
 def _wide_pairs(chains: Chains, count: int = 10) -> list[tuple[int, int]]:
     """Choose keyframe pairs, spread over the segment, whose picture moved far and which still share most points.
 
-    Beyond a fifth of the image width, most of the few surviving points slid along an occluding edge.
+    Beyond a fifth of the image width, most of the few surviving points slid along an occluding edge. If all steps are
+    as wide, the pairs are those that moved least.
     """
     keys = chains.keyframes
-    pairs = []
+    near, wide = [], []
     for i in keys[:: max(1, len(keys) // count)]:
-        moved = {j: _displacement(chains, i, j) for j in keys if j > i}
-        moved = {j: far for j, far in moved.items() if far <= 0.2 * chains.width}
-        if moved:
-            pairs.append((i, max(moved, key=lambda j: moved[j])))
-    return pairs
+        moved = {j: far for j in keys if j > i and np.isfinite(far := _displacement(chains, i, j))}
+        close = {j: far for j, far in moved.items() if far <= 0.2 * chains.width}
+        if close:
+            near.append((i, max(close, key=lambda j: close[j])))
+        elif moved:
+            wide.append((i, min(moved, key=lambda j: moved[j])))
+    return near or wide
 
 
 def _displacement(chains: Chains, i: int, j: int) -> float:

@@ -13,7 +13,8 @@ from geoflow.fields import MOTION_UNKNOWN
 from geoflow.geometry.depth.multiview import multiview_depth
 from geoflow.geometry.lens_distortion import nearest_pinhole, undistort
 from geoflow.geometry.motion.camera_motion import Chains, chain_points, classify_motion
-from geoflow.geometry.motion.structure import MEDIAN_DEPTH, Structure, explained_share, median_angle_deg
+from geoflow.geometry.motion.structure import MEDIAN_DEPTH, Structure, median_angle_deg
+from geoflow.geometry.motion.trust import explained_share
 from geoflow.geometry.rigid import invert
 
 _MAX_ERROR_PX = 2.0  # the same as for recovered cameras

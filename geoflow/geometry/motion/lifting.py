@@ -31,7 +31,7 @@ class LiftedTracks:
     """Tracks in the world."""
 
     xyz: np.ndarray  # (T, N, 3) float32 world; NaN where unknown; the same in all frames for static points
-    visible: np.ndarray  # (T, N) bool
+    visible: np.ndarray  # (T, N) bool; False where xyz is unknown
     uv: np.ndarray  # (T, N, 2) float32 px; of hidden static points the reprojection; NaN where unknown
     static: np.ndarray  # (N,) bool
 
@@ -41,7 +41,7 @@ def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) 
 
     A track is static if one fixed point explains it in all frames where it is seen: its position is this point, from
     all rays and depths together. Other tracks keep one position per frame, from this frame's depth alone, NaN without
-    depth.
+    depth: there they count as not visible, and only `uv` says where they are.
     """
     lifted = lift_points(uv, cameras)
     fixed = fixed_points(uv, visible, lifted, cameras)
@@ -60,7 +60,8 @@ def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) 
     inside = (where >= 0).all(-1) & (where[..., 0] <= width - 1) & (where[..., 1] <= height - 1)
     position = np.where(static[:, None], fixed, np.where(seen[..., None], lifted, np.nan))
     shown = np.where(seen[..., None], uv, np.where((static & inside)[..., None], where, np.nan))
-    return LiftedTracks(position.astype(np.float32), seen, shown.astype(np.float32), static)
+    placed = seen & np.isfinite(position).all(-1)
+    return LiftedTracks(position.astype(np.float32), placed, shown.astype(np.float32), static)
 
 
 def sample_depth(depth: np.ndarray, uv: np.ndarray) -> np.ndarray:

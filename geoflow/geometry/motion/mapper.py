@@ -14,10 +14,10 @@ import numpy as np
 from geoflow.geometry.cameras import USUAL_FOCAL
 from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
-from geoflow.geometry.motion.starts import FOCALS, MappingStart, best_of, windows
+from geoflow.geometry.motion.picture_features import MAX_ERROR_PX
+from geoflow.geometry.motion.starts import FOCALS, MappingStart, best_of, both_worlds, windows
 
 SEED = 7
-MAX_ERROR_PX = 2.0  # epipolar and pose inliers; tracks of real footage are wrong by a few tenths of a pixel
 _MANY = 40  # keyframes
 FOCAL_RANGE = (0.25, 3.0)  # of the longer side; outside it, self-calibration has failed
 _MIN_ANGLE_DEG = 1.0  # between the rays of a point
@@ -41,7 +41,8 @@ class MatchedPair:
 class Mapper:
     """Maps the keyframes of `chains`; files lie below `folder`.
 
-    `keypoints` (N, 2) px of every keyframe begin with its chained points, in the order of their indices.
+    `keypoints` (N, 2) px of every keyframe begin with its chained points, in the order of their indices. `stated_focal`
+    px is tried first if the lens is not known.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Mapper:
         keypoints: list[np.ndarray],
         pairs: list[MatchedPair],
         known_intrinsics: np.ndarray | None = None,
+        stated_focal: float | None = None,
     ) -> None:
         self._folder, self._chains = folder, chains
         self._free = known_intrinsics is None
+        self._focals = _focals(chains, stated_focal) if self._free else [0.0]
         self._camera = _camera(chains, known_intrinsics)
         self._keypoints = [np.ascontiguousarray(uv + 0.5, np.float32) for uv in keypoints]
         self._database = folder / "database.db"
@@ -94,17 +97,18 @@ class Mapper:
 
         The first two focal lengths suffice if both lead to the same lens, and its world is clearly the better one.
         """
-        longer = max(self._chains.height, self._chains.width)
-        best: tuple[Bundle, float] | None = None
-        for tried, focal in enumerate(FOCALS if self._free else (0.0,)):
-            models = self._mapped(views.tolist(), focal=focal * longer)
+        worlds: list[Bundle] = []
+        best: MappingStart | None = None
+        for tried, focal in enumerate(self._focals):
+            models = self._mapped(views.tolist(), focal=focal)
             if not models:
                 continue
             before, new = best, self._bundle(models[0], views)
-            best = best_of([new] if before is None else [before[0], new], focal=self._free)
-            if tried and before and best and best[1] > _CLEAR and _alike(before[0], new):
+            worlds += both_worlds(new, focal=self._free)
+            best = best_of(worlds)
+            if tried and before and best and best.lead > _CLEAR and _alike(before.bundle, new):
                 break
-        return None if best is None else MappingStart(*best)
+        return best
 
     def _bundle(self, model: Any, views: np.ndarray) -> Bundle:
         """Return a model of these keyframes with all chained points that enough of its views see."""
@@ -236,6 +240,12 @@ class Mapper:
             camera.params = [straight, camera.params[1], camera.params[2], 0.0]
             _adjust(model, focal=True, radial=False)
         return model
+
+
+def _focals(chains: Chains, stated: float | None) -> list[float]:
+    """Return the focal lengths that mapping is started from, px."""
+    longer = max(chains.height, chains.width)
+    return [*([] if stated is None else [stated]), *(focal * longer for focal in FOCALS)]
 
 
 def _alike(a: Bundle, b: Bundle) -> bool:

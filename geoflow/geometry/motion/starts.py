@@ -20,6 +20,7 @@ VIEWS = 10  # of a start
 # In units of the longer side: fields of view of 28 to 103 degrees. Adjustment finds what lies between and beyond.
 FOCALS = (0.85, 0.5, 1.4, 0.4, 2.0)
 _OPPOSITE = 0.3  # rank correlation of depth below which two worlds are not the same one
+_CLEARLY_WORSE = 0.05  # of misfit, relative: more than where adjustment happens to stop makes
 _LEAST_POINTS = 25
 _LEAST_TO_RANK = 10
 
@@ -63,36 +64,43 @@ def _relief(chains: Chains, frames: list[int]) -> float:
     return best
 
 
-def best_of(candidates: Iterable[Bundle], *, focal: bool) -> tuple[Bundle, float] | None:
-    """Return the bundle with the smallest misfit among candidates for the same views, and their mirror images.
+def both_worlds(bundle: Bundle, *, focal: bool) -> list[Bundle]:
+    """Return a bundle and its mirror image, each adjusted until it settles."""
+    starts = (bundle, bundle.mirrored().adjusted(focal=False, rounds=1))
+    return [start.adjusted(focal=focal).adjusted(focal=focal) for start in starts]
 
-    The second value is its lead over the best bundle with near and far exchanged, relative to its own misfit; inf if
-    no mirror image stays one. None if there is no candidate.
+
+def best_of(worlds: Iterable[Bundle]) -> MappingStart | None:
+    """Return the world with the smallest misfit, all of the same views; None if there is none.
+
+    Its lead is that over the best world with near and far exchanged, relative to its own misfit; inf if there is none.
     """
-    settled: list[tuple[float, Bundle]] = []
-    for bundle in candidates:
-        for start in (bundle, bundle.mirrored().adjusted(focal=False, rounds=1)):
-            done = start.adjusted(focal=focal)
-            done = done.adjusted(focal=focal)
-            settled.append((done.misfit(), done))
-    settled = [(misfit, bundle) for misfit, bundle in settled if np.isfinite(misfit)]
+    settled = [(misfit, bundle) for bundle in worlds if np.isfinite(misfit := bundle.misfit())]
     if not settled:
         return None
     least, best = min(settled, key=lambda row: row[0])
     others = [misfit for misfit, bundle in settled if same_order(best, bundle) < _OPPOSITE]
-    return best, (min(others) - least) / max(least, 1e-3) if others else np.inf
+    return MappingStart(best, (min(others) - least) / max(least, 1e-3) if others else np.inf)
 
 
 def lead_over_mirror(bundle: Bundle, *, focal: bool) -> float:
     """Return by how much less misfit a bundle leaves than its mirror image, relative; both are adjusted first.
 
-    Negative if the mirror image is better; 1 if adjustment turns it back, so that there is no other world.
+    Negative if the mirror image is better; 1 if adjustment turns it back, so that there is no other world. It is
+    negative, too, if what it turns back to is clearly better: then the bundle is in a world that explains less.
     """
     own = bundle.adjusted(focal=focal)
     other = bundle.mirrored().adjusted(focal=False, rounds=1).adjusted(focal=focal).adjusted(focal=focal)
-    if same_order(own, other) >= _OPPOSITE:
-        return 1.0
-    return min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
+    if other.misfit() < own.misfit():
+        own = own.adjusted(focal=focal)  # as often as the other
+    lead = min(1.0, (other.misfit() - own.misfit()) / max(own.misfit(), 1e-3))
+    return 1.0 if same_order(own, other) >= _OPPOSITE and lead > -_CLEARLY_WORSE else lead
+
+
+def gain_of_free_lens(bundle: Bundle) -> float:
+    """Return by how much less misfit a bundle leaves if its focal length is free, relative; both are adjusted first."""
+    fixed, free = (bundle.adjusted(focal=focal).adjusted(focal=focal).misfit() for focal in (False, True))
+    return (fixed - free) / max(free, 1e-3)
 
 
 def same_order(a: Bundle, b: Bundle) -> float:

@@ -6,29 +6,29 @@ COLMAP's centre of the top-left pixel is (0.5, 0.5), ours (0, 0): half a pixel i
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from geoflow.fields import DOUBT_FAR_OFF, DOUBT_NONE, DOUBT_REVERSED
+from geoflow.fields import DOUBT_NONE, DOUBT_REVERSED
 from geoflow.geometry.cameras import pixel_grid
 from geoflow.geometry.lens_distortion import nearest_pinhole, straighten
-from geoflow.geometry.motion.bundle import LEAST_VIEWS, Bundle, pose_matrix
+from geoflow.geometry.motion.bundle import LEAST_VIEWS, pose_matrix
 from geoflow.geometry.motion.camera_motion import Chains
-from geoflow.geometry.motion.mapper import FOCAL_RANGE, MAX_ERROR_PX, SEED, Mapper, MatchedPair
-from geoflow.geometry.motion.starts import lead_over_mirror, windows
+from geoflow.geometry.motion.mapper import FOCAL_RANGE, SEED, Mapper, MatchedPair
+from geoflow.geometry.motion.neighbours import agreeing_parts
+from geoflow.geometry.motion.picture_features import LEAST_INLIERS, MAX_ERROR_PX, PictureFeatures, two_view
+from geoflow.geometry.motion.trust import LEAST_LEAD, on_path, trusted, with_told_lens, withdrawn
 from geoflow.geometry.motion.wide_matches import choose_pairs, wide_matches
 from geoflow.geometry.rigid import Sim3, invert, umeyama
 
 _MIN_MATCHES = 30
-_MIN_INLIERS = 15
+_LEAST_POINTS = 50  # of a structure, in three views or more: fewer fit wrong focal lengths and motions, too
 _MAX_JOIN_GAP = 0.08  # median distance of points that two structures share, relative to their spread
-_LEAST_LEAD = 0.02  # of misfit over the mirror image; films made to be mistaken show no right world below 0.015
-_LEAST_ON_PATH, _FAR_OFF = 5, 6.0  # frames; times the extent of the path
 MEDIAN_DEPTH = 2.0  # a world is scaled to this median depth, well inside float16's range
 
 Matches = dict[tuple[int, int], np.ndarray]
@@ -46,6 +46,10 @@ class Structure:
     angle_deg: float  # median over points of the widest angle under which cameras see them
     doubt: np.ndarray  # (T,) uint8: geoflow.fields.DOUBT_*, of frames whose poses were withdrawn
     lead: float = 1.0  # how much less misfit it leaves than the same world with near and far exchanged, relative
+    focal_error: float = np.nan  # standard deviation of the focal length, relative; NaN if the lens is known
+    lens: int = (
+        DOUBT_NONE  # what is to be said of the lens: one of geoflow.fields.DOUBT_NONE, _FOCAL, _STATED, _ASSUMED
+    )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return all values by the names of the fields."""
@@ -54,8 +58,8 @@ class Structure:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Structure:
         """Make a structure from the result of `to_arrays`."""
-        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg", "lead")}
-        return cls(**{**arrays, **plain})  # type: ignore[arg-type]
+        plain = {name: float(arrays[name]) for name in ("radial", "angle_deg", "lead", "focal_error")}
+        return cls(**{**arrays, **plain, "lens": int(arrays["lens"])})  # type: ignore[arg-type]
 
     def pinhole(self, height: int, width: int, distortion: Sequence[float] | None = None) -> np.ndarray:
         """Return the pinhole matrix (3, 3) float32 nearest to the lens, by least squares over the image's pixels.
@@ -80,13 +84,16 @@ def reconstruct(
     known_intrinsics: np.ndarray | None = None,
     distortion: Sequence[float] | None = None,
     masks: Sequence[np.ndarray] | None = None,
+    features: PictureFeatures | None = None,
+    stated_focal: float | None = None,
 ) -> list[Structure]:
     """Recover cameras and sparse points by incremental mapping (Schoenberger and Frahm 2016).
 
     Tracked points connect neighbouring frames; SIFT matches connect distant frames, and places that are seen again.
     Returns the structures that can be trusted, the one with most frames first: several if the pictures fall into parts
     that share no view (a cut), none if nothing came out. Behind them stand those in which near and far could not be
-    told apart: they have no valid frame. COLMAP uses one thread, so that the same input gives the same bits.
+    told apart, or nothing tells the lens: they have no valid frame. If the pictures do not tell the focal length, it is
+    an assumed one, as `Structure.lens` says. COLMAP uses one thread, so that the same input gives the same bits.
 
     Args:
         chains: followed points, as a pinhole camera sees them; grays: the same T frames, (H, W) uint8 each.
@@ -94,6 +101,8 @@ def reconstruct(
         coefficient of radial distortion if the pictures show it.
         distortion: five of OpenCV's coefficients, by which the known camera distorts `grays`.
         masks: (H, W) bool per frame, True where no features are taken.
+        features: those of `grays`, if the caller has them.
+        stated_focal: px, what the source says of itself: where estimation starts, and what is kept if it fails.
     """
     import pycolmap
 
@@ -101,66 +110,27 @@ def reconstruct(
     pycolmap.set_random_seed(SEED)
     keys = chains.keyframes
     keypoints, matches = _tracked_matches(chains)
-    wide, found_again = wide_matches([grays[t] for t in keys], None if masks is None else [masks[t] for t in keys])
+    features = PictureFeatures(grays, masks) if features is None else features
+    wide, found_again = wide_matches(features, keys)
     if distortion is not None and known_intrinsics is not None:
         wide = [straighten(uv, known_intrinsics, distortion).astype(np.float32) for uv in wide]
     _append(keypoints, matches, wide, found_again)
     pairs = _verify(keypoints, matches, chains)
     with tempfile.TemporaryDirectory(prefix="geoflow-sfm-") as folder:
-        models = Mapper(Path(folder), chains, keypoints, pairs, known_intrinsics).models()
-        found = [_read_model(model, chains) for model in models]
-    free = known_intrinsics is None
-    judged = [replace(s, lead=_lead(s, chains, focal=free)) for s in found if s is not None]
-    trusted = [s for s in judged if s.angle_deg >= 1.0 and explained_share(s, chains) >= 0.3]
-    told = [s for s in trusted if s.lead > _LEAST_LEAD]
-    doubtful = [_withdrawn(s) for s in trusted if s.lead <= _LEAST_LEAD]
-    return [_on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
 
+        def mapped(name: str, lens: np.ndarray | None) -> list[Structure]:
+            (Path(folder) / name).mkdir()
+            models = Mapper(Path(folder) / name, chains, keypoints, pairs, lens, stated_focal).models()
+            found = [_read_model(model, chains) for model in models]
+            parts = [part for s in found if s is not None for part in agreeing_parts(s, chains, pairs, keypoints)]
+            return trusted(parts, chains, focal=known_intrinsics is None)
 
-def _withdrawn(structure: Structure) -> Structure:
-    """Return a structure without valid frames, because its mirror image explains the pictures as well."""
-    doubt = np.where(structure.valid, DOUBT_REVERSED, DOUBT_NONE).astype(np.uint8)
-    return replace(structure, valid=np.zeros_like(structure.valid), doubt=doubt)
-
-
-def _on_path(structure: Structure) -> Structure:
-    """Return a structure in which frames far off the path of the others have no pose."""
-    off = far_off(structure.cam_from_world)
-    poses = np.where(off[:, None, None], np.nan, structure.cam_from_world)
-    doubt = np.where(off, DOUBT_FAR_OFF, structure.doubt).astype(np.uint8)
-    return replace(structure, cam_from_world=poses, valid=structure.valid & ~off, doubt=doubt)
-
-
-def far_off(cam_from_world: np.ndarray) -> np.ndarray:
-    """Return which poses (T, 4, 4) lie far off the path of the others, (T,) bool; NaN poses do not."""
-    centres = invert(cam_from_world)[:, :3, 3]
-    known = np.isfinite(centres).all(1)
-    if known.sum() < _LEAST_ON_PATH:
-        return np.zeros(len(centres), bool)
-    away = np.linalg.norm(centres - np.median(centres[known], axis=0), axis=1)
-    return known & (np.nan_to_num(away) > _FAR_OFF * np.quantile(away[known], 0.8))
-
-
-def _lead(structure: Structure, chains: Chains, *, focal: bool) -> float:
-    """Return how much better a structure explains some runs of its views than their mirror images do: the median."""
-    posed = [t for t in chains.keyframes if structure.valid[t]]
-    leads = []
-    for run in windows(chains, posed, count=3):
-        frames = [posed[k] for k in run]
-        uv = chains.uv[frames].astype(np.float64)
-        points = np.flatnonzero(np.isfinite(uv[..., 0]).sum(0) >= LEAST_VIEWS)
-        bundle = Bundle(
-            uv=uv[:, points],
-            size=(chains.height, chains.width),
-            intrinsics=structure.intrinsics.astype(np.float64),
-            radial=structure.radial,
-            cam_from_world=structure.cam_from_world[frames],
-            xyz=structure.xyz[points],
-            views=np.array(frames),
-            points=points,
-        )
-        leads.append(lead_over_mirror(bundle.triangulated(), focal=focal))
-    return float(np.median(leads)) if leads else 0.0
+        judged = mapped("first", known_intrinsics)
+        if known_intrinsics is None:
+            judged = with_told_lens(judged, lambda lens: mapped("assumed", lens), chains, stated_focal)
+    judged = [s if s.lead > LEAST_LEAD else withdrawn(s, DOUBT_REVERSED) for s in judged]
+    told, doubtful = ([s for s in judged if s.valid.any() == kept] for kept in (True, False))
+    return [on_path(_normalised(s, chains)) for s in join_structures(told)] + doubtful
 
 
 def join_structures(structures: list[Structure]) -> list[Structure]:
@@ -201,13 +171,6 @@ def _shared_world(source: np.ndarray, target: np.ndarray) -> Sim3 | None:
     return world if np.median(off) < _MAX_JOIN_GAP * np.median(spread) else None
 
 
-def explained_share(structure: Structure, chains: Chains) -> float:
-    """Return the share of the points seen in three or more posed keyframes that were triangulated."""
-    posed = [t for t in chains.keyframes if structure.valid[t]]
-    often = np.isfinite(chains.uv[posed, :, 0]).sum(0) >= 3
-    return float(np.isfinite(structure.xyz[often, 0]).mean()) if often.any() else 0.0
-
-
 def _ids(chains: Chains, t: int) -> np.ndarray:
     return np.flatnonzero(np.isfinite(chains.uv[t, :, 0]))
 
@@ -243,8 +206,8 @@ def _verify(keypoints: list[np.ndarray], matches: Matches, chains: Chains) -> li
     tried, agreed = np.zeros(chains.uv.shape[1]), np.zeros(chains.uv.shape[1])
     found: list[MatchedPair] = []
     for (a, b), rows in matches.items():
-        fundamental, inlier = _two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
-        if inlier.sum() >= _MIN_INLIERS:
+        fundamental, inlier = two_view(uv[a][rows[:, 0]], uv[b][rows[:, 1]])
+        if inlier.sum() >= LEAST_INLIERS:
             found.append(MatchedPair(a, b, fundamental, rows[inlier]))
             tried[np.intersect1d(ids[a], ids[b], assume_unique=True)] += 1
             first = rows[inlier, 0]
@@ -260,22 +223,6 @@ def _tracked(keypoints: np.ndarray, ids: np.ndarray, which: np.ndarray) -> np.nd
     return tracked
 
 
-def _two_view(uv_a: np.ndarray, uv_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fundamental matrix (3, 3) of matches (N, 2) px, and which of them (N,) it explains: maybe none.
-
-    By OpenCV's USAC, in a quarter of the time of COLMAP's verification and as good here: mapping estimates the motion
-    of its first pairs once more.
-    """
-    nothing = np.zeros((3, 3)), np.zeros(len(uv_a), bool)
-    if len(uv_a) < _MIN_INLIERS:
-        return nothing
-    try:
-        found, inlier = cv2.findFundamentalMat(uv_a, uv_b, cv2.USAC_ACCURATE, MAX_ERROR_PX, 0.999, 1000)
-    except cv2.error:  # OpenCV 5.0 asserts if its refinement leaves no model
-        return nothing
-    return nothing if found is None or inlier is None else (found[:3], inlier.ravel() > 0)
-
-
 def _read_model(model: Any, chains: Chains) -> Structure | None:
     """Convert a COLMAP model of the keyframes to our conventions, and pose the frames between them."""
     camera = next(iter(model.cameras.values()))
@@ -284,9 +231,13 @@ def _read_model(model: Any, chains: Chains) -> Structure | None:
     low, high = FOCAL_RANGE
     if camera.model_name == "SIMPLE_RADIAL" and not low < intrinsics[0, 0] / max(chains.height, chains.width) < high:
         return None
+    often = [point.track.elements for point in model.points3D.values() if len(point.track.elements) >= LEAST_VIEWS]
+    if len(often) < _LEAST_POINTS:
+        return None
+    held = Counter(element.image_id for elements in often for element in elements)
     poses = np.full((len(chains.uv), 4, 4), np.nan)
     for image in model.images.values():
-        if image.has_pose:
+        if image.has_pose and held[image.image_id] >= LEAST_INLIERS:
             poses[chains.keyframes[image.image_id - 1]] = pose_matrix(image.cam_from_world())
     xyz = np.full((chains.uv.shape[1], 3), np.nan)
     ids = [_ids(chains, t) for t in chains.keyframes]

@@ -25,6 +25,11 @@ from geoflow.geometry.views import is_bare
 GAPS = (2, 4, 8, 12, 16, 24, 32)  # frames between the views of a pair
 ANCHOR_EVERY = 10  # a pair of every gap starts at each of these frames
 LEAST_TO_VOTE = 6  # frames: fewer views fit a wrong focal length with a wrong relief, too
+# Of pairs that moved, the share with parallax; and the lead over the reversed order of depth, in robust cost (0..1).
+# With less, an unknown lens leaves open what is near and what is far. Long lenses seen as wide ones had at most 0.024.
+LEAST_TELLING, LEAST_LENS_LEAD = 0.25, 0.04
+LEAST_PAIRS = 5  # with parallax: a long lens was taken for a wide one, reversed, by four
+MOST_LENS_COST = 0.3  # with the best lens; clips have up to 0.22, lenses longer than all that are tried 0.34
 FOCAL_VOTE = 8.0  # weight of one pair's robust cost (0..1) against the prior on the focal length
 STARTS = 3  # focal lengths from which motions are carried to the others
 GRID_POINTS = 400  # matches per pair that are fitted
@@ -42,6 +47,12 @@ class Survey:
     focal: float  # px of the surveyed frames
     forward: np.ndarray  # (T,) int
     backward: np.ndarray  # (T,) int
+
+    @classmethod
+    def of_nothing(cls, count: int, long_side: int) -> Survey:
+        """Return the survey of frames without parallax, with the most likely focal length."""
+        nothing = np.zeros(count, int)
+        return cls(FOCAL_PRIOR * long_side, nothing, nothing)
 
     def neighbours(self, i: int) -> list[int]:
         """Return the frames to triangulate frame i against; empty if there is no parallax.
@@ -91,7 +102,10 @@ class Surveyor:
         self.unit = self.long_side / 320  # thresholds in px are for this size
 
     def run(self, intrinsics: np.ndarray | None = None) -> Survey:
-        """Find focal length and neighbours; known intrinsics (3, 3) are used as they are."""
+        """Find focal length and neighbours; known intrinsics (3, 3) are used as they are.
+
+        No frame has neighbours if the lens is unknown, and the motion does not tell near from far with every lens.
+        """
         count = len(self.grays)
         nothing = np.zeros(count, int)
         center = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
@@ -101,8 +115,11 @@ class Surveyor:
         matches = self._match()
         if not len(matches.first):
             return Survey(focal, nothing, nothing)
-        if intrinsics is None and count >= LEAST_TO_VOTE:
-            focal = vote_focal(matches, center, self.long_side, self.unit)
+        if intrinsics is None:
+            vote = vote_lens(matches, center, self.long_side, self.unit)
+            if not vote.tells_order:
+                return Survey(vote.focal, nothing, nothing)
+            focal = vote.focal if count >= LEAST_TO_VOTE else focal
         share = matches.weight.mean(1)
         parallax = median_parallax(matches, focal, center) / self.unit
         return Survey(focal, *choose_gaps(matches, parallax, share, count))
@@ -138,41 +155,70 @@ def median_parallax(matches: Matches, focal: float, center: np.ndarray) -> np.nd
     return masked_median(left, matches.weight)
 
 
-def vote_focal(matches: Matches, center: np.ndarray, long_side: int, unit: float) -> float:
-    """Return the focal length in px on which the pairs agree best.
+@dataclass(frozen=True)
+class LensVote:
+    """The focal length on which pairs agree best, and whether they tell near from far with it."""
+
+    focal: float  # px
+    share: float  # of the pairs that moved and match well: those with motion that no rotation explains
+    pairs: int  # with that motion
+    cost: float  # robust epipolar cost (0..1) of the median pair with its best lens
+    lead: float  # of their cost over that with near and far exchanged, each with its best lens; inf if there is none
+
+    @property
+    def tells_order(self) -> bool:
+        enough = self.share >= LEAST_TELLING and self.pairs >= LEAST_PAIRS
+        return enough and self.cost <= MOST_LENS_COST and self.lead >= LEAST_LENS_LEAD
+
+
+def vote_lens(matches: Matches, center: np.ndarray, long_side: int, unit: float) -> LensVote:
+    """Vote on the focal length in px.
 
     Every focal length of a grid is tried: the robust epipolar error after refining all motions with it is summed over
     the pairs. If rotation alone explains all pairs, the error of the rotations is used instead. A wide prior around
     common cameras decides only if the motion tells nothing (a still camera, pure sideways motion).
+
+    With another focal length the same matches may show the same scene with near and far exchanged. So the costs of both
+    are compared, each with the focal length that suits it best: what looks right with one lens only is not told.
     """
     usable = (matches.weight.mean(1) > LEAST_SHARE) & (matches.weight.sum(1) >= 30)
     moved = masked_median(np.linalg.norm(matches.uv_b - matches.uv_a, axis=-1), matches.weight) > 1.0 * unit
     matches = matches[np.flatnonzero(usable & moved)]
     if not len(matches.gap):
-        return FOCAL_PRIOR * long_side
-    turning = np.array([median_parallax(matches, focal, center) for focal in FOCAL_GRID * long_side])
-    informative = np.flatnonzero(turning.min(0) > LEAST_PARALLAX * unit)
-    rotates = len(informative) < 0.15 * len(matches.gap)
-    if not rotates:
-        matches = matches[informative]
-
-    def energies(focals: np.ndarray) -> np.ndarray:
-        if rotates:
-            left = np.array([median_parallax(matches, focal, center) for focal in focals])
-            data = (np.minimum(left / unit, 2) ** 2).sum(1)
-        else:
-            data = FOCAL_VOTE * _epipolar_costs(matches, focals, center).sum(1)
-        return data + 0.5 * (np.log(focals / long_side / FOCAL_PRIOR) / FOCAL_PRIOR_SIGMA) ** 2
-
+        return LensVote(FOCAL_PRIOR * long_side, 0.0, 0, np.nan, np.nan)
     coarse = FOCAL_GRID * long_side
-    guess = np.exp(_parabola_minimum(np.log(coarse), energies(coarse)))
+    turning = np.array([median_parallax(matches, focal, center) for focal in coarse])
+    informative = np.flatnonzero(turning.min(0) > LEAST_PARALLAX * unit)
+    share = len(informative) / len(matches.gap)
+    rotates = share < 0.15
+
+    def unlikely(focals: np.ndarray) -> np.ndarray:
+        return 0.5 * (np.log(focals / long_side / FOCAL_PRIOR) / FOCAL_PRIOR_SIGMA) ** 2
+
+    if rotates:
+        energies = (np.minimum(turning / unit, 2) ** 2).sum(1) + unlikely(coarse)
+        worlds = None
+    else:
+        matches = matches[informative]
+        worlds = _Worlds.of(matches, coarse, center)
+        energies = FOCAL_VOTE * worlds.cost.min(1).sum(1) + unlikely(coarse)
+    guess = np.exp(_parabola_minimum(np.log(coarse), energies))
     fine = guess * np.geomspace(0.92, 1.087, 5)  # over the grid's wide spacing the curve is not a parabola
-    return float(np.exp(_parabola_minimum(np.log(fine), energies(fine))))
+    if worlds is None:
+        left = np.array([median_parallax(matches, focal, center) for focal in fine])
+        energies = (np.minimum(left / unit, 2) ** 2).sum(1) + unlikely(fine)
+    else:
+        energies = FOCAL_VOTE * _Worlds.of(matches, fine, center).cost.min(1).sum(1) + unlikely(fine)
+    focal = float(np.exp(_parabola_minimum(np.log(fine), energies)))
+    if worlds is None:
+        return LensVote(focal, share, len(informative), np.nan, np.nan)
+    cost, other = worlds.by_order(int(np.abs(np.log(coarse / guess)).argmin()), matches.weight)
+    return LensVote(focal, share, len(informative), cost, other - cost)
 
 
 @dataclass
 class _FocalSweep:
-    """Robust epipolar costs of pairs under changing focals; motions are carried from one focal to the next."""
+    """Motions of pairs under changing focal lengths; they are carried from one focal length to the next."""
 
     matches: Matches
     center: np.ndarray
@@ -190,42 +236,77 @@ class _FocalSweep:
                 sweep.rotation[p], sweep.translation[p] = start
         return sweep
 
-    def cost(self, focal: float, iterations: int = 8) -> np.ndarray:
-        """Cost (P,) of every pair with this focal, counting matches behind the camera as wrong.
+    def solve(self, focal: float, iterations: int = 8) -> tuple[np.ndarray, np.ndarray]:
+        """Return the costs (2, P) and inverse depths (2, P, N) of the carried motions and of their mirrored ones.
 
-        Motions that fit near and far exchanged are stable while the focal changes, so the mirrored ones are tried, too.
+        Matches behind the camera count as wrong. Motions that fit near and far exchanged are stable while the focal
+        length changes; so the better ones of both are carried on.
         """
         m, focals = self.matches, np.full(len(self.matches.gap), focal)
         carried = inverse_depths(m.uv_a, m.uv_b, focals, self.center, self.rotation, self.translation)
-        costs = np.full(len(focals), np.inf)
+        best, costs, inverses = np.full(len(focals), np.inf), [], []
         for start in ((self.rotation, self.translation), mirrored_motion(self.rotation, carried)):
             found = refine_motion(m.uv_a, m.uv_b, m.weight, focals, self.center, *start, iterations)
             depths = inverse_depths(m.uv_a, m.uv_b, focals, self.center, found.rotation, found.translation)
             cost = found.cost + depths.share_behind(m.weight)
-            better = cost < costs
-            costs = np.where(better, cost, costs)
+            better = cost < best
+            best = np.where(better, cost, best)
             self.rotation = np.where(better[:, None, None], found.rotation, self.rotation)
             self.translation = np.where(better[:, None], found.translation, self.translation)
-        return costs
+            costs.append(cost)
+            inverses.append(depths.inverse)
+        return np.array(costs), np.array(inverses)
 
     def copy(self) -> _FocalSweep:
         return _FocalSweep(self.matches, self.center, self.rotation, self.translation)
 
 
-def _epipolar_costs(matches: Matches, focals: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Robust epipolar cost (F, P) of each pair under each focal: the best of sweeps outwards from several cameras.
+@dataclass(frozen=True)
+class _Worlds:
+    """The motions found for P pairs under each of F focal lengths, W of them each."""
 
-    A sweep that starts far from the true focal length may follow motions with near and far exchanged throughout.
-    """
-    costs = np.full((len(focals), len(matches.gap)), np.inf)
-    for first in np.unique(np.linspace(0, len(focals) - 1, 2 * STARTS + 1).astype(int)[1::2]):
-        start = _FocalSweep.at(focals[first], matches, center)
-        costs[first] = np.minimum(costs[first], start.cost(focals[first], 15))
-        for indices in (range(first + 1, len(focals)), range(first - 1, -1, -1)):
-            sweep = start.copy()
-            for index in indices:
-                costs[index] = np.minimum(costs[index], sweep.cost(focals[index]))
-    return costs
+    cost: np.ndarray  # (F, W, P) robust epipolar cost, 0 to 2; inf where there is none
+    rank: np.ndarray  # (F, W, P, N) float32: of the inverse depth of each match among the pair's matches
+
+    @classmethod
+    def of(cls, matches: Matches, focals: np.ndarray, center: np.ndarray) -> _Worlds:
+        """Try sweeps outwards from several focal lengths.
+
+        A sweep that starts far from the true focal length may follow motions with near and far exchanged throughout.
+        """
+        pairs, number = matches.weight.shape
+        firsts = np.unique(np.linspace(0, len(focals) - 1, 2 * STARTS + 1).astype(int)[1::2])
+        cost = np.full((len(focals), 2 * len(firsts), pairs), np.inf)
+        rank = np.zeros((*cost.shape, number), np.float32)
+        for row, first in zip(range(0, cost.shape[1], 2), firsts):
+            start = _FocalSweep.at(focals[first], matches, center)
+            start.solve(focals[first], 15)
+            for indices in (range(first, len(focals)), range(first - 1, -1, -1)):
+                sweep = start.copy()
+                for index in indices:
+                    cost[index, row : row + 2], inverse = sweep.solve(focals[index])
+                    rank[index, row : row + 2] = inverse.argsort(-1).argsort(-1)
+        return cls(cost, rank)
+
+    def by_order(self, focal: int, weight: np.ndarray) -> tuple[float, float]:
+        """Return what the order of depth that is best under a focal length costs, and what the reversed one does.
+
+        Either order is taken at the focal length where its median cost over the pairs is least; inf if most pairs show
+        no such order with any. `weight` is (P, N).
+        """
+        own = self.rank[focal, self.cost[focal].argmin(0), np.arange(len(weight))]  # (P, N)
+        agree = _correlation(self.rank, own, weight)
+        both = (np.where(which, self.cost, np.inf).min(1) for which in (agree > 0, agree < 0))
+        same, other = (float(np.median(cost, axis=1).min()) for cost in both)
+        return same, other
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the correlations (...) of values (..., N) under weights, with shapes that broadcast."""
+    total = weight.sum(-1)
+    a = (a - ((a * weight).sum(-1) / total)[..., None]) * weight
+    b = (b - ((b * weight).sum(-1) / total)[..., None]) * weight
+    return (a * b).sum(-1) / np.maximum(np.sqrt((a * a).sum(-1) * (b * b).sum(-1)), 1e-12)
 
 
 def _parabola_minimum(x: np.ndarray, y: np.ndarray) -> float:
