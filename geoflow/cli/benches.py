@@ -396,3 +396,34 @@ def bench_geometry_command(
     with result_alone():
         found = bench_geometry(frames=lengths, model_type=model_type, device=device, console=error_console())
     print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench tracking",
+    "geoflow bench tracking --queries 64 --iterations 2 --lengths 48,480",
+    name="tracking",
+)
+def bench_tracking_command(
+    queries: Annotated[str, typer.Option(metavar="N,...", help="numbers of points to follow")] = "64,1024",
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="frames of the clip")] = 48,
+    size: Annotated[str, typer.Option(metavar="WxH", help="px at which the network works")] = "256x192",
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="refinements of each window")] = 6,
+    lengths: Annotated[str, typer.Option(metavar="N,...", help="frames of clips whose memory is compared")] = "48,480",
+) -> None:
+    """Compare the 3D tracker with its arithmetic as written down.
+
+    Time and peak memory on the CPU, with made-up weights of the published size; JSON on stdout.
+    """
+    from geoflow.bench.tracking.tracking_bench import bench_tracking
+
+    with result_alone():
+        found = bench_tracking(
+            queries=tuple(int(count) for count in queries.split(",")),
+            frames=frames,
+            size=size_of(size) or (256, 192),
+            iterations=iterations,
+            lengths=tuple(int(count) for count in lengths.split(",")),
+            console=error_console(),
+        )
+    print_json(found)

@@ -41,17 +41,17 @@ def measure(job: dict[str, Any]) -> Measurement:
     given = video(job["frames"], *job["size"])
     streaming = GeometryCrafter(nets, options) if job["way"] == "streaming" else None
     plain = PlainCrafter(nets, options, "cpu", torch.float32) if streaming is None else None
-    loaded = _resident_mb("VmRSS")
+    loaded = resident_mb("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
     if streaming is not None:
         for _ in streaming.reconstruct(*given):
             pass  # like a consumer that writes each chunk and drops it
     elif plain is not None:
         plain.reconstruct(*given)
-    return Measurement(time.perf_counter() - wall, time.process_time() - cpu, _resident_mb("VmHWM"), loaded)
+    return Measurement(time.perf_counter() - wall, time.process_time() - cpu, resident_mb("VmHWM"), loaded)
 
 
-def _resident_mb(row: str) -> float:
+def resident_mb(row: str) -> float:
     """Return memory of this process in MB, now (VmRSS) or at its peak so far (VmHWM) (Linux)."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[row].split()[0]) / 1e3

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geoflow.errors import ConfigError
 from geoflow.models.tapip3d.clip import Clip
 from geoflow.models.tapip3d.correlation import Support
 from geoflow.models.tapip3d.frames import FrameMaps, WindowFrames, normalisation
 from geoflow.models.tapip3d.neighbours import nearest
 from geoflow.models.tapip3d.network import TrackerNetwork
-from geoflow.models.tapip3d.pyramid import sample
+from geoflow.models.tapip3d.pyramid import level_sizes, sample
 from geoflow.models.tapip3d.rays import project
 
 Watch = Callable[[str, object], None]  # is handed inner quantities by name; for comparisons with the original
@@ -48,6 +49,12 @@ def track_windows(
     such window it keeps its position, with the logit 0. A clip of half a window or less has no windows at all. Depth
     outside of `depth_range` does not count in the normalisation. `tokens` bounds memory and does not change the result.
     """
+    height, width = level_sizes(*clip.size, network.config.corr_levels)[-1]
+    if height * width < (needed := network.config.corr_feature.k_neighbors):
+        raise ConfigError(
+            f"frames of {clip.size[1]}x{clip.size[0]} px are too small for the tracker: its coarsest level would have "
+            f"{height * width} points, and {needed} neighbours are compared; choose a larger resolution_factor"
+        )
     run = _Run(network, clip, queries, iterations, depth_range, tokens, watch or _nobody)
     half = network.config.seq_len // 2
     for start in range(0, len(run.clip) - 2 * half + 1, half):

@@ -121,7 +121,7 @@ def test_frames_are_held_for_one_window_only(monkeypatch: pytest.MonkeyPatch) ->
         return found
 
     monkeypatch.setattr(frames.WindowFrames, "slide", counted)
-    given = clip(64, 32, 40)
+    given = clip(64)
     track_windows(network(), Clip.of(*given.values()), np.array([[0, 0, 0, 2.0]], np.float32), iterations=1)
     assert len(held) == 15 and max(held) == SMALL.seq_len
 
@@ -167,6 +167,11 @@ def test_edges_take_the_depth_of_a_surface_and_holes_stay() -> None:
 def test_what_cannot_be_used_is_said(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Tracker(network(), (64, 80)).track(**{**clip(12), **changes})
+
+
+def test_frames_without_enough_points_for_the_neighbours_are_refused() -> None:
+    with pytest.raises(ConfigError, match="larger resolution_factor"):
+        Tracker(network(), (64, 80)).track(**clip(12), resolution_factor=0.1)
 
 
 def test_no_depth_at_all_gives_no_points_and_no_error() -> None:
