@@ -103,53 +103,30 @@ def run(
     error of a single input is in the result instead.
     """
     began = time.monotonic()
-    paths = run_paths(text(out, "out"))
     reading: dict[str, Any] = {"fps": fps, "size": size, "limit": limit, "intrinsics": intrinsics, "masks": masks}
     reading |= {"objects": objects, "stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
-    pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
-    pipe = pipe.with_settings({} if settings is None else settings)
-    options = read_options(pipe.reading, reading)
-    preflight.check_makes_stores(pipe)
-    if flag(commercial, "commercial"):
-        require_commercial(pipe)
-    items, rejected = expand_inputs(listed(inputs), options.pattern)
-    if not items:
-        reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
-        raise InputError(f"nothing to do: {reasons}")
-    sources = [item.source for item in items]
-    beside = left_out(listed(inputs), sources)
-    preflight.check_out(paths, sources)
-    names = [item.name for item in items]
-    preflight.check_masks(options.masks, names)
-    prompts = preflight.check_objects(options.objects, names, pipe)
-    labels = None if prompts else options.objects
-    preflight.check_cameras(options.cameras, names)
-    preflight.check_places(paths, sources)
-    settings_file = pipeline_file.as_text(pipe, options).encode()
-    ray = where(address)
-    options = _with_long_side(pipe, options)
-    describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
-    there = all(paths.video(name).is_file() for name in names)  # most probably nothing is left to do
+    asked = _asked(inputs, out, pipeline, settings or {}, reading, commercial=flag(commercial, "commercial"))
+    pipe, paths, options, items = asked.pipe, asked.paths, asked.options, asked.items
+    there = all(paths.video(item.name).is_file() for item in items)  # most probably nothing is left to do
     with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(_progress(console, len(items) + len(rejected)))
-        child = stack.enter_context(probing_process(describe))
+        progress = stack.enter_context(_progress(console, len(items) + len(asked.rejected)))
+        child = stack.enter_context(probing_process(asked.describe))
         if not there:
             preflight.check_environments(pipe)
             import_ray()
+        ray = where(address)
         _prepare(paths)  # from here on, something is written
         owner = stack.enter_context(Ownership(paths))
         pipe, stamp = _bind(pipe, options, paths, owner.token)
         clear_drafts(paths)
         stack.enter_context(kept_elsewhere(paths, still_ours=lambda: owner.lost_to is None))
-        write_whole(paths.pipeline, settings_file)
+        write_whole(paths.pipeline, asked.settings_file)
         metrics = Metrics()
         stack.callback(_write_trace, paths)  # last of all, however the run ends
         ledger = stack.enter_context(Ledger(paths.events, (progress.observe, metrics.observe)))
-        stack.enter_context(_recorded(ledger, pipe, items, rejected))
-        for folder, reason in beside:
-            ledger.emit("inputs_left_out", folder=folder, reason=reason)
+        stack.enter_context(_recorded(ledger, pipe, asked))
         finished = Finished(paths, stamp)
         taken = finished.taken({item.name: item.source for item in items})
         work = _Work(
@@ -158,7 +135,7 @@ def run(
             paths,
             stamp,
             options,
-            describe,
+            asked.describe,
             checks=partial(_checked, taken=taken, heeds=heeds(pipe)),
             done_before=finished.find if resume else lambda info: None,
             limits=Limits(least_deadline=pipe.hung_after, fail_fast=fail_fast),
@@ -175,13 +152,61 @@ def run(
             with deciding_meanwhile(work.videos, early, work.done_whole, ledger.emit, fail_fast=fail_fast):
                 look = stack.enter_context(ray_cluster(address))
             disabled = _on_ray(work, early, stack, look, ledger, metrics, owner)
-        result = result_of(paths, pipe.name, work.videos, rejected, taken)
-        without = tuple(f"{folder}: {reason}" for folder, reason in beside)
+        result = result_of(paths, pipe.name, work.videos, asked.rejected, taken)
+        without = tuple(f"{folder}: {reason}" for folder, reason in asked.left_out)
         result = replace(result, disabled=disabled, seconds=time.monotonic() - began, left_out=without)
         clear_parts(paths, {video.name for video in result.complete})
         write_records(paths, result, work.videos, stamp)
         ledger.emit("run_finished", complete=len(result.complete), failed=len(result.failed), seconds=result.seconds)
     return result
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a user asks for, checked as far as it can be without opening a video; nothing is written yet."""
+
+    paths: RunPaths
+    pipe: Pipeline
+    options: ReadOptions
+    items: list[Input]
+    rejected: list[Rejected]
+    left_out: list[tuple[str, str]]  # folders that hold more than was taken from them, and what
+    describe: Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
+    settings_file: bytes  # a pipeline file that asks for the same
+
+
+def _asked(
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    pipeline: str | Path | Pipeline,
+    settings: dict[str, Any],
+    reading: dict[str, Any],
+    *,
+    commercial: bool,
+) -> _Asked:
+    paths = run_paths(text(out, "out"))
+    pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+    pipe = pipe.with_settings(settings)
+    options = read_options(pipe.reading, reading)
+    preflight.check_makes_stores(pipe)
+    if commercial:
+        require_commercial(pipe)
+    items, rejected = expand_inputs(listed(inputs), options.pattern)
+    if not items:
+        reasons = "; ".join(f"{r.source}: {r.reason}" for r in rejected) or "no input was given"
+        raise InputError(f"nothing to do: {reasons}")
+    sources, names = [item.source for item in items], [item.name for item in items]
+    preflight.check_out(paths, sources)
+    preflight.check_masks(options.masks, names)
+    prompts = preflight.check_objects(options.objects, names, pipe)
+    labels = None if prompts else options.objects
+    preflight.check_cameras(options.cameras, names)
+    preflight.check_places(paths, sources)
+    settings_file = pipeline_file.as_text(pipe, options).encode()
+    options = _with_long_side(pipe, options)
+    describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
+    beside = left_out(listed(inputs), sources)
+    return _Asked(paths, pipe, options, items, rejected, beside, describe, settings_file)
 
 
 @dataclass(frozen=True)
@@ -259,20 +284,22 @@ def _on_ray(
 
 
 @contextlib.contextmanager
-def _recorded(ledger: Ledger, pipe: Pipeline, items: list[Input], rejected: list[Rejected]) -> Iterator[None]:
+def _recorded(ledger: Ledger, pipe: Pipeline, asked: _Asked) -> Iterator[None]:
     """Write the run's beginning into the ledger, and its end if that is not the normal one."""
     ledger.emit(
         "run_started",
         pipeline=pipe.name,
         slots=[spec.slot for spec in pipe.stages],
-        videos=[item.name for item in items],
+        videos=[item.name for item in asked.items],
         host=socket.gethostname(),
         pid=os.getpid(),
         expected={slot: row.seconds for slot, row in known_stages(pipe).items()},
         weights={spec.slot: spec.weight for spec in pipe.stages if spec.weight > 0},
     )
-    for entry in rejected:
+    for entry in asked.rejected:
         ledger.emit("video_failed", video=entry.source, reason=entry.reason)
+    for folder, reason in asked.left_out:
+        ledger.emit("inputs_left_out", folder=folder, reason=reason)
     try:
         yield
     except BaseException as error:

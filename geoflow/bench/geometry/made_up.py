@@ -21,8 +21,9 @@ class Repeated:
         self._frames = frames
         self.shape = (num_frames, *frames.shape[1:])
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        return self._frames[np.arange(self.shape[0])[part] % len(self._frames)]
+    def __getitem__(self, part: slice | int) -> np.ndarray:
+        found: np.ndarray = self._frames[np.arange(self.shape[0])[part] % len(self._frames)]
+        return found
 
 
 def video(num_frames: int, height: int, width: int) -> tuple[Repeated, Repeated, Repeated]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from geoflow.bench.geometry.geometry_child import Measurement, resident_mb
+from geoflow.bench.geometry.made_up import Repeated
 from geoflow.bench.tracking.plain_tracker import PlainTracker
 from geoflow.models.tapip3d.clip import Clip
 from geoflow.models.tapip3d.config import TrackerConfig
@@ -20,17 +21,6 @@ from geoflow.models.tapip3d.query_grid import grid_queries
 from geoflow.models.tapip3d.windows import track_windows
 
 _DIFFERENT_FRAMES = 16  # then they are repeated, so that the frames themselves take no more memory
-
-
-class Repeated:
-    """A few frames, repeated."""
-
-    def __init__(self, frames: np.ndarray) -> None:
-        self._frames = frames
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        picture: np.ndarray = self._frames[index % len(self._frames)]
-        return picture
 
 
 def made_up_clip(frames: int, height: int, width: int) -> Clip:
@@ -42,7 +32,7 @@ def made_up_clip(frames: int, height: int, width: int) -> Clip:
     poses = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
     poses[:, 0, 3] = 0.3 * np.sin(np.arange(frames) / 8)
     intrinsics = np.tile(camera, (frames, 1, 1))
-    return Clip.of(Repeated(rgb), Repeated(depth.astype(np.float32)), intrinsics, poses)
+    return Clip.of(Repeated(rgb, frames), Repeated(depth.astype(np.float32), frames), intrinsics, poses)
 
 
 def measure(job: dict[str, Any]) -> Measurement:
