@@ -40,7 +40,7 @@ class Colmap(Stage):
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     ladder = ({"depth_width": 320, "sources": 4}, {"depth_width": 240, "sources": 2})
     optional_outputs = ("camera.quality", "camera.doubt", "camera.focal_error")
-    version = "7"
+    version = "8"
     honours = frozenset({"intrinsics", "distortion", "poses", "scale"})
 
     @dataclass(frozen=True)

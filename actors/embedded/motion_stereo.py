@@ -33,7 +33,7 @@ class MotionStereo(Stage):
     inputs = ("frames.rgb",)
     optional = ("frames.mask", "camera.intrinsics", "camera.depth", "camera.valid", "camera.motion", "camera.doubt")
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")
-    version = "5"
+    version = "6"
     honours = frozenset({"intrinsics"})
 
     @dataclass(frozen=True)

@@ -25,6 +25,7 @@ _BENT = 0.03  # of the displacement
 _SWAY = 2.0  # times the tolerance: tripods sway, and lenses breathe
 _LEAST_BORDER, _LEAST_BORDER_NOW = 0.6, 0.4  # share of the border that is background: mostly, and in every frame
 _FOCALS = np.geomspace(0.45, 2.5, 24)  # tried focal lengths in image widths: 96 to 23 degrees of view
+_LEAST_KEPT = 0.7  # of the points from one frame to the next; clips of cameras at rest keep 0.96 and more
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,13 @@ def classify_motion(chains: Chains, known_intrinsics: np.ndarray | None = None) 
 
 
 def _is_still(chains: Chains) -> bool:
-    """Return whether every frame shows the same view as the first frame, or as an early keyframe with enough points."""
+    """Return whether every frame shows the same view as the first frame, or as an early keyframe with enough points.
+
+    A camera at rest hardly loses points. If most of them are lost from frame to frame, those that stay may lie on what
+    moves with the camera, such as a gripper before a robot's wrist camera.
+    """
+    if _kept_share(chains) < _LEAST_KEPT:
+        return False
     tolerance = max(0.75, chains.width / 640)
     shares = []
     for t in range(1, len(chains.uv)):
@@ -204,6 +211,13 @@ def _is_still(chains: Chains) -> bool:
         if not shares[-1] >= _LEAST_BORDER_NOW:
             return False
     return not shares or float(np.median(shares)) >= _LEAST_BORDER
+
+
+def _kept_share(chains: Chains) -> float:
+    """Return the share of a frame's points that the next frame still sees: the median over steps; 1 without any."""
+    seen = np.isfinite(chains.uv[..., 0])
+    before, kept = seen[:-1].sum(1), (seen[:-1] & seen[1:]).sum(1)
+    return float(np.median(kept[before > 0] / before[before > 0])) if before.any() else 1.0
 
 
 def _unmoved_border(chains: Chains, t: int, tolerance: float) -> float:
