@@ -89,7 +89,7 @@ def test_an_interrupted_cell_leaves_a_run_that_goes_on(kernel: Kernel, tmp_path:
     assert verify_run(tmp_path / "out") == []
     shown = [content["data"] for kind, content in said if kind in ("display_data", "update_display_data")]
     assert len(shown) > 2 and all({"text/html", "text/plain"} <= set(data) for data in shown)
-    assert shown[0]["text/plain"].startswith("starting: 0 of 1 video")
+    assert shown[0]["text/plain"].startswith("reading the inputs: 0 of 1 video")
     assert shown[-1]["text/plain"].startswith("finished: 1 of 1 video")
 
 
@@ -99,6 +99,6 @@ def assert_widgets(said: list[tuple[str, dict[str, Any]]]) -> None:
     assert VIEW in shown[0] and VIEW not in shown[-1]
     assert "stopped (interrupted): 0 of 1 video" in shown[-1]["text/html"]
     states = [content["data"].get("state", {}) for kind, content in said if kind in ("comm_open", "comm_msg")]
-    assert sum(state.get("_model_name") == "FloatProgressModel" for state in states) == 5  # stages
+    assert sum(state.get("_model_name") == "FloatProgressModel" for state in states) == 6  # the run and its five stages
     assert max(state.get("value", 0) for state in states if not isinstance(state.get("value"), str)) > 0.2
     assert sum(kind == "comm_close" for kind, _ in said) >= 5
