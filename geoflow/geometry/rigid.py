@@ -22,6 +22,14 @@ def apply(transform: np.ndarray, xyz: np.ndarray) -> np.ndarray:
     return xyz @ transform[:3, :3].T + transform[:3, 3]
 
 
+def skew(vector: np.ndarray) -> np.ndarray:
+    """Cross-product matrices (..., 3, 3) of vectors (..., 3)."""
+    x, y, z = np.moveaxis(np.asarray(vector, np.float64), -1, 0)
+    zero = np.zeros_like(x)
+    rows = [np.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+    return np.stack(rows, axis=-2)
+
+
 def only_turns(cam_from_world: np.ndarray) -> np.ndarray:
     """Return which poses (T, 4, 4) are a rotation with a NaN translation: (T,) bool."""
     turned = np.isfinite(cam_from_world[:, :3, :3]).all((1, 2)) & (cam_from_world[:, 3] == (0, 0, 0, 1)).all(1)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _HELD = "held."  # prefix of held fields in the state
 _METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until the first lengths are found
 _LEAST_JUDGED = 2  # frames with prior and camera depth, before one is held against the other
-_SAME_ORDER = 0.3  # rank correlation of their depths; a dynamic clip with right cameras had 0.39
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
 
@@ -351,14 +350,15 @@ def _judged_by_prior(fields: Fields) -> Fields:
     if not {"camera.quality", "camera.depth", "prior.points", "prior.mask"} <= fields.keys():
         return fields
     from geoflow.geometry.depth.depth_order import order_agreement
+    from geoflow.geometry.depth.order_vote import SAME_ORDER
 
     depth, points, mask = fields["camera.depth"], fields["prior.points"], fields["prior.mask"]
     both = [t for t in range(len(depth)) if mask[t].any() and depth[t].any()]
     rows = [order_agreement(points[t, ..., 2].astype(np.float32), depth[t].astype(np.float32), mask[t]) for t in both]
     rows = [row for row in rows if np.isfinite(row)]
-    if len(rows) < _LEAST_JUDGED or (agreement := float(np.median(rows))) >= _SAME_ORDER:
+    if len(rows) < _LEAST_JUDGED or (agreement := float(np.median(rows))) >= SAME_ORDER:
         return fields
-    lower = np.float32(max(0.0, agreement) / _SAME_ORDER)
+    lower = np.float32(max(0.0, agreement) / SAME_ORDER)
     return fields | {"camera.quality": fields["camera.quality"] * lower}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from geoflow.errors import ConfigError
+from geoflow.geometry.rigid import skew
 
 MOTIONS = ("handheld", "orbit", "still", "rotate")
 
@@ -61,7 +62,6 @@ def _rotation_vector(vector: np.ndarray) -> np.ndarray:
     angle = float(np.linalg.norm(vector))
     pose = np.eye(4)
     if angle > 0:
-        x, y, z = vector / angle
-        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        cross = skew(vector / angle)
         pose[:3, :3] += np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     return pose

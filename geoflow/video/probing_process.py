@@ -32,7 +32,6 @@ class Answer:
     found: tuple[VideoInfo, dict[str, Any]] | None = None
     error: GeoFlowError | None = None
     traceback: str = ""
-    seconds: float = 0.0
 
 
 class ProbingProcess:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.geometry.rigid import apply, invert
+from geoflow.geometry.rigid import apply, invert, skew
 
 # How precisely a wrist is placed: smaller moves may be noise. Across the ray it is a share of a finger's width; along
 # the ray it depends on how precisely a hand's size in the image gives its distance.
@@ -128,6 +128,5 @@ def _part_of(rotation: np.ndarray, share: float) -> np.ndarray:
     if angle < 1e-9:
         return np.eye(3)
     axis = np.linalg.eigh(rotation + rotation.T)[1][:, 2]  # the skew part vanishes near half a circle
-    x, y, z = axis if axis @ off >= 0 else -axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    cross = skew(axis if axis @ off >= 0 else -axis)
     return np.eye(3) + np.sin(share * angle) * cross + (1 - np.cos(share * angle)) * cross @ cross

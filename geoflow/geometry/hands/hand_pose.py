@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from geoflow.geometry.hands.hand_sides import PALM
+from geoflow.geometry.rigid import skew
 
 NUM_JOINTS = 21
 _WRIST, _INDEX_MCP, _MIDDLE_MCP, _LITTLE_MCP = 0, 5, 9, 17
@@ -104,8 +105,7 @@ def _rotation(vector: np.ndarray) -> np.ndarray:
     angle = float(np.linalg.norm(vector))
     if angle < 1e-12:
         return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    cross = skew(vector / angle)
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 

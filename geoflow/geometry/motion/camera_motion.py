@@ -11,7 +11,7 @@ from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL, MOTION_
 from geoflow.geometry.cameras import assumed_intrinsics, pinhole
 from geoflow.geometry.lens_distortion import straighten
 from geoflow.geometry.motion.background import background, border_share
-from geoflow.geometry.motion.feature_tracks import OFTEN, feature_tracks, wide_steps
+from geoflow.geometry.motion.feature_tracks import OFTEN, feature_tracks, kept_shares, wide_steps
 from geoflow.geometry.motion.picture_features import PictureFeatures
 from geoflow.geometry.motion.point_tracks import corners, follow
 from geoflow.geometry.rigid import nearest_rotation
@@ -199,7 +199,8 @@ def _is_still(chains: Chains) -> bool:
     A camera at rest hardly loses points. If most of them are lost from frame to frame, those that stay may lie on what
     moves with the camera, such as a gripper before a robot's wrist camera.
     """
-    if _kept_share(chains) < _LEAST_KEPT:
+    shares_kept = kept_shares(chains.uv)
+    if np.isfinite(shares_kept).any() and np.nanmedian(shares_kept) < _LEAST_KEPT:
         return False
     tolerance = max(0.75, chains.width / 640)
     shares = []
@@ -211,13 +212,6 @@ def _is_still(chains: Chains) -> bool:
         if not shares[-1] >= _LEAST_BORDER_NOW:
             return False
     return not shares or float(np.median(shares)) >= _LEAST_BORDER
-
-
-def _kept_share(chains: Chains) -> float:
-    """Return the share of a frame's points that the next frame still sees: the median over steps; 1 without any."""
-    seen = np.isfinite(chains.uv[..., 0])
-    before, kept = seen[:-1].sum(1), (seen[:-1] & seen[1:]).sum(1)
-    return float(np.median(kept[before > 0] / before[before > 0])) if before.any() else 1.0
 
 
 def _unmoved_border(chains: Chains, t: int, tolerance: float) -> float:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from geoflow.geometry.depth.depth_order import rank_correlation
+from geoflow.geometry.rigid import skew
 
 # Residuals far beyond the noise of dense flow (0.2-0.4 px) stop counting: scale of the Geman-McClure function.
 ROBUST_PX = 0.6
@@ -301,14 +302,6 @@ def told_from_mirrored(
         return None
     better, share = (other, other_behind) if lead < 0 else (motion, behind)
     return better if share <= MOST_BEHIND else None
-
-
-def skew(vector: np.ndarray) -> np.ndarray:
-    """Cross-product matrices (..., 3, 3) of vectors (..., 3)."""
-    x, y, z = np.moveaxis(np.asarray(vector, np.float64), -1, 0)
-    zero = np.zeros_like(x)
-    rows = [np.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
-    return np.stack(rows, axis=-2)
 
 
 def rotation_exp(vector: np.ndarray) -> np.ndarray:

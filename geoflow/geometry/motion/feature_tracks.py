@@ -17,8 +17,14 @@ _KEPT = 0.5  # share of the points that is followed over a step: below it, the s
 
 def wide_steps(uv: np.ndarray) -> np.ndarray:
     """Return whether the tracker lost most points between frames t and t + 1, (T - 1,) bool; `uv` (T, M, 2) px."""
+    return kept_shares(uv) < _KEPT
+
+
+def kept_shares(uv: np.ndarray) -> np.ndarray:
+    """Return the share of frame t's points that frame t + 1 still sees, (T - 1,); NaN if it has none; uv (T, M, 2)."""
     seen = np.isfinite(uv[..., 0])
-    return (seen[1:] & seen[:-1]).sum(1) < _KEPT * seen[:-1].sum(1)
+    before, kept = seen[:-1].sum(1), (seen[1:] & seen[:-1]).sum(1)
+    return np.where(before > 0, kept / np.maximum(before, 1), np.nan)
 
 
 def feature_tracks(features: PictureFeatures, keyframes: list[int], wide: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoflow.geometry.rigid import invert
+from geoflow.geometry.rigid import invert, skew
 
 if TYPE_CHECKING:
     from geoflow.geometry.motion.camera_motion import Chains
@@ -61,8 +61,7 @@ def _fitting(structure: Structure, keys: np.ndarray, pair: MatchedPair, keypoint
     """Return the share of a pair's matches that lie near the epipolar lines of the poses, before both cameras."""
     a_from_world, b_from_world = structure.cam_from_world[keys[[pair.a, pair.b]]]
     b_from_a = b_from_world @ invert(a_from_world)
-    x, y, z = b_from_a[:3, 3]
-    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_from_a[:3, :3]
+    essential = skew(b_from_a[:3, 3]) @ b_from_a[:3, :3]
     rays_a, rays_b = (_rays(structure, keypoints[k][pair.rows[:, side]]) for side, k in enumerate((pair.a, pair.b)))
     line = rays_a @ essential.T
     off = np.abs((rays_b * line).sum(1)) / np.maximum(np.linalg.norm(line[:, :2], axis=1), 1e-12)

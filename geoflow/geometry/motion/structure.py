@@ -47,9 +47,7 @@ class Structure:
     doubt: np.ndarray  # (T,) uint8: geoflow.fields.DOUBT_*, of frames whose poses were withdrawn
     lead: float = 1.0  # how much less misfit it leaves than the same world with near and far exchanged, relative
     focal_error: float = np.nan  # standard deviation of the focal length, relative; NaN if the lens is known
-    lens: int = (
-        DOUBT_NONE  # what is to be said of the lens: one of geoflow.fields.DOUBT_NONE, _FOCAL, _STATED, _ASSUMED
-    )
+    lens: int = DOUBT_NONE  # what is to be said of it: geoflow.fields.DOUBT_NONE, _FOCAL, _STATED or _ASSUMED
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return all values by the names of the fields."""

@@ -32,7 +32,8 @@ def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | 
         sizes = TrackerConfig.from_dict(config["model"])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    size = config.get("train_dataset", {}).get("resolution", BASE_SIZE)
+    training = config.get("train_dataset")
+    size = training.get("resolution", BASE_SIZE) if isinstance(training, dict) else BASE_SIZE
     with torch.device("meta"):
         network = TrackerNetwork(sizes)
     _fill(network, dict(weights), path)

@@ -73,7 +73,7 @@ class TrackerConfig:
         """
         _expect(given, _FIXED, "")
         for part, fixed in _FIXED_PARTS.items():
-            _expect(given.get(part, {}), fixed, f"{part}.")
+            _expect(given.get(part) or {}, fixed, f"{part}.")
         try:
             config = cls(
                 seq_len=int(given["seq_len"]),

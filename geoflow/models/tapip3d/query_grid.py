@@ -29,23 +29,10 @@ def grid_queries(clip: Clip, frame: int, count: int) -> np.ndarray:
 
     Depth is read at the nearest pixel.
     """
-    pixels = grid_pixels(count, clip.size)
-    return pixel_queries(clip, np.full(len(pixels), frame), pixels)[0]
-
-
-def pixel_queries(clip: Clip, frames: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries (M, 4) of pixels (N, 2) x, y in their frames (N,), and which of them (N,) bool have depth."""
-    height, width = clip.size
-    queries = np.zeros((len(pixels), 4), np.float32)
-    has_depth = np.zeros(len(pixels), bool)
-    for frame in np.unique(frames):
-        chosen = np.flatnonzero(frames == frame)
-        xy = pixels[chosen].astype(np.float32)
-        x, y = np.rint(xy).astype(int).T
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        depth = clip.depth[clip.order[frame]][np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
-        camera, pose = clip.cameras(int(frame), int(frame) + 1, torch.device("cpu"))
-        points = unproject_pixels(torch.from_numpy(xy), torch.from_numpy(depth), camera[0], pose[0])
-        queries[chosen, 0], queries[chosen, 1:] = frame, points.numpy()
-        has_depth[chosen] = inside & (depth > 0)
-    return queries[has_depth], has_depth
+    xy, height, width = grid_pixels(count, clip.size), *clip.size
+    x, y = np.rint(xy).astype(int).T
+    depth = clip.depth[clip.order[frame]][y.clip(0, height - 1), x.clip(0, width - 1)]
+    camera, pose = clip.cameras(frame, frame + 1, torch.device("cpu"))
+    points = unproject_pixels(torch.from_numpy(xy), torch.from_numpy(depth), camera[0], pose[0]).numpy()
+    known = depth > 0
+    return np.concatenate((np.full((known.sum(), 1), frame), points[known]), axis=1).astype(np.float32)

@@ -79,13 +79,8 @@ class _Run:
         tokens: int,
         watch: Watch,
     ) -> None:
-        self.network, self.config, self.iterations, self.tokens, self.watch = (
-            network,
-            network.config,
-            iterations,
-            tokens,
-            watch,
-        )
+        self.network, self.config = network, network.config
+        self.iterations, self.tokens, self.watch = iterations, tokens, watch
         self.clip = clip.extended(self.config.seq_len // 2)
         self.device = next(network.parameters()).device
         self.frames = WindowFrames(network, self.clip, depth_range)
