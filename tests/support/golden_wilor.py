@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import tempfile
@@ -18,20 +17,24 @@ from geoflow.models.mano.body import HandBody, mirrored_points
 from geoflow.models.mano.mano_file import load_body
 from geoflow.models.mano.rotations import from_axis_angle, from_six, mirrored
 from geoflow.models.wilor.checkpoint import from_checkpoint
-from geoflow.models.wilor.config import CROP, TRAINING_FOCAL, HandConfig
+from geoflow.models.wilor.config import HandConfig
 from geoflow.models.wilor.crops import blurred, cut, normalised, squares_of
 from geoflow.models.wilor.full_image import assumed_focal
 from geoflow.models.wilor.hand_model import HandModel, Hands
 from geoflow.models.wilor.network import HandNetwork, posed, prediction_of, rotations_of
 from geoflow.models.wilor.refinement import map_positions
 
+_CORNER = 100  # row and column at which the reference's small squares begin; found out, no side-car says it
+
 
 def body_of(case: Case) -> HandBody:
     """Return the made-up hand model that a side-car names."""
-    key = str(case.spec.get("set", "A"))
-    if stated := re.search(r"make\('([^']*)'\)", case.spec.get("body_model", "")):
-        key = stated[1]
-    return HandBody.from_arrays(module_of(case.folder, "synthetic_mano").make(key))
+    return HandBody.from_arrays(module_of(case.folder, "synthetic_mano").make(_set_of(case)))
+
+
+def _set_of(case: Case) -> str:
+    stated = re.search(r"make\('([^']*)'\)", case.spec.get("body_model", ""))
+    return stated[1] if stated else str(case.spec.get("set", "A"))
 
 
 def network_of(folder: Path, model_config: dict[str, Any], weights: str) -> HandNetwork:
@@ -65,10 +68,9 @@ def mano(case: Case) -> None:
 
 
 def _from_a_file(case: Case) -> HandBody:
-    key = str(case.spec.get("set", "A"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "MANO_RIGHT.pkl"
-        module_of(case.folder, "synthetic_mano").write_pickle(path, key)
+        module_of(case.folder, "synthetic_mano").write_pickle(path, _set_of(case))
         return load_body(path)
 
 
@@ -84,8 +86,8 @@ def preprocess(case: Case) -> None:
     case.check("blur_sigma", squares.sigma)
     case.check("patch_rgb_u16", np.rint(crops * 256).astype(np.uint16))
     for name in case.names(r"norm_corner_\d+x\d+"):
-        rows, columns = (int(number) for number in re.findall(r"\d+", name))
-        case.check(name, normalised(crops)[:, :, :rows, :columns])
+        rows, columns = (slice(_CORNER, _CORNER + int(number)) for number in re.findall(r"\d+", name))
+        case.check(name, normalised(crops)[:, :, rows, columns])
     for name in case.names(r"blurred_bgr_rows\d+_\d+_cols\d+_\d+_box\d+"):
         top, bottom, first, last, box = (int(number) for number in re.findall(r"\d+", name))
         case.check(name, blurred(bgr, slice(top, bottom), slice(first, last), float(squares.sigma[box])))
@@ -165,7 +167,7 @@ def _check_thinned(case: Case, name: str, found: torch.Tensor | np.ndarray) -> N
     value = np.asarray(found)
     wanted = case.wanted(name).shape
     texts = [text for key, text in case.spec.get("subsampled", {}).items() if name.startswith(key)]
-    stated = [int(n) for n in re.findall(r"every_?(\d+)|channels 0, (\d+)", f"{name} {' '.join(texts)}") for n in n if n]
+    stated = [int(number) for number in re.findall(r"(?:every ?|channels 0, )(\d+)", " ".join((name, *texts)))]
     for axis, (have, full) in enumerate(zip(wanted, value.shape)):
         if have < full:
             steps = [n for n in (*stated, -(-full // have)) if -(-full // n) == have]
@@ -176,7 +178,7 @@ def _check_thinned(case: Case, name: str, found: torch.Tensor | np.ndarray) -> N
 
 
 def keys(path: Path) -> list[Comparison]:
-    """Compare parameter names and shapes of the network, in the sizes that a file's shapes have, with those it lists."""
+    """Compare the network, in the sizes that a file's shapes have, with the names and shapes that it lists."""
     stated = json.loads(path.read_text())
     wanted = {key: tuple(shape) for key, shape in stated["needed_for_inference"].items()}
     with torch.device("meta"):

@@ -78,7 +78,8 @@ class HandBody:
         import torch
 
         names = ("template", "shape_dirs", "pose_dirs", "joint_template", "joint_dirs", "weights")
-        return replace(self, **{name: torch.as_tensor(getattr(self, name), device=device) for name in names})
+        moved: dict[str, Any] = {name: torch.as_tensor(getattr(self, name), device=device) for name in names}
+        return replace(self, **moved)
 
     def pose(self, rotations: Any, betas: Any) -> PosedHands:
         """Return the hands of rotations (N, 16, 3, 3) and shapes (N, 10).
@@ -89,10 +90,10 @@ class HandBody:
         count, library = len(betas), arrays_of(betas)
         joints = self.joint_template + (betas @ self.joint_dirs.T).reshape(count, JOINTS, 3)
         bent = (rotations[:, 1:] - _identity(rotations)).reshape(count, _POSE_NUMBERS)
-        moved = (betas @ self.shape_dirs.T + bent @ self.pose_dirs).reshape(count, -1, 3)
+        moved = (betas @ self.shape_dirs.T + bent @ self.pose_dirs).reshape(count, len(self.template), 3)
         turns, places = self._chain(rotations, joints)
         shifts = places - (turns @ joints[..., None])[..., 0]
-        blended = (self.weights @ turns.reshape(count, JOINTS, 9)).reshape(count, -1, 3, 3)
+        blended = (self.weights @ turns.reshape(count, JOINTS, 9)).reshape(count, len(self.template), 3, 3)
         vertices = (blended @ (self.template + moved)[..., None])[..., 0] + self.weights @ shifts
         everything = library.concatenate((places, vertices[:, list(TIPS)]), 1)
         return PosedHands(vertices, places, everything[:, list(ORDER)])

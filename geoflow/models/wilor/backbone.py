@@ -113,7 +113,7 @@ class Backbone(nn.Module):
         return numbers, x[:, JOINTS + 2 :].transpose(1, 2).unflatten(2, self.grid)
 
     def _tokens(self) -> Tensor:
-        """Return (1, 18, width): one token for each joint, one for the shape, one for the camera. They have no place."""
+        """Return (1, 18, width): a token for each joint, one for the shape, one for the camera. They have no place."""
         pose = self.pose_emb(self.init_hand_pose.unflatten(1, (JOINTS, 6)))
         others = (self.shape_emb(self.init_betas)[:, None], self.cam_emb(self.init_cam)[:, None])
         return torch.cat((pose, *others), dim=1)

@@ -86,7 +86,7 @@ class HandConfig:
 
 
 def check_stated(stated: Any) -> None:
-    """Raise ConfigError if a checkpoint's configuration describes another network; what it leaves out is not checked."""
+    """Raise ConfigError if a checkpoint's configuration is another network's. What it leaves out is not checked."""
     for path, wanted in _FIXED.items():
         value = stated
         for part in path:

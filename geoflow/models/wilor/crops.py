@@ -44,18 +44,16 @@ class Squares:
         centre = self.centre.astype(np.float64).copy()
         centre[~self.right, 0] = self.image_size[0] - 1 - centre[~self.right, 0]
         # The middles of the right and lower edges are rounded to float32 in the published program.
-        edge = (np.float32(centre) + np.float32(self.side)[:, None] / np.float32(2)).astype(np.float32)
+        edge = centre.astype(np.float32) + self.side[:, None] / np.float32(2)
         found = np.zeros((len(centre), 2, 3))
         for axis in range(2):
-            middle = np.float32(centre[:, axis]).astype(np.float64)
+            middle = centre[:, axis].astype(np.float32).astype(np.float64)
             found[:, axis, axis] = CROP / 2 / (edge[:, axis] - middle)
             found[:, axis, 2] = CROP / 2 - found[:, axis, axis] * middle
         return found
 
 
-def squares_of(
-    boxes: np.ndarray, right: np.ndarray, image_size: tuple[int, int], rescale: float = RESCALE
-) -> Squares:
+def squares_of(boxes: np.ndarray, right: np.ndarray, image_size: tuple[int, int], rescale: float = RESCALE) -> Squares:
     """Return the squares around boxes (N, 4): x1, y1, x2, y2 in px of an image of (width, height).
 
     A box is widened to the proportion that the network sees; the square's side is its longer side times `rescale`.
@@ -89,7 +87,7 @@ def cut(image: np.ndarray, squares: Squares) -> np.ndarray:
 
 
 def blurred(image: np.ndarray, rows: slice, columns: slice, sigma: float) -> np.ndarray:
-    """Return a part (h, w, 3) float64 of the image as it is blurred before a large square is cut out of it."""
+    """Return a part (h, w, 3) float32 of the image as it is blurred before a large square is cut out of it."""
     places = [np.arange(part.start, part.stop) * _STEPS for part in (rows, columns)]
     return weighted(image, *(_weights(at, length, sigma) for at, length in zip(places, image.shape[:2])))
 
@@ -104,19 +102,18 @@ Weights = tuple[np.ndarray, np.ndarray]  # source indices (M, K), and their weig
 
 
 def weighted(image: np.ndarray, down: Weights, across: Weights) -> np.ndarray:
-    """Return (M, L, C) weighted sums of pixels of an image (H, W, C): of rows first, then of columns."""
+    """Return (M, L, C) float32 weighted sums of pixels of an image (H, W, C): of rows first, then of columns."""
     first, last = int(across[0].min()), int(across[0].max()) + 1
     part = image[:, first:last]
-    kind = down[1].dtype
-    rows = _summed(part, *down).astype(kind, copy=False)
+    rows = _summed(part, *down)
     return _summed(rows.swapaxes(0, 1), across[0] - first, across[1]).swapaxes(0, 1)
 
 
 def _summed(array: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = array[indices[:, 0]] * weights[:, 0, None, None]
+    part = np.empty_like(total)
     for k in range(1, indices.shape[1]):
-        if weights[:, k].any():
-            total += array[indices[:, k]] * weights[:, k, None, None]
+        total += np.multiply(array[indices[:, k]], weights[:, k, None, None], out=part)
     return total
 
 
@@ -145,5 +142,4 @@ def _weights(positions: np.ndarray, length: int, sigma: float, *, mirrored: bool
         spread[:, step : step + len(kernel)] += (share * inside)[:, None] * kernel
     # A pixel before the image's first: the blur at the first pixel continues the image, at its own place.
     indices = np.clip(before[:, None] + np.arange(-radius, radius + 2), 0, length - 1)
-    kind = np.float64 if sigma else np.float32
-    return length - 1 - indices if mirrored else indices, spread.astype(kind)
+    return length - 1 - indices if mirrored else indices, spread.astype(np.float32)

@@ -22,7 +22,7 @@ def assumed_focal(image_size: tuple[int, int]) -> float:
 
 
 def lens(
-    image_size: tuple[int, int], focal: float | None, principal: tuple[float, float] | None
+    image_size: tuple[int, int], focal: float | tuple[float, float] | None, principal: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the focal lengths (2,) and the principal point (2,) in px; what is None is the published program's.
 

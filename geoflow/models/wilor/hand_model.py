@@ -130,8 +130,6 @@ class HandModel:
 
     def _run(self, crops: np.ndarray) -> Prediction:
         images = torch.from_numpy(normalised(crops)).to(self.device)
-        if not len(crops):
-            images = images.reshape(0, 3, 256, 256)
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             return to_cpu(self.network(images, self.body))
 
