@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import ConfigError
-from geoflow.models.mano.rotations import arrays_of
+from geoflow.models.mano.rotations import arrays_of, mirrored
 
 JOINTS, SHAPES = 16, 10  # joints that turn, wrist first; shape numbers
 # Joints of the file: wrist, three each of index, middle, little, ring finger and thumb. Tips are vertices, thumb first.
@@ -97,6 +97,17 @@ class HandBody:
         vertices = (blended @ (self.template + moved)[..., None])[..., 0] + self.weights @ shifts
         everything = library.concatenate((places, vertices[:, list(TIPS)]), 1)
         return PosedHands(vertices, places, everything[:, list(ORDER)])
+
+    def of_side(self, rotations: np.ndarray, betas: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return joints (N, 21, 3) and vertices (N, V, 3) of "left" or "right" hands; the arrays are numpy's.
+
+        `rotations` (N, 16, 3, 3) are the hands' own: those of a left hand are mirrored ones.
+        """
+        own = rotations.astype(np.float32)
+        hands = self.pose(mirrored(own) if side == "left" else own, betas.astype(np.float32))
+        if side == "right":
+            return hands.joints, hands.vertices
+        return mirrored_points(hands.joints), mirrored_points(hands.vertices)
 
     def _chain(self, rotations: Any, joints: Any) -> tuple[Any, Any]:
         """Return each joint's rotation (N, 16, 3, 3) and place (N, 16, 3) after its parents have turned."""

@@ -35,43 +35,26 @@ def from_six(numbers: Any) -> Any:
 
 
 def from_axis_angle(vectors: np.ndarray) -> np.ndarray:
-    """Return rotations (..., 3, 3) float64 of axis-angle vectors (..., 3) in rad, by Rodrigues' formula."""
+    """Return rotations (..., 3, 3) float64 of axis-angle vectors (..., 3) in rad."""
+    from scipy.spatial.transform import Rotation
+
     vectors = np.asarray(vectors, np.float64)
-    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
-    cross = np.stack([np.stack(row, -1) for row in rows], -2)
-    # sin(a)/a and (1 - cos(a))/a^2, which stay finite at 0
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * cross @ cross
+    return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
 
 
 def to_axis_angle(rotations: np.ndarray) -> np.ndarray:
     """Return axis-angle vectors (..., 3) float64 of rotations (..., 3, 3), of length 0..pi; NaN for NaN.
 
-    By way of the quaternion, from whichever of its four numbers is largest (Shepperd 1978): exact near 0 and near pi.
-
     >>> to_axis_angle(np.diag([1.0, -1, -1])).round(4)
     array([3.1416, 0.    , 0.    ])
     """
-    r = np.asarray(rotations, np.float64)
-    # 4 q q^T of the quaternion (w, x, y, z)
-    (a, b, c), (d, e, f), (g, h, k) = np.moveaxis(r, (-2, -1), (0, 1))
-    rows = (
-        (1 + a + e + k, h - f, c - g, d - b),
-        (h - f, 1 + a - e - k, b + d, c + g),
-        (c - g, b + d, 1 - a + e - k, f + h),
-        (d - b, c + g, f + h, 1 - a - e + k),
-    )
-    outer = np.stack([np.stack(row, -1) for row in rows], -2)
-    best = np.diagonal(outer, axis1=-2, axis2=-1).argmax(-1)
-    quaternion = np.take_along_axis(outer, best[..., None, None], -2)[..., 0, :]
-    quaternion = quaternion * np.where(quaternion[..., :1] < 0, -1, 1)
-    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(sine, quaternion[..., :1])
-    # without a turn there is no axis: the ratio's limit is 2 / w
-    ratio = np.where(sine > _LEAST_NORM, angle / np.maximum(sine, _LEAST_NORM), 2 / np.maximum(quaternion[..., :1], 1))
-    return quaternion[..., 1:] * ratio
+    from scipy.spatial.transform import Rotation
+
+    flat = np.asarray(rotations, np.float64).reshape(-1, 3, 3)
+    known = np.isfinite(flat).all((1, 2))
+    found = np.full((len(flat), 3), np.nan)
+    found[known] = Rotation.from_matrix(flat[known]).as_rotvec()
+    return found.reshape(rotations.shape[:-1])
 
 
 def mirrored(rotations: Any) -> Any:

@@ -13,7 +13,7 @@ from geoflow.models.mano.body import HandBody, mirrored_points
 from geoflow.models.mano.rotations import mirrored
 from geoflow.models.wilor.crops import RESCALE, Squares, cut, normalised, squares_of
 from geoflow.models.wilor.full_image import lens, places, projection
-from geoflow.models.wilor.network import HandNetwork, Prediction
+from geoflow.models.wilor.network import HandNetwork, Prediction, joined
 
 BATCH = 16
 
@@ -68,7 +68,7 @@ class HandModel:
     ) -> None:
         self.device, self.dtype = torch.device(device), dtype
         self.network, self.faces = network.to(self.device).eval().requires_grad_(False), body.faces
-        self.body = body.to(self.device)
+        self.shape, self.body = body, body.to(self.device)
 
     def predict(
         self,
@@ -131,28 +131,7 @@ class HandModel:
     def _run(self, crops: np.ndarray) -> Prediction:
         images = torch.from_numpy(normalised(crops)).to(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            return to_cpu(self.network(images, self.body))
-
-
-def to_cpu(prediction: Prediction) -> Prediction:
-    """Return a prediction whose tensors are float32 on the CPU."""
-    return joined([prediction])
-
-
-def joined(parts: list[Prediction]) -> Prediction:
-    """Return the hands of several predictions in one, float32 on the CPU."""
-
-    def one(values: list[torch.Tensor]) -> torch.Tensor:
-        return torch.cat([value.float().cpu() for value in values])
-
-    numbers = [part.numbers for part in parts]
-    kind = type(numbers[0])
-    return Prediction(
-        kind(one([n.pose for n in numbers]), one([n.betas for n in numbers]), one([n.camera for n in numbers])),
-        one([part.rotations for part in parts]),
-        one([part.vertices for part in parts]),
-        one([part.joints for part in parts]),
-    )
+            return joined([self.network(images, self.body)])
 
 
 def _check_image(image: np.ndarray) -> None:

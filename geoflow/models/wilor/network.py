@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,21 @@ class Prediction:
     def crop_uv(self) -> Tensor:
         """The joints (N, 21, 2) in parts of the crop's side from its centre: -0.5..0.5 is inside."""
         return projected(self.joints, self.numbers.camera, TRAINING_FOCAL, CROP)
+
+    def rows(self, index: Any) -> Prediction:
+        """Return some of the hands."""
+        numbers = Numbers(*(getattr(self.numbers, row.name)[index] for row in fields(Numbers)))
+        return Prediction(numbers, self.rotations[index], self.vertices[index], self.joints[index])
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """Return the hands of several predictions in one, float32 on the CPU."""
+
+    def one(name: str, of: Sequence[Any]) -> Tensor:
+        return torch.cat([getattr(part, name).float().cpu() for part in of])
+
+    numbers = Numbers(*(one(row.name, [part.numbers for part in parts]) for row in fields(Numbers)))
+    return Prediction(numbers, *(one(name, parts) for name in ("rotations", "vertices", "joints")))
 
 
 class HandNetwork(nn.Module):

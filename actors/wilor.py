@@ -1,0 +1,176 @@
+"""WiLoR (Potamias et al. 2025, arXiv:2409.12259) with MANO's hand model, in `runtime_envs/wilor.yaml`.
+
+The network is `geoflow/models/wilor`, the hand model `geoflow/models/mano`. This module finds hands with MediaPipe's
+networks, or with the user's own ultralytics, and gives what WiLoR sees of them. Not run with the published weights yet:
+the tests run it on a CPU with small made-up weights and a made-up hand model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from geoflow.backends.hand_params import HandParams
+from geoflow.backends.torch_stage import TorchStage
+from geoflow.geometry.cameras import assumed_intrinsics
+from geoflow.geometry.hands.hand_boxes import box_of, detection_in
+from geoflow.geometry.hands.hand_finding import linked
+from geoflow.geometry.hands.hand_motion import steady_frames
+from geoflow.geometry.hands.hand_pose import MIN_DEPTH_M
+from geoflow.geometry.hands.hand_rows import ARRAYS, GIVEN, hand_fields, names_of
+from geoflow.geometry.hands.hand_sides import Detection, HandTrack, sides_of
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
+
+_MODEL_ARRAYS, _VERTICES = ("mano_pose", "betas", "mano_scale"), ("vertices",)
+_YOLO_SCORE = 0.3  # from which the published program takes a box for a hand's
+_LEAST_FRAMES = 3  # that show a hand of a detector that is not asked twice; in a shorter segment, all
+
+
+class WiLoR(TorchStage):
+    """Hands with MANO pose and shape: the main left and right hand of each frame, and `max_hands` rows for all hands.
+
+    The camera's focal length and principal point give each hand its place. A hand has one shape over its frames. Where
+    `camera.depth` is known under a hand, the hand is moved along its rays to that depth, `wrist_depth_offset` behind
+    the skin, and grows or shrinks with it; without depth, distances are as true as WiLoR's idea of the hand's size.
+    Hands are in the scene's unit if their depth is known or the video is metric, otherwise in metres.
+
+    The pixels are the projection of the joints, which are those of the hand model in the pose, shape and scale that are
+    given. Of the detector, only places, sides and scores remain.
+    """
+
+    slot = "hands"
+    inputs = ("frames.rgb", "camera.intrinsics")
+    optional = ("frames.time", "camera.depth", "camera.cam_from_world", "camera.valid")
+    outputs = GIVEN + names_of(_MODEL_ARRAYS)
+    honours = frozenset({"intrinsics"})  # by way of the camera's
+    packages = ("torch", "mediapipe==0.10.21")
+    ladder = ({"batch_size": 4}, {"batch_size": 1}, {"half_precision": True}, {"every": 2})
+
+    @dataclass(frozen=True)
+    class Params(HandParams, TorchStage.Params):
+        half_precision: bool = param(False, "compute the transformer in float16 on a GPU")
+        detector: Literal["mediapipe", "yolo"] = param(
+            "mediapipe", "what finds hands; yolo: your own ultralytics (AGPL-3.0) with WiLoR's detector.pt"
+        )
+        batch_size: int = param(16, "hands computed at once", at_least=1)
+        every: int = param(
+            1,
+            "frames from one look at a hand to the next; those between are filled (max_interpolation_gap)",
+            at_least=1,
+        )
+        rescale: float = param(2.0, "side of the square that is cut out, over the hand's box", at_least=1)
+        smoothing: float = param(1.5, "Hz at which a resting hand is smoothed, less if it moves; 0: not", at_least=0)
+        vertices: bool = param(False, "give the 778 vertices of each hand, too")
+        weights: str = param("", "folder with wilor_final.ckpt; empty: as pinned in configs/models.yaml")
+        mano: str = param("", "folder with MANO_RIGHT.pkl; empty: the folder that `geoflow models list` names")
+        detector_weights: str = param("", "folder with detector.pt, for yolo")
+
+    def __init__(self, params: Stage.Params | None = None) -> None:
+        super().__init__(params)
+        self._names = _MODEL_ARRAYS + (_VERTICES if self.params.vertices else ())
+        self.optional_outputs = names_of(_VERTICES) if self.params.vertices else ()
+
+    def weights(self) -> dict[str, str]:
+        own = {"checkpoint": self.params.weights, "mano": self.params.mano}
+        return {**own, "detector": self.params.detector_weights} if self.params.detector == "yolo" else own
+
+    def load(self) -> Any:
+        from geoflow.models.wilor import from_checkpoint
+
+        found = self.located()
+        if self.params.detector == "yolo":
+            self._find: Any = _Yolo(found["detector"] / "detector.pt", self.device)
+        else:
+            from geoflow.models.mediapipe.eye import MediaPipeEye
+
+            self._find = MediaPipeEye(self.params.model_complexity, self.params.min_detection_confidence)
+        dtype = self.dtype if self.half else None
+        paths = found["checkpoint"] / "wilor_final.ckpt", found["mano"] / "MANO_RIGHT.pkl"
+        return from_checkpoint(*paths, device=self.device, dtype=dtype)
+
+    def compute(self, segment: Segment, fields: Fields) -> Fields:
+        from geoflow.geometry.hands.hand_smoothing import Smoothing
+        from geoflow.geometry.hands.posed_hands import lift_posed_hands
+
+        frames, k, fps = list(fields["frames.rgb"]), fields["camera.intrinsics"], segment.video.fps
+        k = np.where(np.isfinite(k), k, assumed_intrinsics(*frames[0].shape[:2]))
+        tracks = self._tracks(frames, fps)
+        hands = self._posed(tracks, sides_of(tracks, len(frames)), frames, k)
+        lifted, main = lift_posed_hands(
+            hands,
+            self.model.shape.of_side,
+            k,
+            fields.get("camera.depth"),
+            metric=segment.video.metric,
+            time_s=fields.get("frames.time", np.arange(len(k)) / fps),
+            world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
+            limits=self.params.limits(),
+            smoothing=Smoothing(self.params.smoothing),
+            vertices=self.params.vertices,
+        )
+        return hand_fields(lifted, main, len(frames), self.params.max_hands, ARRAYS + self._names)
+
+    def teardown(self) -> None:
+        if (find := getattr(self, "_find", None)) is not None:
+            find.close()
+        self._find = None
+        super().teardown()
+
+    def _tracks(self, frames: Sequence[np.ndarray], fps: float) -> list[HandTrack]:
+        if self.params.detector == "mediapipe":
+            return self.params.tracks(frames, self._find, fps)
+        tracks = linked([self._find.detections(rgb) for rgb in frames], self.params.rules(fps))
+        return [track for track in tracks if len(track.frames) >= min(_LEAST_FRAMES, len(frames))]
+
+    def _posed(
+        self, tracks: Sequence[HandTrack], sides: Sequence[str], frames: Sequence[np.ndarray], k: np.ndarray
+    ) -> list[Any]:
+        """Return what WiLoR sees of each track, without tracks of which it sees nothing before the camera."""
+        from geoflow.geometry.hands.posed_hands import HandStates, PosedHand
+        from geoflow.models.wilor.clip import Look, predict_clip
+
+        rows = [(n, i) for n, track in enumerate(tracks) for i in _chosen(track.frames, self.params.every)]
+        looks = [Look(tracks[n].frames[i], box_of(tracks[n].detections[i].uv), sides[n] == "right") for n, i in rows]
+        seen = predict_clip(self.model, frames, looks, k, self.params.batch_size, self.params.rescale)
+        joints = seen.joints_in_camera
+        good = np.isfinite(joints).all((1, 2)) & (joints[..., 2] > MIN_DEPTH_M).all(1)
+        number = np.array([n for n, _ in rows], int)
+        score = np.array([tracks[n].detections[i].score for n, i in rows])
+        where = np.array([look.frame for look in looks], int)
+        found = []
+        for n, track in enumerate(tracks):
+            own = np.flatnonzero(good & (number == n))
+            wrist = joints[own, 0].astype(np.float64)
+            states = HandStates(where[own], seen.rotations[own], seen.betas[own], wrist, np.ones(len(own)), score[own])
+            if len(own):
+                found.append(PosedHand(sides[n], track.right(), track.strength(), states))
+        return found
+
+
+def _chosen(frames: Sequence[int], every: int) -> list[int]:
+    """Return which of a track's frames are looked at: each `every`-th, and the last, so that the rest lies between."""
+    last = len(frames) - 1
+    return [i for i, frame in enumerate(frames) if (frame - frames[0]) % every == 0 or i == last]
+
+
+class _Yolo:
+    """WiLoR's own detector, by the user's ultralytics."""
+
+    def __init__(self, path: Any, device: str) -> None:
+        from ultralytics import YOLO
+
+        self._network, self._device = YOLO(str(path)), device
+
+    def detections(self, rgb: np.ndarray) -> list[Detection]:
+        """Return the hands in (H, W, 3) uint8; class 1 is a right hand."""
+        bgr = np.ascontiguousarray(rgb[..., ::-1])
+        boxes = self._network.predict(bgr, conf=_YOLO_SCORE, device=self._device, verbose=False)[0].boxes
+        rows = (values.cpu().numpy() for values in (boxes.xyxy, boxes.cls, boxes.conf))
+        return [detection_in(box, bool(side), float(score)) for box, side, score in zip(*rows)]
+
+    def close(self) -> None:
+        self._network = None
