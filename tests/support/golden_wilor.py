@@ -48,7 +48,14 @@ def network_of(folder: Path, model_config: dict[str, Any], weights: str) -> Hand
     return network
 
 
+_ONLY = {"focal_length": 5000, "image_size": 256, "joint_representation": "6d", "bbox_shape": [192, 256]}
+
+
 def model_of(case: Case) -> HandModel:
+    """Return the model that a side-car describes. Raises Unusable for options that are not those of WiLoR."""
+    stated = case.spec.get("options", {})
+    if other := {name: stated[name] for name, value in _ONLY.items() if stated.get(name, value) != value}:
+        raise Unusable(f"{case.name}.json states {other}; only {_ONLY} are known")
     return HandModel(network_of(case.folder, case.spec["model_config"], case.spec["weights"]), body_of(case))
 
 

@@ -21,6 +21,7 @@ JOINTS, SHAPES = 16, 10  # joints that turn, wrist first; shape numbers
 TIPS = (744, 320, 443, 554, 671)
 # From these 21 to the order of MediaPipe and OpenPose: wrist, then thumb to little finger, base to tip.
 ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
+NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")  # of a MANO file
 _POSE_NUMBERS = (JOINTS - 1) * 9
 
 
@@ -53,10 +54,9 @@ class HandBody:
         v_template (V, 3), shapedirs (V, 3, 10 or more), posedirs (V, 3, 135), J_regressor (16, V), weights (V, 16),
         kintree_table (2, 16), f (F, 3). Raises ConfigError that names `where` and the array that does not fit.
         """
-        needed = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-        if lacking := [name for name in needed if name not in arrays]:
+        if lacking := [name for name in NEEDED if name not in arrays]:
             raise ConfigError(f"{where} lacks {', '.join(lacking)}; it should be MANO_RIGHT.pkl as downloaded")
-        found = {name: np.asarray(arrays[name]) for name in needed}
+        found = {name: np.asarray(arrays[name]) for name in NEEDED}
         found["shapedirs"] = found["shapedirs"][..., :SHAPES]
         _check(found, where)
         template, regressor = (found[name].astype(np.float64) for name in ("v_template", "J_regressor"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from geoflow.errors import ConfigError
 from geoflow.models.inert_pickle import Inert
-from geoflow.models.mano.body import HandBody
+from geoflow.models.mano.body import NEEDED, HandBody
 
 NAME = "MANO_RIGHT.pkl"
 WHERE_TO_GET = (
@@ -58,7 +58,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{path} cannot be read as a MANO file ({error}); {WHERE_TO_GET}") from error
     if not isinstance(held, dict):
         raise ConfigError(f"{path} should hold named arrays, found {type(held).__name__}; {WHERE_TO_GET}")
-    return {str(name): _dense(value, f"{path}: {name}") for name, value in held.items()}
+    return {name: _dense(held[name], f"{path}: {name}") for name in NEEDED if name in held}
 
 
 class _Refused(Exception):
