@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from geoflow.backends.hand_params import HandParams
+from geoflow.backends.hand_params import SMOOTHING, HandParams
 from geoflow.backends.torch_stage import TorchStage
 from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.geometry.hands.hand_boxes import box_of, detection_in
@@ -22,10 +22,11 @@ from geoflow.geometry.hands.hand_motion import steady_frames
 from geoflow.geometry.hands.hand_pose import MIN_DEPTH_M
 from geoflow.geometry.hands.hand_rows import ARRAYS, GIVEN, hand_fields, names_of
 from geoflow.geometry.hands.hand_sides import Detection, HandTrack, sides_of
+from geoflow.geometry.hands.hand_smoothing import Smoothing
+from geoflow.geometry.hands.posed_hands import MODEL_ARRAYS, VERTICES, HandStates, PosedHand, lift_posed_hands
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
-_MODEL_ARRAYS, _VERTICES = ("mano_pose", "betas", "mano_scale"), ("vertices",)
 _YOLO_SCORE = 0.3  # from which the published program takes a box for a hand's
 _LEAST_FRAMES = 3  # that show a hand of a detector that is not asked twice; in a shorter segment, all
 
@@ -45,7 +46,7 @@ class WiLoR(TorchStage):
     slot = "hands"
     inputs = ("frames.rgb", "camera.intrinsics")
     optional = ("frames.time", "camera.depth", "camera.cam_from_world", "camera.valid")
-    outputs = GIVEN + names_of(_MODEL_ARRAYS)
+    outputs = GIVEN + names_of(MODEL_ARRAYS)
     honours = frozenset({"intrinsics"})  # by way of the camera's
     packages = ("torch", "mediapipe==0.10.21")
     ladder = ({"batch_size": 4}, {"batch_size": 1}, {"half_precision": True}, {"every": 2})
@@ -63,7 +64,7 @@ class WiLoR(TorchStage):
             at_least=1,
         )
         rescale: float = param(2.0, "side of the square that is cut out, over the hand's box", at_least=1)
-        smoothing: float = param(1.5, "Hz at which a resting hand is smoothed, less if it moves; 0: not", at_least=0)
+        smoothing: float = param(1.5, SMOOTHING, at_least=0)
         vertices: bool = param(False, "give the 778 vertices of each hand, too")
         weights: str = param("", "folder with wilor_final.ckpt; empty: as pinned in configs/models.yaml")
         mano: str = param("", "folder with MANO_RIGHT.pkl; empty: the folder that `geoflow models list` names")
@@ -71,8 +72,8 @@ class WiLoR(TorchStage):
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
-        self._names = _MODEL_ARRAYS + (_VERTICES if self.params.vertices else ())
-        self.optional_outputs = names_of(_VERTICES) if self.params.vertices else ()
+        more = (VERTICES,) if self.params.vertices else ()
+        self._names, self.optional_outputs = MODEL_ARRAYS + more, names_of(more)
 
     def weights(self) -> dict[str, str]:
         own = {"checkpoint": self.params.weights, "mano": self.params.mano}
@@ -93,9 +94,6 @@ class WiLoR(TorchStage):
         return from_checkpoint(*paths, device=self.device, dtype=dtype)
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
-        from geoflow.geometry.hands.hand_smoothing import Smoothing
-        from geoflow.geometry.hands.posed_hands import lift_posed_hands
-
         frames, k, fps = list(fields["frames.rgb"]), fields["camera.intrinsics"], segment.video.fps
         k = np.where(np.isfinite(k), k, assumed_intrinsics(*frames[0].shape[:2]))
         tracks = self._tracks(frames, fps)
@@ -128,9 +126,8 @@ class WiLoR(TorchStage):
 
     def _posed(
         self, tracks: Sequence[HandTrack], sides: Sequence[str], frames: Sequence[np.ndarray], k: np.ndarray
-    ) -> list[Any]:
+    ) -> list[PosedHand]:
         """Return what WiLoR sees of each track, without tracks of which it sees nothing before the camera."""
-        from geoflow.geometry.hands.posed_hands import HandStates, PosedHand
         from geoflow.models.wilor.clip import Look, predict_clip
 
         rows = [(n, i) for n, track in enumerate(tracks) for i in _chosen(track.frames, self.params.every)]

@@ -15,6 +15,7 @@ from geoflow.geometry.hands.hand_lifting import lift_hands
 from geoflow.geometry.hands.hand_motion import steady_frames
 from geoflow.geometry.hands.hand_rows import GIVEN, hand_fields
 from geoflow.geometry.hands.hand_sides import sides_of
+from geoflow.geometry.hands.hand_smoothing import Smoothing
 from geoflow.models.mediapipe.eye import MediaPipeEye
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage
@@ -56,6 +57,7 @@ class MediaPipeHands(Stage):
             time_s=fields.get("frames.time", np.arange(len(k)) / fps),
             world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
             limits=self.params.limits(),
+            smoothing=Smoothing(self.params.smoothing),
         )
         return hand_fields(lifted, main, len(frames), self.params.max_hands)
 

@@ -13,6 +13,7 @@ from geoflow.geometry.hands.hand_search import Eye, HandSearch
 from geoflow.geometry.hands.hand_sides import HandTrack
 from geoflow.stage import Stage, param
 
+SMOOTHING = "Hz below which the motion of a hand at rest is kept, more if it moves (One-Euro filter); 0: not smoothed"
 _MORE = 2  # hands than are kept, so that the store can tell that there are more
 
 
@@ -51,6 +52,8 @@ class HandParams(Stage.Params):
     wrist_depth_offset: float = param(
         0.02, "m from the skin, which scene depth shows, to the joints behind it", at_least=0
     )
+
+    smoothing: float = param(0.0, SMOOTHING, at_least=0)
 
     def limits(self) -> HandLimits:
         """Return the limits of a hand's motion."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 _SPEED_CUTOFF = 1.0  # Hz, at which speeds are smoothed
 _LEAST_S = 1e-3  # between two frames: a file may give both the same time
@@ -57,12 +56,20 @@ def jitter(places: np.ndarray, time_s: np.ndarray) -> float:
 
 def turn_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the rotation vectors (..., 3) that turn rotations `a` into `b`, both (..., 3, 3), about axes of `a`."""
-    turn = np.swapaxes(a, -1, -2) @ b
-    return Rotation.from_matrix(turn.reshape(-1, 3, 3)).as_rotvec().reshape(*turn.shape[:-2], 3)
+    return rotation_vectors(np.swapaxes(a, -1, -2) @ b)
+
+
+def rotation_vectors(rotations: np.ndarray) -> np.ndarray:
+    """Return rotation vectors (..., 3) in rad of rotations (..., 3, 3)."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(*rotations.shape[:-2], 3)
 
 
 def part_of_turn(a: np.ndarray, turn: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return rotations `a` (..., 3, 3) turned by a share (...) of rotation vectors (..., 3): slerp (Shoemake 1985)."""
+    from scipy.spatial.transform import Rotation
+
     parts = Rotation.from_rotvec((share[..., None] * turn).reshape(-1, 3)).as_matrix()
     return a @ parts.reshape(a.shape)
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from geoflow.geometry.cameras import project
 from geoflow.geometry.hands.hand_depth import depth_factor, steady_factors
-from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, gaps, in_unit, slow_enough
+from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, gaps, in_unit, slow_enough, unbroken
 from geoflow.geometry.hands.hand_pose import MIN_DEPTH_M, scene_scale, wrist_pose
 from geoflow.geometry.hands.hand_rows import ARRAYS, HandArrays, empty
 from geoflow.geometry.hands.hand_sides import SIDES, main_hands, palm_size
@@ -24,6 +23,7 @@ from geoflow.geometry.hands.hand_smoothing import (
     NOT_SMOOTHED,
     Smoothing,
     part_of_turn,
+    rotation_vectors,
     smooth_places,
     smooth_rotations,
     turn_between,
@@ -182,7 +182,7 @@ def _improved(states: HandStates, scene: _Scene, shape: Shape, side: str) -> Han
     steady, limits = scene.steady, scene.limits
     states = states.rows(slow_enough(states.wrist, states.frames, scene.time_s, states.score, steady, limits))
     if scene.smoothing.cutoff:
-        states = _together([_smoothed(run, scene) for run in _runs(states, limits.max_gap)])
+        states = _together([_smoothed(states.rows(run), scene) for run in unbroken(states.frames, limits.max_gap)])
     pairs = gaps(states.frames.tolist(), limits)
     return _together([states, *(_between(states, a, b, scene.steady) for a, b in pairs)])
 
@@ -198,12 +198,6 @@ def _factors(states: HandStates, scene: _Scene, shape: Shape, side: str) -> np.n
         per_metre, offset = scene.known or 1.0, scene.limits.depth_offset
         found.append(depth_factor(xyz, uv, scene.depth[i], per_metre, offset) if seen else np.nan)
     return steady_factors(np.array(found), states.frames)
-
-
-def _runs(states: HandStates, max_gap: int) -> list[HandStates]:
-    """Return the parts of a hand between which more frames are missing than are filled."""
-    breaks = np.flatnonzero(np.diff(states.frames) > max_gap + 1) + 1
-    return [states.rows(part) for part in np.split(np.arange(len(states.frames)), breaks)]
 
 
 def _smoothed(run: HandStates, scene: _Scene) -> HandStates:
@@ -257,7 +251,7 @@ def _written(states: HandStates, scene: _Scene, shape: Shape, side: str, vertice
     names = (*ARRAYS, *MODEL_ARRAYS, *((VERTICES,) if vertices else ()))
     arrays, unit = empty(len(scene.intrinsics), names), scene.known or 1.0
     joints, surface = states.points(shape, side)
-    turns = Rotation.from_matrix(states.rotations.reshape(-1, 3, 3)).as_rotvec().reshape(-1, 16, 3)
+    turns = rotation_vectors(states.rotations)
     for n, i in enumerate(states.frames):
         uv, pose = project(joints[n], scene.intrinsics[i]), wrist_pose(joints[n] * unit, side)
         if joints[n, :, 2].min() < MIN_DEPTH_M or not (np.isfinite(uv).all() and np.isfinite(pose).all()):
