@@ -15,14 +15,11 @@ import numpy as np
 
 from geoflow.backends.hand_params import SMOOTHING, HandParams
 from geoflow.backends.torch_stage import TorchStage
-from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.geometry.hands.hand_boxes import box_of, detection_in
 from geoflow.geometry.hands.hand_finding import linked
-from geoflow.geometry.hands.hand_motion import steady_frames
 from geoflow.geometry.hands.hand_pose import MIN_DEPTH_M
 from geoflow.geometry.hands.hand_rows import ARRAYS, GIVEN, hand_fields, names_of
 from geoflow.geometry.hands.hand_sides import Detection, HandTrack, sides_of
-from geoflow.geometry.hands.hand_smoothing import Smoothing
 from geoflow.geometry.hands.posed_hands import MODEL_ARRAYS, VERTICES, HandStates, PosedHand, lift_posed_hands
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
@@ -63,6 +60,12 @@ class WiLoR(TorchStage):
             "frames from one look at a hand to the next; those between are filled (max_interpolation_gap)",
             at_least=1,
         )
+        max_disagreement: float = param(
+            0.5,
+            "of the hand's size: mean distance of WiLoR's joints from the detector's from which on a sight is left out "
+            "(for yolo, of the joints' middle from the box's); 0: none is left out",
+            at_least=0,
+        )
         rescale: float = param(2.0, "side of the square that is cut out, over the hand's box", at_least=1)
         smoothing: float = param(1.5, SMOOTHING, at_least=0)
         vertices: bool = param(False, "give the 778 vertices of each hand, too")
@@ -94,22 +97,11 @@ class WiLoR(TorchStage):
         return from_checkpoint(*paths, device=self.device, dtype=dtype)
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
-        frames, k, fps = list(fields["frames.rgb"]), fields["camera.intrinsics"], segment.video.fps
-        k = np.where(np.isfinite(k), k, assumed_intrinsics(*frames[0].shape[:2]))
-        tracks = self._tracks(frames, fps)
-        hands = self._posed(tracks, sides_of(tracks, len(frames)), frames, k)
-        lifted, main = lift_posed_hands(
-            hands,
-            self.model.shape.of_side,
-            k,
-            fields.get("camera.depth"),
-            metric=segment.video.metric,
-            time_s=fields.get("frames.time", np.arange(len(k)) / fps),
-            world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
-            limits=self.params.limits(),
-            smoothing=Smoothing(self.params.smoothing),
-            vertices=self.params.vertices,
-        )
+        frames, cameras = list(fields["frames.rgb"]), self.params.cameras(fields)
+        tracks = self._tracks(frames, segment.video.fps)
+        hands = self._posed(tracks, sides_of(tracks, len(frames)), frames, cameras)
+        given = self.params.scene(segment, fields) | {"vertices": self.params.vertices}
+        lifted, main = lift_posed_hands(hands, self.model.shape.of_side, cameras, **given)
         return hand_fields(lifted, main, len(frames), self.params.max_hands, ARRAYS + self._names)
 
     def teardown(self) -> None:
@@ -135,6 +127,7 @@ class WiLoR(TorchStage):
         seen = predict_clip(self.model, frames, looks, k, self.params.batch_size, self.params.rescale)
         joints = seen.joints_in_camera
         good = np.isfinite(joints).all((1, 2)) & (joints[..., 2] > MIN_DEPTH_M).all(1)
+        good &= np.array([self._agrees(uv, tracks[n].detections[i]) for uv, (n, i) in zip(seen.uv, rows)], bool)
         number = np.array([n for n, _ in rows], int)
         score = np.array([tracks[n].detections[i].score for n, i in rows])
         where = np.array([look.frame for look in looks], int)
@@ -146,6 +139,14 @@ class WiLoR(TorchStage):
             if len(own):
                 found.append(PosedHand(sides[n], track.right(), track.strength(), states))
         return found
+
+    def _agrees(self, uv: np.ndarray, detection: Detection) -> bool:
+        """Return whether WiLoR sees the hand that was found: it gives one for whatever a square shows."""
+        if not self.params.max_disagreement:
+            return True
+        off = uv - detection.uv
+        far = np.linalg.norm(off, axis=1).mean() if self.params.detector == "mediapipe" else np.linalg.norm(off.mean(0))
+        return bool(far <= self.params.max_disagreement * detection.size_px)
 
 
 def _chosen(frames: Sequence[int], every: int) -> list[int]:

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from geoflow.backends.hand_params import HandParams
-from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.geometry.hands.hand_lifting import lift_hands
-from geoflow.geometry.hands.hand_motion import steady_frames
 from geoflow.geometry.hands.hand_rows import GIVEN, hand_fields
 from geoflow.geometry.hands.hand_sides import sides_of
-from geoflow.geometry.hands.hand_smoothing import Smoothing
 from geoflow.models.mediapipe.eye import MediaPipeEye
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage
@@ -44,21 +39,10 @@ class MediaPipeHands(Stage):
         self._eye = MediaPipeEye(self.params.model_complexity, self.params.min_detection_confidence)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
-        k, fps = fields["camera.intrinsics"], segment.video.fps
-        k = np.where(np.isfinite(k), k, assumed_intrinsics(*fields["frames.rgb"].shape[1:3]))
         frames = list(fields["frames.rgb"])
-        hands = self.params.tracks(frames, self._eye, fps)
-        lifted, main = lift_hands(
-            hands,
-            sides_of(hands, len(frames)),
-            k,
-            fields.get("camera.depth"),
-            metric=segment.video.metric,
-            time_s=fields.get("frames.time", np.arange(len(k)) / fps),
-            world_from_cam=steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
-            limits=self.params.limits(),
-            smoothing=Smoothing(self.params.smoothing),
-        )
+        hands = self.params.tracks(frames, self._eye, segment.video.fps)
+        sides, cameras = sides_of(hands, len(frames)), self.params.cameras(fields)
+        lifted, main = lift_hands(hands, sides, cameras, **self.params.scene(segment, fields))
         return hand_fields(lifted, main, len(frames), self.params.max_hands)
 
     def teardown(self) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.geometry.hands.hand_finding import TrackRules, hand_tracks
-from geoflow.geometry.hands.hand_motion import HandLimits
+from geoflow.geometry.hands.hand_motion import HandLimits, steady_frames
 from geoflow.geometry.hands.hand_search import Eye, HandSearch
 from geoflow.geometry.hands.hand_sides import HandTrack
-from geoflow.stage import Stage, param
+from geoflow.geometry.hands.hand_smoothing import Smoothing
+from geoflow.segments import Segment
+from geoflow.stage import Fields, Stage, param
 
 SMOOTHING = "Hz below which the motion of a hand at rest is kept, more if it moves (One-Euro filter); 0: not smoothed"
 _MORE = 2  # hands than are kept, so that the store can tell that there are more
@@ -59,9 +63,27 @@ class HandParams(Stage.Params):
         """Return the limits of a hand's motion."""
         return HandLimits(self.max_hand_velocity, self.max_interpolation_gap, self.wrist_depth_offset)
 
+    def scene(self, segment: Segment, fields: Fields) -> dict[str, Any]:
+        """Return what lifting hands needs to know of a segment besides its cameras: the same for every backend."""
+        fps, count = segment.video.fps, len(fields["camera.intrinsics"])
+        return {
+            "depth": fields.get("camera.depth"),
+            "metric": segment.video.metric,
+            "time_s": fields.get("frames.time", np.arange(count) / fps),
+            "world_from_cam": steady_frames(fields.get("camera.cam_from_world"), fields.get("camera.valid")),
+            "limits": self.limits(),
+            "smoothing": Smoothing(self.smoothing),
+        }
+
     def rules(self, fps: float) -> TrackRules:
         """Return how detections of a video with `fps` frames per second are linked."""
         return TrackRules(self.max_gap, self.max_interpolation_gap, self.max_hand_velocity, fps)
+
+    @staticmethod
+    def cameras(fields: Fields) -> np.ndarray:
+        """Return the pinhole matrices (T, 3, 3), assumed ones where none is known."""
+        found = fields["camera.intrinsics"]
+        return np.where(np.isfinite(found), found, assumed_intrinsics(*fields["frames.rgb"].shape[1:3]))
 
     def tracks(self, frames: Sequence[np.ndarray], eye: Eye, fps: float) -> list[HandTrack]:
         """Return the hands that two networks find in frames (H, W, 3) uint8."""

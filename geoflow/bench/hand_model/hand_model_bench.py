@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
-from geoflow.bench.peer_processes import environment
+from geoflow.bench.peer_processes import measured
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_ON_CPU = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+_CHILD = "geoflow.bench.hand_model.hand_model_child"
 _SAME = 1e-3  # relative; crops of another OpenCV differ by a grey level here and there
 
 
@@ -26,7 +23,7 @@ def bench_hand_model(
     both ways do not give the same hands.
     """
     shared = {"hands": hands, "batch": batch, "depth": depth, "size": list(size)}
-    ours, plain = runs = [_measured({"way": way, **shared}, console) for way in ("ours", "plain")]
+    ours, plain = runs = [measured(_CHILD, {"way": way, **shared}, console) for way in ("ours", "plain")]
     if abs(ours["checksum"] - plain["checksum"]) > _SAME * plain["checksum"]:
         raise RuntimeError(f"both ways should give the same hands, found {ours['checksum']} and {plain['checksum']}")
     parts = {"crop": ("crop_seconds",), "network": ("network_seconds",), "both": ("crop_seconds", "network_seconds")}
@@ -38,13 +35,3 @@ def bench_hand_model(
         "times_faster": {name: other / one for name, (one, other) in seconds.items()},
         "peak_above_loaded_mb": {run["way"]: run["peak_mb"] - run["loaded_mb"] for run in runs},
     }
-
-
-def _measured(job: dict[str, Any], console: Console) -> dict[str, Any]:
-    command = [sys.executable, "-m", "geoflow.bench.hand_model.hand_model_child", json.dumps(job)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment() | _ON_CPU, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the measurement of {job} ended with status {done.returncode}; its errors are above")
-    found = {**job, **json.loads(done.stdout.splitlines()[-1])}
-    console.print(found)
-    return found

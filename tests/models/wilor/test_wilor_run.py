@@ -40,6 +40,7 @@ def test_hands_of_the_hand_model_are_in_the_store(tmp_path: Path) -> None:
         }
         cv2.imwrite(str(frames / f"{i:03d}.png"), draw(list(truth.values()), K, HEIGHT, WIDTH)[0][..., ::-1])
     own = {"weights": str(weights), "mano": str(weights), "vertices": True, "smoothing": 0.0}
+    own |= {"max_disagreement": 0.0}  # what a made-up network says of a hand has nothing to do with it
     settings = {"hands.backend": "wilor", "hands.env": "wilor", "hands.optional": False}
     pipeline = Pipeline.load("embedded").without(["prior", "geometry", "tracks"])
     result = geoflow.run(

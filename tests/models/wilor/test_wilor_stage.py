@@ -62,7 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("geoflow.models.mediapipe.eye.MediaPipeEye", PretendedEye)
-    return {"weights": str(folder), "mano": str(folder)}
+    # What a made-up network says of a hand has nothing to do with it.
+    return {"weights": str(folder), "mano": str(folder), "max_disagreement": 0}
 
 
 def given(count: int = COUNT) -> dict[str, np.ndarray]:
@@ -133,6 +134,11 @@ def test_smoothing_is_on_unless_it_is_turned_off(own: dict[str, Any]) -> None:
     """A made-up network trembles from frame to frame, since the pictures have nothing in common."""
     rough, smooth = (run({**own, "smoothing": cutoff})["hands.right.wrist"][:, :3, 3] for cutoff in (0, 1.5))
     assert np.abs(np.diff(smooth, axis=0)).mean() < 0.6 * np.abs(np.diff(rough, axis=0)).mean()
+
+
+def test_what_is_not_the_hand_that_was_found_is_left_out(own: dict[str, Any]) -> None:
+    assert not run({**own, "max_disagreement": 0.01})["hands.all.valid"].any()
+    assert run({**own, "max_disagreement": 5.0})["hands.left.valid"].all()
 
 
 def test_grey_frames_have_no_hands(own: dict[str, Any]) -> None:
