@@ -150,9 +150,16 @@ class WiLoR(TorchStage):
 
 
 def _chosen(frames: Sequence[int], every: int) -> list[int]:
-    """Return which of a track's frames are looked at: each `every`-th, and the last, so that the rest lies between."""
-    last = len(frames) - 1
-    return [i for i, frame in enumerate(frames) if (frame - frames[0]) % every == 0 or i == last]
+    """Return which of a track's frames are looked at: those `every` frames apart, and the last; others lie between.
+
+    >>> _chosen([3, 4, 5, 6, 9, 10], 2)
+    [0, 2, 4, 5]
+    """
+    chosen = [0]
+    for i, frame in enumerate(frames):
+        if frame - frames[chosen[-1]] >= every or i == len(frames) - 1 > 0:
+            chosen.append(i)
+    return chosen
 
 
 class _Yolo:

@@ -14,6 +14,7 @@ from rich.console import Console  # noqa: E402
 from small_wilor import image, network  # noqa: E402
 
 from geoflow.bench.hand_model.hand_model_bench import bench_hand_model  # noqa: E402
+from geoflow.bench.hand_model.hand_model_gpu import measure_on_gpu  # noqa: E402
 from geoflow.bench.hand_model.plain_hands import PlainHands  # noqa: E402
 from geoflow.models.wilor.crops import cut, squares_of  # noqa: E402
 from geoflow.models.wilor.hand_model import HandModel  # noqa: E402
@@ -32,6 +33,13 @@ def test_the_plain_version_gives_the_same_hands() -> None:
         one, other = ours.forward(crops[k : k + 1]), plain.forward(crops[k : k + 1])
         assert torch.allclose(one.vertices, other.vertices, atol=1e-6)
         assert torch.allclose(one.joints, other.joints, atol=1e-6)
+
+
+@pytest.mark.long
+def test_the_measurement_for_gpus_can_be_rehearsed() -> None:
+    first, *rows = measure_on_gpu({"device": "cpu", "batches": [1, 2], "depth": 1})
+    assert first["weights_mb"] > 100 and [row["batch"] for row in rows] == [1, 2]
+    assert all(row["hands_per_s"] > 0 for row in rows)
 
 
 @pytest.mark.slow

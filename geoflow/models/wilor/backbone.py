@@ -103,13 +103,13 @@ class Backbone(nn.Module):
         x = torch.cat((tokens.expand(len(image), -1, -1), patches), dim=1)
         for block in self.blocks:
             x = block(x)
-        x = self.last_norm(x)
-        pose, shape, camera = x[:, :JOINTS], x[:, JOINTS], x[:, JOINTS + 1]
-        numbers = Numbers(
-            self.decpose(pose).float().flatten(1) + self.init_hand_pose,
-            self.decshape(shape).float() + self.init_betas,
-            self.deccam(camera).float() + self.init_cam,
-        )
+        with torch.autocast(image.device.type, enabled=False):
+            x = self.last_norm(x.float())
+            numbers = Numbers(
+                self.decpose(x[:, :JOINTS]).flatten(1) + self.init_hand_pose,
+                self.decshape(x[:, JOINTS]) + self.init_betas,
+                self.deccam(x[:, JOINTS + 1]) + self.init_cam,
+            )
         return numbers, x[:, JOINTS + 2 :].transpose(1, 2).unflatten(2, self.grid)
 
     def _tokens(self) -> Tensor:

@@ -64,10 +64,9 @@ class HandNetwork(nn.Module):
     def forward(self, image: Tensor, body: HandBody) -> Prediction:
         """Return the hands in normalised crops (N, 3, 256, 256), RGB, all as right hands."""
         first, features = self.first_look(image)
-        coarse = posed(first, body)
-        with torch.autocast(image.device.type, enabled=False):
-            refined = self.refine_net(features.float(), coarse.vertices, first)
-        return prediction_of(refined, body)
+        with torch.autocast(image.device.type, enabled=False):  # what follows decides millimetres, and is little work
+            coarse = posed(first, body)
+            return prediction_of(self.refine_net(features.float(), coarse.vertices, first), body)
 
     def first_look(self, image: Tensor) -> tuple[Numbers, Tensor]:
         """Return the estimate before its refinement, and the features (N, width, 16, 12)."""

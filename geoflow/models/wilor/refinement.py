@@ -48,9 +48,9 @@ class Refinement(nn.Module):
         """Return the refined numbers of features (N, width, 16, 12) and vertices (N, V, 3) in metres."""
         seen = self.vertex_features(self.deconv(features), vertices, first.camera)
         return Numbers(
-            first.pose + self.dec_pose(seen).float(),
-            first.betas + self.dec_shape(seen).float(),
-            first.camera + self.dec_cam(seen).float(),
+            first.pose + self.dec_pose(seen),
+            first.betas + self.dec_shape(seen),
+            first.camera + self.dec_cam(seen),
         )
 
     def vertex_features(self, maps: list[Tensor], vertices: Tensor, camera: Tensor) -> Tensor:
@@ -73,4 +73,4 @@ def _sampled(features: Tensor, positions: Tensor) -> Tensor:
     height, width = features.shape[2:]
     size = positions.new_tensor((width - 1, height - 1))
     grid = (positions / size * 2 - 1)[:, :, None]
-    return F.grid_sample(features, grid.to(features.dtype), align_corners=True)[..., 0]
+    return F.grid_sample(features, grid, align_corners=True)[..., 0]

@@ -81,6 +81,16 @@ def test_how_many_hands_go_at_once_does_not_change_them() -> None:
     assert np.abs(np.diff(found[0]["betas"], axis=0)).max() > 1e-3, "a made-up network, but it sees the image"
 
 
+def test_half_precision_is_for_the_transformer_alone() -> None:
+    exact, half = (model(dtype=dtype).predict(RGB, BOXES, RIGHT, 300.0) for dtype in (None, torch.bfloat16))
+    turned = half.rotations @ half.rotations.swapaxes(-1, -2)
+    assert np.abs(turned - np.eye(3)).max() < 1e-5, "rotations have all digits"
+    assert 0 < np.abs(half.joints - exact.joints).max() < 0.004
+    assert np.abs(half.uv - exact.uv).max() < 3
+    body = made_up_mano.body().of_side(half.rotations[RIGHT], half.betas[RIGHT], "right")[1]
+    assert np.abs(body - half.vertices[RIGHT]).max() < 1e-5, "and so has the hand model"
+
+
 def test_no_boxes_give_no_hands() -> None:
     hands = model().predict(RGB, np.zeros((0, 4)), np.zeros(0, bool))
     assert len(hands) == 0 and hands.vertices.shape == (0, 778, 3) and hands.uv.shape == (0, 21, 2)
