@@ -91,6 +91,15 @@ def test_half_precision_is_for_the_transformer_alone() -> None:
     assert np.abs(body - half.vertices[RIGHT]).max() < 1e-5, "and so has the hand model"
 
 
+def test_hands_of_20_px_and_hands_at_the_border_are_hands_like_others() -> None:
+    boxes = np.array([[100.0, 100, 116, 120], [-40, -30, 45, 50], [280, 200, 420, 340], [-90, 20, -10, 90]])
+    hands = model().predict(RGB, boxes, np.array([True, False, True, False]), 300.0)
+    assert np.isfinite(hands.vertices_in_camera).all() and (hands.cam_t[:, 2] > 0).all()
+    middle, side = (boxes[:, :2] + boxes[:, 2:]) / 2, np.ptp(boxes.reshape(4, 2, 2), axis=1).max(1)
+    assert (np.linalg.norm(hands.uv.mean(1) - middle, axis=1) < side).all(), "also where nothing of it is in the image"
+    assert hands.cam_t[0, 2] > 2 * hands.cam_t[1, 2], "what looks small is far away"
+
+
 def test_no_boxes_give_no_hands() -> None:
     hands = model().predict(RGB, np.zeros((0, 4)), np.zeros(0, bool))
     assert len(hands) == 0 and hands.vertices.shape == (0, 778, 3) and hands.uv.shape == (0, 21, 2)

@@ -141,6 +141,27 @@ def test_what_is_not_the_hand_that_was_found_is_left_out(own: dict[str, Any]) ->
     assert run({**own, "max_disagreement": 5.0})["hands.left.valid"].all()
 
 
+def test_two_hands_of_one_side_and_a_third_all_have_rows(own: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main right hand is the larger one, so the nearer one; the other right hand is among all hands."""
+    near = JOINTS["right"]
+    monkeypatch.setitem(JOINTS, "further", place(hand_joints("right"), (0.12, -0.17, 0.7)))
+
+    def look(self: PretendedEye, rgb: np.ndarray, place: Place) -> Sight | None:
+        name = min(self.places, key=lambda n: np.hypot(place.x - self.places[n].x, place.y - self.places[n].y))
+        joints, right = JOINTS[name], 0.05 if name == "left" else 0.95
+        return Sight(Detection(project(joints, K), joints - joints.mean(0), right, 0.9), self.places[name])
+
+    monkeypatch.setattr(PretendedEye, "look", look)
+    found = run({**own, "smoothing": 0})
+    assert found["hands.all.found"].tolist() == [3] * COUNT
+    assert sorted(found["hands.all.side"][0].tolist()) == [0, 1, 2, 2]
+    centre = found["hands.right.uv"].mean((0, 1))
+    further = project(JOINTS["further"].mean(0), K)
+    assert np.linalg.norm(centre - project(near.mean(0), K)) < np.linalg.norm(centre - further)
+    fewer = run({**own, "smoothing": 0, "max_hands": 2})
+    assert fewer["hands.all.valid"].shape == (COUNT, 2) and fewer["hands.all.found"].tolist() == [3] * COUNT
+
+
 def test_grey_frames_have_no_hands(own: dict[str, Any]) -> None:
     found = run(own, given() | {"frames.rgb": np.full((COUNT, HEIGHT, WIDTH, 3), 128, np.uint8)})
     assert not any(array.any() for name, array in found.items() if name.endswith((".valid", ".found")))
