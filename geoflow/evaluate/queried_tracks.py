@@ -76,6 +76,7 @@ def score_point_tracks(
     wanted = PixelGrid((side, side)).measured(uv)
     matches = match_queries(stored, frame, wanted, PixelGrid(per_pixel), radius_px)
     compared = _compared(prediction, stored, truth, points, frame, matches)
+    answered = compared.answered()
     scores = PointTrackScores(
         queries=len(points),
         by_query=int(matches.by_query.sum()),
@@ -85,6 +86,7 @@ def score_point_tracks(
         median=scaled_scores(compared, median_scale(compared)),
         per_trajectory=scaled_scores(compared, trajectory_scales(compared)),
         unscaled=scaled_scores(compared, 1.0) if truth.metric and prediction.metric else None,
+        answered=scaled_scores(answered, median_scale(answered)) if answered.predicted.size else None,
     )
     notes = tuple(_notes(prediction, truth, points, frame, compared))
     return PointTrackFindings(scores, notes, _unscored(scores, prediction, truth))
@@ -147,12 +149,14 @@ def _unscored(scores: PointTrackScores, prediction: Prediction, truth: Trajector
     if scores.unscaled is None:
         whose = "the store's lengths are not in metres" if truth.metric else "the truth is not in metres"
         found["point_tracks.unscaled"] = whose
+    if scores.answered is None:
+        found["point_tracks.answered"] = "no query has a track"
     for name, row in scores.by_scaling().items():
         for figure in ("jaccard", "within", "occlusion_accuracy"):
             if np.isnan(getattr(row, figure)):
                 found[f"point_tracks.{name}.{figure}"] = NOTHING_SEEN
-    if np.isnan(scores.median.scale):
-        found["point_tracks.median.scale"] = "no point with a known position is visible in the store and in the truth"
+        if name != "per_trajectory" and np.isnan(row.scale):
+            found[f"point_tracks.{name}.scale"] = "no point with a known position is visible in both"
     if np.isnan(scores.per_trajectory.scale):
         found["point_tracks.per_trajectory.scale"] = "no track has a depth in the frame of its query"
     return found

@@ -77,6 +77,10 @@ POINT_TRACK_ROWS: Rows = (
     ("occlusion_accuracy", "OA", percent, "↑"),
     ("scale", "scale", fixed(""), ""),
 )
+_POINT_TRACK_COLUMNS: Rows = (
+    ("unscaled", "figures without scaling", percent, ""),
+    ("answered", "figures of answered queries", percent, ""),
+)
 # By row of a result: figure -> its heading in the tables.
 HEADINGS: dict[str, dict[str, str]] = {
     row: {name: heading for name, heading, *_ in rows}
@@ -84,7 +88,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         (DEPTH_ROWS, ("prior", "geometry", "camera", "constant_plane")),
         (POSE_ROWS, ("poses", "identity_pose")),
         (TRACK_ROWS, ("tracks",)),
-        ((("unscaled", "figures without scaling", percent, ""),), ("point_tracks",)),
+        (_POINT_TRACK_COLUMNS, ("point_tracks",)),
         (MOTION_ROWS, ("motion",)),
     )
     for row in names
@@ -136,16 +140,23 @@ def render_point_tracks(found: TrackEvaluation) -> RenderableType:
 
 
 def _point_track_table(scores: PointTrackScores) -> RenderableType:
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"point tracks (TAPVid-3D), {answered(asdict(scores))}", title_justify="left")
+    table = Table(title="point tracks (TAPVid-3D)", title_justify="left")
     fill(table, POINT_TRACK_ROWS, scaling_columns(asdict(scores)))
-    return table
+    return Group(table, Text(answered(asdict(scores))))
 
 
 def scaling_columns(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the columns of point tracks by heading, from the dictionary of `PointTrackScores`."""
-    names = {"median": "median scale", "per_trajectory": "scale per trajectory", "unscaled": "no scaling"}
+    names = {
+        "median": "median scale",
+        "per_trajectory": "scale per trajectory",
+        "unscaled": "no scaling",
+        "answered": "median scale, answered queries only",
+    }
     return {heading: scores[name] for name, heading in names.items() if scores.get(name)}
 
 

@@ -113,10 +113,11 @@ class PointTrackScores:
     median: ScaledTrackScores  # one scale per video
     per_trajectory: ScaledTrackScores  # one scale per track, by its depth in the query's frame
     unscaled: ScaledTrackScores | None  # None unless both sides are in metres
+    answered: ScaledTrackScores | None  # one scale per video, of the queries that have a track alone; None without one
 
     def by_scaling(self) -> dict[str, ScaledTrackScores]:
-        """Return the scores by the name of their scaling, those that there are."""
-        rows = {name: getattr(self, name) for name in ("median", "per_trajectory", "unscaled")}
+        """Return the scores by the name of their scaling, and `answered`: those that there are."""
+        rows = {name: getattr(self, name) for name in ("median", "per_trajectory", "unscaled", "answered")}
         return {name: row for name, row in rows.items() if row is not None}
 
 

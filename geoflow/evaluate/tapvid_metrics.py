@@ -40,6 +40,20 @@ class ComparedTracks:
     focal: np.ndarray  # (T,) float64 px: sqrt(fx * fy) in a picture whose shorter side is 256 px
     counted: np.ndarray  # (T, N) bool: False where the truth does not know the point
 
+    def answered(self) -> ComparedTracks:
+        """Return the points alone that have a prediction."""
+        which = self.predicted
+        return ComparedTracks(
+            true_xyz=self.true_xyz[:, which],
+            true_visible=self.true_visible[:, which],
+            xyz=self.xyz[:, which],
+            visible=self.visible[:, which],
+            predicted=which[which],
+            query=self.query[which],
+            focal=self.focal,
+            counted=self.counted[:, which],
+        )
+
 
 def median_scale(tracks: ComparedTracks) -> float:
     """Return the factor that brings predictions to the truth: one for the video, by medians.

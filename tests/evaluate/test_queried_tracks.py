@@ -97,6 +97,7 @@ def test_points_that_no_track_starts_from_are_missed_and_count(score, small_clip
     assert strict.median.within == pytest.approx(seen[:, ~late].sum() / seen.sum())
     assert strict.median.jaccard == strict.median.within  # no claim is false
     assert strict.median.occlusion_accuracy == pytest.approx((~late).mean())
+    assert strict.answered.jaccard == strict.answered.within == strict.answered.occlusion_accuracy == 1
 
 
 def test_the_nearest_track_answers_within_the_radius_only(score, small_clip):
@@ -109,6 +110,15 @@ def test_the_nearest_track_answers_within_the_radius_only(score, small_clip):
     assert near.nearest == near.queries and near.by_query == near.missed == 0
     assert score(beside, truth=truth, radius_px=0.5 * PIXEL - 0.01).point_tracks.missed > 0
     assert near.radius_px == pytest.approx(2.68, abs=0.01)
+    assert near.answered == near.median
+
+
+def test_without_any_answer_all_is_missed_and_the_figures_of_answers_have_a_reason(score, small_clip):
+    found = score(lambda file: shift(file, 1000), truth=only_first(small_clip))
+    points = found.point_tracks
+    assert points.missed == points.queries and points.answered is None
+    assert points.median.jaccard == points.median.within == points.median.occlusion_accuracy == 0
+    assert found.unscored["point_tracks.answered"] == "no query has a track"
 
 
 def test_a_track_made_for_the_query_comes_before_a_nearer_one(score, small_clip):
