@@ -235,12 +235,13 @@ def test_thresholds_are_pixels_at_a_shorter_side_of_256(score, small_clip):
 def test_true_frames_without_a_pose_are_left_out(small_clip, tmp_path):
     write_store(tmp_path / "store.h5", small_clip)
     with h5py.File(tmp_path / "store.h5", "a") as file:
-        file["tracks/visible"][5:] = False  # wrong there, and nowhere else
+        file["tracks/visible"][5:] = ~file["tracks/visible"][5:]  # wrong there, and nowhere else
     write_truth(tmp_path / "gt.h5", small_clip, posed=range(5))
     found = evaluate_tracks(tmp_path / "store.h5", tmp_path / "gt.h5", radius_px=0)
     write_truth(tmp_path / "whole.h5", small_clip)
     whole = evaluate_tracks(tmp_path / "store.h5", tmp_path / "whole.h5", radius_px=0)
-    assert found.point_tracks.median.jaccard > whole.point_tracks.median.jaccard
+    assert found.point_tracks.answered.jaccard == found.point_tracks.answered.occlusion_accuracy == 1
+    assert whole.point_tracks.answered.jaccard < 1 and whole.point_tracks.answered.occlusion_accuracy < 1
     assert any("true positions are unknown" in note for note in found.notes)
 
 
