@@ -1,4 +1,4 @@
-"""The metrics of TAPVid-3D: 3D-AJ, APD3D and OA (Koppula et al., NeurIPS 2024, arXiv 2407.05921, section 4).
+"""The metrics of TAPVid-3D: 3D-AJ, APD3D and OA (Koppula et al. 2024, arXiv 2407.05921).
 
 All positions are in the camera frame of their frame. For threshold delta px, true point P and focal length f, a
 prediction is within reach if its distance from P is below r = delta * P_z / f: at the depth of P, r spans delta pixels.
