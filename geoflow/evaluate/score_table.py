@@ -69,6 +69,8 @@ TRACK_ROWS: Rows = (
     ("visible_frames", "frames visible", fixed("", 1), ""),
     ("error_percent", "3D error, of scene depth", fixed(" %", 2), "↓"),
     ("uv_error_px", "2D error", fixed(" px", 2), "↓"),
+    ("lasting", "points seen to the end", lambda v: f"{v:.0f}", ""),
+    ("lasting_kept", "of these kept to the end", percent, "↑"),
 )
 # A column for each scaling of the predictions.
 POINT_TRACK_ROWS: Rows = (

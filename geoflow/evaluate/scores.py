@@ -87,6 +87,8 @@ class TrackScores:
     error_percent: float = NAN  # median 3D error in percent of the scene's median depth
     error_m: float = NAN
     uv_error_px: float = NAN  # median 2D error; needs no alignment
+    lasting: int = 0  # those whose point the camera sees in every frame from the query to the end
+    lasting_kept: float = NAN  # share of these, 0..1, that follow their point to the end
 
 
 @dataclass(frozen=True)

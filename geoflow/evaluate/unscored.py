@@ -188,6 +188,10 @@ class _Explanations:
     def _track(self, name: str, scores: Scores) -> str:
         if not scores.tracks or not scores.tracks.tracks:
             return "no track starts at a static surface whose true place is known"
+        if name == "lasting_kept":
+            if not self.truth.located.all():
+                return "the truth does not know the camera of every frame"
+            return "no point of a track is in view from its query to the end of the video"
         poses = self.prediction.poses()
         if name.startswith("error") and poses is None:
             return "the store holds no camera poses"
