@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geoflow.models.diffusion.embedding import EmbeddingMLP, sinusoidal
+from geoflow.models.diffusion.norm import group_norm
+from geoflow.models.diffusion.residual import Downsample, Upsample
 from geoflow.models.geometrycrafter.attention import SpatioTemporalTransformer
 from geoflow.models.geometrycrafter.config import UNetConfig
-from geoflow.models.geometrycrafter.embedding import EmbeddingMLP, sinusoidal
-from geoflow.models.geometrycrafter.norm import group_norm
-from geoflow.models.geometrycrafter.residual import Downsample, SpatioTemporalBlock, Upsample
+from geoflow.models.geometrycrafter.residual import SpatioTemporalBlock
 
 # Epsilons of the norms in residual blocks: as the published networks were trained, not as their configuration says.
 _EPS_WITH_ATTENTION = 1e-6
