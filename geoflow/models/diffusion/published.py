@@ -6,7 +6,7 @@ Nothing is downloaded here, and nothing that a file names is run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +15,13 @@ from torch import nn
 
 from geoflow.errors import ConfigError
 from geoflow.models.diffusion.config import ComponentConfig
+from geoflow.models.inert_pickle import load_inert
 
 Config = TypeVar("Config", bound=ComponentConfig)
 Network = TypeVar("Network", bound=nn.Module)
 
-_WEIGHTS = ("diffusion_pytorch_model", "model")  # of diffusers and of transformers
+_SAFETENSORS = ("diffusion_pytorch_model", "model")  # of diffusers and of transformers
+_PICKLES = ("diffusion_pytorch_model", "pytorch_model")
 _NAMED = 4  # keys named in a message
 
 
@@ -35,30 +37,45 @@ def read_config(folder: Path, config_class: type[Config], name: str = "config.js
         raise ConfigError(f"{path}: {error}") from error
 
 
-def load_weights(network: Network, folder: Path, unused: Iterable[str] = ()) -> Network:
-    """Give a network, made on the meta device, the weights of a folder.
+def load_weights(
+    network: Network,
+    place: Path,
+    unused: Iterable[str] = (),
+    renamed: Callable[[str], str] = str,
+) -> Network:
+    """Give a network, made on the meta device, the weights of a component's folder, or of a file.
 
-    Keys that begin with one of `unused` are ignored; all others must be exactly the network's keys.
+    Keys that begin with one of `unused` are ignored, and the others go by the name that `renamed` gives them; they must
+    be exactly the network's keys.
     """
-    path = find_weights(folder)
-    state = _read(path, tuple(unused))
-    wanted = network.state_dict()
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    if missing or unexpected:
-        raise ConfigError(
-            f"{path} is not of a {type(network).__name__}: missing {_some(missing)}, unexpected {_some(unexpected)}"
-        )
-    shapes = [f"{key} {tuple(state[key].shape)}, expected {tuple(wanted[key].shape)}" for key in sorted(wanted)]
-    wrong = [text for key, text in zip(sorted(wanted), shapes) if state[key].shape != wanted[key].shape]
-    if wrong:
-        raise ConfigError(f"{path} does not fit the sizes in {folder / 'config.json'}: {_some(wrong)}")
-    network.load_state_dict(state, assign=True)
+    path = find_weights(place) if place.is_dir() or not place.suffix else place
+    state = {renamed(key): value for key, value in _read(path, tuple(unused)).items()}
+    fill(network, state, path, f"; compare {path.parent / 'config.json'}" if place.is_dir() else "")
     return network
 
 
+def fill(network: nn.Module, state: Mapping[str, Any], path: Path, remedy: str = "") -> None:
+    """Give a network the weights of a file. Raises ConfigError unless keys and shapes are exactly the network's."""
+    wanted = network.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or unexpected:
+        found = f"missing {_some(missing)}, unexpected {_some(unexpected)}"
+        raise ConfigError(f"{path} is not of a {type(network).__name__}: {found}{remedy}")
+    shapes = {key: (tuple(getattr(state[key], "shape", ())), tuple(value.shape)) for key, value in wanted.items()}
+    wrong = [f"{key} {found}, expected {right}" for key, (found, right) in sorted(shapes.items()) if found != right]
+    if wrong:
+        raise ConfigError(f"{path} does not fit the network's sizes: {_some(wrong)}{remedy}")
+    network.load_state_dict(dict(state), assign=True)
+
+
 def find_weights(folder: Path) -> Path:
-    """Return the weights file in a component's folder: the one in half precision if there are both."""
-    names = [f"{name}{variant}.safetensors" for variant in (".fp16", "") for name in _WEIGHTS]
+    """Return the weights file in a component's folder: safetensors before others, then half precision before full."""
+    names = [
+        f"{name}{variant}.{kind}"
+        for kind, stems in (("safetensors", _SAFETENSORS), ("bin", _PICKLES))
+        for variant in (".fp16", "")
+        for name in stems
+    ]
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -66,6 +83,11 @@ def find_weights(folder: Path) -> Path:
 
 
 def _read(path: Path, unused: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    if path.suffix != ".safetensors":
+        held = load_inert(path)
+        if not isinstance(held, Mapping) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+            raise ConfigError(f"{path} should hold the weights of one network by their names, and nothing else")
+        return {str(key): value for key, value in held.items() if not str(key).startswith(unused)}
     from safetensors import SafetensorError, safe_open
 
     try:
