@@ -218,7 +218,7 @@ def extract_mesh(case: Case) -> None:
     case.check("planes", network(views, torch.from_numpy(poses))[None])
     field = reconstructor.field(views, poses)
     grid, points = reconstructor.grid, reconstructor.grid.points()
-    case.check("sdf", reconstructor.distance(field)[None, :, None])
+    case.check("sdf", field.distances(grid)[None, :, None])
     case.check("deformation", grid.displacement(field.deformation(points))[None])
     mesh = reconstructor.mesh(views, poses, force=True)
     check_mesh(case, "", mesh.vertices, mesh.faces)

@@ -19,7 +19,7 @@ WEIGHTS = 21  # of a cube: 12 of edges, 8 of corners, 1 of the cube
 _WIDTH = 64
 _WEIGHT_SCALE = 0.1
 _AXES = ((0, 1), (0, 2), (2, 1))  # of the points, along a plane's width and height
-_CHUNK = 1 << 16  # points at a time
+_CHUNK = 1 << 15  # points at a time
 
 
 class Heads(nn.Module):
@@ -57,6 +57,11 @@ class Field:
     def distance(self, points: Tensor) -> Tensor:
         """Signed distances (N, 1) of points (N, 3), negative inside."""
         return self._read(self._heads.net_sdf, points)
+
+    def distances(self, grid: Grid) -> Tensor:
+        """Signed distances (N) of all points of a grid."""
+        numbers = torch.arange(grid.num_points, device=self._planes.device)
+        return torch.cat([self.distance(grid.points(part))[:, 0] for part in numbers.split(self._chunk)])
 
     def colour(self, points: Tensor) -> Tensor:
         """Colours (N, 3) of points (N, 3): red, green and blue, about 0..1."""

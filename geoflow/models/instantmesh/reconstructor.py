@@ -59,7 +59,7 @@ class Reconstructor:
         """
         with torch.inference_mode():
             field = self.field(views, cameras)
-            distance = self.distance(field)
+            distance = field.distances(self.grid)
             if bool(is_empty(self.grid, distance)):
                 if not force:
                     raise EmptyField(
@@ -86,10 +86,6 @@ class Reconstructor:
         if cameras.shape != (len(views), 16):
             raise InputError(f"cameras should be ({len(views)}, 16), one for each view, found {tuple(cameras.shape)}")
         return Field(self.network.heads, self.network(views, cameras).float())
-
-    def distance(self, field: Field) -> Tensor:
-        """Return the signed distance (N) at the grid's points, negative inside."""
-        return field.distance(self.grid.points())[:, 0]
 
     def surface(self, field: Field, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return vertices (V, 3) float32 and faces (F, 3) int64 of a field's surface."""
