@@ -21,7 +21,7 @@ def from_checkpoint(
     path: Path | str,
     config: str | ReconstructorConfig = "large",
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     grid_res: int | None = None,
 ) -> Reconstructor:
     """Return the reconstructor whose weights a checkpoint holds; `config` is "large", "base", or sizes.

@@ -36,16 +36,21 @@ class Reconstructor:
         self,
         network: MeshNetwork,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         grid_res: int | None = None,
     ) -> None:
-        self._device = torch.device(device)
-        self.network = network.eval().requires_grad_(False).to(self._device)
-        self._dtype = dtype
+        self.network = network.eval().requires_grad_(False)
+        self._dtype = dtype or torch.float32
         for part in (network.encoder, network.transformer):
-            part.to(dtype)
+            part.to(self._dtype)
         network.heads.float()
         self.config = dataclasses.replace(network.config, grid_res=grid_res or network.config.grid_res)
+        self.to(device)
+
+    def to(self, device: str | torch.device) -> None:
+        """Move the network to a device, on which the next mesh is made."""
+        self._device = torch.device(device)
+        self.network.to(self._device)
         self.grid = Grid(self.config.grid_res, self.config.grid_scale, self._device)
 
     def mesh(self, views: Tensor | np.ndarray, cameras: Tensor | np.ndarray, *, force: bool = False) -> Mesh:

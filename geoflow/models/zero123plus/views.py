@@ -40,6 +40,9 @@ class Prompt:
     text: Tensor  # (M, D) float32, the empty text: a constant of the checkpoint
     ramp: Tensor  # (M,) float32, how much of the picture's embedding is added to each token
 
+    def to(self, device: torch.device) -> Prompt:
+        return Prompt(self.text.to(device), self.ramp.to(device))
+
     def contexts(self, picture: Tensor, guided: bool) -> Tensor:
         """The picture's embedding (1, D) to contexts (1, M, D), or (2, M, D) with the one without a picture first."""
         seen = self.text + self.ramp[:, None] * picture
@@ -72,14 +75,19 @@ class Views:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
     ) -> None:
-        self._device = torch.device(device)
-        self._dtype = dtype or (torch.float16 if self._device.type == "cuda" else torch.float32)
+        self._dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
         for network in (unet, vae, vision):
             network.eval().requires_grad_(False)
-        self._unet, self._vision = (part.to(self._device, self._dtype) for part in (unet, vision))
-        self._vae = vae.to(self._device, torch.float32)
-        self._prompt = Prompt(prompt.text.to(self._device), prompt.ramp.to(self._device))
-        self._scheduler, self._extractors = scheduler, extractors or Extractors()
+        self._unet, self._vision, self._vae = unet.to(self._dtype), vision.to(self._dtype), vae.float()
+        self._prompt, self._scheduler, self._extractors = prompt, scheduler, extractors or Extractors()
+        self.to(device)
+
+    def to(self, device: str | torch.device) -> None:
+        """Move the networks to a device, on which the next views are made."""
+        self._device = torch.device(device)
+        for network in (self._unet, self._vision, self._vae):
+            network.to(self._device)
+        self._prompt = self._prompt.to(self._device)
 
     def generate(
         self,
