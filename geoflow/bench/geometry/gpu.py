@@ -18,8 +18,8 @@ from geoflow.bench.geometry.made_up import middle_config, networks, video
 from geoflow.bench.geometry.plain_pipeline import PlainCrafter
 from geoflow.environments import bare_packages
 from geoflow.environments.environment import load_runtime_env
+from geoflow.models.diffusion.config import LATENT_STRIDE
 from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
-from geoflow.models.geometrycrafter.config import LATENT_STRIDE
 from geoflow.models.geometrycrafter.denoise import Conditioning
 from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.source import Source
