@@ -1,7 +1,8 @@
 """Bicubic resizing of 8-bit pictures in fixed point: the numbers that Pillow gives, which the network was trained with.
 
 A pixel is a weighted mean under a cubic (a = -0.5; Keys 1981), as wide as pixels are apart in the larger picture.
-Weights have 22 bits behind the point, and rows are rounded to 8 bits before columns.
+Weights have 22 bits behind the point. One direction is rounded to 8 bits before the other: the width first, except
+where the height shrinks by more than twice as many pixels (as from Pillow 13 on).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ _REACH = 2.0  # of the cubic, in pixels
 
 def resize(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return (h, w, 3) uint8 of a picture (H, W, 3) uint8."""
-    if rgb.shape[1] != size[1]:
-        rgb = _along_first(rgb.transpose(1, 0, 2), size[1]).transpose(1, 0, 2)
-    return _along_first(rgb, size[0]) if rgb.shape[0] != size[0] else rgb
+    lost = [old - new for old, new in zip(rgb.shape, size)]
+    for axis in (0, 1) if lost[0] > max(0, 2 * lost[1]) else (1, 0):  # the order shows in the last bit
+        if lost[axis]:
+            rgb = np.moveaxis(_along_first(np.moveaxis(rgb, axis, 0), size[axis]), 0, axis)
+    return rgb
 
 
 def _along_first(picture: np.ndarray, length: int) -> np.ndarray:

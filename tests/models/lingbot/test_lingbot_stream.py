@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Iterator
 from functools import partial
 
@@ -189,7 +190,7 @@ def test_windows_are_brought_to_the_first_ones_world() -> None:
     parts = list(streamer.run(frames, scale_frames=2, window_size=12, overlap_keyframes=4, side=SIDE))
     assert len(whole) == len(parts) == 30
     assert np.array_equal(whole[3].cam_from_world, parts[3].cam_from_world)
-    steps = [np.linalg.norm(b.cam_from_world[:3, 3] - a.cam_from_world[:3, 3]) for a, b in zip(parts, parts[1:])]
+    steps = [np.linalg.norm(b.cam_from_world[:3, 3] - a.cam_from_world[:3, 3]) for a, b in itertools.pairwise(parts)]
     usual = np.median(steps)
     assert max(steps[k] for k in (7, 8, 9, 15, 16, 17, 23, 24, 25)) < 8 * usual, "no jump at a seam"
 
