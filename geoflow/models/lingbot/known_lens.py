@@ -28,7 +28,10 @@ class KnownLens:
         """Return a frame's pose (4, 4) and depth (h, w) for the known lens.
 
         `found` is the matrix (3, 3) that the network would have. If that is NaN, the factor stays as it was.
+        A pose of NaN stays as it is.
         """
+        if not np.isfinite(world_from_cam).all():
+            return world_from_cam, depth * np.float32(self.ratio)
         before = self.ratio
         focal = found[0, 0] * found[1, 1]
         if np.isfinite(focal):
