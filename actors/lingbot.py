@@ -51,6 +51,7 @@ class LingbotMap(TorchStage):
     optional_outputs: tuple[str, ...] = ("camera.quality", "camera.doubt")
     honours = frozenset({"intrinsics"})
     packages = ("torch",)
+    chapter_reach = 0  # a frame sees none that come later, so they would not help; segments overlap by themselves
 
     @dataclass(frozen=True)
     class Params(TorchStage.Params):
@@ -58,7 +59,7 @@ class LingbotMap(TorchStage):
             "long", "long: for long videos; balanced: the published scores'"
         )
         weights: str = param("", "folder with the checkpoint's file; empty: from the hub, as pinned")
-        chapter: int = param(288, "frames in one world, beside the next chapter's first ones", at_least=2)
+        chapter: int = param(288, "frames in one world; neighbours share those that their segments share", at_least=2)
         geometry: bool = param(False, "give geometry.* as well: the same depth as point maps")
         side: int = param(518, "longer side in px at which the network works, a multiple of 14", at_least=14)
         scale_frames: int = param(8, "first frames, which see each other and set the scale", at_least=1)
