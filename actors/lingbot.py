@@ -36,8 +36,9 @@ class LingbotMap(TorchStage):
 
     The network always answers with a moving camera. What the camera does is found by followed points instead: where a
     segment shows the same view throughout, all its frames have one pose. `camera.quality` says what share of these
-    points poses and depth explain. A cut begins a new world; of a segment with a cut, the frames of the
-    longer view are kept. Views too bare to follow anything have no pose and no depth.
+    points poses and depth explain, `camera.focal_error` how far the focal lengths scatter that the network finds, one
+    for each frame. A cut begins a new world; of a segment with a cut, the view with most posed frames is kept. Views
+    too bare to follow anything have no pose and no depth.
 
     A known lens replaces the network's own, which it cannot be told of: depth and forward motion are stretched to go
     with it. Things that move stay in the depth, except where the user's masks mark them.
@@ -48,7 +49,7 @@ class LingbotMap(TorchStage):
     inputs = ("frames.rgb",)
     optional = ("frames.mask",)
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
-    optional_outputs: tuple[str, ...] = ("camera.quality", "camera.doubt")
+    optional_outputs: tuple[str, ...] = ("camera.quality", "camera.doubt", "camera.focal_error")
     honours = frozenset({"intrinsics"})
     packages = ("torch",)
     chapter_reach = 0  # a frame sees none that come later, so they would not help; segments overlap by themselves
@@ -155,6 +156,7 @@ class LingbotMap(TorchStage):
             "camera.motion": np.full(len(rgb), motion, np.uint8),
             "camera.quality": explained_tracks(chains.uv, CamerasWithDepth(intrinsics, poses, depth, valid)),
             "camera.doubt": doubt.astype(np.uint8),
+            "camera.focal_error": np.where(valid, view.focal_error, np.nan).astype(np.float32),
         }
         return {**found, **_as_geometry(depth, view.intrinsics)} if self.params.geometry else found
 

@@ -24,6 +24,7 @@ class ViewResult:
     depth: np.ndarray  # (T, h, w) float16 in the network's size; 0: unknown
     valid: np.ndarray  # (T,) bool: the frame has a pose
     focal_ratio: float  # known over found focal length, median; 1 if the lens is not known
+    focal_error: float  # how far the network's focal lengths scatter, relative; NaN if the lens is known
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return all values by the names of the fields."""
@@ -33,7 +34,7 @@ class ViewResult:
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ViewResult:
         """Make a result from what `to_arrays` returned."""
         rows = [arrays[name] for name in ("cam_from_world", "intrinsics", "depth", "valid")]
-        return cls(rows[0], rows[1], rows[2], rows[3], float(arrays["focal_ratio"]))
+        return cls(rows[0], rows[1], rows[2], rows[3], *(float(arrays[f"focal_{name}"]) for name in ("ratio", "error")))
 
 
 def follow_view(
@@ -71,8 +72,8 @@ def follow_view(
     good = np.array(valid) & np.isfinite(lens).all() & np.isfinite(poses).all((1, 2))
     cameras = np.where(good[:, None, None], invert(np.stack(poses)), np.nan)
     kept = np.where(good[:, None, None], np.stack(depths), np.float16(0))
-    ratio = 1.0 if known is None else float(np.median(ratios))
-    return ViewResult(cameras.astype(np.float32), lens.astype(np.float32), kept, good, ratio)
+    ratio, error = (1.0, _scatter(lenses)) if known is None else (float(np.median(ratios)), np.nan)
+    return ViewResult(cameras.astype(np.float32), lens.astype(np.float32), kept, good, ratio, error)
 
 
 def _in_unit(result: FrameResult, unit: float) -> np.ndarray:
@@ -95,3 +96,9 @@ def _median_lens(lenses: list[np.ndarray]) -> np.ndarray:
         return np.full((3, 3), np.nan)
     fx, fy, cx, cy = np.median([[k[0, 0], k[1, 1], k[0, 2], k[1, 2]] for k in found], axis=0)
     return pinhole_matrix(fx, fy, cx, cy)
+
+
+def _scatter(lenses: list[np.ndarray]) -> float:
+    """Return the standard deviation of the frames' focal lengths, relative to their mean; NaN if no frame has one."""
+    focal = np.array([np.sqrt(k[0, 0] * k[1, 1]) for k in lenses if np.isfinite(k).all()])
+    return float(focal.std() / focal.mean()) if len(focal) else np.nan

@@ -118,6 +118,7 @@ def test_a_known_lens_is_kept(folder: str) -> None:
     assert np.array_equal(
         told["camera.intrinsics"][3], video(frames, intrinsics=(90.0, 92.0, 55.0, 41.0)).known_intrinsics
     )
+    assert np.isnan(told["camera.focal_error"]).all() and 0 < free["camera.focal_error"][0] < 0.5
     ratio = np.sqrt(90 * 92 / np.linalg.det(free["camera.intrinsics"][0, :2, :2]))
     both = (found["camera.depth"].astype(np.float32) for found in (told, free))
     np.testing.assert_allclose(np.median(next(both)) / np.median(next(both)), ratio, rtol=0.01)
