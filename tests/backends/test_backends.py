@@ -28,6 +28,7 @@ NOT_HERE = {
     "moge": "it needs weights; tests/models runs it on small ones",
     "geometrycrafter": "it needs weights; tests/models runs it on small ones",
     "instantmesh": "it needs weights; tests/models runs it on small ones",
+    "lingbot": "it needs weights; tests/models runs it on small ones",
     "geoflow.stages.decode": "it reads a file; tests/video/test_video.py runs it",
 }
 
