@@ -21,6 +21,10 @@ class BackEnd:
         self.flow, self.keyframes, self.options, self.free_focal = flow, keyframes, options, free_focal
         self.graph: FactorGraph | None = None  # of the last run
 
+    def leave(self) -> None:
+        """Forget the last graph; the focal length is not changed any more."""
+        self.graph, self.free_focal = None, False
+
     def run(self, rounds: int) -> None:
         """Update all edges in rounds. With a prior, the focal length is free in the first half of them only."""
         keyframes, options = self.keyframes, self.options
@@ -44,7 +48,7 @@ class BackEnd:
     def _update(self, graph: FactorGraph, *, free_focal: bool) -> None:
         options = self.options
         wanted = Adjustment(
-            1,
+            max(1, self.keyframes.fixed),
             len(self.keyframes),
             _ITERATIONS_FREE if self.free_focal else _ITERATIONS,
             pose_damping=1e-5,

@@ -10,6 +10,7 @@ import numpy as np
 from geoflow.errors import ConfigError
 from geoflow.models.vipe.preparing import Fit
 
+_SAME = 1e-3  # parts of the focal length by which cameras of one clip may differ
 _EDGE = 0.5  # the tracker counts principal points from the picture's edge, everyone else from the first pixel's centre
 
 
@@ -69,11 +70,11 @@ def _known(given: np.ndarray) -> np.ndarray:
     if given.shape[-2:] != (3, 3) or given.ndim not in (2, 3) or not np.isfinite(given).all():
         raise ConfigError(f"intrinsics should be (3, 3) or (T, 3, 3) and finite, found {given.shape}")
     rows = given.reshape(-1, 3, 3)
-    if len(rows) == 0 or np.abs(rows - rows[0]).max() > 1e-3 * rows[0, 0, 0]:
-        raise ConfigError("intrinsics should be the same for all frames; a lens that zooms is not supported")
+    if not len(rows) or not (rows[:, [0, 1], [0, 1]] > 0).all():
+        raise ConfigError("intrinsics should have focal lengths above 0")
     k = rows[0]
-    if not (k[0, 0] > 0 and k[1, 1] > 0):
-        raise ConfigError(f"focal lengths should be above 0, found {k[0, 0]:g} and {k[1, 1]:g}")
+    if np.abs(rows - k).max() > _SAME * k[0, 0]:
+        raise ConfigError("intrinsics should be the same for all frames; a lens that zooms is not supported")
     return np.array([k[0, 0], k[1, 1], k[0, 2] + _EDGE, k[1, 2] + _EDGE])
 
 

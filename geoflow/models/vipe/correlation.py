@@ -8,6 +8,7 @@ from torch import Tensor
 
 LEVELS = 4
 RADIUS = 3
+_FAR = 1e6  # pixels, outside of every picture
 CHANNELS = LEVELS * (2 * RADIUS + 1) ** 2
 
 
@@ -46,9 +47,10 @@ def _windows(volume: Tensor, coords: Tensor) -> Tensor:
     side = 2 * RADIUS + 1
     if height * width == 0:
         return volume.new_zeros(*volume.shape[:2], side * side)
+    coords = coords.nan_to_num(nan=_FAR).clamp(-_FAR, _FAR)
     corner = coords.floor()
     steps = torch.arange(-RADIUS, RADIUS + 2, device=coords.device)
-    x, y = (corner[:, axis].clamp(-1e6, 1e6).long()[..., None] + steps for axis in (0, 1))  # (E, P, 8)
+    x, y = (corner[:, axis].long()[..., None] + steps for axis in (0, 1))  # (E, P, 8)
     there = ((x >= 0) & (x < width))[..., None] & ((y >= 0) & (y < height))[..., None, :]
     place = x.clamp(0, width - 1)[..., None] + width * y.clamp(0, height - 1)[..., None, :]
     window = torch.gather(volume.flatten(2), 2, place.flatten(2)).unflatten(2, (side + 1, side + 1))

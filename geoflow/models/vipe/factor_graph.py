@@ -113,6 +113,15 @@ class FactorGraph:
             numbers - (numbers > number).long() for numbers in (self.ii, self.jj, self.stored_ii, self.stored_jj)
         )
 
+    def leave(self, count: int) -> None:
+        """Forget the edges of the first `count` keyframes, which are forgotten, too."""
+        self.forget_stored((self.stored_ii < count) | (self.stored_jj < count))
+        self.remove((self.ii < count) | (self.jj < count))
+        self.ii, self.jj, self.stored_ii, self.stored_jj = (
+            numbers - count for numbers in (self.ii, self.jj, self.stored_ii, self.stored_jj)
+        )
+        self.damping = self.damping[count:].clone()
+
     def update(self, wanted: Adjustment, *, with_stored: bool = False) -> None:
         """Let the network correct all edges, and adjust. Stored edges between late enough keyframes may take part."""
         self.correct()
@@ -154,7 +163,7 @@ class FactorGraph:
     @property
     def first_free(self) -> int:
         """The first keyframe whose pose an update may move."""
-        return max(1, int(self.ii.min()) + 1)
+        return max(1, int(self.ii.min()) + 1, self.keyframes.fixed)
 
     @property
     def stop(self) -> int:

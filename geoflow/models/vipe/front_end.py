@@ -38,6 +38,11 @@ class FrontEnd:
         elif 0 < self.tracked < len(self.keyframes):
             self._follow()
 
+    def leave(self, count: int) -> None:
+        """Forget the first `count` keyframes, after the keyframes themselves have done so."""
+        self.graph.leave(count)
+        self.tracked -= count
+
     def _update(self, first: int | None = None) -> None:
         graph, options = self.graph, self.options
         wanted = Adjustment(

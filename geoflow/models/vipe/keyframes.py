@@ -12,7 +12,7 @@ from geoflow.models.vipe.reprojection import Geometry
 
 
 class Keyframes:
-    """N keyframes of a clip with one camera; N is not bounded.
+    """N keyframes of a clip with one camera.
 
     poses (N, 7) camera from world; disps (N, h, w), the inverse of depth, at an eighth of the working size; priors
     likewise, 0 where unknown; invalid (N, h, w) bool; lens (4 or 5,) of the working size.
@@ -27,6 +27,7 @@ class Keyframes:
         self.lens = camera.to(dtype)
         self.poses, self.disps, self.priors = se3.identity(0, empty), empty, empty
         self.invalid = empty.bool()
+        self.fixed = 0  # of the first keyframes' poses are not moved any more
         self.expected_pose = se3.identity(1, empty)[0]  # of the next keyframe
         self.expected_disp = torch.tensor(first_disp, dtype=dtype, device=camera.device)
 
@@ -67,6 +68,13 @@ class Keyframes:
         kept = torch.arange(len(self.poses), device=self.poses.device) != number
         self.poses, self.disps = self.poses[kept], self.disps[kept]
         self.priors, self.invalid = self.priors[kept], self.invalid[kept]
+
+    def leave(self, count: int, fixed: int) -> None:
+        """Forget the first `count` keyframes, and fix the poses of `fixed` of those that follow."""
+        del self.frames[:count], self.views[:count]
+        self.poses, self.disps = self.poses[count:].clone(), self.disps[count:].clone()
+        self.priors, self.invalid = self.priors[count:].clone(), self.invalid[count:].clone()
+        self.fixed = fixed
 
     def trim(self, count: int) -> None:
         """Forget all keyframes but the first `count`."""

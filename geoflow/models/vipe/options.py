@@ -48,6 +48,10 @@ class SlamOptions:
     robust: RobustKernel | None = dataclasses.field(
         default=None, metadata={"help": "a kernel that lessens the weight of large residuals"}
     )
+    most_keyframes: int = _option(256, "keyframes that are adjusted at once; beyond that, the oldest are settled")
+    kept_keyframes: int = _option(
+        32, "keyframes that stay when others are settled; the poses of half of them are fixed"
+    )
     keep_volumes: bool = _option(True, "keep correlation volumes of the front end, which costs memory and saves time")
     stable_order: bool = _option(
         True, "edges of one age are stored away in the order of their making, on every machine; False: as PyTorch's "
@@ -57,13 +61,18 @@ class SlamOptions:
     def __post_init__(self) -> None:
         least = {"area": 64, "warmup": 3, "frontend_window": 1, "frontend_radius": 1, "backend_radius": 1,
                  "frontend_factors": 1, "backend_factors": 1, "backend_iters": 1, "infill_chunk_size": 1,
-                 "frontend_nms": 0, "backend_nms": 0}  # fmt: skip
+                 "frontend_nms": 0, "backend_nms": 0, "kept_keyframes": 8}  # fmt: skip
         for name, limit in least.items():
             if getattr(self, name) < limit:
                 raise ConfigError(f"{name} should be at least {limit}, found {getattr(self, name)}")
         for name in ("init_disp", "start_focal", "map_filter_thresh"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} should be above 0, found {getattr(self, name)}")
+        if self.most_keyframes < max(2 * self.kept_keyframes, self.warmup + 1):
+            raise ConfigError(
+                f"most_keyframes should be at least twice kept_keyframes ({self.kept_keyframes}) and more than warmup "
+                f"({self.warmup}), found {self.most_keyframes}"
+            )
         if not 0 <= self.beta <= 1:
             raise ConfigError(f"beta should be in 0..1, found {self.beta}")
         if self.rule not in RULES:

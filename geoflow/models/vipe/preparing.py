@@ -36,18 +36,18 @@ class Fit:
 
     def picture(self, rgb: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
         """Return (3, h, w) float32 in 0..1 of a frame (H, W, 3), uint8 or in 0..1."""
-        values = torch.from_numpy(np.ascontiguousarray(rgb)).to(device)
+        values = _tensor(rgb).to(device)
         values = values.movedim(-1, 0).float()
         return self._cut(self._resize(values / 255 if rgb.dtype == np.uint8 else values))
 
     def depth(self, depth: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
         """Return (h, w) of a depth map (H, W)."""
-        values = torch.from_numpy(np.ascontiguousarray(depth, dtype=np.float32)).to(device)
+        values = _tensor(depth).float().to(device)
         return self._cut(self._resize(values[None]))[0]
 
     def valid(self, mask: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
         """Return (h, w) bool of a mask (H, W) that is True where pixels are valid."""
-        values = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32)).to(device)
+        values = _tensor(mask).float().to(device)
         return self._cut(self._resize(values[None]) > _VALID)[0]
 
     def intrinsics(self, given: np.ndarray) -> np.ndarray:
@@ -74,6 +74,11 @@ class Fit:
     def _cut(self, values: Tensor) -> Tensor:
         height, width = values.shape[-2:]
         return values[..., self.top : height - self.bottom, self.left : width - self.right]
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """Return an array as a tensor, copied if it may not be written to, as those of Ray's object store."""
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
 def fit_of(height: int, width: int, area: int = AREA, *, enlarge: bool = False) -> Fit:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from geoflow.errors import ConfigError
 from geoflow.models.vipe.back_end import BackEnd
-from geoflow.models.vipe.camera_start import CameraStart, camera_start, matrix_of, working_camera
+from geoflow.models.vipe.camera_start import CameraStart, camera_start, working_camera
 from geoflow.models.vipe.depth_filter import believed
 from geoflow.models.vipe.flow_model import FlowModel
 from geoflow.models.vipe.front_end import FrontEnd
@@ -19,24 +18,11 @@ from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.motion_filter import MotionFilter
 from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.preparing import GRID, Fit, disparity_on_grid, fit_of, invalid_on_grid
+from geoflow.models.vipe.settled import Found, Settled
 from geoflow.models.vipe.stream import FrameStream, Taken
 
 _EARLY_ROUNDS = 5  # of the back end, where it improves the focal length between keyframes
 _ROUNDS = 7  # of its first run at the end
-_LEAST_WEIGHT = 0.01  # mean over a frame's edges, below which its pose is not valid
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a run has found; see `slam.SlamResult`."""
-
-    poses: np.ndarray  # (T, 7)
-    intrinsics: np.ndarray  # (3, 3)
-    distortion: float | None
-    valid: np.ndarray
-    keyframes: np.ndarray
-    depth: np.ndarray
-    uncertainty: np.ndarray
 
 
 class Tracking:
@@ -60,6 +46,8 @@ class Tracking:
         self.keyframes: Keyframes
         self.front: FrontEnd
         self.back: BackEnd
+        self.settled = Settled()
+        self._again: Iterator[np.ndarray] | None = None  # frames once more, behind those that become keyframes
 
     def run(self) -> Found:
         """Track the whole clip."""
@@ -67,11 +55,31 @@ class Tracking:
             if taken.number == 0:
                 self._begin(*taken.rgb.shape[:2])
             self._follow(taken)
-        self.back.run(_ROUNDS)
-        self.back.run(self.options.backend_iters)
+            if len(self.keyframes) >= self.options.most_keyframes and not taken.last:
+                self._settle(len(self.keyframes) - self.options.kept_keyframes)
+        self._adjust()
         self.watch("keyframes", self.keyframes)
         self.watch("back_end", self.back)
-        return self._found(*self._filled())
+        self._fill(self.stream.count)
+        self._record(len(self.keyframes))
+        return self.settled.found(self.fit, self.keyframes)
+
+    def _adjust(self) -> None:
+        self.back.run(_ROUNDS)
+        self.back.run(self.options.backend_iters)
+
+    def _settle(self, count: int) -> None:
+        """Adjust everything once more, find all frames before keyframe `count`, and forget the keyframes before it.
+
+        The focal length stays as it is from here on: settled poses hold for this one.
+        """
+        self._adjust()
+        self._fill(self.keyframes.frames[count])
+        self._record(count)
+        self.keyframes.leave(count, fixed=self.options.kept_keyframes // 2)
+        self.front.leave(count)
+        self.back.leave()
+        self.watch("settled", count)
 
     def _begin(self, height: int, width: int) -> None:
         options = self.options
@@ -107,46 +115,37 @@ class Tracking:
                     prior = prior * (self.first_focal / float(keyframes.lens[0]))
             keyframes.add(taken.number, view, invalid, prior)
         self.front.run()
-        early = len(keyframes) in self.options.frontend_backend_iters
+        early = self.settled.keyframes + len(keyframes) in self.options.frontend_backend_iters
         if view is not None and early and self.back.free_focal:
             self.back.run(_EARLY_ROUNDS)
         graph = self.front.graph
         self.watch("frame", (len(keyframes), self.front.tracked, len(graph.ii), len(graph.stored_ii)))
 
-    def _filled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the poses of all frames and the weights that they were found with."""
-        if len(self.keyframes) == 1:
-            return self.keyframes.poses.cpu().numpy(), np.ones(1, np.float32)
-        poses, weights = [], []
-        again, first = self.stream.again(), 0
-        while first < self.stream.count:
-            numbers = list(range(first, min(first + self.options.infill_chunk_size, self.stream.count)))
-            views = [self.flow.look(rgb, number) for number, rgb in zip(numbers, self._pictures(again))]
+    def _fill(self, stop: int) -> None:
+        """Find the poses of frames up to `stop`, and note them with the weights that they were found with."""
+        keyframes, settled = self.keyframes, self.settled
+        if self._again is None:
+            self._again = self.stream.again()
+        while (first := settled.frames) < stop:
+            numbers = list(range(first, min(first + self.options.infill_chunk_size, stop)))
+            views = [self.flow.look(rgb, number) for number, rgb in zip(numbers, self._pictures(self._again))]
             if len(views) < len(numbers):
                 raise ConfigError(f"the frames ended after {first + len(views)} when they were read again")
-            filled = fill(self.flow, self.keyframes, numbers, views, self.options)
-            poses.append(filled.poses.cpu().numpy())
-            weights.append(filled.weight.cpu().numpy())
-            first += len(numbers)
-        return np.concatenate(poses), np.concatenate(weights)
+            if len(keyframes) == 1:
+                settled.add_frames(keyframes.poses, torch.ones(1))
+            else:
+                filled = fill(self.flow, keyframes, numbers, views, self.options)
+                settled.add_frames(filled.poses, filled.weight)
 
     def _pictures(self, again: Iterator[np.ndarray]) -> Iterator[torch.Tensor]:
         return (self.fit.picture(self.start.undistorted(rgb), self.device) for rgb in again)
 
-    def _found(self, poses: np.ndarray, weights: np.ndarray) -> Found:
+    def _record(self, count: int) -> None:
+        """Note what has been found of the first `count` keyframes."""
         keyframes, graph = self.keyframes, self.back.graph
         assert graph is not None
-        camera = self.fit.original_intrinsics(keyframes.lens.double().cpu().numpy())
         known = believed(keyframes.geometry, self.options.map_filter_thresh, keyframes.invalid)
         self.watch("map", known)
         depth = torch.where(known, keyframes.disps.reciprocal(), torch.zeros_like(keyframes.disps))
         deviation = graph.information().rsqrt() / keyframes.disps
-        return Found(
-            poses,
-            matrix_of(camera),
-            float(camera[4]) if len(camera) > 4 else None,
-            np.isfinite(poses).all(1) & (weights >= _LEAST_WEIGHT),
-            np.array(keyframes.frames, np.int64),
-            depth.cpu().numpy(),
-            deviation.cpu().numpy(),
-        )
+        self.settled.add_keyframes(keyframes.frames[:count], depth[:count], deviation[:count])
