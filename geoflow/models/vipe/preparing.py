@@ -58,6 +58,13 @@ class Fit:
         made[2:4] -= self.left, self.top
         return made
 
+    def grid_pixels(self) -> np.ndarray:
+        """Return where the grid's pixels are in frames, (h, w, 2) px with centres on whole numbers."""
+        height, width = (side // GRID for side in self.size)
+        x = (GRID * np.arange(width) + self.left) * self.frame[1] / self.resized[1] - 0.5
+        y = (GRID * np.arange(height) + self.top) * self.frame[0] / self.resized[0] - 0.5
+        return np.stack(np.meshgrid(x, y), -1)
+
     def original_intrinsics(self, found: np.ndarray) -> np.ndarray:
         """Return the camera of frames; `found` is that of pictures."""
         made = np.array(found, np.float64)

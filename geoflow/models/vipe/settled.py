@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geoflow.models.vipe.camera_start import matrix_of
 from geoflow.models.vipe.keyframes import Keyframes
-from geoflow.models.vipe.preparing import Fit
+from geoflow.models.vipe.preparing import GRID, Fit
 
 _LEAST_WEIGHT = 0.01  # mean over a frame's edges, below which its pose is not valid
 
@@ -25,6 +25,8 @@ class Found:
     keyframes: np.ndarray
     depth: np.ndarray
     uncertainty: np.ndarray
+    uv: np.ndarray  # (h, w, 2)
+    parallax: float
 
 
 class Settled:
@@ -34,6 +36,7 @@ class Settled:
         self._poses: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
         self._numbers: list[int] = []
+        self._shifts: list[float] = []
         self._depth: list[np.ndarray] = []
         self._deviation: list[np.ndarray] = []
         self.frames = 0
@@ -49,9 +52,13 @@ class Settled:
         self._weights.append(weights.cpu().numpy())
         self.frames += len(poses)
 
-    def add_keyframes(self, numbers: list[int], depth: Tensor, deviation: Tensor) -> None:
-        """Note the next keyframes: numbers of frames, depth and its relative deviation (K, h, w)."""
+    def add_keyframes(self, numbers: list[int], depth: Tensor, deviation: Tensor, shifts: Tensor) -> None:
+        """Note the next keyframes: numbers of frames, depth and its relative deviation (K, h, w), and flows.
+
+        `shifts` are the lengths of the flow to the keyframe after each, of translation alone, in px of the grid.
+        """
         self._numbers += numbers
+        self._shifts += shifts.tolist()
         self._depth.append(depth.cpu().numpy())
         self._deviation.append(deviation.cpu().numpy())
 
@@ -67,4 +74,6 @@ class Settled:
             np.array(self._numbers, np.int64),
             np.concatenate(self._depth),
             np.concatenate(self._deviation),
+            fit.grid_pixels(),
+            float(np.median(self._shifts)) * GRID * fit.frame[1] / fit.resized[1] if self._shifts else 0.0,
         )

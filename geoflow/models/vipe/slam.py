@@ -31,6 +31,8 @@ class SlamResult:
     keyframes: np.ndarray  # (K,) int64, numbers of frames
     keyframe_depth: np.ndarray  # (K, h, w) float32 at an eighth of the working size; 0 where neighbours disagree
     uncertainty: np.ndarray  # (K, h, w) float32: deviation of the depth in parts of it; inf where nothing is known
+    keyframe_uv: np.ndarray  # (h, w, 2) float32: the frames' pixel that each pixel of the maps stands for
+    parallax: float  # px of frames, how far pixels move between keyframes by the camera's translation alone: the median
     distortion: float | None = None  # k of a wide-angle lens, as found
 
 
@@ -47,7 +49,7 @@ class Slam:
         *,
         intrinsics: np.ndarray | None = None,
         distortion: float | Sequence[float] | None = None,
-        masks: Iterable[np.ndarray] | None = None,
+        masks: Iterable[np.ndarray | None] | None = None,
         depth_prior: Prior | None = None,
         rule: str = "generic",
         watch: Watch | None = None,
@@ -75,6 +77,8 @@ class Slam:
             found.keyframes,
             found.depth,
             found.uncertainty,
+            found.uv.astype(np.float32),
+            found.parallax,
             found.distortion,
         )
 

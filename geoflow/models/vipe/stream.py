@@ -29,7 +29,9 @@ class FrameStream:
     Frames that can be iterated over only once are written to a temporary file as they pass, for `again`.
     """
 
-    def __init__(self, frames: Iterable[np.ndarray], masks: Iterable[np.ndarray] | None, prior: Prior | None) -> None:
+    def __init__(
+        self, frames: Iterable[np.ndarray], masks: Iterable[np.ndarray | None] | None, prior: Prior | None
+    ) -> None:
         self._frames, self._masks = frames, masks
         self._ask = prior if callable(prior) else None
         self._depths = None if prior is None or callable(prior) else iter(prior)

@@ -12,6 +12,7 @@ from geoflow.models.vipe.back_end import BackEnd
 from geoflow.models.vipe.camera_start import CameraStart, camera_start, working_camera
 from geoflow.models.vipe.depth_filter import believed
 from geoflow.models.vipe.flow_model import FlowModel
+from geoflow.models.vipe.frame_distance import frame_distance
 from geoflow.models.vipe.front_end import FrontEnd
 from geoflow.models.vipe.infill import fill
 from geoflow.models.vipe.keyframes import Keyframes
@@ -148,4 +149,6 @@ class Tracking:
         self.watch("map", known)
         depth = torch.where(known, keyframes.disps.reciprocal(), torch.zeros_like(keyframes.disps))
         deviation = graph.information().rsqrt() / keyframes.disps
-        self.settled.add_keyframes(keyframes.frames[:count], depth[:count], deviation[:count])
+        ahead = torch.arange(min(count, len(keyframes) - 1), device=self.device)
+        shifts = frame_distance(keyframes.geometry, ahead, ahead + 1, beta=0.0)
+        self.settled.add_keyframes(keyframes.frames[:count], depth[:count], deviation[:count], shifts)
