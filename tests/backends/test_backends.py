@@ -29,6 +29,7 @@ NOT_HERE = {
     "geometrycrafter": "it needs weights; tests/models runs it on small ones",
     "instantmesh": "it needs weights; tests/models runs it on small ones",
     "lingbot": "it needs weights; tests/models runs it on small ones",
+    "vipe": "it needs weights; tests/models runs it on made-up ones",
     "geoflow.stages.decode": "it reads a file; tests/video/test_video.py runs it",
 }
 
