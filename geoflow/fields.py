@@ -70,7 +70,7 @@ _POINTS = Switch("points", False, "store full point maps beside depth")
 _IN_STORE = (Stored(presence=WITH_GROUP),)
 _NOT_STORED: tuple[Stored, ...] = ()
 
-_MANO = "MANO's right-hand model, relative to the flat hand; a left hand as the right hand that its mirror image is"
+_FLAT = "of MANO, absolute: no mean pose is added, and the identity is the flat hand"
 
 
 def _hand(group: str, axes: str, meaning: str) -> list[Field]:
@@ -104,10 +104,21 @@ def _hand(group: str, axes: str, meaning: str) -> list[Field]:
             metres=scale, fade=TOGETHER,
         ),
         found(
-            "mano_pose", f"{axes} 16 3", "rad", "MANO axis-angle: global, then 15 joints",
-            conventions=_MANO + "; the global turn is cam_from_hand",
+            "mano_pose", f"{axes} 16 3", "rad", "axis-angle of the whole hand (cam_from_hand), then of 15 joints",
+            conventions=_FLAT + "; a left hand's are its own: y and z have the other sign in its mirror image",
         ),
-        found("betas", f"{axes} 10", "", "MANO shape", conventions=_MANO),
+        found(
+            "betas", f"{axes} 10", "", "MANO shape",
+            conventions="of MANO's right-hand model; a left hand has those of the right hand in the mirror",
+        ),
+        found(
+            "mano_scale", f"{axes}", "scene/m", "joints are those of MANO's hand, about the wrist, times this",
+            metres=scale,
+        ),
+        found(
+            "vertices", f"{axes} 778 3", "scene", "vertices of MANO's hand", space=CAMERA, metres=scale,
+            conventions="the triangles are those of the user's MANO file; those of a left hand turn the other way",
+        ),
     ]  # fmt: skip
 
 

@@ -450,4 +450,24 @@ def bench_streaming_command(
 
     with result_alone():
         found = bench_streaming(frames=frames, size=size_of(size) or (224, 168), window=window, console=error_console())
+    "geoflow bench hand-model",
+    "geoflow bench hand-model --hands 16 --batch 16 --depth 1 --size 640x360",
+    name="hand-model",
+)
+def bench_hand_model_command(
+    hands: Annotated[int, typer.Option(metavar="N", min=1, help="hands in one image")] = 64,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="hands computed at once")] = 64,
+    depth: Annotated[int, typer.Option(metavar="N", min=1, help="layers; the published network has 32")] = 4,
+    size: Annotated[str, typer.Option(metavar="WxH", help="px of the image")] = "1280x720",
+) -> None:
+    """Compare WiLoR in batches with its arithmetic as written down, hand by hand.
+
+    CPU time per hand and peak memory, with made-up weights of the published width; JSON on stdout.
+    """
+    from geoflow.bench.hand_model.hand_model_bench import bench_hand_model
+
+    with result_alone():
+        found = bench_hand_model(
+            hands=hands, batch=batch, depth=depth, size=size_of(size) or (1280, 720), console=error_console()
+        )
     print_json(found)

@@ -130,6 +130,8 @@ class Hand:
     filled: np.ndarray | None = None  # (T,) bool: valid, but interpolated between two frames in which the hand was seen
     mano_pose: np.ndarray | None = None  # (T, 16, 3) float32 rad
     betas: np.ndarray | None = None  # (T, 10) float32
+    mano_scale: np.ndarray | None = None  # (T,) float32: joints are MANO's, about the wrist, times this
+    vertices: np.ndarray | None = None  # (T, 778, 3) float32 camera frame, of MANO's hand
     scale: np.ndarray | None = None  # (T,) float32 scene units per metre; None: not in the file, which is older
 
     @cached_property
@@ -159,7 +161,7 @@ class Hand:
     def __repr__(self) -> str:
         joints, uv = described(self.joints, "camera frame"), described(self.uv, "px")
         parts = [f"joints {joints}", f"uv {uv}"]
-        parts += [name for name in ("mano_pose", "betas") if getattr(self, name) is not None]
+        parts += [name for name in ("mano_pose", "betas", "vertices") if getattr(self, name) is not None]
         return f"Hand({int(self.valid.sum())} of {len(self.valid)} frames: {', '.join(parts)})"
 
 
