@@ -123,7 +123,7 @@ def test_a_static_point_behind_a_surface_is_hidden(cameras: CamerasWithDepth) ->
 def _run(rgb: np.ndarray, cameras: CamerasWithDepth, valid: np.ndarray, start: int = 0) -> dict[str, np.ndarray]:
     height, width = rgb.shape[1:3]
     video = VideoInfo("v", "v.mp4", "", start + len(rgb), 30.0, height, width, height, width)
-    stage = Klt(Klt.Params(grid=10))
+    stage = Klt(Klt.Params(grid_size=10))
     found = stage.process(
         Segment(video, 0, start, start + len(rgb)),
         {

@@ -124,40 +124,56 @@ def track_both_ways(
     """
     uv = np.full((len(grays), len(points), 2), np.nan, np.float32)
     uv[query] = points
-    template = _patches(grays[query], points)
-    for step in (1, -1):
-        last, stop = query, len(grays) if step > 0 else -1
-        for t in range(query + step, stop, step):
-            guess = uv[last].copy()
-            lost = np.isnan(guess[:, 0])
-            if hints is not None:
-                guess[lost] = hints[t, lost]
-            known = np.flatnonzero(np.isfinite(guess[:, 0]))
-            there, good = follow(grays[query], grays[t], points[known], guess[known])
-            retry = np.flatnonzero(~good & ~lost[known])
-            before = uv[last, known[retry]]
-            again, fine = follow(grays[last], grays[t], before, before)
-            there[retry[fine]], good[retry[fine]] = again[fine], True
-            good &= _likeness(template[known], _patches(grays[t], there)) > min_likeness
-            uv[t, known[good]] = there[good]
-            last = t
+    for ahead in (range(query + 1, len(grays)), range(query - 1, -1, -1)):
+        track_on(grays[query], points, grays, uv, ahead, hints=hints, min_likeness=min_likeness)
     return uv, np.isfinite(uv[..., 0])
 
 
-def _patches(gray: np.ndarray, points: np.ndarray) -> np.ndarray:
+def track_on(
+    image: np.ndarray,
+    points: np.ndarray,
+    grays: Sequence[np.ndarray],
+    uv: np.ndarray,
+    ahead: range,
+    *,
+    hints: np.ndarray | None = None,
+    min_likeness: float = 0.6,
+) -> None:
+    """Track points (N, 2) px of an image through the frames `ahead`, as `track_both_ways` does; fill `uv` (T, N, 2).
+
+    The image need not be one of `grays`. Where the points are in the frame before `ahead`, `uv` says: NaN if not seen.
+    """
+    template = patches(image, points)
+    for t in ahead:
+        last = t - ahead.step
+        guess = uv[last].copy()
+        lost = np.isnan(guess[:, 0])
+        if hints is not None:
+            guess[lost] = hints[t, lost]
+        known = np.flatnonzero(np.isfinite(guess[:, 0]))
+        there, good = follow(image, grays[t], points[known], guess[known])
+        retry = np.flatnonzero(~good & ~lost[known])
+        before = uv[last, known[retry]]
+        again, fine = follow(grays[last], grays[t], before, before)
+        there[retry[fine]], good[retry[fine]] = again[fine], True
+        good &= likeness(template[known], patches(grays[t], there)) > min_likeness
+        uv[t, known[good]] = there[good]
+
+
+def patches(gray: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Patches around points (N, 2): (N, P) float32 with mean 0 and norm 1."""
     offset = np.arange(-_PATCH, _PATCH + 1, dtype=np.float32)
     u = points[:, :1] + np.tile(offset, len(offset))
     v = points[:, 1:] + np.repeat(offset, len(offset))
-    patches = [
+    found = [
         cv2.remap(gray, u[i : i + 8192], v[i : i + 8192], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for i in range(0, len(points), 8192)  # remap's maps have at most 32767 rows
     ]
-    stack = np.concatenate(patches).astype(np.float32) if patches else np.zeros(u.shape, np.float32)
+    stack = np.concatenate(found).astype(np.float32) if found else np.zeros(u.shape, np.float32)
     stack -= stack.mean(1, keepdims=True)
     return stack / np.maximum(np.linalg.norm(stack, axis=1, keepdims=True), 1e-6)
 
 
-def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Normalised cross-correlation of patches (N, P)."""
     return (a * b).sum(1)

@@ -1,0 +1,163 @@
+"""Points followed through the segments of a video by Lucas-Kanade. Their anchors are earlier looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from geoflow.geometry.motion.carried_tracks import CarriedTracks
+from geoflow.geometry.motion.lifting import CamerasWithDepth, LiftedTracks, lift_points, project_all
+from geoflow.geometry.motion.point_tracks import likeness, patches, track_both_ways, track_on
+
+_LIKE_BEFORE = 0.9  # correlation with its anchor above which a point keeps it for the next segment
+_MOST_ANCHORS = 4  # pictures that are handed over
+_NEAR_PX = 1.0  # distance from its reprojection, at 320 px width, within which a static point's anchor is put on it
+
+Anchors = Mapping[int, np.ndarray]  # frame, counted in the video -> its picture (H, W) uint8
+
+
+@dataclass(frozen=True)
+class FollowedPoints:
+    """N points in the T frames of a segment."""
+
+    born: np.ndarray  # (N,) int32: query frame, counted in the video
+    objects: np.ndarray  # (N,) uint8
+    rows: np.ndarray  # (N,) int32: row of the user's file, else -1
+    anchor: np.ndarray  # (N,) int32: frame, counted in the video, of the anchor
+    start: np.ndarray  # (N, 2) float32 px in the anchor's picture
+    uv: np.ndarray  # (T, N, 2) float32 px; NaN where not seen
+
+    def __len__(self) -> int:
+        return len(self.born)
+
+    def some(self, chosen: np.ndarray) -> FollowedPoints:
+        """Return the points of an index or a mask (N,)."""
+        rows = {name: getattr(self, name)[chosen] for name in ("born", "objects", "rows", "anchor", "start")}
+        return FollowedPoints(**rows, uv=self.uv[:, chosen])
+
+    @classmethod
+    def together(cls, parts: Sequence[FollowedPoints]) -> FollowedPoints:
+        """Return the points of several, in this order."""
+        names = ("born", "objects", "rows", "anchor", "start")
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**rows, uv=np.concatenate([part.uv for part in parts], axis=1))
+
+
+def go_on(
+    carried: CarriedTracks,
+    anchors: Anchors,
+    grays: Sequence[np.ndarray],
+    cameras: CamerasWithDepth,
+    min_likeness: float,
+) -> FollowedPoints:
+    """Follow the points of the segment before to the end of this one; in the shared frames they are where they were.
+
+    `carried.extra` has their `anchor` and `start`. A point that is lost is searched again where its last place is seen.
+    """
+    anchor, start = carried.extra.get("anchor", carried.born), carried.extra.get("start", carried.uv[:0].reshape(-1, 2))
+    uv = np.full((len(grays), len(carried), 2), np.nan, np.float32)
+    uv[: len(carried.uv)] = carried.uv
+    hints, _ = project_all(_last_known(carried.xyz), cameras)
+    for frame in np.unique(anchor):
+        mine = np.flatnonzero(anchor == frame)
+        part = uv[:, mine]
+        ahead = range(len(carried.uv), len(grays))
+        track_on(anchors[int(frame)], start[mine], grays, part, ahead, hints=hints[:, mine], min_likeness=min_likeness)
+        uv[:, mine] = part
+    return FollowedPoints(carried.born, carried.objects, carried.rows, anchor, start, uv)
+
+
+def _last_known(xyz: np.ndarray) -> np.ndarray:
+    """Return the last known place (N, 3) of each point of (K, N, 3); NaN if there is none."""
+    last = np.full(xyz.shape[1:], np.nan)
+    for places in xyz:
+        known = np.isfinite(places).all(1)
+        last[known] = places[known]
+    return last
+
+
+def begin(
+    query: int,
+    points: np.ndarray,
+    grays: Sequence[np.ndarray],
+    cameras: CamerasWithDepth,
+    min_likeness: float,
+    *,
+    first_frame: int,
+    objects: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+) -> FollowedPoints:
+    """Follow new points (N, 2) px of frame `query` of a segment both ways; the segment begins at `first_frame`."""
+    count, frame = len(points), first_frame + query
+    everywhere = np.broadcast_to(points, (len(grays), *points.shape))
+    hints, _ = project_all(lift_points(everywhere, cameras)[query], cameras)
+    uv, _ = track_both_ways(grays, query, points, hints=hints, min_likeness=min_likeness)
+    born = np.full(count, frame, np.int32)
+    return FollowedPoints(
+        born,
+        np.zeros(count, np.uint8) if objects is None else objects.astype(np.uint8),
+        np.full(count, -1, np.int32) if rows is None else rows.astype(np.int32),
+        born,
+        points.astype(np.float32),
+        uv,
+    )
+
+
+def anchored(
+    points: FollowedPoints,
+    lifted: LiftedTracks,
+    grays: Sequence[np.ndarray],
+    anchors: Anchors,
+    cameras: CamerasWithDepth,
+    *,
+    first_frame: int,
+    shared: int,
+) -> tuple[FollowedPoints, dict[int, np.ndarray]]:
+    """Return the points with anchors for the next segment, and the anchors' pictures; `uv` is NaN throughout for points
+    that have none and so end.
+
+    A point that still looks as it did keeps its anchor, so that it does not drift. Others get one in the frame, of the
+    `shared` last ones, that sees most points; a static point's lies where its place is seen, which does not drift.
+    """
+    seen = lifted.seen[len(grays) - shared :]
+    fresh = len(grays) - shared + int(seen.sum(1).argmax())
+    here = lifted.uv[fresh].copy()
+    place = np.where(lifted.static[:, None], lifted.xyz[fresh], np.nan)
+    where = project_all(place, cameras)[0][fresh]
+    with np.errstate(invalid="ignore"):
+        near = np.linalg.norm(where - here, axis=1) < _NEAR_PX * max(1.0, grays[0].shape[1] / 320)
+    here[near] = where[near]
+    there, frames = lifted.seen[fresh], points.anchor
+    keeps = ~there
+    for frame in np.unique(frames[there]):
+        mine = np.flatnonzero(there & (frames == frame))
+        looks = patches(anchors[int(frame)], points.start[mine]), patches(grays[fresh], here[mine])
+        keeps[mine] = likeness(*looks) >= _LIKE_BEFORE
+    alive = np.isfinite(points.uv[..., 0]).any(0)
+    most = np.unique(frames[keeps & alive], return_counts=True)
+    kept_frames = most[0][np.argsort(-most[1], kind="stable")][:_MOST_ANCHORS]
+    keeps &= np.isin(frames, kept_frames)
+    anchor = np.where(keeps, frames, first_frame + fresh).astype(np.int32)
+    start = np.where(keeps[:, None], points.start, here).astype(np.float32)
+    uv = np.where((keeps | there)[:, None], points.uv, np.nan)
+    pictures = {int(frame): anchors[int(frame)] for frame in kept_frames}
+    if (~keeps & there & alive).any():
+        pictures[first_frame + fresh] = grays[fresh]
+    return replace(points, anchor=anchor, start=start, uv=uv), pictures
+
+
+def as_state(anchors: Anchors) -> dict[str, Any]:
+    """Return the anchors' pictures as a stage's `state`."""
+    frames = sorted(anchors)
+    return {
+        "anchors": np.array(frames, np.int64),
+        "pictures": np.stack([anchors[frame] for frame in frames]) if frames else np.zeros((0, 0, 0), np.uint8),
+    }
+
+
+def from_state(state: Mapping[str, Any]) -> dict[int, np.ndarray]:
+    """Return the pictures that `as_state` stored; {} before the first segment."""
+    return dict(zip((int(frame) for frame in state.get("anchors", ())), state.get("pictures", ())))
