@@ -130,22 +130,24 @@ def _handed_over(
     from geoflow.geometry.motion.carried_tracks import hand_over
     from geoflow.geometry.motion.followed_points import anchored, as_state
 
-    shared = segment.overlap_after
-    points = replace(points, uv=np.where(lifted.seen[..., None], points.uv, np.float32(np.nan)))
+    shared, alive = segment.overlap_after, np.zeros(len(points), bool)
     pictures: Anchors = {}
     if shared and len(points):
-        points, pictures = anchored(points, lifted, grays, anchors, cameras, first_frame=segment.start, shared=shared)
+        points, alive, pictures = anchored(
+            points, lifted, grays, anchors, cameras, first_frame=segment.start, shared=shared
+        )
     state = hand_over(
         segment,
         cameras,
+        alive,
         ids=ids,
         born=points.born,
         objects=points.objects,
         rows=points.rows,
-        uv=points.uv,
-        xyz=lifted.xyz,
+        uv=np.where(lifted.seen[..., None], points.uv, np.nan),
+        xyz=np.where((points.unseen > 0)[:, None], points.place, lifted.xyz),
         next_id=next_id,
-        extra={"anchor": points.anchor, "start": points.start},
+        extra={"anchor": points.anchor, "start": points.start, "unseen": points.unseen, "rests": points.rests},
     )
     return state | as_state(pictures)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from geoflow.evaluate.correspondence import true_world_points
 from geoflow.evaluate.measures import median
+from geoflow.evaluate.prediction import StoredTracks
 from geoflow.evaluate.scores import TrackScores
 from geoflow.evaluate.truth import Truth
 from geoflow.geometry.rigid import Sim3
@@ -15,16 +14,14 @@ from geoflow.geometry.rigid import Sim3
 _BLOCK = 256  # tracks read at a time; limits memory for long videos
 
 
-def score_tracks(
-    query: np.ndarray, uv: Any, xyz: Any, visible: Any, truth: Truth, world: Sim3 | None, scene_depth_m: float
-) -> TrackScores:
+def score_tracks(stored: StoredTracks, truth: Truth, world: Sim3 | None, scene_depth_m: float) -> TrackScores:
     """Score the tracks that start on static surfaces, over the frames in which they are marked visible.
 
-    query (N, 4) frame, x, y, z; uv (T, N, 2), xyz (T, N, 3), visible (T, N) are arrays or datasets; `world` takes the
-    store's world to the true one. The true position of a static point never changes: so the truth's depth and pose at
-    the query pixel give it for all frames. If these are unknown, a track counts as not static. Without `world` only the
-    2D error is known.
+    `world` takes the store's world to the true one. The true position of a static point never changes: so the truth's
+    depth and pose at the query pixel give it for all frames. If these are unknown, a track counts as not static.
+    Without `world` only the 2D error is known.
     """
+    query, uv, xyz, visible = stored.query, stored.uv, stored.xyz, stored.visible
     start = query[:, 0].astype(int)
     target = np.full((len(query), 3), np.nan)
     static = np.zeros(len(query), bool)

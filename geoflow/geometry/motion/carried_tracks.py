@@ -70,6 +70,7 @@ def take_over(state: Mapping[str, Any], segment: Segment, cameras: CamerasWithDe
 def hand_over(
     segment: Segment,
     cameras: CamerasWithDepth,
+    alive: np.ndarray,
     *,
     ids: np.ndarray,
     born: np.ndarray,
@@ -82,15 +83,13 @@ def hand_over(
 ) -> dict[str, Any]:
     """Return what the next segment needs of a segment's points, as a stage's `state`.
 
-    Points that were seen in no frame of the segment end here, as do all points at the end of the video. `uv` (T, N, 2)
-    is NaN where a point was not seen; `xyz` (T, N, 3) is NaN where its place is unknown. The other arguments are as in
-    CarriedTracks.
+    Only the points `alive` (N,) go on. `uv` (T, N, 2) is NaN where a point was not seen; `xyz` (T, N, 3) is NaN where its
+    place is unknown. The other arguments are as in CarriedTracks.
     """
     shared = segment.overlap_after
     if not shared:
         return {"next_id": next_id}
     first = len(segment) - shared
-    alive = np.flatnonzero(np.isfinite(uv[..., 0]).any(0))
     poses = np.where(cameras.valid[first:, None, None], cameras.cam_from_world[first:], np.nan)
     state: dict[str, Any] = {
         "next_id": next_id,

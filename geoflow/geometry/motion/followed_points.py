@@ -16,6 +16,9 @@ _LIKE_BEFORE = 0.9  # correlation with its anchor above which a point keeps it f
 _MOST_ANCHORS = 4  # pictures that are handed over
 _NEAR_PX = 1.0  # distance from its reprojection, at 320 px width, within which a static point's anchor is put on it
 
+_FORGOTTEN = 3  # segments after which a static point that was not seen ends
+_PER_POINT = ("born", "objects", "rows", "anchor", "start", "unseen", "rests", "place")
+
 Anchors = Mapping[int, np.ndarray]  # frame, counted in the video -> its picture (H, W) uint8
 
 
@@ -28,6 +31,9 @@ class FollowedPoints:
     rows: np.ndarray  # (N,) int32: row of the user's file, else -1
     anchor: np.ndarray  # (N,) int32: frame, counted in the video, of the anchor
     start: np.ndarray  # (N, 2) float32 px in the anchor's picture
+    unseen: np.ndarray  # (N,) uint8: segments since it was last seen
+    rests: np.ndarray  # (N,) bool: it was static then
+    place: np.ndarray  # (N, 3) float64, world: where it was last; NaN if unknown
     uv: np.ndarray  # (T, N, 2) float32 px; NaN where not seen
 
     def __len__(self) -> int:
@@ -35,14 +41,13 @@ class FollowedPoints:
 
     def some(self, chosen: np.ndarray) -> FollowedPoints:
         """Return the points of an index or a mask (N,)."""
-        rows = {name: getattr(self, name)[chosen] for name in ("born", "objects", "rows", "anchor", "start")}
+        rows = {name: getattr(self, name)[chosen] for name in _PER_POINT}
         return FollowedPoints(**rows, uv=self.uv[:, chosen])
 
     @classmethod
     def together(cls, parts: Sequence[FollowedPoints]) -> FollowedPoints:
         """Return the points of several, in this order."""
-        names = ("born", "objects", "rows", "anchor", "start")
-        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_POINT}
         return cls(**rows, uv=np.concatenate([part.uv for part in parts], axis=1))
 
 
@@ -55,19 +60,29 @@ def go_on(
 ) -> FollowedPoints:
     """Follow the points of the segment before to the end of this one; in the shared frames they are where they were.
 
-    `carried.extra` has their `anchor` and `start`. A point that is lost is searched again where its last place is seen.
+    `carried.extra` has their `anchor`, `start`, `unseen` and `rests`. A point that is lost is searched again where its last place is seen.
     """
-    anchor, start = carried.extra.get("anchor", carried.born), carried.extra.get("start", carried.uv[:0].reshape(-1, 2))
+    if not len(carried):
+        return _none(len(grays))
+    anchor, start, unseen, rests = (carried.extra[name] for name in ("anchor", "start", "unseen", "rests"))
+    place = _last_known(carried.xyz)
     uv = np.full((len(grays), len(carried), 2), np.nan, np.float32)
     uv[: len(carried.uv)] = carried.uv
-    hints, _ = project_all(_last_known(carried.xyz), cameras)
+    hints, _ = project_all(place, cameras)
     for frame in np.unique(anchor):
         mine = np.flatnonzero(anchor == frame)
         part = uv[:, mine]
         ahead = range(len(carried.uv), len(grays))
         track_on(anchors[int(frame)], start[mine], grays, part, ahead, hints=hints[:, mine], min_likeness=min_likeness)
         uv[:, mine] = part
-    return FollowedPoints(carried.born, carried.objects, carried.rows, anchor, start, uv)
+    return FollowedPoints(carried.born, carried.objects, carried.rows, anchor, start, unseen, rests, place, uv)
+
+
+def _none(num_frames: int) -> FollowedPoints:
+    numbers, nothing = np.zeros(0, np.int32), np.zeros(0, np.uint8)
+    nowhere = np.zeros((num_frames, 0, 2), np.float32)
+    place = np.zeros((0, 3))
+    return FollowedPoints(numbers, nothing, numbers, numbers, nowhere[0], nothing, nothing > 0, place, nowhere)
 
 
 def _last_known(xyz: np.ndarray) -> np.ndarray:
@@ -102,6 +117,9 @@ def begin(
         np.full(count, -1, np.int32) if rows is None else rows.astype(np.int32),
         born,
         points.astype(np.float32),
+        np.zeros(count, np.uint8),
+        np.zeros(count, bool),
+        np.full((count, 3), np.nan),
         uv,
     )
 
@@ -115,38 +133,45 @@ def anchored(
     *,
     first_frame: int,
     shared: int,
-) -> tuple[FollowedPoints, dict[int, np.ndarray]]:
-    """Return the points with anchors for the next segment, and the anchors' pictures; `uv` is NaN throughout for points
-    that have none and so end.
+) -> tuple[FollowedPoints, np.ndarray, dict[int, np.ndarray]]:
+    """Return the points with anchors for the next segment, which of them go on (N,) bool, and the anchors' pictures.
 
     A point that still looks as it did keeps its anchor, so that it does not drift. Others get one in the frame, of the
-    `shared` last ones, that sees most points; a static point's lies where its place is seen, which does not drift.
+    `shared` last ones, that sees most points; a static point's lies where its place is seen, which does not drift. A
+    point without an anchor ends, and so does one that was not seen in three segments, or that moves and was not seen in
+    this one.
     """
-    seen = lifted.seen[len(grays) - shared :]
-    fresh = len(grays) - shared + int(seen.sum(1).argmax())
-    here = lifted.uv[fresh].copy()
-    place = np.where(lifted.static[:, None], lifted.xyz[fresh], np.nan)
-    where = project_all(place, cameras)[0][fresh]
-    with np.errstate(invalid="ignore"):
-        near = np.linalg.norm(where - here, axis=1) < _NEAR_PX * max(1.0, grays[0].shape[1] / 320)
-    here[near] = where[near]
-    there, frames = lifted.seen[fresh], points.anchor
-    keeps = ~there
+    fresh = len(grays) - shared + int(lifted.seen[len(grays) - shared :].sum(1).argmax())
+    here, there = _pinned(lifted, cameras, fresh), lifted.seen[fresh]
+    frames, keeps = points.anchor, ~there
     for frame in np.unique(frames[there]):
         mine = np.flatnonzero(there & (frames == frame))
         looks = patches(anchors[int(frame)], points.start[mine]), patches(grays[fresh], here[mine])
         keeps[mine] = likeness(*looks) >= _LIKE_BEFORE
-    alive = np.isfinite(points.uv[..., 0]).any(0)
-    most = np.unique(frames[keeps & alive], return_counts=True)
-    kept_frames = most[0][np.argsort(-most[1], kind="stable")][:_MOST_ANCHORS]
+    seen = lifted.seen.any(0)
+    unseen = np.where(seen, 0, points.unseen + 1).astype(np.uint8)
+    rests = np.where(seen, lifted.static, points.rests)
+    place = np.where(seen[:, None], _last_known(lifted.xyz), points.place)
+    alive = seen | (rests & (unseen <= _FORGOTTEN))
+    kept_frames, counts = np.unique(frames[keeps & alive], return_counts=True)
+    kept_frames = kept_frames[np.argsort(-counts, kind="stable")][:_MOST_ANCHORS]
     keeps &= np.isin(frames, kept_frames)
     anchor = np.where(keeps, frames, first_frame + fresh).astype(np.int32)
     start = np.where(keeps[:, None], points.start, here).astype(np.float32)
-    uv = np.where((keeps | there)[:, None], points.uv, np.nan)
     pictures = {int(frame): anchors[int(frame)] for frame in kept_frames}
-    if (~keeps & there & alive).any():
+    if (~keeps & there).any():
         pictures[first_frame + fresh] = grays[fresh]
-    return replace(points, anchor=anchor, start=start, uv=uv), pictures
+    followed = replace(points, anchor=anchor, start=start, unseen=unseen, rests=rests, place=place)
+    return followed, alive & (keeps | there), pictures
+
+
+def _pinned(lifted: LiftedTracks, cameras: CamerasWithDepth, frame: int) -> np.ndarray:
+    """Return where the points are in a frame (N, 2) px: static ones where their place is seen, if that is near."""
+    place = np.where(lifted.static[:, None], lifted.xyz[frame], np.nan)
+    where, here = project_all(place, cameras)[0][frame], lifted.uv[frame]
+    with np.errstate(invalid="ignore"):
+        near = np.linalg.norm(where - here, axis=1) < _NEAR_PX * max(1.0, cameras.depth.shape[2] / 320)
+    return np.where(near[:, None], where, here).astype(np.float32)
 
 
 def as_state(anchors: Anchors) -> dict[str, Any]:
