@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -38,3 +41,24 @@ def wall_clip(frames: int, height: int = 64, width: int = 80, seed: int = 0) -> 
         "intrinsics": np.tile(focal, (frames, 1, 1)),
         "cam_from_world": poses,
     }
+
+
+def standing_network() -> TrackerNetwork:
+    """One that leaves points where they are, and believes that they are seen: right in a scene at rest."""
+    made = small_network()
+    with torch.no_grad():
+        for head in (made.point_updater.flow_head, made.point_updater.vis_conf_head):
+            head.weight.zero_()
+            head.bias.zero_()
+        made.point_updater.vis_conf_head.bias[0] = 1.0
+    return made
+
+
+def publish_tracker(network: TrackerNetwork, folder: Path) -> Path:
+    """Save a network in the form of the released checkpoint; return the folder."""
+    sizes = dataclasses.asdict(network.config)
+    encoder = {"name": "cotracker_cnn", "output_dim": sizes.pop("feature_dim"), "stride": 4}
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = {"model": {**sizes, "encoder": encoder}, "train_dataset": {"resolution": [64, 80]}}
+    torch.save({"weight": network.state_dict(), "cfg": cfg}, folder / "tapip3d_final.pth")
+    return folder

@@ -24,6 +24,13 @@ class Followed:
     queries: np.ndarray  # (N, 4) float32: frame, x, y, z; the frame of carried points is -1
     templates: Templates
 
+    @classmethod
+    def nothing(cls, frames: int) -> Followed:
+        """Return no points in so many frames."""
+        nowhere = np.zeros((frames, 0, 3), np.float32)
+        none = Templates(np.zeros((0, 0, 0, 3), np.float32), np.zeros((0, 0, 0, 0), np.float16))
+        return cls(nowhere, nowhere[..., 0], np.zeros((0, 4), np.float32), none)
+
 
 def follow(
     tracker: Tracker,

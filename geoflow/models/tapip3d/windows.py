@@ -16,8 +16,8 @@ from geoflow.models.tapip3d.frames import FrameMaps, WindowFrames, normalisation
 from geoflow.models.tapip3d.neighbours import nearest
 from geoflow.models.tapip3d.network import TrackerNetwork
 from geoflow.models.tapip3d.pyramid import level_sizes
-from geoflow.models.tapip3d.queries import Queries, Watch
 from geoflow.models.tapip3d.rays import project
+from geoflow.models.tapip3d.supported_points import SupportedPoints, Watch
 from geoflow.models.tapip3d.templates import Carried
 
 # Is given a first frame, positions (F, N, 3) and logits (F, N) in it and those after it; returns queries there (M, 4).
@@ -51,6 +51,11 @@ def _nobody(name: str, value: object) -> None:
     """Watch nothing."""
 
 
+def asked_frames(length: int, seq_len: int) -> range:
+    """Return the frames of a clip for which `WindowRun.go` asks for more points: all after half a window."""
+    return range(seq_len // 2, length) if length > seq_len // 2 else range(0)
+
+
 class WindowRun:
     """One pass over a clip. `queries` may be more afterwards than were given.
 
@@ -76,7 +81,7 @@ class WindowRun:
         self.clip = clip.extended(self.config.seq_len // 2)
         self.device = next(network.parameters()).device
         self.frames = WindowFrames(network, self.clip, depth_range)
-        self.queries = Queries(self.config, queries, carried, self.device)
+        self.queries = SupportedPoints(self.config, queries, carried, self.device)
         total = len(self.clip)
         self.coords = self.queries.points.expand(total, -1, -1).clone()
         self.logits = torch.zeros(total, len(self.queries), device=self.device)
@@ -104,28 +109,33 @@ class WindowRun:
     def go(self, more: More | None = None) -> None:
         """Go through all windows.
 
-        `more` is asked after each window but the last one for points to follow besides, in the window's second half:
-        frames that the next window shares.
+        `more` is asked after each window for points to follow besides, in the window's second half. The next window has
+        these frames, too; the last window is gone through again for them, and nothing but them is changed then.
         """
         half, length = self.config.seq_len // 2, self.config.seq_len
         last = len(self.clip) - length
         for start in range(0, last + 1, half):
             self.window(start)
-            if more is not None and start < last:
-                self._take_up(more, start + half, min(start + length, self.length))
+            count = len(self.queries)
+            if more is not None and self._take_up(more, start) and start == last:
+                self.window(start, first_changed=count)
 
-    def _take_up(self, more: More, first: int, stop: int) -> None:
+    def _take_up(self, more: More, start: int) -> bool:
+        """Ask for more points in the second half of a window, and return whether there are any."""
+        first, stop = start + self.config.seq_len // 2, min(start + self.config.seq_len, self.length)
         positions, logits = (values[first:stop].cpu().numpy() for values in (self.coords, self.logits))
-        if not len(wanted := more(first, positions, logits)):
-            return
+        if first >= stop or not len(wanted := more(first, positions, logits)):
+            return False
         points = self.queries.add(wanted)
         self.coords = torch.cat((self.coords, points.expand(len(self.clip), -1, -1)), dim=1)
         self.logits = torch.cat((self.logits, self.logits.new_zeros(len(self.clip), len(points))), dim=1)
-        for frame, maps in zip(range(first, stop), self.frames.slide(first, stop)):
-            self.queries.find_support(frame, maps, self.clip, self.watch)
+        for frame, maps in enumerate(self.frames.slide(start, start + self.config.seq_len), start):
+            if first <= frame < stop:
+                self.queries.find_support(frame, maps, self.clip, self.watch)
+        return True
 
-    def window(self, start: int) -> None:
-        """Refine the points in frames [start, start + S)."""
+    def window(self, start: int, first_changed: int = 0) -> None:
+        """Refine the points in frames [start, start + S); those before `first_changed` only keep the others company."""
         length = self.config.seq_len
         half, stop = length // 2, start + length
         maps = self.frames.slide(start, stop)
@@ -149,8 +159,9 @@ class WindowRun:
         for iteration in range(self.iterations):
             coords, logits = window.refine(coords, logits)
             self.watch("iteration", (start, iteration, taking_part, coords, space.leave(coords), logits))
-        if stop <= self.known:
-            changed = ~self.queries.carried[taking_part]
+        if first_changed or stop <= self.known:
+            changed = taking_part >= first_changed
+            changed &= ~self.queries.carried[taking_part] if stop <= self.known else True
             taking_part, coords, logits = taking_part[changed], coords[:, changed], logits[:, changed]
         self.coords[start:stop, taking_part] = space.leave(coords)
         self.logits[start:stop, taking_part] = logits

@@ -59,18 +59,18 @@ def in_pieces(tracker: Tracker, shared: int, worlds: list[Sim3]) -> list[Followe
     return found
 
 
-LARGER = [Sim3(1.0 + k, np.eye(3), np.full(3, 0.5 * k)) for k in range(4)]
+LARGER = [Sim3(2.0**k, np.eye(3), np.zeros(3)) for k in range(4)]  # factors that round nothing
 
 
 @pytest.mark.parametrize(
-    ("worlds", "half", "off"), [([STILL] * 4, False, 0), (LARGER, False, 1e-4), (LARGER, True, 0.01)]
+    ("worlds", "half", "off"), [([STILL] * 4, False, 0), (LARGER, False, 1e-6), (LARGER, True, 0.02)]
 )
 def test_a_clip_in_pieces_has_the_tracks_of_the_whole(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch, worlds: list[Sim3], half: bool, off: float
 ) -> None:
     """The window after a seam starts from what the window before it said, as within a piece: the bits are the same.
 
-    In other worlds rounding makes another neighbour the nearest, and templates in float16 lose digits.
+    Templates in float16 lose digits.
     """
     if not half:
         monkeypatch.setattr(Templates, "rounded", Templates)
@@ -85,7 +85,7 @@ def test_a_clip_in_pieces_has_the_tracks_of_the_whole(
         start = k * (PIECE - SHARED)
         np.testing.assert_allclose(back, whole.xyz[start + first : start + last], rtol=0, atol=off * moved)
         logits = whole.logits[start + first : start + last]
-        np.testing.assert_allclose(found.logits[first:last], logits, rtol=0, atol=100 * off)
+        np.testing.assert_allclose(found.logits[first:last], logits, rtol=0, atol=50 * off)
 
 
 @pytest.mark.parametrize("shared", [1, 3, 5, 11])
@@ -142,11 +142,33 @@ def test_more_points_can_be_asked_for_on_the_way(tracker: Tracker) -> None:
         return queries_at(clip, first + 1, np.array([[50.0, 40.0]])) if first == 8 else np.zeros((0, 4))
 
     found = follow(tracker, clip, grid_queries(clip, 0, 2), OPTIONS, more=more, support_grid=3)
-    assert asked == [(4, (4, 3, 3), (4, 3)), (8, (4, 3, 3), (4, 3)), (12, (4, 4, 3), (4, 4)), (16, (4, 4, 3), (4, 4))]
+    assert asked == [
+        (4, (4, 3, 3), (4, 3)),
+        (8, (4, 3, 3), (4, 3)),
+        (12, (4, 4, 3), (4, 4)),
+        (16, (4, 4, 3), (4, 4)),
+        (20, (4, 4, 3), (4, 4)),
+    ]
     assert found.queries[:, 0].tolist() == [0, 0, 0, 9] and np.isfinite(found.xyz).all()
     stated = follow(tracker, clip, found.queries, OPTIONS)
     np.testing.assert_allclose(found.templates.points[3], stated.templates.points[3], atol=1e-6)
     assert (found.templates.features[3] == stated.templates.features[3]).mean() > 0.99
+
+
+def test_points_of_the_last_frames_are_followed_too_and_change_no_other(tracker: Tracker) -> None:
+    clip = piece(0, 18)
+    late = queries_at(clip, 17, np.array([[50.0, 40.0]]))
+
+    def more(first: int, xyz: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        return late if first == 16 else late[:0]
+
+    forward = TrackOptions(num_iters=2, resolution_factor=None, bidirectional=False)
+    alone = follow(tracker, clip, grid_queries(clip, 0, 2), forward)
+    found = follow(tracker, clip, grid_queries(clip, 0, 2), forward, more=more)
+    assert np.array_equal(found.xyz[:, :3], alone.xyz) and found.queries[:, 0].tolist() == [0, 0, 0, 17]
+    assert np.isfinite(found.xyz[17, 3]).all() and found.logits[17, 3] != 0
+    both = follow(tracker, clip, grid_queries(clip, 0, 2), OPTIONS, more=more)
+    assert np.isfinite(both.xyz).all() and (both.logits[:, 3] != 0).all()
 
 
 def test_a_piece_shorter_than_a_window_is_followed_all_the_same(tracker: Tracker) -> None:

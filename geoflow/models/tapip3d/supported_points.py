@@ -20,7 +20,7 @@ Watch = Callable[[str, object], None]  # is handed inner quantities by name; for
 CARRIED = -1  # frame of a query that an earlier clip found
 
 
-class Queries:
+class SupportedPoints:
     """N points: `frames` (N,), `points` (N, 3) in the world, and per level their support, as far as it is known."""
 
     def __init__(
