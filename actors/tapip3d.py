@@ -35,7 +35,7 @@ class Tapip3d(TorchStage):
     optional_outputs = ("tracks.object", "tracks.camera_xyz")
     ordered = True
     honours = frozenset({"intrinsics"})  # by way of the camera's
-    packages = ("torch", "opencv-python-headless", "scipy")
+    packages = ("torch",)
 
     @dataclass(frozen=True)
     class Params(TrackOptions, TorchStage.Params):
