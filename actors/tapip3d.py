@@ -89,7 +89,7 @@ class Tapip3d(TorchStage):
         path = self.located()["tracker"] / "tapip3d_final.pth"
         tracker = from_checkpoint(path, self.device, torch.bfloat16 if self.half else None)
         if self.params.compile:
-            tracker.compile()
+            tracker.network.compile_parts()
         return tracker
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:

@@ -36,11 +36,6 @@ class Tracker:
         self.network, self.base_size, self.dtype = network.eval(), base_size, dtype
         self.device = next(network.parameters()).device
 
-    def compile(self) -> None:
-        """Have torch.compile make the network quicker. It takes its time when a part first runs."""
-        for part in (self.network.encoder, self.network.point_updater, *self.network.corr_processor.transformers):
-            part.compile(dynamic=True)
-
     def track(
         self,
         rgb: np.ndarray,

@@ -155,6 +155,17 @@ def test_more_points_can_be_asked_for_on_the_way(tracker: Tracker) -> None:
     assert (found.templates.features[3] == stated.templates.features[3]).mean() > 0.99
 
 
+def test_more_points_are_placed_exactly_in_half_precision() -> None:
+    half, clip = Tracker(small_network(), (64, 80), torch.bfloat16), piece(0, 24)
+
+    def more(first: int, xyz: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        return queries_at(clip, first, np.array([[50.0, 40.0]])) if first == 8 else np.zeros((0, 4))
+
+    found = follow(half, clip, grid_queries(clip, 0, 2), OPTIONS, more=more)
+    np.testing.assert_array_equal(found.queries[3], queries_at(clip, 8, np.array([[50.0, 40.0]]))[0])
+    assert np.isfinite(found.xyz).all()
+
+
 def test_points_of_the_last_frames_are_followed_too_and_change_no_other(tracker: Tracker) -> None:
     clip = piece(0, 18)
     late = queries_at(clip, 17, np.array([[50.0, 40.0]]))

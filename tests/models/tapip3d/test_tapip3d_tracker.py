@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from small_tracker import SMALL, small_network, wall_clip  # noqa: E402
+from small_tracker import SMALL, small_network, standing_network, wall_clip  # noqa: E402
 
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.inert_pickle import Inert, load_inert  # noqa: E402
@@ -55,6 +55,25 @@ def test_how_many_points_go_at_once_does_not_change_them() -> None:
     assert found[0].xyz.shape == (12, 24, 3), "one point of the grid has no depth"
     assert np.allclose(found[0].xyz, found[1].xyz, atol=1e-5)
     assert np.abs(found[0].xyz[1:] - found[0].xyz[:1]).max() > 1e-4, "a made-up network, but it moves points"
+
+
+def test_half_precision_is_for_the_network_and_not_for_places() -> None:
+    from geoflow.models.tapip3d.rays import project, unproject_maps, unproject_pixels
+
+    given = wall_clip(12)
+    depth, k, e = (torch.from_numpy(given[name]) for name in ("depth", "intrinsics", "cam_from_world"))
+    xy = torch.tensor([[70.3, 50.2]])
+    exact = unproject_maps(depth, k, e), unproject_pixels(xy, depth[0, 0, 9:10], k[0], e[0])
+    points = project(exact[0].flatten(1, 2), k, e, (64, 80))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(unproject_maps(depth, k, e), exact[0])
+        assert torch.equal(unproject_pixels(xy, depth[0, 0, 9:10], k[0], e[0]), exact[1])
+        assert torch.equal(project(exact[0].flatten(1, 2), k, e, (64, 80)), points)
+    tracker = Tracker(standing_network(), (64, 80), torch.bfloat16)
+    found = tracker.track(**given, resolution_factor=None, grid_size=5, num_iters=1)
+    assert np.allclose(found.xyz, found.xyz[:1], atol=1e-5) and np.allclose(
+        found.xyz[0], found.queries[:, 1:], atol=1e-5
+    )
 
 
 def test_frames_before_a_query_come_from_the_clip_run_backwards() -> None:
