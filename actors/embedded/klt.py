@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoflow.backends.query_params import QueryParams
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
@@ -19,25 +21,29 @@ class Klt(Stage):
     """Pyramidal Lucas-Kanade tracks in 3D. A point goes on in the next segment, and new ones begin where the picture
     holds none.
 
-    A grid's points whose query frame has no pose or no depth there are left out.
+    Points of the grid whose query frame has no pose, or no depth there, are left out. Points that the user asks for are
+    kept: without a place in the world only their pixels are known.
     """
 
     slot = "tracks"
     version = "3"
-    inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")
+    inputs = (
+        "frames.rgb",
+        "frames.index",
+        "camera.intrinsics",
+        "camera.cam_from_world",
+        "camera.depth",
+        "camera.valid",
+    )
     optional = ("frames.mask", "objects.label")
     outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query", "tracks.id")
-    optional_outputs = ("tracks.object",)
+    optional_outputs = ("tracks.object", "tracks.row")
     ordered = True
     honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
-    class Params(Stage.Params):
+    class Params(QueryParams):
         grid_size: int = param(20, "points along the longer side of the picture", at_least=1, at_most=1000)
-        query_every: int = param(
-            0, "frames from one in which points are picked to the next; 0: one frame of each segment", at_least=0
-        )
-        objects_only: bool = param(False, "pick points only on objects (objects.label)")
         min_likeness: float = param(
             0.6, "least correlation (0..1) with an earlier look of a point to call it visible", at_least=0, at_most=1
         )
@@ -56,7 +62,7 @@ class Klt(Stage):
         import cv2
 
         from geoflow.geometry.motion.carried_tracks import take_over
-        from geoflow.geometry.motion.followed_points import from_state, go_on
+        from geoflow.geometry.motion.followed_points import from_state, go_on, on_one_surface
         from geoflow.geometry.motion.lifting import CamerasWithDepth, lift_tracks
 
         cv2.setNumThreads(self.threads)
@@ -69,15 +75,18 @@ class Klt(Stage):
         if (mask := fields.get("frames.mask")) is not None:
             points = _outside(mask, points)
         anchors |= {segment.start + t: grays[t] for t in np.unique(points.born[len(carried) :] - segment.start)}
+        points = on_one_surface(points, cameras, segment.start)
         lifted = lift_tracks(points.uv, np.isfinite(points.uv).all(-1), cameras)
         frame = (points.born - segment.start).clip(0)
         placed = np.isfinite(lifted.xyz[frame, np.arange(len(points))]).all(1)
-        keep = np.flatnonzero(placed | (np.arange(len(points)) < len(carried)))
+        keep = np.flatnonzero(placed | (points.rows >= 0) | (np.arange(len(points)) < len(carried)))
         points, lifted = points.some(keep), lifted.some(keep)
         new = len(points) - len(carried)
         ids = np.concatenate([carried.ids, carried.next_id + np.arange(new, dtype=np.int32)]).astype(np.int32)
         self._state = _handed_over(segment, cameras, points, lifted, ids, carried.next_id + new, grays, anchors)
-        return _as_fields(segment, points, lifted, ids, "objects.label" in fields)
+        found = _as_fields(segment, points, lifted, ids)
+        given = {"tracks.object": "objects.label" in fields, "tracks.row": bool(self.params.queries)}
+        return {name: array for name, array in found.items() if given.get(name, True)}
 
     def _with_new(
         self,
@@ -87,24 +96,37 @@ class Klt(Stage):
         cameras: CamerasWithDepth,
         fields: Fields,
     ) -> FollowedPoints:
-        """Return the points, with those added that are picked where none of them is seen."""
+        """Return the points, with those added that the user asks for, and those picked where none of them is seen."""
+        from geoflow.geometry.motion.asked_points import asked_points
         from geoflow.geometry.motion.followed_points import FollowedPoints, begin
         from geoflow.geometry.motion.point_tracks import snapped_grid
-        from geoflow.geometry.motion.track_queries import query_frames, uncovered, value_at
+        from geoflow.geometry.motion.track_queries import depth_edges, query_frames, uncovered, value_at
 
         mask, label = fields.get("frames.mask"), fields.get("objects.label")
+        follow = partial(
+            begin, grays=grays, cameras=cameras, min_likeness=self.params.min_likeness, first_frame=segment.start
+        )
+        if self.params.queries:
+            asked = asked_points(self.params.queries, segment, fields["frames.index"], cameras)
+            for t in np.unique(asked.frame):
+                mine = asked.frame == t
+                objects = None if label is None else value_at(label[t], asked.uv[mine])
+                points = FollowedPoints.together(
+                    [points, follow(int(t), asked.uv[mine], objects=objects, rows=asked.rows[mine])]
+                )
+        if not self.params.grid:
+            return points
         spacing = max(grays[0].shape) / self.params.grid_size
         for t in query_frames(segment, cameras.valid, self.params.query_every):
-            pixels = snapped_grid(grays[t], self.params.grid_size, None if mask is None else mask[t])
+            ignored = depth_edges(cameras.depth[t])
+            pixels = snapped_grid(grays[t], self.params.grid_size, ignored if mask is None else ignored | mask[t])
             pixels = pixels[uncovered(pixels, points.uv[t], spacing)]
             pixels = pixels[value_at(cameras.depth[t], pixels) > 0]
             objects = np.zeros(len(pixels), np.uint8) if label is None else value_at(label[t], pixels)
             if self.params.objects_only:
                 pixels, objects = pixels[objects > 0], objects[objects > 0]
             if len(pixels):
-                likeness, start = self.params.min_likeness, segment.start
-                fresh = begin(t, pixels, grays, cameras, likeness, first_frame=start, objects=objects)
-                points = FollowedPoints.together([points, fresh])
+                points = FollowedPoints.together([points, follow(t, pixels, objects=objects)])
         return points
 
 
@@ -152,18 +174,17 @@ def _handed_over(
     return state | as_state(pictures)
 
 
-def _as_fields(
-    segment: Segment, points: FollowedPoints, lifted: LiftedTracks, ids: np.ndarray, with_objects: bool
-) -> Fields:
-    """Return the stage's outputs. The place in the query frame is known if this segment has the frame."""
+def _as_fields(segment: Segment, points: FollowedPoints, lifted: LiftedTracks, ids: np.ndarray) -> Fields:
+    """Return all outputs that the stage may give. A query's place is known if this segment has its frame."""
     here = (points.born >= segment.start) & (points.born < segment.stop)
     frame = np.where(here, points.born - segment.start, 0)
     place = np.where(here[:, None], lifted.xyz[frame, np.arange(len(points))], np.nan)
-    fields = {
+    return {
         "tracks.xyz": lifted.xyz,
         "tracks.visible": lifted.visible,
         "tracks.uv": lifted.uv,
         "tracks.query": np.concatenate([points.born[:, None], place], 1).astype(np.float32),
         "tracks.id": ids,
+        "tracks.object": points.objects,
+        "tracks.row": points.rows,
     }
-    return fields | ({"tracks.object": points.objects} if with_objects else {})

@@ -36,6 +36,7 @@ class Step:
     span: str = "segment"  # the unit that it works on
     chapter: tuple[int, int] = (0, 0)  # frames of a chapter, and frames of the next chapter that it also reads
     closes: bool = False  # it only brings to disk what others made, and so works on when the run stops
+    finishes: bool = False  # it is called once more after the last segment of a video
     frames_from: tuple[int, ...] = ()  # if it reads the frames of its spans: the steps that give frames to segments
 
     @property
@@ -99,6 +100,7 @@ class Graph:
                     depth,
                     number,
                     closes=closes(stage),
+                    finishes=stage.ordered and type(stage).finish is not Stage.finish,
                 )
             )
             giver.update(dict.fromkeys(outputs, index))

@@ -30,9 +30,7 @@ class Shot:
     owner: np.ndarray  # (H, W) uint8: the body that each pixel shows
 
 
-def shoot(
-    scene: Scene, num_frames: int, width: int, height: int, fps: float, seed: int, motion: str
-) -> Iterator[Shot]:
+def shoot(scene: Scene, num_frames: int, width: int, height: int, fps: float, seed: int, motion: str) -> Iterator[Shot]:
     """Film the scene, one frame after the other."""
     atlas = build_atlas(scene, seed, width)
     intrinsics = pinhole(FOCAL_SHARE * width, height, width).astype(np.float64)
@@ -86,5 +84,3 @@ class SurfacePoints:
             visible[i, inside] = np.abs(hit / in_camera[inside, 2] - 1) < _SAME_DEPTH
             xyz[i], uv[i] = world, pixel
         return TrueTracks(xyz, uv, visible, ~self._scene.moving[owner])
-
-

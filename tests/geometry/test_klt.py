@@ -128,6 +128,7 @@ def _run(rgb: np.ndarray, cameras: CamerasWithDepth, valid: np.ndarray, start: i
         Segment(video, 0, start, start + len(rgb)),
         {
             "frames.rgb": rgb,
+            "frames.index": np.arange(start, start + len(rgb)),
             "camera.intrinsics": cameras.intrinsics.astype(np.float32),
             "camera.cam_from_world": cameras.cam_from_world.astype(np.float32),
             "camera.depth": cameras.depth.astype(np.float16),

@@ -78,8 +78,10 @@ def long_clip(
     return LongClip(scene, shots, segments, [worlds[0]] * len(worlds) if same_world else worlds)
 
 
-def followed(clip: LongClip, make: Callable[[], Stage], change: Callable[[Segment, Fields], None] | None = None) -> Fields:
-    """Run a tracks stage and stitch over all segments: `xyz`, `uv`, `visible` with a column per number, and `ids`, `born`.
+def followed(
+    clip: LongClip, make: Callable[[], Stage], change: Callable[[Segment, Fields], None] | None = None
+) -> Fields:
+    """Run a tracks stage and stitch over all segments: `xyz`, `uv`, `visible`, a column per number; `ids`, `born`.
 
     Each segment has a stage of its own, which takes over the state of the one before. The places are in the true world.
     `change` may change a segment's fields.

@@ -83,8 +83,8 @@ def hand_over(
 ) -> dict[str, Any]:
     """Return what the next segment needs of a segment's points, as a stage's `state`.
 
-    Only the points `alive` (N,) go on. `uv` (T, N, 2) is NaN where a point was not seen; `xyz` (T, N, 3) is NaN where its
-    place is unknown. The other arguments are as in CarriedTracks.
+    Only the points `alive` (N,) go on. `uv` (T, N, 2) is NaN where a point was not seen; `xyz` (T, N, 3) is NaN where
+    its place is unknown. The other arguments are as in CarriedTracks.
     """
     shared = segment.overlap_after
     if not shared:

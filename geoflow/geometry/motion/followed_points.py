@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from geoflow.geometry.motion.carried_tracks import CarriedTracks
-from geoflow.geometry.motion.lifting import CamerasWithDepth, LiftedTracks, lift_points, project_all
+from geoflow.geometry.motion.lifting import CamerasWithDepth, LiftedTracks, lift_points, project_all, sample_depth
 from geoflow.geometry.motion.point_tracks import likeness, patches, track_both_ways, track_on
 
-_LIKE_BEFORE = 0.9  # correlation with its anchor above which a point keeps it for the next segment
-_MOST_ANCHORS = 4  # pictures that are handed over
+_LIKE_BEFORE = 0.7  # correlation with its anchor above which a point keeps it for the next segment
+_MOST_ANCHORS = 8  # pictures that are handed over
 _NEAR_PX = 1.0  # distance from its reprojection, at 320 px width, within which a static point's anchor is put on it
 
+_DEPTH_STEP = 1.2  # ratio of depths, from frame to frame, above which another surface is followed
 _FORGOTTEN = 3  # segments after which a static point that was not seen ends
 _PER_POINT = ("born", "objects", "rows", "anchor", "start", "unseen", "rests", "place")
 
@@ -60,7 +61,8 @@ def go_on(
 ) -> FollowedPoints:
     """Follow the points of the segment before to the end of this one; in the shared frames they are where they were.
 
-    `carried.extra` has their `anchor`, `start`, `unseen` and `rests`. A point that is lost is searched again where its last place is seen.
+    `carried.extra` has their `anchor`, `start`, `unseen` and `rests`. A point that is lost is searched again
+    where its last place is seen.
     """
     if not len(carried):
         return _none(len(grays))
@@ -105,11 +107,16 @@ def begin(
     objects: np.ndarray | None = None,
     rows: np.ndarray | None = None,
 ) -> FollowedPoints:
-    """Follow new points (N, 2) px of frame `query` of a segment both ways; the segment begins at `first_frame`."""
+    """Follow new points (N, 2) px of frame `query` of a segment both ways; the segment begins at `first_frame`.
+
+    A point at NaN is seen nowhere.
+    """
     count, frame = len(points), first_frame + query
-    everywhere = np.broadcast_to(points, (len(grays), *points.shape))
+    uv = np.full((len(grays), count, 2), np.nan, np.float32)
+    there = np.isfinite(points).all(1)
+    everywhere = np.broadcast_to(points[there], (len(grays), int(there.sum()), 2))
     hints, _ = project_all(lift_points(everywhere, cameras)[query], cameras)
-    uv, _ = track_both_ways(grays, query, points, hints=hints, min_likeness=min_likeness)
+    uv[:, there], _ = track_both_ways(grays, query, points[there], hints=hints, min_likeness=min_likeness)
     born = np.full(count, frame, np.int32)
     return FollowedPoints(
         born,
@@ -122,6 +129,26 @@ def begin(
         np.full((count, 3), np.nan),
         uv,
     )
+
+
+def on_one_surface(points: FollowedPoints, cameras: CamerasWithDepth, first_frame: int) -> FollowedPoints:
+    """Return the points, not seen where their depth has jumped: something before or behind them is followed there.
+
+    The depth at a pixel may change from frame to frame as the camera and the point move, but not by a step. It is
+    followed from the point's query frame, or from the segment's first frame for a point that began before.
+    """
+    depth = sample_depth(cameras.depth, points.uv)
+    begins = (points.born - first_frame).clip(0)
+    wrong = np.zeros(depth.shape, bool)
+    for ahead in (range(len(depth)), range(len(depth) - 1, -1, -1)):
+        last = np.zeros(len(points), np.float32)
+        for t in ahead:
+            mine = (t - begins) * ahead.step >= 0
+            known = mine & (depth[t] > 0)
+            jumped = known & (np.maximum(depth[t], last) > _DEPTH_STEP * np.minimum(depth[t], last)) & (last > 0)
+            wrong[t] |= jumped
+            last = np.where(known & ~jumped, depth[t], last)
+    return replace(points, uv=np.where(wrong[..., None], np.float32(np.nan), points.uv))
 
 
 def anchored(
@@ -148,7 +175,7 @@ def anchored(
         mine = np.flatnonzero(there & (frames == frame))
         looks = patches(anchors[int(frame)], points.start[mine]), patches(grays[fresh], here[mine])
         keeps[mine] = likeness(*looks) >= _LIKE_BEFORE
-    seen = lifted.seen.any(0)
+    seen: np.ndarray = np.asarray(lifted.seen.any(0))
     unseen = np.where(seen, 0, points.unseen + 1).astype(np.uint8)
     rests = np.where(seen, lifted.static, points.rests)
     place = np.where(seen[:, None], _last_known(lifted.xyz), points.place)

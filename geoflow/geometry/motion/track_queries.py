@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
 from geoflow.segments import Segment
 
+_PATCH = 9  # px: the window in which a point is searched, less the margin that its patch needs anyway
+_SURFACE_STEP = 1.15  # ratio of depths in a patch above which it shows two surfaces
 _COVERS = 0.7  # of the grid's spacing: a living point nearer than this covers a pixel
 
 
@@ -42,8 +45,20 @@ def uncovered(points: np.ndarray, living: np.ndarray, spacing: float) -> np.ndar
     return np.asarray(distance) > _COVERS * spacing
 
 
+def depth_edges(depth: np.ndarray) -> np.ndarray:
+    """Return the pixels of a depth map (H, W), 0 where unknown, near which two surfaces meet: (H, W) bool.
+
+    What a patch there shows is no point of one surface, and slides when the view changes.
+    """
+    near = np.where(depth > 0, depth, np.inf).astype(np.float32)
+    kernel = np.ones((_PATCH, _PATCH), np.uint8)
+    low, high = cv2.erode(near, kernel), cv2.dilate(depth.astype(np.float32), kernel)
+    with np.errstate(over="ignore"):  # nothing known around
+        return np.asarray(high > _SURFACE_STEP * low)
+
+
 def value_at(maps: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Return the values of a map (H, W) at the pixels nearest to `uv` (N, 2), which lie inside: (N,)."""
+    """Return the values of a map (H, W) at the pixels nearest to `uv` (N, 2), which lie inside or are NaN: (N,)."""
     height, width = maps.shape
-    column, row = np.rint(uv).astype(int).T if len(uv) else np.zeros((2, 0), int)
+    column, row = np.rint(np.nan_to_num(uv)).astype(int).reshape(-1, 2).T
     return np.asarray(maps[row.clip(0, height - 1), column.clip(0, width - 1)])
