@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from geoflow.backends.query_params import QueryParams
 from geoflow.backends.torch_stage import TorchStage
 from geoflow.models.tapip3d.options import TrackOptions
 from geoflow.segments import Segment
@@ -30,34 +31,34 @@ class Tapip3d(TorchStage):
     """
 
     slot = "tracks"
-    inputs = ("frames.rgb",)
+    inputs = ("frames.rgb", "frames.index")
     outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query", "tracks.id")
-    optional_outputs = ("tracks.object", "tracks.camera_xyz")
+    optional_outputs = ("tracks.object", "tracks.row", "tracks.camera_xyz")
     ordered = True
     honours = frozenset({"intrinsics"})  # by way of the camera's
     packages = ("torch",)
 
     @dataclass(frozen=True)
-    class Params(TrackOptions, TorchStage.Params):
+    class Params(TrackOptions, QueryParams, TorchStage.Params):
         half_precision: bool = param(True, "convolutions and attention in bfloat16 on a GPU, as the published program")
         compile: bool = param(False, "compile the network by torch.compile: slower to start, quicker in long videos")
         grid_size: int = param(
             32, "points along each side of a frame in which points are picked", at_least=1, at_most=1000
         )
         support_grid_size: int = param(
-            16, "points along each side of a segment's first frame that help points on objects; 0: none", at_least=0
+            16, "points along each side of a segment's first frame that help where no grid is; 0: none", at_least=0
         )
         camera_space: bool | None = param(  # type: ignore[assignment]
             None, "follow points as the camera sees them; if not given, only in segments without any pose"
         )
-        query_every: int = param(
-            0, "frames from one in which points are picked to the next; 0: one frame of each segment", at_least=0
-        )
-        objects_only: bool = param(False, "pick points only on objects (objects.label)")
         depth: Literal["auto", "camera", "geometry"] = param(
             "auto", "whose depth: camera, geometry (brought to the camera's scale), or that of the more frames"
         )
         weights: str = param("", "folder that holds tapip3d_final.pth; empty: from the hub, as pinned")
+
+        def __post_init__(self) -> None:
+            TrackOptions.__post_init__(self)
+            QueryParams.__post_init__(self)
 
         def options(self) -> TrackOptions:
             """Return what concerns the network."""
@@ -95,24 +96,15 @@ class Tapip3d(TorchStage):
     def compute(self, segment: Segment, fields: Fields) -> Fields:
         from geoflow.geometry.motion.tracking_space import tracking_space
         from geoflow.models.tapip3d.handing_over import handed_over, taken_over
-        from geoflow.models.tapip3d.segment_following import follow_segment
+        from geoflow.models.tapip3d.segment_following import Wanted, follow_segment
 
         own, options = self.params, self.params.options()
         mask, label = fields.get("frames.mask"), fields.get("objects.label")
         space = tracking_space(fields, own.depth, own.camera_space)
-        tracks = follow_segment(
-            self.model,
-            segment,
-            fields["frames.rgb"],
-            space,
-            taken_over(self._state, segment, space),
-            options,
-            query_every=own.query_every,
-            objects_only=own.objects_only,
-            mask=mask,
-            label=label,
-        )
+        wanted = Wanted(own.query_every, own.grid, own.objects_only, own.queries, mask, label)
+        pictures, carried = (fields["frames.rgb"], fields["frames.index"]), taken_over(self._state, segment, space)
+        tracks = follow_segment(self.model, segment, *pictures, space, carried, options, wanted)
         seen = tracks.seen(self.model.believed(tracks.logits, options), mask)
         self._state = handed_over(segment, space, tracks, seen)
-        result: Fields = tracks.fields(space, seen)
-        return result if label is None else {**result, "tracks.object": tracks.objects}
+        given = {"tracks.object": label is not None, "tracks.row": bool(own.queries)}
+        return {name: array for name, array in tracks.fields(space, seen).items() if given.get(name, True)}

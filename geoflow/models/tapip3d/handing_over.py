@@ -22,15 +22,16 @@ def handed_over(segment: Segment, space: TrackingSpace, tracks: SegmentTracks, s
 
     The network also follows hidden points. They end when they were not seen for some segments.
     """
+    followed = np.arange(len(tracks.ids)) < len(tracks.templates)
     unseen = np.where(seen.any(0), 0, tracks.unseen.astype(int) + 1).astype(np.uint8)
     state = hand_over(
         segment,
         space.cameras,
-        unseen <= FORGOTTEN,
+        np.flatnonzero((unseen <= FORGOTTEN) & followed),
         ids=tracks.ids,
         born=tracks.born,
         objects=tracks.objects,
-        rows=np.full(len(tracks.ids), -1, np.int32),
+        rows=tracks.rows,
         uv=np.where(seen[..., None], tracks.uv, np.float32(np.nan)),
         xyz=tracks.xyz,
         next_id=tracks.next_id,

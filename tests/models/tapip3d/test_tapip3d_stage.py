@@ -69,6 +69,7 @@ def given(segment: Segment, world: Sim3 = WORLDS[0]) -> dict[str, np.ndarray]:
     rgb = np.random.default_rng(1).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     return {
         "frames.rgb": rgb[rows],
+        "frames.index": np.arange(segment.start, segment.stop),
         "camera.intrinsics": np.tile(pinhole(60.0, HEIGHT, WIDTH), (count, 1, 1)),
         "camera.cam_from_world": world.apply_to_cameras(true_poses()[rows]).astype(np.float32),
         "camera.depth": np.full((count, HEIGHT, WIDTH), AWAY * world.scale, np.float16),
@@ -223,7 +224,8 @@ def test_without_poses_points_are_followed_as_cameras_see_them(folders: dict[str
     todo = []
     for segment, scale in zip(segments()[:2], (1.0, 3.0)):
         rows = given(segment)
-        todo.append((segment, {"frames.rgb": rows["frames.rgb"]} | geometry(rows, scale)))
+        pictures = {name: array for name, array in rows.items() if name.startswith("frames.")}
+        todo.append((segment, pictures | geometry(rows, scale)))
     found = run(actor(folders["standing"]), todo)
     for tracks, scale in zip(found, (1.0, 3.0)):
         assert not tracks["tracks.visible"].any() and np.isnan(tracks["tracks.xyz"]).all()
@@ -276,6 +278,38 @@ def test_points_on_objects_alone_and_outside_the_mask(folders: dict[str, str]) -
     assert set(few["tracks.object"]) == {3} and 0 < len(few["tracks.id"]) < len(found["tracks.id"])
 
 
+def test_the_users_points_are_followed_and_keep_their_rows(folders: dict[str, str], tmp_path: Path) -> None:
+    """Of those without depth there, or in a frame without pose, the pixel is all that is known."""
+    asked = np.array([[0, 30, 20], [5, 40, 30], [20, 10, 12], [3, 5, 5], [4, 20, 20]], float)
+    np.save(tmp_path / "q.npy", asked)
+    todo = [(segment, given(segment)) for segment in segments()[:3]]
+    todo[0][1]["camera.depth"][3, :12, :12] = 0
+    todo[0][1]["camera.valid"][4] = False
+    options = {"queries": str(tmp_path / "q.npy"), "grid": False, "support_grid_size": 3}
+    found = run(actor(folders["standing"], **options), todo)
+    assert found[0]["tracks.row"].tolist() == [0, 1, 3, 4] and found[0]["tracks.query"][:, 0].tolist() == [0, 5, 3, 4]
+    np.testing.assert_allclose(found[0]["tracks.uv"][[0, 5, 3, 4], [0, 1, 2, 3]], asked[[0, 1, 3, 4], 1:], atol=1e-2)
+    assert found[0]["tracks.visible"][:, :2].any(0).all() and not found[0]["tracks.visible"][:, 2:].any()
+    assert np.isnan(found[0]["tracks.xyz"][:, 2:]).all() and np.isnan(found[0]["tracks.query"][2:, 1:]).all()
+    assert np.isfinite(found[0]["tracks.uv"][..., 0]).sum(0)[2:].tolist() == [1, 1]
+    assert found[1]["tracks.row"].tolist() == [0, 1, 2], "what cannot be followed ends"
+    assert found[1]["tracks.id"].tolist() == [1, 2, 5] and found[2]["tracks.id"].tolist() == [1, 2, 5]
+    (both,) = run(actor(folders["standing"], queries=str(tmp_path / "q.npy")), todo[:1])
+    assert set(both["tracks.row"]) == {-1, 0, 1, 3, 4} and len(both["tracks.id"]) > 20
+
+
+@pytest.mark.parametrize("camera_space", [False, True])
+def test_the_users_places_are_taken_as_they_are(folders: dict[str, str], tmp_path: Path, camera_space: bool) -> None:
+    """A place need not lie on a surface."""
+    np.save(tmp_path / "q.npy", np.array([[2, 0.2, 0.1, 2.0]]))
+    segment = segments()[0]
+    segment = dataclasses.replace(segment, video=dataclasses.replace(segment.video, given_world=True))
+    options = {"queries": str(tmp_path / "q.npy"), "grid": False, "camera_space": camera_space}
+    (found,) = run(actor(folders["standing"], **options), [(segment, given(segment))])
+    np.testing.assert_allclose(found["tracks.xyz"][2], [[0.2, 0.1, 2.0]], atol=1e-5)
+    assert found["tracks.row"].tolist() == [0] and found["tracks.visible"][2].all()
+
+
 def test_points_can_be_picked_more_often(folders: dict[str, str]) -> None:
     todo = [(segment, given(segment)) for segment in segments()[:2]]
     found = run(actor(folders["standing"], query_every=5), todo)
@@ -318,7 +352,8 @@ def test_another_actor_that_takes_over_gives_the_same_bits(folders: dict[str, st
 def test_a_pipeline_without_depth_is_told_what_it_lacks(folders: dict[str, str]) -> None:
     segment = segments()[0]
     with pytest.raises(StageError, match="no stage above gives depth"):
-        actor(folders["standing"]).process(segment, {"frames.rgb": given(segment)["frames.rgb"]})
+        rows = given(segment)
+        actor(folders["standing"]).process(segment, {name: rows[name] for name in Tapip3d.inputs})
 
 
 def test_rungs_are_cheaper_and_published_options_are_parameters() -> None:
