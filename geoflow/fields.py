@@ -254,6 +254,11 @@ _ROWS = [
         fade=WHOLE, stored=_IN_STORE,
     ),
     Field(
+        "tracks.camera_xyz", "float32", "T N 3", "scene",
+        "position where the point is seen, if points were followed as the camera sees them", NAN, space=CAMERA,
+        fade=WHOLE,
+    ),
+    Field(
         "tracks.query", "float32", "N 4", "frame, scene", "query frame (counted in the video) and its x, y, z", NAN,
         space=WORLD, form=FRAME_FIRST, fade=WHOLE, stored=_IN_STORE,
     ),

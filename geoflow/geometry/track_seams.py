@@ -9,7 +9,7 @@ from geoflow.geometry.alignment import fade_weights
 Fields = dict[str, np.ndarray]
 
 ID, VISIBLE = "tracks.id", "tracks.visible"
-_PLACES = ("tracks.xyz", "tracks.uv")
+_PLACES = ("tracks.xyz", "tracks.uv", "tracks.camera_xyz")
 PER_FRAME = (*_PLACES, VISIBLE)
 
 
@@ -19,7 +19,7 @@ def kept_points(fields: Fields, first: int) -> Fields:
         return {}
     seen = np.isfinite(fields["tracks.uv"][first:]).all(-1).any(0)
     seen |= np.isfinite(fields["tracks.xyz"][first:]).all(-1).any(0)
-    return {ID: fields[ID][seen].copy(), **{name: fields[name][first:, seen].copy() for name in PER_FRAME}}
+    return {ID: fields[ID][seen].copy()} | {n: fields[n][first:, seen].copy() for n in PER_FRAME if n in fields}
 
 
 def faded_points(held: Fields, fields: Fields, shared: int) -> Fields:
@@ -35,8 +35,8 @@ def faded_points(held: Fields, fields: Fields, shared: int) -> Fields:
     placed = [
         np.isfinite(part["tracks.xyz"][:shared][:, rows]).all(-1) for part, rows in ((held, before), (fields, now))
     ]
-    result = {name: fields[name].copy() for name in PER_FRAME}
-    for name in _PLACES:
+    result = {name: fields[name].copy() for name in PER_FRAME if name in held and name in fields}
+    for name in [name for name in _PLACES if name in result]:
         old, new = held[name][:, before], fields[name][:shared][:, now]
         mixed = (1 - weight[..., None]) * old + weight[..., None] * new
         mixed = np.where(np.isfinite(mixed), mixed, np.where(np.isfinite(new), new, old))
