@@ -450,6 +450,11 @@ def bench_streaming_command(
 
     with result_alone():
         found = bench_streaming(frames=frames, size=size_of(size) or (224, 168), window=window, console=error_console())
+    print_json(found)
+
+
+@command(
+    app,
     "geoflow bench hand-model",
     "geoflow bench hand-model --hands 16 --batch 16 --depth 1 --size 640x360",
     name="hand-model",
