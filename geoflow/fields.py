@@ -254,8 +254,27 @@ _ROWS = [
         fade=WHOLE, stored=_IN_STORE,
     ),
     Field(
+        "tracks.camera_xyz", "float32", "T N 3", "scene",
+        "position where the point is seen, if points were followed as the camera sees them", NAN, space=CAMERA,
+        fade=WHOLE,
+    ),
+    Field(
         "tracks.query", "float32", "N 4", "frame, scene", "query frame (counted in the video) and its x, y, z", NAN,
         space=WORLD, form=FRAME_FIRST, fade=WHOLE, stored=_IN_STORE,
+    ),
+    Field(
+        "tracks.id", "int32", "N", "",
+        "number of the point in the video, from 1: a point that goes on from segment to segment keeps it", form=NUMBER,
+        fade=WHOLE,
+    ),
+    Field(
+        "tracks.object", "uint8", "N", "",
+        "the object (objects.label) on which the point was picked; 0: on none", fade=WHOLE,
+    ),
+    Field(
+        "tracks.row", "int32", "N", "",
+        "row of the user's file of queries that asked for the point, from 0; -1: nobody asked for it", fade=WHOLE,
+        stored=(Stored(fill=-1),),
     ),
     # The main hand of each side: in each frame, of the hands of that side, the one with the most votes for it, and the
     # larger one, so nearer (`geoflow.geometry.hands.hand_sides.main_hands`).

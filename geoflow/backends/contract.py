@@ -67,9 +67,9 @@ def _declared(stage: Stage) -> list[str]:
         found.append(f"{', '.join(twice)} stand twice; only ordered stages give back what they are given")
     if stage.slot == "objects" and LABELS not in (*stage.inputs, *stage.optional):
         found.append(f"{LABELS} should be optional, too: where the user gave labels, these stay")
-    methods = (("process", Stage),) if stage.span != OBJECT else ()
-    for name, base in (*methods, ("load", TorchStage), ("compute", TorchStage)):
-        if isinstance(stage, base) and getattr(type(stage), name) is getattr(base, name):
+    unused = {"process", "compute"} if stage.span == OBJECT else set()
+    for name, base in (("process", Stage), ("load", TorchStage), ("compute", TorchStage)):
+        if name not in unused and isinstance(stage, base) and getattr(type(stage), name) is getattr(base, name):
             found.append(f"{name} is not written yet")
     if problem := span_problem(stage):
         found.append(problem)

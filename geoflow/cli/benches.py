@@ -431,6 +431,30 @@ def bench_tracking_command(
 
 @command(
     app,
+    "geoflow bench streaming",
+    "geoflow bench streaming --frames 4 --size 112x84",
+    name="streaming",
+)
+def bench_streaming_command(
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="frames that are measured, with a full cache")] = 16,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="px at which the network works, multiples of 14")
+    ] = "224x168",
+    window: Annotated[int, typer.Option(metavar="N", min=1, help="kept frames that are seen with all tokens")] = 24,
+) -> None:
+    """Compare the streaming camera network with a plain cache.
+
+    Time and peak memory on the CPU, with made-up weights of a middle size; JSON on stdout.
+    """
+    from geoflow.bench.streaming.streaming_bench import bench_streaming
+
+    with result_alone():
+        found = bench_streaming(frames=frames, size=size_of(size) or (224, 168), window=window, console=error_console())
+    print_json(found)
+
+
+@command(
+    app,
     "geoflow bench hand-model",
     "geoflow bench hand-model --hands 16 --batch 16 --depth 1 --size 640x360",
     name="hand-model",

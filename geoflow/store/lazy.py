@@ -94,12 +94,17 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Tracks:
-    """Point tracks of the video; read by slices, since T x N grows large."""
+    """Point tracks of the video, a column per point; read by slices, since T x N grows large."""
 
     xyz: Lazy  # (T, N, 3) float32 world; NaN where unknown
     visible: Lazy  # (T, N) bool
     uv: Lazy  # (T, N, 2) float32 px; NaN where unknown
     query: np.ndarray  # (N, 4) float32: frame, x, y, z
+    id: np.ndarray | None = None  # (N,) int32 from 1; None: the store's tracks end with their segments
+    object: np.ndarray | None = (
+        None  # (N,) uint8: the object that it was picked on, 0: none; None: no objects are known
+    )
+    row: np.ndarray | None = None  # (N,) int32: row of the file of queries, -1: not from it; None: there was no file
 
     def __len__(self) -> int:
         return len(self.query)

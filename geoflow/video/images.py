@@ -32,6 +32,30 @@ def decode_rgb(data: bytes, path: str) -> np.ndarray:
     return _decode(data, path, cv2.IMREAD_COLOR_RGB)
 
 
+def decode_rgba(data: bytes, path: str) -> np.ndarray:
+    """Decode to (H, W, 4) uint8 RGBA; 16 bits lose their lower 8, grey is repeated, and without alpha all is opaque.
+
+    Raises InputError that names `path`.
+    """
+    picture = _decode(data, path, cv2.IMREAD_UNCHANGED)
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
+    if picture.dtype != np.uint8:
+        raise InputError(f"{path} should have 8 or 16 bits a channel, found {picture.dtype}; save it again as PNG")
+    channels = 1 if picture.ndim == 2 else picture.shape[-1]
+    to_rgba = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}
+    if channels not in to_rgba:
+        raise InputError(f"{path} should have 1, 3 or 4 channels, found {channels}; save it again as PNG")
+    return cv2.cvtColor(picture, to_rgba[channels])
+
+
+def encode_png(rgb: np.ndarray) -> bytes:
+    """Return a picture (H, W, 3) uint8 RGB as a PNG."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
+    assert done, "OpenCV writes any such array"
+    return data.tobytes()
+
+
 def decode_mask(data: bytes, path: str) -> np.ndarray:
     """Decode a mask to (H, W) bool: True where any colour channel is not zero; alpha does not count."""
     picture = _decode(data, path, cv2.IMREAD_UNCHANGED)  # label images use the lower bits of 16

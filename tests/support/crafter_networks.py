@@ -8,16 +8,10 @@ import torch
 from golden import Fill
 from torch import nn
 
-from geoflow.models.geometrycrafter.clip import CLIPVision
-from geoflow.models.geometrycrafter.config import (
-    CLIPVisionConfig,
-    ImageVAEConfig,
-    ModelConfig,
-    PointMapVAEConfig,
-    SchedulerConfig,
-    UNetConfig,
-)
-from geoflow.models.geometrycrafter.image_vae import ImageVAE
+from geoflow.models.diffusion.clip import CLIPVision
+from geoflow.models.diffusion.config import CLIPVisionConfig, ImageVAEConfig
+from geoflow.models.diffusion.image_vae import ImageVAE
+from geoflow.models.geometrycrafter.config import ModelConfig, PointMapVAEConfig, SchedulerConfig, UNetConfig
 from geoflow.models.geometrycrafter.networks import Networks
 from geoflow.models.geometrycrafter.point_map_vae import PointMapVAE
 from geoflow.models.geometrycrafter.unet import UNet

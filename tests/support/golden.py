@@ -119,6 +119,10 @@ class Case:
             wrong = int((np.asarray(found, bool) != self.wanted(name).astype(bool)).sum())
             self._note(Comparison(name, wrong, flips, "pixels that differ"))
 
+    def note(self, name: str, error: float, allowed: float, rule: str) -> None:
+        """Record a comparison that was made elsewhere, such as that of meshes whose vertices have another order."""
+        self._note(Comparison(name, error, allowed, rule))
+
     def not_compared(self) -> list[str]:
         """Return results of the reference that no check has looked at."""
         return sorted(self.spec.get("outputs", {}).keys() - {row.output for row in self.compared})

@@ -16,7 +16,7 @@ from crafter_networks import NETWORKS, make, make_networks
 from golden import Case, Comparison, Unusable
 
 from geoflow.models.geometrycrafter import encoding
-from geoflow.models.geometrycrafter.clip import normalise, resize_for_clip
+from geoflow.models.geometrycrafter.clip_frames import normalise, resize_for_clip
 from geoflow.models.geometrycrafter.config import ModelConfig, SchedulerConfig
 from geoflow.models.geometrycrafter.denoise import Regression
 from geoflow.models.geometrycrafter.encoding import encode_prior

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from geoflow.bench.geometry.made_up import pictures
+from geoflow.models.diffusion.config import CLIPVisionConfig, ImageVAEConfig
 from geoflow.models.geometrycrafter import GeometryCrafter, ModelConfig, Networks, Options
-from geoflow.models.geometrycrafter.config import CLIPVisionConfig, ImageVAEConfig, PointMapVAEConfig, UNetConfig
+from geoflow.models.geometrycrafter.config import PointMapVAEConfig, UNetConfig
 
 Video = tuple[np.ndarray, np.ndarray, np.ndarray]  # frames, points, mask
 

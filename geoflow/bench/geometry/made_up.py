@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from geoflow.geometry.cameras import pinhole, unproject
+from geoflow.models.diffusion.config import CLIPVisionConfig, ImageVAEConfig
 from geoflow.models.geometrycrafter import ModelConfig, Networks
-from geoflow.models.geometrycrafter.config import CLIPVisionConfig, ImageVAEConfig, PointMapVAEConfig, UNetConfig
+from geoflow.models.geometrycrafter.config import PointMapVAEConfig, UNetConfig
 
 _DIFFERENT_FRAMES = 16  # then they are repeated
 

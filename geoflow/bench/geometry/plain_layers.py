@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geoflow.models.diffusion.attention import GEGLU, Attention, attend
+from geoflow.models.diffusion.embedding import sinusoidal
+from geoflow.models.diffusion.norm import GroupNorm
+from geoflow.models.diffusion.residual import ResidualBlock, Upsample
 from geoflow.models.geometrycrafter import attention, point_map_vae, residual
-from geoflow.models.geometrycrafter.embedding import sinusoidal
-from geoflow.models.geometrycrafter.norm import GroupNorm
 
 
 def without_shortcuts(network: nn.Module) -> nn.Module:
@@ -27,13 +29,13 @@ def without_shortcuts(network: nn.Module) -> nn.Module:
     return network
 
 
-def _attention(layer: attention.Attention, x: Tensor, context: Tensor) -> Tensor:
+def _attention(layer: Attention, x: Tensor, context: Tensor) -> Tensor:
     q, k, v = layer.to_q(x), layer.to_k(context), layer.to_v(context)
-    found: Tensor = layer.to_out(attention.attend(q, k, v, layer.heads))
+    found: Tensor = layer.to_out(attend(q, k, v, layer.heads))
     return found
 
 
-def _geglu(self: attention.GEGLU, x: Tensor) -> Tensor:
+def _geglu(self: GEGLU, x: Tensor) -> Tensor:
     value, gate = self.proj(x).chunk(2, dim=-1)
     return value * F.gelu(gate)
 
@@ -67,7 +69,7 @@ def _transformer(self: attention.SpatioTemporalTransformer, x: Tensor, num_frame
     return x + self.proj_out(tokens).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
-def _residual(self: residual.ResidualBlock, x: Tensor, emb: Tensor | None = None) -> Tensor:
+def _residual(self: ResidualBlock, x: Tensor, emb: Tensor | None = None) -> Tensor:
     h = self.conv1(F.silu(self.norm1(x)))
     if self.time_emb_proj is not None:
         h = h + self.time_emb_proj(emb)[:, :, None, None]
@@ -95,7 +97,7 @@ def _spatio_temporal(
     return ((1 - share) * video + share * (video + h)).transpose(1, 2).flatten(0, 1)
 
 
-def _upsample(self: residual.Upsample, x: Tensor) -> Tensor:
+def _upsample(self: Upsample, x: Tensor) -> Tensor:
     found: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     return found
 
@@ -108,12 +110,12 @@ def _head(self: point_map_vae.Head, x: Tensor, num_frames: int) -> Tensor:
 
 _PLAIN: dict[type[Any], Callable[..., Tensor]] = {
     GroupNorm: nn.GroupNorm.forward,
-    attention.GEGLU: _geglu,
+    GEGLU: _geglu,
     attention.SpatialTransformerBlock: _spatial,
     attention.TemporalTransformerBlock: _temporal,
     attention.SpatioTemporalTransformer: _transformer,
-    residual.ResidualBlock: _residual,
+    ResidualBlock: _residual,
     residual.SpatioTemporalBlock: _spatio_temporal,
-    residual.Upsample: _upsample,
+    Upsample: _upsample,
     point_map_vae.Head: _head,
 }

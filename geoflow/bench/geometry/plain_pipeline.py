@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from geoflow.bench.geometry.plain_layers import without_shortcuts
+from geoflow.models.diffusion.config import LATENT_SCALE
 from geoflow.models.geometrycrafter import Networks, Options
-from geoflow.models.geometrycrafter.clip import normalise, resize_for_clip
-from geoflow.models.geometrycrafter.config import LATENT_SCALE
+from geoflow.models.geometrycrafter.clip_frames import normalise, resize_for_clip
 from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression, start_noise
 from geoflow.models.geometrycrafter.encoding import encode_prior
 from geoflow.models.geometrycrafter.maps import FocalSum, Maps, restore

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geoflow.models.geometrycrafter.config import LATENT_STRIDE
+from geoflow.models.diffusion.config import LATENT_STRIDE
 from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
 from geoflow.models.geometrycrafter.unet import UNet

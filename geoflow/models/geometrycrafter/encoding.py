@@ -7,8 +7,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from geoflow.models.geometrycrafter.clip import normalise, resize_for_clip
-from geoflow.models.geometrycrafter.config import LATENT_SCALE
+from geoflow.models.diffusion.config import LATENT_SCALE
+from geoflow.models.geometrycrafter.clip_frames import normalise, resize_for_clip
 from geoflow.models.geometrycrafter.denoise import Conditioning
 from geoflow.models.geometrycrafter.networks import Networks
 from geoflow.models.geometrycrafter.options import Options

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from geoflow.models.geometrycrafter.clip import CLIPVision
+from geoflow.models.diffusion.clip import CLIPVision
+from geoflow.models.diffusion.image_vae import ImageVAE
 from geoflow.models.geometrycrafter.config import ModelConfig
-from geoflow.models.geometrycrafter.image_vae import ImageVAE
 from geoflow.models.geometrycrafter.point_map_vae import PointMapVAE
 from geoflow.models.geometrycrafter.unet import UNet
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from geoflow.errors import ConfigError, GeoFlowError
-from geoflow.models.geometrycrafter.config import LATENT_SCALE
+from geoflow.models.diffusion.config import LATENT_SCALE
 from geoflow.models.geometrycrafter.denoise import NOISE_STRENGTH, Conditioning, Diffusion, Regression, start_noise
 from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, make_points, restore

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from geoflow.models.diffusion.frame_batches import by_frames
+from geoflow.models.diffusion.image_vae import EPS, Encoder, PixelAttention
+from geoflow.models.diffusion.norm import group_norm
+from geoflow.models.diffusion.residual import Upsample
 from geoflow.models.geometrycrafter.config import PointMapVAEConfig
-from geoflow.models.geometrycrafter.image_vae import EPS, Encoder, PixelAttention
-from geoflow.models.geometrycrafter.norm import group_norm
-from geoflow.models.geometrycrafter.residual import SpatioTemporalBlock, TemporalConv, Upsample, by_frames
+from geoflow.models.geometrycrafter.residual import SpatioTemporalBlock, TemporalConv
 
 _TEMPORAL_EPS = 1e-5
 

@@ -6,72 +6,15 @@ N = B * T frames, the frames of a video one after another, in either memory form
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoflow.models.geometrycrafter.norm import group_norm
+from geoflow.models.diffusion.frame_batches import by_frames
+from geoflow.models.diffusion.norm import group_norm
+from geoflow.models.diffusion.residual import ResidualBlock
 
-# Values of a feature map that one call of a frame-wise layer gets: enough to keep a device busy, and few enough that
-# temporaries are small beside a window's maps (on a GPU) or stay in the caches (on a CPU).
-_VALUES_PER_CALL = {"cpu": 1 << 20, "cuda": 1 << 28}
 _MANY_PIXELS = 256
-
-
-def by_frames(layer: Callable[..., Tensor], x: Tensor, *rows: Tensor | None) -> Tensor:
-    """Apply a layer that sees every frame alone to a few frames at a time; `rows` have a row for each frame, too.
-
-    The whole output is allocated once, so that only temporaries of a few frames come on top of input and output.
-    """
-    step = frames_per_call(x)
-    if step >= len(x):
-        return layer(x, *rows)
-    out: Tensor | None = None
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
-        done = layer(x[part], *(None if row is None else row[part] for row in rows))
-        if out is None:
-            out = _empty_like(done, len(x))
-        out[part] = done
-    assert out is not None
-    return out
-
-
-def frames_per_call(x: Tensor) -> int:
-    """Return how many frames of (N, ...) a frame-wise layer should get at once."""
-    return max(1, _VALUES_PER_CALL.get(x.device.type, 1 << 24) // max(1, x[0].numel()))
-
-
-def _empty_like(part: Tensor, count: int) -> Tensor:
-    """(count, ...) in the memory format of `part`."""
-    shape = (count, *part.shape[1:])
-    nhwc = part.dim() == 4 and part.is_contiguous(memory_format=torch.channels_last) and not part.is_contiguous()
-    memory_format = torch.channels_last if nhwc else torch.contiguous_format
-    return torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=memory_format)
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions after norm and SiLU, with the embedding of the time step added between them."""
-
-    def __init__(self, in_channels: int, out_channels: int, eps: float, emb_channels: int = 0) -> None:
-        super().__init__()
-        self.norm1 = group_norm(in_channels, eps)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time_emb_proj = nn.Linear(emb_channels, out_channels) if emb_channels else None
-        self.norm2 = group_norm(out_channels, eps)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
-
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        """x (N, C, h, w); emb (N, E), already through SiLU."""
-        h = self.conv1(F.silu(self.norm1(x), inplace=True))
-        if self.time_emb_proj is not None:
-            h += self.time_emb_proj(emb)[:, :, None, None]
-        h = F.silu(self.norm2(h), inplace=True)  # frees the previous map, which is large
-        h = self.conv2(h)
-        return h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 class TemporalConv(nn.Conv3d):
@@ -165,26 +108,3 @@ class SpatioTemporalBlock(nn.Module):
 
     def _spatial(self, x: Tensor, skip: Tensor | None, emb: Tensor | None) -> Tensor:
         return self.spatial_res_block(x if skip is None else torch.cat([x, skip], dim=1), emb)
-
-
-class Upsample(nn.Module):
-    """Nearest neighbours to twice the size, then a 3x3 convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return by_frames(lambda part: self.conv(F.interpolate(part, scale_factor=2.0, mode="nearest")), x)
-
-
-class Downsample(nn.Module):
-    """A 3x3 convolution with stride 2, padded all round (UNet) or at the bottom and right only (autoencoders)."""
-
-    def __init__(self, channels: int, pad_all_round: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if pad_all_round else 0)
-        self._pad_all_round = pad_all_round
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x if self._pad_all_round else F.pad(x, (0, 1, 0, 1)))

@@ -3,119 +3,57 @@ image."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geoflow.models.diffusion.embedding import EmbeddingMLP, sinusoidal
+from geoflow.models.diffusion.norm import group_norm
+from geoflow.models.diffusion.unet_levels import Makers, Place, UNetLevels
 from geoflow.models.geometrycrafter.attention import SpatioTemporalTransformer
 from geoflow.models.geometrycrafter.config import UNetConfig
-from geoflow.models.geometrycrafter.embedding import EmbeddingMLP, sinusoidal
-from geoflow.models.geometrycrafter.norm import group_norm
-from geoflow.models.geometrycrafter.residual import Downsample, SpatioTemporalBlock, Upsample
+from geoflow.models.geometrycrafter.residual import SpatioTemporalBlock
 
 # Epsilons of the norms in residual blocks: as the published networks were trained, not as their configuration says.
-_EPS_WITH_ATTENTION = 1e-6
-_EPS_WITHOUT = 1e-5
-_EPS_UP = 1e-6
+_EPS: dict[Place, float] = {"down": 1e-6, "down without attention": 1e-5, "middle": 1e-5, "up": 1e-6}
 
 
-class _Level(nn.Module):
-    """Residual blocks, each followed by a transformer where the level has attention."""
+@dataclass(frozen=True)
+class VideoPass:
+    """What the blocks need in one pass: frames of each video, time embedding (B, E) after SiLU, images (B, T, D)."""
 
-    def __init__(self, widths: list[tuple[int, int]], eps: float, config: UNetConfig, heads: int) -> None:
-        super().__init__()
-        emb_channels = 4 * config.block_out_channels[0]
-        if heads:
-            depth, context = config.transformer_layers_per_block, config.cross_attention_dim
-            self.attentions = nn.ModuleList(SpatioTemporalTransformer(w, heads, context, depth) for _, w in widths)
-        self.resnets = nn.ModuleList(SpatioTemporalBlock(*pair, eps, emb_channels=emb_channels) for pair in widths)
-        self._with_attention = heads > 0
+    num_frames: int
+    emb: Tensor
+    context: Tensor
 
-    def step(
-        self, i: int, x: Tensor, num_frames: int, emb: Tensor, context: Tensor, skip: Tensor | None = None
-    ) -> Tensor:
-        x = self.resnets[i](x, num_frames, emb, skip)
-        return self.attentions[i](x, num_frames, context) if self._with_attention else x
+    def residual(self, block: nn.Module, x: Tensor, skip: Tensor | None) -> Tensor:
+        return block(x, self.num_frames, self.emb, skip)
+
+    def attention(self, block: nn.Module, x: Tensor) -> Tensor:
+        return block(x, self.num_frames, self.context)
 
 
-class DownLevel(_Level):
-    """A level on the way down; `forward` also returns the skips for the way up."""
-
-    def __init__(self, in_channels: int, channels: int, heads: int, last: bool, config: UNetConfig) -> None:
-        widths = [(in_channels if i == 0 else channels, channels) for i in range(config.layers_per_block)]
-        super().__init__(widths, _EPS_WITH_ATTENTION if heads else _EPS_WITHOUT, config, heads)
-        if not last:
-            self.downsamplers = nn.ModuleList([Downsample(channels, pad_all_round=True)])
-        self._last = last
-
-    def forward(self, x: Tensor, num_frames: int, emb: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
-        skips = []
-        for i in range(len(self.resnets)):
-            x = self.step(i, x, num_frames, emb, context)
-            skips.append(x)
-        if not self._last:
-            x = self.downsamplers[0](x)
-            skips.append(x)
-        return x, skips
-
-
-class MiddleLevel(_Level):
-    """Residual block, transformer, residual block."""
-
-    def __init__(self, config: UNetConfig) -> None:
-        channels = config.block_out_channels[-1]
-        super().__init__([(channels, channels)], _EPS_WITHOUT, config, config.num_attention_heads[-1])
-        emb_channels = 4 * config.block_out_channels[0]
-        self.resnets.append(SpatioTemporalBlock(channels, channels, _EPS_WITHOUT, emb_channels=emb_channels))
-
-    def forward(self, x: Tensor, num_frames: int, emb: Tensor, context: Tensor) -> Tensor:
-        x = self.step(0, x, num_frames, emb, context)
-        return self.resnets[1](x, num_frames, emb)
-
-
-class UpLevel(_Level):
-    """A level on the way up; it takes as many skips from the end of the list as it has residual blocks."""
-
-    def __init__(
-        self, below: int, channels: int, skip_widths: list[int], heads: int, last: bool, config: UNetConfig
-    ) -> None:
-        widths = [((below if i == 0 else channels) + skip, channels) for i, skip in enumerate(skip_widths)]
-        super().__init__(widths, _EPS_UP, config, heads)
-        if not last:
-            self.upsamplers = nn.ModuleList([Upsample(channels)])
-        self._last = last
-
-    def forward(self, x: Tensor, skips: list[Tensor], num_frames: int, emb: Tensor, context: Tensor) -> Tensor:
-        for i in range(len(self.resnets)):
-            x = self.step(i, x, num_frames, emb, context, skips.pop())
-        return x if self._last else self.upsamplers[0](x)
-
-
-class UNet(nn.Module):
+class UNet(UNetLevels):
     """Predicts v (diff) or minus the latents (determ) of a window of frames."""
 
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
+        widths = config.block_out_channels
+        emb_channels = 4 * widths[0]
+        depth, images = config.transformer_layers_per_block, config.cross_attention_dim
+
+        def residual(in_channels: int, channels: int, place: Place) -> nn.Module:
+            return SpatioTemporalBlock(in_channels, channels, _EPS[place], emb_channels=emb_channels)
+
+        def attention(channels: int, heads: int) -> nn.Module:
+            return SpatioTemporalTransformer(channels, heads, images, depth)
+
+        super().__init__(widths, config.num_attention_heads, config.layers_per_block, Makers(residual, attention))
         self.config = config
-        widths, heads = config.block_out_channels, config.num_attention_heads
-        emb_channels, levels = 4 * widths[0], len(widths)
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = EmbeddingMLP(widths[0], emb_channels)
         self.add_embedding = EmbeddingMLP(config.projection_class_embeddings_input_dim, emb_channels)
-        skips = [widths[0]]
-        self.down_blocks = nn.ModuleList()
-        for i, width in enumerate(widths):
-            last = i == levels - 1
-            self.down_blocks.append(DownLevel(widths[max(i - 1, 0)], width, 0 if last else heads[i], last, config))
-            skips += [width] * (config.layers_per_block + (not last))
-        self.up_blocks = nn.ModuleList()
-        below = widths[-1]
-        for i in reversed(range(levels)):
-            taken = [skips.pop() for _ in range(config.layers_per_block + 1)]
-            with_heads = 0 if i == levels - 1 else heads[i]
-            self.up_blocks.append(UpLevel(below, widths[i], taken, with_heads, i == 0, config))
-            below = widths[i]
-        self.mid_block = MiddleLevel(config)
         self.conv_norm_out = group_norm(widths[0], 1e-5)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
 
@@ -126,15 +64,8 @@ class UNet(nn.Module):
         added_ids (B, 3) float32: frame rate, motion bucket, noise strength. Returns (B, T, 4, h, w).
         """
         num_frames = sample.shape[1]
-        emb = F.silu(self.embed(timestep, added_ids))
-        x = self.conv_in(sample.flatten(0, 1))
-        skips = [x]
-        for down in self.down_blocks:
-            x, taken = down(x, num_frames, emb, context)
-            skips += taken
-        x = self.mid_block(x, num_frames, emb, context)
-        for up in self.up_blocks:
-            x = up(x, skips, num_frames, emb, context)
+        run = VideoPass(num_frames, F.silu(self.embed(timestep, added_ids)), context)
+        x = self.through(self.conv_in(sample.flatten(0, 1)), run)
         x = self.conv_out(F.silu(self.conv_norm_out(x), inplace=True))
         return x.unflatten(0, (-1, num_frames))
 

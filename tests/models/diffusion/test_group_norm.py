@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from geoflow.models.geometrycrafter import norm  # noqa: E402
+from geoflow.models.diffusion import norm  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 9, 7), (1, 64, 4, 63), (2, 32, 5, 5)])

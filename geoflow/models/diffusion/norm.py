@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoflow.models.geometrycrafter.config import NORM_GROUPS
+from geoflow.models.diffusion.config import NORM_GROUPS
 
 _NORM_PARTS = 4
 
@@ -51,8 +51,8 @@ class GroupNorm(nn.GroupNorm):
         return scale.reshape(shape), shift.reshape(shape)
 
 
-def group_norm(channels: int, eps: float) -> GroupNorm:
-    return GroupNorm(NORM_GROUPS, channels, eps)
+def group_norm(channels: int, eps: float, groups: int = NORM_GROUPS) -> GroupNorm:
+    return GroupNorm(groups, channels, eps)
 
 
 def _in_own_way(x: Tensor) -> bool:

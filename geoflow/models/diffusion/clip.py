@@ -1,38 +1,37 @@
-"""The image tower of CLIP (Radford et al. 2021) and the preprocessing of its frames."""
+"""The image tower of CLIP (Radford et al. 2021), from layers that its text tower shares."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoflow.models.geometrycrafter.attention import attend
-from geoflow.models.geometrycrafter.config import CLIPVisionConfig
+from geoflow.models.diffusion.attention import attend
+from geoflow.models.diffusion.config import CLIPVisionConfig, TowerConfig
 
-INPUT_SIZE = 224  # px
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
+INPUT_SIZE = 224  # px, of the published towers
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class CLIPAttention(nn.Module):
-    """Multi-head self attention with biases."""
+    """Multi-head self attention with biases; `causal`: every token sees itself and those before it."""
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
+    def __init__(self, config: TowerConfig, causal: bool) -> None:
         super().__init__()
         width = config.hidden_size
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
         self._heads = config.num_attention_heads
+        self._causal = causal
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out_proj(attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self._heads))
+        return self.out_proj(attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self._heads, self._causal))
 
 
 class CLIPMLP(nn.Module):
     """Linear, exact GELU, linear."""
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
+    def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
@@ -44,9 +43,9 @@ class CLIPMLP(nn.Module):
 class CLIPLayer(nn.Module):
     """Attention and MLP, each after a norm and with a residual."""
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
+    def __init__(self, config: TowerConfig, causal: bool) -> None:
         super().__init__()
-        self.self_attn = CLIPAttention(config)
+        self.self_attn = CLIPAttention(config, causal)
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.mlp = CLIPMLP(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
@@ -73,11 +72,16 @@ class CLIPEmbeddings(nn.Module):
 
 
 class CLIPEncoder(nn.Module):
-    """The layers."""
+    """The layers of a tower."""
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
+    def __init__(self, config: TowerConfig, causal: bool = False) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(CLIPLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(CLIPLayer(config, causal) for _ in range(config.num_hidden_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
 
 
 class CLIPTransformer(nn.Module):
@@ -91,9 +95,7 @@ class CLIPTransformer(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = self.pre_layrnorm(self.embeddings(pixels))
-        for layer in self.encoder.layers:
-            x = layer(x)
+        x = self.encoder(self.pre_layrnorm(self.embeddings(pixels)))
         return self.post_layernorm(x[:, 0])
 
 
@@ -107,34 +109,3 @@ class CLIPVision(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.visual_projection(self.vision_model(pixels))
-
-
-def resize_for_clip(frames: Tensor, size: int = INPUT_SIZE) -> Tensor:
-    """Frames (N, 3, H, W) float32 to (N, 3, 224, 224): blurred, then bicubic between corners, aspect ratio not kept.
-
-    Values may leave the range a little; they are not clamped.
-    """
-    for axis in (3, 2):  # x first
-        frames = _blur(frames, axis, size)
-    return F.interpolate(frames, (size, size), mode="bicubic", align_corners=True)
-
-
-def normalise(frames: Tensor) -> Tensor:
-    """Frames (N, 3, h, w) in -1..1 to CLIP's mean and deviation."""
-    mean, std = (frames.new_tensor(row).view(3, 1, 1) for row in (_MEAN, _STD))
-    return ((frames + 1) / 2 - mean) / std
-
-
-def _blur(frames: Tensor, axis: int, target: int) -> Tensor:
-    """Blur along one axis with a Gaussian for shrinking to `target`; borders reflect. Small frames stay unchanged."""
-    sigma = (frames.shape[axis] / target - 1) / 2
-    if sigma <= 0.001:  # then the weights beside the middle vanish
-        return frames
-    taps = int(max(4 * sigma, 3)) | 1
-    reach = taps // 2
-    weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(-reach, reach + 1)]
-    kernel = frames.new_tensor(weights).div_(sum(weights))
-    along_x = axis == 3
-    padded = F.pad(frames, (reach, reach, 0, 0) if along_x else (0, 0, reach, reach), mode="reflect")
-    shape = (1, 1, 1, taps) if along_x else (1, 1, taps, 1)
-    return F.conv2d(padded.flatten(0, 1)[:, None], kernel.view(shape)).view(frames.shape)
