@@ -467,7 +467,8 @@ def bench_hand_model_command(
 ) -> None:
     """Compare WiLoR in batches with one hand after the other.
 
-    The latter is its arithmetic as written down. CPU time per hand and peak memory, with made-up weights of the published width; JSON on stdout.
+    The latter is its arithmetic as written down. CPU time per hand and peak memory, with made-up weights of the
+    published width; JSON on stdout.
     """
     from geoflow.bench.hand_model.hand_model_bench import bench_hand_model
 

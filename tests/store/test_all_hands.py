@@ -66,7 +66,12 @@ def test_more_hands_than_rows_are_told(path: Path) -> None:
         assert said.startswith(
             "Up to 4 hands were found in a frame, and hands.max_hands keeps 3: some are left out in 3 "
         )
-        assert describe(video)["totals"]["hands"] == len(hands.numbers)
+        totals = describe(video)["totals"]
+        assert totals["hands"] == len(hands.numbers)
+        assert totals["hands_left_jitter_mm"] == 0, "it stands still"
+        seen = video.hands.right.valid
+        three = (seen[:-2] & seen[1:-1] & seen[2:]).any()
+        assert ("hands_right_jitter_mm" in totals) == three
         assert "hands in 40 frames" in video.recovered
 
 
