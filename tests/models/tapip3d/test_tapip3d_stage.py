@@ -24,6 +24,8 @@ from geoflow.geometry.cameras import pinhole  # noqa: E402
 from geoflow.geometry.rigid import Sim3, apply, invert  # noqa: E402
 from geoflow.segments import Segment, VideoInfo, plan_segments  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 FRAMES, SIZE, SHARED, HEIGHT, WIDTH, AWAY = 40, 16, 6, 48, 64, 2.5
 WORLDS = [
     Sim3.identity(),
