@@ -101,6 +101,7 @@ class LingbotMap(TorchStage):
         from geoflow.geometry.motion.camera_motion import chain_points
         from geoflow.geometry.views import classify_views
         from geoflow.models.lingbot.chapter import follow_view
+        from geoflow.models.lingbot.options import TRAINED
 
         cv2.setNumThreads(self.threads)
         grays: list[np.ndarray] = []
@@ -123,6 +124,7 @@ class LingbotMap(TorchStage):
                 least_confidence=self.params.least_confidence,
                 num_frames=stop - start,
                 window_size=None,
+                room=TRAINED,  # the first chapter is measured for all, and may be short
                 **{name: getattr(self.params, name) for name in _OPTIONS},
             )
             found |= {f"view.{k}.{name}": array for name, array in view.to_arrays().items()}

@@ -66,7 +66,7 @@ class Streamer:
         open_stream = partial(
             Stream,
             self.network,
-            plan.expected(options.num_frames),
+            max(plan.expected(options.num_frames), options.room),
             forever=min(options.scale_frames, self.network.config.scale_frames),
             window=options.sliding_window,
             iterations=options.camera_iterations,
