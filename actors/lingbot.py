@@ -90,7 +90,8 @@ class LingbotMap(TorchStage):
 
         from geoflow.models.lingbot.checkpoint import from_checkpoint
 
-        dtype = torch.bfloat16 if self.half and torch.cuda.is_bf16_supported(False) else self.dtype
+        brain = self.half and self.device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
+        dtype = torch.bfloat16 if brain else self.dtype
         name = self.params.checkpoint
         return from_checkpoint(self.located()[name] / _FILES[name], self.device, dtype)
 
@@ -131,6 +132,7 @@ class LingbotMap(TorchStage):
         return found
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
+        from geoflow.geometry.depth.edge_aware import enlarge
         from geoflow.geometry.motion.camera_motion import Chains, classify_motion
         from geoflow.geometry.motion.lifting import CamerasWithDepth
         from geoflow.geometry.motion.pose_quality import explained_tracks
@@ -145,7 +147,7 @@ class LingbotMap(TorchStage):
         rgb = fields["frames.rgb"]
         depth = np.zeros(rgb.shape[:3], np.float16)
         for i in np.flatnonzero(valid):
-            depth[i] = self._enlarged(small[i], rgb[i])
+            depth[i] = enlarge(small[i].astype(np.float32), rgb[i])
         if "frames.mask" in fields:
             depth[fields["frames.mask"]] = 0
         doubt = np.where(valid, DOUBT_NONE, DOUBT_UNMATCHED) if motion == MOTION_MOVING else np.zeros(len(rgb))
@@ -161,11 +163,6 @@ class LingbotMap(TorchStage):
             "camera.focal_error": np.where(valid, view.focal_error, np.nan).astype(np.float32),
         }
         return {**found, **_as_geometry(depth, view.intrinsics)} if self.params.geometry else found
-
-    def _enlarged(self, depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-        from geoflow.models.lingbot.fitting import Fit
-
-        return Fit.of((rgb.shape[0], rgb.shape[1]), self.params.side).depth_back(depth.astype(np.float32), rgb)
 
 
 def _named(prefix: str, fields: Fields) -> Fields:

@@ -24,9 +24,7 @@ class StreamOptions:
     """Settings of one call of `Streamer.run`."""
 
     num_frames: int | None = _option(None, "frames to come, if that is known")
-    room: int = _option(
-        0, "kept frames to take room for at once, at least: then short videos take as much memory"
-    )
+    room: int = _option(0, "kept frames to take room for at once, at least: then short videos take as much memory")
     scale_frames: int = _option(8, "first frames, which all see each other and are seen by all others")
     keyframe_interval: int | None = _option(
         None, "one frame of so many is seen by later ones; None: 1, or up to 4 where that spares a second window"
