@@ -90,8 +90,8 @@ class LingbotMap(TorchStage):
 
         from geoflow.models.lingbot.checkpoint import from_checkpoint
 
-        brain = self.half and self.device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
-        dtype = torch.bfloat16 if brain else self.dtype
+        wide = self.half and self.device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
+        dtype = torch.bfloat16 if wide else self.dtype
         name = self.params.checkpoint
         return from_checkpoint(self.located()[name] / _FILES[name], self.device, dtype)
 
