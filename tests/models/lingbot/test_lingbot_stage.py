@@ -149,9 +149,10 @@ def test_a_still_camera_has_one_pose(folder: str) -> None:
 
 
 def test_poses_that_the_pictures_contradict_have_a_low_quality(folder: str) -> None:
-    """A made-up network knows nothing of the motion: far from the middle of its path, points are not where it says."""
-    quality = through(stage(folder), clip(12))["camera.quality"]
-    assert quality.mean() < 0.7 and quality[:2].max() < 0.3
+    """A made-up network knows nothing of the motion: below 0.3, a store says that poses should not be believed."""
+    frames = plane_scene.render(plane_scene.walk(24), 240, 320).rgb
+    quality = through(stage(folder), frames)["camera.quality"]
+    assert (quality < 0.3).mean() > 0.7, quality
 
 
 def test_after_a_cut_a_new_world_begins(folder: str) -> None:
