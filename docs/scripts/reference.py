@@ -166,10 +166,10 @@ def models_summary() -> str:
     """The same in short, for the README."""
     on_gpus = {spec.backend for pipe in _all_pipelines() for spec in pipe.stages if spec.num_gpus}
     cells = [
-        (loading.load(name).slot, code(name), "GPU" if name in on_gpus else "CPU", row.licence, row.memory)
+        (loading.load(name).slot, code(name), "GPU" if name in on_gpus else "CPU", "yes" if row.commercial else "no")
         for name, row in load_models().items()
     ]
-    return table(("slot", "backend", "runs on", "licence", "memory"), cells)
+    return table(("slot", "backend", "runs on", "commercial use"), cells)
 
 
 def _all_pipelines() -> list[Pipeline]:

@@ -465,7 +465,7 @@ def bench_hand_model_command(
     depth: Annotated[int, typer.Option(metavar="N", min=1, help="layers; the published network has 32")] = 4,
     size: Annotated[str, typer.Option(metavar="WxH", help="px of the image")] = "1280x720",
 ) -> None:
-    """Compare WiLoR in batches with its arithmetic as written down, hand by hand.
+    """Compare WiLoR in batches with its plain arithmetic.
 
     CPU time per hand and peak memory, with made-up weights of the published width; JSON on stdout.
     """

@@ -56,6 +56,7 @@ def test_moving_points_go_on_over_a_seam() -> None:
     assert (right & seen).sum() > 0.9 * seen.sum()
 
 
+@pytest.mark.long
 def test_new_points_begin_only_where_the_picture_holds_none() -> None:
     clip = clips(3, seed=3)
     found = followed(clip, Klt)
@@ -79,6 +80,7 @@ def test_a_place_does_not_jump_where_segments_meet() -> None:
     assert at_edges < 1.5 * inside, "the shared frames fade from one place to the other"
 
 
+@pytest.mark.long
 def test_a_static_point_hidden_at_a_seam_is_found_again_under_its_number() -> None:
     clip = clips(3, seed=5, moving=0, same_world=True)
     seam = slice(clip.segments[1].start, clip.segments[1].start + OVERLAP + 2)
@@ -100,6 +102,7 @@ def test_a_static_point_hidden_at_a_seam_is_found_again_under_its_number() -> No
     assert right[seam.stop :, begun].any(0).mean() > 0.8
 
 
+@pytest.mark.long
 def test_after_a_gap_without_poses_points_are_the_same_ones() -> None:
     clip = clips(3, seed=6, moving=0)
 
