@@ -22,7 +22,7 @@ from geoflow.models.instantmesh.cameras import looking_at_origin, view_cameras
 from geoflow.models.instantmesh.config import published
 from geoflow.models.instantmesh.config_file import Files, read_config_file
 from geoflow.models.instantmesh.mesh import Mesh, obj_text
-from geoflow.segments import Segment, VideoInfo
+from geoflow.segments import VideoInfo
 from geoflow.stage import Fields, Read, Stage, param
 from geoflow.store.whole import write_whole
 from geoflow.workers.declaration import BackendWorker, option
@@ -91,9 +91,6 @@ class InstantMesh(TorchStage):
         views = from_pretrained(self._folder("zero123plus"), unet, "cpu", self.dtype)
         reconstructor = from_checkpoint(model, files.config, "cpu", dtype, self.params.grid_res)
         return ObjectMaker(views, reconstructor, self.device, self.params)
-
-    def compute(self, segment: Segment, fields: Fields) -> Fields:
-        raise StageError("meshes are made of objects, and not of segments")  # the engine calls process_object
 
     def _folder(self, name: str) -> Path:
         """Return the folder with these weights, fetched if needed."""
