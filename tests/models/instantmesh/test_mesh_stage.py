@@ -29,6 +29,7 @@ from small_object_models import (  # noqa: E402
 
 from actors.instantmesh import InstantMesh, InstantMeshWorker, best_view, starts  # noqa: E402
 from geoflow import fields  # noqa: E402
+from geoflow.backends import contract  # noqa: E402
 from geoflow.errors import ConfigError, InputError, StageError  # noqa: E402
 from geoflow.geometry.cameras import pinhole  # noqa: E402
 from geoflow.geometry.rigid import Sim3, invert  # noqa: E402
@@ -302,6 +303,20 @@ def test_the_networks_of_a_configuration_make_a_mesh(home: Path, monkeypatch: py
     picture, mesh = stage.model.make(round_picture(), 1)
     assert picture.shape == (192, 128, 3) and len(mesh.faces) > 50
     stage.teardown()
+
+
+@pytest.mark.long
+def test_the_contract_is_kept(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every rung of the ladder, with small networks in the place of the published ones."""
+    import actors.instantmesh
+
+    monkeypatch.setattr(actors.instantmesh, "published", lambda name: RECONSTRUCTOR)
+    for file in (home / "ckpts").iterdir():
+        (tmp_path / file.name.replace("small", "large")).symlink_to(file)
+    own = {"device": "cpu", "weights": str(tmp_path), "views_weights": str(home / "zero")}
+    assert contract.problems("instantmesh", own) == []
+    with pytest.raises(ConfigError, match=r"instant_mesh_base\.ckpt cannot be read"):
+        contract.problems("instantmesh", {**own, "model": "base"})
 
 
 @pytest.mark.slow
