@@ -63,7 +63,9 @@ class InstantMesh(TorchStage):
         num_inference_steps: int = param(75, "of the six views; fewer are quicker and rougher", at_least=1)
         guidance_scale: float = param(4.0, "how closely the views keep to the picture, 1: not guided", at_least=1)
         seed: int = param(42, "of the noise that the views are made from", at_least=0)
-        grid_res: int = param(128, "cells of the mesh's grid along each side", at_least=8)
+        grid_res: int | None = param(
+            None, "cells of the mesh's grid along each side; as the network's, 128, if not given", at_least=8
+        )
         half_reconstruction: bool = param(False, "the mesh's network computes in float16, too, on a GPU")
         max_residual: float = param(
             0.05, "largest distance, as a share of the object's radius, at which a mesh counts as placed", at_least=0

@@ -295,13 +295,14 @@ def test_networks_are_loaded_anew_only_for_another_configuration(
 @pytest.mark.long
 def test_the_networks_of_a_configuration_make_a_mesh(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
-    stage = InstantMesh(InstantMesh.Params(device="cpu", views_weights=str(home / "zero"), grid_res=12))
+    stage = InstantMesh(InstantMesh.Params(device="cpu", views_weights=str(home / "zero")))
     stage.files = read_config_file(home / "small.yaml")
     stage.setup()
     whole = stage.model.views.generate
     monkeypatch.setattr(stage.model.views, "generate", lambda *given: whole(*given, size=(192, 128)))
     picture, mesh = stage.model.make(round_picture(), 1)
     assert picture.shape == (192, 128, 3) and len(mesh.faces) > 50
+    assert stage.model.reconstructor.grid.resolution == RECONSTRUCTOR.grid_res, "the file's own"
     stage.teardown()
 
 
