@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
@@ -69,9 +72,34 @@ def demo(
             console.print(f"rendering {num_frames} frames of a synthetic room with exact ground truth")
         video.parent.mkdir(parents=True, exist_ok=True)
         render_clip(video, truth, num_frames=num_frames, width=width, height=height, seed=seed)
+    pipe = _with_true_queries(pipe, truth)
     result = run(video, out, pipe, resume=resume, address=address, console=console)
     scores = None
     if result.complete:
         scores = evaluate_store(result.complete[0].path, truth)
         write_whole(paths.scores, json.dumps({result.complete[0].name: scores.to_dict()}, indent=1).encode())
     return DemoResult(result, scores, Path(write_report(paths.root)))
+
+
+def _with_true_queries(pipe: Pipeline, truth: Path) -> Pipeline:
+    """Return the pipeline, asked to follow the truth's own points too, so that its tracks can be held to them.
+
+    Each begins in the first frame that sees it. Nothing changes without a tracks stage that takes such points, or if
+    the user asks for other ones.
+    """
+    from geoflow.synth import load_ground_truth
+
+    stages = [spec.make_stage() for spec in pipe.stages if spec.slot == "tracks"]
+    if not stages or getattr(stages[0].params, "queries", None) != "":
+        return pipe
+    with contextlib.closing(load_ground_truth(truth)) as known:
+        if known.tracks is None:
+            return pipe
+        visible, uv = known.tracks.visible, known.tracks.uv
+    seen = np.flatnonzero(visible.any(0))
+    first = visible[:, seen].argmax(0)
+    rows = np.column_stack([first, uv[first, seen]])
+    lines = ["frame,x,y", *(f"{frame:.0f},{x:.3f},{y:.3f}" for frame, x, y in rows)]
+    path = truth.with_suffix(".queries.csv")
+    write_whole(path, ("\n".join(lines) + "\n").encode())
+    return pipe.with_setting("tracks.queries", str(path))

@@ -70,7 +70,7 @@ _POINTS = Switch("points", False, "store full point maps beside depth")
 _IN_STORE = (Stored(presence=WITH_GROUP),)
 _NOT_STORED: tuple[Stored, ...] = ()
 
-_MANO = "MANO's right-hand model, relative to the flat hand; a left hand as the right hand that its mirror image is"
+_FLAT = "of MANO, absolute: no mean pose is added, and the identity is the flat hand"
 
 
 def _hand(group: str, axes: str, meaning: str) -> list[Field]:
@@ -104,10 +104,21 @@ def _hand(group: str, axes: str, meaning: str) -> list[Field]:
             metres=scale, fade=TOGETHER,
         ),
         found(
-            "mano_pose", f"{axes} 16 3", "rad", "MANO axis-angle: global, then 15 joints",
-            conventions=_MANO + "; the global turn is cam_from_hand",
+            "mano_pose", f"{axes} 16 3", "rad", "axis-angle of the whole hand (cam_from_hand), then of 15 joints",
+            conventions=_FLAT + "; a left hand's are its own: y and z have the other sign in its mirror image",
         ),
-        found("betas", f"{axes} 10", "", "MANO shape", conventions=_MANO),
+        found(
+            "betas", f"{axes} 10", "", "MANO shape",
+            conventions="of MANO's right-hand model; a left hand has those of the right hand in the mirror",
+        ),
+        found(
+            "mano_scale", f"{axes}", "scene/m", "joints are those of MANO's hand, about the wrist, times this",
+            metres=scale,
+        ),
+        found(
+            "vertices", f"{axes} 778 3", "scene", "vertices of MANO's hand", space=CAMERA, metres=scale,
+            conventions="the triangles are those of the user's MANO file; those of a left hand turn the other way",
+        ),
     ]  # fmt: skip
 
 
@@ -243,8 +254,27 @@ _ROWS = [
         fade=WHOLE, stored=_IN_STORE,
     ),
     Field(
+        "tracks.camera_xyz", "float32", "T N 3", "scene",
+        "position where the point is seen, if points were followed as the camera sees them", NAN, space=CAMERA,
+        fade=WHOLE,
+    ),
+    Field(
         "tracks.query", "float32", "N 4", "frame, scene", "query frame (counted in the video) and its x, y, z", NAN,
         space=WORLD, form=FRAME_FIRST, fade=WHOLE, stored=_IN_STORE,
+    ),
+    Field(
+        "tracks.id", "int32", "N", "",
+        "number of the point in the video, from 1: a point that goes on from segment to segment keeps it", form=NUMBER,
+        fade=WHOLE,
+    ),
+    Field(
+        "tracks.object", "uint8", "N", "",
+        "the object (objects.label) on which the point was picked; 0: on none", fade=WHOLE,
+    ),
+    Field(
+        "tracks.row", "int32", "N", "",
+        "row of the user's file of queries that asked for the point, from 0; -1: nobody asked for it", fade=WHOLE,
+        stored=(Stored(fill=-1),),
     ),
     # The main hand of each side: in each frame, of the hands of that side, the one with the most votes for it, and the
     # larger one, so nearer (`geoflow.geometry.hands.hand_sides.main_hands`).

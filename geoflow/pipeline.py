@@ -22,7 +22,7 @@ from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
 from geoflow.segments import OBJECT
-from geoflow.stage import Stage, bound_by_run, span_problem
+from geoflow.stage import Stage, bound_by_run, made_by, span_problem
 from geoflow.store.schema import not_held
 from geoflow.values.field import BRANCHES
 from geoflow.values.plain import plain, text
@@ -219,7 +219,7 @@ class Pipeline(BaseModel):
         """Return the branches (`geometry`, `camera`) in which every stage that gives lengths states metres."""
         stated: dict[str, bool] = {}  # field -> as stated by the last stage that makes it
         for stage in (spec.make_stage() for spec in self.stages):
-            for name in () if stage.ordered else (*stage.outputs, *stage.optional_outputs):
+            for name in made_by(stage):
                 if "scene" in fields.field(name).unit:
                     stated[name] = stage.metric
         lengths = {branch: [name for name in stated if fields.field(name).slot == branch] for branch in BRANCHES}

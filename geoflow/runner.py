@@ -272,6 +272,7 @@ def _on_ray(
         part_key=lambda info: work_key(describe_work(info, work.stamp)),
         resume=work.resume,
         stop=stop,
+        videos=len(work.videos),
     )
     stack.enter_context(metrics.export(executor.load, ledger.emit))
     try:

@@ -178,6 +178,17 @@ class Stage:
         return {}
 
 
+def made_by(stage: Stage) -> tuple[str, ...]:
+    """The fields that a stage makes itself, and does not only take and pass on."""
+    taken = {*stage.inputs, *stage.optional}
+    return tuple(name for name in (*stage.outputs, *stage.optional_outputs) if name not in taken)
+
+
+def closes(stage: Stage) -> bool:
+    """Whether a stage only brings on what others made: it is ordered, and gives nothing or what it takes."""
+    return stage.ordered and (not stage.outputs or not {*stage.inputs, *stage.optional}.isdisjoint(stage.outputs))
+
+
 def shared_fields(result: Any, span: Span, who: str) -> Fields:
     """What `process` finds of a result of `survey`, by the names it has there. Raises StageError for what is none."""
     if not isinstance(result, dict) or not all(isinstance(array, np.ndarray) for array in result.values()):

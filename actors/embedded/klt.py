@@ -1,86 +1,190 @@
-"""Embedded tracks: a grid of points, followed both ways and lifted into the world by depth and pose."""
+"""Embedded tracks: points of a grid, followed from segment to segment and lifted into the world by depth and pose."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoflow.backends.query_params import QueryParams
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.geometry.motion.lifting import CamerasWithDepth
+    from geoflow.geometry.motion.followed_points import Anchors, FollowedPoints
+    from geoflow.geometry.motion.lifting import CamerasWithDepth, LiftedTracks
 
 
 class Klt(Stage):
-    """Pyramidal Lucas-Kanade tracks in 3D; points whose query frame has no pose or no depth are left out."""
+    """Pyramidal Lucas-Kanade tracks in 3D. A point goes on in the next segment, and new ones begin where the picture
+    holds none.
+
+    Points of the grid whose query frame has no pose, or no depth there, are left out. Points that the user asks for are
+    kept: without a place in the world only their pixels are known.
+    """
 
     slot = "tracks"
-    version = "2"
-    inputs = ("frames.rgb", "camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid")
-    optional = ("frames.mask",)
-    outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query")
+    version = "3"
+    inputs = (
+        "frames.rgb",
+        "frames.index",
+        "camera.intrinsics",
+        "camera.cam_from_world",
+        "camera.depth",
+        "camera.valid",
+    )
+    optional = ("frames.mask", "objects.label")
+    outputs = ("tracks.xyz", "tracks.visible", "tracks.uv", "tracks.query", "tracks.id")
+    optional_outputs = ("tracks.object", "tracks.row")
+    ordered = True
     honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)
-    class Params(Stage.Params):
-        grid: int = param(20, "points along the longer side of the picture, per query frame", at_least=1, at_most=1000)
-        queries: int = param(1, "frames of a segment at which points are picked, evenly spread", at_least=1)
+    class Params(QueryParams):
+        grid_size: int = param(20, "points along the longer side of the picture", at_least=1, at_most=1000)
         min_likeness: float = param(
-            0.6, "least correlation (0..1) with the first look of a point to call it visible", at_least=0, at_most=1
+            0.6, "least correlation (0..1) with an earlier look of a point to call it visible", at_least=0, at_most=1
         )
+
+    def __init__(self, params: Stage.Params | None = None) -> None:
+        super().__init__(params)
+        self._state: dict[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._state = dict(state)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
-        from geoflow.geometry.motion.lifting import CamerasWithDepth
+        from geoflow.geometry.motion.carried_tracks import take_over
+        from geoflow.geometry.motion.followed_points import from_state, go_on, on_one_surface
+        from geoflow.geometry.motion.lifting import CamerasWithDepth, lift_tracks
 
         cv2.setNumThreads(self.threads)
-        valid = fields["camera.valid"]
-        cameras = CamerasWithDepth(
-            fields["camera.intrinsics"], fields["camera.cam_from_world"], fields["camera.depth"], valid
+        cameras = CamerasWithDepth.of(fields)
+        carried = take_over(self._state, segment, cameras)
+        anchors = from_state(self._state) if len(carried) else {}
+        grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in fields["frames.rgb"]]
+        points = go_on(carried, anchors, grays, cameras, self.params.min_likeness)
+        points = self._with_new(points, segment, grays, cameras, fields)
+        if (mask := fields.get("frames.mask")) is not None:
+            points = _outside(mask, points)
+        anchors |= {segment.start + t: grays[t] for t in np.unique(points.born[len(carried) :] - segment.start)}
+        points = on_one_surface(points, cameras, segment.start)
+        lifted = lift_tracks(points.uv, np.isfinite(points.uv).all(-1), cameras)
+        frame = (points.born - segment.start).clip(0)
+        placed = np.isfinite(lifted.xyz[frame, np.arange(len(points))]).all(1)
+        keep = np.flatnonzero(placed | (points.rows >= 0) | (np.arange(len(points)) < len(carried)))
+        points, lifted = points.some(keep), lifted.some(keep)
+        new = len(points) - len(carried)
+        ids = np.concatenate([carried.ids, carried.next_id + np.arange(new, dtype=np.int32)]).astype(np.int32)
+        self._state = _handed_over(segment, cameras, points, lifted, ids, carried.next_id + new, grays, anchors)
+        found = _as_fields(segment, points, lifted, ids)
+        given = {"tracks.object": "objects.label" in fields, "tracks.row": bool(self.params.queries)}
+        return {name: array for name, array in found.items() if given.get(name, True)}
+
+    def _with_new(
+        self,
+        points: FollowedPoints,
+        segment: Segment,
+        grays: list[np.ndarray],
+        cameras: CamerasWithDepth,
+        fields: Fields,
+    ) -> FollowedPoints:
+        """Return the points, with those added that the user asks for, and those picked where none of them is seen."""
+        from geoflow.geometry.motion.asked_points import asked_points
+        from geoflow.geometry.motion.followed_points import FollowedPoints, begin
+        from geoflow.geometry.motion.point_tracks import snapped_grid
+        from geoflow.geometry.motion.track_queries import depth_edges, query_frames, uncovered, value_at
+
+        mask, label = fields.get("frames.mask"), fields.get("objects.label")
+        follow = partial(
+            begin, grays=grays, cameras=cameras, min_likeness=self.params.min_likeness, first_frame=segment.start
         )
-        usable = np.flatnonzero(valid)
-        count = min(self.params.queries, len(usable))
-        picks = usable[((np.arange(count) + 0.5) * len(usable) / max(count, 1)).astype(int)]
-        grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in fields["frames.rgb"]] if count else []
-        found = [self._from_query(int(query), grays, cameras, fields.get("frames.mask"), segment) for query in picks]
-        num_frames = len(segment)
-        none = {
-            "tracks.xyz": np.zeros((num_frames, 0, 3), np.float32),
-            "tracks.visible": np.zeros((num_frames, 0), bool),
-            "tracks.uv": np.zeros((num_frames, 0, 2), np.float32),
-            "tracks.query": np.zeros((0, 4), np.float32),
-        }
-        parts = [none, *(tracks for tracks in found if tracks)]
-        return {name: np.concatenate([p[name] for p in parts], int(name != "tracks.query")) for name in none}
+        if self.params.queries:
+            asked = asked_points(self.params.queries, segment, fields["frames.index"], cameras)
+            for t in np.unique(asked.frame):
+                mine = asked.frame == t
+                objects = None if label is None else value_at(label[t], asked.uv[mine])
+                points = FollowedPoints.together(
+                    [points, follow(int(t), asked.uv[mine], objects=objects, rows=asked.rows[mine])]
+                )
+        if not self.params.grid:
+            return points
+        spacing = max(grays[0].shape) / self.params.grid_size
+        for t in query_frames(segment, cameras.valid, self.params.query_every):
+            ignored = depth_edges(cameras.depth[t])
+            pixels = snapped_grid(grays[t], self.params.grid_size, ignored if mask is None else ignored | mask[t])
+            pixels = pixels[uncovered(pixels, points.uv[t], spacing)]
+            pixels = pixels[value_at(cameras.depth[t], pixels) > 0]
+            objects = np.zeros(len(pixels), np.uint8) if label is None else value_at(label[t], pixels)
+            if self.params.objects_only:
+                pixels, objects = pixels[objects > 0], objects[objects > 0]
+            if len(pixels):
+                points = FollowedPoints.together([points, follow(t, pixels, objects=objects)])
+        return points
 
-    def _from_query(
-        self, query: int, grays: list[np.ndarray], cameras: CamerasWithDepth, mask: np.ndarray | None, segment: Segment
-    ) -> Fields:
-        """Return the tracks of the points picked in one frame of the segment; {} if none has depth."""
-        from geoflow.geometry.motion.lifting import lift_points, lift_tracks, project_all, sample_depth
-        from geoflow.geometry.motion.point_tracks import snapped_grid, track_both_ways
 
-        points = snapped_grid(grays[query], self.params.grid, None if mask is None else mask[query])
-        everywhere = np.broadcast_to(points, (len(grays), *points.shape))
-        points = points[sample_depth(cameras.depth, everywhere)[query] > 0]
-        if not len(points):
-            return {}
-        everywhere = np.broadcast_to(points, (len(grays), *points.shape))
-        hints, _ = project_all(lift_points(everywhere, cameras)[query], cameras)
-        uv, visible = track_both_ways(grays, query, points, hints=hints, min_likeness=self.params.min_likeness)
-        if mask is not None:
-            visible &= ~(sample_depth(mask, uv) > 0)
-        lifted = lift_tracks(uv, visible, cameras)
-        start = lifted.xyz[query]
-        keep = np.isfinite(start).all(1)
-        frame = np.full((int(keep.sum()), 1), segment.start + query, np.float32)
-        return {
-            "tracks.xyz": lifted.xyz[:, keep],
-            "tracks.visible": lifted.visible[:, keep],
-            "tracks.uv": lifted.uv[:, keep],
-            "tracks.query": np.concatenate([frame, start[keep]], 1),
-        }
+def _outside(mask: np.ndarray, points: FollowedPoints) -> FollowedPoints:
+    """Return the points, not seen where the mask (T, H, W) says to ignore the picture."""
+    from geoflow.geometry.motion.lifting import sample_depth
+
+    ignored = sample_depth(mask, points.uv) > 0
+    return replace(points, uv=np.where(ignored[..., None], np.float32(np.nan), points.uv))
+
+
+def _handed_over(
+    segment: Segment,
+    cameras: CamerasWithDepth,
+    points: FollowedPoints,
+    lifted: LiftedTracks,
+    ids: np.ndarray,
+    next_id: int,
+    grays: list[np.ndarray],
+    anchors: Anchors,
+) -> dict[str, Any]:
+    """Return the state for the next segment: the points that go on, and the pictures of their anchors."""
+    from geoflow.geometry.motion.carried_tracks import hand_over
+    from geoflow.geometry.motion.followed_points import anchored, as_state
+
+    shared, alive = segment.overlap_after, np.zeros(len(points), bool)
+    pictures: Anchors = {}
+    if shared and len(points):
+        points, alive, pictures = anchored(
+            points, lifted, grays, anchors, cameras, first_frame=segment.start, shared=shared
+        )
+    state = hand_over(
+        segment,
+        cameras,
+        alive,
+        ids=ids,
+        born=points.born,
+        objects=points.objects,
+        rows=points.rows,
+        uv=np.where(lifted.seen[..., None], points.uv, np.nan),
+        xyz=np.where((points.unseen > 0)[:, None], points.place, lifted.xyz),
+        next_id=next_id,
+        extra={"anchor": points.anchor, "start": points.start, "unseen": points.unseen, "rests": points.rests},
+    )
+    return state | as_state(pictures)
+
+
+def _as_fields(segment: Segment, points: FollowedPoints, lifted: LiftedTracks, ids: np.ndarray) -> Fields:
+    """Return all outputs that the stage may give. A query's place is known if this segment has its frame."""
+    here = (points.born >= segment.start) & (points.born < segment.stop)
+    frame = np.where(here, points.born - segment.start, 0)
+    place = np.where(here[:, None], lifted.xyz[frame, np.arange(len(points))], np.nan)
+    return {
+        "tracks.xyz": lifted.xyz,
+        "tracks.visible": lifted.visible,
+        "tracks.uv": lifted.uv,
+        "tracks.query": np.concatenate([points.born[:, None], place], 1).astype(np.float32),
+        "tracks.id": ids,
+        "tracks.object": points.objects,
+        "tracks.row": points.rows,
+    }

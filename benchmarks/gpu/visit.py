@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAST_S = 10.0  # of the visit's time, for another step to begin
 FRAMES = 110  # one window of GeometryCrafter
 LARGE, SMALLER = (576, 1024), (384, 640)  # height, width, px
-REHEARSAL = {"frames": 6, LARGE: (128, 192), SMALLER: (64, 128)}
+TRACKED, QUERIES = 96, 1024  # frames of one segment of TAPIP3D, and points
+TRACKED_LARGE, TRACKED_SMALLER = (543, 724), (384, 512)  # of its `resolution_factor` 2 and 1
+REHEARSAL = {
+    "frames": 6, LARGE: (128, 192), SMALLER: (64, 128),
+    "tracks": 20, TRACKED_LARGE: (128, 192), TRACKED_SMALLER: (96, 128),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,21 @@ def steps(device: str, small: bool) -> list[Step]:
             name, limit_s, [sys.executable, "-m", "geoflow.bench.geometry.geometry_child", json.dumps(job)], env
         )
 
+    def tracks(size: tuple[int, int], limit_s: float, dtype: str = "bfloat16", compiled: bool = False) -> Step:
+        height, width = REHEARSAL[size] if small else size  # type: ignore[index]
+        frames, queries, iterations = (REHEARSAL["tracks"], 16, 1) if small else (TRACKED, QUERIES, 6)
+        job = {"device": device, "small": small, "frames": frames, "size": [height, width], "queries": queries}
+        job |= {"iterations": iterations, "dtype": dtype, "compile": compiled}
+        name = f"tracks-{dtype}{'-compiled' if compiled else ''}-{width}x{height}"
+        return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.tracking.gpu_tracking", json.dumps(job)], env)
+
     return [
         geometry("streaming", "determ", LARGE, 70),
+        tracks(TRACKED_LARGE, 60),
         Step("tests", 100, [sys.executable, str(Path(__file__).parent / "tests.py")], env),
         geometry("streaming", "diff", LARGE, 90),
+        tracks(TRACKED_SMALLER, 50),
+        tracks(TRACKED_LARGE, 60, "float32"),
         geometry("prior", "diff", LARGE, 40),
         geometry("plain", "determ", LARGE, 80),
         geometry("ladder", "determ", LARGE, 160),
@@ -59,6 +75,7 @@ def steps(device: str, small: bool) -> list[Step]:
         geometry("plain", "determ", SMALLER, 40),
         geometry("plain", "diff", SMALLER, 50),
         geometry("prior", "diff", SMALLER, 30),
+        tracks(TRACKED_LARGE, 120, compiled=True),
     ]
 
 

@@ -170,8 +170,8 @@ def models_summary() -> str:
     for name, row in load_models().items():
         stage = loading.load(name)
         device = "GPU" if name in on_gpus or issubclass(stage, TorchStage) else "CPU"
-        cells.append((stage.slot, code(name), device, row.licence, row.memory))
-    return table(("slot", "backend", "runs on", "licence", "memory"), cells)
+        cells.append((stage.slot, code(name), device, "yes" if row.commercial else "no"))
+    return table(("slot", "backend", "runs on", "commercial use"), cells)
 
 
 def _all_pipelines() -> list[Pipeline]:

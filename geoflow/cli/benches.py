@@ -427,3 +427,52 @@ def bench_tracking_command(
             console=error_console(),
         )
     print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench streaming",
+    "geoflow bench streaming --frames 4 --size 112x84",
+    name="streaming",
+)
+def bench_streaming_command(
+    frames: Annotated[int, typer.Option(metavar="N", min=1, help="frames that are measured, with a full cache")] = 16,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="px at which the network works, multiples of 14")
+    ] = "224x168",
+    window: Annotated[int, typer.Option(metavar="N", min=1, help="kept frames that are seen with all tokens")] = 24,
+) -> None:
+    """Compare the streaming camera network with a plain cache.
+
+    Time and peak memory on the CPU, with made-up weights of a middle size; JSON on stdout.
+    """
+    from geoflow.bench.streaming.streaming_bench import bench_streaming
+
+    with result_alone():
+        found = bench_streaming(frames=frames, size=size_of(size) or (224, 168), window=window, console=error_console())
+    print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench hand-model",
+    "geoflow bench hand-model --hands 16 --batch 16 --depth 1 --size 640x360",
+    name="hand-model",
+)
+def bench_hand_model_command(
+    hands: Annotated[int, typer.Option(metavar="N", min=1, help="hands in one image")] = 64,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="hands computed at once")] = 64,
+    depth: Annotated[int, typer.Option(metavar="N", min=1, help="layers; the published network has 32")] = 4,
+    size: Annotated[str, typer.Option(metavar="WxH", help="px of the image")] = "1280x720",
+) -> None:
+    """Compare WiLoR in batches with its plain arithmetic.
+
+    CPU time per hand and peak memory, with made-up weights of the published width; JSON on stdout.
+    """
+    from geoflow.bench.hand_model.hand_model_bench import bench_hand_model
+
+    with result_alone():
+        found = bench_hand_model(
+            hands=hands, batch=batch, depth=depth, size=size_of(size) or (1280, 720), console=error_console()
+        )
+    print_json(found)

@@ -10,6 +10,7 @@ import typer
 from geoflow.cli.arguments import AsJson, Store, size_of
 from geoflow.cli.command import command
 from geoflow.cli.output import print_json, result_console
+from geoflow.errors import ConfigError
 
 app = typer.Typer()
 
@@ -48,12 +49,33 @@ def synth(
     app,
     "geoflow evaluate out/videos/clip.h5 --gt clip.gt.h5",
     "geoflow evaluate out/videos/clip.h5 --gt clip.gt.h5 --json",
+    "geoflow evaluate out/videos/clip.h5 --tracks tapvid3d/clip.npz",
 )
 def evaluate(
     file: Store,
     gt: Annotated[
-        Path, typer.Option("--gt", metavar="TRUTH", help="ground truth of the same clip, as `geoflow synth` writes it")
-    ],
+        Path | None,
+        typer.Option("--gt", metavar="TRUTH", help="ground truth of the same clip, as `geoflow synth` writes it"),
+    ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            "--tracks",
+            metavar="TRUTH",
+            help="true point tracks for TAPVid-3D's metrics: an .npz of that benchmark, or a ground truth with tracks "
+            "(without it, the tracks of --gt)",
+        ),
+    ] = None,
+    radius: Annotated[
+        float,
+        typer.Option(
+            "--radius",
+            metavar="PX",
+            min=0,
+            help="the nearest track answers a true query up to this distance, in pixels of a picture whose shorter "
+            "side is 256; a query without a track counts as missed",
+        ),
+    ] = 4.0,
     same_frames: Annotated[
         bool,
         typer.Option(
@@ -62,11 +84,23 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a store against the ground truth of its clip."""
-    from geoflow.evaluate import evaluate_store, render_table
+    """Score a store against the ground truth of its clip.
 
-    scores = evaluate_store(file, gt, same_frames=same_frames)
-    if as_json:
-        print_json(scores.to_dict())
+    With --tracks alone only the point tracks are scored.
+    """
+    from geoflow import evaluate as scoring
+
+    if gt is not None:
+        scores = scoring.evaluate_store(file, gt, tracks=tracks, same_frames=same_frames, radius_px=radius)
+        found, table = scores.to_dict(), scoring.render_table(scores)
+    elif tracks is not None:
+        points = scoring.evaluate_tracks(file, tracks, same_frames=same_frames, radius_px=radius)
+        found, table = points.to_dict(), scoring.render_point_tracks(points)
     else:
-        result_console().print(render_table(scores))
+        raise ConfigError(
+            "nothing to score against; give the clip's truth with --gt, or that of its tracks with --tracks"
+        )
+    if as_json:
+        print_json(found)
+    else:
+        result_console().print(table)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoflow.evaluate.score_table import DEPTH_ROWS, MOTION_ROWS, POSE_ROWS, TRACK_ROWS, Rows, fill, fixed
+from geoflow.evaluate.score_table import (
+    DEPTH_ROWS,
+    MOTION_ROWS,
+    POINT_TRACK_ROWS,
+    POSE_ROWS,
+    TRACK_ROWS,
+    Rows,
+    fill,
+    fixed,
+    scaling_columns,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,6 +71,13 @@ def score_tables(found: Comparison) -> list[tuple[str, Rows, dict[str, dict[str,
             if (row := getattr(scores, name)) is not None
         }
         tables.append((title, rows, columns))
+    points = {
+        f"{side} {heading}": column
+        for side, scores in sides.items()
+        if scores.point_tracks is not None
+        for heading, column in scaling_columns(asdict(scores.point_tracks)).items()
+    }
+    tables.append(("point tracks (TAPVid-3D), against the truth", POINT_TRACK_ROWS, points))
     return [table for table in tables if table[2]]
 
 

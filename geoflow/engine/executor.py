@@ -69,10 +69,12 @@ class Executor:
         part_key: Callable[[VideoInfo], str] = lambda info: "",
         resume: bool = True,
         stop: Stop | None = None,
+        videos: int | None = None,
     ) -> None:
         """`look` returns what the cluster has now; it is None if no node can join or leave. `paths` is where finished
         work is kept, so that a stopped run can be resumed. `reading` says how videos are read; it is part of the keys
-        of finished work. `part_key` returns the key that identifies the last stage's files of a video."""
+        of finished work. `part_key` returns the key that identifies the last stage's files of a video. `videos` is how
+        many there are, if known."""
         self._limits, self._emit = limits, emit
         self._stages = [spec.make_stage() for spec in pipeline.stages]
         self._graph = Graph.build([(s.slot, st, s.optional) for s, st in zip(pipeline.stages, self._stages)])
@@ -90,6 +92,7 @@ class Executor:
             mailbox=self._mailbox,
             emit=emit,
             disable=self._disable,
+            videos=videos,
         )
         self._flow = Flow(
             self._graph,
@@ -227,7 +230,7 @@ class Executor:
         ready = self._flow.ready
         full: set[int] = set()  # steps with work but no worker for it
         while True:
-            waiting = [row for row in self._graph.steps if ready[row.index] and (row.ordered or not self._stopping)]
+            waiting = [row for row in self._graph.steps if ready[row.index] and (row.closes or not self._stopping)]
             able = [row for row in waiting if row.index not in full]
             if not able:
                 starved = min(full, key=self._urgency, default=None)
@@ -411,7 +414,7 @@ class Executor:
             self._flow.disable(stage, reason)
 
     def _wound_down(self) -> bool:
-        """Wind down after a request to stop. Start nothing new except ordered stages, which write finished work to
+        """Wind down after a request to stop. Start nothing new except the stages that bring finished work to
         disk. Return True when no call runs whose result would be kept, or when time is up."""
         import ray
 

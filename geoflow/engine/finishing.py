@@ -1,4 +1,4 @@
-"""The end of a video: each ordered stage is called once more, to close what it wrote."""
+"""The end of a video: each ordered stage that asks for it is called once more, to close what it wrote."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Finishes:
         self.running = 0
 
     def add(self, video: VideoRun) -> None:
-        video.to_finish = [row.index for row in self._graph.steps if row.ordered]
+        video.to_finish = [row.index for row in self._graph.steps if row.finishes]
         self._go_on(video)
 
     def start(self) -> None:

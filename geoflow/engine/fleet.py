@@ -47,13 +47,15 @@ class Fleet:
         mailbox: Mailbox,
         emit: Callable[..., None],
         disable: Callable[[int, str], None],
+        videos: int | None = None,
     ) -> None:
+        self._videos = videos
         self._mailbox, self._emit, self._disable = mailbox, emit, disable
         self._least_deadline, self._segment_size = least_deadline, pipeline.segment.size
         specs = pipeline.stages
         self._max_gpus = pipeline.max_gpus or math.inf
         self._capacity = capacity
-        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)), graph=graph)
+        residency = Residency(specs, stages, int(min(capacity.gpus, self._max_gpus)), graph=graph, videos=videos)
         self._first_plan = residency.plan
         self._specs, self._stages = specs, stages
         sizes = self._size_pools()
@@ -232,7 +234,8 @@ class Fleet:
     def _size_pools(self) -> dict[str, PoolSize]:
         """Return the pool sizes for the cluster as it is now, and the GPUs that the run may use."""
         gpus = min(self._capacity.gpus, self._max_gpus)
-        return size_all_pools(self._specs, self._stages, self._first_plan, cpus=self._capacity.cpus, gpus=gpus)
+        cpus, videos = self._capacity.cpus, self._videos
+        return size_all_pools(self._specs, self._stages, self._first_plan, cpus=cpus, gpus=gpus, videos=videos)
 
     def _spawn(self, stage: int, gpu: Gpu | None) -> None:
         if gpu is not None and not self._gpus.is_there(gpu):

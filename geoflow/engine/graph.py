@@ -13,7 +13,7 @@ from functools import cached_property
 
 from geoflow.fields import FIELDS
 from geoflow.segments import OBJECT
-from geoflow.stage import Stage
+from geoflow.stage import Stage, closes
 
 PROBE = -1  # the producer of `video.*`
 PROBED = tuple(name for name, row in FIELDS.items() if row.probed)  # not every video has all of these
@@ -35,6 +35,8 @@ class Step:
     stage: int = -1  # the number of its stage in the pipeline, and of the stage's pool
     span: str = "segment"  # the unit that it works on
     chapter: tuple[int, int] = (0, 0)  # frames of a chapter, and frames of the next chapter that it also reads
+    closes: bool = False  # it only brings to disk what others made, and so works on when the run stops
+    finishes: bool = False  # it is called once more after the last segment of a video
     frames_from: tuple[int, ...] = ()  # if it reads the frames of its spans: the steps that give frames to segments
 
     @property
@@ -87,7 +89,19 @@ class Graph:
             outputs = (*stage.outputs, *stage.optional_outputs)
             index = len(steps)
             steps.append(
-                Step(index, slot, stage.ordered, optional, sources, frozenset(required), outputs, depth, number)
+                Step(
+                    index,
+                    slot,
+                    stage.ordered,
+                    optional,
+                    sources,
+                    frozenset(required),
+                    outputs,
+                    depth,
+                    number,
+                    closes=closes(stage),
+                    finishes=stage.ordered and type(stage).finish is not Stage.finish,
+                )
             )
             giver.update(dict.fromkeys(outputs, index))
         consumers: dict[tuple[int, str], list[int]] = {}
@@ -128,7 +142,20 @@ def _survey(index: int, number: int, slot: str, stage: Stage, optional: bool, fr
     sources = dict.fromkeys(PROBED, PROBE)
     chapter = stage.chapter_length, stage.chapter_reach
     required = frozenset(("video.index", "video.pts"))
-    return Step(index, slot, False, optional, sources, required, (SURVEY,), 0, number, stage.span, chapter, frames_from)
+    return Step(
+        index,
+        slot,
+        False,
+        optional,
+        sources,
+        required,
+        (SURVEY,),
+        0,
+        number,
+        stage.span,
+        chapter,
+        frames_from=frames_from,
+    )
 
 
 def _of_objects(index: int, number: int, slot: str, stage: Stage, optional: bool) -> Step:
@@ -147,7 +174,7 @@ def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
     known = {"T": frames, "H": height, "W": width, "R": 8}
     total = 0
     for step in graph.steps:
-        if step.ordered or step.surveys:  # outputs of ordered steps replace fields that end at that moment
+        if step.closes or step.surveys:  # what a closing step passes on replaces fields that end at that moment
             continue
         for name in step.outputs:
             row = lookup(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -231,7 +232,7 @@ class PoolNeed:
     slot: str
     num_cpus: float
     weight: float
-    ordered: bool
+    most: float = math.inf  # actors it can use
     fixed: int | None = None
 
 
@@ -248,9 +249,9 @@ def size_pools(needs: Sequence[PoolNeed], *, cpus: float) -> dict[str, PoolSize]
     """Size every pool so that all of them fit at once: a pool that waits for resources would block the pipeline.
 
     Each pool gets one actor, GPU stages as many as `fixed` says. Further CPUs go, one actor at a time, to the stage
-    with the most weight per actor. Ordered stages and stages without weight keep one actor. If even one actor each
-    does not fit, all booked shares shrink together (Ray's CPUs are bookkeeping), and the operating system divides the
-    cores.
+    with the most weight per actor that can use more actors. Stages without weight keep one actor. If even one actor
+    each does not fit, all booked shares shrink together (Ray's CPUs are bookkeeping), and the operating system divides
+    the cores.
     """
     count = {need.slot: need.fixed or 1 for need in needs}
 
@@ -261,7 +262,10 @@ def size_pools(needs: Sequence[PoolNeed], *, cpus: float) -> dict[str, PoolSize]
         growable = [
             need
             for need in needs
-            if need.fixed is None and not need.ordered and need.weight > 0 and booked() + need.num_cpus <= cpus
+            if need.fixed is None
+            and count[need.slot] < need.most
+            and need.weight > 0
+            and booked() + need.num_cpus <= cpus
         ]
         if not growable:
             break

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geoflow.evaluate.evaluation import evaluate_store
-from geoflow.evaluate.score_table import render_table
-from geoflow.evaluate.scores import Scores
+from geoflow.evaluate.queried_tracks import evaluate_tracks
+from geoflow.evaluate.score_table import render_point_tracks, render_table
+from geoflow.evaluate.scores import Scores, TrackEvaluation
 
-__all__ = ["Scores", "evaluate_store", "render_table"]
+__all__ = ["Scores", "TrackEvaluation", "evaluate_store", "evaluate_tracks", "render_point_tracks", "render_table"]

@@ -11,18 +11,30 @@ from geoflow.evaluate import measures
 from geoflow.evaluate.depth import score_depths
 from geoflow.evaluate.motion_scores import score_motion, true_motion
 from geoflow.evaluate.prediction import Prediction
+from geoflow.evaluate.queried_tracks import RADIUS_PX, score_point_tracks
 from geoflow.evaluate.same_clip import check_same_clip
 from geoflow.evaluate.score_table import HEADINGS
 from geoflow.evaluate.scores import Curves, PoseScores, Scores, TrackScores
 from geoflow.evaluate.tracks import score_tracks
 from geoflow.evaluate.trajectory import align_worlds, score_poses
+from geoflow.evaluate.true_trajectories import read_trajectories, trajectories_of
 from geoflow.evaluate.truth import Truth
 from geoflow.evaluate.unscored import sentences, unscored
 from geoflow.synth.groundtruth import load_ground_truth
 
 
-def evaluate_store(store_path: str | Path, gt_path: str | Path, *, same_frames: bool = False) -> Scores:
+def evaluate_store(
+    store_path: str | Path,
+    gt_path: str | Path,
+    *,
+    tracks: str | Path | None = None,
+    same_frames: bool = False,
+    radius_px: float = RADIUS_PX,
+) -> Scores:
     """Score a `videos/*.h5` against a ground-truth file; both are read frame by frame.
+
+    `tracks` is another truth for `point_tracks`, such as a TAPVid-3D file; otherwise the tracks of the ground truth
+    are used, if it has any. `radius_px` is that of `evaluate_tracks`.
 
     A score is None if the store or the truth lacks its data; `unscored` and the notes say why. A store of another size
     or frame rate than the truth is compared at its own frames and pixels. With `same_frames` the clip's file may be
@@ -40,6 +52,10 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path, *, same_frames: 
         depths = found.scores
         if motion in ("still", "rotating"):
             depths = {name: replace(scores, invented=scores.filled) for name, scores in depths.items()}
+        given = trajectories_of(gt) if tracks is None else read_trajectories(tracks)
+        if tracks is not None and given is not None:
+            check_same_clip(prediction, given, same_frames=same_frames)
+        points = score_point_tracks(prediction, given, radius_px)
         poses, identity, pose_curves = _pose_scores(prediction, truth)
         depth_curves = {name: curves for name, curves in found.curves.items() if name != "constant_plane"}
         scores = Scores(
@@ -52,12 +68,13 @@ def evaluate_store(store_path: str | Path, gt_path: str | Path, *, same_frames: 
             poses=poses,
             identity_pose=identity,
             tracks=_track_scores(prediction, truth, found.scene_depth),
+            point_tracks=points.scores,
             motion=score_motion(prediction.array("camera/motion"), motion),
             curves=Curves(prediction.frame_index, tuple(seams), depth_curves, pose_curves),
             key=prediction.key,
         )
-        reasons = unscored(scores, prediction, truth, found.curves, motion)
-        return replace(scores, notes=_notes(truth, reasons), unscored=reasons)
+        reasons = {**unscored(scores, prediction, truth, found.curves, motion), **points.unscored}
+        return replace(scores, notes=(*_notes(truth, reasons), *points.notes), unscored=reasons)
 
 
 def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | None, PoseScores, dict[str, np.ndarray]]:
@@ -74,15 +91,14 @@ def _pose_scores(prediction: Prediction, truth: Truth) -> tuple[PoseScores | Non
 
 
 def _track_scores(prediction: Prediction, truth: Truth, scene_depth: float) -> TrackScores | None:
-    query = prediction.array("tracks/query")
-    uv, xyz, visible = (prediction.dataset(f"tracks/{name}") for name in ("uv", "xyz", "visible"))
-    if query is None or uv is None or xyz is None or visible is None or not len(query):
+    stored = prediction.tracks()
+    if stored is None:
         return None
     if not truth.located.any() or not np.isfinite(scene_depth):
         return None
     poses = prediction.poses()
     world = None if poses is None else align_worlds(*poses, truth)
-    return score_tracks(query, uv, xyz, visible, truth, world, scene_depth)
+    return score_tracks(stored, truth, world, scene_depth)
 
 
 def _notes(truth: Truth, reasons: dict[str, str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from geoflow.errors import InputError
 from geoflow.evaluate.pixels import lift
 from geoflow.store.coherence import key_of, reads_everything
+from geoflow.store.layout import TRACK_TILE
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,32 @@ class Branch:
         return lift(depth.ravel()[pixels], pixels, depth.shape[1], self.intrinsics[i])
 
 
+@dataclass(frozen=True)
+class StoredTracks:
+    """The tracks of a store: N points in T frames, read slice by slice."""
+
+    query: np.ndarray  # (N, 4): frame of the store, x, y, z
+    uv: Any  # h5py.Dataset (T, N, 2) px
+    xyz: Any  # h5py.Dataset (T, N, 3) world
+    visible: Any  # h5py.Dataset (T, N)
+
+    def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return pixels (N, 2) float32 of all tracks in frame i, NaN where unknown, and which are visible (N,)."""
+        return self.uv[i], self.visible[i].astype(bool)
+
+    def columns(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return world points (T, M, 3) and visibility (T, M) of the M tracks `chosen`, which may repeat.
+
+        They are read by tiles of frames: picking columns of a dataset takes far longer.
+        """
+        shape = len(self.visible), len(chosen)
+        xyz, visible = np.empty((*shape, 3), np.float32), np.empty(shape, bool)
+        for start in range(0, len(visible), TRACK_TILE[0]):
+            part = slice(start, start + TRACK_TILE[0])
+            xyz[part], visible[part] = self.xyz[part][:, chosen], self.visible[part][:, chosen]
+        return xyz, visible
+
+
 class Prediction:
     """An open store; use it in a `with` block. Everything except the frame numbers may be absent."""
 
@@ -67,6 +94,7 @@ class Prediction:
         self.whole_clip = reads_everything(self._file)  # every frame of the source was to be read
         self.height = int(self._file.attrs["height"])
         self.width = int(self._file.attrs["width"])
+        self.metric = bool(self._file.attrs["metric"])  # lengths are metres
         self.branches = {name: b for name in ("prior", "geometry", "camera") if (b := self._branch(name)) is not None}
 
     def _branch(self, name: str) -> Branch | None:
@@ -90,6 +118,14 @@ class Prediction:
     def dataset(self, name: str) -> Any | None:
         """Return a dataset to read slice by slice, or None."""
         return self._file.get(name)
+
+    def tracks(self) -> StoredTracks | None:
+        """Return the tracks; None if the store holds none."""
+        query = self.array("tracks/query")
+        uv, xyz, visible = (self.dataset(f"tracks/{name}") for name in ("uv", "xyz", "visible"))
+        if query is None or uv is None or xyz is None or visible is None or not len(query):
+            return None
+        return StoredTracks(query, uv, xyz, visible)
 
     def seams(self) -> list[tuple[int, int]]:
         """Return for each pair of neighbouring segments the overlap [start, stop) in frames of the store."""

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Protocol
+
 from geoflow.errors import InputError
 from geoflow.evaluate.prediction import Prediction
-from geoflow.synth.groundtruth import GroundTruth
 
 _SAME_SHAPE = 0.05  # relative difference of width over height that rounding to whole pixels may leave
 _REMEDY = "give the ground truth of the same clip"
 _COPY = "; if it shows the same frames, such as a copy in another format, add --same-frames"
 
 
-def check_same_clip(prediction: Prediction, truth: GroundTruth, *, same_frames: bool = False) -> None:
+class TrueClip(Protocol):
+    """What a truth says of its clip."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (height, width)."""
+
+    @property
+    def source_sha256(self) -> str:
+        """Return the checksum of the clip's file; "" if not known."""
+
+
+def check_same_clip(prediction: Prediction, truth: TrueClip, *, same_frames: bool = False) -> None:
     """Raise InputError if the truth is of another clip, as far as the two files tell.
 
     They tell by the checksum of the clip's file, the number of its frames, and the shape of the picture. Where neither
@@ -38,7 +58,7 @@ def check_same_clip(prediction: Prediction, truth: GroundTruth, *, same_frames: 
         )
 
 
-def _check_range(prediction: Prediction, truth: GroundTruth) -> None:
+def _check_range(prediction: Prediction, truth: TrueClip) -> None:
     index = prediction.frame_index
     if len(index) == 0 or index.min() < 0 or index.max() >= truth.num_frames:
         raise InputError(
@@ -48,7 +68,7 @@ def _check_range(prediction: Prediction, truth: GroundTruth) -> None:
         )
 
 
-def _check_shape(prediction: Prediction, truth: GroundTruth) -> None:
+def _check_shape(prediction: Prediction, truth: TrueClip) -> None:
     true_height, true_width = truth.size
     if abs(prediction.width * true_height / (prediction.height * true_width) - 1) > _SAME_SHAPE:
         raise InputError(

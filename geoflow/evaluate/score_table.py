@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from geoflow.evaluate.scores import DepthScores, Scores
+from geoflow.evaluate.scores import DepthScores, PointTrackScores, Scores, TrackEvaluation
+from geoflow.evaluate.unscored import sentences
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -67,6 +69,19 @@ TRACK_ROWS: Rows = (
     ("visible_frames", "frames visible", fixed("", 1), ""),
     ("error_percent", "3D error, of scene depth", fixed(" %", 2), "↓"),
     ("uv_error_px", "2D error", fixed(" px", 2), "↓"),
+    ("lasting", "points seen to the end", lambda v: f"{v:.0f}", ""),
+    ("lasting_kept", "of these kept to the end", percent, "↑"),
+)
+# A column for each scaling of the predictions.
+POINT_TRACK_ROWS: Rows = (
+    ("jaccard", "3D-AJ", percent, "↑"),
+    ("within", "APD3D", percent, "↑"),
+    ("occlusion_accuracy", "OA", percent, "↑"),
+    ("scale", "scale", fixed(""), ""),
+)
+_POINT_TRACK_COLUMNS: Rows = (
+    ("unscaled", "figures without scaling", percent, ""),
+    ("answered", "figures of answered queries", percent, ""),
 )
 # By row of a result: figure -> its heading in the tables.
 HEADINGS: dict[str, dict[str, str]] = {
@@ -75,6 +90,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         (DEPTH_ROWS, ("prior", "geometry", "camera", "constant_plane")),
         (POSE_ROWS, ("poses", "identity_pose")),
         (TRACK_ROWS, ("tracks",)),
+        (_POINT_TRACK_COLUMNS, ("point_tracks",)),
         (MOTION_ROWS, ("motion",)),
     )
     for row in names
@@ -105,11 +121,63 @@ def render_table(scores: Scores) -> RenderableType:
         tracks = Table(title="tracks", title_justify="left")
         fill(tracks, TRACK_ROWS, {"tracks": scores.tracks})
         parts.append(tracks)
+    if scores.point_tracks is not None:
+        parts.append(_point_track_table(scores.point_tracks))
     if scores.motion is not None:
         motion = Table(title=f"what the camera does ({scores.motion.truth or 'unknown'})", title_justify="left")
         fill(motion, MOTION_ROWS, {"claimed": scores.motion})
         parts.append(motion)
-    return Group(*parts, *(Text(f"note: {note}", style="dim") for note in scores.notes))
+    return Group(*parts, *_note_lines(scores.notes))
+
+
+def render_point_tracks(found: TrackEvaluation) -> RenderableType:
+    """Return the scores of point tracks alone as one rich renderable."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if found.point_tracks is None:
+        return Group(Text(f"{found.video}: no scores of point tracks: {found.unscored['point_tracks']}"))
+    reasons = sentences(found.unscored, HEADINGS)
+    return Group(_point_track_table(found.point_tracks), *_note_lines([*reasons, *found.notes]))
+
+
+def _point_track_table(scores: PointTrackScores) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="point tracks (TAPVid-3D)", title_justify="left")
+    fill(table, POINT_TRACK_ROWS, scaling_columns(asdict(scores)))
+    return Group(table, Text(answered(asdict(scores))))
+
+
+def scaling_columns(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the columns of point tracks by heading, from the dictionary of `PointTrackScores`."""
+    names = {
+        "median": "median scale",
+        "per_trajectory": "scale per trajectory",
+        "unscaled": "no scaling",
+        "answered": "median scale, answered queries only",
+    }
+    return {heading: scores[name] for name, heading in names.items() if scores.get(name)}
+
+
+def answered(scores: Mapping[str, Any]) -> str:
+    """Say how the queries of point tracks were answered, from the dictionary of `PointTrackScores`.
+
+    >>> answered({"queries": 9, "by_query": 5, "nearest": 1, "missed": 3, "radius_px": 4.0})
+    '9 queries: 5 tracks made for them, 1 nearest within 4 px of 256, 3 missed'
+    """
+    return (
+        f"{scores['queries']} queries: {scores['by_query']} tracks made for them, {scores['nearest']} nearest within "
+        f"{scores['radius_px']:g} px of 256, {scores['missed']} missed"
+    )
+
+
+def _note_lines(notes: Iterable[str]) -> list[Any]:
+    from rich.text import Text
+
+    return [Text(f"note: {note}", style="dim") for note in notes]
 
 
 def fill(table: Any, rows: Rows, columns: Mapping[str, Any]) -> None:

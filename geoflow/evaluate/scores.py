@@ -87,6 +87,56 @@ class TrackScores:
     error_percent: float = NAN  # median 3D error in percent of the scene's median depth
     error_m: float = NAN
     uv_error_px: float = NAN  # median 2D error; needs no alignment
+    lasting: int = 0  # those whose point the camera sees in every frame from the query to the end
+    lasting_kept: float = NAN  # share of these, 0..1, that follow their point to the end
+
+
+@dataclass(frozen=True)
+class ScaledTrackScores:
+    """TAPVid-3D's metrics under one scaling of the predictions (`tapvid_metrics`). Shares are 0..1."""
+
+    jaccard: float  # 3D-AJ
+    within: float  # APD3D
+    occlusion_accuracy: float  # OA; the same under every scaling
+    scale: float = NAN  # true / predicted; the median of the tracks' own, if each has one
+    jaccard_at: tuple[float, ...] = ()  # at 1, 2, 4, 8 and 16 px
+    within_at: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class PointTrackScores:
+    """3D tracks against the true trajectories of the points that queries name."""
+
+    queries: int
+    by_query: int  # queries for which a track was made
+    nearest: int  # queries answered by the nearest track
+    missed: int  # queries without a track: right in no frame
+    radius_px: float  # how far the nearest track may be, px of a picture whose shorter side is 256 px
+    median: ScaledTrackScores  # one scale per video
+    per_trajectory: ScaledTrackScores  # one scale per track, by its depth in the query's frame
+    unscaled: ScaledTrackScores | None  # None unless both sides are in metres
+    answered: ScaledTrackScores | None  # one scale per video, of the queries that have a track alone; None without one
+
+    def by_scaling(self) -> dict[str, ScaledTrackScores]:
+        """Return the scores by the name of their scaling, and `answered`: those that there are."""
+        rows = {name: getattr(self, name) for name in ("median", "per_trajectory", "unscaled", "answered")}
+        return {name: row for name, row in rows.items() if row is not None}
+
+
+@dataclass(frozen=True)
+class TrackEvaluation:
+    """The scores of one video's tracks alone; the parts have the names that they have in `Scores`."""
+
+    video: str
+    num_frames: int
+    point_tracks: PointTrackScores | None
+    notes: tuple[str, ...] = ()
+    unscored: dict[str, str] = field(default_factory=dict)
+    key: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for `json.dumps`; what could not be measured is None."""
+        return plain(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
@@ -102,6 +152,7 @@ class Scores:
     poses: PoseScores | None
     identity_pose: PoseScores  # baseline: the camera never moves
     tracks: TrackScores | None
+    point_tracks: PointTrackScores | None
     motion: MotionScores | None  # None if the store says nothing
     curves: Curves
     notes: tuple[str, ...] = ()

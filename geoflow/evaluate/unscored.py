@@ -10,6 +10,7 @@ import numpy as np
 
 from geoflow.evaluate.depth import ORDERED_PIXELS, RELIEF, Curves
 from geoflow.evaluate.prediction import Prediction
+from geoflow.evaluate.queried_tracks import NO_TRACKS
 from geoflow.evaluate.scores import Scores
 from geoflow.evaluate.trajectory import align_worlds
 from geoflow.evaluate.truth import Truth
@@ -33,7 +34,7 @@ def unscored(
     """
     found: dict[str, str] = {}
     explain = _Explanations(prediction, truth, curves, motion)
-    for row in (*_DEPTHS, *_POSES, "tracks", "motion"):
+    for row in (*_DEPTHS, *_POSES, "tracks", "motion"):  # `point_tracks` has its own
         values = getattr(scores, row)
         if values is None:
             found[row] = explain.row(row)
@@ -178,9 +179,8 @@ class _Explanations:
         return _STANDS if not truth.travels else f"{_STANDS} in the frames that the store has a pose of"
 
     def _no_tracks(self) -> str:
-        query, uv = self.prediction.array("tracks/query"), self.prediction.dataset("tracks/uv")
-        if query is None or uv is None or not len(query):
-            return "the store holds no tracks"
+        if self.prediction.tracks() is None:
+            return NO_TRACKS
         if not self.truth.posed.any():
             return _NO_POSES
         return self._no_true_depth() or _NO_INTRINSICS
@@ -188,6 +188,10 @@ class _Explanations:
     def _track(self, name: str, scores: Scores) -> str:
         if not scores.tracks or not scores.tracks.tracks:
             return "no track starts at a static surface whose true place is known"
+        if name == "lasting_kept":
+            if not self.truth.located.all():
+                return "the truth does not know the camera of every frame"
+            return "no point of a track is in view from its query to the end of the video"
         poses = self.prediction.poses()
         if name.startswith("error") and poses is None:
             return "the store holds no camera poses"

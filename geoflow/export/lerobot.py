@@ -16,7 +16,7 @@ from geoflow.export.frames import Depths, cameras_of, has_depth, pictures
 from geoflow.export.hand_state import HandState, hand_state
 from geoflow.export.mp4 import frame_rate, write_mp4
 from geoflow.export.statistics import Moments
-from geoflow.export.track_rows import spread_out, track_rows
+from geoflow.export.track_rows import most_seen, track_rows
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_folder
 
@@ -63,7 +63,8 @@ def export_lerobot(
       if `metres_per_unit` is given, the metres in a scene unit, which depth, tracks and the cameras' places are then
       multiplied with. Without either there is no `depth_unit`: LeRobot warns, and returns the scene's units
     - `observation.camera.intrinsics` (3, 3) px, of that depth, `.cam_from_world` (4, 4), `.valid` bool
-    - `observation.tracks.xyz` (N, 3) world, `.uv` (N, 2) px, `.visible` (N,) bool: at most `max_tracks`, evenly chosen
+    - `observation.tracks.xyz` (N, 3) world, `.uv` (N, 2) px, `.visible` (N,) bool: at most `max_tracks`, those
+      that are seen in most frames
     - `observation.hands.<side>.joints` (21, 3) and `.wrist` (4, 4) camera frame, `.confidence`, `.valid` bool, and
       `.metres_per_unit`, which joints and wrist times which are in metres: 1 where they are already, and are therefore
       not in the scene's unit unless that is metres; left out of stores that do not tell
@@ -156,7 +157,7 @@ def _features(source: _Source, depth: bool) -> dict[str, _Feature]:
         features["observation.camera.cam_from_world"] = _Feature("float32", (4, 4))
         features["observation.camera.valid"] = _Feature("bool", (1,))
     if video.tracks is not None and len(video.tracks):
-        count = len(spread_out(len(video.tracks), source.max_tracks))
+        count = min(len(video.tracks), source.max_tracks)
         features["observation.tracks.xyz"] = _Feature("float32", (count, 3))
         features["observation.tracks.uv"] = _Feature("float32", (count, 2))
         features["observation.tracks.visible"] = _Feature("bool", (count,))
@@ -179,8 +180,8 @@ def _rows(source: _Source, features: dict[str, _Feature], fps: float) -> Iterato
     video, wrists = source.video, source.hands
     cameras, hands = video.cameras, video.hands
     actions = None if wrists is None else wrists.actions
-    chosen = spread_out(len(video.tracks), source.max_tracks) if video.tracks is not None else None
-    tracks = track_rows(video, chosen) if chosen is not None and len(chosen) else None
+    has_tracks = video.tracks is not None and len(video.tracks)
+    tracks = track_rows(video, most_seen(video, source.max_tracks)) if has_tracks else None
     depths = Depths(video) if DEPTH in features else None
     for i in range(len(video)):
         row: dict[str, Any] = {"timestamp": i / fps, "frame_index": i, "episode_index": 0, "index": i, "task_index": 0}

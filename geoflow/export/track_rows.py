@@ -51,6 +51,17 @@ def track_rows(
             yield TrackRow(start + k, xyz[k][chosen], (visible[k] & known)[chosen], uv[k][chosen])
 
 
+def most_seen(video: Video, most: int) -> np.ndarray:
+    """Choose at most `most` tracks, those that are seen in most frames: their columns, rising (M,) int64."""
+    visible, count = tracks_of(video).visible, len(tracks_of(video))
+    if count <= most:
+        return np.arange(count)
+    seen = np.zeros(count, np.int64)
+    for start in range(0, len(video), TRACK_TILE[0]):
+        seen += visible[start : start + TRACK_TILE[0]].sum(0)
+    return np.sort(np.argsort(-seen, kind="stable")[:most])
+
+
 def spread_out(count: int, most: int) -> np.ndarray:
     """Choose at most `most` of `count` numbers, evenly spread: (M,) int64.
 

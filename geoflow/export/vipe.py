@@ -16,17 +16,19 @@ from geoflow.export.npz import whole_npz
 from geoflow.store.reader import Video
 from geoflow.store.whole import whole_draft, write_whole
 
+_CORNER = 0.5  # ViPE's pixels: the centre of the first one is at (0.5, 0.5)
+
 
 def export_vipe(video: Video, out: Path) -> int:
     """Write a clip's files below the folder `out`, which may hold other clips; return the number of posed frames.
 
     With the store's name for the clip: `pose/<name>.npz`, `data` (M, 4, 4) float32 world from camera, `inds` (M,)
     int64, and `source` (M,) int64, the frames' numbers in the source (ViPE has no such array);
-    `intrinsics/<name>.npz`, `data` (M, 4) float32 fx, fy, cx, cy in px, pixel centres at integers, and
-    `<name>_camera.txt`; `depth/<name>.zip`, an OpenEXR picture per frame, channel Z, float16 scene units, 0 where
-    unknown; `rgb/<name>.mp4`, all frames, H.264, written last. `inds` and the names in the archive are the store's
-    frame numbers: as in ViPE, frames without a pose are left out. Instance masks and the residual of its bundle
-    adjustment are not written: no store has them.
+    `intrinsics/<name>.npz`, `data` (M, 4) float32 fx, fy, cx, cy in px, counted from the picture's edge as in ViPE,
+    where a centred camera has half the width, and `<name>_camera.txt`; `depth/<name>.zip`, an OpenEXR picture per
+    frame, channel Z, float16 scene units, 0 where unknown; `rgb/<name>.mp4`, all frames, H.264, written last. `inds`
+    and the names in the archive are the store's frame numbers: as in ViPE, frames without a pose are left out. Instance
+    masks and the residual of its bundle adjustment are not written: no store has them.
 
     Raises StoreError if no frame has pose and depth or if pixels cannot be read, ConfigError without the library
     OpenEXR.
@@ -42,7 +44,7 @@ def export_vipe(video: Video, out: Path) -> int:
         npz.array("inds", frames.astype(np.int64))
         npz.array("source", video.frame_index[frames].astype(np.int64))
     with whole_npz(out / "intrinsics" / f"{name}.npz") as npz:
-        npz.array("data", intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]])  # fx, fy, cx, cy
+        npz.array("data", intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]] + np.array([0, 0, _CORNER, _CORNER], np.float32))
         npz.array("inds", frames.astype(np.int64))
     camera_types = "".join(f"{i}: PINHOLE\n" for i in frames)
     write_whole(out / "intrinsics" / f"{name}_camera.txt", camera_types.encode())

@@ -115,6 +115,8 @@ def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -
     """Return scaled lengths. Lengths in scene units scale with the scene; they become metres if the scene's scale is
     unknown and their own is known. Lengths in metres stay unchanged."""
     before, factor = fields[row.name], join.scale(row)
+    if not row.metres and not _by_cameras(fields):
+        factor = join.geometry_scale
     if factor is None and not known_scale:
         factor = 1.0  # nothing to be consistent with yet
     if row.metres:
@@ -133,6 +135,12 @@ def _scaled_lengths(row: Field, fields: Fields, join: Join, known_scale: bool) -
     after = (before * by.reshape(*by.shape, *[1] * (before.ndim - by.ndim))).astype(before.dtype)
     after[~np.isfinite(by)] = row.unknown
     return {row.name: after}
+
+
+def _by_cameras(fields: Fields) -> bool:
+    """Return whether a segment's lengths are in the scale of its cameras: their depth is taken before geometry's."""
+    depth = fields.get("camera.depth")
+    return depth_of(fields) is None or (depth is not None and bool(depth.any()))
 
 
 def _moved_poses(row: Field, fields: Fields, join: Join, known_scale: bool) -> Fields:

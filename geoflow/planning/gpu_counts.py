@@ -33,7 +33,7 @@ class Work:
 
 
 def what_gpus_save(
-    pipe: Pipeline, stages: Sequence[Stage], graph: Graph, whole: Estimate, *, segments: int, gpus: int
+    pipe: Pipeline, stages: Sequence[Stage], graph: Graph, whole: Estimate, *, videos: int, segments: int, gpus: int
 ) -> list[dict[str, Any]]:
     """Return the counts of GPUs that pay off, each with its `seconds`; [] without GPU stages or if times are unknown.
 
@@ -48,10 +48,10 @@ def what_gpus_save(
     times = {}
     for count in counts_to_try(most):
         try:
-            plan = Residency(pipe.stages, stages, count, graph=graph).plan
+            plan = Residency(pipe.stages, stages, count, graph=graph, videos=videos).plan
         except EnvironmentBroken:  # the models do not fit on so few
             continue
-        sizes = size_all_pools(pipe.stages, stages, plan, cpus=os.cpu_count() or 1, gpus=count)
+        sizes = size_all_pools(pipe.stages, stages, plan, cpus=os.cpu_count() or 1, gpus=count, videos=videos)
         actors = {slot: size.actors for slot, size in sizes.items()}
         times[count] = least_seconds(work, actors, segments=segments, gpus=count)
     return [{"gpus": count, "seconds": seconds} for count, seconds in worthwhile(times).items()]

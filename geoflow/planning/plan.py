@@ -66,12 +66,12 @@ def make_plan(
     graph = Graph.build([(spec.slot, stage, spec.optional) for spec, stage in zip(pipe.stages, stages)])
     counted = len(here) if gpus is None else gpus
     usable = min(counted, pipe.max_gpus or counted)
-    resident = Residency(pipe.stages, stages, usable, graph=graph).plan
-    sizes = size_all_pools(pipe.stages, stages, resident, cpus=os.cpu_count() or 1, gpus=usable)
     costs = [_cost(spec, known.get(spec.slot)) for spec in pipe.stages]
     videos, works = _videos(inputs, pipe, stages, reading, costs)
     if not works:
         raise InputError(f"nothing to do: {_reasons(videos)}")
+    resident = Residency(pipe.stages, stages, usable, graph=graph, videos=len(works)).plan
+    sizes = size_all_pools(pipe.stages, stages, resident, cpus=os.cpu_count() or 1, gpus=usable, videos=len(works))
     sources = [item.source for item in expand_inputs(listed(inputs), reading.pattern)[0]]
     whole = together([estimate for _, estimate in works])
     segments = sum(row["segments"] for row in videos if "problem" not in row)
@@ -85,7 +85,7 @@ def make_plan(
         },
         "segment": pipe.segment.model_dump(),
         "gpus": resident,
-        "gpu_counts": what_gpus_save(pipe, stages, graph, whole, segments=segments, gpus=usable),
+        "gpu_counts": what_gpus_save(pipe, stages, graph, whole, videos=len(works), segments=segments, gpus=usable),
         "stages": [_stage(spec, sizes[spec.slot], known.get(spec.slot)) for spec in pipe.stages],
         "videos": videos,
         "left_out": [f"{folder}: {reason}" for folder, reason in left_out(listed(inputs), sources)],

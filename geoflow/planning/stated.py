@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from geoflow.fields import FIELDS
 from geoflow.pipeline import Pipeline
 from geoflow.segments import VideoInfo
-from geoflow.stage import Stage
+from geoflow.stage import Stage, made_by
 
 _POSES = "camera.cam_from_world"
 _WORDS = {
@@ -40,7 +40,7 @@ def heeds(pipeline: Pipeline) -> Heeds:
 
 
 def _heed(slot: str, backend: str, stage: Stage) -> Heed:
-    made = () if stage.ordered else stage.outputs  # ordered stages only pass on what others made
+    made = made_by(stage)
     sees = "frames.rgb" in stage.inputs and any(_is_3d(name) for name in made)
     return Heed(slot, backend, stage.honours, sees, _POSES in made)
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from geoflow.errors import StoreError
-from geoflow.evaluate.score_table import DEPTH_ROWS, MOTION_ROWS, POSE_ROWS, TRACK_ROWS, cell
+from geoflow.evaluate.score_table import (
+    DEPTH_ROWS,
+    MOTION_ROWS,
+    POINT_TRACK_ROWS,
+    POSE_ROWS,
+    TRACK_ROWS,
+    answered,
+    cell,
+    scaling_columns,
+)
 from geoflow.report.curve_section import curve_section
 from geoflow.report.markup import scroll, text
 from geoflow.store.paths import RunPaths
@@ -57,10 +66,14 @@ def score_section(scores: Mapping[str, Any]) -> str:
     parts.append(figures_table(POSE_ROWS, poses, baseline="identity pose") if poses else "")
     if scores.get("tracks"):
         parts.append(figures_table(TRACK_ROWS, {"tracks": scores["tracks"]}))
+    points = scores.get("point_tracks")
+    if points:
+        parts.append(figures_table(POINT_TRACK_ROWS, scaling_columns(points)))
     if scores.get("motion"):
         true = scores["motion"].get("truth") or "unknown"
         parts.append(figures_table(MOTION_ROWS, {f"camera says it is; in truth {true}": scores["motion"]}))
     parts += ["</div>", curve_section(scores)]
+    parts += [f'<p class="soft">{text(f"point tracks (TAPVid-3D), {answered(points)}")}</p>'] if points else []
     parts += [f'<p class="soft">{text(note)}</p>' for note in scores.get("notes") or ()]
     return "".join(parts)
 

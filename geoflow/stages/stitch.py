@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geoflow.geometry.seams import Join
 
 _HELD = "held."  # prefix of held fields in the state
+_POINTS = "points."  # prefix of held points
 _METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until the first lengths are found
 _LEAST_JUDGED = 2  # frames with prior and camera depth, before one is held against the other
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
@@ -27,10 +28,11 @@ class Stitch(Stage):
     """Joins segments: Sim(3) between neighbouring worlds, one scale, cross-faded seams.
 
     The frames that a segment shares with the next segment are held back until the next segment comes. So the frames up
-    to the start of the next segment are returned. Tracks stay whole. A field's row in the field table says how the
-    field moves and fades. The prior passes unchanged, since it has its own scale in every frame. If the camera's poses
-    are known poses, their world and unit become the video's. Segments with cameras in the same world are joined
-    exactly, by these cameras. Other segments are joined by the depth of the frames that they share.
+    to the start of the next segment are returned. Points stay whole, and a point that both segments follow fades from
+    the one's places to the other's. A field's row in the field table says how the field moves and fades. The prior
+    passes unchanged, since it has its own scale in every frame. If the camera's poses are known poses, their world and
+    unit become the video's. Segments with cameras in the same world are joined exactly, by these cameras. Other
+    segments are joined by the depth of the frames that they share.
 
     What cannot be known is not made up. If a segment's camera shares no valid frame with the frames before, the segment
     gets `camera.valid` False, unless the camera stood still in between. Orientations, which a camera that only turns
@@ -46,7 +48,7 @@ class Stitch(Stage):
     inputs = ("frames.index", "frames.time")
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
     ordered = True
-    version = "4"
+    version = "5"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -71,6 +73,7 @@ class Stitch(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Align one segment, fade it into the held frames, return all frames that are final now."""
         from geoflow.geometry import seams
+        from geoflow.geometry.track_seams import faded_points
 
         if segment.is_first:
             self._state = {}
@@ -78,6 +81,7 @@ class Stitch(Stage):
         shared = self._shared_frames(segment, fields["frames.index"])
         count = len(segment) - segment.overlap_after
         held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
+        points = {name.removeprefix(_POINTS): value for name, value in self._state.items() if name.startswith(_POINTS)}
         held, fields = seams.complete(held, shared, fields, len(segment))
         fields = self._with_known_hands(held, fields, shared)
         metric = self._metric(segment, fields)
@@ -88,6 +92,7 @@ class Stitch(Stage):
             if moved[name] is fields[name]:  # the input itself, which is read-only
                 moved[name] = moved[name].copy()
             moved[name][:shared] = faded
+        moved |= faded_points(points, moved, shared)
         self._remember(fields["frames.index"], moved, join, count, metric)
         result = {name: array[:count] if FIELDS[name].cut else array for name, array in moved.items()}
         scale = join.camera_scale if join.camera_scale is not None else join.geometry_scale
@@ -299,6 +304,7 @@ class Stitch(Stage):
 
     def _remember(self, index: np.ndarray, moved: Fields, join: Join, count: int, metric: set[str]) -> None:
         from geoflow.geometry.seams import depth_of, joined
+        from geoflow.geometry.track_seams import kept_points
 
         scaled = any(_median(depth) for depth in (moved.get("camera.depth"), depth_of(moved)))
         founded = _METRES if metric else _FREE if scaled or join.world is not None else ""
@@ -313,6 +319,7 @@ class Stitch(Stage):
         }
         # Copies, so that the memory of the whole segment can be freed.
         state |= {_HELD + name: moved[name][count:].copy() for name in joined(moved)}
+        state |= {_POINTS + name: value for name, value in kept_points(moved, count).items()}
         self._state = state
 
     def _anchor(self, moved: Fields) -> dict[str, Any]:

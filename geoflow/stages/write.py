@@ -24,7 +24,7 @@ class Write(Stage):
     """Writes the store (schema 1).
 
     Every frame is stored by one segment: a segment stores its frames up to the start of the next segment, and all of
-    its tracks.
+    its tracks. A track that goes on in the next segment has one row in the store.
     """
 
     slot = "write"

@@ -14,7 +14,7 @@ from geoflow.geometry.rigid import only_turns
 from geoflow.store.schema import FRAME, QUERY, ROWS, TRACKS, Dataset, datasets
 from geoflow.values.field import POSES, SCORE, ZERO, Field
 
-# A track lies in one segment, so its rows elsewhere are never written; with small tiles they take no space.
+# A track is written only in the segments that follow it; with small tiles its other rows take no space.
 TRACK_TILE = (32, 256)  # frames, tracks
 
 

@@ -94,12 +94,17 @@ class Cameras:
 
 @dataclass(frozen=True)
 class Tracks:
-    """Point tracks of the video; read by slices, since T x N grows large."""
+    """Point tracks of the video, a column per point; read by slices, since T x N grows large."""
 
     xyz: Lazy  # (T, N, 3) float32 world; NaN where unknown
     visible: Lazy  # (T, N) bool
     uv: Lazy  # (T, N, 2) float32 px; NaN where unknown
     query: np.ndarray  # (N, 4) float32: frame, x, y, z
+    id: np.ndarray | None = None  # (N,) int32 from 1; None: the store's tracks end with their segments
+    object: np.ndarray | None = (
+        None  # (N,) uint8: the object that it was picked on, 0: none; None: no objects are known
+    )
+    row: np.ndarray | None = None  # (N,) int32: row of the file of queries, -1: not from it; None: there was no file
 
     def __len__(self) -> int:
         return len(self.query)
@@ -125,6 +130,8 @@ class Hand:
     filled: np.ndarray | None = None  # (T,) bool: valid, but interpolated between two frames in which the hand was seen
     mano_pose: np.ndarray | None = None  # (T, 16, 3) float32 rad
     betas: np.ndarray | None = None  # (T, 10) float32
+    mano_scale: np.ndarray | None = None  # (T,) float32: joints are MANO's, about the wrist, times this
+    vertices: np.ndarray | None = None  # (T, 778, 3) float32 camera frame, of MANO's hand
     scale: np.ndarray | None = None  # (T,) float32 scene units per metre; None: not in the file, which is older
 
     @cached_property
@@ -154,7 +161,7 @@ class Hand:
     def __repr__(self) -> str:
         joints, uv = described(self.joints, "camera frame"), described(self.uv, "px")
         parts = [f"joints {joints}", f"uv {uv}"]
-        parts += [name for name in ("mano_pose", "betas") if getattr(self, name) is not None]
+        parts += [name for name in ("mano_pose", "betas", "vertices") if getattr(self, name) is not None]
         return f"Hand({int(self.valid.sum())} of {len(self.valid)} frames: {', '.join(parts)})"
 
 

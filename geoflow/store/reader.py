@@ -165,7 +165,9 @@ class Video:
         if "tracks" not in self.file:
             return None
         xyz, visible, uv = (Lazy(self._dataset(f"tracks/{name}")) for name in ("xyz", "visible", "uv"))
-        return Tracks(xyz, visible, uv, self._array("tracks/query"))
+        names = ("id", "object", "row")
+        extra = {name: self._array(f"tracks/{name}") for name in names if f"tracks/{name}" in self.file}
+        return Tracks(xyz, visible, uv, self._array("tracks/query"), **extra)
 
     @cached_property
     def hands(self) -> Hands | None:

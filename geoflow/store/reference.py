@@ -35,7 +35,7 @@ _FADES = {
     MIX: "mixed",
     EITHER: "True where either is",
     MOST: "the larger of both",
-    WHOLE: "not joined, each segment's own",
+    WHOLE: "a point in both segments is mixed",
     PAST: "",
 }
 _MOVES = {

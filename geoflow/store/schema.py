@@ -146,6 +146,7 @@ def num_hand_rows(held: Mapping[str, Any]) -> int:
 
 
 SEGMENTS = "segments"
+TRACK_ID = "tracks/id"
 
 # Attributes of the file: name -> (Python type, meaning).
 ATTRIBUTES: dict[str, tuple[type, str]] = {

@@ -10,7 +10,7 @@ import numpy as np
 from geoflow.fields import FIELDS
 from geoflow.geometry.rigid import only_turns
 from geoflow.store.schema import FRAME, QUERY, ROWS, TRACKS, Dataset
-from geoflow.values.field import COUNTING, FRAME_FIRST, GROWING, NAN, PINHOLE, POSE, POSES, SCORE, WORLD
+from geoflow.values.field import COUNTING, FRAME_FIRST, GROWING, NAN, NUMBER, PINHOLE, POSE, POSES, SCORE, WORLD
 
 if TYPE_CHECKING:
     import h5py
@@ -135,6 +135,8 @@ def _of_tracks(file: h5py.File, row: Dataset) -> Iterator[str]:
         return
     if row.row.form == FRAME_FIRST and not ((values[:, 0] >= 0) & (values[:, 0] < num_frames)).all():
         yield f"{row.name} names a frame outside 0..{num_frames - 1}"
+    if row.row.form == NUMBER and ((values[:] < 1).any() or len(np.unique(values[:])) != len(values)):
+        yield f"{row.name} should have numbers from 1 on, each once"
     for start in range(0, len(values) if values.dtype.kind == "f" else 0, _BLOCK):
         block = values[start : start + _BLOCK]
         if _odd(row, block).any():

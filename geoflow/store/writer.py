@@ -39,6 +39,7 @@ from geoflow.store.schema import (
     SCHEMA,
     SECONDS_PREFIX,
     SEGMENTS,
+    TRACK_ID,
     TRACKS,
     WORK,
     columns,
@@ -59,6 +60,7 @@ class _Plan:
 
     parts: list[tuple[Path, PartInfo]]
     names: list[str]
+    columns: list[np.ndarray]  # of each part: the columns of its tracks in the file
     num_tracks: int
     num_hand_rows: int
     compression: int
@@ -106,12 +108,13 @@ def assemble(
             whole.file.attrs["status"] = "incomplete"
         whole.file.attrs["metric"] = all(bool(info.numbers.get(METRIC, video.metric)) for _, info in plan.parts)
         _create_all(whole.file, plan, video)
-        first_track = 0
-        for path, info in plan.parts:
+        written = 0  # tracks whose first part is in the file
+        for (path, info), columns_of_part in zip(plan.parts, plan.columns):
             with open_part(path) as part:
                 if read_info(part).digest != info.digest:
                     raise StoreError(f"{path} was replaced meanwhile: another run writes here, too; run again")
-                first_track += _copy_part(part, info, whole, first_track)
+                _copy_part(part, info, whole, columns_of_part, written)
+            written = max(written, columns_of_part.max(initial=-1) + 1)
         add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression)
         infos = [info for _, info in plan.parts]
         whole.file[SEGMENTS] = segment_table(infos, records)
@@ -223,13 +226,15 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
 
 def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], work: str, compression: int) -> _Plan:
     names: set[str] = set()
-    tracks, hand_rows, position = 0, 0, 0
+    hand_rows, position = 0, 0
+    numbers: dict[int, int] = {}  # of a track -> its column
+    columns: list[np.ndarray] = []
     found, wanted = paths.finished_parts(video.name, work_key(work)), {record.index for record in records}
     parts = read_parts([path for index, path in found.items() if index in wanted], work_key(work))
     for path, _ in parts:
         with open_part(path) as file:
             names |= {name for name in datasets() if name in file}
-            tracks += num_tracks(file)
+            columns.append(_columns(file, path, numbers))
             hand_rows = max(hand_rows, num_hand_rows(file))
     for path, info in parts:
         if info.start != position:
@@ -243,7 +248,20 @@ def _plan(paths: RunPaths, video: VideoInfo, records: Sequence[SegmentRecord], w
             f"{paths.parts(video.name)} holds {position} frames in {len(parts)} segments, expected {video.num_frames}; "
             "run again with --resume to compute the rest"
         )
-    return _Plan(parts, [name for name in datasets() if name in names], tracks, hand_rows, compression, work)
+    present = [name for name in datasets() if name in names]
+    return _Plan(parts, present, columns, len(numbers), hand_rows, compression, work)
+
+
+def _columns(part: h5py.File, path: Path, numbers: dict[int, int]) -> np.ndarray:
+    """Return the columns of a part's tracks, and add to `numbers` those that begin in it, in their order.
+
+    A track that goes on from an earlier part stays in its column. Without numbers, each track is one of its own.
+    """
+    count = num_tracks(part)
+    ids = part[TRACK_ID][()] if TRACK_ID in part else -1 - len(numbers) - np.arange(count)
+    if len(np.unique(ids)) != count:
+        raise StoreError(f"{path}: {TRACK_ID} has a number twice; please report this to the author of the tracks stage")
+    return np.array([numbers.setdefault(number, len(numbers)) for number in ids.tolist()], np.int64)
 
 
 def _write_attributes(
@@ -283,9 +301,8 @@ def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
         create(file, row, shape_of(row, sizes), plan.compression)
 
 
-def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, first_track: int) -> int:
-    """Copy one part to its place; return the number of added tracks."""
-    tracks = num_tracks(part)
+def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, columns: np.ndarray, written: int) -> None:
+    """Copy one part to its place. Its tracks go to `columns`; those from the column `written` on begin in it."""
     for name, row in datasets().items():
         if name not in part or 0 in part[name].shape:
             continue
@@ -295,11 +312,26 @@ def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, first_track: int
         elif row.layout == ROWS:
             target[info.start : info.start + info.count] = source[()]
         elif row.layout == TRACKS:
-            target[info.start : info.stop, first_track : first_track + tracks] = source[()]
+            _copy_tracks(source[()], target, slice(info.start, info.stop), columns)
         elif row.layout == QUERY:
-            target[first_track : first_track + tracks] = source[()]
+            fresh = columns >= written
+            target[written : written + int(fresh.sum())] = source[()][fresh]
         whole.check()
-    return tracks
+
+
+def _copy_tracks(values: np.ndarray, target: h5py.Dataset, frames: slice, columns: np.ndarray) -> None:
+    """Write tracks (T, N, ...) to their columns, tile by tile, and only the tiles that these columns are in."""
+    order = np.argsort(columns)
+    tiles = columns[order] // target.chunks[1]
+    for tile in np.unique(tiles):
+        mine = order[tiles == tile]
+        inside = columns[mine]
+        if inside[-1] - inside[0] + 1 == len(inside):
+            target[frames, inside[0] : inside[-1] + 1] = values[:, mine]
+            continue
+        block = target[frames, inside[0] : inside[-1] + 1]
+        block[:, inside - inside[0]] = values[:, mine]
+        target[frames, inside[0] : inside[-1] + 1] = block
 
 
 def _copy_frames(source: h5py.Dataset, target: h5py.Dataset, start: int, whole: WholeH5) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,20 +11,15 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import ConfigError
-from geoflow.geometry.cameras import pinhole, project
-from geoflow.geometry.rigid import apply, invert
 from geoflow.synth.camera_path import cam_from_world_at
 from geoflow.synth.groundtruth import GroundTruthWriter, TrueTracks
-from geoflow.synth.render import View, cast, depth_along, shade
+from geoflow.synth.render import View
 from geoflow.synth.scene import Scene, build_scene
-from geoflow.synth.texture import build_atlas
+from geoflow.synth.shots import Shot, SurfacePoints, shoot
 from geoflow.video.colour import BT601
 
-FOCAL_SHARE = 0.9  # focal length over image width: about 58 degrees, a phone's main camera
-_SENSOR_NOISE = 1.5  # standard deviation, of 255
 _TRACK_QUERIES = 4  # frames in which points are picked
 _TRACK_GRID = (8, 10)  # points picked per such frame, rows by columns
-_SAME_DEPTH = 1e-3  # a point is seen if the first hit is at its own depth, up to float32 rounding
 
 
 @dataclass(frozen=True)
@@ -39,16 +33,6 @@ class Clip:
     depth: np.ndarray  # (T, H, W) float32
     moving: np.ndarray  # (T, H, W) bool
     tracks: TrueTracks
-
-
-@dataclass(frozen=True)
-class _Shot:
-    """One frame and the view from which it was taken."""
-
-    view: View
-    rgb: np.ndarray
-    depth: np.ndarray
-    owner: np.ndarray
 
 
 def render(
@@ -70,7 +54,7 @@ def render(
     _check(num_frames, width, height, fps, motion, moving)
     scene = build_scene(seed, moving)
     shots, points = [], _PointPicker(scene, num_frames, seed)
-    for i, shot in enumerate(_shoot(scene, num_frames, width, height, fps, seed, motion)):
+    for i, shot in enumerate(shoot(scene, num_frames, width, height, fps, seed, motion)):
         points.see(i, shot)
         shots.append(shot)
     views = [shot.view for shot in shots]
@@ -111,7 +95,7 @@ def render_clip(
     video = _VideoWriter(path_mp4, width, height, fps)
     with GroundTruthWriter(gt_path_h5, num_frames=num_frames, height=height, width=width, fps=fps) as truth:
         with contextlib.closing(video):
-            for i, shot in enumerate(_shoot(scene, num_frames, width, height, fps, seed, motion)):
+            for i, shot in enumerate(shoot(scene, num_frames, width, height, fps, seed, motion)):
                 video.write(shot.rgb)
                 view = shot.view
                 truth.frame(i, view.intrinsics, view.cam_from_world, shot.depth, scene.moving[shot.owner])
@@ -130,37 +114,15 @@ def _check(num_frames: int, width: int, height: int, fps: float, motion: str, mo
         )
 
 
-def _shoot(
-    scene: Scene, num_frames: int, width: int, height: int, fps: float, seed: int, motion: str
-) -> Iterator[_Shot]:
-    atlas = build_atlas(scene, seed, width)
-    intrinsics = pinhole(FOCAL_SHARE * width, height, width).astype(np.float64)
-    # The picture has four samples per pixel, but depth only its centre: an average over a silhouette is not a surface.
-    u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    fine_u = (np.arange(2 * width, dtype=np.float32) - 0.5) / 2
-    fine_v = (np.arange(2 * height, dtype=np.float32) - 0.5) / 2
-    for i in range(num_frames):
-        time_s = i / fps
-        view = View.at(scene, intrinsics, cam_from_world_at(time_s, motion, seed), time_s)
-        fine = shade(view, atlas, fine_u, fine_v)
-        picture = 0.25 * (fine[::2, ::2] + fine[1::2, ::2] + fine[::2, 1::2] + fine[1::2, 1::2])
-        noise = np.random.default_rng([seed, 5, i]).standard_normal(picture.shape, np.float32)
-        rgb = np.clip(picture + _SENSOR_NOISE * noise + 0.5, 0, 255).astype(np.uint8)
-        depth, owner = cast(view, u, v)
-        yield _Shot(view, rgb, depth, owner)
-
-
 class _PointPicker:
     """Picks points on visible surfaces in a few frames, then follows them through the whole clip."""
 
     def __init__(self, scene: Scene, num_frames: int, seed: int) -> None:
-        self._scene = scene
+        self._points = SurfacePoints(scene)
         self._rng = np.random.default_rng([seed, 6])
         self._queries = set(np.linspace(0, num_frames - 1, min(_TRACK_QUERIES, num_frames)).astype(int).tolist())
-        self._xyz: list[np.ndarray] = []  # (M, 3) in the frame of each point's body
-        self._owner: list[np.ndarray] = []  # (M,)
 
-    def see(self, i: int, shot: _Shot) -> None:
+    def see(self, i: int, shot: Shot) -> None:
         """Pick points in frame i, if it is one of the query frames."""
         if i not in self._queries:
             return
@@ -168,32 +130,11 @@ class _PointPicker:
         rows, cols = _TRACK_GRID
         v = ((np.arange(rows)[:, None] + self._rng.uniform(0.1, 0.9, (rows, cols))) * height / rows).astype(int)
         u = ((np.arange(cols)[None] + self._rng.uniform(0.1, 0.9, (rows, cols))) * width / cols).astype(int)
-        u, v = u.ravel(), v.ravel()
-        k, z = shot.view.intrinsics, shot.depth[v, u].astype(np.float64)
-        in_camera = np.stack([(u - k[0, 2]) / k[0, 0] * z, (v - k[1, 2]) / k[1, 1] * z, z], axis=1)
-        world = apply(invert(shot.view.cam_from_world), in_camera)
-        owner = shot.owner[v, u].astype(int)
-        body_from_world = invert(shot.view.world_from_body[owner])
-        self._xyz.append(np.einsum("nij,nj->ni", body_from_world[:, :3, :3], world) + body_from_world[:, :3, 3])
-        self._owner.append(owner)
+        self._points.add(shot, u.ravel(), v.ravel())
 
     def follow(self, views: list[View], height: int, width: int) -> TrueTracks:
-        """Return world positions, pixels and visibility (by casting a ray at each point) in every frame."""
-        xyz_body, owner = np.concatenate(self._xyz), np.concatenate(self._owner)
-        shape = (len(views), len(owner))
-        xyz, uv = np.empty((*shape, 3), np.float32), np.empty((*shape, 2), np.float32)
-        visible = np.zeros(shape, bool)
-        for i, view in enumerate(views):
-            pose = view.world_from_body[owner]
-            world = np.einsum("nij,nj->ni", pose[:, :3, :3], xyz_body) + pose[:, :3, 3]
-            in_camera = apply(view.cam_from_world, world)
-            pixel = project(in_camera, view.intrinsics)
-            with np.errstate(invalid="ignore"):
-                inside = np.all((pixel >= 0) & (pixel <= [width - 1, height - 1]), axis=1)
-            hit = depth_along(view, pixel[inside])
-            visible[i, inside] = np.abs(hit / in_camera[inside, 2] - 1) < _SAME_DEPTH
-            xyz[i], uv[i] = world, pixel
-        return TrueTracks(xyz, uv, visible, ~self._scene.moving[owner])
+        """Return the points' true tracks."""
+        return self._points.follow(views, height, width)
 
 
 class _VideoWriter:

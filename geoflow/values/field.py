@@ -24,7 +24,7 @@ PLACEMENT = "placement"  # (4, 4) that maps something into the world, including 
 COUNTING = "counting"  # 0 or more, and strictly increasing from frame to frame
 GROWING = "growing"  # never less than in the frame before
 SCORE = "score"  # 0 to 1, and 0 where nothing was seen
-NUMBER = "number"  # of a thing in the segment, counted from 1; `stitch` counts through the video
+NUMBER = "number"  # of a thing, counted from 1: its identity
 FRAME_FIRST = "frame first"  # a frame counted in the video, then the rest
 
 # How the frames that two neighbouring segments share become one.
@@ -34,7 +34,7 @@ TOGETHER = "together"  # as NEARER, but only the field of `outside` decides: all
 MIX = "mix"  # fades from the earlier segment's value to the later one's; if one is unknown, the other
 EITHER = "either"  # True where at least one of both is
 MOST = "most"  # the larger of both
-WHOLE = "whole"  # nothing is joined: the value is the segment's own, including its overlaps
+WHOLE = "whole"  # the segment's own rows, including its overlaps; a point in both segments fades there
 PAST = "past"  # it does not go through `stitch`: nothing there would change it, or it is made there
 
 # How a value is brought to the video's world and scale; see `Field.moves`.
@@ -49,7 +49,7 @@ POSES = "poses"  # of cameras, after the inverse of the similarity; poses in an 
 # The layout of a dataset in the file; see `Field.layout`.
 FRAME = "frame"  # dense map: one frame per chunk, so that one frame can be read without its neighbours
 ROWS = "rows"  # a few numbers per frame, also for each of R hands: contiguous
-TRACKS = "tracks"  # (T, N, ...): written only where a segment has tracks; the rest reads as the fill value
+TRACKS = "tracks"  # (T, N, ...): written only where a segment follows the track; the rest reads as the fill value
 QUERY = "query"  # (N, ...): a row per track
 COLUMN = "column"  # a number per segment: a column of the table of segments
 

@@ -19,7 +19,7 @@ from geoflow.geometry.cameras import pinhole_matrix
 from geoflow.geometry.rigid import invert, nearest_rotation
 from geoflow.video.lens import Distortion
 
-_CORNER = 0.5  # COLMAP's pixels: the centre of the first pixel is at (0.5, 0.5)
+_CORNER = 0.5  # COLMAP's and ViPE's pixels: the centre of the first pixel is at (0.5, 0.5)
 _SKEWED = 0.02  # how far from a rotation a matrix may be: files are rounded
 _MODEL_FILES = ("cameras.bin", "cameras.txt")
 
@@ -221,7 +221,8 @@ def _read_vipe(folder: str, name: str) -> CameraFile:
     row = {int(n): i for i, n in enumerate(of)}
     for i, number in enumerate(numbers):
         if (at := row.get(int(number))) is not None:
-            k[i] = pinhole_matrix(*values[at, :4])
+            fx, fy, cx, cy = values[at, :4]
+            k[i] = pinhole_matrix(fx, fy, cx - _CORNER, cy - _CORNER)
     return replace(found, intrinsics=k, size=_picture_size(folder, name))
 
 

@@ -28,6 +28,10 @@ NOT_HERE = {
     "moge": "it needs weights; tests/models runs it on small ones",
     "geometrycrafter": "it needs weights; tests/models runs it on small ones",
     "instantmesh": "it needs weights; tests/models runs it on small ones",
+    "lingbot": "it needs weights; tests/models runs it on small ones",
+    "vipe": "it needs weights; tests/models runs it on made-up ones",
+    "wilor": "it needs weights and MediaPipe; tests/models runs it on small ones",
+    "tapip3d": "it needs weights; tests/models runs it on small ones",
     "geoflow.stages.decode": "it reads a file; tests/video/test_video.py runs it",
 }
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import geoflow
 from geoflow.cli import app
 from geoflow.comparison import Comparison, RunComparison
+from geoflow.comparison.side_by_side import score_tables
 from geoflow.errors import InputError, StoreError
 from geoflow.evaluate import evaluate_store
 from geoflow.synth import Clip, render
@@ -74,6 +75,12 @@ def test_flaws_measure_the_same_against_a_perfect_store_as_against_the_truth(
     assert held.poses.ate_percent == pytest.approx(true.poses.ate_percent, rel=1e-3) and held.poses.ate_percent > 0.1
     assert found.scores is not None and found.scores[0].to_dict() == true.to_dict()
     assert found.scores[1].geometry is not None and found.scores[1].geometry.abs_rel < 2 * HALF
+    shown = {title: columns for title, _, columns in score_tables(found)}["point tracks (TAPVid-3D), against the truth"]
+    scalings = ("median scale", "scale per trajectory", "median scale, answered queries only")
+    assert true.point_tracks is not None and set(shown) == {
+        f"{side} {scaling}" for side in "AB" for scaling in scalings
+    }
+    assert shown["A median scale"]["jaccard"] == true.point_tracks.median.jaccard < shown["B median scale"]["jaccard"]
 
 
 def test_frames_are_matched_by_their_number_in_the_source(stores: Any) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from geoflow.engine.schedule import Kind, PoolNeed, Verdict, judge, may_admit, priority, queue_depth, size_pools
+from geoflow.engine.sizing import most_copies
+from geoflow.stages.stitch import Stitch
 
 EMBEDDED = [
-    PoolNeed("decode", 1, 0.02, False),
-    PoolNeed("prior", 1, 0.2, False),
-    PoolNeed("geometry", 1, 0.2, False),
-    PoolNeed("camera", 2, 0.3, False),
-    PoolNeed("stitch", 1, 0.0, True),
-    PoolNeed("write", 1, 0.0, True),
+    PoolNeed("decode", 1, 0.02),
+    PoolNeed("prior", 1, 0.2),
+    PoolNeed("geometry", 1, 0.2),
+    PoolNeed("camera", 2, 0.3),
+    PoolNeed("stitch", 1, 0.0),
+    PoolNeed("write", 1, 0.0),
 ]
 
 
@@ -47,8 +49,14 @@ def test_spare_cpus_go_where_the_work_is() -> None:
 
 
 def test_the_users_number_stands() -> None:
-    sizes = size_pools([PoolNeed("a", 1, 1.0, False, fixed=3), PoolNeed("b", 1, 1.0, False)], cpus=8)
+    sizes = size_pools([PoolNeed("a", 1, 1.0, fixed=3), PoolNeed("b", 1, 1.0)], cpus=8)
     assert sizes["a"].actors == 3 and sizes["b"].actors == 5
+
+
+def test_an_ordered_stage_gets_no_more_actors_than_there_are_videos() -> None:
+    for videos, actors in ((1, 1), (3, 3), (None, 7)):
+        most = most_copies(Stitch(), videos)
+        assert size_pools([PoolNeed("a", 1, 1.0, most), PoolNeed("b", 1, 0.0)], cpus=8)["a"].actors == actors
 
 
 def test_no_call_is_queued_on_a_worker_that_loads() -> None:

@@ -16,14 +16,19 @@ from geoflow.evaluate.score_table import HEADINGS
 from geoflow.evaluate.unscored import sentences
 from geoflow.synth import render
 
-ROWS = ("prior", "geometry", "camera", "constant_plane", "poses", "identity_pose", "tracks", "motion")
+ROWS = ("prior", "geometry", "camera", "constant_plane", "poses", "identity_pose", "tracks", "point_tracks", "motion")
 
 
 def silent(scores) -> set[str]:
     """The keys of what is None in the result."""
     plain = scores.to_dict()
-    found = {row for row in ROWS if plain[row] is None}
-    return found | {f"{row}.{name}" for row in set(ROWS) - found for name, value in plain[row].items() if value is None}
+    return {key for row in ROWS for key in missing(row, plain[row])}
+
+
+def missing(key, value) -> list[str]:
+    if isinstance(value, dict):
+        return [inner for name, part in value.items() for inner in missing(f"{key}.{name}", part)]
+    return [key] if value is None else []
 
 
 @pytest.fixture

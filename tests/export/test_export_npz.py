@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -31,6 +32,30 @@ def test_tapip3d_holds_the_posed_frames(store: Path, stored: Arrays, posed: np.n
         assert np.array_equal(data["intrinsics"], stored["camera/intrinsics"][posed])
         assert np.array_equal(data["extrinsics"], stored["camera/cam_from_world"][posed])
         assert np.array_equal(data["query_point"], stored["tracks/query"])
+
+
+def test_tapip3d_has_the_form_of_the_programs_results(store: Path, stored: Arrays, posed: np.ndarray, tmp_path: Path):
+    store = Path(shutil.copy(store, tmp_path / "own.h5"))
+    with h5py.File(store, "r+") as file:
+        xyz, visible = file["tracks/xyz"][()], file["tracks/visible"][()]
+        before = xyz[:, 1].copy()
+        xyz[3:, 1], visible[3:, 1] = np.nan, False  # unknown from frame 3 on
+        file["tracks/xyz"][...], file["tracks/visible"][...] = xyz, visible
+    export_store(store, "tapip3d", tmp_path / "clip.result.npz", result=True)
+    with np.load(tmp_path / "clip.result.npz", allow_pickle=False) as data:
+        names = {"video", "depths", "intrinsics", "extrinsics", "coords", "visibs", "query_points", "frames"}
+        assert set(data) == names
+        assert data["video"].dtype == np.float32 and data["video"].shape[1] == 3
+        assert np.allclose(data["video"] * 255, np.moveaxis(stored["frames/rgb"][posed], -1, 1), atol=1e-3)
+        assert data["coords"].dtype == np.float32 and np.isfinite(data["coords"]).all()
+        known = np.isfinite(stored["tracks/xyz"][posed]).all(-1)
+        known[posed >= 3, 1] = False
+        assert np.array_equal(data["coords"][known], stored["tracks/xyz"][posed][known])
+        last = before[posed[posed < 3][-1]]
+        assert (data["coords"][posed >= 3, 1] == last).all() and not data["visibs"][posed >= 3, 1].any()
+        assert data["query_points"].shape == (data["coords"].shape[1], 4)
+        assert (data["query_points"][:, 0] < len(posed)).all()
+        assert np.array_equal(data["query_points"][:, 1:], stored["tracks/query"][:, 1:])
 
 
 def test_tapip3d_by_strides(store: Path, stored: Arrays, tmp_path: Path):

@@ -9,6 +9,7 @@ from geoflow.geometry.cameras import project
 from geoflow.geometry.hands.hand_motion import HandLimits, between, in_unit, slow_enough, steady_frames
 from geoflow.geometry.hands.hand_pose import wrist_pose
 from geoflow.geometry.hands.hand_sides import Detection
+from geoflow.geometry.hands.hand_smoothing import NOT_SMOOTHED, Smoothing, jitter
 from geoflow.geometry.rigid import apply, invert
 
 K = np.array([[450, 0, 239.5], [0, 450, 179.5], [0, 0, 1]], np.float32)
@@ -131,3 +132,23 @@ def test_joints_lie_behind_the_skin() -> None:
     for offset, expected in ((0.02, 3.0), (0.0, 3 * 0.96)):
         scale = lifted(seen, K[None], depth, limits=HandLimits(0, 0, offset))["hands.right.scale"]
         assert scale[0] == pytest.approx(expected, rel=0.01)
+
+
+def test_smoothed_joints_tremble_less_and_still_lie_on_their_pixels() -> None:
+    rng, count = np.random.default_rng(0), 40
+    time = np.arange(count) / FPS
+    joints = [place(hand_joints("right"), (0.05 * np.sin(i / 8), 0, 0.5)) for i in range(count)]
+    seen = {
+        "right": [
+            Detection(project(xyz, K) + rng.normal(0, 1.5, (21, 2)), xyz - xyz.mean(0), 0.9, 0.9) for xyz in joints
+        ]
+    }
+    rough, smooth = (
+        lifted(seen, np.tile(K, (count, 1, 1)), time_s=time, smoothing=how) for how in (NOT_SMOOTHED, Smoothing())
+    )
+    trembling = [jitter(rows["hands.right.joints"][:, 8], time) for rows in (rough, smooth)]
+    assert trembling[1] < trembling[0] / 3
+    assert np.abs(smooth["hands.right.joints"][:, 0] - [xyz[0] for xyz in joints]).mean() < 0.01
+    for rows in (rough, smooth):
+        for xyz, uv in zip(rows["hands.right.joints"], rows["hands.right.uv"]):
+            assert np.abs(project(xyz, K) - uv).max() < 0.01

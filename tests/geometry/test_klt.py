@@ -123,11 +123,12 @@ def test_a_static_point_behind_a_surface_is_hidden(cameras: CamerasWithDepth) ->
 def _run(rgb: np.ndarray, cameras: CamerasWithDepth, valid: np.ndarray, start: int = 0) -> dict[str, np.ndarray]:
     height, width = rgb.shape[1:3]
     video = VideoInfo("v", "v.mp4", "", start + len(rgb), 30.0, height, width, height, width)
-    stage = Klt(Klt.Params(grid=10))
+    stage = Klt(Klt.Params(grid_size=10))
     found = stage.process(
         Segment(video, 0, start, start + len(rgb)),
         {
             "frames.rgb": rgb,
+            "frames.index": np.arange(start, start + len(rgb)),
             "camera.intrinsics": cameras.intrinsics.astype(np.float32),
             "camera.cam_from_world": cameras.cam_from_world.astype(np.float32),
             "camera.depth": cameras.depth.astype(np.float16),

@@ -146,6 +146,9 @@ def test_scores_are_shown_and_what_is_missing_is_a_dash(report, clip, tmp_path):
     _, page = report(scores={HOSTILE: scores})
     assert "Scores against ground truth" in page and "AbsRel" in page and "identity pose" in page
     assert f"{scores['geometry']['abs_rel']:.3f}" in page and f"{scores['tracks']['error_percent']:.2f} %" in page
+    points = scores["point_tracks"]
+    assert "3D-AJ" in page and f"{100 * points['median']['within']:.1f} %" in page
+    assert f"{points['queries']} queries: {points['by_query']} tracks made for them" in page
     assert "—" in page and not re.search(r"\bnan\b", words_of(page).lower())
     tags_of(page)
 

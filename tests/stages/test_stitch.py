@@ -104,6 +104,29 @@ def test_tracks_and_hands_follow_their_segment():
         assert np.isnan(result["hands.left.joints"][~valid]).all()
 
 
+@pytest.mark.parametrize("branch", ["camera", "geometry"])
+def test_what_cameras_see_has_the_scale_of_the_depth_it_was_measured_by(branch: str):
+    """Of both branches' depth that of the camera is taken, and that of geometry where it has none."""
+    truth = make_truth()
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        scale = truth.worlds[segment.index].scale if branch == "camera" else truth.geometry_scales[segment.index]
+        shape = fields["tracks.xyz"].shape
+        fields["tracks.camera_xyz"] = np.full(shape, 2 * scale, np.float32)
+        fields["tracks.id"] = np.arange(1, shape[1] + 1, dtype=np.int32)
+        if branch == "geometry":
+            for name in [name for name in fields if name.startswith("camera.")]:
+                del fields[name]
+            fields["tracks.xyz"] = np.full(shape, np.nan, np.float32)
+            fields["tracks.visible"] = np.zeros(shape[:2], bool)
+
+    results = run(truth, edit)
+    expected = 2 * np.median(results[0]["geometry.points"][..., 2][results[0]["geometry.mask"]].astype(np.float32))
+    expected /= np.median(truth.depth[: len(results[0]["geometry.mask"])][:, 2:])
+    for result in results:
+        np.testing.assert_allclose(result["tracks.camera_xyz"], expected, rtol=6 * HALF)
+
+
 def test_disagreement_shows_in_the_residual_and_is_faded():
     truth = make_truth()
 

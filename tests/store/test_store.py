@@ -166,6 +166,52 @@ def test_tracks_live_in_their_segment_only(truth: Truth, results: Results, store
             first += count
 
 
+def test_a_track_that_goes_on_has_one_column(tmp_path: Path):
+    truth = make_truth()
+    numbers = [
+        [1, 2, 3, 4],
+        [2, 4, 5, 6, 7],
+        [4, 7, 6, 9, 10, 11],
+        [1, 12, 13, 14, 15, 16, 17],
+    ]  # the third in disorder
+    parts = []
+    for segment, mine in zip(truth.segments, numbers):
+        fields = only(fields_of(truth, segment), "frames.", "tracks.")
+        fields["tracks.id"] = np.array(mine, np.int32)
+        fields["tracks.xyz"] = np.broadcast_to(np.array(mine, np.float32)[:, None], fields["tracks.xyz"].shape)
+        fields["tracks.xyz"] = fields["tracks.xyz"] + np.float32(0.1) * segment.index
+        before = {number for earlier in numbers[: segment.index] for number in earlier}
+        query = fields["tracks.query"].copy()
+        query[:, 0] = [0 if number in before else segment.start for number in mine]
+        fields["tracks.query"] = query
+        parts.append(fields)
+    write(tmp_path, truth, parts)
+    assert verify_store(RunPaths(tmp_path).video("clip")) == []
+    with open_video(RunPaths(tmp_path).video("clip")) as video:
+        tracks = video.tracks
+        ids = tracks.id.tolist()
+        assert ids == [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17]
+        for number in ids:
+            column, rows = ids.index(number), [k for k, mine in enumerate(numbers) if number in mine]
+            expected = np.full(40, np.nan)
+            for k in rows:  # a later segment's own frames, and those that it shares, are the later one's
+                expected[truth.segments[k].start : truth.segments[k].stop] = number + 0.1 * k
+            np.testing.assert_allclose(tracks.xyz[:, column][:, 0], expected, rtol=1e-6)
+            assert np.array_equal(tracks.visible[:, column], np.isfinite(expected))
+            assert tracks.query[column, 0] == truth.segments[rows[0]].start, (
+                "its query is of the part in which it began"
+            )
+
+
+def test_a_number_given_twice_is_refused(tmp_path: Path):
+    truth = make_truth()
+    parts = [only(fields_of(truth, segment), "frames.", "tracks.") for segment in truth.segments]
+    for fields in parts:
+        fields["tracks.id"] = np.ones(fields["tracks.query"].shape[0], np.int32)
+    with pytest.raises(StoreError, match="tracks/id has a number twice"):
+        write(tmp_path, truth, parts)
+
+
 def test_untouched_track_chunks_take_no_space(tmp_path: Path):
     truth = make_truth(200, size=40, overlap=8)
     for segment in truth.segments:

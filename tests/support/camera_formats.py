@@ -73,7 +73,7 @@ def write_vipe(
     for part in ("pose", "intrinsics", "rgb"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     np.savez(folder / "pose" / f"{name}.npz", data=invert(np.asarray(cam_from_world, float)), inds=numbers)
-    row = [k[0, 0], k[1, 1], k[0, 2], k[1, 2]]
+    row = [k[0, 0], k[1, 1], k[0, 2] + 0.5, k[1, 2] + 0.5]
     np.savez(folder / "intrinsics" / f"{name}.npz", data=np.tile(row, (len(numbers), 1)), inds=numbers)
     (folder / "intrinsics" / f"{name}_camera.txt").write_text("".join(f"{i}: PINHOLE\n" for i in numbers))
     with av.open(str(folder / "rgb" / f"{name}.mp4"), "w") as film:

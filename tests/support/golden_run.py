@@ -66,7 +66,7 @@ def run(model: str, folder: Path) -> list[Outcome]:
     declared = importlib.import_module(f"{_PREFIX}{model}")
     names = sorted({path.stem for kind in ("npz", "json") for path in folder.glob(f"*.{kind}")})
     lists = [name for name in getattr(declared, "LISTS", {}) if (folder / name).is_file()]
-    cases = [name for name in names if not {f"{name}.json", f"{name}.pth"} & set(lists)]
+    cases = [name for name in names if name not in {Path(item).stem for item in lists}]
     if not cases and not lists:
         raise Unusable(f"{folder} holds no cases; each is NAME.npz with NAME.json beside it")
     outcomes = [_attempt(name, lambda row, name=name: _run_case(declared, folder, name, row)) for name in cases]

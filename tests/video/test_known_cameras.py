@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import camera_formats as formats
@@ -188,6 +189,34 @@ def test_intrinsics_that_change_stay_with_their_frames(folder: Path, tmp_path: P
     assert info.intrinsics is None
     np.testing.assert_allclose(arrays["video.intrinsics"][1:, 0, 0], rows[1:, 0])
     assert np.isnan(arrays["video.intrinsics"][0]).all()
+
+
+def test_vipe_counts_the_principal_point_from_the_pictures_edge(folder: Path, tmp_path: Path) -> None:
+    path = formats.write_vipe(tmp_path / "v", POSES, K, SIZE, NUMBERS)
+    centred = np.tile([150.0, 150, SIZE[0] / 2, SIZE[1] / 2], (COUNT, 1))
+    np.savez(path / "intrinsics" / f"{formats.NAME}.npz", data=centred, inds=NUMBERS)
+    info, _ = _read(folder, path)
+    assert info.intrinsics == (150, 150, (SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2)
+
+
+class _Trap:
+    def __reduce__(self):
+        return Path.touch, (Path(self.mark),)
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+
+def test_the_pickle_among_vipe_artefacts_is_not_opened(folder: Path, tmp_path: Path) -> None:
+    path, mark = formats.write_vipe(tmp_path / "v", POSES, K, SIZE, NUMBERS), tmp_path / "opened"
+    (path / "vipe").mkdir()
+    (path / "vipe" / f"{formats.NAME}_info.pkl").write_bytes(pickle.dumps(_Trap(str(mark))))
+    _read(folder, path)
+    assert not mark.exists()
+    np.savez(path / "pose" / f"{formats.NAME}.npz", data=np.array([_Trap(str(mark))], object), inds=NUMBERS)
+    with pytest.raises(InputError, match="should hold the arrays"):
+        _read(folder, path)
+    assert not mark.exists()
 
 
 def _bad_tum(place: Path, text: str) -> Path:

@@ -67,7 +67,7 @@ def measure_on_gpu(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     with torch.inference_mode():
         for name, work in stages.items():
             work(min(_WARM_FRAMES, count))
-            yield {"stage": name, **_timed(work, count, device)}
+            yield {"stage": name, **timed(work, count, device)}
 
 
 def device_name(device: torch.device) -> str:
@@ -173,7 +173,7 @@ def _known(nets: Networks, options: Options, device: torch.device, count: int) -
     return Conditioning(embeddings, _latents(options, device, count), _latents(options, device, count))
 
 
-def _timed(work: Stage, count: int, device: torch.device) -> dict[str, float | str]:
+def timed(work: Stage, count: int, device: torch.device) -> dict[str, float | str]:
     """Return seconds, frames per second and, on a GPU, peak memory with the weights; or that it does not fit."""
     on_gpu = device.type == "cuda"
     if on_gpu:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
-from geoflow.bench.peer_processes import environment
+from geoflow.bench.peer_processes import measured
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WAYS = ("ours", "plain")
-_ON_CPU = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+_CHILD = "geoflow.bench.tracking.tracking_child"
 
 
 def bench_tracking(
@@ -32,12 +29,12 @@ def bench_tracking(
     """
     shared = {"size": [size[1], size[0]], "iterations": iterations}
     runs = [
-        _measured({"way": way, "queries": count, "frames": frames, **shared}, console)
+        measured(_CHILD, {"way": way, "queries": count, "frames": frames, **shared}, console)
         for count in queries
         for way in _WAYS
     ]
     longer = [
-        _measured({"way": "ours", "queries": min(queries), "frames": length, **shared, "iterations": 1}, console)
+        measured(_CHILD, {"way": "ours", "queries": min(queries), "frames": length, **shared, "iterations": 1}, console)
         for length in lengths
     ]
     by_key = {(run["way"], run["queries"]): run for run in runs}
@@ -54,13 +51,3 @@ def bench_tracking(
 
 def _added(run: dict[str, Any]) -> float:
     return float(run["peak_mb"] - run["loaded_mb"])
-
-
-def _measured(job: dict[str, Any], console: Console) -> dict[str, Any]:
-    command = [sys.executable, "-m", "geoflow.bench.tracking.tracking_child", json.dumps(job)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment() | _ON_CPU, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the measurement of {job} ended with status {done.returncode}; its errors are above")
-    found = {**job, **json.loads(done.stdout.splitlines()[-1])}
-    console.print(found)
-    return found

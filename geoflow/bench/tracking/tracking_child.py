@@ -35,13 +35,19 @@ def made_up_clip(frames: int, height: int, width: int) -> Clip:
     return Clip.of(Repeated(rgb, frames), Repeated(depth.astype(np.float32), frames), intrinsics, poses)
 
 
+def made_up_network(config: TrackerConfig) -> TrackerNetwork:
+    """Return a network with weights from a seed, whose steps are short: random ones would leave the scene."""
+    torch.manual_seed(0)
+    network = TrackerNetwork(config).eval()
+    with torch.no_grad():
+        network.point_updater.flow_head.weight *= 0.01
+    return network
+
+
 def measure(job: dict[str, Any]) -> Measurement:
     """Track with one thread; `job` has way (ours or plain), queries, frames, size (height, width) and iterations."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    network = TrackerNetwork(TrackerConfig()).eval()
-    with torch.no_grad():
-        network.point_updater.flow_head.weight *= 0.01  # random steps would leave the scene
+    network = made_up_network(TrackerConfig())
     clip = made_up_clip(job["frames"], *job["size"])
     queries = grid_queries(clip, 0, int(np.ceil(job["queries"] ** 0.5)))[: job["queries"]]
     loaded, wall, cpu = resident_mb("VmRSS"), time.perf_counter(), time.process_time()

@@ -30,7 +30,7 @@ from geoflow.engine.outcome import Failure, Outcome
 from geoflow.engine.schedule import Kind
 from geoflow.errors import InputError, StageError, StoreError
 from geoflow.segments import Span, VideoInfo, VideoObject
-from geoflow.stage import Fields, SegmentRecord, shared_fields
+from geoflow.stage import Fields, SegmentRecord, closes, shared_fields
 
 _LOOK_EVERY_S = 1.0
 _TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory
@@ -168,7 +168,7 @@ class StageWorker:
         who = f"{stage.slot} ({self._backend}) on {extent}"
         if isinstance(extent, Span):
             return shared_fields(result, extent, who)
-        frames = None if stage.ordered or isinstance(extent, VideoObject) else len(extent)
+        frames = None if closes(stage) or isinstance(extent, VideoObject) else len(extent)
         fields.check(result, stage.outputs, optional=stage.optional_outputs, who=who, num_frames=frames)
         checked: dict[str, np.ndarray] = result
         return checked

@@ -27,7 +27,7 @@ class GpuNeed:
     memory: float  # resident
     seconds: float | None  # of one call, relative to the other stages; None: not known yet
     fixed: int | None = None  # copies, where the user set them
-    ordered: bool = False  # it can use only one copy
+    most: float = math.inf  # copies it can use
 
 
 def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
@@ -50,8 +50,8 @@ def allocate(needs: Sequence[GpuNeed], gpus: int) -> list[list[str]] | None:
     placed = pack(counts, memory, gpus, load)
     if placed is None:
         return None
-    free = [need for need in needs if need.fixed is None and not need.ordered]
     for slots in placed:
+        free = [need for need in needs if need.fixed is None and counts[need.slot] < need.most]
         if not slots and free:  # no GPU stays empty: it takes a copy of the busiest stage
             neediest = max(free, key=lambda need: (need.seconds or 1.0) / counts[need.slot])
             counts[neediest.slot] += 1
@@ -100,7 +100,7 @@ def _relieved(counts: dict[str, int], needs: Sequence[GpuNeed], gpus: int) -> di
     for need in sorted(needs, key=lambda need: need.seconds or 1.0):
         tight = (need.seconds or 1.0) / counts[need.slot] > _TIGHT * slowest
         more = {**counts, need.slot: counts[need.slot] + 1}
-        if tight and need.fixed is None and not need.ordered and _packs(more, memory, gpus):
+        if tight and need.fixed is None and counts[need.slot] < need.most and _packs(more, memory, gpus):
             counts = more
     return counts
 
@@ -108,7 +108,7 @@ def _relieved(counts: dict[str, int], needs: Sequence[GpuNeed], gpus: int) -> di
 def _copies(need: GpuNeed, wanted: float) -> int:
     if need.fixed is not None:
         return need.fixed
-    return 1 if need.ordered else max(1, math.ceil(wanted - 1e-6))
+    return int(min(need.most, max(1, math.ceil(wanted - 1e-6))))
 
 
 def _packs(counts: dict[str, int], memory: dict[str, float], gpus: int) -> bool:

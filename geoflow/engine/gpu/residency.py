@@ -16,6 +16,7 @@ from geoflow.engine.gpu.meter import memory_share
 from geoflow.engine.gpu.placement import Gpu
 from geoflow.engine.gpu.rehearsal import best_layout
 from geoflow.engine.graph import Graph
+from geoflow.engine.sizing import most_copies
 from geoflow.errors import EnvironmentBroken
 from geoflow.pipeline import AUTO, StageSpec
 from geoflow.stage import Stage
@@ -45,8 +46,9 @@ class Residency:
         count: int,
         *,
         graph: Graph | None = None,
+        videos: int | None = None,
     ) -> None:
-        """With the `graph`, a rehearsal decides which models go where.
+        """With the `graph`, a rehearsal decides which models go where. `videos` is how many there are, if known.
 
         Raises EnvironmentBroken when the models do not fit on `count` GPUs together.
         """
@@ -59,7 +61,7 @@ class Residency:
                 _number(spec.num_gpus if spec.gpu_memory is None else spec.gpu_memory),
                 spec.weight or None,
                 1 if spec.slot in self.unmeasured else spec.actors,
-                stage.ordered,
+                most_copies(stage, videos),
             )
             for spec, stage in zip(specs, stages)
             if spec.num_gpus
@@ -129,7 +131,7 @@ class Residency:
         """
         copies = Counter(slot for gpu in self.gpus for slot in gpu.planned)
         for slot, need in self.needs.items():
-            if need.fixed is not None or need.ordered:
+            if need.fixed is not None or copies[slot] >= need.most:
                 continue
             known = seconds.get(slot)
             if known is not None and left * known / max(1, copies[slot]) < _ADD_FACTOR * load_seconds[slot]:
@@ -148,8 +150,9 @@ class Residency:
         if self.unmeasured or len(known) < len(seconds) or not self.up:
             return
         ahead = left * self._work(known) / len(self.up)
+        copies = Counter(slot for gpu in self.gpus for slot in gpu.planned)
         for slot, need in sorted(self.needs.items(), key=lambda item: -known[item[0]] * item[1].share):
-            if need.fixed is not None or need.ordered or ahead < _SPREAD_FACTOR * load_seconds[slot]:
+            if need.fixed is not None or copies[slot] >= need.most or ahead < _SPREAD_FACTOR * load_seconds[slot]:
                 continue
             for gpu in self.up:
                 if slot not in gpu.planned and self._fits(slot, gpu):
@@ -206,7 +209,7 @@ class Residency:
             if self._fits(slot, gpu):
                 gpu.planned.append(slot)
         for need in sorted(needs, key=lambda need: -need.share * (need.seconds or 1.0)):
-            settled = need.ordered or need.fixed is not None
+            settled = need.fixed is not None or now[need.slot] >= need.most
             if not settled and need.slot not in gpu.planned and self._fits(need.slot, gpu):
                 gpu.planned.append(need.slot)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from geoflow.geometry.cameras import project
-from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, between, gaps, in_unit, slow_enough
+from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, between, gaps, in_unit, slow_enough, unbroken
 from geoflow.geometry.hands.hand_pose import MAX_RESIDUAL, NUM_JOINTS, locate, scene_scale, wrist_pose
 from geoflow.geometry.hands.hand_rows import HandArrays, empty
 from geoflow.geometry.hands.hand_sides import Detection, HandTrack, main_hands, palm_size
+from geoflow.geometry.hands.hand_smoothing import NOT_SMOOTHED, Smoothing, smooth_places
 from geoflow.geometry.rigid import apply, invert
 
 _Sights = list[tuple[int, np.ndarray, Detection]]  # frame, joints (21, 3) in metres, and what was seen
@@ -26,6 +28,7 @@ def lift_hands(
     time_s: np.ndarray | None = None,
     world_from_cam: np.ndarray | None = None,
     limits: HandLimits = NO_LIMITS,
+    smoothing: Smoothing = NOT_SMOOTHED,
 ) -> tuple[list[HandArrays], dict[str, dict[str, np.ndarray]]]:
     """Return the arrays of each hand, in the order of the tracks, and those of the main hand of each side.
 
@@ -41,7 +44,8 @@ def lift_hands(
     hands of the segment are scaled from metres to scene units along their rays by one factor (`scene_scale`). Without
     depth at the hands there is no factor: the hands stay in metres, and `scale` is NaN.
 
-    Then motion that is too fast is left out, and short gaps are filled: there `valid` and `filled` are True, and
+    Then motion that is too fast is left out, what remains is smoothed if `smoothing` says so, which moves `uv` with the
+    joints, and short gaps are filled: there `valid` and `filled` are True, and
     `confidence` is 0.
 
     The main hand of a side (`main_hands`) is taken for one hand, although several tracks may be parts of it: it has one
@@ -58,6 +62,8 @@ def lift_hands(
 
     def arrays_of(sights: _Sights, side: str) -> dict[str, np.ndarray]:
         believed, arrays = _slow(sights, time_s, steady_m, limits), empty(count)
+        if smoothing.cutoff and time_s is not None:
+            believed = _smoothed(believed, time_s, steady_m, intrinsics, smoothing, limits.max_gap)
         _write(arrays, believed, known or 1.0, side)
         _fill(arrays, gaps([i for i, _, _ in believed], limits), intrinsics, steady, side)
         arrays["scale"][arrays["valid"]] = np.nan if known is None else known
@@ -97,6 +103,23 @@ def _slow(sights: _Sights, time_s: np.ndarray | None, steady_m: np.ndarray, limi
     weight = np.array([detection.score for _, _, detection in sights])
     keep = slow_enough(wrists, frames, time_s, weight, steady_m, limits)
     return [row for row, good in zip(sights, keep) if good]
+
+
+def _smoothed(
+    sights: _Sights, time_s: np.ndarray, steady_m: np.ndarray, intrinsics: np.ndarray, how: Smoothing, max_gap: int
+) -> _Sights:
+    """Return the sights with their joints smoothed in a frame that does not move with the camera."""
+    found: _Sights = []
+    frames = np.array([i for i, _, _ in sights], int)
+    for run in unbroken(frames, max_gap):
+        own = frames[run]
+        world = np.stack([apply(steady_m[i], sights[n][1]) for n, i in zip(run, own)])
+        for n, i, joints in zip(run, own, smooth_places(world, time_s[own], how)):
+            here = apply(invert(steady_m[i]), joints)
+            uv = project(here, intrinsics[i].astype(np.float64))
+            if np.isfinite(uv).all():
+                found.append((int(i), here, replace(sights[n][2], uv=uv)))
+    return found
 
 
 def _write(hand: dict[str, np.ndarray], sights: _Sights, scale: float, side: str) -> None:

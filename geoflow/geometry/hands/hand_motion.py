@@ -106,6 +106,17 @@ def gaps(frames: Sequence[int], limits: HandLimits) -> list[tuple[int, int]]:
     return [(a, b) for a, b in itertools.pairwise(frames) if 1 < b - a <= limits.max_gap + 1]
 
 
+def unbroken(frames: np.ndarray, max_gap: int) -> list[np.ndarray]:
+    """Return the indices of observations in runs between which more than `max_gap` frames are missing.
+
+    >>> [run.tolist() for run in unbroken(np.array([0, 1, 4, 30]), 5)]
+    [[0, 1, 2], [3]]
+    """
+    if not len(frames):
+        return []
+    return np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) > max_gap + 1) + 1)
+
+
 def between(
     joints_a: np.ndarray, joints_b: np.ndarray, wrist_a: np.ndarray, wrist_b: np.ndarray, share: float
 ) -> np.ndarray:

@@ -168,7 +168,7 @@ def scene_scale(
     total = 0
     height, width = depth.shape[1:]
     for frame, joints, uv in placed:
-        points, metres = _samples(uv, joints[:, 2])
+        points, metres = depth_samples(uv, joints[:, 2])
         column, row = np.rint(points).astype(int).T
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         scene = depth[frame, row[inside], column[inside]].astype(np.float64)
@@ -183,8 +183,8 @@ def scene_scale(
     return None if high - low > max_spread * middle else float(middle)
 
 
-def _samples(uv: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return points between joints, (M, 2) px, and the hand's depth there, (M,)."""
+def depth_samples(uv: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return points between joints, well inside a hand: (M, 2) px, and its own depth there, (M,)."""
     at = np.linspace(0.15, 0.85, 6)[:, None]
     points = np.concatenate([uv[a] + at * (uv[b] - uv[a]) for a, b in _SAMPLED])
     depth = np.concatenate([z[a] + at[:, 0] * (z[b] - z[a]) for a, b in _SAMPLED])

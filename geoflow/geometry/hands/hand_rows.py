@@ -15,9 +15,14 @@ from geoflow.fields import FIELDS, HAND_SIDES
 from geoflow.geometry.hands.hand_sides import SIDES
 
 ARRAYS = ("valid", "filled", "joints", "wrist", "uv", "confidence", "scale")  # of each hand, one entry per frame
-GIVEN = tuple(f"hands.{group}.{name}" for group in (*SIDES, "all") for name in ARRAYS) + tuple(
-    f"hands.all.{name}" for name in ("id", "side", "right", "found")
-)
+
+
+def names_of(arrays: Sequence[str]) -> tuple[str, ...]:
+    """Return the fields of arrays that every hand has, by their last names."""
+    return tuple(f"hands.{group}.{name}" for group in (*SIDES, "all") for name in arrays)
+
+
+GIVEN = names_of(ARRAYS) + tuple(f"hands.all.{name}" for name in ("id", "side", "right", "found"))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,11 @@ class CamerasWithDepth:
     depth: np.ndarray  # (T, H, W); 0 where unknown
     valid: np.ndarray  # (T,) bool
 
+    @classmethod
+    def of(cls, fields: Mapping[str, np.ndarray]) -> CamerasWithDepth:
+        """Return those of a segment's fields."""
+        return cls(*(fields[f"camera.{name}"] for name in ("intrinsics", "cam_from_world", "depth", "valid")))
+
 
 @dataclass(frozen=True)
 class LiftedTracks:
@@ -34,6 +40,12 @@ class LiftedTracks:
     visible: np.ndarray  # (T, N) bool; False where xyz is unknown
     uv: np.ndarray  # (T, N, 2) float32 px; of hidden static points the reprojection; NaN where unknown
     static: np.ndarray  # (N,) bool
+    seen: np.ndarray  # (T, N) bool: followed in the image, and not hidden or slipped; `visible` without the place
+
+    def some(self, chosen: np.ndarray) -> LiftedTracks:
+        """Return the tracks of an index or a mask (N,)."""
+        xyz, visible, uv, seen = (array[:, chosen] for array in (self.xyz, self.visible, self.uv, self.seen))
+        return LiftedTracks(xyz, visible, uv, self.static[chosen], seen)
 
 
 def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) -> LiftedTracks:
@@ -61,7 +73,7 @@ def lift_tracks(uv: np.ndarray, visible: np.ndarray, cameras: CamerasWithDepth) 
     position = np.where(static[:, None], fixed, np.where(seen[..., None], lifted, np.nan))
     shown = np.where(seen[..., None], uv, np.where((static & inside)[..., None], where, np.nan))
     placed = seen & np.isfinite(position).all(-1)
-    return LiftedTracks(position.astype(np.float32), placed, shown.astype(np.float32), static)
+    return LiftedTracks(position.astype(np.float32), placed, shown.astype(np.float32), static, seen)
 
 
 def sample_depth(depth: np.ndarray, uv: np.ndarray) -> np.ndarray:

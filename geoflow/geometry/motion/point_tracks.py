@@ -12,6 +12,8 @@ from geoflow.geometry.exposure import evened
 
 _WINDOW = (15, 15)
 _LEVELS = 4
+_LIKE_AT_HINT = 0.8  # at an edge a search slides along, or follows what is in front; then the looks decide
+_LEVELS_AT_HINT = 1  # coarser ones would look for another place
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
 _MANY_LOST = 0.5  # share of the points; of these a share as large must be found again, or it is another view
 _PATCH = 4  # half size, px, of the patch whose appearance is compared
@@ -41,31 +43,38 @@ def corners(
 
 
 def follow(
-    gray_a: np.ndarray, gray_b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, *, max_error: float = 0.7
+    gray_a: np.ndarray,
+    gray_b: np.ndarray,
+    uv_a: np.ndarray,
+    guess_b: np.ndarray,
+    *,
+    max_error: float = 0.7,
+    levels: int = _LEVELS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the points of image a in image b (Bouguet 2001), searched around a guess.
 
     Where many are lost and the exposure differs, the lost ones are searched again with the same exposure in both.
 
     Args: two (H, W) uint8 images; `uv_a`, `guess_b` (N, 2) px; `max_error` px allowed between a point and its track
-    there and back. Returns `uv_b` (N, 2) float32 and `good` (N,) bool; rows of `uv_b` that are not good mean nothing.
+    there and back; `levels` of the pyramid above the image: few of them keep to a guess that is near. Returns `uv_b`
+    (N, 2) float32 and `good` (N,) bool; rows of `uv_b` that are not good mean nothing.
     """
     if len(uv_a) == 0:
         return np.zeros((0, 2), np.float32), np.zeros(0, bool)
     guess_b = np.asarray(guess_b, np.float32)
-    uv_b, good = _there_and_back(gray_a, gray_b, uv_a, guess_b, max_error)
+    uv_b, good = _there_and_back(gray_a, gray_b, uv_a, guess_b, max_error, levels)
     lost = np.flatnonzero(~good)
     if len(lost) > _MANY_LOST * len(good) and (even := evened(gray_a, gray_b, uv_a, guess_b)) is not None:
-        again, fine = _there_and_back(*even, uv_a[lost], guess_b[lost], max_error)
+        again, fine = _there_and_back(*even, uv_a[lost], guess_b[lost], max_error, levels)
         if fine.mean() > _MANY_LOST:
             uv_b[lost], good[lost] = again, fine
     return uv_b, good
 
 
 def _there_and_back(
-    gray_a: np.ndarray, gray_b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, max_error: float
+    gray_a: np.ndarray, gray_b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, max_error: float, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    options: Any = {"winSize": _WINDOW, "maxLevel": _LEVELS, "criteria": _CRITERIA}
+    options: Any = {"winSize": _WINDOW, "maxLevel": levels, "criteria": _CRITERIA}
     options["flags"] = cv2.OPTFLOW_USE_INITIAL_FLOW
     start = np.ascontiguousarray(uv_a, np.float32)
     uv_b, found, _ = cv2.calcOpticalFlowPyrLK(gray_a, gray_b, start, guess_b.copy(), **options)
@@ -124,40 +133,62 @@ def track_both_ways(
     """
     uv = np.full((len(grays), len(points), 2), np.nan, np.float32)
     uv[query] = points
-    template = _patches(grays[query], points)
-    for step in (1, -1):
-        last, stop = query, len(grays) if step > 0 else -1
-        for t in range(query + step, stop, step):
-            guess = uv[last].copy()
-            lost = np.isnan(guess[:, 0])
-            if hints is not None:
-                guess[lost] = hints[t, lost]
-            known = np.flatnonzero(np.isfinite(guess[:, 0]))
-            there, good = follow(grays[query], grays[t], points[known], guess[known])
-            retry = np.flatnonzero(~good & ~lost[known])
-            before = uv[last, known[retry]]
-            again, fine = follow(grays[last], grays[t], before, before)
-            there[retry[fine]], good[retry[fine]] = again[fine], True
-            good &= _likeness(template[known], _patches(grays[t], there)) > min_likeness
-            uv[t, known[good]] = there[good]
-            last = t
+    for ahead in (range(query + 1, len(grays)), range(query - 1, -1, -1)):
+        track_on(grays[query], points, grays, uv, ahead, hints=hints, min_likeness=min_likeness)
     return uv, np.isfinite(uv[..., 0])
 
 
-def _patches(gray: np.ndarray, points: np.ndarray) -> np.ndarray:
+def track_on(
+    image: np.ndarray,
+    points: np.ndarray,
+    grays: Sequence[np.ndarray],
+    uv: np.ndarray,
+    ahead: range,
+    *,
+    hints: np.ndarray | None = None,
+    min_likeness: float = 0.6,
+) -> None:
+    """Track points (N, 2) px of an image through the frames `ahead`, as `track_both_ways` does; fill `uv` (T, N, 2).
+
+    The image need not be one of `grays`. Where the points are in the frame before `ahead`, `uv` says: NaN if not seen.
+    """
+    template = patches(image, points)
+    for t in ahead:
+        last = t - ahead.step
+        known = np.flatnonzero(np.isfinite(uv[last, :, 0]))
+        there, good = follow(image, grays[t], points[known], uv[last, known])
+        retry = np.flatnonzero(~good)
+        before = uv[last, known[retry]]
+        again, fine = follow(grays[last], grays[t], before, before)
+        there[retry[fine]], good[retry[fine]] = again[fine], True
+        good &= likeness(template[known], patches(grays[t], there)) > min_likeness
+        uv[t, known[good]] = there[good]
+        if hints is None:
+            continue
+        lost = np.flatnonzero(np.isnan(uv[t, :, 0]) & np.isfinite(hints[t, :, 0]))
+        there, good = follow(image, grays[t], points[lost], hints[t, lost], levels=_LEVELS_AT_HINT)
+        good &= likeness(template[lost], patches(grays[t], there)) > min_likeness
+        uv[t, lost[good]] = there[good]
+        slid = lost[~good]
+        there = np.asarray(hints[t, slid], np.float32)
+        good = likeness(template[slid], patches(grays[t], there)) > max(_LIKE_AT_HINT, min_likeness)
+        uv[t, slid[good]] = there[good]
+
+
+def patches(gray: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Patches around points (N, 2): (N, P) float32 with mean 0 and norm 1."""
     offset = np.arange(-_PATCH, _PATCH + 1, dtype=np.float32)
     u = points[:, :1] + np.tile(offset, len(offset))
     v = points[:, 1:] + np.repeat(offset, len(offset))
-    patches = [
+    found = [
         cv2.remap(gray, u[i : i + 8192], v[i : i + 8192], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for i in range(0, len(points), 8192)  # remap's maps have at most 32767 rows
     ]
-    stack = np.concatenate(patches).astype(np.float32) if patches else np.zeros(u.shape, np.float32)
+    stack = np.concatenate(found).astype(np.float32) if found else np.zeros(u.shape, np.float32)
     stack -= stack.mean(1, keepdims=True)
     return stack / np.maximum(np.linalg.norm(stack, axis=1, keepdims=True), 1e-6)
 
 
-def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Normalised cross-correlation of patches (N, P)."""
     return (a * b).sum(1)

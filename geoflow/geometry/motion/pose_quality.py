@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geoflow.geometry.motion.lifting import CamerasWithDepth, fixed_points, lift_points, project_all
 from geoflow.geometry.motion.structure import Structure
 
 _FITS_PX = 2.0
@@ -30,4 +31,20 @@ def explained_points(structure: Structure, uv: np.ndarray, frames: range) -> np.
             bent = x * (1 + structure.radial * (x**2).sum(1, keepdims=True))
             off = np.linalg.norm(bent * focal + centre - uv[t, points], axis=1)
         share[i] = np.mean((here[:, 2] > 0) & (off < _FITS_PX))
+    return share
+
+
+def explained_tracks(uv: np.ndarray, cameras: CamerasWithDepth) -> np.ndarray:
+    """Return the share of followed points that poses and depth explain together, (T,) float32; 0 without a pose.
+
+    As `explained_points`, with the place of a point from the depth of all frames that see it. `uv` (T, M, 2) px; NaN
+    where a point is not seen.
+    """
+    seen = np.isfinite(uv[..., 0]) & cameras.valid[:, None]
+    counted = seen & (seen.sum(0) >= _LEAST_FRAMES)
+    share = np.zeros(len(uv), np.float32)
+    if counted.any():
+        where, _ = project_all(fixed_points(uv, counted, lift_points(uv, cameras), cameras), cameras)
+        near = np.linalg.norm(where - uv, axis=-1) < _FITS_PX  # False for NaN: no depth, or behind the camera
+        share[:] = (near & counted).sum(1) / np.maximum(counted.sum(1), 1)
     return share

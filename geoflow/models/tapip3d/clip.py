@@ -51,7 +51,11 @@ class Clip:
 
     def extended(self, half: int) -> Clip:
         """Return the clip with its last frame repeated until its length is a multiple of `half`."""
-        missing = -len(self.order) % half
+        return self.at_least(len(self.order) + -len(self.order) % half)
+
+    def at_least(self, length: int) -> Clip:
+        """Return the clip with its last frame repeated until it has so many frames."""
+        missing = max(0, length - len(self.order))
         return replace(self, order=np.concatenate((self.order, np.repeat(self.order[-1:], missing))))
 
     def cameras(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,11 @@ class TrackerNetwork(nn.Module):
         self.time_emb: Tensor
         self.register_buffer("time_emb", time_table(config.input_dim, config.seq_len))
 
+    def compile_parts(self) -> None:
+        """Have torch.compile make the network quicker. It takes its time when a part first runs."""
+        for part in (self.encoder, self.point_updater, *self.corr_processor.transformers):
+            part.compile(dynamic=True)
+
     def update(self, logits: Tensor, correlation: Tensor, points: Tensor, pixels: Tensor) -> Tensor:
         """Return the step (S, N, 5) of a window's points.
 

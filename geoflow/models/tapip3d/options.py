@@ -8,7 +8,8 @@ from typing import Any
 
 from geoflow.errors import ConfigError
 
-# Cheaper settings, in order, for a stage's `ladder`; each adds to the settings before it.
+# Cheaper settings, in order, for a stage's `ladder`; each adds to the settings before it. Shorter windows are none of
+# them: the network's table of times is made for the windows that it was trained on.
 LADDER: tuple[dict[str, Any], ...] = (
     {"tokens": 1 << 13},
     {"resolution_factor": 1.0},
@@ -41,3 +42,11 @@ class TrackOptions:
             raise ConfigError(f"resolution_factor should be above 0, found {self.resolution_factor}")
         if not 0 <= self.visibility_threshold <= 1:
             raise ConfigError(f"visibility_threshold should be in 0..1, found {self.visibility_threshold}")
+
+    def cheaper(self) -> tuple[dict[str, Any], ...]:
+        """Return the rungs of `LADDER` that are cheaper than these settings."""
+        return tuple(rung for rung in LADDER if all(_lower(value, getattr(self, name)) for name, value in rung.items()))
+
+
+def _lower(value: float, now: float | None) -> bool:
+    return now is None or value < now

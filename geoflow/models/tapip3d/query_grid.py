@@ -25,14 +25,21 @@ def grid_pixels(count: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def grid_queries(clip: Clip, frame: int, count: int) -> np.ndarray:
-    """Return queries (N, 4), a frame number and a world position, float32, where the frame has depth.
+    """Return queries (N, 4), a frame number and a world position, float32, where the frame has depth."""
+    queries = queries_at(clip, frame, grid_pixels(count, clip.size))
+    return queries[np.isfinite(queries).all(1)]
+
+
+def queries_at(clip: Clip, frame: int, xy: np.ndarray) -> np.ndarray:
+    """Return queries (N, 4) float32 at pixels (N, 2) of a frame; positions are NaN where it has no depth.
 
     Depth is read at the nearest pixel.
     """
-    xy, height, width = grid_pixels(count, clip.size), *clip.size
+    height, width = clip.size
+    xy = np.ascontiguousarray(xy, np.float32)
     x, y = np.rint(xy).astype(int).T
     depth = clip.depth[clip.order[frame]][y.clip(0, height - 1), x.clip(0, width - 1)]
     camera, pose = clip.cameras(frame, frame + 1, torch.device("cpu"))
     points = unproject_pixels(torch.from_numpy(xy), torch.from_numpy(depth), camera[0], pose[0]).numpy()
-    known = depth > 0
-    return np.concatenate((np.full((known.sum(), 1), frame), points[known]), axis=1).astype(np.float32)
+    points = np.where(depth[:, None] > 0, points, np.nan)
+    return np.concatenate((np.full((len(xy), 1), frame), points), axis=1).astype(np.float32)

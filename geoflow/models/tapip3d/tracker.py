@@ -15,7 +15,8 @@ from geoflow.models.tapip3d.options import TrackOptions
 from geoflow.models.tapip3d.prepared import RepairedDepth, ResizedFrames, depth_range
 from geoflow.models.tapip3d.query_grid import grid_queries
 from geoflow.models.tapip3d.resizing import resize_intrinsics, working_size
-from geoflow.models.tapip3d.windows import track_windows
+from geoflow.models.tapip3d.templates import Carried
+from geoflow.models.tapip3d.windows import More, WindowRun
 
 
 @dataclass(frozen=True)
@@ -115,18 +116,26 @@ class Tracker:
         poses = np.stack([clip.cam_from_world[k] for k in clip.order])
         if options.camera_space:
             clip, everything = clip.in_cameras(), _into_cameras(everything, poses)
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            xyz, logits = track_windows(
-                self.network,
-                clip,
-                everything,
-                iterations=options.num_iters,
-                depth_range=counted,
-                tokens=options.tokens,
-            )
+        run = self.run(clip, everything, options, counted)
+        xyz, logits = run.positions(), run.beliefs()
         if options.camera_space:
             xyz = _out_of_cameras(xyz, poses)
         return xyz[:, : len(queries)], logits[:, : len(queries)]
+
+    def run(
+        self,
+        clip: Clip,
+        queries: np.ndarray,
+        options: TrackOptions,
+        counted: tuple[float, float] | None,
+        carried: Carried | None = None,
+        more: More | None = None,
+    ) -> WindowRun:
+        """Return one pass that has gone through all windows; `carried` and `more` as of `WindowRun`."""
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            run = WindowRun(self.network, clip, queries, options.num_iters, counted, options.tokens, carried=carried)
+            run.go(more)
+        return run
 
 
 def _into_cameras(queries: np.ndarray, poses: np.ndarray) -> np.ndarray:

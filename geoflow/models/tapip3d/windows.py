@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,26 +10,20 @@ from torch import Tensor
 
 from geoflow.errors import ConfigError
 from geoflow.models.tapip3d.clip import Clip
+from geoflow.models.tapip3d.config import TrackerConfig
 from geoflow.models.tapip3d.correlation import Support
 from geoflow.models.tapip3d.frames import FrameMaps, WindowFrames, normalisation
 from geoflow.models.tapip3d.neighbours import nearest
 from geoflow.models.tapip3d.network import TrackerNetwork
-from geoflow.models.tapip3d.pyramid import level_sizes, sample
+from geoflow.models.tapip3d.pyramid import level_sizes
 from geoflow.models.tapip3d.rays import project
+from geoflow.models.tapip3d.supported_points import SupportedPoints, Watch
+from geoflow.models.tapip3d.templates import Carried
 
-Watch = Callable[[str, object], None]  # is handed inner quantities by name; for comparisons with the original
+# Is given a first frame, positions (F, N, 3) and logits (F, N) in it and those after it; returns queries there (M, 4).
+More = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
 _TOKENS = 1 << 15  # neighbours compared at once, over all frames of a window
-
-
-@dataclass
-class Queries:
-    """Points to follow, (N,) frames and (N, 3) world positions, and what is known of their support in their frame."""
-
-    frames: Tensor
-    points: Tensor
-    support_points: list[Tensor]  # per level (N, k + 1, 3) in the world, the query first
-    support_features: list[Tensor]  # per level (N, k + 1, C)
 
 
 def track_windows(
@@ -49,25 +42,26 @@ def track_windows(
     such window it keeps its position, with the logit 0. A clip of half a window or less has no windows at all. Depth
     outside of `depth_range` does not count in the normalisation. `tokens` bounds memory and does not change the result.
     """
-    height, width = level_sizes(*clip.size, network.config.corr_levels)[-1]
-    if height * width < (needed := network.config.corr_feature.k_neighbors):
-        raise ConfigError(
-            f"frames of {clip.size[1]}x{clip.size[0]} px are too small for the tracker: its coarsest level would have "
-            f"{height * width} points, and {needed} neighbours are compared; choose a larger resolution_factor"
-        )
-    run = _Run(network, clip, queries, iterations, depth_range, tokens, watch or _nobody)
-    half = network.config.seq_len // 2
-    for start in range(0, len(run.clip) - 2 * half + 1, half):
-        run.window(start)
-    return run.coords[: len(clip)].cpu().numpy(), run.logits[: len(clip)].cpu().numpy()
+    run = WindowRun(network, clip, queries, iterations, depth_range, tokens, watch)
+    run.go()
+    return run.positions(), run.beliefs()
 
 
 def _nobody(name: str, value: object) -> None:
     """Watch nothing."""
 
 
-class _Run:
-    """One pass over a clip."""
+def asked_frames(length: int, seq_len: int) -> range:
+    """Return the frames of a clip for which `WindowRun.go` asks for more points: all after half a window."""
+    return range(seq_len // 2, length) if length > seq_len // 2 else range(0)
+
+
+class WindowRun:
+    """One pass over a clip. `queries` may be more afterwards than were given.
+
+    Points that are carried on take part from the first window on, with the positions that they are known by. Windows
+    that lie in the K frames where they are known do not change them: the earlier clip has seen those with more before.
+    """
 
     def __init__(
         self,
@@ -76,38 +70,77 @@ class _Run:
         queries: np.ndarray,
         iterations: int,
         depth_range: tuple[float, float] | None,
-        tokens: int,
-        watch: Watch,
+        tokens: int = _TOKENS,
+        watch: Watch | None = None,
+        carried: Carried | None = None,
     ) -> None:
         self.network, self.config = network, network.config
-        self.iterations, self.tokens, self.watch = iterations, tokens, watch
+        _check_size(self.config, clip.size)
+        self.iterations, self.tokens, self.watch = iterations, tokens, watch or _nobody
+        self.length = len(clip)
         self.clip = clip.extended(self.config.seq_len // 2)
         self.device = next(network.parameters()).device
         self.frames = WindowFrames(network, self.clip, depth_range)
-        self.queries = self._empty_queries(queries)
-        total, count = len(self.clip), len(queries)
+        self.queries = SupportedPoints(self.config, queries, carried, self.device)
+        total = len(self.clip)
         self.coords = self.queries.points.expand(total, -1, -1).clone()
-        self.logits = torch.zeros(total, count, device=self.device)
+        self.logits = torch.zeros(total, len(self.queries), device=self.device)
+        self.known = 0  # frames in which carried points are known
+        if carried is not None and len(carried):
+            self._lay(carried)
         self.supported = 0  # frames up to which support is known
 
-    def _empty_queries(self, queries: np.ndarray) -> Queries:
-        values = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32)).to(self.device)
-        count, k = len(values), self.config.corr_feature.k_neighbors + 1
-        levels = range(self.config.corr_levels)
-        return Queries(
-            values[:, 0].round().long(),
-            values[:, 1:].contiguous(),
-            [torch.zeros(count, k, 3, device=self.device) for _ in levels],
-            [torch.zeros(count, k, self.config.feature_dim, device=self.device) for _ in levels],
-        )
+    def _lay(self, carried: Carried) -> None:
+        """Put carried points where they are known, and where they were last from there on."""
+        self.known = min(len(carried.positions), self.length)
+        rows = torch.arange(len(self.clip)).clamp(max=self.known - 1)
+        for held, values in ((self.coords, carried.positions), (self.logits, carried.logits)):
+            tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+            held[:, : len(carried)] = tensor[rows].to(self.device)
 
-    def window(self, start: int) -> None:
-        """Refine the points in frames [start, start + S)."""
+    def positions(self) -> np.ndarray:
+        """Return positions (T, N, 3) float32, world."""
+        return self.coords[: self.length].cpu().numpy()
+
+    def beliefs(self) -> np.ndarray:
+        """Return logits (T, N) float32 of being visible."""
+        return self.logits[: self.length].cpu().numpy()
+
+    def go(self, more: More | None = None) -> None:
+        """Go through all windows.
+
+        `more` is asked after each window for points to follow besides, in the window's second half. The next window has
+        these frames, too; the last window is gone through again for them, and nothing but them is changed then.
+        """
+        half, length = self.config.seq_len // 2, self.config.seq_len
+        last = len(self.clip) - length
+        for start in range(0, last + 1, half):
+            self.window(start)
+            count = len(self.queries)
+            if more is not None and self._take_up(more, start) and start == last:
+                self.window(start, first_changed=count)
+
+    def _take_up(self, more: More, start: int) -> bool:
+        """Ask for more points in the second half of a window, and return whether there are any."""
+        first, stop = start + self.config.seq_len // 2, min(start + self.config.seq_len, self.length)
+        positions, logits = (values[first:stop].cpu().numpy() for values in (self.coords, self.logits))
+        if first >= stop or not len(wanted := more(first, positions, logits)):
+            return False
+        points = self.queries.add(wanted)
+        self.coords = torch.cat((self.coords, points.expand(len(self.clip), -1, -1)), dim=1)
+        self.logits = torch.cat((self.logits, self.logits.new_zeros(len(self.clip), len(points))), dim=1)
+        for frame, maps in enumerate(self.frames.slide(start, start + self.config.seq_len), start):
+            if first <= frame < stop:
+                self.queries.find_support(frame, maps, self.clip, self.watch)
+        return True
+
+    def window(self, start: int, first_changed: int = 0) -> None:
+        """Refine the points in frames [start, start + S); those before `first_changed` only keep the others company."""
         length = self.config.seq_len
         half, stop = length // 2, start + length
         maps = self.frames.slide(start, stop)
         for frame in range(max(self.supported, start), stop):
-            self._find_support(frame, maps[frame - start])
+            self.queries.find_support(frame, maps[frame - start], self.clip, self.watch)
         self.supported = stop
         taking_part = torch.nonzero(self.queries.frames < stop)[:, 0]
         mean, deviation = normalisation(maps)
@@ -126,38 +159,28 @@ class _Run:
         for iteration in range(self.iterations):
             coords, logits = window.refine(coords, logits)
             self.watch("iteration", (start, iteration, taking_part, coords, space.leave(coords), logits))
+        if first_changed or stop <= self.known:
+            changed = taking_part >= first_changed
+            changed &= ~self.queries.carried[taking_part] if stop <= self.known else True
+            taking_part, coords, logits = taking_part[changed], coords[:, changed], logits[:, changed]
         self.coords[start:stop, taking_part] = space.leave(coords)
         self.logits[start:stop, taking_part] = logits
 
     def _first_state(self, start: int, taking_part: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last window says of its second half, its last frame repeated; fresh queries stand still, logit 0."""
-        half = self.config.seq_len // 2
-        coords = self.coords[start : start + half, taking_part]
-        logits = self.logits[start : start + half, taking_part]
-        coords = torch.cat((coords, coords[-1:].expand(half, -1, -1)))
-        logits = torch.cat((logits, logits[-1:].expand(half, -1)))
+        """What is known of the first half, and its last frame repeated; fresh queries stand still, logit 0.
+
+        It is known from the window before, or, in the first frames, of carried points from an earlier clip.
+        """
+        half, carried = self.config.seq_len // 2, self.queries.carried[taking_part]
+        last = torch.full_like(taking_part, start + half - 1)
+        last[carried] = max(start + half, self.known) - 1
+        frames = torch.arange(start, start + 2 * half, device=self.device)
+        rows = torch.minimum(frames[:, None], last)
+        coords, logits = self.coords[rows, taking_part], self.logits[rows, taking_part]
         if start == 0:
-            fresh = torch.ones_like(fresh)
+            fresh = ~carried
         coords = torch.where(fresh[:, None], self.queries.points[taking_part], coords)
         return coords, torch.where(fresh, torch.zeros_like(logits), logits)
-
-    def _find_support(self, frame: int, maps: FrameMaps) -> None:
-        """The k nearest points of the query's own frame, in the world, and its own feature before theirs."""
-        index = torch.nonzero(self.queries.frames == frame)[:, 0]
-        if not len(index):
-            return
-        points, k = self.queries.points[index], self.config.corr_feature.k_neighbors
-        intrinsics, pose = self.clip.cameras(frame, frame + 1, self.device)
-        height, width = self.clip.size
-        pixels = project(points[None], intrinsics, pose, self.clip.size)[0, :, :2]
-        for level, (cloud, features) in enumerate(zip(maps.points, maps.features)):
-            _, nearby = nearest(cloud, points, k)
-            self.watch("support", (frame, level, index, nearby))
-            scale = torch.tensor([features.shape[2] / width, features.shape[1] / height], device=self.device)
-            own = sample(features[None], torch.zeros(len(index), device=self.device), pixels * scale)
-            around = features.flatten(1).mT[nearby]
-            self.queries.support_points[level][index] = torch.cat((points[:, None], cloud[nearby]), dim=1)
-            self.queries.support_features[level][index] = torch.cat((own[:, None], around), dim=1)
 
     def _prepare_support(self, taking_part: Tensor, space: _Space) -> list[Support]:
         prepared = []
@@ -187,7 +210,9 @@ class _Space:
 class _Window:
     """One window's frames in its normalised space."""
 
-    def __init__(self, run: _Run, start: int, maps: list[FrameMaps], space: _Space, support: list[Support]) -> None:
+    def __init__(
+        self, run: WindowRun, start: int, maps: list[FrameMaps], space: _Space, support: list[Support]
+    ) -> None:
         self.run, self.space, self.support, self.maps = run, space, support, maps
         self.cameras = run.clip.cameras(start, start + len(maps), run.device)
         self.clouds = [[space.enter(points) for points in frame.points] for frame in maps]
@@ -223,3 +248,12 @@ class _Window:
                 self.run.network.corr_processor(level, support.of(chunk), torch.stack(content), torch.stack(offsets))
             )
         return torch.cat(answers, dim=-1)
+
+
+def _check_size(config: TrackerConfig, size: tuple[int, int]) -> None:
+    height, width = level_sizes(*size, config.corr_levels)[-1]
+    if height * width < (needed := config.corr_feature.k_neighbors):
+        raise ConfigError(
+            f"frames of {size[1]}x{size[0]} px are too small for the tracker: its coarsest level would have "
+            f"{height * width} points, and {needed} neighbours are compared; choose a larger resolution_factor"
+        )

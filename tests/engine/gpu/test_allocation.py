@@ -91,10 +91,12 @@ def test_what_cannot_fit_is_said_to() -> None:
     assert allocate([GpuNeed("a", 0.6, 0.6, 1), GpuNeed("b", 0.6, 0.6, 1)], gpus=1) is None
 
 
-def test_the_users_number_and_ordered_stages_stand() -> None:
-    needs = [GpuNeed("a", 0.25, 0.1, 1, fixed=3), GpuNeed("b", 0.25, 0.1, 9, ordered=True), GpuNeed("c", 0.5, 0.1, 1)]
+def test_the_users_number_stands_and_no_stage_gets_more_copies_than_it_can_use() -> None:
+    needs = [GpuNeed("a", 0.25, 0.1, 1, fixed=3), GpuNeed("b", 0.25, 0.1, 9, most=1), GpuNeed("c", 0.5, 0.1, 1)]
     counts = _counts(allocate(needs, gpus=4) or [])
     assert counts["a"] == 3 and counts["b"] == 1 and counts["c"] == 2
+    of_three_videos = [GpuNeed("a", 0.1, 0.1, 1), GpuNeed("b", 0.1, 0.1, 9, most=3)]
+    assert _counts(allocate(of_three_videos, gpus=8) or [])["b"] == 3
 
 
 def test_unknown_work_counts_as_equal() -> None:

@@ -13,49 +13,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from small_tracker import SMALL, small_network, standing_network, wall_clip  # noqa: E402
+
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.inert_pickle import Inert, load_inert  # noqa: E402
 from geoflow.models.tapip3d.attention import CrossBlock, Pooling, plain_norm  # noqa: E402
 from geoflow.models.tapip3d.checkpoint import from_checkpoint, plain  # noqa: E402
 from geoflow.models.tapip3d.clip import Clip  # noqa: E402
-from geoflow.models.tapip3d.config import CorrelationConfig, TrackerConfig, UpdaterConfig  # noqa: E402
 from geoflow.models.tapip3d.edge_repair import repair_edges  # noqa: E402
-from geoflow.models.tapip3d.network import TrackerNetwork  # noqa: E402
 from geoflow.models.tapip3d.options import LADDER, TrackOptions  # noqa: E402
 from geoflow.models.tapip3d.prepared import RepairedDepth, depth_range  # noqa: E402
 from geoflow.models.tapip3d.tracker import Tracker  # noqa: E402
 from geoflow.models.tapip3d.windows import track_windows  # noqa: E402
-
-SMALL = TrackerConfig(
-    seq_len=8,
-    feature_dim=8,
-    corr_feature=CorrelationConfig(4, 2, 8, 12, 2, 6),
-    point_updater=UpdaterConfig(1, 2, 16, 1, 1.0, 4),
-)
-
-
-def network(seed: int = 0) -> TrackerNetwork:
-    torch.manual_seed(seed)
-    made = TrackerNetwork(SMALL).eval()
-    with torch.no_grad():
-        made.point_updater.flow_head.weight *= 0.01
-    return made
-
-
-def clip(frames: int, height: int = 64, width: int = 80, seed: int = 0) -> dict[str, np.ndarray]:
-    """Noise on a slanted wall, and a camera that moves sideways."""
-    rng = np.random.default_rng(seed)
-    depth = 2 + np.linspace(0, 1, width)[None, None] + np.zeros((frames, height, width))
-    depth[:, :8, :8] = 0
-    poses = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
-    poses[:, 0, 3] = np.linspace(0, -0.3, frames)
-    focal = np.array([[70, 0, width / 2], [0, 70, height / 2], [0, 0, 1]], np.float32)
-    return {
-        "rgb": rng.integers(0, 256, (frames, height, width, 3), np.uint8),
-        "depth": depth.astype(np.float32),
-        "intrinsics": np.tile(focal, (frames, 1, 1)),
-        "cam_from_world": poses,
-    }
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -80,7 +49,7 @@ def test_a_pooled_token_is_attention_too() -> None:
 
 
 def test_how_many_points_go_at_once_does_not_change_them() -> None:
-    tracker, given = Tracker(network(), (64, 80)), clip(12)
+    tracker, given = Tracker(small_network(), (64, 80)), wall_clip(12)
     options = {"resolution_factor": None, "grid_size": 5, "num_iters": 2}
     found = [tracker.track(**given, **options, tokens=tokens) for tokens in (1, 100_000)]
     assert found[0].xyz.shape == (12, 24, 3), "one point of the grid has no depth"
@@ -88,8 +57,27 @@ def test_how_many_points_go_at_once_does_not_change_them() -> None:
     assert np.abs(found[0].xyz[1:] - found[0].xyz[:1]).max() > 1e-4, "a made-up network, but it moves points"
 
 
+def test_half_precision_is_for_the_network_and_not_for_places() -> None:
+    from geoflow.models.tapip3d.rays import project, unproject_maps, unproject_pixels
+
+    given = wall_clip(12)
+    depth, k, e = (torch.from_numpy(given[name]) for name in ("depth", "intrinsics", "cam_from_world"))
+    xy = torch.tensor([[70.3, 50.2]])
+    exact = unproject_maps(depth, k, e), unproject_pixels(xy, depth[0, 0, 9:10], k[0], e[0])
+    points = project(exact[0].flatten(1, 2), k, e, (64, 80))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(unproject_maps(depth, k, e), exact[0])
+        assert torch.equal(unproject_pixels(xy, depth[0, 0, 9:10], k[0], e[0]), exact[1])
+        assert torch.equal(project(exact[0].flatten(1, 2), k, e, (64, 80)), points)
+    tracker = Tracker(standing_network(), (64, 80), torch.bfloat16)
+    found = tracker.track(**given, resolution_factor=None, grid_size=5, num_iters=1)
+    assert np.allclose(found.xyz, found.xyz[:1], atol=1e-5) and np.allclose(
+        found.xyz[0], found.queries[:, 1:], atol=1e-5
+    )
+
+
 def test_frames_before_a_query_come_from_the_clip_run_backwards() -> None:
-    tracker, given = Tracker(network(), (64, 80)), clip(12)
+    tracker, given = Tracker(small_network(), (64, 80)), wall_clip(12)
     queries = np.array([[0, 0.1, 0.1, 2.5], [11, 0.1, 0.1, 2.5]], np.float32)
     options = {"resolution_factor": None, "support_grid_size": 0, "num_iters": 1}
     both = tracker.track(**given, queries=queries, **options)
@@ -100,7 +88,7 @@ def test_frames_before_a_query_come_from_the_clip_run_backwards() -> None:
 
 
 def test_the_threshold_is_what_decides_visibility() -> None:
-    tracker, given = Tracker(network(), (64, 80)), clip(9)
+    tracker, given = Tracker(small_network(), (64, 80)), wall_clip(9)
     options = {"resolution_factor": None, "grid_size": 4, "num_iters": 1}
     found = tracker.track(**given, **options, visibility_threshold=0.0)
     assert found.visible.all()
@@ -121,8 +109,8 @@ def test_frames_are_held_for_one_window_only(monkeypatch: pytest.MonkeyPatch) ->
         return found
 
     monkeypatch.setattr(frames.WindowFrames, "slide", counted)
-    given = clip(64)
-    track_windows(network(), Clip.of(*given.values()), np.array([[0, 0, 0, 2.0]], np.float32), iterations=1)
+    given = wall_clip(64)
+    track_windows(small_network(), Clip.of(*given.values()), np.array([[0, 0, 0, 2.0]], np.float32), iterations=1)
     assert len(held) == 15 and max(held) == SMALL.seq_len
 
 
@@ -166,17 +154,17 @@ def test_edges_take_the_depth_of_a_surface_and_holes_stay() -> None:
 )
 def test_what_cannot_be_used_is_said(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        Tracker(network(), (64, 80)).track(**{**clip(12), **changes})
+        Tracker(small_network(), (64, 80)).track(**{**wall_clip(12), **changes})
 
 
 def test_frames_without_enough_points_for_the_neighbours_are_refused() -> None:
     with pytest.raises(ConfigError, match="larger resolution_factor"):
-        Tracker(network(), (64, 80)).track(**clip(12), resolution_factor=0.1)
+        Tracker(small_network(), (64, 80)).track(**wall_clip(12), resolution_factor=0.1)
 
 
 def test_no_depth_at_all_gives_no_points_and_no_error() -> None:
-    given = clip(9) | {"depth": np.zeros((9, 64, 80), np.float32)}
-    found = Tracker(network(), (64, 80)).track(**given, resolution_factor=None)
+    given = wall_clip(9) | {"depth": np.zeros((9, 64, 80), np.float32)}
+    found = Tracker(small_network(), (64, 80)).track(**given, resolution_factor=None)
     assert found.xyz.shape == (9, 0, 3)
 
 

@@ -1,0 +1,1 @@
+"""`geoflow bench streaming`: the streaming network beside a cache as its rule is written down."""

@@ -1,0 +1,106 @@
+"""`--pipeline vipe` for real: MoGe and the tracker in environments that Ray builds, with small and made-up weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import small_moge  # noqa: E402
+
+import geoflow  # noqa: E402
+from geoflow.models.vipe.network import SlamNetwork  # noqa: E402
+from geoflow.store.verify import verify_run  # noqa: E402
+from geoflow.synth import render_clip  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.env, pytest.mark.usefixtures("ray_session")]
+
+FRAMES = 20
+SETTINGS = {
+    "prior.num_gpus": 0,
+    "camera.num_gpus": 0,
+    "camera.backend_iters": 2,
+    "segment.size": 12,
+    "segment.overlap": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    render_clip(folder / "c.mp4", folder / "c.gt.h5", num_frames=FRAMES, width=96, height=72)
+    return folder / "c.mp4"
+
+
+@pytest.fixture(scope="module")
+def own_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Made-up weights in folders of the user's; the network sees motion in every frame, so each becomes a keyframe."""
+    folder = tmp_path_factory.mktemp("weights")
+    os.environ["GEOFLOW_CACHE"] = str(folder / "cache")
+    small_moge.make(folder / "moge" / "model.pt", "v2")
+    torch.manual_seed(0)
+    state = SlamNetwork().state_dict()
+    state["update.delta.2.bias"] += 3
+    (folder / "droid").mkdir()
+    torch.save({f"module.{key}": value for key, value in state.items()}, folder / "droid" / "droid.pth")
+    return {"prior.weights": str(folder / "moge"), "camera.weights": str(folder / "droid")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    clip: Path, own_weights: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[h5py.File]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    result = geoflow.run(clip, out, "vipe", settings={**SETTINGS, **own_weights})
+    assert result.exit_status == 0 and verify_run(out) == []
+    with h5py.File(result.videos[0].path) as store:
+        yield store
+
+
+def test_a_clip_is_tracked_in_an_environment_of_its_own(undisturbed: h5py.File) -> None:
+    valid, poses = undisturbed["camera/valid"][:], undisturbed["camera/cam_from_world"][:]
+    assert valid.shape == (FRAMES,) and np.isfinite(poses[valid]).all() and np.isnan(poses[~valid]).all()
+    assert valid.any(), "a made-up network, but the frames are posed"
+    assert not undisturbed.attrs["metric"], "the tracker's unit is its own"
+    pipeline = json.loads(undisturbed.attrs["pipeline"])
+    assert {stage["slot"]: stage["env"] for stage in pipeline["stages"]}["camera"] == "vipe"
+
+
+def test_an_actor_that_is_killed_in_its_chapter_changes_no_bit(
+    undisturbed: h5py.File, clip: Path, own_weights: dict[str, str], tmp_path: Path
+) -> None:
+    killer = threading.Thread(target=_kill_while_it_tracks, args=(tmp_path / "events.jsonl",))
+    killer.start()
+    result = geoflow.run(clip, tmp_path, "vipe", settings={**SETTINGS, **own_weights})
+    killer.join()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert sum(e["event"] == "actor_died" and e["slot"] == "camera" for e in events) == 1
+    assert result.exit_status == 0
+    with h5py.File(result.videos[0].path) as store:
+        for name in ("camera/valid", "camera/cam_from_world", "camera/intrinsics", "camera/depth"):
+            np.testing.assert_array_equal(store[name][:], undisturbed[name][:], err_msg=name)
+
+
+def _kill_while_it_tracks(ledger: Path) -> None:
+    """Kill the tracker's actor half a second after it was ready: it tracks its chapter for seconds."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        lines = ledger.read_text().splitlines() if ledger.is_file() else []
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        own = [event for event in events if event.get("slot") == "camera"]
+        pids = [event["pid"] for event in own if event["event"] == "actor_ready"]
+        if pids:
+            time.sleep(0.5)
+            os.kill(pids[0], signal.SIGKILL)
+            return
+        time.sleep(0.02)
