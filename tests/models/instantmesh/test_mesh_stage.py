@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -64,8 +65,9 @@ def stage_with(given: Mesh | Exception) -> InstantMesh:
     return stage
 
 
-def body(seed: int = 1) -> Mesh:
-    vertices, faces = lumpy(seed, 20_000)
+@functools.cache
+def body(seed: int = 1, count: int = 20_000) -> Mesh:
+    vertices, faces = lumpy(seed, count)
     vertices = vertices / np.abs(vertices).max()
     return Mesh(vertices.astype(np.float32), faces.astype(np.int32), np.full(vertices.shape, 99, np.uint8))
 
@@ -95,6 +97,7 @@ def scene(mesh: Mesh, elevation: int, off: float = 12.0) -> tuple[Fields, np.nda
     return piece, invert(cam_from_world.astype(np.float64)) @ cam_from_mesh
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("elevation", [-15, 30])
 def test_the_mesh_of_an_object_comes_to_lie_where_its_depth_is(elevation: int) -> None:
     mesh = body()
@@ -109,6 +112,7 @@ def test_the_mesh_of_an_object_comes_to_lie_where_its_depth_is(elevation: int) -
     assert opaque.sum() == (piece["camera.depth"][0] > 0).sum(), "the picture is the object's alone"
 
 
+@pytest.mark.long
 def test_a_mesh_that_fits_nowhere_is_refused() -> None:
     piece, _ = scene(body(1), 30)
     other = body(7)
@@ -221,6 +225,10 @@ def test_other_configuration_files_are_refused(home: Path, tmp_path: Path, chang
         read_config_file(tmp_path / "other.yaml")
 
 
+def small_body() -> Mesh:
+    return body(1, 300)
+
+
 class Maker(StandIn):
     """Keeps what it was asked for."""
 
@@ -234,7 +242,7 @@ def served(home: Path, monkeypatch: pytest.MonkeyPatch) -> InstantMeshWorker:
     """A worker whose networks are a stand-in."""
     monkeypatch.chdir(home)
     stage = InstantMesh()
-    stage.use(Maker(body()), "cpu")
+    stage.use(Maker(small_body()), "cpu")
     return InstantMeshWorker(stage)
 
 
@@ -244,7 +252,7 @@ def answered(worker: InstantMeshWorker, **values: Any) -> dict[str, Any]:
 
 
 def test_axes_are_those_of_the_original_or_upright(served: InstantMeshWorker, home: Path, tmp_path: Path) -> None:
-    mesh, found = body().referenced(), {}
+    mesh, found = small_body().referenced(), {}
     for axes in ("mirrored", "upright"):
         out = tmp_path / f"{axes}.obj"
         assert answered(served, output_mesh=str(out), axes=axes) == {"mesh": str(out)}
@@ -286,7 +294,7 @@ def test_networks_are_loaded_anew_only_for_another_configuration(
     served: InstantMeshWorker, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[Any] = []
-    monkeypatch.setattr(InstantMesh, "load", lambda self: loaded.append(self.files) or Maker(body()))
+    monkeypatch.setattr(InstantMesh, "load", lambda self: loaded.append(self.files) or Maker(small_body()))
     for config in (None, "small.yaml", "small.yaml", None):
         answered(served, output_mesh=str(tmp_path / "a.obj"), config_path=config)
     assert [files and files.model for files in loaded] == [Path("ckpts/instant_mesh_small.ckpt"), None]
