@@ -90,7 +90,8 @@ class LingbotMap(TorchStage):
 
         from geoflow.models.lingbot.checkpoint import from_checkpoint
 
-        dtype = torch.bfloat16 if self.half and torch.cuda.is_bf16_supported(False) else self.dtype
+        wide = self.half and self.device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
+        dtype = torch.bfloat16 if wide else self.dtype
         name = self.params.checkpoint
         return from_checkpoint(self.located()[name] / _FILES[name], self.device, dtype)
 
@@ -101,6 +102,7 @@ class LingbotMap(TorchStage):
         from geoflow.geometry.motion.camera_motion import chain_points
         from geoflow.geometry.views import classify_views
         from geoflow.models.lingbot.chapter import follow_view
+        from geoflow.models.lingbot.options import TRAINED
 
         cv2.setNumThreads(self.threads)
         grays: list[np.ndarray] = []
@@ -123,12 +125,14 @@ class LingbotMap(TorchStage):
                 least_confidence=self.params.least_confidence,
                 num_frames=stop - start,
                 window_size=None,
+                room=TRAINED,  # the first chapter is measured for all, and may be short
                 **{name: getattr(self.params, name) for name in _OPTIONS},
             )
             found |= {f"view.{k}.{name}": array for name, array in view.to_arrays().items()}
         return found
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
+        from geoflow.geometry.depth.edge_aware import enlarge
         from geoflow.geometry.motion.camera_motion import Chains, classify_motion
         from geoflow.geometry.motion.lifting import CamerasWithDepth
         from geoflow.geometry.motion.pose_quality import explained_tracks
@@ -143,7 +147,7 @@ class LingbotMap(TorchStage):
         rgb = fields["frames.rgb"]
         depth = np.zeros(rgb.shape[:3], np.float16)
         for i in np.flatnonzero(valid):
-            depth[i] = self._enlarged(small[i], rgb[i])
+            depth[i] = enlarge(small[i].astype(np.float32), rgb[i])
         if "frames.mask" in fields:
             depth[fields["frames.mask"]] = 0
         doubt = np.where(valid, DOUBT_NONE, DOUBT_UNMATCHED) if motion == MOTION_MOVING else np.zeros(len(rgb))
@@ -159,11 +163,6 @@ class LingbotMap(TorchStage):
             "camera.focal_error": np.where(valid, view.focal_error, np.nan).astype(np.float32),
         }
         return {**found, **_as_geometry(depth, view.intrinsics)} if self.params.geometry else found
-
-    def _enlarged(self, depth: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-        from geoflow.models.lingbot.fitting import Fit
-
-        return Fit.of((rgb.shape[0], rgb.shape[1]), self.params.side).depth_back(depth.astype(np.float32), rgb)
 
 
 def _named(prefix: str, fields: Fields) -> Fields:

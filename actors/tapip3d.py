@@ -83,10 +83,12 @@ class Tapip3d(TorchStage):
         return {"tracker": self.params.weights}
 
     def load(self) -> Any:
+        import cv2
         import torch
 
         from geoflow.models.tapip3d.checkpoint import from_checkpoint
 
+        cv2.setNumThreads(self.threads)
         path = self.located()["tracker"] / "tapip3d_final.pth"
         tracker = from_checkpoint(path, self.device, torch.bfloat16 if self.half else None)
         if self.params.compile:

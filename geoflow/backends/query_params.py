@@ -20,7 +20,7 @@ class QueryParams(Stage.Params):
     objects_only: bool = param(False, "pick points of the grid only on objects (objects.label)")
 
     def __post_init__(self) -> None:
-        from geoflow.video.query_files import read_queries
+        from geoflow.files.query_files import read_queries
 
         if self.queries:
             path = Path(self.queries).expanduser().resolve()  # an actor has another working folder

@@ -465,10 +465,10 @@ def bench_hand_model_command(
     depth: Annotated[int, typer.Option(metavar="N", min=1, help="layers; the published network has 32")] = 4,
     size: Annotated[str, typer.Option(metavar="WxH", help="px of the image")] = "1280x720",
 ) -> None:
-    """Compare WiLoR in batches with one hand after the other.
+    """Compare WiLoR in batches with its plain arithmetic.
 
-    The latter is its arithmetic as written down. CPU time per hand and peak memory, with made-up weights of the
-    published width; JSON on stdout.
+    The latter takes one hand after the other, as it is written down. CPU time per hand and peak memory, with made-up
+    weights of the published width; JSON on stdout.
     """
     from geoflow.bench.hand_model.hand_model_bench import bench_hand_model
 

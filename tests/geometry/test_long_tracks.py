@@ -56,6 +56,7 @@ def test_moving_points_go_on_over_a_seam() -> None:
     assert (right & seen).sum() > 0.9 * seen.sum()
 
 
+@pytest.mark.long
 def test_new_points_begin_only_where_the_picture_holds_none() -> None:
     clip = clips(3, seed=3)
     found = followed(clip, Klt)
@@ -79,6 +80,7 @@ def test_a_place_does_not_jump_where_segments_meet() -> None:
     assert at_edges < 1.5 * inside, "the shared frames fade from one place to the other"
 
 
+@pytest.mark.long
 def test_a_static_point_hidden_at_a_seam_is_found_again_under_its_number() -> None:
     clip = clips(3, seed=5, moving=0, same_world=True)
     seam = slice(clip.segments[1].start, clip.segments[1].start + OVERLAP + 2)
@@ -100,6 +102,7 @@ def test_a_static_point_hidden_at_a_seam_is_found_again_under_its_number() -> No
     assert right[seam.stop :, begun].any(0).mean() > 0.8
 
 
+@pytest.mark.long
 def test_after_a_gap_without_poses_points_are_the_same_ones() -> None:
     clip = clips(3, seed=6, moving=0)
 
@@ -219,6 +222,16 @@ def test_places_are_handed_over_into_the_next_segments_world() -> None:
     assert len(carried) == 15 and carried.next_id == 16
     assert np.allclose(carried.xyz, 3 * xyz, atol=1e-4)
     assert carried.world is not None and np.isclose(carried.world.scale, 3)
+
+
+def test_the_same_cameras_at_rest_are_in_one_world_though_no_point_is_seen() -> None:
+    state, segment, cameras, xyz = _state(1.0)
+    poses = np.tile(cameras.cam_from_world[:1], (12, 1, 1)).astype(np.float32)
+    hidden = {**state, "poses": poses[:4], "uv": np.full_like(state["uv"], np.nan)}
+    resting = CamerasWithDepth(cameras.intrinsics, poses, cameras.depth, cameras.valid)
+    assert np.allclose(take_over(hidden, segment, resting).xyz, xyz, atol=1e-6)
+    elsewhere = CamerasWithDepth(cameras.intrinsics, np.tile(np.eye(4), (12, 1, 1)), cameras.depth, cameras.valid)
+    assert np.isnan(take_over(hidden, segment, elsewhere).xyz).all(), "nothing tells one world's scale by the other's"
 
 
 def test_without_common_poses_no_place_is_handed_over() -> None:

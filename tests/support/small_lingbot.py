@@ -11,7 +11,6 @@ import torch
 
 from geoflow.models.lingbot.config import LingbotConfig
 from geoflow.models.lingbot.network import LingbotNetwork
-from geoflow.models.lingbot.streamer import Streamer
 
 SMALL = LingbotConfig(
     embed_dim=64,
@@ -51,7 +50,9 @@ def small_network(seed: int = 0, **sizes: Any) -> LingbotNetwork:
     return made
 
 
-def small_streamer(seed: int = 0, **sizes: Any) -> Streamer:
+def small_streamer(seed: int = 0, **sizes: Any) -> Any:
+    from geoflow.models.lingbot.streamer import Streamer  # which needs OpenCV
+
     return Streamer(small_network(seed, **sizes))
 
 

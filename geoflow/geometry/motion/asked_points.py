@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.errors import ConfigError
+from geoflow.files.query_files import Queries, read_queries
 from geoflow.geometry.motion.lifting import CamerasWithDepth, project_all
 from geoflow.segments import Segment
-from geoflow.video.query_files import Queries, read_queries
 
 
 @dataclass(frozen=True)

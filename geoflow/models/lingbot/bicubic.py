@@ -8,9 +8,9 @@ where the height shrinks by more than twice as many pixels (as from Pillow 13 on
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
+from scipy.sparse import csr_array
 
 _BITS = 22
 _A = -0.5
@@ -27,29 +27,28 @@ def resize(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _along_first(picture: np.ndarray, length: int) -> np.ndarray:
-    index, weights = _taps(len(picture), length)
-    total = np.full((length, *picture.shape[1:]), 1 << (_BITS - 1), np.int32)
-    for column in range(index.shape[1]):
-        total += picture[index[:, column]] * weights[:, column, None, None]
-    return np.clip(total >> _BITS, 0, 255).astype(np.uint8)
+    rows = picture.reshape(len(picture), -1).astype(np.int32)
+    total = _weights(len(picture), length) @ rows
+    total += 1 << (_BITS - 1)
+    total >>= _BITS
+    return np.clip(total, 0, 255).astype(np.uint8).reshape(length, *picture.shape[1:])
 
 
 @functools.lru_cache(maxsize=8)
-def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of `old` pixels make each of `new`, (new, N), and their weights, (new, N) int32."""
+def _weights(old: int, new: int) -> csr_array:
+    """Return the share of each of `old` pixels in each of `new`, (new, old) int32."""
     step = old / new
     spread = max(step, 1.0)
-    reach = _REACH * spread
-    count = math.ceil(reach) * 2 + 1
-    index, weights = np.zeros((new, count), np.intp), np.zeros((new, count), np.int32)
+    ends, index, weights = [0], [], []
     for k in range(new):
         centre = (k + 0.5) * step
-        first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
+        first, last = max(int(centre - _REACH * spread + 0.5), 0), min(int(centre + _REACH * spread + 0.5), old)
         share = _cubic((np.arange(first, last) - centre + 0.5) / spread)
         share = share / share.sum() * (1 << _BITS)
-        index[k, : last - first] = np.arange(first, last)
-        weights[k, : last - first] = np.trunc(share + np.copysign(0.5, share))
-    return index, weights
+        weights.append(np.trunc(share + np.copysign(0.5, share)).astype(np.int32))
+        index.append(np.arange(first, last))
+        ends.append(ends[-1] + last - first)
+    return csr_array((np.concatenate(weights), np.concatenate(index), ends), shape=(new, old))
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

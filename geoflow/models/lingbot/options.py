@@ -24,6 +24,7 @@ class StreamOptions:
     """Settings of one call of `Streamer.run`."""
 
     num_frames: int | None = _option(None, "frames to come, if that is known")
+    room: int = _option(0, "kept frames to take room for at once, at least: then short videos take as much memory")
     scale_frames: int = _option(8, "first frames, which all see each other and are seen by all others")
     keyframe_interval: int | None = _option(
         None, "one frame of so many is seen by later ones; None: 1, or up to 4 where that spares a second window"
@@ -39,7 +40,7 @@ class StreamOptions:
     full_size: bool = _option(True, "depth and confidence in the frame's size, and not in the network's")
 
     def __post_init__(self) -> None:
-        least = {"num_frames": 0, "overlap_keyframes": 0, "flow_threshold": 0, "side": PATCH}
+        least = {"num_frames": 0, "room": 0, "overlap_keyframes": 0, "flow_threshold": 0, "side": PATCH}
         for row in dataclasses.fields(self):
             value = getattr(self, row.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least.get(row.name, 1):

@@ -45,8 +45,9 @@ class Streamer:
     ) -> Iterator[FrameResult]:
         """Yield a result for each frame (H, W, 3) uint8, all of one size, in their order.
 
-        The first frames are answered together, and so are those where two windows overlap; memory does not grow with
-        the number of frames. The frames have to follow each other closely: what one shows, the next should show, too.
+        Memory does not grow with the number of frames. A result comes as many frames late as two windows share, and at
+        once with `window_size=None`; the first frames are answered together. The frames have to follow each other
+        closely: what one shows, the next should show, too.
 
         Known `intrinsics` (3, 3) px of the frame, without distortion, stand in every result. The network cannot be told
         of them; its depth and its forward motion are stretched to go with them, see `KnownLens`, and `focal_ratio`
@@ -66,7 +67,7 @@ class Streamer:
         open_stream = partial(
             Stream,
             self.network,
-            plan.expected(options.num_frames),
+            max(plan.expected(options.num_frames), options.room),
             forever=min(options.scale_frames, self.network.config.scale_frames),
             window=options.sliding_window,
             iterations=options.camera_iterations,

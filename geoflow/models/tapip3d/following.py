@@ -65,7 +65,7 @@ def follow(
     run = tracker.run(whole, given, options, counted, carried, asked)
     xyz, logits = without_helpers(run.positions()[: len(clip)]), without_helpers(run.beliefs()[: len(clip)])
     index = without_helpers(np.arange(len(run.queries)), 0)
-    frames, points = run.queries.frames[index].cpu().numpy(), run.queries.points[index].cpu().numpy()
+    frames, points = (values.cpu().numpy()[index] for values in (run.queries.frames, run.queries.points))
     found = np.concatenate((frames[:, None], points), axis=1).astype(np.float32)
     before = np.arange(len(clip))[:, None] < found[:, 0]
     xyz = np.where(before[..., None], np.float32(np.nan), xyz)

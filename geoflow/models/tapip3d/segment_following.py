@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geoflow.files.query_files import read_queries
 from geoflow.geometry.motion.asked_points import asked_points
 from geoflow.geometry.motion.carried_tracks import CarriedTracks
 from geoflow.geometry.motion.track_queries import query_frames
@@ -20,7 +21,6 @@ from geoflow.models.tapip3d.templates import Carried
 from geoflow.models.tapip3d.tracker import Tracker
 from geoflow.models.tapip3d.windows import asked_frames
 from geoflow.segments import Segment
-from geoflow.video.query_files import read_queries
 
 
 @dataclass(frozen=True)

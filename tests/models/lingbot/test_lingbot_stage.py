@@ -106,6 +106,17 @@ def test_the_segments_of_a_chapter_share_one_world(folder: str) -> None:
     assert 0.5 < median < 2, "the unit is the first frame's median depth, up to the lens"
 
 
+def test_a_chapter_may_have_come_from_another_rung(folder: str) -> None:
+    """After an exhausted GPU, segments are processed on one rung with what another one found."""
+    frames = clip(5)
+    info = video(frames)
+    made = stage(folder)
+    shared = survey(made, info, frames)
+    wanted = process(made, info, frames, shared, slice(0, 5))
+    found = process(stage(folder, side=28), info, frames, shared, slice(0, 5))
+    assert all(np.array_equal(wanted[name], found[name], equal_nan=wanted[name].dtype != bool) for name in wanted)
+
+
 def test_geometry_is_given_only_where_it_is_asked_for(folder: str) -> None:
     found = through(stage(folder), clip(4))
     assert not any(name.startswith("geometry.") for name in found)
@@ -138,9 +149,10 @@ def test_a_still_camera_has_one_pose(folder: str) -> None:
 
 
 def test_poses_that_the_pictures_contradict_have_a_low_quality(folder: str) -> None:
-    """A made-up network knows nothing of the motion: far from the middle of its path, points are not where it says."""
-    quality = through(stage(folder), clip(12))["camera.quality"]
-    assert quality.mean() < 0.7 and quality[:2].max() < 0.3
+    """A made-up network knows nothing of the motion: below 0.3, a store says that poses should not be believed."""
+    frames = plane_scene.render(plane_scene.walk(24), 240, 320).rgb
+    quality = through(stage(folder), frames)["camera.quality"]
+    assert (quality < 0.3).mean() > 0.7, quality
 
 
 def test_after_a_cut_a_new_world_begins(folder: str) -> None:

@@ -145,12 +145,15 @@ def live_bytes() -> int:
     return sum(storages.values())
 
 
-@pytest.mark.long
-def test_memory_is_flat_from_200_to_2000_frames() -> None:
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [pytest.param(130, 400, marks=pytest.mark.long), pytest.param(200, 2000, marks=pytest.mark.slow)],
+)
+def test_memory_is_flat(short: int, long: int) -> None:
     """Windows with a cache each; frames are made one at a time, and results are let go."""
     streamer, one = small_streamer(), moving_frames(1, 28, 28)[0]
     peaks: dict[int, int] = {}
-    for count in (200, 2000):
+    for count in (short, long):
         frames = (np.roll(one, k, axis=1) for k in range(count))
         done = peak = 0
         for _ in streamer.run(frames, scale_frames=2, window_size=40, overlap_keyframes=4, side=28):
@@ -159,7 +162,7 @@ def test_memory_is_flat_from_200_to_2000_frames() -> None:
                 peak = max(peak, live_bytes())
         assert done == count
         peaks[count] = peak
-    assert peaks[2000] == peaks[200], peaks
+    assert peaks[long] == peaks[short] > 0, peaks
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 16, 23])

@@ -18,6 +18,8 @@ from geoflow.errors import ConfigError, InputError  # noqa: E402
 from geoflow.geometry.cameras import pinhole  # noqa: E402
 from geoflow.models.lingbot import LingbotConfig, StreamOptions, from_checkpoint  # noqa: E402
 from geoflow.models.lingbot.bicubic import resize  # noqa: E402
+from geoflow.models.lingbot.cache import FrameCache  # noqa: E402
+from geoflow.models.lingbot.config import SPECIAL  # noqa: E402
 from geoflow.models.lingbot.fitting import Fit  # noqa: E402
 from geoflow.models.lingbot.known_lens import KnownLens  # noqa: E402
 
@@ -146,6 +148,23 @@ def test_the_interval_spares_a_seam_where_it_can(frames: int, window_size: int, 
     assert plan.interval == interval and plan.length is not None
     assert (plan.length >= frames) == (frames <= 1256)
     assert plan.expected(frames) <= window_size
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_a_short_video_takes_as_much_room_as_a_long_one(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a GPU is measured once, and that may be with a short one."""
+    taken = []
+    ask = FrameCache._room
+
+    def noted(self: FrameCache, k: Any, tokens: int) -> Any:
+        rows = ask(self, k, tokens)
+        taken.append(rows.shape[2])
+        return rows
+
+    monkeypatch.setattr(FrameCache, "_room", noted)
+    run(moving_frames(count), room=20, num_frames=count, window_size=None)
+    seen, size = SMALL.window + SMALL.scale_frames, SPECIAL + 3 * 4
+    assert set(taken) == {(seen + 1) * size + (20 - seen) * SPECIAL}
 
 
 def test_frames_to_come_may_be_unknown() -> None:

@@ -20,6 +20,8 @@ from geoflow.models.tapip3d.templates import Carried, Templates  # noqa: E402
 from geoflow.models.tapip3d.tracker import Tracker  # noqa: E402
 from geoflow.models.tapip3d.windows import WindowRun  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 FRAMES, PIECE, SHARED = 40, 16, 8
 OPTIONS = TrackOptions(num_iters=2, resolution_factor=None)
 STILL = Sim3.identity()

@@ -23,6 +23,9 @@ from geoflow.errors import ConfigError, StageError  # noqa: E402
 from geoflow.geometry.cameras import pinhole  # noqa: E402
 from geoflow.geometry.rigid import Sim3, apply, invert  # noqa: E402
 from geoflow.segments import Segment, VideoInfo, plan_segments  # noqa: E402
+from geoflow.stages.stitch import Stitch  # noqa: E402
+
+pytestmark = pytest.mark.long
 
 FRAMES, SIZE, SHARED, HEIGHT, WIDTH, AWAY = 40, 16, 6, 48, 64, 2.5
 WORLDS = [
@@ -234,6 +237,28 @@ def test_without_poses_points_are_followed_as_cameras_see_them(folders: dict[str
         here = tracks["tracks.camera_xyz"] @ pinhole(60.0, HEIGHT, WIDTH).T
         np.testing.assert_allclose(here[..., :2] / here[..., 2:], tracks["tracks.uv"], atol=1e-2)
     assert np.array_equal(found[0]["tracks.id"], found[1]["tracks.id"]), "the pictures' places are the same"
+
+
+def test_what_cameras_see_has_one_scale_and_one_row_in_the_whole_video(folders: dict[str, str]) -> None:
+    """Through `stitch`, without any camera stage: each segment's geometry has another scale."""
+    todo = []
+    for segment, scale in zip(segments(), (1.0, 3.0, 0.5, 2.0)):
+        rows = given(segment) | {"frames.time": np.arange(segment.start, segment.stop) / 30.0}
+        pictures = {name: array for name, array in rows.items() if name.startswith("frames.")}
+        todo.append((segment, pictures | geometry(rows, scale)))
+    stitched, state = [], {}
+    for (segment, rows), tracks in zip(todo, run(actor(folders["standing"]), todo)):
+        stitch = Stitch()
+        stitch.restore(state)
+        taken = {name: a for name, a in (rows | tracks).items() if name in (*stitch.inputs, *stitch.optional)}
+        stitched.append(stitch.process(segment, taken))
+        fields.check(stitched[-1], stitch.outputs, optional=stitch.optional_outputs, who="stitch")
+        state = stitch.state()
+    for tracks in stitched:
+        depth = tracks["geometry.points"][..., 2][tracks["geometry.mask"]]
+        np.testing.assert_allclose(depth, 2.0, rtol=2e-3)
+        np.testing.assert_allclose(tracks["tracks.camera_xyz"][..., 2], 2.0, rtol=5e-3)
+        assert tracks["tracks.id"].tolist() == list(range(1, 26)) and np.isfinite(tracks["tracks.uv"]).all()
 
 
 def test_what_cameras_see_lies_in_the_world_where_a_pose_is_known(folders: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from small_tracker import SMALL, small_network, standing_network, wall_clip  # n
 
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.inert_pickle import Inert, load_inert  # noqa: E402
+from geoflow.models.tapip3d import edge_repair  # noqa: E402
 from geoflow.models.tapip3d.attention import CrossBlock, Pooling, plain_norm  # noqa: E402
 from geoflow.models.tapip3d.checkpoint import from_checkpoint, plain  # noqa: E402
 from geoflow.models.tapip3d.clip import Clip  # noqa: E402
@@ -134,6 +135,18 @@ def test_edges_take_the_depth_of_a_surface_and_holes_stay() -> None:
     assert set(np.unique(repaired)) == {0, 2, 4} and (repaired[:3, :3] == 0).all()
     again = RepairedDepth(depth[None], camera[None], (40, 40))
     assert np.allclose(again[0], repaired, atol=1e-5) and len(again) == 1, "resizing divides by 1 + 1e-6"
+
+
+def test_bends_near_steps_are_those_of_a_map_in_which_all_are_computed() -> None:
+    rng = np.random.default_rng(3)
+    camera = np.array([[40.0, 0, 20], [0, 45, 15], [0, 0, 1]])
+    for _ in range(5):
+        depth = 2 + np.cumsum(rng.normal(0, 0.03, (30, 40)), axis=1)
+        depth[rng.random(depth.shape) < 0.1] = 0
+        depth[5:20, :12] *= 0.6
+        chosen = edge_repair._steps(depth, depth > 0)
+        bends = [edge_repair._bends(depth, depth > 0, camera, where) for where in (chosen, np.ones_like(chosen))]
+        assert 0.05 < chosen.mean() < 0.9 and np.array_equal(bends[0][chosen], bends[1][chosen])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geoflow.errors import ConfigError
-from geoflow.video.query_files import Queries, read_queries
+from geoflow.files.query_files import Queries, read_queries
 
 
 def written(path: Path, text: str | bytes) -> Path:
