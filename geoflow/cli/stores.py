@@ -95,6 +95,7 @@ def report(
 @command(
     app,
     "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
+    "geoflow export out/videos/clip.h5 --to mesh -o room.glb",
     "geoflow export out --to depth -o depth --set output_format=png",
 )
 def export(
@@ -107,7 +108,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="tapip3d, vipe, tapvid3d, colmap, nerfstudio, ply, glb, obj, rerun, lerobot, y2r, depth, "
+            help="tapip3d, vipe, tapvid3d, colmap, nerfstudio, ply, glb, obj, mesh, rerun, lerobot, y2r, depth, "
             "depth_video or preview",
             autocompletion=formats,
         ),
@@ -145,9 +146,10 @@ def export(
     with result_alone():
         done = export_store(file, to, out, **options)
     if as_json:
-        print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of})
+        said = {"said": done.said} if done.said else {}
+        print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of, **said})
     else:
-        print(f"{done.path}: {done.frames} of {done.of} frames")
+        print(f"{done.path}: {done.frames} of {done.of} frames{f'; {done.said}' if done.said else ''}")
 
 
 @command(app, "geoflow view out/videos/clip.h5", "geoflow view out/videos/clip.h5 --web --port 8000")

@@ -14,12 +14,14 @@ from geoflow.errors import ConfigError
 from geoflow.export.colmap import export_colmap
 from geoflow.export.depth_folder import export_depth
 from geoflow.export.depth_video import export_depth_video
+from geoflow.export.frames import Written
 from geoflow.export.lerobot import export_lerobot
 from geoflow.export.mesh_files import export_obj
 from geoflow.export.nerfstudio import export_nerfstudio
 from geoflow.export.point_cloud import export_glb, export_ply
 from geoflow.export.preview import export_preview
 from geoflow.export.rerun_log import export_rerun
+from geoflow.export.scene_mesh import export_mesh
 from geoflow.export.tapip3d import export_tapip3d
 from geoflow.export.tapvid3d import export_tapvid3d
 from geoflow.export.vipe import export_vipe
@@ -33,10 +35,11 @@ from geoflow.values.plain import plain
 class Format:
     """One format: `function(video, out, **options)` writes it and returns how many frames went in."""
 
-    function: Callable[..., int]
+    function: Callable[..., int | Written]
     what: str
     suffix: str  # of the file; "" for a folder
     reader: str  # the tools that open it
+    others: tuple[str, ...] = ()  # suffixes that may stand in its place, for other kinds of file
 
     @property
     def options(self) -> dict[str, Any]:
@@ -52,6 +55,7 @@ class Exported:
     path: Path
     frames: int
     of: int
+    said: str = ""  # of the result, if the format has something to say
 
 
 FORMATS: dict[str, Format] = {
@@ -63,6 +67,13 @@ FORMATS: dict[str, Format] = {
     "ply": Format(export_ply, "coloured points of the world, or meshes", ".ply", "trimesh, MeshLab, Open3D"),
     "glb": Format(export_glb, "coloured points and the camera's path, or meshes", ".glb", "trimesh, Blender, browsers"),
     "obj": Format(export_obj, "meshes of objects in the world", ".obj", "trimesh, Blender, MeshLab"),
+    "mesh": Format(
+        export_mesh,
+        "surface of what rests, fused from depth",
+        ".glb",
+        "trimesh, Blender, MeshLab",
+        (".ply", ".obj"),
+    ),
     "rerun": Format(export_rerun, "recording over time", ".rrd", "the Rerun viewer"),
     "lerobot": Format(export_lerobot, "dataset v3.0 of one episode", "", "LeRobotDataset"),
     "y2r": Format(export_y2r, "HDF5 of windows of tracks and hands", ".hdf5", "y2r's TrackDataset"),
@@ -91,12 +102,13 @@ def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[s
     options = plain(options, "options")
     if is_remote(out):
         raise ConfigError(f"-o {out}: exports are written to a local disk; give a path, and copy the export from there")
-    if form.suffix and Path(out).suffix != form.suffix:
-        raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {form.suffix}")
+    if form.suffix and Path(out).suffix not in (suffixes := (form.suffix, *form.others)):
+        raise ConfigError(f"-o {out}: {to} writes one file, whose name should end in {' or '.join(suffixes)}")
     check_options(to, options)
     with open_video(file) as video:
-        frames = form.function(video, Path(out), **options)
-        return Exported(Path(out), frames, len(video))
+        done = form.function(video, Path(out), **options)
+        frames, said = (done.frames, done.said) if isinstance(done, Written) else (done, "")
+        return Exported(Path(out), frames, len(video), said)
 
 
 def check_options(to: str, options: Mapping[str, Any]) -> None:

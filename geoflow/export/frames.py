@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from geoflow.store.reader import Video
 from geoflow.store.source_frames import source_frames
 
 _DECODED = 16  # frames decoded at once if the store has no pixels: each batch first seeks to a key frame
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a format says of what it wrote."""
+
+    frames: int  # of the store that went in
+    said: str  # of the result, for people
 
 
 def cameras_of(video: Video) -> Cameras:
