@@ -50,7 +50,7 @@ from geoflow.values.field import (
 )
 from geoflow.values.field_values import value_fault
 from geoflow.values.mesh_values import mesh_fault
-from geoflow.values.object_names import MESH, kind_of, name_for, object_of
+from geoflow.values.object_names import MESH, MESH_SEEN, kind_of, name_for, object_of
 
 MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
@@ -324,6 +324,12 @@ _ROWS = [
         "mesh.frame", "int64", "1", "", "source frame number that the mesh was made from", fade=PAST,
         stored=_NOT_STORED,
     ),
+    # Optional: a backend that measures surfaces gives it. `_missing` does not ask for it.
+    Field(
+        "mesh.seen", "bool", "V", "",
+        "the vertex was measured in some frame; False where the surface was closed up without being seen", fade=PAST,
+        stored=_NOT_STORED,
+    ),
     Field(
         "stitch.scale", "float32", "1", "", "factor that brought the segment to the video's scale", NAN, fade=PAST,
         stored=(Stored(fill=1, presence=ALWAYS),),
@@ -408,7 +414,7 @@ def _missing(names: Iterable[str], declared: tuple[str, ...], optional: tuple[st
     A stage may give one mesh as `mesh.vertices`, or the meshes of several objects as `mesh.3.vertices`.
     """
     kinds = {kind_of(name) for name in names}
-    own = {name for name in (*declared, *optional) if name.startswith(f"{MESH}.")}
+    own = {name for name in (*declared, *optional) if name.startswith(f"{MESH}.") and name != MESH_SEEN}
     numbers = {number for name in names if (number := object_of(name)) is not None}
     lacking = {name_for(name, number) for name in own for number in numbers} - set(names)
     return lacking | (set(declared) - kinds)

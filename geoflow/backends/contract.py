@@ -175,7 +175,7 @@ def _mesh(stage: Stage, video: VideoInfo, pieces: list[Fields], who: str) -> Fie
         result = stage.process_object(video, _NUMBER, lambda: iter(pieces))
     except StageError:
         return {}
-    fields.check(result, stage.outputs, who=who)
+    fields.check(result, stage.outputs, optional=stage.optional_outputs, who=who)
     return result
 
 

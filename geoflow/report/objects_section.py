@@ -74,6 +74,9 @@ class ObjectsSection:
             return [name, number(self._seen.get(n, 0)), share, said, markup.MISSING]
         mesh = row.mesh
         said = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, from frame {mesh.frame}"
+        said += ", watertight" if mesh.watertight else ", not watertight"
+        if (share_seen := mesh.seen_share) is not None:
+            said += f", {100 * share_seen:.0f} % of its surface seen"
         return [name, number(self._seen.get(n, 0)), share, said, _extent(mesh)]
 
 

@@ -23,9 +23,9 @@ from geoflow.store.schema import WORK
 from geoflow.store.whole import WholeH5, whole_h5
 from geoflow.store.work_key import work_key
 from geoflow.values.mesh_values import mesh_fault
-from geoflow.values.object_names import MESH, MOST_OBJECTS, name_for
+from geoflow.values.object_names import MESH, MESH_SEEN, MOST_OBJECTS, name_for
 
-Mesh = Mapping[str, np.ndarray]  # "vertices", "faces", "colours", "world_from_mesh", "frame"
+Mesh = Mapping[str, np.ndarray]  # "vertices", "faces", "colours", "world_from_mesh", "frame"; there may be "seen"
 MeshSource = Mesh | Path  # or the part file that holds it
 
 GROUP = "objects"
@@ -35,6 +35,7 @@ KEY = "key"  # attribute of an object: of the work that its mesh is a part of
 COURSE = "course"  # attribute of a mesh's part file: digest of the last segment's, so of all that it was made from
 WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
 ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == MESH}
+OPTIONAL = MESH_SEEN.rpartition(".")[2]  # of the rows, what a mesh may lack
 _SMALL = 64  # bytes: smaller arrays are not chunked
 
 
@@ -57,7 +58,7 @@ def read_mesh_part(path: Path, number: int, key: str) -> dict[str, np.ndarray]:
     """Return the mesh that `write_mesh_part` stored. Raises StoreError for an incomplete file, or one of other work."""
     try:
         with h5py.File(path, "r") as file:
-            mesh = {name: file[name][()] for name in ROWS}
+            mesh = {name: file[name][()] for name in ROWS if name in file or name != OPTIONAL}
             said = (int(file.attrs["number"]), str(file.attrs[KEY]), str(file.attrs["digest"]))
     except (OSError, KeyError) as error:
         raise StoreError(f"cannot read the finished mesh {path}: {error}; delete it and run again") from error
@@ -108,6 +109,8 @@ def add_objects(
 def _write(group: h5py.Group, number: int, mesh: Mesh, key: str, compression: int) -> None:
     _check(number, mesh)
     for name, row in ROWS.items():
+        if name == OPTIONAL and name not in mesh:
+            continue
         array = mesh[name]
         packed: dict[str, Any] = {"compression": "gzip", "compression_opts": compression, "shuffle": True}
         dataset = group.create_dataset(name, data=array, **(packed if compression and array.nbytes > _SMALL else {}))
@@ -117,10 +120,10 @@ def _write(group: h5py.Group, number: int, mesh: Mesh, key: str, compression: in
 
 def _check(number: int, mesh: Mesh) -> None:
     _check_number(number)
-    names = tuple(row.name for row in ROWS.values())
+    names = tuple(row.name for row in ROWS.values() if row.name != MESH_SEEN)
     try:
         arrays = {name_for(f"{MESH}.{name}", number): array for name, array in mesh.items()}
-        fields.check(arrays, names, who=f"the mesh of object {number}")
+        fields.check(arrays, names, optional=(MESH_SEEN,), who=f"the mesh of object {number}")
     except StageError as error:
         raise StoreError(str(error)) from None
 
@@ -132,7 +135,7 @@ def _check_number(number: int) -> None:
 
 def _digest(number: int, mesh: Mesh, key: str) -> str:
     digest = hashlib.sha256(f"{key} {number}".encode())
-    for name in ROWS:
+    for name in (name for name in ROWS if name in mesh):
         digest.update(f"{name} {mesh[name].shape}".encode())
         digest.update(np.ascontiguousarray(mesh[name]).data.cast("B"))
     return digest.hexdigest()[:20]
@@ -185,7 +188,8 @@ def _form(where: str, group: h5py.Group) -> Iterator[str]:
     sizes: dict[str, int] = {}
     for name, row in ROWS.items():
         if name not in group:
-            yield f"{where}/{name} is missing"
+            if name != OPTIONAL:
+                yield f"{where}/{name} is missing"
             continue
         found = group[name]
         if found.dtype != np.dtype(row.dtype):
@@ -211,7 +215,7 @@ def object_faults(file: h5py.File) -> Iterator[str]:
             yield f"{where} is an object that no frame of {LABEL} shows"
         if not len(group):
             continue
-        mesh = {name: group[name][()] for name in ROWS}
+        mesh = {name: group[name][()] for name in ROWS if name in group}
         if fault := mesh_fault(mesh):
             yield f"{where}/{fault}"
         elif not np.isin(mesh["frame"], index).all():

@@ -12,7 +12,7 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.geometry.labels import numbers_in
-from geoflow.geometry.mesh import in_world
+from geoflow.geometry.mesh import in_world, is_watertight, seen_share
 from geoflow.store.lazy import Lazy
 from geoflow.store.meshes import LABEL, NUMBERS, ROWS, WITHOUT, groups
 from geoflow.values.mesh_values import scale_of
@@ -29,6 +29,19 @@ class Mesh:
     colours: np.ndarray  # (V, 3) uint8 RGB
     world_from_mesh: np.ndarray  # (4, 4) float32: rotation, scale and place
     frame: int  # source frame number that it was made from
+    seen: np.ndarray | None = (
+        None  # (V,) bool: the vertex was measured, not closed up; None if the backend does not say
+    )
+
+    @property
+    def watertight(self) -> bool:
+        """Whether the mesh is closed, with the same side outside everywhere."""
+        return is_watertight(self.faces)
+
+    @property
+    def seen_share(self) -> float | None:
+        """Return the share of its area that some frame saw, 0 to 1; None if the backend does not say."""
+        return None if self.seen is None else seen_share(self.vertices, self.faces, self.seen)
 
     @property
     def scale(self) -> float:
@@ -64,7 +77,7 @@ class Object:
         """Return the object's mesh, read at the first use; None if it has none."""
         if self._group is None or "vertices" not in self._group:
             return None
-        arrays = {name: Lazy(self._group[name])[()] for name in ROWS}
+        arrays = {name: Lazy(self._group[name])[()] for name in ROWS if name in self._group}
         frame = int(arrays.pop("frame")[0])
         return Mesh(frame=frame, **arrays)
 

@@ -1,7 +1,8 @@
 """Checks of the values of a triangle mesh.
 
 A mesh is a mapping of arrays by the last part of their fields' names: `vertices` (V, 3) float32 in units of the mesh,
-`faces` (F, 3) int32, `colours` (V, 3) uint8, `world_from_mesh` (4, 4) float32, `frame` (1,) int64.
+`faces` (F, 3) int32, `colours` (V, 3) uint8, `world_from_mesh` (4, 4) float32, `frame` (1,) int64. There may be
+`seen` (V,) bool.
 """
 
 from __future__ import annotations

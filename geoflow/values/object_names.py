@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 MESH = "mesh"  # the group that exists for each object
+MESH_SEEN = f"{MESH}.seen"  # its one field that a mesh may lack
 MOST_OBJECTS = 255  # per video: a label is one byte, and 0 is background
 _OF_OBJECT = re.compile(rf"{MESH}\.([1-9][0-9]*)\.(\w+)")
 

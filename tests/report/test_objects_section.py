@@ -56,7 +56,7 @@ def test_objects_are_drawn_and_listed(store: Path) -> None:
     assert said.count("<figure>") == 3 and "frame 7 with the labels of objects 3, 9" in said
     cells = re.findall(r"<td[^>]*>(.*?)</td>", said)
     assert cells[0].endswith("> 3") and cells[1:3] == ["8", "25.0 %"]
-    assert cells[3] == "8 vertices, 12 faces, from frame 2" and cells[4] == "0.5 &times; 0.5 &times; 0.5"
+    assert cells[3] == "8 vertices, 12 faces, from frame 2, watertight" and cells[4] == "0.5 &times; 0.5 &times; 0.5"
     assert cells[5].endswith("> 9") and cells[6] == "2" and cells[8] == "none: seen in no &lt;posed&gt; frame"
     assert 'href="#objects"' in contents(html)
     meshes = scene(html)["meshes"]

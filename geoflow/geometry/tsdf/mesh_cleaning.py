@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoflow.geometry.mesh import is_watertight, seen_share, triangle_areas
 from geoflow.geometry.tsdf.surface_nets import Surface
 from geoflow.geometry.tsdf.voxel_blocks import keys_of
 
@@ -27,32 +28,11 @@ class Soundness:
 
 
 def soundness(surface: Surface) -> Soundness:
-    """Return how closed a mesh is, and how much of it was measured. A triangle is seen if its three vertices are."""
-    area = triangle_areas(surface)
-    total = float(area.sum())
-    seen = float(area[surface.seen[surface.faces].all(1)].sum())
-    return Soundness(is_watertight(surface.faces), seen / total if total else 0.0, total)
-
-
-def triangle_areas(surface: Surface) -> np.ndarray:
-    """Return the areas (F,) float64."""
-    a, b, c = (surface.vertices[surface.faces[:, k]].astype(np.float64) for k in range(3))
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
-
-
-def is_watertight(faces: np.ndarray) -> bool:
-    """Whether each edge of the triangles (F, 3) is run through as often one way as the other: inside is then inside.
-
-    >>> is_watertight(np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])), is_watertight(np.array([[0, 1, 2]]))
-    (True, False)
-    """
-    if not len(faces):
-        return False
-    size = int(faces.max()) + 1
-    start, stop = faces.astype(np.int64).ravel(), np.roll(faces, -1, axis=1).astype(np.int64).ravel()
-    one_way, count = np.unique(start * size + stop, return_counts=True)
-    other_way, back = np.unique(stop * size + start, return_counts=True)
-    return bool(np.array_equal(one_way, other_way) and np.array_equal(count, back))
+    """Return how closed a mesh is, and how much of it was measured."""
+    given = surface.vertices, surface.faces
+    return Soundness(
+        is_watertight(surface.faces), seen_share(*given, surface.seen), float(triangle_areas(*given).sum())
+    )
 
 
 def without_crumbs(surface: Surface, least_share: float) -> Surface:
@@ -66,7 +46,7 @@ def without_crumbs(surface: Surface, least_share: float) -> Surface:
     start, stop = surface.faces.ravel(), np.roll(surface.faces, -1, axis=1).ravel()
     part = connected_components(coo_array((np.ones(len(start), bool), (start, stop)), (count, count)))[1]
     part = part[surface.faces[:, 0]]
-    area = np.bincount(part, triangle_areas(surface))
+    area = np.bincount(part, triangle_areas(surface.vertices, surface.faces))
     return with_faces(surface, surface.faces[(area >= least_share * area.max())[part]])
 
 
@@ -87,7 +67,7 @@ def decimated(surface: Surface, max_faces: int) -> Surface:
         return surface
     size = np.ptp(surface.vertices, axis=0).max()
     low, high, best = 0.0, float(size), None
-    guess = float(np.sqrt(2 * triangle_areas(surface).sum() / max_faces))
+    guess = float(np.sqrt(2 * triangle_areas(surface.vertices, surface.faces).sum() / max_faces))
     for _ in range(_STEPS):
         faces = _faces_left(surface, clusters(surface, guess))
         if len(faces) <= max_faces:

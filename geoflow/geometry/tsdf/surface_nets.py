@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.geometry.tsdf.voxel_blocks import SIDE, VOXELS, VoxelBlocks, keys_of, places_of
+from geoflow.geometry.tsdf.voxel_blocks import FAINT, SIDE, VOXELS, VoxelBlocks, keys_of, places_of
 
 _AT_ONCE = 512  # blocks, about 20 MB of intermediate arrays
 _CORNERS = np.array([[k >> 2 & 1, k >> 1 & 1, k & 1] for k in range(8)])
@@ -87,11 +87,11 @@ def _padded(blocks: VoxelBlocks, rows: np.ndarray) -> np.ndarray:
 
 def _values(blocks: VoxelBlocks, number: np.ndarray, close: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return distances, and whether they are known, of voxels by their numbers, of whatever shape."""
-    known = (number >= 0) & (blocks.weight.reshape(-1)[number] > 0)
+    weight = np.where(number >= 0, blocks.weight.reshape(-1)[number], 0)
     distance = blocks.distance.reshape(-1)[number]
     if close:
-        distance = np.where(known, distance, np.where(number < 0, np.float32(1), np.float32(-1)))
-    return distance, known
+        distance = np.where(weight > 0, distance, np.where(number < 0, np.float32(1), np.float32(-1)))
+    return distance, weight > FAINT
 
 
 def _cells(blocks: VoxelBlocks, rows: np.ndarray, close: bool) -> _Cells:

@@ -15,6 +15,7 @@ VOXELS = SIDE**3
 TRUNCATION = 4.0  # voxels; half a block
 _BITS = 21
 _HALF = 1 << (_BITS - 1)
+FAINT = np.float32(1e-12)  # weight of what is known without having been seen
 _AT_ONCE = 256  # blocks updated at once, about 15 MB of intermediate arrays
 # (512, 3): places of a block's voxels within it, in the order of its arrays
 INSIDE = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -85,6 +86,13 @@ class VoxelBlocks:
         for start in range(0, len(rows), _AT_ONCE):
             self._fuse(view, rows[start : start + _AT_ONCE])
 
+    def clear_outside(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Make all voxels empty that lie outside of a box in the world."""
+        for row, corner in enumerate(self._corners):
+            xyz = corner + INSIDE * self.voxel
+            outside = ((xyz < low) | (xyz > high)).any(1)
+            self.distance[row, outside], self.weight[row, outside] = 1, np.maximum(self.weight[row, outside], FAINT)
+
     def _in_sight(self, view: DepthView) -> np.ndarray:
         """Return the rows of blocks that may project into the image."""
         rotation, shift = view.cam_from_world[:3, :3].astype(np.float64), view.cam_from_world[:3, 3]
@@ -103,7 +111,7 @@ class VoxelBlocks:
         rotation, shift = view.cam_from_world[:3, :3].astype(np.float64), view.cam_from_world[:3, 3]
         corners = (self._corners[rows] @ rotation.T + shift).astype(np.float32)
         xyz = corners[:, None] + (INSIDE * self.voxel @ rotation.T).astype(np.float32)  # (R, 512, 3) camera
-        pixel, inside = _pixels(xyz, view)
+        pixel, inside = pixels_of(xyz, view.intrinsics, view.depth.shape)
         xyz, z = xyz[inside], xyz[..., 2][inside]
         at = (rows[:, None] * VOXELS + np.arange(VOXELS))[inside]
         weight = view.weight.ravel()[pixel]
@@ -131,10 +139,11 @@ class VoxelBlocks:
         weight[at] = total
 
 
-def _pixels(xyz: np.ndarray, view: DepthView) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixel (K,) of each of the points (..., 3) that is in the image, and which these are: (...) bool."""
-    height, width = view.depth.shape
-    k = view.intrinsics.astype(np.float32)
+def pixels_of(xyz: np.ndarray, intrinsics: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixel (K,), counted row by row, of each of the points (..., 3) float32 in the camera that lies in an
+    image of `size`, and which points these are: (...) bool."""
+    height, width = size
+    k = intrinsics.astype(np.float32)
     z = xyz[..., 2]
     ahead = np.maximum(z, np.float32(1e-6))
     u = np.rint((k[0, 0] * xyz[..., 0] + k[0, 1] * xyz[..., 1]) / ahead + k[0, 2])
