@@ -62,14 +62,26 @@ class Tsdf(Stage):
             at_most=1,
         )
 
+        min_known: float = param(
+            0.1, "share of the object's pixels with depth that can be fused; below it, it has no mesh", at_least=0
+        )
+        min_seen: float = param(
+            0.05, "share of the mesh's area that was seen; below it, the object has no mesh", at_least=0, at_most=1
+        )
+
     def process_object(self, video: VideoInfo, number: int, read: Read) -> Fields:
-        from geoflow.geometry.tsdf.mesh_cleaning import decimated, without_crumbs
+        from geoflow.geometry.tsdf.mesh_cleaning import decimated, soundness, without_crumbs
         from geoflow.geometry.tsdf.object_fusion import box_around, fuse_object, seen_through
 
         every = -(-video.num_frames // self.params.max_frames)
         box = box_around(self._views(read, number, every), self.params.resolution)
         if box is None or len(box.points) < _LEAST:
             raise StageError(f"object {number} is nowhere seen with known camera and depth, so it has no surface")
+        if box.known < self.params.min_known:
+            raise StageError(
+                f"object {number} has depth that can be fused in {100 * box.known:.0f} % of its pixels, needed is "
+                f"{self.params.min_known:g} (mesh.min_known); it moves, or the camera stage knows too little of it"
+            )
         through = seen_through((view for _, view in self._views(read, number, every)), box)
         if through > self.params.max_seen_through:
             raise StageError(
@@ -80,6 +92,11 @@ class Tsdf(Stage):
         surface = without_crumbs(fuse_object(views, box, close=self.params.close), self.params.min_component)
         if not len(surface.faces):
             raise StageError(f"the depth of object {number} joins to no surface: too little of it is seen")
+        if (seen := soundness(surface).seen) < self.params.min_seen:
+            raise StageError(
+                f"only {100 * seen:.1f} % of the surface of object {number} is seen, and the rest would be made up; "
+                f"needed is {self.params.min_seen:g} (mesh.min_seen)"
+            )
         surface = decimated(surface, self.params.max_faces)
         return _fields(surface, box)
 

@@ -65,7 +65,7 @@ def export_mesh(
     if surface is None or not len(surface.faces):
         raise StoreError(
             f"{video.path}: the depth of its frames joins to no surface with voxels of {side:g} scene units; "
-            "give larger ones with --set voxel=..."
+            "give others with --set voxel=..., or more frames with --set stride=1"
         )
     sound = soundness(surface)
     said = f"{len(surface.faces):,} faces, {sound}, voxels of {side:.3g}"

@@ -107,7 +107,9 @@ def test_an_object_seen_from_around_is_closed_and_in_its_place(body: Body, noise
     off = distances(found, body) / radius
     assert np.median(off) < max(0.01, noise) and np.quantile(off, 0.95) < 0.05
     assert is_watertight(found["mesh.faces"])
-    assert share(found) > 0.8 and np.quantile(distances(found, body, only_seen=False), 0.95) < max(0.1, 9 * noise) * radius
+    assert (
+        share(found) > 0.8 and np.quantile(distances(found, body, only_seen=False), 0.95) < max(0.1, 9 * noise) * radius
+    )
     world = in_world(found["mesh.vertices"], found["mesh.world_from_mesh"])
     a, b, c = (world[found["mesh.faces"][:, k]].astype(np.float64) for k in range(3))
     true = 4 / 3 * np.pi * 0.3**3 if body is BALL else 8 * body.half.prod()
@@ -155,6 +157,16 @@ def test_a_mesh_has_no_more_faces_than_wanted() -> None:
     areas = (around()["objects.label"] == NUMBER).sum((1, 2))
     assert areas[best] > 0.8 * areas.max()
     assert made(around(), max_frames=4)["mesh.frame"] % 8 == 0, "every fourth frame, each second one of the source"
+
+
+def test_an_object_of_which_little_is_known_has_no_mesh() -> None:
+    piece = around()
+    sparse = np.where(np.arange(COUNT)[:, None, None] < 1, piece["camera.depth"], np.float16(0))
+    with pytest.raises(StageError, match=r"object 4 has depth that can be fused in [3-6] % .*mesh\.min_known"):
+        made({**piece, "camera.depth": sparse})
+    with pytest.raises(StageError, match=r"of the surface of object 4 is seen.*mesh\.min_seen"):
+        made({**piece, "camera.depth": sparse}, min_known=0.0, min_seen=0.9)
+    assert len(made({**piece, "camera.depth": sparse}, min_known=0.0)["mesh.faces"])
 
 
 def test_an_object_without_depth_or_pose_has_no_mesh() -> None:

@@ -95,6 +95,24 @@ def test_labels_and_meshes_read_back(stored: Path) -> None:
             objects[2]
 
 
+def test_what_was_seen_of_a_mesh_is_kept_and_may_be_absent(truth: Truth, stored: Path, tmp_path: Path) -> None:
+    parts(tmp_path, truth)
+    seen = np.arange(8) < 4
+    join(tmp_path, truth, {9: {**cube(frame=62), "seen": seen}})
+    path = RunPaths(tmp_path).video("clip")
+    with open_video(path) as video, open_video(stored) as other:
+        mesh, unsaid = video.objects[9].mesh, other.objects[9].mesh
+        assert np.array_equal(mesh.seen, seen) and mesh.watertight and 0 < mesh.seen_share < 0.5
+        assert unsaid.seen is None and unsaid.seen_share is None
+    assert verify_store(path) == []
+    part = RunPaths(tmp_path)
+    kept = write_mesh_part(part, truth.video, 9, {**cube(), "seen": seen}, "k")
+    assert np.array_equal(read_mesh_part(kept, 9, "k")["seen"], seen)
+    assert "seen" not in read_mesh_part(write_mesh_part(part, truth.video, 8, cube(), "k"), 8, "k")
+    with pytest.raises(StoreError, match="seen"):
+        write_mesh_part(part, truth.video, 7, {**cube(), "seen": seen[:3]}, "k")
+
+
 def test_plain_h5py_reads_them(stored: Path) -> None:
     with h5py.File(stored) as file:
         label = file["objects/label"]

@@ -27,6 +27,7 @@ class ObjectBox:
     voxel: float
     frame: int  # source frame that shows most of it
     points: np.ndarray  # (K, 3) float64 world: some of each frame
+    known: float  # share, 0 to 1, of the object's pixels whose depth can be fused
 
     @property
     def middle(self) -> np.ndarray:
@@ -43,9 +44,10 @@ def box_around(views: Iterable[tuple[int, DepthView]], resolution: int) -> Objec
 
     Its voxels divide the longest side into `resolution` parts.
     """
-    kept, best = [np.zeros((0, 3))], (0, -1)
+    kept, best, known, shown = [np.zeros((0, 3))], (0, -1), 0, 0
     for frame, view in views:
         points = view.world_points
+        known, shown = known + len(points), shown + int(np.count_nonzero(view.surface))
         best = max(best, (len(points), -frame))
         kept.append(points[:: max(1, len(points) // _KEPT)])
     points = np.concatenate(kept)
@@ -56,7 +58,7 @@ def box_around(views: Iterable[tuple[int, DepthView]], resolution: int) -> Objec
     if not margin > 0:
         return None
     low, high = np.maximum(points.min(0), low - margin), np.minimum(points.max(0), high + margin)
-    return ObjectBox(low, high, float((high - low).max()) / resolution, -best[1], points)
+    return ObjectBox(low, high, float((high - low).max()) / resolution, -best[1], points, known / shown)
 
 
 def fuse_object(views: Iterable[DepthView], box: ObjectBox, *, close: bool) -> Surface:
