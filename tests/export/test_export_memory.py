@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 96, 128
 SEGMENT, TRACKS = 100, 10  # frames, and tracks that live in each
 FRAME_BYTES = HEIGHT * WIDTH * (3 + 4)  # of colour, and of depth as float32
 # Encoders take most of the time of vipe, rerun, lerobot and depth_video, which go through frames in the same way.
-QUICK = ("tapip3d", "tapvid3d", "colmap", "nerfstudio", "ply", "glb", "y2r", "depth", "preview")
+QUICK = ("tapip3d", "tapvid3d", "colmap", "nerfstudio", "ply", "glb", "mesh", "y2r", "depth", "preview")
 
 _EXPORT = """
     import json, sys
@@ -37,6 +37,7 @@ _EXPORT = """
 
     # As many points of a short video as of a long one, and windows side by side.
     OPTIONS = {"ply": {"max_points": 50_000}, "glb": {"max_points": 50_000}, "y2r": {"target_size": 48, "stride": 16}}
+    OPTIONS["mesh"] = {"voxel": 0.04, "max_blocks": 100, "max_faces": 10_000, "stride": 10}
     short, long, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     found = {}
     for to in sys.argv[4:]:
