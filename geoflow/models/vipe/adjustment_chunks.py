@@ -47,13 +47,11 @@ def chunks_of(unknowns: Unknowns, edges: Edges, pixels: int) -> list[Chunk]:
             found.append(_without_maps(unknowns, edges, part))
     counts = torch.bincount(row, minlength=free + 1)[:free]
     order = counts.argsort(stable=True)
-    start = 0
+    sizes, start = counts[order].tolist(), 0
     while start < free:
-        stop = start + 1
-        total = int(counts[order[start]])
-        while stop < free and (total + int(counts[order[stop]])) * per_edge <= _NUMBERS:
-            total += int(counts[order[stop]])
-            stop += 1
+        stop, total = start + 1, sizes[start]
+        while stop < free and (total + sizes[stop]) * per_edge <= _NUMBERS:
+            total, stop = total + sizes[stop], stop + 1
         found.append(_with_maps(unknowns, edges, order[start:stop].sort().values, row))
         start = stop
     return found

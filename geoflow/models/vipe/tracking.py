@@ -21,6 +21,7 @@ from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.preparing import GRID, Fit, disparity_on_grid, fit_of, invalid_on_grid
 from geoflow.models.vipe.settled import Found, Settled
 from geoflow.models.vipe.stream import FrameStream, Taken
+from geoflow.models.vipe.view_archive import ViewArchive
 
 _EARLY_ROUNDS = 5  # of the back end, where it improves the focal length between keyframes
 _ROUNDS = 7  # of its first run at the end
@@ -48,6 +49,7 @@ class Tracking:
         self.front: FrontEnd
         self.back: BackEnd
         self.settled = Settled()
+        self.archive: ViewArchive | None = None  # of settled keyframes, once there are any
         self._again: Iterator[np.ndarray] | None = None  # frames once more, behind those that become keyframes
 
     def run(self) -> Found:
@@ -63,6 +65,8 @@ class Tracking:
         self.watch("back_end", self.back)
         self._fill(self.stream.count)
         self._record(len(self.keyframes))
+        if self.archive is not None:
+            self.settled.close_loops(self.flow, self.keyframes, self.archive, self.options)
         return self.settled.found(self.fit, self.keyframes)
 
     def _adjust(self) -> None:
@@ -74,6 +78,8 @@ class Tracking:
 
         The focal length stays as it is from here on: settled poses hold for this one.
         """
+        if self.archive is None and self.options.close_loops:
+            self.archive = ViewArchive(self.device)
         self._adjust()
         self._fill(self.keyframes.frames[count])
         self._record(count)
@@ -151,4 +157,7 @@ class Tracking:
         deviation = graph.information().rsqrt() / keyframes.disps
         ahead = torch.arange(min(count, len(keyframes) - 1), device=self.device)
         shifts = frame_distance(keyframes.geometry, ahead, ahead + 1, beta=0.0)
-        self.settled.add_keyframes(keyframes.frames[:count], depth[:count], deviation[:count], shifts)
+        self.settled.add_keyframes(keyframes, count, depth[:count], deviation[:count], shifts)
+        if self.archive is not None:
+            for view in keyframes.views[:count]:
+                self.archive.append(view)

@@ -133,6 +133,20 @@ def test_a_run_gives_the_same_bits_again_from_a_list_or_a_stream() -> None:
 
 
 @pytest.mark.long
+def test_half_precision_sees_nearly_the_same() -> None:
+    own, clip = network(), frames(3)
+    flows = [NetworkFlow(own, dtype) for dtype in (None, torch.bfloat16)]
+    pictures = torch.from_numpy(clip).movedim(-1, 1).float() / 255
+    seen = []
+    for flow in flows:
+        keyframe = flow.enter(flow.look(pictures[0], 0), pictures[0])
+        seen.append(flow.motion(keyframe, flow.look(pictures[2], 2)))
+    assert seen[1].dtype == torch.float32 and (seen[0] - seen[1]).abs().max() < 0.02 * seen[0].abs().max()
+    found = Slam(flows[1]).run(clip, **SMALL)
+    assert np.isfinite(found.cam_from_world).all() and np.isfinite(found.keyframe_depth).all()
+
+
+@pytest.mark.long
 def test_few_frames_are_held_at_once() -> None:
     """The tracker holds the frame in work and the one after it."""
     alive: list[Any] = []
@@ -246,6 +260,7 @@ def test_depth_without_relief_cannot_be_aligned() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_settled_keyframes_stay_where_they_are_and_the_path_goes_on() -> None:
     """A camera turns once in a box, with an error of 0.1 px in what it sees; 24 keyframes are adjusted at once."""
     settled: list[object] = []
