@@ -42,7 +42,7 @@ class Vipe(TorchStage):
     ladder = (
         {"keep_volumes": False},
         {"area": 320 * 240},
-        {"frontend_factors": 32, "most_keyframes": 96},
+        {"frontend_factors": 32, "most_keyframes": 64},
     )
 
     @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Vipe(TorchStage):
         keep_volumes: bool = param(True, "keep what is compared of frames: quicker, for about 2 GB in float16")
         frontend_factors: int = param(48, "pairs of keyframes compared after each new one", at_least=8)
         most_keyframes: int = param(
-            256, "keyframes adjusted at once; beyond that the oldest stay as they are", at_least=64
+            96, "keyframes adjusted at once; beyond that the oldest stay as they are", at_least=64
         )
         backend_iters: int = param(24, "rounds of the last adjustment", at_least=1)
         start_focal: float = param(

@@ -48,7 +48,7 @@ class SlamOptions:
     robust: RobustKernel | None = dataclasses.field(
         default=None, metadata={"help": "a kernel that lessens the weight of large residuals"}
     )
-    most_keyframes: int = _option(256, "keyframes that are adjusted at once; beyond that, the oldest are settled")
+    most_keyframes: int = _option(96, "keyframes that are adjusted at once; beyond that, the oldest are settled")
     kept_keyframes: int = _option(
         32, "keyframes that stay when others are settled; the poses of half of them are fixed"
     )

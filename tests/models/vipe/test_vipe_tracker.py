@@ -91,7 +91,8 @@ def test_edges_are_summed_in_chunks_with_the_same_result(monkeypatch: pytest.Mon
 
     chosen = Adjustment(1, 12, 2, free_focal=True)
     wanted = adjust(*_problem(), chosen)
-    monkeypatch.setattr(adjustment_chunks, "_NUMBERS", 30 * 80 * 7)  # seven edges at a time
+    seven = 7 * adjustment_chunks._PER_PIXEL * 80
+    monkeypatch.setattr(adjustment_chunks, "_NUMBERS", {"cpu": seven})
     found = adjust(*_problem(), chosen)
     assert torch.allclose(found.poses, wanted.poses, atol=2e-6)  # float32 sums in another order
     assert torch.allclose(found.disps, wanted.disps, atol=2e-5)
