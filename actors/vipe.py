@@ -37,6 +37,7 @@ class Vipe(TorchStage):
     inputs = ("frames.rgb",)
     optional = ("frames.mask", "prior.points", "prior.mask")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
+    optional_outputs = ("camera.quality",)
     honours = frozenset({"intrinsics", "distortion"})
     packages = ("torch", "safetensors")
     ladder = (
@@ -101,6 +102,7 @@ class Vipe(TorchStage):
             "cam_from_world": found.cam_from_world,
             "intrinsics": found.intrinsics[0],
             "valid": found.valid,
+            "quality": found.quality,
             "keyframes": found.keyframes,
             "keyframe_depth": found.keyframe_depth,
             "keyframe_uv": found.keyframe_uv,
@@ -135,6 +137,7 @@ class Vipe(TorchStage):
             "camera.depth": depth,
             "camera.valid": valid,
             "camera.motion": np.full(count, code, np.uint8),
+            "camera.quality": np.where(valid, fields[SHARED + "quality"][part], 0).astype(np.float32),
         }
 
     def _depth(self, fields: Fields, part: slice, intrinsics: np.ndarray, shown: np.ndarray, bend: Any) -> np.ndarray:

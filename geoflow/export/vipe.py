@@ -44,7 +44,7 @@ def export_vipe(video: Video, out: Path) -> int:
         npz.array("inds", frames.astype(np.int64))
         npz.array("source", video.frame_index[frames].astype(np.int64))
     with whole_npz(out / "intrinsics" / f"{name}.npz") as npz:
-        npz.array("data", intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]] + np.float32([0, 0, _CORNER, _CORNER]))
+        npz.array("data", intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]] + np.array([0, 0, _CORNER, _CORNER], np.float32))
         npz.array("inds", frames.astype(np.int64))
     camera_types = "".join(f"{i}: PINHOLE\n" for i in frames)
     write_whole(out / "intrinsics" / f"{name}_camera.txt", camera_types.encode())

@@ -11,6 +11,7 @@ from torch import Tensor
 from geoflow.models.vipe.adjustment import Adjustment
 from geoflow.models.vipe.camera_start import matrix_of
 from geoflow.models.vipe.flow_model import FlowModel
+from geoflow.models.vipe.infill import Filled
 from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.loop_closing import close
 from geoflow.models.vipe.loops import candidates, measure
@@ -36,6 +37,7 @@ class Found:
     uv: np.ndarray  # (h, w, 2)
     parallax: float
     loops: np.ndarray  # (L, 2) numbers of frames
+    quality: np.ndarray  # (T,)
 
 
 class Settled:
@@ -44,6 +46,7 @@ class Settled:
     def __init__(self) -> None:
         self._poses: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
+        self._explained: list[np.ndarray] = []
         self._numbers: list[int] = []
         self._together: list[int] = []  # by keyframe, the first one that was not adjusted together with it
         self._geometry: list[tuple[Tensor, Tensor]] = []  # poses and disparities, as they were adjusted
@@ -58,11 +61,12 @@ class Settled:
         """The number of keyframes."""
         return len(self._numbers)
 
-    def add_frames(self, poses: Tensor, weights: Tensor) -> None:
-        """Note the next frames' poses (M, 7), and the mean weights (M,) that they were found with."""
-        self._poses.append(poses.cpu().numpy())
-        self._weights.append(weights.cpu().numpy())
-        self.frames += len(poses)
+    def add_frames(self, filled: Filled) -> None:
+        """Note the next frames' poses, and what they rest on."""
+        self._poses.append(filled.poses.cpu().numpy())
+        self._weights.append(filled.weight.cpu().numpy())
+        self._explained.append(filled.explained.cpu().numpy())
+        self.frames += len(filled.poses)
 
     def add_keyframes(self, keyframes: Keyframes, count: int, depth: Tensor, deviation: Tensor, shifts: Tensor) -> None:
         """Note the first `count` keyframes: depth and its relative deviation (K, h, w), and flows.
@@ -107,4 +111,5 @@ class Settled:
             fit.grid_pixels(),
             float(np.median(self._shifts)) * GRID * fit.frame[1] / fit.resized[1] if self._shifts else 0.0,
             np.array(self._loops, np.int64).reshape(-1, 2),
+            np.concatenate(self._explained),
         )

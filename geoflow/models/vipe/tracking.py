@@ -14,7 +14,7 @@ from geoflow.models.vipe.depth_filter import believed
 from geoflow.models.vipe.flow_model import FlowModel
 from geoflow.models.vipe.frame_distance import frame_distance
 from geoflow.models.vipe.front_end import FrontEnd
-from geoflow.models.vipe.infill import fill
+from geoflow.models.vipe.infill import Filled, fill
 from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.motion_filter import MotionFilter
 from geoflow.models.vipe.options import SlamOptions
@@ -24,6 +24,7 @@ from geoflow.models.vipe.stream import FrameStream, Taken
 from geoflow.models.vipe.view_archive import ViewArchive
 
 _EARLY_ROUNDS = 5  # of the back end, where it improves the focal length between keyframes
+_NEAR = 2.0  # px of frames, within which a pose explains what the network says
 _ROUNDS = 7  # of its first run at the end
 
 
@@ -131,6 +132,7 @@ class Tracking:
     def _fill(self, stop: int) -> None:
         """Find the poses of frames up to `stop`, and note them with the weights that they were found with."""
         keyframes, settled = self.keyframes, self.settled
+        near = _NEAR * self.fit.resized[1] / self.fit.frame[1] / GRID
         if self._again is None:
             self._again = self.stream.again()
         while (first := settled.frames) < stop:
@@ -139,10 +141,9 @@ class Tracking:
             if len(views) < len(numbers):
                 raise ConfigError(f"the frames ended after {first + len(views)} when they were read again")
             if len(keyframes) == 1:
-                settled.add_frames(keyframes.poses, torch.ones(1))
+                settled.add_frames(Filled(keyframes.poses, torch.ones(1), torch.ones(1)))
             else:
-                filled = fill(self.flow, keyframes, numbers, views, self.options)
-                settled.add_frames(filled.poses, filled.weight)
+                settled.add_frames(fill(self.flow, keyframes, numbers, views, self.options, near))
 
     def _pictures(self, again: Iterator[np.ndarray]) -> Iterator[torch.Tensor]:
         return (self.fit.picture(self.start.undistorted(rgb), self.device) for rgb in again)

@@ -261,6 +261,14 @@ def test_depth_without_relief_cannot_be_aligned() -> None:
 
 
 @pytest.mark.long
+def test_the_quality_says_how_far_poses_explain_what_is_seen() -> None:
+    exact, rough = (box_walk.walk(30, noise=noise, backend_iters=2) for noise in (0.0, 0.25))
+    assert exact.quality.shape == (30,) and exact.quality.min() > 0.99
+    # Errors of 2 px in x and in y: 39 % of them are within 2 px.
+    assert rough.valid.all() and 0.3 < np.median(rough.quality) < 0.5
+
+
+@pytest.mark.long
 @pytest.mark.slow
 def test_settled_keyframes_stay_where_they_are_and_the_path_goes_on() -> None:
     """A camera turns once in a box, with an error of 0.1 px in what it sees; 24 keyframes are adjusted at once."""
