@@ -22,7 +22,7 @@ from geoflow.models.instantmesh.cameras import looking_at_origin, view_cameras
 from geoflow.models.instantmesh.config import published
 from geoflow.models.instantmesh.config_file import Files, read_config_file
 from geoflow.models.instantmesh.mesh import Mesh, obj_text
-from geoflow.segments import Segment, VideoInfo
+from geoflow.segments import VideoInfo
 from geoflow.stage import Fields, Read, Stage, param
 from geoflow.store.whole import write_whole
 from geoflow.workers.declaration import BackendWorker, option
@@ -63,7 +63,9 @@ class InstantMesh(TorchStage):
         num_inference_steps: int = param(75, "of the six views; fewer are quicker and rougher", at_least=1)
         guidance_scale: float = param(4.0, "how closely the views keep to the picture, 1: not guided", at_least=1)
         seed: int = param(42, "of the noise that the views are made from", at_least=0)
-        grid_res: int = param(128, "cells of the mesh's grid along each side", at_least=8)
+        grid_res: int | None = param(
+            None, "cells of the mesh's grid along each side; as the network's, 128, if not given", at_least=8
+        )
         half_reconstruction: bool = param(False, "the mesh's network computes in float16, too, on a GPU")
         max_residual: float = param(
             0.05, "largest distance, as a share of the object's radius, at which a mesh counts as placed", at_least=0
@@ -91,9 +93,6 @@ class InstantMesh(TorchStage):
         views = from_pretrained(self._folder("zero123plus"), unet, "cpu", self.dtype)
         reconstructor = from_checkpoint(model, files.config, "cpu", dtype, self.params.grid_res)
         return ObjectMaker(views, reconstructor, self.device, self.params)
-
-    def compute(self, segment: Segment, fields: Fields) -> Fields:
-        raise StageError("meshes are made of objects, and not of segments")  # the engine calls process_object
 
     def _folder(self, name: str) -> Path:
         """Return the folder with these weights, fetched if needed."""

@@ -12,6 +12,7 @@ from markdown_table import code, properties, table
 
 from geoflow.backends import loading
 from geoflow.backends.catalogue import load_models
+from geoflow.backends.torch_stage import TorchStage
 from geoflow.cli.command import argument_name
 from geoflow.export.formats import FORMATS
 from geoflow.fields import FIELDS
@@ -165,10 +166,11 @@ def models() -> str:
 def models_summary() -> str:
     """The same in short, for the README."""
     on_gpus = {spec.backend for pipe in _all_pipelines() for spec in pipe.stages if spec.num_gpus}
-    cells = [
-        (loading.load(name).slot, code(name), "GPU" if name in on_gpus else "CPU", "yes" if row.commercial else "no")
-        for name, row in load_models().items()
-    ]
+    cells = []
+    for name, row in load_models().items():
+        stage = loading.load(name)
+        device = "GPU" if name in on_gpus or issubclass(stage, TorchStage) else "CPU"
+        cells.append((stage.slot, code(name), device, "yes" if row.commercial else "no"))
     return table(("slot", "backend", "runs on", "commercial use"), cells)
 
 

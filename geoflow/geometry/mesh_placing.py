@@ -22,6 +22,7 @@ _KEPT = 0.8  # share of nearest pairs that count
 _COARSE_STEPS, _FINE_STEPS = 20, 25
 _LEAST_SEEN = 50  # points, below which nothing can be told
 _RADIUS = 95  # percent of the points that are nearer to the middle than the size says
+_FACING = 0.35  # cosine to the view: what is steeper lies at the outline, of which a depth map tells little
 _WORST = 0.9  # share of pairs that the residual covers
 _HUBER = 1.345  # of the deviation: the usual 95 % efficiency for normal errors
 _STILL = 1e-5  # of the size: a step below it is the last
@@ -45,7 +46,7 @@ class _Front:
     def facing(self, pose: Sim3, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers, places and normals in the camera frame of what faces a camera that looks at `middle`."""
         normals = self.normals @ pose.rotation.T
-        numbers = np.flatnonzero(normals @ middle < 0)
+        numbers = np.flatnonzero(normals @ middle < -_FACING * np.linalg.norm(middle))
         return numbers, pose.apply(self.points[numbers]), normals[numbers]
 
 

@@ -38,6 +38,9 @@ class Inert:
         self.args: tuple[Any, ...] = args
         self.state: Any
 
+    def __call__(self, *args: Any, **named: Any) -> Inert:
+        return type(self)(*args, **named)  # a method that the pickle names, such as that of a list
+
     def __setstate__(self, state: Any) -> None:
         self.state = state
 

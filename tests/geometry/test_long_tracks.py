@@ -224,6 +224,16 @@ def test_places_are_handed_over_into_the_next_segments_world() -> None:
     assert carried.world is not None and np.isclose(carried.world.scale, 3)
 
 
+def test_the_same_cameras_at_rest_are_in_one_world_though_no_point_is_seen() -> None:
+    state, segment, cameras, xyz = _state(1.0)
+    poses = np.tile(cameras.cam_from_world[:1], (12, 1, 1)).astype(np.float32)
+    hidden = {**state, "poses": poses[:4], "uv": np.full_like(state["uv"], np.nan)}
+    resting = CamerasWithDepth(cameras.intrinsics, poses, cameras.depth, cameras.valid)
+    assert np.allclose(take_over(hidden, segment, resting).xyz, xyz, atol=1e-6)
+    elsewhere = CamerasWithDepth(cameras.intrinsics, np.tile(np.eye(4), (12, 1, 1)), cameras.depth, cameras.valid)
+    assert np.isnan(take_over(hidden, segment, elsewhere).xyz).all(), "nothing tells one world's scale by the other's"
+
+
 def test_without_common_poses_no_place_is_handed_over() -> None:
     state, segment, cameras, _ = _state(3.0)
     blind = CamerasWithDepth(cameras.intrinsics, cameras.cam_from_world, cameras.depth, np.zeros(12, bool))

@@ -87,7 +87,7 @@ def save_lightning(network: MeshNetwork, path: Path, **more: Any) -> None:
     """A checkpoint as PyTorch Lightning writes it, with weights of another network beside."""
     state = {f"lrm_generator.{key}": value for key, value in network.state_dict().items()}
     state["lpips.net.weight"] = torch.zeros(3)
-    torch.save({"epoch": 3, "global_step": 17, "state_dict": state, "callbacks": {}, **more}, path)
+    torch.save({"epoch": 3, "global_step": 17, "state_dict": state, **more}, path)
 
 
 def components() -> dict[str, Any]:

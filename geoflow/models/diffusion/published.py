@@ -42,29 +42,35 @@ def load_weights(
     place: Path,
     unused: Iterable[str] = (),
     renamed: Callable[[str], str] = str,
+    sizes: str = "",
 ) -> Network:
     """Give a network, made on the meta device, the weights of a component's folder, or of a file.
 
     Keys that begin with one of `unused` are ignored, and the others go by the name that `renamed` gives them; they must
-    be exactly the network's keys.
+    be exactly the network's keys. `sizes` says where the network's sizes are from, if not from beside the weights.
     """
     path = find_weights(place) if place.is_dir() or not place.suffix else place
     state = {renamed(key): value for key, value in _read(path, tuple(unused)).items()}
-    fill(network, state, path, f"; compare {path.parent / 'config.json'}" if place.is_dir() else "")
+    fill(network, state, path, sizes or str(path.parent / "config.json"))
     return network
 
 
-def fill(network: nn.Module, state: Mapping[str, Any], path: Path, remedy: str = "") -> None:
-    """Give a network the weights of a file. Raises ConfigError unless keys and shapes are exactly the network's."""
+def fill(network: nn.Module, state: Mapping[str, Any], path: Path, sizes: str) -> None:
+    """Give a network the weights of a file. Raises ConfigError unless keys and shapes are exactly the network's.
+
+    `sizes` says in the message where the network's sizes are from.
+    """
     wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or unexpected:
-        found = f"missing {_some(missing)}, unexpected {_some(unexpected)}"
-        raise ConfigError(f"{path} is not of a {type(network).__name__}: {found}{remedy}")
+        raise ConfigError(
+            f"{path} is not of a {type(network).__name__}: missing {_some(missing)}, unexpected {_some(unexpected)}, "
+            f"by the sizes in {sizes}"
+        )
     shapes = {key: (tuple(getattr(state[key], "shape", ())), tuple(value.shape)) for key, value in wanted.items()}
     wrong = [f"{key} {found}, expected {right}" for key, (found, right) in sorted(shapes.items()) if found != right]
     if wrong:
-        raise ConfigError(f"{path} does not fit the network's sizes: {_some(wrong)}{remedy}")
+        raise ConfigError(f"{path} does not fit the sizes in {sizes}: {_some(wrong)}")
     network.load_state_dict(dict(state), assign=True)
 
 

@@ -40,14 +40,16 @@ def from_checkpoint(
         raise ConfigError(f"{path} is no checkpoint of InstantMesh: it should hold `state_dict` with keys {_PREFIX}…")
     with torch.device("meta"):
         network = MeshNetwork(sizes)
-    fill(network, weights, path, _remedy(weights, sizes))
+    fill(network, weights, path, _source(weights, sizes))
     return Reconstructor(network.float(), device, dtype, grid_res)
 
 
-def _remedy(weights: Mapping[str, object], sizes: ReconstructorConfig) -> str:
-    """Return which published model the file is of, if it is not the one that was asked for."""
+def _source(weights: Mapping[str, object], sizes: ReconstructorConfig) -> str:
+    """Return what the sizes are called, and which published model the file is of if it is another one."""
+    called = next((name for name, other in PUBLISHED.items() if other == sizes), "")
+    source = f"the model {called!r}" if called else "the given configuration"
+    count = sum(key.startswith("transformer.layers.") and key.endswith(".norm1.weight") for key in weights)
     for name, other in PUBLISHED.items():
-        count = sum(key.startswith("transformer.layers.") and key.endswith(".norm1.weight") for key in weights)
         if count == other.transformer_layers != sizes.transformer_layers:
-            return f"; it has the layers of {name!r}: give config={name!r}"
-    return ""
+            return f"{source} (it has as many layers as {name!r}: give config={name!r})"
+    return source

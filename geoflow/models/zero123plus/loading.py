@@ -44,7 +44,7 @@ def from_pretrained(
     with torch.device("meta"):
         networks = UNet(sizes), ImageAutoencoder(vae), CLIPVision(vision)
     return Views(
-        load_weights(networks[0], Path(unet) if unet else folder / "unet"),
+        load_weights(networks[0], Path(unet or folder / "unet"), sizes=str(folder / "unet/config.json")),
         load_weights(networks[1], folder / "vae", renamed=_attention_name),
         load_weights(networks[2], folder / "vision_encoder", unused=("vision_model.embeddings.position_ids",)),
         prompt,
@@ -72,9 +72,7 @@ def _ramp(path: Path) -> Tensor:
     try:
         ramp = torch.tensor(json.loads(path.read_text())["ramping_coefficients"], dtype=torch.float32)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path} should state the numbers `ramping_coefficients` ({error}); fetch it again"
-        ) from error
+        raise ConfigError(f"{path} should state ramping_coefficients ({error}); fetch it again") from error
     if ramp.dim() != 1:
         raise ConfigError(f"{path}: ramping_coefficients should be a list of numbers")
     return ramp

@@ -21,10 +21,13 @@ RUN: list[str] = []
 
 
 class Tripwire:
-    """Notes it if an object of this class is made by a pickle."""
+    """Notes it if an object of this class is made by a pickle, by a function or by a method of an object."""
+
+    def __init__(self, method: bool) -> None:
+        self.method = method
 
     def __reduce__(self) -> Any:
-        return note, ("run",)
+        return RUN.append if self.method else note, ("run",)
 
 
 def note(text: str) -> None:
@@ -33,7 +36,7 @@ def note(text: str) -> None:
 
 def test_the_networks_part_of_a_checkpoint_is_read(tmp_path: Path) -> None:
     path, network = tmp_path / "instant_mesh.ckpt", small_network()
-    save_lightning(network, path, hyper_parameters=Tripwire())
+    save_lightning(network, path, hyper_parameters=Tripwire(False), callbacks={"a": Tripwire(True)})
     found = from_checkpoint(path, RECONSTRUCTOR)
     assert not RUN, "what a checkpoint names is not run"
     wanted = small_network().state_dict()
