@@ -101,7 +101,8 @@ class WiLoR(TorchStage):
         tracks = self._tracks(frames, segment.video.fps)
         hands = self._posed(tracks, sides_of(tracks, len(frames)), frames, cameras)
         given = self.params.scene(segment, fields) | {"vertices": self.params.vertices}
-        lifted, main = lift_posed_hands(hands, self.model.shape.of_side, cameras, **given)
+        shape = self.model.shape if self.params.vertices else self.model.shape.only_joints()
+        lifted, main = lift_posed_hands(hands, shape.of_side, cameras, **given)
         return hand_fields(lifted, main, len(frames), self.params.max_hands, ARRAYS + self._names)
 
     def teardown(self) -> None:

@@ -21,14 +21,14 @@ class MediaPipeHands(Stage):
 
     Joints and wrists are in the scene's unit if `camera.depth` is known at the hands (one factor per segment), or if
     the video is metric; otherwise they are in metres of the network's hand of average size. Speeds and the depth offset
-    are in metres of this hand.
+    are in metres of this hand. In a metric video, `camera.depth` under a hand decides how far away and how large it is.
     """
 
     slot = "hands"
     inputs = ("frames.rgb", "camera.intrinsics")
     optional = ("frames.time", "camera.depth", "camera.cam_from_world", "camera.valid")
     outputs = GIVEN
-    version = "4"
+    version = "5"  # metric videos
     honours = frozenset({"intrinsics"})  # by way of the camera's
 
     @dataclass(frozen=True)

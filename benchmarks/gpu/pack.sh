@@ -12,6 +12,6 @@ python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version "
 rm -rf .golden
 if [ -d ../shared/golden ]; then
   mkdir .golden
-  cp -r ../shared/golden/{*.py,geometrycrafter,tapip3d} .golden/
+  cp -r ../shared/golden/{*.py,geometrycrafter,tapip3d,wilor} .golden/
 fi
 du -sh .wheels .golden 2>/dev/null

@@ -21,6 +21,7 @@ FRAMES = 110  # one window of GeometryCrafter
 LARGE, SMALLER = (576, 1024), (384, 640)  # height, width, px
 TRACKED, QUERIES = 96, 1024  # frames of one segment of TAPIP3D, and points
 TRACKED_LARGE, TRACKED_SMALLER = (543, 724), (384, 512)  # of its `resolution_factor` 2 and 1
+HANDS: dict[str, Any] = {"depth": 32, "batches": [1, 16, 64]}  # WiLoR's layers, and hands computed at once
 REHEARSAL = {
     "frames": 6, LARGE: (128, 192), SMALLER: (64, 128),
     "tracks": 20, TRACKED_LARGE: (128, 192), TRACKED_SMALLER: (96, 128),
@@ -59,9 +60,12 @@ def steps(device: str, small: bool) -> list[Step]:
         name = f"tracks-{dtype}{'-compiled' if compiled else ''}-{width}x{height}"
         return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.tracking.gpu_tracking", json.dumps(job)], env)
 
+    hands = {"device": device, "depth": 1, "batches": [1, 2]} if small else {"device": device, **HANDS}
+    measured = [sys.executable, "-m", "geoflow.bench.hand_model.hand_model_gpu", json.dumps(hands)]
     return [
         geometry("streaming", "determ", LARGE, 70),
         tracks(TRACKED_LARGE, 60),
+        Step("hands", 40, measured, env),
         Step("tests", 100, [sys.executable, str(Path(__file__).parent / "tests.py")], env),
         geometry("streaming", "diff", LARGE, 90),
         tracks(TRACKED_SMALLER, 50),

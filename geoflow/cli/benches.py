@@ -467,7 +467,8 @@ def bench_hand_model_command(
 ) -> None:
     """Compare WiLoR in batches with its plain arithmetic.
 
-    CPU time per hand and peak memory, with made-up weights of the published width; JSON on stdout.
+    The latter takes one hand after the other, as it is written down. CPU time per hand and peak memory, with made-up
+    weights of the published width; JSON on stdout.
     """
     from geoflow.bench.hand_model.hand_model_bench import bench_hand_model
 

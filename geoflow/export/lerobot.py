@@ -24,7 +24,16 @@ RGB, DEPTH = "observation.images.rgb", "observation.images.depth"
 STATE, ACTION = "observation.state", "action"
 _FILE = "chunk-000/file-000"
 _ROWS = 16  # frames per row group: what waits in memory
-_HAND = {"valid": (1,), "joints": (21, 3), "wrist": (4, 4), "confidence": (1,), "metres_per_unit": (1,)}
+_HAND = {
+    "valid": (1,),
+    "joints": (21, 3),
+    "wrist": (4, 4),
+    "confidence": (1,),
+    "metres_per_unit": (1,),
+    "mano_pose": (16, 3),
+    "betas": (10,),
+    "mano_scale": (1,),
+}
 _INDICES = ("frame_index", "episode_index", "index", "task_index")
 
 
@@ -67,7 +76,8 @@ def export_lerobot(
       that are seen in most frames
     - `observation.hands.<side>.joints` (21, 3) and `.wrist` (4, 4) camera frame, `.confidence`, `.valid` bool, and
       `.metres_per_unit`, which joints and wrist times which are in metres: 1 where they are already, and are therefore
-      not in the scene's unit unless that is metres; left out of stores that do not tell
+      not in the scene's unit unless that is metres; left out of stores that do not tell. Where the store has MANO's
+      hand: `.mano_pose` (16, 3) rad, `.betas` (10,) and `.mano_scale`, with which its joints are multiplied
 
     With `state` "left", "right" or "hands" (both, or the one that the store has), for a policy to train on:
 

@@ -32,10 +32,11 @@ def export_rerun(
     `/world`, in OpenCV axes and scene units: `camera` is world from camera, and `camera/image` its pinhole and the
     picture (JPEG of `quality`), with the numbers of objects over it, `camera/image/labels`; `camera/depth` is the depth
     map, float32, under its own pinhole; `tracks` are the tracks that are seen; `objects/N` is the mesh of object N;
-    `path` is the camera's whole path; `camera/hands/left` and `right` are the 21 joints of the main hands,
-    `camera/hands/further/N` those of other hands, by their number in the video. What a frame lacks is cleared there. A
-    hand that is in metres while the scene is not has no place in the world: its joints are below `/hands_in_metres`, in
-    the camera's axes. `stride` N takes every N-th frame; `images` and `depth` may be left out.
+    `path` is the camera's whole path; `camera/hands/left` and `right` are the 21 joints of the main hands, and
+    `surface` below each is its vertices where the store has them; `camera/hands/further/N` are the joints of other
+    hands, by their number in the video. What a frame lacks is cleared there. A hand that is in metres while the scene
+    is not has no place in the world: its joints are below `/hands_in_metres`, in the camera's axes. `stride` N takes
+    every N-th frame; `images` and `depth` may be left out.
 
     Raises StoreError if pixels are wanted and cannot be read, or if there is nothing to show, ConfigError without the
     library rerun-sdk.
@@ -146,8 +147,10 @@ def _log_hands(rerun: Any, recording: Any, video: Video, i: int) -> None:
         for name, there in ((f"world/camera/hands/{side}", placed), (f"hands_in_metres/{side}", apart)):
             if there[i]:
                 _log(recording, name, rerun.Points3D(hand.joints[i], colors=[colour]))
+                if hand.vertices is not None:
+                    _log(recording, f"{name}/surface", rerun.Points3D(hand.vertices[i], colors=[colour]))
             elif there is placed or apart.any():
-                _log(recording, name, rerun.Clear(recursive=False))
+                _log(recording, name, rerun.Clear(recursive=True))
 
 
 def _log_further_hands(rerun: Any, recording: Any, video: Video, i: int, before: set[str]) -> set[str]:

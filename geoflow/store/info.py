@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoflow.geometry.hands.hand_smoothing import jitter
+from geoflow.store.lazy import Hand
 from geoflow.store.meshes import mesh_datasets
 from geoflow.store.reader import Video
 from geoflow.store.schema import ATTRIBUTES, SECONDS_PREFIX, SEGMENTS, datasets
@@ -19,9 +21,10 @@ def describe(video: Video) -> dict[str, Any]:
     """Return attributes, datasets with their sizes, and totals over the video, as values of JSON types.
 
     `totals` has frames_posed, path_length (scene units), geometry_coverage, motion, tracks, hands_left and
-    hands_right (frames), hands (how many different ones), objects, meshes, seconds per slot and the largest seam
-    residual, each only if the file has it. `recovered` is a sentence on what was recovered; `remarks` are sentences on
-    what was not, and why.
+    hands_right (frames), hands_left_jitter_mm and hands_right_jitter_mm (how much a wrist trembles before the camera:
+    its root mean square distance from the middle of its neighbours, where it was seen), hands (how many different
+    ones), objects, meshes, seconds per slot and the largest seam residual, each only if the file has it. `recovered` is
+    a sentence on what was recovered; `remarks` are sentences on what was not, and why.
     """
     attributes = {name: video.file.attrs[name] for name in ATTRIBUTES if name != "pipeline"}
     attributes = {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
@@ -62,6 +65,8 @@ def _totals(video: Video) -> dict[str, Any]:
     for side in ("left", "right"):
         if video.hands is not None and (hand := getattr(video.hands, side)) is not None:
             totals[f"hands_{side}"] = int(hand.valid.sum())
+            if np.isfinite(trembling := _trembling_mm(hand, video)):
+                totals[f"hands_{side}_jitter_mm"] = trembling
     if video.hands is not None and video.hands.all is not None:
         totals["hands"] = len(video.hands.all.numbers)
     if (objects := video.objects) is not None:
@@ -78,6 +83,13 @@ def _totals(video: Video) -> dict[str, Any]:
     if residuals:
         totals["seam_residual_max"] = float(max(residuals))
     return totals
+
+
+def _trembling_mm(hand: Hand, video: Video) -> float:
+    if hand.metres_per_unit is None:
+        return float("nan")
+    seen = hand.valid if hand.filled is None else hand.valid & ~hand.filled
+    return 1e3 * jitter(hand.wrist[:, :3, 3] * hand.metres_per_unit[:, None], video.frame_time, seen)
 
 
 def render(summary: dict[str, Any]) -> RenderableType:

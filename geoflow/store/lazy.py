@@ -13,6 +13,8 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.geometry.rigid import invert
 
+_SAME_HAND = 0.1  # of a hand's size: mean distance of joints below which two hands are one
+
 
 class Lazy:
     """A dataset that is read when it is indexed. It behaves like an array in `[]`, `len`, `.shape`, `np.asarray`."""
@@ -209,9 +211,18 @@ class Hands:
     all: AllHands | None = None
 
     def further(self, i: int) -> list[int]:
-        """Return the rows of `all` in frame i whose hand is not the main hand of its side there."""
+        """Return the rows of `all` in frame i whose hand is not the main hand of its side there.
+
+        The main hand may be put together from several hands of `all`, and be smoothed as one: so its joints are near
+        those of its row, and not the same.
+        """
         if self.all is None:
             return []
         main = [hand.uv[i] for hand in (self.left, self.right) if hand is not None and hand.valid[i]]
         rows = [int(row) for row in np.flatnonzero(self.all.valid[i])]
-        return [row for row in rows if not any(np.array_equal(self.all.uv[i, row], uv) for uv in main)]
+        return [row for row in rows if not any(_same_hand(self.all.uv[i, row], uv) for uv in main)]
+
+
+def _same_hand(uv: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether joints (21, 2) of two hands lie on each other, as those of different hands do not."""
+    return bool(np.linalg.norm(uv - other, axis=1).mean() < _SAME_HAND * np.linalg.norm(np.ptp(other, axis=0)))

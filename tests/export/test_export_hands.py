@@ -81,6 +81,19 @@ def test_rerun_puts_hands_in_metres_outside_of_the_world(mixed: Path, tmp_path: 
     assert IN_METRES[0] in found["/world/camera/hands/left", "Clear:is_recursive"]
 
 
+def test_rerun_has_the_surface_of_a_hand_model(mixed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "with.h5"
+    path.write_bytes(mixed.read_bytes())
+    with h5py.File(path, "a") as file:
+        valid = file["hands/left/valid"][()]
+        file["hands/left/vertices"] = np.where(valid[:, None, None], np.ones((len(valid), 778, 3)), np.nan)
+    export_store(path, "rerun", tmp_path / "clip.rrd", images=False, depth=False)
+    found = read_rrd(tmp_path / "clip.rrd")
+    assert sorted(found["/world/camera/hands/left/surface", "Points3D:positions"]) == IN_SCENE
+    export_store(mixed, "rerun", tmp_path / "plain.rrd", images=False, depth=False)
+    assert ("/world/camera/hands/left/surface", "Points3D:positions") not in read_rrd(tmp_path / "plain.rrd")
+
+
 def test_a_photo_keeps_its_hands_to_the_end(tmp_path: Path) -> None:
     path = write_hands_store(tmp_path, num_frames=1)
     assert verify_store(path) == []

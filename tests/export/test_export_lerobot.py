@@ -80,6 +80,24 @@ def test_values_are_the_stores(dataset: Path, stored: Arrays):
         assert row["observation.hands.left.valid"] == stored["hands/left/valid"][i]
 
 
+def test_a_hand_model_goes_along(change: Any, tmp_path: Path) -> None:
+    pose = np.random.default_rng(0).normal(size=(8, 16, 3)).astype(np.float32)
+    pose[3] = np.nan
+
+    def edit(file: Any) -> None:
+        for name, value in {"mano_pose": pose, "betas": pose[:, :10, 0], "mano_scale": pose[:, 0, 0]}.items():
+            if name in file["hands/left"]:
+                del file["hands/left"][name]
+            file["hands/left"][name] = value
+
+    export_store(change(edit), "lerobot", tmp_path / "out")
+    rows = pandas.read_parquet(tmp_path / "out/data/chunk-000/file-000.parquet")
+    found = np.stack([as_floats(value) for value in rows["observation.hands.left.mano_pose"]])
+    assert np.array_equal(found, np.nan_to_num(pose))
+    assert rows["observation.hands.left.mano_scale"][0] == pose[0, 0, 0]
+    assert np.array_equal(as_floats(rows["observation.hands.left.betas"][1]), pose[1, :10, 0])
+
+
 def test_video_frames_are_at_their_time_stamps(dataset: Path, stored: Arrays):
     with av.open(str(dataset / "videos/observation.images.rgb/chunk-000/file-000.mp4")) as video:
         frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in video.decode(video=0)]

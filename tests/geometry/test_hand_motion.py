@@ -134,6 +134,21 @@ def test_joints_lie_behind_the_skin() -> None:
         assert scale[0] == pytest.approx(expected, rel=0.01)
 
 
+def test_in_a_metric_scene_the_depth_under_a_hand_decides_its_size() -> None:
+    count = 9
+    joints = place(hand_joints("left"), (0.02, 0.0, 0.5))
+    seen = {"left": [Detection(project(joints, K), joints - joints.mean(0), 0.1, 0.9)] * count}
+    true = 1.2 * joints  # a large hand, so further away
+    depth = np.full((count, 360, 480), true[:, 2].mean() - 0.02, np.float32)
+    cameras = np.tile(K, (count, 1, 1))
+    found = lifted(seen, cameras, depth, metric=True, limits=HandLimits())
+    assert np.abs(found["hands.left.joints"][:, 0] - true[0]).max() < 0.03 and np.isnan(found["hands.left.scale"]).all()
+    assert np.abs(project(found["hands.left.joints"][4], K) - project(joints, K)).max() < 0.01
+    plain = lifted(seen, cameras, metric=True, limits=HandLimits())
+    for wrong in (3 * depth, np.zeros_like(depth)):
+        assert np.allclose(lifted(seen, cameras, wrong, metric=True)["hands.left.joints"], plain["hands.left.joints"])
+
+
 def test_smoothed_joints_tremble_less_and_still_lie_on_their_pixels() -> None:
     rng, count = np.random.default_rng(0), 40
     time = np.arange(count) / FPS

@@ -66,6 +66,14 @@ def test_jitter_is_the_distance_from_the_middle_of_the_neighbours() -> None:
     assert np.isnan(jitter(zigzag[:2], TIME[:2]))
 
 
+def test_only_what_was_seen_trembles() -> None:
+    zigzag = np.c_[0.003 * (-1) ** np.arange(12), np.zeros((12, 2))]
+    zigzag[5] = np.nan
+    seen = np.isfinite(zigzag[:, 0])
+    assert jitter(zigzag, TIME[:12], seen) == pytest.approx(0.006)
+    assert np.isnan(jitter(zigzag, TIME[:12], np.arange(12) % 2 == 0))
+
+
 def test_equal_times_do_no_harm() -> None:
     places = np.random.default_rng(3).normal(size=(5, 3))
     assert np.isfinite(smooth_places(places, np.zeros(5), Smoothing())).all() and np.isfinite(

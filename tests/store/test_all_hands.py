@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -66,8 +67,24 @@ def test_more_hands_than_rows_are_told(path: Path) -> None:
         assert said.startswith(
             "Up to 4 hands were found in a frame, and hands.max_hands keeps 3: some are left out in 3 "
         )
-        assert describe(video)["totals"]["hands"] == len(hands.numbers)
+        totals = describe(video)["totals"]
+        assert totals["hands"] == len(hands.numbers)
+        assert totals["hands_left_jitter_mm"] == 0, "it stands still"
+        seen = video.hands.right.valid
+        three = (seen[:-2] & seen[1:-1] & seen[2:]).any()
+        assert ("hands_right_jitter_mm" in totals) == three
         assert "hands in 40 frames" in video.recovered
+
+
+def test_the_main_hand_is_found_among_all_also_where_it_is_smoothed_as_one(path: Path) -> None:
+    with geoflow.open(path) as video:
+        hands = video.hands
+        before = [hands.further(i) for i in range(40)]
+        size = np.linalg.norm(np.ptp(hands.left.uv[0], axis=0))
+        moved = dataclasses.replace(hands, left=dataclasses.replace(hands.left, uv=hands.left.uv + 0.01 * size))
+        assert [moved.further(i) for i in range(40)] == before and any(before)
+        apart = dataclasses.replace(hands, left=dataclasses.replace(hands.left, uv=hands.left.uv + 0.3 * size))
+        assert [apart.further(i) for i in range(40)] != before
 
 
 def test_all_hands_are_drawn(path: Path) -> None:

@@ -22,7 +22,6 @@ from geoflow.models.wilor.crops import blurred, cut, normalised, squares_of
 from geoflow.models.wilor.full_image import assumed_focal
 from geoflow.models.wilor.hand_model import HandModel, Hands
 from geoflow.models.wilor.network import HandNetwork, posed, prediction_of, rotations_of
-from geoflow.models.wilor.refinement import map_positions
 
 _CORNER = 100  # row and column at which the reference's small squares begin; found out, no side-car says it
 
@@ -119,8 +118,9 @@ def model(case: Case) -> None:
     for k, one in enumerate(maps):
         _check_thinned(case, f"refine_map{k}", one)
         case.check(f"refine_map{k}_shape", one.shape)
-    _check_thinned(case, "refine_verts2d", map_positions(coarse, first.camera, maps[0].shape[2]))
-    case.check("refine_vertex_features", network.refine_net.vertex_features(maps, coarse, first.camera))
+    positions = network.refine_net.positions(coarse, first.camera)
+    _check_thinned(case, "refine_verts2d", positions[0])
+    case.check("refine_vertex_features", network.refine_net.vertex_features(maps, positions))
     refined = network.refine_net(features, coarse, first)
     for found in (prediction_of(refined, body), built.forward(crops)):
         case.check("pred_cam", found.numbers.camera)

@@ -28,7 +28,7 @@ def measure_on_gpu(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     hands_per_s, from crops on the CPU to hands on the CPU, and the peak memory with the weights.
     """
     device = torch.device(job["device"])
-    network, body = made_up_network(HandConfig(depth=job["depth"])), made_up_body()
+    network, body = made_up_network(HandConfig(depth=job["depth"]), device), made_up_body()
     weights = sum(p.numel() * p.element_size() for p in network.parameters()) / 1e6
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     yield {"device": name, "torch": torch.__version__, "weights_mb": weights}

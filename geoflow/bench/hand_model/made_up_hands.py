@@ -13,10 +13,11 @@ from geoflow.models.wilor.network import HandNetwork
 _VERTICES = 778
 
 
-def made_up_network(config: HandConfig) -> HandNetwork:
+def made_up_network(config: HandConfig, device: str | torch.device = "cpu") -> HandNetwork:
     """Return a network whose hands are nearly flat and before the camera."""
     torch.manual_seed(0)
-    network = HandNetwork(config).eval()
+    with torch.device(device):
+        network = HandNetwork(config).eval()
     with torch.no_grad():
         network.backbone.init_cam.copy_(torch.tensor([[4.0, 0, 0]]))
         network.backbone.init_hand_pose.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(JOINTS)[None])

@@ -41,7 +41,15 @@ class PlainHands:
         image = torch.from_numpy(normalised(crop))[..., COLUMNS]
         first, features = self._first_look(image)
         coarse, _ = self._posed(first)
-        return self._prediction(network.refine_net(features, coarse, first))
+        refine = network.refine_net
+        seen = refine.vertex_features(refine.deconv(features), refine.positions(coarse, first.camera))
+        return self._prediction(
+            Numbers(
+                first.pose + refine.dec_pose(seen),
+                first.betas + refine.dec_shape(seen),
+                first.camera + refine.dec_cam(seen),
+            )
+        )
 
     def _first_look(self, image: Tensor) -> tuple[Numbers, Tensor]:
         net = self.network.backbone

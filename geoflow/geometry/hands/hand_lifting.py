@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from geoflow.geometry.cameras import project
+from geoflow.geometry.hands.hand_depth import depth_factor, steady_factors
 from geoflow.geometry.hands.hand_motion import NO_LIMITS, HandLimits, between, gaps, in_unit, slow_enough, unbroken
 from geoflow.geometry.hands.hand_pose import MAX_RESIDUAL, NUM_JOINTS, locate, scene_scale, wrist_pose
 from geoflow.geometry.hands.hand_rows import HandArrays, empty
@@ -42,11 +43,11 @@ def lift_hands(
     A hand's size does not change: so the shapes of a track are first scaled to their median palm size. A joint has the
     depth that `locate` finds and lies on the ray through its pixel, so that it projects exactly onto its `uv`. All
     hands of the segment are scaled from metres to scene units along their rays by one factor (`scene_scale`). Without
-    depth at the hands there is no factor: the hands stay in metres, and `scale` is NaN.
+    depth at the hands there is no factor: the hands stay in metres, and `scale` is NaN. In a scene that is in metres,
+    each hand is moved along its rays to the depth under it instead, so that its own size decides (`hand_depth`).
 
     Then motion that is too fast is left out, what remains is smoothed if `smoothing` says so, which moves `uv` with the
-    joints, and short gaps are filled: there `valid` and `filled` are True, and
-    `confidence` is 0.
+    joints, and short gaps are filled: there `valid` and `filled` are True, and `confidence` is 0.
 
     The main hand of a side (`main_hands`) is taken for one hand, although several tracks may be parts of it: it has one
     size, and its motion and gaps are judged from one track to the next.
@@ -61,6 +62,8 @@ def lift_hands(
     steady = in_unit(world_from_cam, count, None if per_metre is None else 1.0)
 
     def arrays_of(sights: _Sights, side: str) -> dict[str, np.ndarray]:
+        if metric and depth is not None:
+            sights = _at_depth(sights, depth, limits.depth_offset)
         believed, arrays = _slow(sights, time_s, steady_m, limits), empty(count)
         if smoothing.cutoff and time_s is not None:
             believed = _smoothed(believed, time_s, steady_m, intrinsics, smoothing, limits.max_gap)
@@ -103,6 +106,13 @@ def _slow(sights: _Sights, time_s: np.ndarray | None, steady_m: np.ndarray, limi
     weight = np.array([detection.score for _, _, detection in sights])
     keep = slow_enough(wrists, frames, time_s, weight, steady_m, limits)
     return [row for row, good in zip(sights, keep) if good]
+
+
+def _at_depth(sights: _Sights, depth: np.ndarray, offset_m: float) -> _Sights:
+    """Return the sights at the distance that the scene's depth, in metres, says."""
+    found = [depth_factor(joints, detection.uv, depth[i], 1.0, offset_m) for i, joints, detection in sights]
+    factors = steady_factors(np.array(found), np.array([i for i, _, _ in sights], int))
+    return [(i, joints * factor, detection) for (i, joints, detection), factor in zip(sights, factors)]
 
 
 def _smoothed(

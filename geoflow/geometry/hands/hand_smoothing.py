@@ -41,17 +41,20 @@ def smooth_rotations(rotations: np.ndarray, time_s: np.ndarray, how: Smoothing) 
     return _both_ways(rotations, time_s, how.cutoff, how.per_turn, turn_between, part_of_turn)
 
 
-def jitter(places: np.ndarray, time_s: np.ndarray) -> float:
-    """Return how much a point trembles, metres: the root mean square distance of its places (N, 3) from the middle of
-    their neighbours. NaN with fewer than three places.
+def jitter(places: np.ndarray, time_s: np.ndarray, seen: np.ndarray | None = None) -> float:
+    """Return how much a point trembles: the root mean square distance of its places (N, 3) from the middle of their
+    neighbours, in their unit. NaN if there are no three neighbours.
 
-    Times (N,) s that are not evenly spaced are accounted for. A straight motion at constant speed has none.
+    Times (N,) s that are not evenly spaced are accounted for. A straight motion at constant speed has none. `seen` (N,)
+    bool are the places that count; the others may be NaN.
     """
-    if len(places) < 3:
+    counted = np.ones(len(places), bool) if seen is None else seen
+    whole = counted[:-2] & counted[1:-1] & counted[2:] if len(places) > 2 else np.zeros(0, bool)
+    if not whole.any():
         return float("nan")
     share = ((time_s[1:-1] - time_s[:-2]) / np.maximum(time_s[2:] - time_s[:-2], _LEAST_S))[:, None]
     middle = (1 - share) * places[:-2] + share * places[2:]
-    return float(np.sqrt(((places[1:-1] - middle) ** 2).sum(-1).mean()))
+    return float(np.sqrt(((places[1:-1] - middle)[whole] ** 2).sum(-1).mean()))
 
 
 def turn_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -46,6 +46,7 @@ class HandBody:
     weights: Any  # (V, 16)
     faces: np.ndarray  # (F, 3) int64
     parents: tuple[int, ...]  # of each joint; -1 for the wrist
+    tips: tuple[int, ...] = TIPS  # the vertices at the ends of the fingers
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], where: str = "the hand model") -> HandBody:
@@ -70,7 +71,7 @@ class HandBody:
             "joint_dirs": np.einsum("jv,vck->jck", regressor, shapes).reshape(JOINTS * 3, SHAPES),
             "weights": found["weights"],
         }
-        plain = {name: np.ascontiguousarray(array, np.float32) for name, array in parts.items()}
+        plain: dict[str, Any] = {name: np.ascontiguousarray(array, np.float32) for name, array in parts.items()}
         return cls(**plain, faces=found["f"].astype(np.int64), parents=_parents(found["kintree_table"], where))
 
     def to(self, device: Any) -> HandBody:
@@ -80,6 +81,20 @@ class HandBody:
         names = ("template", "shape_dirs", "pose_dirs", "joint_template", "joint_dirs", "weights")
         moved: dict[str, Any] = {name: torch.as_tensor(getattr(self, name), device=device) for name in names}
         return replace(self, **moved)
+
+    def only_joints(self) -> HandBody:
+        """Return the model with no vertices except the fingertips: the same joints, in a fifteenth of the time."""
+        rows = np.array(self.tips)
+        flat = (rows[:, None] * 3 + np.arange(3)).ravel()
+        return replace(
+            self,
+            template=self.template[rows],
+            shape_dirs=self.shape_dirs[flat],
+            pose_dirs=self.pose_dirs[:, flat],
+            weights=self.weights[rows],
+            faces=self.faces[:0],
+            tips=tuple(range(len(rows))),
+        )
 
     def pose(self, rotations: Any, betas: Any) -> PosedHands:
         """Return the hands of rotations (N, 16, 3, 3) and shapes (N, 10).
@@ -95,7 +110,7 @@ class HandBody:
         shifts = places - (turns @ joints[..., None])[..., 0]
         blended = (self.weights @ turns.reshape(count, JOINTS, 9)).reshape(count, len(self.template), 3, 3)
         vertices = (blended @ (self.template + moved)[..., None])[..., 0] + self.weights @ shifts
-        everything = library.concatenate((places, vertices[:, list(TIPS)]), 1)
+        everything = library.concatenate((places, vertices[:, list(self.tips)]), 1)
         return PosedHands(vertices, places, everything[:, list(ORDER)])
 
     def of_side(self, rotations: np.ndarray, betas: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:

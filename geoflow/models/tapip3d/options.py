@@ -32,12 +32,12 @@ class TrackOptions:
     bidirectional: bool = _option(True, "frames before a query's are tracked backwards")
     visibility_threshold: float = _option(0.9, "belief (0..1) from which on a point counts as visible")
     camera_space: bool = _option(False, "follow points as the camera sees them, for poses that are not known")
-    tokens: int = _option(1 << 15, "neighbours compared at once")
+    tokens: int | None = _option(None, "neighbours compared at once; not given: as suits the device")
 
     def __post_init__(self) -> None:
         for name, least in (("num_iters", 1), ("grid_size", 1), ("support_grid_size", 0), ("tokens", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} should be at least {least}, found {getattr(self, name)}")
+            if (given := getattr(self, name)) is not None and given < least:
+                raise ConfigError(f"{name} should be at least {least}, found {given}")
         if self.resolution_factor is not None and not self.resolution_factor > 0:
             raise ConfigError(f"resolution_factor should be above 0, found {self.resolution_factor}")
         if not 0 <= self.visibility_threshold <= 1:

@@ -23,7 +23,9 @@ from geoflow.models.tapip3d.templates import Carried
 # Is given a first frame, positions (F, N, 3) and logits (F, N) in it and those after it; returns queries there (M, 4).
 More = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
-_TOKENS = 1 << 15  # neighbours compared at once, over all frames of a window
+# Neighbours compared at once, over all frames of a window: what a CPU's caches hold, and what keeps a GPU busy.
+_TOKENS = {"cpu": 1 << 12}
+_TOKENS_ELSEWHERE = 1 << 15
 
 
 def track_windows(
@@ -33,7 +35,7 @@ def track_windows(
     *,
     iterations: int = 6,
     depth_range: tuple[float, float] | None = None,
-    tokens: int = _TOKENS,
+    tokens: int | None = None,
     watch: Watch | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return world positions (T, N, 3) and visibility logits (T, N), float32, of queries (N, 4).
@@ -70,16 +72,17 @@ class WindowRun:
         queries: np.ndarray,
         iterations: int,
         depth_range: tuple[float, float] | None,
-        tokens: int = _TOKENS,
+        tokens: int | None = None,
         watch: Watch | None = None,
         carried: Carried | None = None,
     ) -> None:
         self.network, self.config = network, network.config
         _check_size(self.config, clip.size)
-        self.iterations, self.tokens, self.watch = iterations, tokens, watch or _nobody
+        self.iterations, self.watch = iterations, watch or _nobody
         self.length = len(clip)
         self.clip = clip.extended(self.config.seq_len // 2)
         self.device = next(network.parameters()).device
+        self.tokens = _TOKENS.get(self.device.type, _TOKENS_ELSEWHERE) if tokens is None else tokens
         self.frames = WindowFrames(network, self.clip, depth_range)
         self.queries = SupportedPoints(self.config, queries, carried, self.device)
         total = len(self.clip)

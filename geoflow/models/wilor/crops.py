@@ -59,8 +59,10 @@ def squares_of(boxes: np.ndarray, right: np.ndarray, image_size: tuple[int, int]
     A box is widened to the proportion that the network sees; the square's side is its longer side times `rescale`.
     Raises ConfigError for boxes without an area.
     """
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    right = np.asarray(right).astype(bool).reshape(-1)
+    boxes, right = np.asarray(boxes, np.float32), np.asarray(right).astype(bool).reshape(-1)
+    boxes = boxes if boxes.size else boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ConfigError(f"boxes should be (N, 4): x1, y1, x2, y2; found {boxes.shape}")
     if len(boxes) != len(right):
         raise ConfigError(f"each box should have a side, found {len(boxes)} boxes and {len(right)} sides")
     size = boxes[:, 2:] - boxes[:, :2]

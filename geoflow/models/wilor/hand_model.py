@@ -10,7 +10,7 @@ import torch
 
 from geoflow.errors import ConfigError
 from geoflow.models.mano.body import HandBody, mirrored_points
-from geoflow.models.mano.rotations import mirrored
+from geoflow.models.mano.rotations import mirrored, to_axis_angle
 from geoflow.models.wilor.crops import RESCALE, Squares, cut, normalised, squares_of
 from geoflow.models.wilor.full_image import lens, places, projection
 from geoflow.models.wilor.network import HandNetwork, Prediction, joined
@@ -51,8 +51,6 @@ class Hands:
     @property
     def axis_angle(self) -> np.ndarray:
         """The rotations as axis-angle vectors in rad: (N, 16, 3)."""
-        from geoflow.models.mano.rotations import to_axis_angle
-
         return to_axis_angle(self.rotations).astype(np.float32)
 
     def __getitem__(self, rows: Any) -> Hands:

@@ -59,7 +59,7 @@ class HandNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = Backbone(config)
-        self.refine_net = Refinement(config.width)
+        self.refine_net = Refinement(config.width, config.grid[0])
 
     def forward(self, image: Tensor, body: HandBody) -> Prediction:
         """Return the hands in normalised crops (N, 3, 256, 256), RGB, all as right hands."""

@@ -36,8 +36,9 @@ class FinerMaps(nn.Module):
 class Refinement(nn.Module):
     """Features and the first estimate to what has to be added to it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, rows: int) -> None:
         super().__init__()
+        self.sizes = (4 * rows, 2 * rows, rows)  # rows of the three maps, finest first
         self.deconv = FinerMaps(width)
         channels = width // 8 + width // 4 + width // 2
         self.dec_pose = nn.Linear(channels, JOINTS * 6)
@@ -45,18 +46,28 @@ class Refinement(nn.Module):
         self.dec_shape = nn.Linear(channels, SHAPES)
 
     def forward(self, features: Tensor, vertices: Tensor, first: Numbers) -> Numbers:
-        """Return the refined numbers of features (N, width, 16, 12) and vertices (N, V, 3) in metres."""
-        seen = self.vertex_features(self.deconv(features), vertices, first.camera)
+        """Return the refined numbers of features (N, width, 16, 12) and vertices (N, V, 3) in metres.
+
+        The maps are read near their first corner only (`map_positions`), so no more of them than that is made.
+        """
+        positions = self.positions(vertices, first.camera)
+        reach = max(float(one.amax()) for one in positions) if len(features) else 0.0
+        # The last pixel that is read. Its value in a finer map comes from pixels that are no further from the corner.
+        count = max(int(min(max(reach, 0), features.shape[2])) + 2, 2) if reach == reach else features.shape[2]
+        seen = self.vertex_features(self.deconv(features[:, :, :count, :count]), positions)
         return Numbers(
             first.pose + self.dec_pose(seen),
             first.betas + self.dec_shape(seen),
             first.camera + self.dec_cam(seen),
         )
 
-    def vertex_features(self, maps: list[Tensor], vertices: Tensor, camera: Tensor) -> Tensor:
+    def positions(self, vertices: Tensor, camera: Tensor) -> list[Tensor]:
+        """Return where each map is read, finest first: (N, V, 2) each."""
+        return [map_positions(vertices, camera, size) for size in self.sizes]
+
+    def vertex_features(self, maps: list[Tensor], positions: list[Tensor]) -> Tensor:
         """Return (N, channels of all maps): of each channel the largest value at any vertex."""
-        found = [_sampled(one, map_positions(vertices, camera, one.shape[2])).amax(-1) for one in maps]
-        return torch.cat(found, dim=1)
+        return torch.cat([_sampled(one, where).amax(-1) for one, where in zip(maps, positions)], dim=1)
 
 
 def map_positions(vertices: Tensor, camera: Tensor, size: int) -> Tensor:

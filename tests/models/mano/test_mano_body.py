@@ -30,6 +30,12 @@ def test_numpy_and_torch_give_the_same_hands() -> None:
         assert np.allclose(getattr(found, name), getattr(other, name).numpy(), atol=1e-6), name
 
 
+def test_joints_can_be_had_alone() -> None:
+    body, (rotations, betas) = made_up_mano.body(), hands()
+    found, wanted = body.only_joints().pose(rotations, betas), body.pose(rotations, betas)
+    assert np.allclose(found.joints, wanted.joints, atol=1e-7) and found.vertices.shape == (3, 5, 3)
+
+
 def test_the_identity_is_the_flat_hand_and_no_hands_are_no_hands() -> None:
     body = made_up_mano.body()
     flat = np.tile(np.eye(3, dtype=np.float32), (1, 16, 1, 1))

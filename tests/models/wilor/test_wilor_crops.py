@@ -81,5 +81,8 @@ def test_numbers_are_normalised_as_in_training() -> None:
 def test_boxes_without_an_area_are_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="x1 < x2"):
         squares_of(np.array([box]), np.array([True]), SIZE)
+    with pytest.raises(ConfigError, match=r"\(N, 4\).*found \(4, 5\)"):
+        squares_of(np.ones((4, 5)), np.ones(4), SIZE)
+    assert len(squares_of(np.zeros(0), np.zeros(0), SIZE).side) == 0
     with pytest.raises(ConfigError, match="1 boxes and 2 sides"):
         squares_of(np.array([[0, 0, 1, 1]]), np.ones(2), SIZE)

@@ -18,6 +18,7 @@ from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.mano.body import mirrored_points  # noqa: E402
 from geoflow.models.mano.rotations import mirrored  # noqa: E402
 from geoflow.models.wilor import from_checkpoint  # noqa: E402
+from geoflow.models.wilor.clip import Look, predict_clip  # noqa: E402
 from geoflow.models.wilor.crops import squares_of  # noqa: E402
 from geoflow.models.wilor.full_image import places  # noqa: E402
 from geoflow.models.wilor.hand_model import Hands  # noqa: E402
@@ -79,6 +80,23 @@ def test_how_many_hands_go_at_once_does_not_change_them() -> None:
     for other in found[1:]:
         assert all(np.allclose(found[0][name], other[name], atol=1e-4) for name in other)
     assert np.abs(np.diff(found[0]["betas"], axis=0)).max() > 1e-3, "a made-up network, but it sees the image"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_hands_of_many_images_are_those_of_each_image(batch: int) -> None:
+    """In the order of the looks, which is not that of the frames; each frame with its own camera."""
+    frames = [image(seed=i) for i in range(3)]
+    cameras = np.array([[[300 + 40 * i, 0, 150 + i], [0, 310, 120 - i], [0, 0, 1]] for i in range(3)], np.float32)
+    looks = [Look(i, BOXES[n], bool(RIGHT[n])) for i, n in ((2, 0), (0, 1), (2, 2), (0, 3), (1, 1), (0, 0))]
+    made = model()
+    found = predict_clip(made, frames, looks, cameras, batch=batch)
+    for n, look in enumerate(looks):
+        k = cameras[look.frame]
+        camera = {"focal": (k[0, 0], k[1, 1]), "principal": (k[0, 2], k[1, 2])}
+        alone = made.predict(frames[look.frame], look.box[None], np.array([look.right]), **camera)
+        for name, value in all_of(alone).items():
+            assert np.allclose(getattr(found, name)[n], value[0], atol=1e-3 if name == "uv" else 1e-4), name
+    assert len(predict_clip(made, frames, [], cameras)) == 0
 
 
 def test_half_precision_is_for_the_transformer_alone() -> None:
