@@ -315,14 +315,20 @@ def test_a_checkpoint_becomes_safetensors_with_the_same_weights(tmp_path: Path) 
 
 def test_files_that_hold_no_such_network_are_refused(tmp_path: Path) -> None:
     refused = [
-        (checkpoint(tmp_path / "a.pth", extra=torch.zeros(1)), "unknown"),
+        (checkpoint(tmp_path / "a.pth", extra=torch.zeros(1)), "unknown .*; download droid.pth"),
         (checkpoint(tmp_path / "b.pth", **{"fnet.conv1.bias": None}), "missing"),
-        (checkpoint(tmp_path / "c.pth", **{"fnet.conv1.bias": torch.zeros(7)}), "should be a tensor of the shape"),
+        (
+            checkpoint(tmp_path / "c.pth", **{"fnet.conv1.bias": torch.zeros(7)}),
+            "should be a tensor of the shape .*; download",
+        ),
     ]
     torch.save([1, 2], tmp_path / "d.pth")
     (tmp_path / "e.pth").write_bytes(b"nothing")
     (tmp_path / "f.safetensors").write_bytes(json.dumps({}).encode())
-    refused += [(tmp_path / "d.pth", "should hold a dictionary"), (tmp_path / "e.pth", "cannot be read")]
+    refused += [
+        (tmp_path / "d.pth", "should hold a dictionary .*; download droid.pth"),
+        (tmp_path / "e.pth", "cannot be read"),
+    ]
     for path, message in [*refused, (tmp_path / "f.safetensors", "cannot be read as safetensors")]:
         with pytest.raises(ConfigError, match=message) as error:
             from_checkpoint(path)
