@@ -476,3 +476,28 @@ def bench_hand_model_command(
             hands=hands, batch=batch, depth=depth, size=size_of(size) or (1280, 720), console=error_console()
         )
     print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench bridge",
+    "geoflow bench bridge --megabytes 8 --seconds 0.1 --calls 3",
+    name="bridge",
+)
+def bench_bridge_command(
+    megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="MB into a call, and as many out of it")] = 64,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0, help="CPU time that a call computes")] = 0.5,
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="calls each way; the figures are medians")] = 9,
+    python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="the other interpreter; default: the one that runs this")
+    ] = None,
+) -> None:
+    """Compare calls into another Python with those in the actor.
+
+    Wall and CPU time of both, for calls that compute and for calls that only pass arrays; JSON on stdout.
+    """
+    from geoflow.bench.bridge_bench import bench_bridge
+
+    with result_alone():
+        found = bench_bridge(megabytes=megabytes, seconds=seconds, calls=calls, python=python, console=error_console())
+    print_json(found)
