@@ -207,6 +207,7 @@ def bench_scale(
     app,
     "geoflow bench faults",
     "geoflow bench faults --moments 0.5",
+    "geoflow bench faults --bridge --faults child,hang --moments 0.5",
     name="faults",
 )
 def bench_faults(
@@ -217,19 +218,23 @@ def bench_faults(
     moments: Annotated[
         str, typer.Option(metavar="SHARE,...", help="when faults happen: shares of the run, by commas")
     ] = "0.1,0.5,0.9",
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="run the stages in child processes, as `interpreter` does; kill these, too")
+    ] = False,
 ) -> None:
     """Cause faults during runs and compare the results.
 
     The extra time is measured, too; JSON on stdout.
     """
-    from geoflow.bench.faults.fault_bench import FAULTS, bench_faults
+    from geoflow.bench.faults.fault_bench import FAULTS, ONLY_BRIDGED, bench_faults
 
-    wanted = faults.split(",") if faults else list(FAULTS)
-    if unknown := sorted(set(wanted) - set(FAULTS)):
-        raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(FAULTS)}")
+    known = [*FAULTS, *(ONLY_BRIDGED if bridge else ())]
+    wanted = faults.split(",") if faults else known
+    if unknown := sorted(set(wanted) - set(known)):
+        raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(known)}")
     shares = [float(moment) for moment in moments.split(",")]
     with result_alone():
-        found = bench_faults(out.resolve(), wanted, shares, error_console())
+        found = bench_faults(out.resolve(), wanted, shares, error_console(), bridge=bridge)
     print_json(found)
 
 

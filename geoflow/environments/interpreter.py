@@ -82,6 +82,9 @@ def problems(env: dict[str, Any]) -> Iterator[str]:
         if kind in stated and (not isinstance(stated[kind], str) or not stated[kind]):
             hint = ", in quotes: a YAML file means 3.1 by 3.10" if kind == "python" else ""
             yield f"{KEY}.{kind} should be a text{hint}, found {stated[kind]!r}"
+    path = stated.get("path")
+    if isinstance(path, str) and not path.startswith(("/", "~")):
+        yield f"{KEY}.path should be absolute, since nodes run in folders of their own, found {path!r}"
     yield from _version_problems(stated.get("python"))
     for key in _FOR_PYTHON:
         rows = stated.get(key, [])

@@ -57,6 +57,7 @@ def test_each_way_to_state_one_is_read_and_ray_gets_the_rest(tmp_path: Path) -> 
         ("interpreter: {python: '3.11', packages: six}\n", "interpreter.packages should be a list of texts"),
         ("interpreter: {python: '3.11', packages: ['six >> 1']}\n", "six >> 1 is not a requirement"),
         ("interpreter: {path: /a}\npip: [six]\n", "pip is for Ray's Python, in which no stage runs"),
+        ("interpreter: {path: bin/python}\n", "interpreter.path should be absolute"),
         ("interprter: {path: /a}\n", "is interpreter meant?"),
     ],
 )

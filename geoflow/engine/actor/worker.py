@@ -137,7 +137,7 @@ class StageWorker:
         try:
             given = _opened(job, objects)
             with held(lane):
-                began, clock, cpu_began = time.time(), time.monotonic(), self._cpu_seconds()
+                began, clock, cpu_began = time.time(), time.monotonic(), self._cpu_times()
                 self._use_level(min(job.level, len(self._ladder)))
                 stage = self._stage
                 if stage.ordered:
@@ -147,7 +147,7 @@ class StageWorker:
                 seconds = time.monotonic() - clock
             result = self._checked(job, result)
             packed = {} if job.work is not None else {name: pack(array) for name, array in result.items()}
-            cpu_seconds, saved = self._cpu_seconds() - cpu_began, {}
+            cpu_seconds, saved = self._cpu_seconds_since(cpu_began), {}
             if job.work is not None:
                 saved = _keep_mesh(job, result)
             if job.save_to is not None:
@@ -253,9 +253,14 @@ class StageWorker:
             return {}
         return {"interpreter": self._stage.about(), "child": self._stage.processes()[0]}
 
-    def _cpu_seconds(self) -> float:
-        """Return the CPU time of this process, and of others that work for the stage."""
-        return time.process_time() + sum(map(processes.cpu_seconds, self._stage.processes()))
+    def _cpu_times(self) -> dict[int, float]:
+        """Return the CPU time so far of this process, and of others that work for the stage, by their ids."""
+        others = {pid: processes.cpu_seconds(pid) for pid in self._stage.processes()}
+        return {os.getpid(): time.process_time(), **others}
+
+    def _cpu_seconds_since(self, before: Mapping[int, float]) -> float:
+        """Return the CPU time since then; another rung of the ladder may have other processes."""
+        return sum(now - before.get(pid, 0.0) for pid, now in self._cpu_times().items())
 
     @contextlib.contextmanager
     def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from geoflow.backends import contract, loading
 from geoflow.engine.actor.wire import unpack
 from geoflow.engine.actor.worker import StageWorker, classify, describe
 from geoflow.engine.bridge.abroad import abroad
+from geoflow.engine.bridge.foreign_meter import ForeignMeter
 from geoflow.engine.bridge.remote_errors import ChildDied, InterpreterBroken
 from geoflow.engine.calls import ask, make_jobs, read_answer
 from geoflow.engine.schedule import Kind
@@ -279,7 +281,7 @@ def test_the_worker_s_ladder_memory_cpu_and_gpu_meter_are_the_child_s(
         assert full.failure is not None and full.failure.kind is Kind.MEMORY
         assert cheap.failure is None and cheap.gpu_total == 80
         (child,) = worker._stage.processes()
-        assert cheap.gpu_peak == child and cheap.cpu_seconds >= 0
+        assert cheap.gpu_peak == child and cheap.cpu_seconds > 0.05, "the new child's start, too"
         assert unpack(answered[1][1]).shape == (6, 48, 64, 3) and answered[1][0] is None
         assert caps.read_text().split("\n")[:-1] == [f"{where['child']} 0.5", f"{child} 0.5"], "each rung's child"
         assert (worker._own_memory() or 0) > 10 << 20 or worker._own_memory() is None
@@ -306,3 +308,32 @@ def test_a_traceback_shows_both_sides(make: Make) -> None:
     except Exception as error:
         text = "".join(traceback.format_exception(error))
         assert "in the child process:" in text and "bridged_stages.py" in text and "abroad.py" in text
+
+
+def test_a_gpu_s_memory_is_counted_for_actor_and_child_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nvml:
+        """Of three processes on the GPU, one is somebody else's."""
+
+        used: ClassVar[dict[int, int]] = {os.getpid(): 100, 4321: 900, 1: 7000}
+
+        nvmlInit = staticmethod(lambda: None)
+        nvmlDeviceGetHandleByIndex = staticmethod(lambda index: index)
+
+        @staticmethod
+        def nvmlDeviceGetMemoryInfo(_: int) -> SimpleNamespace:
+            return SimpleNamespace(total=80_000, used=8000)
+
+        @classmethod
+        def nvmlDeviceGetComputeRunningProcesses(cls, _: int) -> list[SimpleNamespace]:
+            return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in cls.used.items()]
+
+    monkeypatch.delenv("GEOFLOW_GPU_METER", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("geoflow.engine.gpu.meter.nvml_bindings", lambda: Nvml)
+    told: list[Any] = []
+    stage = SimpleNamespace(processes=lambda: (4321,), meter=lambda *words: told.append(words))
+    meter = ForeignMeter(lambda: stage)
+    meter.start()
+    assert meter.stop() == 1000 and meter.total() == 80_000
+    meter.cap(0.25)
+    assert told == [("start",), ("stop",), ("cap", 0.25)]
