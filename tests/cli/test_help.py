@@ -148,7 +148,6 @@ def test_the_version_and_the_exit_statuses() -> None:
     [
         ("geoflow para", 1, {"params"}),
         ("geoflow run --pipeline ", 3, {"embedded", "geometry", "lingbot", "tracks", "vipe"}),
-        ("geoflow run --pipeline ", 3, {"embedded", "geometry", "vipe"}),
         ("geoflow run --set hands.max_ha", 3, {"hands.max_hands=", "hands.max_hand_velocity="}),
         ("geoflow run --pipeline geometry --set decode.", 5, {"decode.long_side="}),
         ("geoflow run --without hands,t", 3, {"hands,tracks"}),
