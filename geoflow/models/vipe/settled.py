@@ -92,6 +92,8 @@ class Settled:
             return
         numbers = np.array(self._numbers)
         bent = close(np.concatenate(self._poses), numbers, loops)
+        if bent is None:
+            return
         self._poses = [bent.poses]
         self._depth = [np.concatenate(self._depth) * bent.factors[:, None, None].astype(np.float32)]
         self._loops = [(int(numbers[loop.i]), int(numbers[loop.j])) for loop in loops]
