@@ -12,6 +12,7 @@ _ROUNDS = 15
 _DONE = 1e-9  # of a step
 # Deviations of what neighbouring keyframes say of each other: translation in steps of the path, rad, log of the scale.
 _DEVIATION = np.array([0.02] * 3 + [0.002] * 3 + [0.005])
+_EXPLAINED = 0.5  # of the loops' contradiction to the path, in which the result may still stand to them
 _DOUBT = 5.0  # deviations from which on a loop counts less and less
 
 
@@ -36,6 +37,7 @@ def agree(nodes: Similarities, constraints: Constraints) -> Similarities | None:
     length = np.median(np.linalg.norm(between.translation[~rows.loop] / rows.steps[~rows.loop, None], axis=1))
     deviation = _DEVIATION * np.array([max(length, 1e-12)] * 3 + [1.0] * 4)
     inverse = 1 / (deviation * np.sqrt(rows.steps)[:, None])
+    first = np.median(_deviations(nodes, rows, inverse))
     for _ in range(_ROUNDS):
         error = _errors(nodes, rows)
         far = np.linalg.norm(error * inverse, axis=1) / _DOUBT
@@ -44,8 +46,14 @@ def agree(nodes: Similarities, constraints: Constraints) -> Similarities | None:
         nodes = Similarities.of_chart(step).after(nodes)
         if np.abs(step).max() < _DONE:
             break
-    left = np.linalg.norm(_errors(nodes, rows) * inverse, axis=1)[rows.loop]
-    return nodes if np.median(left) < _DOUBT else None
+    left = np.median(_deviations(nodes, rows, inverse))
+    return nodes if left < max(_DOUBT, _EXPLAINED * first) else None
+
+
+def _deviations(nodes: Similarities, rows: Constraints, inverse: np.ndarray) -> np.ndarray:
+    """Return how many deviations loops are off."""
+    found: np.ndarray = np.linalg.norm(_errors(nodes, rows) * inverse, axis=1)[rows.loop]
+    return found
 
 
 def _errors(nodes: Similarities, rows: Constraints) -> np.ndarray:
