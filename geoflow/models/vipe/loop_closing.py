@@ -23,10 +23,10 @@ class Bent:
     factors: np.ndarray
 
 
-def close(poses: np.ndarray, keyframes: np.ndarray, loops: list[Loop]) -> Bent:
+def close(poses: np.ndarray, keyframes: np.ndarray, loops: list[Loop]) -> Bent | None:
     """Return the poses (T, 7) of frames, camera from world, that agree with loops between keyframes (K,).
 
-    Between the nodes of the graph, the correction fades from one to the next.
+    Between the nodes of the graph, the correction fades from one to the next. None if the loops contradict each other.
     """
     matrices = se3.matrix(torch.from_numpy(poses).double()).numpy()
     cameras = Similarities.rigid(matrices)
@@ -34,6 +34,8 @@ def close(poses: np.ndarray, keyframes: np.ndarray, loops: list[Loop]) -> Bent:
     frames = keyframes[at]
     before = cameras[frames]
     after = agree(before, _constraints(before, at, loops))
+    if after is None:
+        return None
     bends = after.inverse().after(before)  # of the old world to the new, where a node is
     of_frames = _faded(bends, frames, np.arange(len(poses)))
     moved = cameras.after(of_frames.inverse())

@@ -12,6 +12,7 @@ _ROUNDS = 15
 _DONE = 1e-9  # of a step
 # Deviations of what neighbouring keyframes say of each other: translation in steps of the path, rad, log of the scale.
 _DEVIATION = np.array([0.02] * 3 + [0.002] * 3 + [0.005])
+_EXPLAINED = 0.5  # of the loops' contradiction to the path, in which the result may still stand to them
 _DOUBT = 5.0  # deviations from which on a loop counts less and less
 
 
@@ -26,22 +27,38 @@ class Constraints:
     loop: np.ndarray  # (M,) bool: may be wrong
 
 
-def agree(nodes: Similarities, constraints: Constraints) -> Similarities:
-    """Return the nodes, cameras from world, that agree best with the constraints. The first stays as it is."""
+def agree(nodes: Similarities, constraints: Constraints) -> Similarities | None:
+    """Return the nodes, cameras from world, that agree best with the constraints. The first stays as it is.
+
+    None if the result still contradicts most of the loops: they are not of one world, and nothing is to be believed.
+    """
     rows = constraints
     between = nodes[rows.b].after(nodes[rows.a].inverse())
     length = np.median(np.linalg.norm(between.translation[~rows.loop] / rows.steps[~rows.loop, None], axis=1))
     deviation = _DEVIATION * np.array([max(length, 1e-12)] * 3 + [1.0] * 4)
     inverse = 1 / (deviation * np.sqrt(rows.steps)[:, None])
+    first = np.median(_deviations(nodes, rows, inverse))
     for _ in range(_ROUNDS):
-        error = rows.moved.after(nodes[rows.a]).after(nodes[rows.b].inverse()).chart()
+        error = _errors(nodes, rows)
         far = np.linalg.norm(error * inverse, axis=1) / _DOUBT
         trust = np.where(rows.loop, 1 / (1 + far**2), 1.0)
         step = _solve(len(nodes), rows, error, inverse * np.sqrt(trust)[:, None])
         nodes = Similarities.of_chart(step).after(nodes)
         if np.abs(step).max() < _DONE:
             break
-    return nodes
+    left = np.median(_deviations(nodes, rows, inverse))
+    return nodes if left < max(_DOUBT, _EXPLAINED * first) else None
+
+
+def _deviations(nodes: Similarities, rows: Constraints, inverse: np.ndarray) -> np.ndarray:
+    """Return how many deviations loops are off."""
+    found: np.ndarray = np.linalg.norm(_errors(nodes, rows) * inverse, axis=1)[rows.loop]
+    return found
+
+
+def _errors(nodes: Similarities, rows: Constraints) -> np.ndarray:
+    """Return how far constraints are from what the nodes say, as steps (M, 7)."""
+    return rows.moved.after(nodes[rows.a]).after(nodes[rows.b].inverse()).chart()
 
 
 def _solve(count: int, rows: Constraints, error: np.ndarray, inverse: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ class Settled:
         """Bring poses and depth into agreement with what the network says of places that were seen twice."""
         poses, disps = (torch.cat(parts).to(keyframes.disps.device) for parts in zip(*self._geometry))
         geometry = Geometry(poses, disps, keyframes.geometry.lenses)
-        wanted = Adjustment(1, 2, 3, limited_disp=True, alpha=options.dense_disp_alpha, rule=options.rule)
+        wanted = Adjustment(1, 2, 3, motion_only=True, limited_disp=True, rule=options.rule)
         pairs = candidates(geometry, self._together, options.backend_thresh)
         seen = [measure(flow, geometry, keyframes.lens, archive, pair, wanted) for pair in pairs]
         loops = [loop for loop in seen if loop is not None]
@@ -92,6 +92,8 @@ class Settled:
             return
         numbers = np.array(self._numbers)
         bent = close(np.concatenate(self._poses), numbers, loops)
+        if bent is None:
+            return
         self._poses = [bent.poses]
         self._depth = [np.concatenate(self._depth) * bent.factors[:, None, None].astype(np.float32)]
         self._loops = [(int(numbers[loop.i]), int(numbers[loop.j])) for loop in loops]

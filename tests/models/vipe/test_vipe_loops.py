@@ -70,6 +70,7 @@ def test_a_drift_is_spread_over_the_path_and_a_wrong_loop_is_doubted() -> None:
         np.arange(count + 2) >= count - 1,
     )
     found = agree(drifted, rows)
+    assert found is not None
 
     def error(nodes: Similarities) -> float:
         return float(np.linalg.norm(nodes.inverse().translation - truth.inverse().translation, axis=1).max())
@@ -79,6 +80,16 @@ def test_a_drift_is_spread_over_the_path_and_a_wrong_loop_is_doubted() -> None:
     assert abs(np.log(found.scale)).max() < 0.6 * abs(np.log(drifted.scale)).max()
 
 
+def test_loops_that_contradict_each_other_change_nothing() -> None:
+    poses = se3.from_matrix(torch.from_numpy(np.linalg.inv(box_walk.path(40)))).float().numpy()
+    lies = []
+    for k, shift in enumerate((3.0, -4.0, 5.0)):
+        motion = np.eye(4)
+        motion[k % 3, 3] = shift
+        lies.append(Loop(k, 12 - k, motion, 1.0 + k))
+    assert close(poses, np.arange(0, 40, 3), lies) is None
+
+
 def test_frames_between_nodes_follow_them() -> None:
     poses = se3.from_matrix(torch.from_numpy(np.linalg.inv(box_walk.path(40)))).float().numpy()
     seen = np.eye(4)
@@ -86,6 +97,7 @@ def test_frames_between_nodes_follow_them() -> None:
     between = moved[36:37].after(moved[3:4].inverse())
     seen[:3, :3], seen[:3, 3] = between.rotation[0], between.translation[0]
     bent = close(poses, np.arange(0, 40, 3), [Loop(1, 12, seen, 1.0)])
+    assert bent is not None
     np.testing.assert_allclose(bent.poses, poses, atol=1e-4)  # what agrees stays
     np.testing.assert_allclose(bent.factors, 1, atol=1e-6)
 
