@@ -136,8 +136,10 @@ def test_a_walk_of_five_parts_that_returns_closes() -> None:
     """A lap and a half in a box, with an error of 0.3 px in what is seen; 20 keyframes are adjusted at once."""
     parts: list[object] = []
     options = {"noise": 0.3, "most_keyframes": 20, "kept_keyframes": 8, "backend_iters": 2}
-    found = box_walk.walk(360, **options, watch=lambda name, value: parts.append(value) if name == "settled" else None)
-    open_end = box_walk.walk(360, **options, close_loops=False)
+    found = box_walk.walk(
+        360, **options, close_loops=True, watch=lambda name, value: parts.append(value) if name == "settled" else None
+    )
+    open_end = box_walk.walk(360, **options)
     assert len(parts) >= 4 and not len(open_end.loops)
     laps = np.diff(found.loops, axis=1)[:, 0]
     assert len(laps) >= 4 and (abs(laps - box_walk.LAP) < 40).all()
