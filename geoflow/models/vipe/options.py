@@ -53,8 +53,8 @@ class SlamOptions:
         32, "keyframes that stay when others are settled; the poses of half of them are fixed"
     )
     close_loops: bool = _option(
-        False, "bring settled keyframes into agreement with later visits to the same places; off until it is shown that "
-        "it bends no long walk wrongly, and that its memory is bounded"
+        False, "bring settled keyframes into agreement with later visits to the same places; off until shown "
+        "to bend no long walk wrongly and to keep memory bounded"
     )  # fmt: skip
     keep_volumes: bool = _option(True, "keep correlation volumes of the front end, which costs memory and saves time")
     stable_order: bool = _option(
