@@ -32,6 +32,8 @@ from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import SegmentRecord, Stage
 from geoflow.store.paths import RunPaths
 
+pytestmark = pytest.mark.long  # each starts a process
+
 HERE = Interpreter(path=sys.executable)
 VIDEO = VideoInfo("v", "v.mp4", "", 6, 30.0, 48, 64, 48, 64)
 SEGMENT = Segment(VIDEO, 0, 0, 6)
@@ -222,7 +224,6 @@ stage.process(SEGMENT, GIVEN)
 """
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_actor_is_ended_while_foreign_code_holds_the_child(
     tmp_path: Path, ended: signal.Signals
@@ -292,7 +293,6 @@ def test_the_worker_s_ladder_memory_cpu_and_gpu_meter_are_the_child_s(
 RUNNABLE = ("geoflow.stages.write", "embedded.temporal_fusion", "embedded.motion_stereo")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", [*RUNNABLE, "geoflow.stages.stitch", "embedded.klt", "embedded.colmap"])
 def test_backends_keep_their_contract_abroad(name: str, tmp_path: Path) -> None:
     params = {}
