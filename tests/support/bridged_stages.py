@@ -185,3 +185,18 @@ def all_gone(within_s: float = 10.0) -> Iterator[list[int]]:
         time.sleep(0.05)
     assert left == []
     assert {name for name in set(os.listdir("/dev/shm")) - before if "geoflow" in name} == set()
+
+
+class Weighted(Foreign):
+    """Has weights, which its process may be unable to find."""
+
+    def weights(self) -> dict[str, str]:
+        return {"large": ""}
+
+    def setup(self) -> None:
+        from geoflow.backends import weights
+
+        self.located = weights.locate("bridged_stages:Weighted", "large")
+
+    def found(self) -> str:
+        return str(self.located)

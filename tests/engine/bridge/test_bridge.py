@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from bridged_stages import Counting, Foreign, Whole, all_gone, is_running
+from bridged_stages import Counting, Foreign, Weighted, Whole, all_gone, is_running
 
 from geoflow.backends import contract, loading
 from geoflow.engine.actor.wire import unpack
@@ -27,7 +27,7 @@ from geoflow.engine.bridge.remote_errors import ChildDied, InterpreterBroken
 from geoflow.engine.calls import ask, make_jobs, read_answer
 from geoflow.engine.schedule import Kind
 from geoflow.environments.interpreter import Interpreter
-from geoflow.errors import InputError, StageError
+from geoflow.errors import ConfigError, InputError, StageError
 from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import SegmentRecord, Stage
 from geoflow.store.paths import RunPaths
@@ -337,3 +337,20 @@ def test_a_gpu_s_memory_is_counted_for_actor_and_child_together(monkeypatch: pyt
     assert meter.stop() == 1000 and meter.total() == 80_000
     meter.cap(0.25)
     assert told == [("start",), ("stop",), ("cap", 0.25)]
+
+
+def test_the_actor_finds_the_weights(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child could not: there is no entry in models.yaml, nor, in its Python, anything to read that with."""
+    with pytest.raises(ConfigError, match="Weighted"):
+        make(Weighted)
+    monkeypatch.setattr("geoflow.backends.weights.locate", lambda backend, name, own="": tmp_path / name)
+    assert make(Weighted)._ask("found") == str(tmp_path / "large")
+
+
+def test_a_stage_that_cannot_be_set_up_says_why_and_leaves_no_child(make: Make) -> None:
+    own = Foreign(Foreign.Params(mode="setup"))
+    with pytest.raises(ImportError) as expected:
+        own.setup()
+    with pytest.raises(Exception, match="libfancy") as caught:
+        make(mode="setup")
+    assert describe(caught.value).message == describe(expected.value).message
