@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -103,6 +104,12 @@ class Foreign(Stage):
 
     def doubled(self, value: Any) -> Any:
         return {name: array * 2 if isinstance(array, np.ndarray) else array for name, array in value.items()}
+
+    def place_of(self, module: str) -> str:
+        try:
+            return str(importlib.import_module(module).__file__)
+        except ImportError:
+            return ""
 
     def objects(self) -> np.ndarray:
         return np.array([None])

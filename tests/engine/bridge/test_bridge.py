@@ -354,3 +354,37 @@ def test_a_stage_that_cannot_be_set_up_says_why_and_leaves_no_child(make: Make) 
     with pytest.raises(Exception, match="libfancy") as caught:
         make(mode="setup")
     assert describe(caught.value).message == describe(expected.value).message
+
+
+INSTALLED = """
+import sys
+import decoy
+from bridged_stages import Foreign
+from geoflow.engine.bridge.abroad import abroad
+from geoflow.environments.interpreter import Interpreter
+
+stage = abroad(Foreign, "bridged_stages:Foreign", Interpreter(path=sys.executable), "here")()
+stage.setup()
+print([stage._ask("place_of", name) for name in ("decoy", "geoflow", "bridged_stages")])
+stage.teardown()
+"""
+
+
+def test_of_installed_packages_the_child_sees_geoflow_alone(tmp_path: Path) -> None:
+    """An installed GeoFlow lies among all packages of Ray's Python, which another Python must not see."""
+    installed, root = tmp_path / "site-packages", Path(__file__).parents[3]
+    installed.mkdir()
+    for name in ("geoflow", "actors"):
+        (installed / name).symlink_to(root / name)
+    (installed / "decoy.py").touch()
+    path = os.pathsep.join([str(installed), str(root / "tests" / "support")])
+    found = subprocess.run(
+        [sys.executable, "-c", INSTALLED],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    support = root / "tests" / "support" / "bridged_stages.py"
+    assert found.stdout.strip() == str(["", str(installed / "geoflow" / "__init__.py"), str(support)])
