@@ -113,6 +113,7 @@ def test_other_packages_in_the_user_s_interpreter_are_other_work(tmp_path: Path)
     assert before != prior.signature()
 
 
+@pytest.mark.long
 def test_what_pip_refuses_is_explained_and_leaves_nothing(tmp_path: Path) -> None:
     wrong = Interpreter(python=VERSION, packages=(str(tmp_path / "absent.whl"),))
     with pytest.raises(EnvironmentBroken, match="environment 'mine' cannot be built"):

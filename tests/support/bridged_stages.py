@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -104,6 +105,12 @@ class Foreign(Stage):
     def doubled(self, value: Any) -> Any:
         return {name: array * 2 if isinstance(array, np.ndarray) else array for name, array in value.items()}
 
+    def place_of(self, module: str) -> str:
+        try:
+            return str(importlib.import_module(module).__file__)
+        except ImportError:
+            return ""
+
     def objects(self) -> np.ndarray:
         return np.array([None])
 
@@ -185,3 +192,18 @@ def all_gone(within_s: float = 10.0) -> Iterator[list[int]]:
         time.sleep(0.05)
     assert left == []
     assert {name for name in set(os.listdir("/dev/shm")) - before if "geoflow" in name} == set()
+
+
+class Weighted(Foreign):
+    """Has weights, which its process may be unable to find."""
+
+    def weights(self) -> dict[str, str]:
+        return {"large": ""}
+
+    def setup(self) -> None:
+        from geoflow.backends import weights
+
+        self.located = weights.locate("bridged_stages:Weighted", "large")
+
+    def found(self) -> str:
+        return str(self.located)

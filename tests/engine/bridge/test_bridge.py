@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from bridged_stages import Counting, Foreign, Whole, all_gone, is_running
+from bridged_stages import Counting, Foreign, Weighted, Whole, all_gone, is_running
 
 from geoflow.backends import contract, loading
 from geoflow.engine.actor.wire import unpack
@@ -27,10 +27,12 @@ from geoflow.engine.bridge.remote_errors import ChildDied, InterpreterBroken
 from geoflow.engine.calls import ask, make_jobs, read_answer
 from geoflow.engine.schedule import Kind
 from geoflow.environments.interpreter import Interpreter
-from geoflow.errors import InputError, StageError
+from geoflow.errors import ConfigError, InputError, StageError
 from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import SegmentRecord, Stage
 from geoflow.store.paths import RunPaths
+
+pytestmark = pytest.mark.long  # each starts a process
 
 HERE = Interpreter(path=sys.executable)
 VIDEO = VideoInfo("v", "v.mp4", "", 6, 30.0, 48, 64, 48, 64)
@@ -222,7 +224,6 @@ stage.process(SEGMENT, GIVEN)
 """
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_actor_is_ended_while_foreign_code_holds_the_child(
     tmp_path: Path, ended: signal.Signals
@@ -292,7 +293,6 @@ def test_the_worker_s_ladder_memory_cpu_and_gpu_meter_are_the_child_s(
 RUNNABLE = ("geoflow.stages.write", "embedded.temporal_fusion", "embedded.motion_stereo")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", [*RUNNABLE, "geoflow.stages.stitch", "embedded.klt", "embedded.colmap"])
 def test_backends_keep_their_contract_abroad(name: str, tmp_path: Path) -> None:
     params = {}
@@ -337,3 +337,54 @@ def test_a_gpu_s_memory_is_counted_for_actor_and_child_together(monkeypatch: pyt
     assert meter.stop() == 1000 and meter.total() == 80_000
     meter.cap(0.25)
     assert told == [("start",), ("stop",), ("cap", 0.25)]
+
+
+def test_the_actor_finds_the_weights(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child could not: there is no entry in models.yaml, nor, in its Python, anything to read that with."""
+    with pytest.raises(ConfigError, match="Weighted"):
+        make(Weighted)
+    monkeypatch.setattr("geoflow.backends.weights.locate", lambda backend, name, own="": tmp_path / name)
+    assert make(Weighted)._ask("found") == str(tmp_path / "large")
+
+
+def test_a_stage_that_cannot_be_set_up_says_why_and_leaves_no_child(make: Make) -> None:
+    own = Foreign(Foreign.Params(mode="setup"))
+    with pytest.raises(ImportError) as expected:
+        own.setup()
+    with pytest.raises(Exception, match="libfancy") as caught:
+        make(mode="setup")
+    assert describe(caught.value).message == describe(expected.value).message
+
+
+INSTALLED = """
+import sys
+import decoy
+from bridged_stages import Foreign
+from geoflow.engine.bridge.abroad import abroad
+from geoflow.environments.interpreter import Interpreter
+
+stage = abroad(Foreign, "bridged_stages:Foreign", Interpreter(path=sys.executable), "here")()
+stage.setup()
+print([stage._ask("place_of", name) for name in ("decoy", "geoflow", "bridged_stages")])
+stage.teardown()
+"""
+
+
+def test_of_installed_packages_the_child_sees_geoflow_alone(tmp_path: Path) -> None:
+    """An installed GeoFlow lies among all packages of Ray's Python, which another Python must not see."""
+    installed, root = tmp_path / "site-packages", Path(__file__).parents[3]
+    installed.mkdir()
+    for name in ("geoflow", "actors"):
+        (installed / name).symlink_to(root / name)
+    (installed / "decoy.py").touch()
+    path = os.pathsep.join([str(installed), str(root / "tests" / "support")])
+    found = subprocess.run(
+        [sys.executable, "-c", INSTALLED],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    support = root / "tests" / "support" / "bridged_stages.py"
+    assert found.stdout.strip() == str(["", str(installed / "geoflow" / "__init__.py"), str(support)])
