@@ -37,12 +37,13 @@ class Vipe(TorchStage):
     inputs = ("frames.rgb",)
     optional = ("frames.mask", "prior.points", "prior.mask")
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
+    optional_outputs = ("camera.quality",)
     honours = frozenset({"intrinsics", "distortion"})
     packages = ("torch", "safetensors")
     ladder = (
         {"keep_volumes": False},
         {"area": 320 * 240},
-        {"frontend_factors": 32, "most_keyframes": 96},
+        {"frontend_factors": 32, "most_keyframes": 64},
     )
 
     @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class Vipe(TorchStage):
         keep_volumes: bool = param(True, "keep what is compared of frames: quicker, for about 2 GB in float16")
         frontend_factors: int = param(48, "pairs of keyframes compared after each new one", at_least=8)
         most_keyframes: int = param(
-            256, "keyframes adjusted at once; beyond that the oldest stay as they are", at_least=64
+            96, "keyframes adjusted at once; beyond that the oldest stay as they are", at_least=64
+        )
+        close_loops: bool = param(
+            False, "bend the path so that places visited again agree; not yet shown to be right on long walks"
         )
         backend_iters: int = param(24, "rounds of the last adjustment", at_least=1)
         start_focal: float = param(
@@ -94,6 +98,7 @@ class Vipe(TorchStage):
             keep_volumes=self.params.keep_volumes,
             frontend_factors=self.params.frontend_factors,
             most_keyframes=self.params.most_keyframes,
+            close_loops=self.params.close_loops,
             backend_iters=self.params.backend_iters,
             start_focal=self._start_focal(span),
         )
@@ -101,6 +106,7 @@ class Vipe(TorchStage):
             "cam_from_world": found.cam_from_world,
             "intrinsics": found.intrinsics[0],
             "valid": found.valid,
+            "quality": found.quality,
             "keyframes": found.keyframes,
             "keyframe_depth": found.keyframe_depth,
             "keyframe_uv": found.keyframe_uv,
@@ -135,6 +141,7 @@ class Vipe(TorchStage):
             "camera.depth": depth,
             "camera.valid": valid,
             "camera.motion": np.full(count, code, np.uint8),
+            "camera.quality": np.where(valid, fields[SHARED + "quality"][part], 0).astype(np.float32),
         }
 
     def _depth(self, fields: Fields, part: slice, intrinsics: np.ndarray, shown: np.ndarray, bend: Any) -> np.ndarray:

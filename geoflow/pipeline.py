@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoflow import fields
 from geoflow.backends import loading, provenance
 from geoflow.backends.pins import pin
+from geoflow.environments import interpreter
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
@@ -99,8 +100,15 @@ class StageSpec(BaseModel):
             "code": provenance.code_digest(type(stage)),
             "files": provenance.file_digests([found["params"], env]),
             "folders": provenance.folder_digests(sorted(own for own in needs.values() if own)),
+            "interpreter": _packages_of(env),
         }
         return {**found, **{name: value for name, value in behind.items() if value}}
+
+
+def _packages_of(env: dict[str, Any] | None) -> str | None:
+    """Return a digest of the packages in an interpreter of the user's own, which its path or name does not tell."""
+    foreign = interpreter.wanted(env) if env else None
+    return None if foreign is None else interpreter.contents(foreign)
 
 
 def _settings(stage: Stage) -> dict[str, Any]:
@@ -131,7 +139,8 @@ def _check_slot(spec: StageSpec, source: str) -> None:
     if spec.optional and spec.slot in ("decode", "stitch", "write"):
         raise ConfigError(f"{source}: {spec.slot} cannot be optional: without it there is no store")
     if spec.env:
-        load_runtime_env(spec.env)
+        for problem in interpreter.problems(load_runtime_env(spec.env)):
+            raise ConfigError(f"environment {spec.env}: {problem}")
 
 
 def _check_reading(reading: dict[str, Any], source: str) -> None:

@@ -166,6 +166,10 @@ class Stage:
     def teardown(self) -> None:
         """Let go of what `setup` took."""
 
+    def processes(self) -> tuple[int, ...]:
+        """Ids of other processes that work for this stage: their memory and CPU time count as its own."""
+        return ()
+
     def state(self) -> dict[str, Any]:
         """What an ordered stage carries to the next segment: numpy arrays, and plain values that JSON has, too."""
         return {}

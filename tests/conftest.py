@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -28,6 +29,22 @@ def pytest_configure() -> None:
     """Have signals as in a terminal: what is started in the background has them ignored, and so do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--abroad", action="store_true", help="check backends' contract in child processes of this Python")
+
+
+@pytest.fixture(autouse=True)
+def contract_abroad(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--abroad`, run each backend whose contract a test checks as an environment with `interpreter` would."""
+    if not request.config.getoption("--abroad"):
+        return
+    from geoflow.backends import contract
+    from geoflow.environments.interpreter import Interpreter
+
+    here = Interpreter(path=sys.executable)
+    monkeypatch.setattr(contract, "problems", functools.partial(contract.problems, interpreter=here))
 
 
 _caches = itertools.count()

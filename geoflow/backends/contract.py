@@ -18,7 +18,9 @@ from geoflow.backends.torch_stage import TorchStage
 from geoflow.engine.actor.splitting import can_split, process_in_halves
 from geoflow.engine.actor.wire import pack_state, unpack_state
 from geoflow.engine.actor.workfiles import load_state, save_state
+from geoflow.engine.bridge.abroad import abroad
 from geoflow.environments.checking import problems as env_problems
+from geoflow.environments.interpreter import Interpreter
 from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
 from geoflow.planning import environment_listing
@@ -33,7 +35,9 @@ _NUMBER = 3  # of the made-up object
 LABELS = "objects.label"  # a stage refines what the user gave, and is given and gives back the same field
 
 
-def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = True) -> list[str]:
+def problems(
+    backend: str, params: dict[str, Any] | None = None, *, run: bool = True, interpreter: Interpreter | None = None
+) -> list[str]:
     """What is wrong with a backend, a sentence each; [] when it can go into a pipeline.
 
     Its declarations come first: fields, parameters, the ladder, its entry in models.yaml with the weights that `params`
@@ -42,7 +46,8 @@ def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = 
     ladder, and in halves where it can be split. A stage that works on spans surveys the frames first. One that works on
     objects is given one that a square of every frame shows; a StageError says that it can have no mesh. An ordered
     stage gets two segments, the second one also after another of its kind took over its state, and is asked to finish.
-    What it raises there is raised here. Its results are compared with the field table.
+    What it raises there is raised here. Its results are compared with the field table. With an `interpreter` it works
+    in that, as an environment that states it would have it.
 
     Raises ConfigError when there is no such backend, or `params` are not its own.
     """
@@ -51,6 +56,8 @@ def problems(backend: str, params: dict[str, Any] | None = None, *, run: bool = 
     found = [*_declared(stage), *_parameters(stage), *_registered(backend, stage), *_environments(backend)]
     if found or not run:
         return found
+    if interpreter is not None:
+        stage = abroad(stage_class, backend, interpreter, backend)(stage.params)
     try:
         if stage.span == OBJECT:
             return list(_object_trial(stage, backend))

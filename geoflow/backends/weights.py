@@ -17,6 +17,8 @@ from geoflow.errors import ConfigError
 
 Excuse = Callable[[Source], bool]
 
+_known: dict[tuple[str, str, str], Path] = {}  # what another process has located
+
 
 def locate(backend: str, name: str, own: str = "") -> Path:
     """Return the folder with the files that a backend calls `name`: the user's `own` folder, or the pinned files'
@@ -24,12 +26,19 @@ def locate(backend: str, name: str, own: str = "") -> Path:
 
     Missing files are fetched if possible. Raises ConfigError that names missing files and how to get them.
     """
+    if (known := _known.get((backend, name, own))) is not None:
+        return known
     if own:
         return _own_folder(own)
     wanted = pin(backend, name)
     if wanted.missing:
         wanted.fetch()
     return wanted.folder
+
+
+def know(located: Mapping[tuple[str, str, str], Path]) -> None:
+    """Let `locate` return these folders, by its arguments. Another process found them, whose Python has yaml."""
+    _known.update(located)
 
 
 def problems(

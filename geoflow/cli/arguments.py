@@ -27,7 +27,7 @@ PipelineName = Annotated[
     typer.Option(
         "--pipeline",
         metavar="NAME|FILE",
-        help="embedded (CPU), geometry (GPU), or a file, such as the OUT/pipeline.yaml of an earlier run",
+        help="embedded (CPU); geometry, lingbot, tracks or vipe (GPU); or a file, such as an earlier OUT/pipeline.yaml",
         autocompletion=completion.pipelines,
     ),
 ]

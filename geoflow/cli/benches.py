@@ -207,6 +207,7 @@ def bench_scale(
     app,
     "geoflow bench faults",
     "geoflow bench faults --moments 0.5",
+    "geoflow bench faults --bridge --faults child,hang --moments 0.5",
     name="faults",
 )
 def bench_faults(
@@ -217,19 +218,23 @@ def bench_faults(
     moments: Annotated[
         str, typer.Option(metavar="SHARE,...", help="when faults happen: shares of the run, by commas")
     ] = "0.1,0.5,0.9",
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="run the stages in child processes, as `interpreter` does; kill these, too")
+    ] = False,
 ) -> None:
     """Cause faults during runs and compare the results.
 
     The extra time is measured, too; JSON on stdout.
     """
-    from geoflow.bench.faults.fault_bench import FAULTS, bench_faults
+    from geoflow.bench.faults.fault_bench import FAULTS, ONLY_BRIDGED, bench_faults
 
-    wanted = faults.split(",") if faults else list(FAULTS)
-    if unknown := sorted(set(wanted) - set(FAULTS)):
-        raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(FAULTS)}")
+    known = [*FAULTS, *(ONLY_BRIDGED if bridge else ())]
+    wanted = faults.split(",") if faults else known
+    if unknown := sorted(set(wanted) - set(known)):
+        raise ConfigError(f"unknown faults {unknown}; there are: {', '.join(known)}")
     shares = [float(moment) for moment in moments.split(",")]
     with result_alone():
-        found = bench_faults(out.resolve(), wanted, shares, error_console())
+        found = bench_faults(out.resolve(), wanted, shares, error_console(), bridge=bridge)
     print_json(found)
 
 
@@ -476,4 +481,29 @@ def bench_hand_model_command(
         found = bench_hand_model(
             hands=hands, batch=batch, depth=depth, size=size_of(size) or (1280, 720), console=error_console()
         )
+    print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench bridge",
+    "geoflow bench bridge --megabytes 8 --seconds 0.1 --calls 3",
+    name="bridge",
+)
+def bench_bridge_command(
+    megabytes: Annotated[int, typer.Option(metavar="N", min=1, help="MB into a call, and as many out of it")] = 64,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0, help="CPU time that a call computes")] = 0.5,
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="calls each way; the figures are medians")] = 9,
+    python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="the other interpreter; default: the one that runs this")
+    ] = None,
+) -> None:
+    """Compare calls into another Python with those in the actor.
+
+    Wall and CPU time of both, for calls that compute and for calls that only pass arrays; JSON on stdout.
+    """
+    from geoflow.bench.bridge_bench import bench_bridge
+
+    with result_alone():
+        found = bench_bridge(megabytes=megabytes, seconds=seconds, calls=calls, python=python, console=error_console())
     print_json(found)

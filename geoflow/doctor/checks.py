@@ -223,8 +223,13 @@ def check_environments(facts: Facts) -> Iterator[Finding]:
         if stages[0].installs and not facts.has_pip:
             found = f"{env} is made with pip, which this Python lacks"
             yield Finding("environments", bad, found, "python -m ensurepip")
+            continue
+        if stages[0].lacks_interpreter:
+            found, _, remedy = stages[0].lacks_interpreter.partition("; ")
+            yield Finding("environments", bad, found, remedy)
         elif not stages[0].env_problems and "ray" not in facts.import_errors:  # Ray reads the files
-            yield _ok("environments", f"{env}: its file is valid; `geoflow envs build {env}` tries it")
+            within = f", its stages run in {stages[0].interpreter}" if stages[0].interpreter else ""
+            yield _ok("environments", f"{env}: its file is valid{within}; `geoflow envs build {env}` tries it")
 
 
 def check_address(facts: Facts) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from typing import Any
 from geoflow.backends import hub, weights
 from geoflow.cluster import machine
 from geoflow.engine.gpu.nvml import GpuDevice, list_gpus
-from geoflow.environments import bare_packages, checking, distribution
+from geoflow.environments import bare_packages, checking, distribution, interpreter
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files.resources import cache_folder
@@ -58,6 +58,8 @@ class StageNeeds:
     env: str | None = None
     env_problems: tuple[str, ...] = ()
     installs: bool = False  # its environment is made with pip
+    interpreter: str = ""  # the Python that its environment states, if not Ray's
+    lacks_interpreter: str = ""  # why this machine cannot have it
     missing: tuple[str, ...] = ()  # weights that must be fetched from the hub
     elsewhere: tuple[str, ...] = ()  # weights that must be fetched from servers that answer
     broken: tuple[str, ...] = ()  # weights with wrong content
@@ -201,6 +203,7 @@ def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
     answered = weights.within_reach(source for source in missing if source not in from_hub)
     env_problems = tuple(checking.problems(spec.env)) if spec.env and with_ray else ()
     env = load_runtime_env(spec.env) if spec.env and not env_problems else {}
+    foreign = interpreter.wanted(env)
     return StageNeeds(
         slot=spec.slot,
         backend=spec.backend,
@@ -209,6 +212,8 @@ def _needs(spec: StageSpec, *, with_ray: bool) -> StageNeeds:
         env=spec.env,
         env_problems=env_problems,
         installs="pip" in env or bare_packages.KEY in env,
+        interpreter="" if foreign is None else str(foreign),
+        lacks_interpreter="" if foreign is None else interpreter.lack(foreign, spec.env or ""),
         missing=tuple(f"{source} lacks {', '.join(source.missing)}" for source in from_hub),
         elsewhere=tuple(source.lack for source in missing if source not in from_hub and answered(source)),
         broken=tuple(

@@ -8,5 +8,5 @@
 - the loop: `executor`, with `flow` (segments through the graph), `finishing` (ends of videos), `intake` (what may
   start)
 - actors: `fleet` (all pools), `pool`, `gpu.gpu_fleet` (which model is on which GPU), `gpu.placement`
-- `actor/`: what runs in a worker's process
+- `actor/`: what runs in a worker's process; `bridge/`: a stage of another Python, in a child of that process
 """

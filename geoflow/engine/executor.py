@@ -312,6 +312,8 @@ class Executor:
         answer = outcome_of(ref)
         kind = answer.failure.kind if answer.failure else None  # reported by Ray, not by the worker
         outcomes = [answer] * len(call.runs) if answer.failure else read_answer(answer.value)
+        if any(outcome.failure and outcome.failure.kind is Kind.DIED for outcome in outcomes):
+            kind = Kind.DIED  # a worker whose child process has died: it is replaced as if it had died itself
         if kind is Kind.DIED and call.worker in self._fleet.pools[call.stage].workers:
             self._fleet.bury(call)
         self._fleet.give(call)

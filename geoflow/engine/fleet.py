@@ -265,7 +265,9 @@ class Fleet:
         """Handle an actor whose environment could not be built on its node. Continue with actors that start elsewhere.
         If there are none, let other nodes try. Only then disable the stage."""
         pool = self.pools[stage]
-        slot, reason = pool.spec.slot, environment.explain_failure(failure.exception, pool.spec.env or "")
+        slot, reason = pool.spec.slot, failure.message
+        if failure.exception is not None:  # Ray's; the worker's own words are a reason already
+            reason = environment.explain_failure(failure.exception, pool.spec.env or "")
         pool.end(worker)
         pool.unbuilt += 1
         self._emit("environment_failed", slot=slot, actor=worker.number, reason=reason)

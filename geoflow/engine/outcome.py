@@ -24,7 +24,8 @@ class Failure:
     def is_environments(self) -> bool:
         """Return whether an actor did not start because of its environment: it could not be built, or GeoFlow does not
         start in it."""
-        return self.exception is not None and (self.kind is Kind.ENVIRONMENT or "creation task" in self.message)
+        by_ray = self.exception is not None and "creation task" in self.message
+        return by_ray or self.kind is Kind.ENVIRONMENT
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from geoflow.engine.gpu.placement import BOOKED, Gpu
 from geoflow.engine.gpu.tokens import Lane
 from geoflow.engine.profile import Measured
 from geoflow.engine.schedule import PoolSize, queue_depth
-from geoflow.environments import bare_packages
+from geoflow.environments import bare_packages, interpreter
 
 if TYPE_CHECKING:
     from geoflow.pipeline import StageSpec
@@ -86,6 +86,8 @@ class Pool:
         self._params = dataclasses.asdict(stage.params)
         env, self._bare = bare_packages.split(runtime_env)
         self._runtime_env = as_it_builds(env)
+        foreign = interpreter.wanted(runtime_env)
+        self._interpreter = None if foreign is None else (foreign, spec.env or "")
         self._packages: Any = None  # ref of an archive
 
     def bundle_packages(self) -> None:
@@ -110,7 +112,8 @@ class Pool:
             options |= {"num_cpus": booked, "scheduling_strategy": "SPREAD" if self.unbuilt else "DEFAULT"}
         else:  # its CPUs are part of the GPU's placement group
             options |= {"num_cpus": 0, "num_gpus": BOOKED, "scheduling_strategy": gpu.strategy()}
-        arguments = (env_vars, self._packages, self.spec.backend, self._params, self.size.threads, memory)
+        stage = (self.spec.backend, self._params, self.size.threads, memory, self._interpreter)
+        arguments = (env_vars, self._packages, *stage)
         handle = actor_class().options(**options).remote(*arguments)
         process = handle.process.options(num_returns=self._num_returns)
         survey = handle.survey.options(num_returns=2)

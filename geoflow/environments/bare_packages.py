@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from geoflow.environments import interpreter
 from geoflow.environments.environment import explain_failure
 from geoflow.errors import EnvironmentBroken
 from geoflow.files.resources import cache_folder
@@ -26,7 +27,8 @@ KEY = "without_dependencies"
 
 def split(env: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Split an environment into the part that Ray takes and the packages that GeoFlow installs itself."""
-    return {key: value for key, value in env.items() if key != KEY}, [str(package) for package in env.get(KEY) or []]
+    for_ray = {key: value for key, value in env.items() if key not in (KEY, interpreter.KEY)}
+    return for_ray, [str(package) for package in env.get(KEY) or []]
 
 
 def install(packages: list[str], name: str) -> Path:

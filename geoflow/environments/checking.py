@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from geoflow.environments import bare_packages
+from geoflow.environments import bare_packages, interpreter
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import ConfigError
 from geoflow.files import resources
@@ -32,8 +32,8 @@ def problems(name: str) -> list[str]:
         env = load_runtime_env(name)
     except ConfigError as error:
         return [_in_a_line(error)]
-    found = [*_bare_problems(env.get(bare_packages.KEY)), *_secrets(env)]
-    for_ray = {key: value for key, value in env.items() if key != bare_packages.KEY}
+    found = [*interpreter.problems(env), *_bare_problems(env.get(bare_packages.KEY)), *_secrets(env)]
+    for_ray, _ = bare_packages.split(env)
     if refused := _ray_says(for_ray):
         return [*found, refused]
     found += _unknown_keys(for_ray)
@@ -46,7 +46,9 @@ def faults(name: str) -> list[str]:
     An unknown key may belong to a plug-in that only the cluster has. So it counts only if it looks like a misspelt key.
     """
     env = load_runtime_env(name)
-    for_ray = {key: value for key, value in env.items() if key != bare_packages.KEY}
+    if stated := list(interpreter.problems(env)):
+        return stated
+    for_ray, _ = bare_packages.split(env)
     if refused := _ray_says(for_ray):
         return [refused]
     unreadable = [wrong for package in packages(env) if (wrong := _unreadable(package))]
@@ -54,7 +56,8 @@ def faults(name: str) -> list[str]:
 
 
 def packages(env: dict[str, Any]) -> list[str]:
-    """Return the packages for pip or uv as written in the file: a list, a mapping or a requirements file."""
+    """Return the packages for pip, uv or an interpreter as written in the file: a list, a mapping or a requirements
+    file."""
     rows: list[str] = []
     for installer in _INSTALLERS:
         wanted = env.get(installer) or []
@@ -64,6 +67,9 @@ def packages(env: dict[str, Any]) -> list[str]:
             with open(wanted, encoding="utf-8") as file:
                 wanted = file.read().splitlines()
         rows += [line.strip() for line in wanted]
+    own = env.get(interpreter.KEY)
+    if isinstance(own, dict) and isinstance(own.get("packages"), list):
+        rows += [str(line).strip() for line in own["packages"]]
     return [row for row in rows if row and not row.startswith("#")]
 
 
@@ -91,7 +97,7 @@ def _unknown_keys(env: dict[str, Any]) -> Iterator[str]:
         rows.append(("", env, {key for key in RuntimeEnv.known_fields if not key.startswith("_")}))
     for where, mapping, known in rows:
         for key in sorted(set(mapping) - set(known)):
-            near = difflib.get_close_matches(key, [*known, bare_packages.KEY], 1)
+            near = difflib.get_close_matches(key, [*known, bare_packages.KEY, interpreter.KEY], 1)
             yield f"{where}{key} is not an option of Ray" + (f"; is {where}{near[0]} meant?" if near else "")
 
 

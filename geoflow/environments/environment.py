@@ -42,11 +42,12 @@ def load_runtime_env(name: str) -> dict[str, Any]:
     return env
 
 
-def explain_failure(error: BaseException | str, name: str) -> str:
+def explain_failure(error: BaseException | str, name: str, *, python: str = "") -> str:
     """Explain why environment `name` cannot be used: the package at fault, the lines that matter, what to do next.
 
     `error` is Ray's RuntimeEnvSetupError (whose text holds two tracebacks and the last 50 lines of pip), an exception
-    that a stage raised when it was loaded, or the text of either.
+    that a stage raised when it was loaded, or the text of either. `python` is the environment's, such as Python 3.11;
+    by default this one.
     """
     text = _without_credentials(str(error))
     lines = _telling_lines(text)
@@ -55,7 +56,7 @@ def explain_failure(error: BaseException | str, name: str) -> str:
     head = f"environment {name!r} cannot be built"
     if package:
         head += f": {package} is at fault"
-    return "\n".join([head, *(f"  | {line}" for line in lines), f"  {_advice(text, package, name)}"])
+    return "\n".join([head, *(f"  | {line}" for line in lines), f"  {_advice(text, package, name, python)}"])
 
 
 def _telling_lines(text: str) -> list[str]:
@@ -65,9 +66,9 @@ def _telling_lines(text: str) -> list[str]:
     return [line if len(line) <= _MAX_WIDTH else f"{line[:_MAX_WIDTH]} …" for line in chosen]
 
 
-def _advice(text: str, package: str | None, name: str) -> str:
+def _advice(text: str, package: str | None, name: str, python: str) -> str:
     file = name if name.endswith((".yaml", ".yml")) else f"runtime_envs/{name}.yaml"
-    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    python = python or f"Python {sys.version_info.major}.{sys.version_info.minor}"
     if "[Errno 28]" in text or "No space left" in text:
         return "free disk space where Ray keeps its sessions (/tmp/ray by default), then run again"
     if "(from versions: none)" in text:

@@ -30,7 +30,7 @@ class Note:
     """What an environment is, as of its last use."""
 
     packages: Sequence[str]
-    around: str  # prefix of the Python that it borrows from
+    around: str  # prefix of the Python that it borrows from; "" if it borrows nothing
     surroundings: str  # of that Python; see `surroundings`
     host: str
 
@@ -40,9 +40,13 @@ def folder() -> Path:
     return cache_folder() / "environments"
 
 
-def note(home: Path, packages: Sequence[str]) -> None:
-    """Note that this machine uses an environment now. Nothing happens if the disk is full."""
-    row = Note(packages, sys.prefix, surroundings(), socket.gethostname())
+def note(home: Path, packages: Sequence[str], *, around: bool = True) -> None:
+    """Note that this machine uses an environment now. Nothing happens if the disk is full.
+
+    `around`: it borrows packages from the Python around it.
+    """
+    borrows = (sys.prefix, surroundings()) if around else ("", "")
+    row = Note(packages, *borrows, socket.gethostname())
     draft = home.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         os.utime(home.with_suffix(".lock"))

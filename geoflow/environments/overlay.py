@@ -8,13 +8,11 @@ cluster that somebody else started, Ray builds environments in its own way.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,12 @@ from typing import Any
 from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 
 from geoflow.environments import kept, own_first
+from geoflow.environments.making import PYTHON, make_once, run
 
 FIELD = "overlay"  # the field of a runtime environment that replaces `pip`
 PLUGIN = {"class": f"{__name__}.Overlay"}  # an entry of $RAY_RUNTIME_ENV_PLUGINS when nodes are started
 
-_PYTHON = Path("bin", "python")
 _OWN_FIRST = "_geoflow_own_first"  # the copy of `own_first.py`; Python reads `.pth` files before any other code
-_LAST = 50  # lines of pip's output that an error keeps, as many as in Ray
 
 
 class Overlay(RuntimeEnvPlugin):
@@ -59,29 +56,16 @@ def install(wanted: dict[str, Any], variables: dict[str, str]) -> Path:
     `wanted` is a mapping as in Ray's `pip`; `variables` are set while pip runs. Raises RuntimeError with the last lines
     of the command that failed.
     """
-    home = kept.folder() / key(wanted)
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # only one process on this machine makes this environment
-        if not home.is_dir():
-            _make(home.with_suffix(".new"), wanted, variables, lock.fileno())
-            os.replace(home.with_suffix(".new"), home)
-        kept.note(home, wanted["packages"])
-    return home / _PYTHON
 
-
-def _make(home: Path, wanted: dict[str, Any], variables: dict[str, str], lock: int) -> None:
-    shutil.rmtree(home, ignore_errors=True)  # left by a process that was killed meanwhile
-    pip = [str(home / _PYTHON), "-m", "pip"]
-    try:
-        _run([sys.executable, "-m", "virtualenv", "--quiet", "--no-download", str(home)], lock)
+    def make(home: Path, lock: int) -> None:
+        pip = [str(home / PYTHON), "-m", "pip"]
+        run([sys.executable, "-m", "virtualenv", "--quiet", "--no-download", str(home)], lock)
         _borrow(home)
-        _run([*pip, "install", *wanted["options"], *wanted["packages"]], lock, variables, home)
+        run([*pip, "install", *wanted["options"], *wanted["packages"]], lock, variables, home)
         if wanted["check"]:
-            _run([*pip, "check"], lock, variables, home)
-    except BaseException:
-        shutil.rmtree(home, ignore_errors=True)
-        raise
+            run([*pip, "check"], lock, variables, home)
+
+    return make_once(kept.folder() / key(wanted), make, wanted["packages"])
 
 
 def _in_full(wanted: Any) -> dict[str, Any]:
@@ -115,19 +99,3 @@ def _borrow(home: Path) -> None:
     lines = [f"import os, {_OWN_FIRST} as own; own.keep_first(os.path.dirname(own.__file__))"]
     lines += [f"import site; site.addsitedir({folder!r})" for folder in kept.installed_packages()]
     (inside / kept.BORROWED).write_text("\n".join([*lines, ""]))
-
-
-def _run(command: list[str], lock: int, variables: dict[str, str] | None = None, cwd: Path | None = None) -> None:
-    """Run a command, which holds the lock, too: if this process is killed, others wait until the command has ended."""
-    done = subprocess.run(
-        command,
-        env=os.environ | (variables or {}),
-        cwd=cwd,
-        pass_fds=[lock],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    if done.returncode:
-        last = "\n".join(done.stdout.splitlines()[-_LAST:])
-        raise RuntimeError(f"{' '.join(command[1:4])} failed with exit status {done.returncode}:\n{last}")

@@ -34,7 +34,10 @@ def export_depth_video(video: Video, out: Path, *, width: int = 1280, crf: int =
     depths = Depths(video)
     ends = whole_range(video, depths)
     if ends is None:
-        raise StoreError(f"{video.path} knows the depth of no pixel in any frame, so there is nothing to show")
+        raise StoreError(
+            f"{video.path} knows the depth of no pixel in any frame, so there is nothing to show; `geoflow info` may "
+            "say why"
+        )
     size = panel_size(video, width)
     strip = legend_strip(ends, video.metric, size[0]) if legend else None
     frames = (_picture(video, depths, i, ends, size, strip) for i in range(len(video)))

@@ -243,6 +243,8 @@ _TABLE = (
             _field("host", str, "its machine"),
             _maybe("node", str, "its node's identifier in Ray"),
             _maybe("actor_id", str, "its identifier in Ray"),
+            _maybe("interpreter", str, "of a stage in another Python: that Python, and its numpy"),
+            _maybe("child", int, "of a stage in another Python: the process in which it runs"),
         ),
     ),
     Event(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from geoflow.backends import loading as known_backends
 from geoflow.cluster.session import as_it_builds, ray_cluster
+from geoflow.engine.bridge.abroad import abroad
+from geoflow.engine.bridge.child_process import ChildProcess
+from geoflow.engine.bridge.remote_errors import ChildDied
 from geoflow.engine.outcome import Outcome, outcome_of
-from geoflow.environments import bare_packages
+from geoflow.environments import bare_packages, interpreter
 from geoflow.environments.environment import explain_failure, load_runtime_env
+from geoflow.environments.interpreter import Interpreter
 from geoflow.errors import EnvironmentBroken
 
 
@@ -39,17 +44,22 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
     Raises ConfigError if there is no such environment or backend. Raises EnvironmentBroken, which names the cause, if
     the environment cannot be built or a backend does not start in it.
     """
-    env, bare = bare_packages.split(load_runtime_env(name))
+    stated = load_runtime_env(name)
+    foreign = interpreter.wanted(stated)
+    env, bare = bare_packages.split(stated)
     for backend in backends:
         known_backends.load(backend)  # an unknown backend is reported before anything is built
     with ray_cluster(address):
         began = time.monotonic()
         archive = bare_packages.install(bare, name).read_bytes() if bare else None
-        answered = _ask_an_actor(as_it_builds(env), archive, list(backends), load)
+        abroad_in = None if foreign is None else (foreign, name)
+        answered = _ask_an_actor(as_it_builds(env), archive, list(backends), load, abroad_in)
         seconds = time.monotonic() - began
     if (failure := answered.failure) is not None:
         raise EnvironmentBroken(explain_failure(failure.exception or failure.message, name))
     found: dict[str, Any] = answered.value
+    if found.get("broken"):
+        raise EnvironmentBroken(found["broken"])
     for backend, reason in found["failed"].items():
         if "ImportError" in reason or "ModuleNotFoundError" in reason:
             reason = f"\n{explain_failure(reason, name)}"
@@ -58,7 +68,13 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
     return Built(name, found["python"], tuple(backends), load, seconds, **sizes)
 
 
-def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str], load: bool) -> Outcome:
+def _ask_an_actor(
+    env: dict[str, Any],
+    archive: bytes | None,
+    backends: list[str],
+    load: bool,
+    abroad_in: tuple[Interpreter, str] | None,
+) -> Outcome:
     import ray
 
     class Visitor:  # sent by value, like the host of a stage
@@ -66,6 +82,8 @@ def _ask_an_actor(env: dict[str, Any], archive: bytes | None, backends: list[str
             from geoflow.environments import bare_packages
             from geoflow.planning import environment_building
 
+            if abroad_in is not None:
+                return environment_building.look_abroad(*abroad_in, *args[1:])
             home = "" if archive is None else str(bare_packages.make_importable(archive))
             return environment_building.look(home, *args)
 
@@ -82,12 +100,28 @@ def look(bare_home: str, around: str, backends: Sequence[str], load: bool) -> di
 
     `around` is a prefix of Python's.
     """
-    failed = {backend: reason for backend in backends if (reason := _does_not_come_up(backend, load))}
+    failed = {backend: reason for backend in backends if (reason := _does_not_come_up(partial(_try, backend, load)))}
     beside = not os.path.isdir(around) or not os.path.samefile(sys.prefix, around)
     whole, own = sizes(Path(sys.prefix), Path(around)) if beside else (0, 0)
     bare = sizes(Path(bare_home), Path(bare_home) / "none")[0] if bare_home else 0
     python = ".".join(map(str, sys.version_info[:3]))
     return {"failed": failed, "python": python, "bytes": whole + bare, "own_bytes": own + bare}
+
+
+def look_abroad(foreign: Interpreter, env: str, backends: Sequence[str], load: bool) -> dict[str, Any]:
+    """Look around, from an actor, in the interpreter that an environment states: it is made if GeoFlow makes it."""
+    try:
+        python = interpreter.prepare(foreign, env)
+        ChildProcess(python, env, "geoflow").end()
+    except (EnvironmentBroken, ChildDied) as error:
+        return {"broken": f"environment {env!r} cannot be used: {error}"}
+    failed = {}
+    for backend in backends:
+        stage = abroad(known_backends.load(backend), backend, foreign, env)()
+        if reason := _does_not_come_up(partial(_try_abroad, stage, load)):
+            failed[backend] = reason
+    whole, own = sizes(Path(python.prefix), Path(python.prefix) / "none") if foreign.python else (0, 0)
+    return {"failed": failed, "python": ".".join(map(str, python.version)), "bytes": whole, "own_bytes": own}
 
 
 def sizes(folder: Path, around: Path) -> tuple[int, int]:
@@ -111,13 +145,27 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
                 yield os.path.relpath(path, folder), os.path.getsize(path)
 
 
-def _does_not_come_up(backend: str, load: bool) -> str:
-    """Return why a backend does not start; "" if it does."""
+def _try(backend: str, load: bool) -> None:
+    stage = known_backends.load(backend)()
+    if load:
+        stage.setup()
+        stage.teardown()
+
+
+def _try_abroad(stage: Any, load: bool) -> None:
     try:
-        stage = known_backends.load(backend)()
         if load:
             stage.setup()
-            stage.teardown()
+        else:
+            stage.import_only()
+    finally:
+        stage.teardown()
+
+
+def _does_not_come_up(start: Callable[[], None]) -> str:
+    """Return why a backend does not start; "" if it does."""
+    try:
+        start()
     except Exception as error:  # a foreign package may raise anything when it is imported
         return f"{type(error).__name__}: {error}"
     return ""

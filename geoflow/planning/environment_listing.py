@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from geoflow.environments import bare_packages, checking
+from geoflow.environments import bare_packages, checking, interpreter
 from geoflow.environments.environment import load_runtime_env
 from geoflow.files import resources
 from geoflow.pipeline import Pipeline
@@ -38,11 +38,13 @@ def list_environments() -> list[dict[str, Any]]:
 def _row(name: str, used_by: list[dict[str, Any]]) -> dict[str, Any]:
     env = load_runtime_env(name)
     for_ray, bare = bare_packages.split(env)
+    foreign = interpreter.wanted(env)
     return {
         "environment": name,
+        "interpreter": "" if foreign is None else str(foreign),
         "file": str(resources.find_yaml("runtime_envs", name)),
         "used_by": used_by,
-        "installs": checking.packages(for_ray),
+        "installs": checking.packages(env),
         "without_dependencies": bare,
         "other": sorted(set(for_ray) - {"pip", "uv"}),
     }
@@ -70,6 +72,7 @@ def render_environments(rows: list[dict[str, Any]]) -> Any:
                 "used by": ", ".join(
                     f"{user['backend']} ({user['pipeline']}.{user['slot']})" for user in row["used_by"]
                 ),
+                "runs in": row["interpreter"],
                 "installs": ", ".join(row["installs"]),
                 "without dependencies": ", ".join(row["without_dependencies"]),
                 "sets": ", ".join(row["other"]),

@@ -21,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.cluster.processes import command_line, started
-from geoflow.environments import bare_packages, kept
+from geoflow.environments import bare_packages, interpreter, kept
 from geoflow.environments.environment import load_runtime_env
+from geoflow.errors import EnvironmentBroken
 from geoflow.planning.environment_building import sizes
 from geoflow.planning.environment_listing import names
 from geoflow.store.kernel_lock import is_local
 
 _SLACK_S = 60.0  # a Ray that started so long after the last use may have started for it: clocks of disks differ
 _BEING_MADE = "it is being made at this moment"
+_UNASKED = "no file of runtime_envs/ asks for it"
+_UNASKED_STAYS = f"it fits, but {_UNASKED}: --unwanted removes it"
 _UNFINISHED = (".new", ".old")  # being made, being removed
 
 
@@ -127,6 +130,8 @@ class _Judge:
         return ""
 
     def _by_surroundings(self, path: Path, note: kept.Note | None) -> tuple[bool, str]:
+        if note is not None and not note.around:  # an interpreter that borrows nothing never grows old
+            return self._unwanted, _UNASKED if self._unwanted else _UNASKED_STAYS
         borrowed = kept.borrows_from(path)
         ours = note.around == sys.prefix if note else bool(self._packages & set(borrowed))
         if not ours:
@@ -138,9 +143,7 @@ class _Judge:
             return True, "made beside other packages than there are now, or for a file that has changed"
         if note.surroundings != self._surroundings:
             return True, "made beside other packages than there are now"
-        if self._unwanted:
-            return True, "no file of runtime_envs/ asks for it"
-        return False, "it fits, but no file of runtime_envs/ asks for it: --unwanted removes it"
+        return self._unwanted, _UNASKED if self._unwanted else _UNASKED_STAYS
 
 
 def _wanted_keys(wanted: Sequence[str]) -> dict[str, str]:
@@ -149,7 +152,11 @@ def _wanted_keys(wanted: Sequence[str]) -> dict[str, str]:
 
     keys: dict[str, str] = {}
     for name in wanted:
-        env = overlay.instead_of_pip(bare_packages.split(load_runtime_env(name))[0])
+        stated = load_runtime_env(name)
+        if (foreign := interpreter.wanted(stated)) is not None and foreign.python:
+            with contextlib.suppress(EnvironmentBroken):  # its Python is gone: it cannot be made any more
+                keys[interpreter.home_of(foreign).name] = name
+        env = overlay.instead_of_pip(bare_packages.split(stated)[0])
         if overlay.FIELD in env:
             with contextlib.suppress(OSError):  # its requirements file is gone: it cannot be made any more
                 keys[overlay.key(env[overlay.FIELD])] = name

@@ -18,6 +18,8 @@ from geoflow.engine.profile import Measured, apply_profile, known_stages
 from geoflow.engine.schedule import PoolSize
 from geoflow.engine.sizing import size_all_pools
 from geoflow.engine.spans import plan_spans
+from geoflow.environments import interpreter
+from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import GeoFlowError, InputError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
@@ -120,6 +122,7 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "actors": size.actors,
         "threads": size.threads,
         "environment": spec.env or OWN_ENVIRONMENT,
+        "interpreter": _interpreter(spec),
         "licence": licence,
         "commercial": commercial,
         "weights": stage_weights(spec),
@@ -128,6 +131,12 @@ def _stage(spec: StageSpec, size: PoolSize, known: Measured | None) -> dict[str,
         "seconds_per_frame": known.seconds_per_frame or None if known else None,
         "measured_pixels": known.pixels or None if known else None,
     }
+
+
+def _interpreter(spec: StageSpec) -> str | None:
+    """Return the Python that a stage runs in if it is not Ray's."""
+    foreign = interpreter.wanted(load_runtime_env(spec.env)) if spec.env else None
+    return None if foreign is None else str(foreign)
 
 
 def _videos(

@@ -144,6 +144,7 @@ def _needs(plan: dict[str, Any]) -> Any:
             {
                 "licence": _licence(row),
                 "environment": "" if row["environment"] == OWN_ENVIRONMENT else row["environment"],
+                "runs in": row["interpreter"] or "",
                 "weights": "\n".join(_weights(held) for held in row["weights"]),
                 "memory": row["memory"] or "",
             },

@@ -57,7 +57,9 @@ def read_fields(
     """
     parts = _parts(work, video)
     if parts[-1][1].digest != work.course:
-        raise StoreError(f"the finished segments of {video.name} are of another course than its objects; run again")
+        raise StoreError(
+            f"the finished segments of {video.name} were replaced since its objects were looked for; run again"
+        )
     for path, info in parts:
         with open_part(path) as file:
             fields = dict(_held_fields(file, (*required, *optional)))

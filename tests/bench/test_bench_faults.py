@@ -20,6 +20,13 @@ def test_every_input_must_be_there_with_the_same_bits() -> None:
     assert judge("kill", WHOLE, {"a": "x"}, SAME).startswith("WRONG")
 
 
+def test_out_of_memory_may_change_the_level_and_nothing_else() -> None:
+    before, after = {"a": "x/0", "b": "y/0"}, {"a": "x/1", "b": "y/0"}
+    assert judge("memory", WHOLE, after, before) == "complete, identical"
+    assert judge("memory", WHOLE, {**after, "b": "z/0"}, before).startswith("WRONG")
+    assert judge("kill", WHOLE, after, before).startswith("WRONG")
+
+
 def test_a_poison_segment_must_fail_its_video_by_name() -> None:
     named = {"a": ["complete", ""], "b": ["failed", "prior failed on b[6:14]: RuntimeError"]}
     assert judge("poison", named, {"a": "x"}, SAME) == "b failed with its reason, a identical"

@@ -75,6 +75,12 @@ def words(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def test_the_help_names_every_pipeline() -> None:
+    said = re.split(r"\W+", printed("run", "-h"))
+    names = {path.stem for path in (Path(__file__).parents[2] / "configs" / "pipelines").glob("*.yaml")}
+    assert names and names <= {*said}
+
+
 def test_help_has_examples_and_nothing_internal(words: str) -> None:
     text = help_of(words)
     assert len(examples_in(text)) >= _LEAST_EXAMPLES

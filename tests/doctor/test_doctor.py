@@ -120,6 +120,10 @@ def test_a_machine_that_has_it_all() -> None:
             *("environments", "warning", "moge: pip: odd", "envs check"),
         ),
         (replace(with_stage(), has_pip=False), "environments", "failure", "which this Python lacks", "ensurepip"),
+        (
+            with_stage(interpreter="Python 3.12", lacks_interpreter="this machine has no Python 3.12; install it"),
+            *("environments", "failure", "this machine has no Python 3.12", "install it"),
+        ),
         (made(ray_address="head", ray_refusal="has no port"), "cluster", "failure", "is set: has no port", "unset it"),
         (made(ray_address="head:6379"), "cluster", "warning", "the cluster at head:6379", "unset it"),
     ],

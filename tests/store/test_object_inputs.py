@@ -76,7 +76,7 @@ def test_a_segment_that_lacks_an_input_is_left_out(truth: Truth, tmp_path: Path)
 def test_segments_of_another_course_are_refused(truth: Truth, tmp_path: Path) -> None:
     work, _ = written(tmp_path, truth)
     other = ObjectWork(work.paths, work.key, work.segments, "another")
-    with pytest.raises(StoreError, match="are of another course than its objects; run again"):
+    with pytest.raises(StoreError, match="were replaced since its objects were looked for; run again"):
         list(read_fields(other, truth.video, {}, required=INPUTS, optional=()))
     work.paths.events.unlink()
     with pytest.raises(StoreError, match="is not the folder that the run writes to; name one for -o"):

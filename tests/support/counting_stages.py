@@ -157,7 +157,7 @@ def pipeline(folder: Path, **settings: Any) -> dict[str, Any]:
         if not name:
             raw[key] = value
         for row in rows:
-            if row["slot"] == slot and name in ("actors", "optional", "keep", "backend"):
+            if row["slot"] == slot and name in ("actors", "optional", "keep", "backend", "env"):
                 row[name] = value
             elif row["slot"] == slot:
                 row["params"] = {**row.get("params", {}), name: value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from box_flow import BoxFlow
-from golden import Case, Comparison, module_of
+from golden import Case, Comparison, Unusable, module_of
 
 from geoflow.models.vipe import lens, se3
 from geoflow.models.vipe.adjustment import Adjustment, Scene, adjust
@@ -291,11 +292,11 @@ def graph(case: Case) -> None:
     i, j = (side.flatten() for side in torch.meshgrid(numbers, numbers, indexing="ij"))
     case.check("distance", both_ways(everything.geometry, i, j).unflatten(0, (len(everything), -1)))
     for name in case.names(r"edges_neighbours_r\d+"):
-        case.check(name, neighbours(0, 8, int(name.rsplit("r")[-1])))
+        case.check(name, neighbours(0, _begun(case), int(name.rsplit("r")[-1])))
     for name, rule in GRAPH_RULES.items():
         if case.has(name):
-            found = FactorGraph(made.flow, everything, rule[0], keeps=False)
-            found.add_near(0, 0, *rule[1:], 0.3)
+            found = FactorGraph(made.flow, everything, 16 * len(everything), keeps=False)
+            found.add_near(0, 0, *rule, 0.3)
             made.edges(name, found)
     _front_graph(made)
     for name, free in (("batch", False), ("batch_focal", True)):
@@ -303,14 +304,20 @@ def graph(case: Case) -> None:
             _back_graph(made, name, free_focal=free)
 
 
-# Of the back end's edges: edges at most, radius, suppression, limit.
-GRAPH_RULES = {"edges_backend": (16 * 12, 2, 3, 22.0), "edges_backend_near": (16 * 12, 2, 1, 5.0)}
+# Of the back end's edges: radius, suppression, limit. The side-car does not state those of the second.
+GRAPH_RULES = {"edges_backend": (2, 3, 22.0), "edges_backend_near": (2, 1, 5.0)}
+
+
+def _begun(case: Case) -> int:
+    """The number of keyframes that the front end begins with."""
+    return len(case.wanted("init_poses"))
 
 
 def _front_graph(made: _Graphs) -> None:
-    case, keyframes = made.case, made.keyframes(8)
+    case, count = made.case, _begun(made.case)
+    keyframes = made.keyframes(count)
     edges = FactorGraph(made.flow, keyframes, 20)
-    edges.add(neighbours(0, 8, 1))
+    edges.add(neighbours(0, count, 1))
     for _ in range(2):
         edges.update(Adjustment(1, edges.stop, 3), with_stored=True)
     begun = keyframes.poses.clone(), keyframes.disps.clone(), edges.damping.clone()
@@ -318,22 +325,22 @@ def _front_graph(made: _Graphs) -> None:
     case.check("init_weight", pixels_last(edges.weight))
     assert edges.hidden is not None
     case.check("init_hidden", edges.hidden[:, ::8])
-    edges.remove(edges.ii < 4, store=True)
+    edges.remove(edges.ii < count - 4, store=True)
     made.edges("after_rm_edges", edges)
     case.check("after_rm_inactive", edges.stored_pairs())
-    made.extend(keyframes, 9)
-    edges.add_near(4, 0, 2, 1, 16.0, 0.3, remove=True)
+    made.extend(keyframes, count + 1)
+    edges.add_near(count - 4, 0, 2, 1, 16.0, 0.3, remove=True)
     edges.update(Adjustment(edges.first_free, edges.stop, 3), with_stored=True)
     made.edges("new_edges", edges)
     case.check("new_inactive", edges.stored_pairs())
     case.check("new_age", edges.age)
     followed = keyframes.poses, keyframes.disps
-    edges.drop_keyframe(7)
-    if np.array_equal(case.wanted("init_poses"), case.wanted("new_poses")[:8]):
+    edges.drop_keyframe(count - 1)
+    if np.array_equal(case.wanted("init_poses"), case.wanted("new_poses")[:count]):
         # The reference was stored from buffers that were written over later on: it has the state of the end, in which
-        # keyframe 8 has taken the place of keyframe 7, and also still has its own.
-        begun = keyframes.poses, keyframes.disps, edges.damping[:8]
-        followed = torch.cat((begun[0], followed[0][8:])), torch.cat((begun[1], followed[1][8:]))
+        # the last keyframe has taken the place of the one before it, and also still has its own.
+        begun = keyframes.poses, keyframes.disps, edges.damping[:count]
+        followed = torch.cat((begun[0], followed[0][count:])), torch.cat((begun[1], followed[1][count:]))
     for part, found in zip(("poses", "disps", "damping"), begun):
         case.check(f"init_{part}", found)
     for part, found in zip(("poses", "disps"), followed):
@@ -416,11 +423,11 @@ def preprocess(case: Case) -> None:
         found.append([*fit.frame, *fit.resized, fit.top, fit.bottom, fit.left, fit.right, *fit.size])
     case.check("sizes", found)
     rgb, depth = tensor(case, "rgb").numpy(), tensor(case, "depth").numpy()
-    height, width = case.wanted("small_rgb").shape[:2]
-    fit = fit_of(*rgb.shape[:2], height * width, enlarge=True)
+    area, rows, columns = (_stated(case, pattern) for pattern in (r"area (\d+) x (\d+) on", *_MASKED))
+    fit = fit_of(*rgb.shape[:2], area[0] * area[1], enlarge=True)
     case.check("small_rgb", pixels_last(fit.picture(rgb)[None])[0])
     mask = np.ones(rgb.shape[:2], bool)
-    mask[20:35, 30:50], mask[0, 0] = False, False
+    mask[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1], mask[0, 0] = False, False
     valid, small = fit.valid(mask), fit.depth(depth)
     case.check("small_mask", valid)
     case.check("small_depth", small)
@@ -429,6 +436,17 @@ def preprocess(case: Case) -> None:
     case.check("small_intrinsics_back", fit.original_intrinsics(camera))
     case.check("mask_eighth_invalid", invalid_on_grid(valid)[None])
     case.check("prior_disp", disparity_on_grid(small))
+
+
+_MASKED = r"rows (\d+)\.\.(\d+)", r"columns (\d+)\.\.(\d+)"
+
+
+def _stated(case: Case, pattern: str) -> tuple[int, int]:
+    """Two numbers in a side-car's notes."""
+    found = re.search(pattern, case.spec["notes"])
+    if found is None:
+        raise Unusable(f"the notes of {case.name}.json do not match {pattern!r}")
+    return int(found[1]), int(found[2])
 
 
 def depth_align(case: Case) -> None:
@@ -468,7 +486,8 @@ def artefacts(path: Path) -> list[Comparison]:
     """Read the cameras of a clip that ViPE wrote, as `--cameras` does."""
     with np.load(path) as file:
         wanted = dict(file)
-    found = camera_files.read(camera_files.find(str(path.parent), "clip") or "", "clip")
+    name = next((path.parent / "pose").glob("*.npz")).stem
+    found = camera_files.read(camera_files.find(str(path.parent), name) or "", name)
     assert found.number is not None and found.intrinsics is not None
     world_from_cam = np.linalg.inv(found.cam_from_world)
     values = found.intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]]

@@ -30,7 +30,8 @@ _HUNG_AFTER_S = 4.0
 _ASK_NODES = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
-def pipeline(folder: Path, poison: str = "") -> Pipeline:
+def pipeline(folder: Path, poison: str = "", *, bridge: bool = False) -> Pipeline:
+    """Return the pipeline; with `bridge` all its stages run in child processes of this interpreter."""
     params = {"folder": str(folder)}
     model = {"num_cpus": 0.5, "weight": 1.0, "actors": 2}
     module = Prior.__module__
@@ -41,6 +42,10 @@ def pipeline(folder: Path, poison: str = "") -> Pipeline:
         {"slot": "stitch", "backend": "geoflow.stages.stitch", "num_cpus": 0.5},
         {"slot": "write", "backend": "geoflow.stages.write", "num_cpus": 0.5},
     ]
+    if bridge:
+        env = folder / "bridge.yaml"
+        env.write_text(f"interpreter: {{path: {sys.executable}}}\n")
+        stages = [{**row, "env": str(env)} for row in stages]
     segment = {"size": SEGMENT, "overlap": OVERLAP}
     return Pipeline.from_dict({"name": "faults", "segment": segment, "hung_after": _HUNG_AFTER_S, "stages": stages})
 
@@ -68,8 +73,9 @@ class Trouble(threading.Thread):
         if self._fault in MISDEEDS:
             (self._folder / self._fault).touch()
         elif self._fault == "kill":
-            with contextlib.suppress(ProcessLookupError):
-                os.kill([r["pid"] for r in rows if r["event"] == "actor_ready" and r["slot"] == "prior"][-1], 9)
+            self._kill(rows, "pid")
+        elif self._fault == "child":
+            self._kill(rows, "child")
         elif self._fault == "node":
             homes = [row["node"] for row in rows if row["event"] == "actor_ready"]
             busiest = max(self._nodes, key=lambda node: homes.count(node.node_id))
@@ -83,6 +89,11 @@ class Trouble(threading.Thread):
             if self._fault.endswith("twice"):
                 time.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGINT)
+
+    def _kill(self, rows: list[dict[str, Any]], process: str) -> None:
+        ready = [row for row in rows if row["event"] == "actor_ready" and row["slot"] == "prior"]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(ready[-1][process], signal.SIGKILL)
 
     def _fill_store(self, seconds: float) -> None:
         """Fill the store of the driver's node, through which data passes."""
@@ -104,7 +115,7 @@ def _count(rows: list[dict[str, Any]], event: str) -> int:
     return sum(row["event"] == event for row in rows)
 
 
-def main(folder: Path, fault: str, moment: float) -> None:
+def main(folder: Path, fault: str, moment: float, bridge: bool) -> None:
     with simulated_cluster([{"num_cpus": 4}] * 2, health_check=_ASK_NODES) as (cluster, nodes):
         trouble = Trouble(fault, moment, folder, cluster, nodes)
         began = time.monotonic()
@@ -113,7 +124,8 @@ def main(folder: Path, fault: str, moment: float) -> None:
         try:
             trouble.start()
             poison = f"b[{round(moment * 10)}]" if fault == "poison" else ""
-            result = geoflow.run([folder / f"{name}.mp4" for name in VIDEOS], folder / "out", pipeline(folder, poison))
+            pipe = pipeline(folder, poison, bridge=bridge)
+            result = geoflow.run([folder / f"{name}.mp4" for name in VIDEOS], folder / "out", pipe)
             found = {"videos": {video.name: [video.status, video.reason] for video in result.videos}}
         except KeyboardInterrupt:
             found = {"interrupted": True}
@@ -123,4 +135,4 @@ def main(folder: Path, fault: str, moment: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4] == "bridge")

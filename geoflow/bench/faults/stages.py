@@ -12,7 +12,7 @@ import numpy as np
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 
-MISDEEDS = ("exit", "hang", "shape", "raise", "leak")
+MISDEEDS = ("exit", "hang", "shape", "raise", "leak", "memory", "print")
 
 
 class _Fallible(Stage):
@@ -35,6 +35,11 @@ class _Fallible(Stage):
             time.sleep(3600)
         if misdeed == "raise":
             raise RuntimeError("not today")
+        if misdeed == "memory":
+            raise MemoryError("not so much today")
+        if misdeed == "print":
+            for descriptor in (1, 2):
+                os.write(descriptor, bytes(range(256)) * 4096)
         if misdeed == "leak":
             self._hoard.append(np.ones(2 << 30, np.uint8))
         time.sleep(self.params.seconds)

@@ -19,15 +19,19 @@ import numpy as np
 
 from geoflow import fields
 from geoflow.backends import loading
-from geoflow.cluster.processes import private_bytes
+from geoflow.cluster import processes
 from geoflow.engine.actor.splitting import process_in_halves
 from geoflow.engine.actor.wire import pack, pack_state, unpack, unpack_state
 from geoflow.engine.actor.workfiles import DamagedWork, SavedState, SaveTo, load_state, save, save_state
+from geoflow.engine.bridge.abroad import abroad
+from geoflow.engine.bridge.foreign_meter import ForeignMeter
+from geoflow.engine.bridge.remote_errors import ChildDied, InterpreterBroken
 from geoflow.engine.calls import Job, answer, open_job, read_asked
 from geoflow.engine.gpu.meter import Meter, find_meter
 from geoflow.engine.gpu.tokens import Lane, held
 from geoflow.engine.outcome import Failure, Outcome
 from geoflow.engine.schedule import Kind
+from geoflow.environments.interpreter import Interpreter
 from geoflow.errors import InputError, StageError, StoreError
 from geoflow.segments import Span, VideoInfo, VideoObject
 from geoflow.stage import Fields, SegmentRecord, closes, shared_fields
@@ -46,6 +50,10 @@ def classify(error: BaseException) -> Kind:
         return Kind.SAVED
     if isinstance(error, StoreError):
         return Kind.STORE
+    if isinstance(error, ChildDied):
+        return Kind.DIED
+    if isinstance(error, InterpreterBroken):
+        return Kind.ENVIRONMENT
     text = f"{type(error).__name__}: {error}".lower()
     if isinstance(error, MemoryError) or "outofmemory" in text or "out of memory" in text:
         return Kind.MEMORY
@@ -54,7 +62,7 @@ def classify(error: BaseException) -> Kind:
 
 def describe(error: BaseException) -> Failure:
     """Describe an exception in plain strings: the driver cannot unpickle exceptions of another environment."""
-    known = isinstance(error, (InputError, StoreError, StageError))
+    known = isinstance(error, (InputError, StoreError, StageError, InterpreterBroken))
     message = f"{error}" if known else f"{type(error).__name__}: {error}"
     return Failure(classify(error), message, "".join(traceback.format_exception(error)))
 
@@ -62,10 +70,18 @@ def describe(error: BaseException) -> Failure:
 class StageWorker:
     """Wraps a Stage for Ray: unpacks fields, runs, checks, packs. An error in the stage is returned, not raised."""
 
-    def __init__(self, backend: str, params: dict[str, Any], threads: int, gpu_memory: float | None = None) -> None:
-        """`gpu_memory` is the share of its GPU's memory that it may use."""
+    def __init__(
+        self,
+        backend: str,
+        params: dict[str, Any],
+        threads: int,
+        gpu_memory: float | None = None,
+        interpreter: tuple[Interpreter, str] | None = None,
+    ) -> None:
+        """`gpu_memory` is the share of its GPU's memory that it may use. `interpreter`: the stage runs in another
+        Python, of the environment that is named."""
         self._backend, self._raw_params, self._threads = backend, params, threads
-        self._gpu_memory = gpu_memory
+        self._gpu_memory, self._interpreter = gpu_memory, interpreter
         self._level = 0
         self._ladder: tuple[dict[str, Any], ...] = ()
         self._stage: Any = None
@@ -79,7 +95,7 @@ class StageWorker:
             self._stage = self._make(0)
             if self._gpu_memory is not None:
                 self._watch().cap(self._gpu_memory)
-            return Outcome(value=_whereabouts(), began=began, seconds=time.monotonic() - clock)
+            return Outcome(value={**_whereabouts(), **self._abroad()}, began=began, seconds=time.monotonic() - clock)
         except Exception as error:
             return Outcome(describe(error))
 
@@ -121,7 +137,7 @@ class StageWorker:
         try:
             given = _opened(job, objects)
             with held(lane):
-                began, clock, cpu_began = time.time(), time.monotonic(), time.process_time()
+                began, clock, cpu_began = time.time(), time.monotonic(), self._cpu_times()
                 self._use_level(min(job.level, len(self._ladder)))
                 stage = self._stage
                 if stage.ordered:
@@ -131,7 +147,7 @@ class StageWorker:
                 seconds = time.monotonic() - clock
             result = self._checked(job, result)
             packed = {} if job.work is not None else {name: pack(array) for name, array in result.items()}
-            cpu_seconds, saved = time.process_time() - cpu_began, {}
+            cpu_seconds, saved = self._cpu_seconds_since(cpu_began), {}
             if job.work is not None:
                 saved = _keep_mesh(job, result)
             if job.save_to is not None:
@@ -202,6 +218,8 @@ class StageWorker:
 
     def _make(self, level: int) -> Any:
         stage_class = loading.load(self._backend)
+        if self._interpreter is not None:
+            stage_class = abroad(stage_class, self._backend, *self._interpreter)
         stage = stage_class(stage_class.Params(**self._raw_params))
         self._ladder = stage.ladder  # of the full setting: the ladder of a cheaper setting may be shorter
         if level:
@@ -227,7 +245,22 @@ class StageWorker:
         if now - self._looked < _LOOK_EVERY_S:
             return None
         self._looked = now
-        return private_bytes(os.getpid())
+        return sum(map(processes.private_bytes, (os.getpid(), *self._stage.processes())))
+
+    def _abroad(self) -> dict[str, Any]:
+        """Return where the stage itself runs, if that is another process; else {}."""
+        if self._interpreter is None:
+            return {}
+        return {"interpreter": self._stage.about(), "child": self._stage.processes()[0]}
+
+    def _cpu_times(self) -> dict[int, float]:
+        """Return the CPU time so far of this process, and of others that work for the stage, by their ids."""
+        others = {pid: processes.cpu_seconds(pid) for pid in self._stage.processes()}
+        return {os.getpid(): time.process_time(), **others}
+
+    def _cpu_seconds_since(self, before: Mapping[int, float]) -> float:
+        """Return the CPU time since then; another rung of the ladder may have other processes."""
+        return sum(now - before.get(pid, 0.0) for pid, now in self._cpu_times().items())
 
     @contextlib.contextmanager
     def _gpu_memory_of(self, job: Job) -> Iterator[dict[str, Any]]:
@@ -246,13 +279,16 @@ class StageWorker:
                 self._watch().cap(self._gpu_memory)
 
     def _watch(self) -> Meter:
-        self._meter = self._meter or find_meter()
+        if self._meter is None:
+            self._meter = find_meter() if self._interpreter is None else ForeignMeter(lambda: self._stage)
         return self._meter
 
     def _use_level(self, level: int) -> None:
         if level != self._level:
             self._stage.teardown()
             self._stage, self._level = self._make(level), level
+            if self._interpreter is not None and self._gpu_memory is not None:  # it is another process now
+                self._watch().cap(self._gpu_memory)
 
 
 def _opened(job: Job, objects: tuple[Any, ...]) -> dict[str, np.ndarray]:

@@ -11,8 +11,10 @@ import importlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
+METER_VARIABLE = "GEOFLOW_GPU_METER"
 _EVERY_S = 0.02  # samples of NVML while a call is measured
 FILL = 0.9  # share of a GPU's memory that copies may take at their peak; the rest is for fragmentation and the system
 
@@ -52,7 +54,7 @@ class Meter(Protocol):
 
 
 def find_meter() -> Meter:
-    module, _, name = os.environ.get("GEOFLOW_GPU_METER", "").partition(":")
+    module, _, name = os.environ.get(METER_VARIABLE, "").partition(":")
     if module:
         meter: Meter = getattr(importlib.import_module(module), name)()
         return meter
@@ -62,7 +64,9 @@ def find_meter() -> Meter:
 class NvmlMeter:
     """The meter for real GPUs. Not run in the project's CI, which has no GPU; `pytest -m gpu` runs it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pids: Callable[[], set[int]] = lambda: {os.getpid()}) -> None:
+        """`pids` returns the processes whose memory counts."""
+        self._pids = pids
         self._peak, self._over = 0, threading.Event()
         self._thread: threading.Thread | None = None
         self._nvml: Any = None
@@ -104,11 +108,12 @@ class NvmlMeter:
             self._peak = max(self._peak, self._used())
 
     def _used(self) -> int:
-        """Return the bytes of this process; in a container that hides process ids, the bytes of all processes on the
-        GPU."""
+        """Return the bytes of the processes that count; in a container that hides process ids, the bytes of all
+        processes on the GPU."""
         processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._device)
-        own = [p.usedGpuMemory for p in processes if p.pid == os.getpid() and p.usedGpuMemory]
-        return int(own[0] if own else self._nvml.nvmlDeviceGetMemoryInfo(self._device).used)
+        pids = self._pids()
+        own = [p.usedGpuMemory for p in processes if p.pid in pids and p.usedGpuMemory]
+        return int(sum(own) if own else self._nvml.nvmlDeviceGetMemoryInfo(self._device).used)
 
 
 def nvml_bindings() -> Any:

@@ -14,6 +14,8 @@ from geoflow.models.lingbot.config import LingbotConfig
 from geoflow.models.lingbot.network import LingbotNetwork
 from geoflow.models.lingbot.streamer import Streamer
 
+_FETCH = "fetch lingbot-map.pt or lingbot-map-long.pt again"
+
 
 def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | None = None) -> Streamer:
     """Return the network whose weights a checkpoint holds: names and tensors, or `model` with these in it.
@@ -26,7 +28,9 @@ def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | 
     held = load_inert(path)
     weights = held.get("model", held) if isinstance(held, Mapping) else None
     if not isinstance(weights, Mapping) or not weights:
-        raise ConfigError(f"{path} is no checkpoint of LingBot-Map: it should hold tensors by name, or them in `model`")
+        raise ConfigError(
+            f"{path} is no checkpoint of LingBot-Map: it should hold tensors by name, or them in `model`; {_FETCH}"
+        )
     stated = held.get("config") if "model" in held else None
     try:
         config = LingbotConfig.from_dict(stated) if isinstance(stated, Mapping) else LingbotConfig()
@@ -44,11 +48,11 @@ def _fill(network: LingbotNetwork, weights: dict[Any, Any], path: Path) -> None:
     if missing or unknown:
         raise ConfigError(
             f"{path} is not the LingBot-Map that is expected: {len(missing)} weights are missing {missing[:3]}, "
-            f"{len(unknown)} are unknown {unknown[:3]}; fetch lingbot-map.pt or lingbot-map-long.pt"
+            f"{len(unknown)} are unknown {unknown[:3]}; {_FETCH}"
         )
     for key, value in wanted.items():
         if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}")
+            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
         if not weights[key].is_floating_point():
-            raise ConfigError(f"{path}: {key} should hold floating-point numbers, found {weights[key].dtype}")
+            raise ConfigError(f"{path}: {key} should hold floating-point numbers, found {weights[key].dtype}; {_FETCH}")
     network.load_state_dict({key: weights[key].float() for key in wanted}, assign=True)

@@ -43,10 +43,11 @@ class Fit:
         >>> Fit.of((640, 360), 518).picture
         (518, 294)
         """
-        if mode not in get_args(Mode) or side < PATCH or side % PATCH:
-            raise ConfigError(
-                f"fit should be one of {', '.join(get_args(Mode))}, side a multiple of {PATCH}: {mode}, {side}"
-            )
+        if mode not in get_args(Mode):
+            raise ConfigError(f"fit should be one of {', '.join(get_args(Mode))}, found {mode!r}")
+        if side < PATCH or side % PATCH:
+            near = max(1, round(side / PATCH)) * PATCH
+            raise ConfigError(f"side should be a multiple of {PATCH} px, found {side}; take {near}")
         height, width = frame
         if mode != "crop" and height > width:
             resized = side, _rounded(width, side / height)

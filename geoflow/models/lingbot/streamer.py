@@ -101,8 +101,8 @@ class _Fitted:
             size = rgb.shape[0], rgb.shape[1]
             if self._fit is None:
                 self._fit = Fit.of(size, self._options.side, self._options.fit)
-            if size != self._fit.frame:
-                raise InputError(f"frame {k} is {size[1]}x{size[0]}, those before were {self._fit.frame[::-1]}")
+            if size != (before := self._fit.frame):
+                raise InputError(f"frame {k} is {size[1]}x{size[0]}, those before were {before[1]}x{before[0]}")
             self._held.append(rgb)
             picture = torch.from_numpy(np.ascontiguousarray(self._fit.apply(rgb))).to(self._device)
             yield picture.movedim(-1, 0).float() / 255

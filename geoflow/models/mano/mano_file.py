@@ -52,7 +52,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             held = _Unpickler(file, encoding="latin1").load()
     except _Refused as error:
         raise ConfigError(
-            f"{path} names {error}, which has no place in a MANO file; nothing of it was loaded. {WHERE_TO_GET}"
+            f"{path} names {error}, which has no place in a MANO file; nothing of it was loaded; {WHERE_TO_GET}"
         ) from None
     except Exception as error:  # pickle's own are many
         raise ConfigError(f"{path} cannot be read as a MANO file ({error}); {WHERE_TO_GET}") from error
@@ -150,5 +150,7 @@ def _from_sparse(kind: str, held: Mapping[str, Any], where: str) -> np.ndarray:
             places = (held["indices"], major) if kind.startswith("csc") else (major, held["indices"])
         np.add.at(full, tuple(places), held["data"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ConfigError(f"{where} is a sparse matrix in a form that is not known ({error})") from error
+        raise ConfigError(
+            f"{where} is a sparse matrix in a form that is not known ({error}); {WHERE_TO_GET}"
+        ) from error
     return full

@@ -15,6 +15,7 @@ from geoflow.models.tapip3d.network import TrackerNetwork
 from geoflow.models.tapip3d.tracker import Tracker
 
 BASE_SIZE = (384, 512)  # height and width in training, if the checkpoint does not say
+_FETCH = "fetch tapip3d_final.pth again"
 
 
 def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | None = None) -> Tracker:
@@ -27,7 +28,9 @@ def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | 
     weights = held.get("weight") if isinstance(held, dict) else None
     config = plain(held.get("cfg")) if isinstance(held, dict) else None
     if not isinstance(weights, Mapping) or not isinstance(config, dict) or "model" not in config:
-        raise ConfigError(f"{path} is no checkpoint of TAPIP3D: it should hold `weight`, and `cfg` with a `model`")
+        raise ConfigError(
+            f"{path} is no checkpoint of TAPIP3D: it should hold `weight`, and `cfg` with a `model`; {_FETCH}"
+        )
     try:
         sizes = TrackerConfig.from_dict(config["model"])
     except ConfigError as error:
@@ -54,8 +57,10 @@ def _fill(network: TrackerNetwork, weights: dict[str, Any], path: Path) -> None:
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
-        raise ConfigError(f"{path} does not fit its own configuration: missing {missing[:4]}, unknown {unknown[:4]}")
+        raise ConfigError(
+            f"{path} does not fit its own configuration: missing {missing[:4]}, unknown {unknown[:4]}; {_FETCH}"
+        )
     for key, value in wanted.items():
         if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}")
+            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
     network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)

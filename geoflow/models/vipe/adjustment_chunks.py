@@ -10,7 +10,9 @@ from torch import Tensor
 from geoflow.models.vipe.reprojection import Edges
 from geoflow.models.vipe.unknowns import Unknowns
 
-_NUMBERS = 1 << 25  # of a chunk's derivatives, times pixels
+_NUMBERS = {"cpu": 1 << 22}  # of a chunk's derivatives, times pixels; few stay in the processor's caches
+_NUMBERS_ELSEWHERE = 1 << 25
+_PER_PIXEL = 30  # of an edge
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,19 @@ def chunks_of(unknowns: Unknowns, edges: Edges, pixels: int) -> list[Chunk]:
     """Return chunks that hold every edge once, and every free map once."""
     row = unknowns.map_rows[edges.disp_i]
     free = len(unknowns.map_numbers)
-    per_edge = 30 * pixels
+    at_once = max(1, _NUMBERS.get(row.device.type, _NUMBERS_ELSEWHERE) // (_PER_PIXEL * pixels))
     found = []
     fixed = (row == free).nonzero()[:, 0]
-    for part in fixed.split(max(1, _NUMBERS // per_edge)):
+    for part in fixed.split(at_once):
         if len(part):
             found.append(_without_maps(unknowns, edges, part))
     counts = torch.bincount(row, minlength=free + 1)[:free]
     order = counts.argsort(stable=True)
-    start = 0
+    sizes, start = counts[order].tolist(), 0
     while start < free:
-        stop = start + 1
-        total = int(counts[order[start]])
-        while stop < free and (total + int(counts[order[stop]])) * per_edge <= _NUMBERS:
-            total += int(counts[order[stop]])
-            stop += 1
+        stop, total = start + 1, sizes[start]
+        while stop < free and total + sizes[stop] <= at_once:
+            total, stop = total + sizes[stop], stop + 1
         found.append(_with_maps(unknowns, edges, order[start:stop].sort().values, row))
         start = stop
     return found

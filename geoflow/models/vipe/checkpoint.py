@@ -15,6 +15,7 @@ from geoflow.models.vipe.network_flow import NetworkFlow
 from geoflow.models.vipe.slam import Slam
 
 _PREFIX = "module."
+_FETCH = "download droid.pth of DROID-SLAM again"
 _CUT = tuple(f"update.{head}.2.{part}" for head in ("weight", "delta") for part in ("weight", "bias"))
 
 
@@ -31,7 +32,7 @@ def network_of(path: Path) -> SlamNetwork:
     """Return the network whose weights a file holds, on the CPU. Raises ConfigError that names the file."""
     held = _read(path)
     if not isinstance(held, Mapping):
-        raise ConfigError(f"{path} is no checkpoint of DROID-SLAM: it should hold a dictionary of weights")
+        raise ConfigError(f"{path} is no checkpoint of DROID-SLAM: it should hold a dictionary of weights; {_FETCH}")
     weights = {str(key).removeprefix(_PREFIX): value for key, value in held.items()}
     for key in _CUT:  # the third of their channels is not used
         if isinstance(weights.get(key), torch.Tensor) and len(weights[key]) == 3:
@@ -41,10 +42,12 @@ def network_of(path: Path) -> SlamNetwork:
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
-        raise ConfigError(f"{path} holds another network's weights: missing {missing[:4]}, unknown {unknown[:4]}")
+        raise ConfigError(
+            f"{path} holds another network's weights: missing {missing[:4]}, unknown {unknown[:4]}; {_FETCH}"
+        )
     for key, value in wanted.items():
         if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}")
+            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
     network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
     return network.requires_grad_(False)
 

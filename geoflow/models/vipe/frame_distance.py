@@ -11,7 +11,7 @@ from geoflow.models.vipe.reprojection import Geometry, move
 FAR = 1000.0  # the distance of pictures that share less than three quarters
 _SHARE = 0.75
 _LEAST_RATIO = 0.25  # of depths, from which on a pixel counts
-_NUMBERS = 1 << 22  # pixels at once
+_NUMBERS = 1 << 19  # pixels at once
 
 
 def frame_distance(geometry: Geometry, ii: Tensor, jj: Tensor, beta: float = 0.3) -> Tensor:

@@ -12,6 +12,8 @@ from geoflow.models.vipe.factor_graph import FactorGraph
 from geoflow.models.vipe.flow_model import FlowModel, View
 from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.options import SlamOptions
+from geoflow.models.vipe.reprojection import Edges, reproject
+from geoflow.models.vipe.scatter import sum_rows
 from geoflow.models.vipe.velocity import between
 
 _UPDATES = 10
@@ -20,14 +22,20 @@ _ITERATIONS = 3
 
 @dataclass(frozen=True)
 class Filled:
-    """Poses (M, 7) camera from world, and the mean weight (M,) of the pixels that they were found from."""
+    """Poses (M, 7) camera from world, and what they rest on."""
 
     poses: Tensor
-    weight: Tensor
+    weight: Tensor  # (M,) mean weight of the pixels that they were found from
+    explained: Tensor  # (M,) share of that weight whose pixels lie where the network says
 
 
-def fill(flow: FlowModel, keyframes: Keyframes, frames: list[int], views: list[View], options: SlamOptions) -> Filled:
-    """Return the poses of frames, each found from the keyframes before and after it."""
+def fill(
+    flow: FlowModel, keyframes: Keyframes, frames: list[int], views: list[View], options: SlamOptions, near: float
+) -> Filled:
+    """Return the poses of frames, each found from the keyframes before and after it.
+
+    Pixels within `near` px of the grid of where the network says count as explained.
+    """
     device, count = keyframes.poses.device, len(keyframes)
     known, asked = (torch.tensor(numbers, device=device) for numbers in (keyframes.frames, frames))
     poses, before, after = between(keyframes.poses, known, asked)
@@ -51,7 +59,12 @@ def fill(flow: FlowModel, keyframes: Keyframes, frames: list[int], views: list[V
     )
     for _ in range(_UPDATES):
         graph.update(wanted)
-    weight = torch.stack([graph.weight[graph.jj == number].mean() for number in fresh])
-    found = Filled(keyframes.poses[count:].clone(), weight)
+    coords, valid = reproject(keyframes.geometry, Edges.single(graph.ii, graph.jj))
+    right = ((coords - graph.target).norm(dim=1) < near) & valid
+    weight = graph.weight.mean(1).flatten(1)
+    by_frame = sum_rows(weight.mean(1), graph.jj - count, len(frames))
+    agreeing = sum_rows((weight * right.flatten(1)).mean(1), graph.jj - count, len(frames))
+    edges = sum_rows(torch.ones_like(weight[:, 0]), graph.jj - count, len(frames))
+    found = Filled(keyframes.poses[count:].clone(), by_frame / edges, agreeing / by_frame.clamp(min=1e-9))
     keyframes.trim(count)
     return found

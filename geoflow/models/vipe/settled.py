@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from geoflow.models.vipe.adjustment import Adjustment
 from geoflow.models.vipe.camera_start import matrix_of
+from geoflow.models.vipe.flow_model import FlowModel
+from geoflow.models.vipe.infill import Filled
 from geoflow.models.vipe.keyframes import Keyframes
+from geoflow.models.vipe.loop_closing import close
+from geoflow.models.vipe.loops import candidates, measure
+from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.preparing import GRID, Fit
+from geoflow.models.vipe.reprojection import Geometry
+from geoflow.models.vipe.view_archive import ViewArchive
 
 _LEAST_WEIGHT = 0.01  # mean over a frame's edges, below which its pose is not valid
 
@@ -27,6 +36,8 @@ class Found:
     uncertainty: np.ndarray
     uv: np.ndarray  # (h, w, 2)
     parallax: float
+    loops: np.ndarray  # (L, 2) numbers of frames
+    quality: np.ndarray  # (T,)
 
 
 class Settled:
@@ -35,10 +46,14 @@ class Settled:
     def __init__(self) -> None:
         self._poses: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
+        self._explained: list[np.ndarray] = []
         self._numbers: list[int] = []
+        self._together: list[int] = []  # by keyframe, the first one that was not adjusted together with it
+        self._geometry: list[tuple[Tensor, Tensor]] = []  # poses and disparities, as they were adjusted
         self._shifts: list[float] = []
         self._depth: list[np.ndarray] = []
         self._deviation: list[np.ndarray] = []
+        self._loops: list[tuple[int, int]] = []
         self.frames = 0
 
     @property
@@ -46,21 +61,42 @@ class Settled:
         """The number of keyframes."""
         return len(self._numbers)
 
-    def add_frames(self, poses: Tensor, weights: Tensor) -> None:
-        """Note the next frames' poses (M, 7), and the mean weights (M,) that they were found with."""
-        self._poses.append(poses.cpu().numpy())
-        self._weights.append(weights.cpu().numpy())
-        self.frames += len(poses)
+    def add_frames(self, filled: Filled) -> None:
+        """Note the next frames' poses, and what they rest on."""
+        self._poses.append(filled.poses.cpu().numpy())
+        self._weights.append(filled.weight.cpu().numpy())
+        self._explained.append(filled.explained.cpu().numpy())
+        self.frames += len(filled.poses)
 
-    def add_keyframes(self, numbers: list[int], depth: Tensor, deviation: Tensor, shifts: Tensor) -> None:
-        """Note the next keyframes: numbers of frames, depth and its relative deviation (K, h, w), and flows.
+    def add_keyframes(self, keyframes: Keyframes, count: int, depth: Tensor, deviation: Tensor, shifts: Tensor) -> None:
+        """Note the first `count` keyframes: depth and its relative deviation (K, h, w), and flows.
 
         `shifts` are the lengths of the flow to the keyframe after each, of translation alone, in px of the grid.
         """
-        self._numbers += numbers
+        self._together += [self.keyframes + len(keyframes)] * count
+        self._numbers += keyframes.frames[:count]
+        self._geometry.append((keyframes.poses[:count].cpu(), keyframes.disps[:count].cpu()))
         self._shifts += shifts.tolist()
         self._depth.append(depth.cpu().numpy())
         self._deviation.append(deviation.cpu().numpy())
+
+    def close_loops(self, flow: FlowModel, keyframes: Keyframes, archive: ViewArchive, options: SlamOptions) -> None:
+        """Bring poses and depth into agreement with what the network says of places that were seen twice."""
+        poses, disps = (torch.cat(parts).to(keyframes.disps.device) for parts in zip(*self._geometry))
+        geometry = Geometry(poses, disps, keyframes.geometry.lenses)
+        wanted = Adjustment(1, 2, 3, motion_only=True, limited_disp=True, rule=options.rule)
+        pairs = candidates(geometry, self._together, options.backend_thresh)
+        seen = [measure(flow, geometry, keyframes.lens, archive, pair, wanted) for pair in pairs]
+        loops = [loop for loop in seen if loop is not None]
+        if not loops:
+            return
+        numbers = np.array(self._numbers)
+        bent = close(np.concatenate(self._poses), numbers, loops)
+        if bent is None:
+            return
+        self._poses = [bent.poses]
+        self._depth = [np.concatenate(self._depth) * bent.factors[:, None, None].astype(np.float32)]
+        self._loops = [(int(numbers[loop.i]), int(numbers[loop.j])) for loop in loops]
 
     def found(self, fit: Fit, keyframes: Keyframes) -> Found:
         """Return everything, with the camera that the last keyframes have."""
@@ -76,4 +112,6 @@ class Settled:
             np.concatenate(self._deviation),
             fit.grid_pixels(),
             float(np.median(self._shifts)) * GRID * fit.frame[1] / fit.resized[1] if self._shifts else 0.0,
+            np.array(self._loops, np.int64).reshape(-1, 2),
+            np.concatenate(self._explained),
         )

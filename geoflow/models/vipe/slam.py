@@ -33,6 +33,8 @@ class SlamResult:
     uncertainty: np.ndarray  # (K, h, w) float32: deviation of the depth in parts of it; inf where nothing is known
     keyframe_uv: np.ndarray  # (h, w, 2) float32: the frames' pixel that each pixel of the maps stands for
     parallax: float  # px of frames, how far pixels move between keyframes by the camera's translation alone: the median
+    quality: np.ndarray  # (T,) float32: share of what the network believes that the frame's pose explains within 2 px
+    loops: np.ndarray  # (L, 2) int64: frames that were found to show the same place, long after each other
     distortion: float | None = None  # k of a wide-angle lens, as found
 
 
@@ -79,6 +81,8 @@ class Slam:
             found.uncertainty,
             found.uv.astype(np.float32),
             found.parallax,
+            found.quality.astype(np.float32),
+            found.loops,
             found.distortion,
         )
 

@@ -14,15 +14,17 @@ from geoflow.models.vipe.depth_filter import believed
 from geoflow.models.vipe.flow_model import FlowModel
 from geoflow.models.vipe.frame_distance import frame_distance
 from geoflow.models.vipe.front_end import FrontEnd
-from geoflow.models.vipe.infill import fill
+from geoflow.models.vipe.infill import Filled, fill
 from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.motion_filter import MotionFilter
 from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.preparing import GRID, Fit, disparity_on_grid, fit_of, invalid_on_grid
 from geoflow.models.vipe.settled import Found, Settled
 from geoflow.models.vipe.stream import FrameStream, Taken
+from geoflow.models.vipe.view_archive import ViewArchive
 
 _EARLY_ROUNDS = 5  # of the back end, where it improves the focal length between keyframes
+_NEAR = 2.0  # px of frames, within which a pose explains what the network says
 _ROUNDS = 7  # of its first run at the end
 
 
@@ -48,6 +50,7 @@ class Tracking:
         self.front: FrontEnd
         self.back: BackEnd
         self.settled = Settled()
+        self.archive: ViewArchive | None = None  # of settled keyframes, once there are any
         self._again: Iterator[np.ndarray] | None = None  # frames once more, behind those that become keyframes
 
     def run(self) -> Found:
@@ -63,6 +66,8 @@ class Tracking:
         self.watch("back_end", self.back)
         self._fill(self.stream.count)
         self._record(len(self.keyframes))
+        if self.archive is not None:
+            self.settled.close_loops(self.flow, self.keyframes, self.archive, self.options)
         return self.settled.found(self.fit, self.keyframes)
 
     def _adjust(self) -> None:
@@ -74,6 +79,8 @@ class Tracking:
 
         The focal length stays as it is from here on: settled poses hold for this one.
         """
+        if self.archive is None and self.options.close_loops:
+            self.archive = ViewArchive(self.device)
         self._adjust()
         self._fill(self.keyframes.frames[count])
         self._record(count)
@@ -125,6 +132,7 @@ class Tracking:
     def _fill(self, stop: int) -> None:
         """Find the poses of frames up to `stop`, and note them with the weights that they were found with."""
         keyframes, settled = self.keyframes, self.settled
+        near = _NEAR * self.fit.resized[1] / self.fit.frame[1] / GRID
         if self._again is None:
             self._again = self.stream.again()
         while (first := settled.frames) < stop:
@@ -133,10 +141,9 @@ class Tracking:
             if len(views) < len(numbers):
                 raise ConfigError(f"the frames ended after {first + len(views)} when they were read again")
             if len(keyframes) == 1:
-                settled.add_frames(keyframes.poses, torch.ones(1))
+                settled.add_frames(Filled(keyframes.poses, torch.ones(1), torch.ones(1)))
             else:
-                filled = fill(self.flow, keyframes, numbers, views, self.options)
-                settled.add_frames(filled.poses, filled.weight)
+                settled.add_frames(fill(self.flow, keyframes, numbers, views, self.options, near))
 
     def _pictures(self, again: Iterator[np.ndarray]) -> Iterator[torch.Tensor]:
         return (self.fit.picture(self.start.undistorted(rgb), self.device) for rgb in again)
@@ -151,4 +158,7 @@ class Tracking:
         deviation = graph.information().rsqrt() / keyframes.disps
         ahead = torch.arange(min(count, len(keyframes) - 1), device=self.device)
         shifts = frame_distance(keyframes.geometry, ahead, ahead + 1, beta=0.0)
-        self.settled.add_keyframes(keyframes.frames[:count], depth[:count], deviation[:count], shifts)
+        self.settled.add_keyframes(keyframes, count, depth[:count], deviation[:count], shifts)
+        if self.archive is not None:
+            for view in keyframes.views[:count]:
+                self.archive.append(view)

@@ -18,6 +18,7 @@ from geoflow.models.wilor.network import HandNetwork
 
 # Entries that are not the network's: the body model, which the user's own file gives, and what training needs.
 _IGNORED = ("mano.", "discriminator.", "initialized")
+_FETCH = "fetch wilor_final.ckpt again"
 
 
 def from_checkpoint(
@@ -50,7 +51,7 @@ def read_network(path: Path, heads: int | None = None) -> HandNetwork:
     held = load_inert(path)
     weights = held.get("state_dict") if isinstance(held, Mapping) else None
     if not isinstance(weights, Mapping):
-        raise ConfigError(f"{path} is no checkpoint of WiLoR: it should hold `state_dict`")
+        raise ConfigError(f"{path} is no checkpoint of WiLoR: it should hold `state_dict`; {_FETCH}")
     own = {str(key): value for key, value in weights.items() if not str(key).startswith(_IGNORED)}
     try:
         stated = plain(held.get("hyper_parameters"))
@@ -78,9 +79,11 @@ def _fill(network: HandNetwork, weights: dict[str, Any], path: Path) -> None:
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
-        raise ConfigError(f"{path} is not whole, or of another network: missing {missing[:4]}, unknown {unknown[:4]}")
+        raise ConfigError(
+            f"{path} is not whole, or of another network: missing {missing[:4]}, unknown {unknown[:4]}; {_FETCH}"
+        )
     for key, value in wanted.items():
         if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}")
+            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
     floats = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
     network.load_state_dict(floats, assign=True)

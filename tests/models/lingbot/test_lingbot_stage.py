@@ -218,7 +218,7 @@ def test_a_chapter_has_as_many_frames_as_it_says(folder: str) -> None:
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(folder: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a multiple of 14"):
+    with pytest.raises(ConfigError, match="side should be a multiple of 14 px, found"):
         loading.make_params(Lingbot, {"side": 500}, slot="camera")
     (tmp_path / "lingbot-map-long.pt").write_bytes(b"not this")
     with pytest.raises(ConfigError, match=r"lingbot-map-long\.pt cannot be read as a checkpoint"):

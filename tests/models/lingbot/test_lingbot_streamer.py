@@ -179,8 +179,8 @@ def test_frames_to_come_may_be_unknown() -> None:
         ({"scale_frames": 0}, "scale_frames should be at least 1"),
         ({"keyframe_interval": 0}, "keyframe_interval should be at least 1"),
         ({"window_size": 12, "overlap_keyframes": 10, "scale_frames": 2}, "window_size should be above 12"),
-        ({"side": 500}, "a multiple of 14"),
-        ({"fit": "squeeze"}, "fit should be one of whole, crop, pad"),
+        ({"side": 500}, "side should be a multiple of 14 px, found 500; take 504"),
+        ({"fit": "squeeze"}, "fit should be one of whole, crop, pad, found 'squeeze'"),
         ({"flow_threshold": -1.0}, "flow_threshold should be at least 0"),
         ({"side": float("nan")}, "side should be at least 14"),
     ],
@@ -192,7 +192,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) 
 
 def test_frames_that_do_not_fit_are_named() -> None:
     frames = [*moving_frames(3), moving_frames(1, 56, 42)[0]]
-    with pytest.raises(InputError, match="frame 3 is 42x56"):
+    with pytest.raises(InputError, match="frame 3 is 42x56, those before were 56x42"):
         list(small_streamer().run(frames, **OPTIONS))
     with pytest.raises(InputError, match=r"frame 1 should be \(H, W, 3\) uint8, found .* float64"):
         list(small_streamer().run([moving_frames(1)[0], np.zeros((42, 56, 3))], **OPTIONS))
@@ -246,8 +246,8 @@ def _broken(state: dict[str, Any], kind: str) -> Any:
     [
         ("missing", r"1 weights are missing \['camera_head.token_norm.bias'\]"),
         ("unknown", r"1 are unknown \['point_head.norm.bias'\]"),
-        ("shape", r"scale_token should be a tensor of the shape \(1, 2, 1, 64\)"),
-        ("integers", "scale_token should hold floating-point numbers"),
+        ("shape", r"scale_token should be a tensor of the shape \(1, 2, 1, 64\); fetch lingbot-map\.pt or"),
+        ("integers", "scale_token should hold floating-point numbers, .*; fetch lingbot-map.pt or"),
     ],
 )
 def test_a_wrong_file_is_an_error(tmp_path: Path, kind: str, said: str) -> None:
@@ -277,7 +277,7 @@ def test_nothing_that_a_file_names_is_run(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=name):
             from_checkpoint(tmp_path / name)
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(ConfigError, match=r"list\.pt is no checkpoint of LingBot-Map"):
+    with pytest.raises(ConfigError, match=r"list\.pt is no checkpoint of LingBot-Map.*; fetch lingbot-map\.pt or"):
         from_checkpoint(tmp_path / "list.pt")
 
 

@@ -60,7 +60,7 @@ def test_a_file_that_names_something_else_is_refused_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = made_up_mano.write_pickle(tmp_path / "MANO_RIGHT.pkl", extra=thing)
-    with pytest.raises(ConfigError, match=rf"MANO_RIGHT\.pkl names .*({name}).*nothing of it was loaded"):
+    with pytest.raises(ConfigError, match=rf"MANO_RIGHT\.pkl names .*({name}).*nothing of it was loaded; register at"):
         load_body(path)
     assert not (tmp_path / "exploded").exists()
 
@@ -90,6 +90,11 @@ def test_an_unknown_object_of_chumpy_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"shapedirs is an object of chumpy\.ch\.MatVecMult"):
         load_body(tmp_path / "a.pkl")
     assert same(load_body(tmp_path / "b.pkl"), made_up_mano.body()), "what is not needed may be anything of chumpy"
+
+
+def test_a_matrix_in_an_unknown_form_is_said_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"J_regressor is a sparse matrix in a form .*; register at"):
+        mano_file._from_sparse("csc_matrix", {"_shape": (2, 2)}, "MANO_RIGHT.pkl: J_regressor")
 
 
 def test_who_lacks_the_file_is_told_where_to_get_it(tmp_path: Path) -> None:

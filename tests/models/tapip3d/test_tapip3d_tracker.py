@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from small_tracker import SMALL, small_network, standing_network, wall_clip  # noqa: E402
+from small_tracker import SMALL, publish_tracker, small_network, standing_network, wall_clip  # noqa: E402
 
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.inert_pickle import Inert, load_inert  # noqa: E402
@@ -213,6 +213,18 @@ def test_stand_ins_hold_what_they_were_given(tmp_path: Path, protocol: int) -> N
     found = load_inert(tmp_path / "a.pth")
     assert found["cfg"].state == {"a": 1} and found["more"].state == {"data": {"b": 2}}
     assert plain(found["cfg"]) is None
+
+
+def test_weights_of_another_network_are_named_with_the_remedy(tmp_path: Path) -> None:
+    whole = torch.load(publish_tracker(small_network(), tmp_path) / "tapip3d_final.pth", weights_only=True)
+    wrong = {"more": {"fnet.more": torch.ones(1)}, "shaped": {next(iter(whole["weight"])): torch.ones(1, 1, 1, 1, 1)}}
+    for name, changes in wrong.items():
+        torch.save(whole | {"weight": whole["weight"] | changes}, tmp_path / f"{name}.pth")
+        with pytest.raises(ConfigError, match=rf"{name}\.pth.*; fetch tapip3d_final\.pth again"):
+            from_checkpoint(tmp_path / f"{name}.pth")
+    torch.save([1], tmp_path / "list.pth")
+    with pytest.raises(ConfigError, match=r"list\.pth is no checkpoint of TAPIP3D.*; fetch tapip3d_final\.pth again"):
+        from_checkpoint(tmp_path / "list.pth")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps({"weight": 1})])

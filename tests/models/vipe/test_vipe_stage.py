@@ -70,7 +70,7 @@ def tracked(poses: np.ndarray, given: Fields | None = None, rgb: np.ndarray | No
 
     shared = shared_fields(stage.survey(span, read), span, "vipe")
     found = stage.process(Segment(span.video, 0, 0, count), {**rows, **shared, **(given or {})})
-    fields.check(found, Vipe.outputs, who="vipe", num_frames=count)
+    fields.check(found, (*Vipe.outputs, *Vipe.optional_outputs), who="vipe", num_frames=count)
     return found
 
 
@@ -89,6 +89,7 @@ def test_poses_are_found_and_the_priors_depth_takes_their_unit() -> None:
     given = {"prior.points": points.astype(np.float16), "prior.mask": mask}
     found = tracked(poses, given, backend_iters=4)
     assert found["camera.valid"].all() and (found["camera.motion"] == MOTION_MOVING).all()
+    assert found["camera.quality"].min() > 0.9
     centres = np.linalg.inv(found["camera.cam_from_world"].astype(np.float64))[:, :3, 3]
     scale = (
         np.linalg.norm(np.diff(centres, axis=0), axis=1).sum()
