@@ -17,7 +17,7 @@ app = typer.Typer()
 @command(
     app,
     "geoflow scan videos/",
-    "geoflow scan videos/ 'more/*.mov' -o scan.parquet --fit blur=0.8 --fit refuse=broken,duplicate",
+    "geoflow scan videos/ -o scan.parquet --fit blur=0.8 --fit refuse=dark,still",
 )
 def scan(
     inputs: Inputs,

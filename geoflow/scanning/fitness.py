@@ -79,7 +79,7 @@ def _findings(value: Any) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ScanFinding:
     """Something that matters to the pipeline: its kind, a key of `MEANING`, and what was measured."""
 
     kind: str

@@ -32,7 +32,7 @@ STILL, MOVES, UNKNOWN = "still", "moves", "unknown"
 
 
 @dataclass(frozen=True)
-class Measured:
+class VideoMeasures:
     """What is measured of a video; arrays have a value for each of the K frames looked at."""
 
     looks: np.ndarray  # (K,) int64: numbers among the frames of the video
@@ -83,7 +83,7 @@ class FrameSource:
 
 
 def measure(item: Input, options: ReadOptions, params: ScanParams) -> tuple[VideoInfo, dict[str, Any]]:
-    """Probe a video as a run does, and measure it: its VideoInfo, and what `probe` returned with `scan`, a `Measured`.
+    """Probe a video as a run does, and measure it; the measures are added to what `probe` returns, as `scan`.
 
     Raises InputError that names the source and the remedy, as a run would.
     """
@@ -96,7 +96,7 @@ def measure(item: Input, options: ReadOptions, params: ScanParams) -> tuple[Vide
         source.close()
 
 
-def _measured(source: FrameSource, params: ScanParams) -> Measured:
+def _measured(source: FrameSource, params: ScanParams) -> VideoMeasures:
     count = source.info.num_frames
     numbers = np.unique(np.linspace(0, count - 1, params.looks).round().astype(np.int64))
     looks = source.frames(numbers.tolist())
@@ -104,7 +104,7 @@ def _measured(source: FrameSource, params: ScanParams) -> Measured:
     grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
     changes = [compare_views(*pair) for pair in itertools.pairwise(pictures)]
     found = find_cuts(looks, changes, count, source.frames, params.search)
-    return Measured(
+    return VideoMeasures(
         looks=numbers,
         blur=np.array([blur_of(gray) for gray in grays]),
         brightness=np.array([brightness_of(gray) for gray in grays]),

@@ -16,9 +16,9 @@ import numpy as np
 from geoflow.cluster.machine import cores
 from geoflow.errors import GeoFlowError, InputError
 from geoflow.scanning import fitness
-from geoflow.scanning.fitness import Finding, ScanParams
+from geoflow.scanning.fitness import ScanFinding, ScanParams
 from geoflow.scanning.likeness import hash_text, is_part, may_be_part
-from geoflow.scanning.measuring import LONG_SIDE, STILL, FrameSource, Measured, measure
+from geoflow.scanning.measuring import LONG_SIDE, STILL, FrameSource, VideoMeasures, measure
 from geoflow.segments import VideoInfo
 from geoflow.values.durations import in_words
 from geoflow.video.inputs import Input, Rejected, expand_inputs, listed
@@ -34,10 +34,10 @@ class ScannedVideo:
 
     name: str
     source: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ScanFinding, ...]
     unfit: tuple[str, ...]  # kinds of those findings that make it unfit
     info: VideoInfo | None = None
-    measured: Measured | None = None
+    measured: VideoMeasures | None = None
     duplicate_of: str = ""  # the name of the input that has the same pictures, and is kept
 
     @property
@@ -174,8 +174,8 @@ def _child(describe: Describe) -> Iterator[Callable[[Input], Answer]]:
             child.end()
 
 
-def _broken(reason: str) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    return (Finding(fitness.BROKEN, reason),), (fitness.BROKEN,)
+def _broken(reason: str) -> tuple[tuple[ScanFinding, ...], tuple[str, ...]]:
+    return (ScanFinding(fitness.BROKEN, reason),), (fitness.BROKEN,)
 
 
 def _judged(item: Input, answer: Answer, params: ScanParams) -> ScannedVideo:
@@ -189,9 +189,9 @@ def _judged(item: Input, answer: Answer, params: ScanParams) -> ScannedVideo:
     return ScannedVideo(item.name, item.source, findings, unfit, info, measured)
 
 
-def _findings(info: VideoInfo, seen: Measured, params: ScanParams) -> Iterator[Finding]:
+def _findings(info: VideoInfo, seen: VideoMeasures, params: ScanParams) -> Iterator[ScanFinding]:
     if info.num_frames < params.frames:
-        yield Finding(fitness.SHORT, f"{info.num_frames} frame{'s' if info.num_frames != 1 else ''}")
+        yield ScanFinding(fitness.SHORT, f"{info.num_frames} frame{'s' if info.num_frames != 1 else ''}")
     shares = (
         (fitness.DARK, seen.brightness < params.dark, f"brightness {_middle(seen.brightness):.2f}"),
         (fitness.BLOWN, seen.overexposed > params.blown, f"{_middle(seen.overexposed):.0%} of the pixels overexposed"),
@@ -200,13 +200,15 @@ def _findings(info: VideoInfo, seen: Measured, params: ScanParams) -> Iterator[F
     )
     for kind, which, measured in shares:
         if which.mean() >= params.much:
-            yield Finding(kind, f"{measured}, in {which.sum()} of {len(which)} frames looked at")
+            yield ScanFinding(kind, f"{measured}, in {which.sum()} of {len(which)} frames looked at")
     if seen.camera == STILL:
-        yield Finding(fitness.STILL, f"nothing but things that move by themselves moves in {len(seen.looks)} frames")
+        yield ScanFinding(
+            fitness.STILL, f"nothing but things that move by themselves moves in {len(seen.looks)} frames"
+        )
     if seen.cuts_s:
         number = len(seen.cuts_s)
         at = ", ".join(f"{cut:.2f}" for cut in seen.cuts_s[:8]) + (", ..." if number > 8 else "")
-        yield Finding(fitness.CUTS, f"{'at least ' if seen.unsearched else ''}{number}, at {at} s")
+        yield ScanFinding(fitness.CUTS, f"{'at least ' if seen.unsearched else ''}{number}, at {at} s")
 
 
 def _middle(values: np.ndarray) -> float:
@@ -260,5 +262,5 @@ def _as_duplicate(video: ScannedVideo, original: ScannedVideo, params: ScanParam
     part = video.measured.duration_s < 0.95 * original.measured.duration_s
     said = f"{'a part of' if part else 'the same as'} {original.name} ({in_words(original.measured.duration_s)})"
     unfit = (*video.unfit, *({fitness.DUPLICATE} & {*params.refuse}))
-    finding = Finding(fitness.DUPLICATE, said)
+    finding = ScanFinding(fitness.DUPLICATE, said)
     return replace(video, findings=(*video.findings, finding), unfit=unfit, duplicate_of=original.name)

@@ -42,7 +42,9 @@ def at_rest(frames: np.ndarray) -> np.ndarray:
     """Return a film of a camera on a tripod: one picture with a sensor's noise, and a ball that crosses it."""
     rng, picture, out = np.random.default_rng(1), frames[0], []
     for k in range(len(frames)):
-        seen = cv2.circle(picture.copy(), (int(320 * k / len(frames)), 150), 30, (200, 40, 40), -1)
+        height, width = picture.shape[:2]
+        ball = int(width * k / len(frames)), height // 2
+        seen = cv2.circle(picture.copy(), ball, height // 8, (200, 40, 40), -1)
         out.append(np.clip(seen + rng.normal(0, 2, seen.shape), 0, 255))
     return np.stack(out).astype(np.uint8)
 
