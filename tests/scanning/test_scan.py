@@ -142,8 +142,8 @@ def test_precision_on_clips_of_different_scenes(tmp_path: Path) -> None:
     """Duplicates: re-encoded larger and smaller, trimmed, at half the rate, among different films of the same length;
     cuts by joining films; blur, darkness and light of several strengths. Nothing is missed, and nothing is found where
     nothing is."""
-    films = [marked_clips.film(seed, 60, motion, (240, 180)) for seed, motion in enumerate(("handheld", "orbit") * 2)]
-    others = [marked_clips.film(seed, 36, "handheld", (240, 180)) for seed in (11, 12, 13)]
+    films = [marked_clips.film(seed, 60, motion, SMALL) for seed, motion in enumerate(("handheld", "orbit") * 2)]
+    others = [marked_clips.film(seed, 36, "handheld", SMALL) for seed in (11, 12, 13)]
     expected: dict[str, set[str]] = {}
 
     def clip(name: str, frames: np.ndarray, *marks: str, size: tuple[int, int] | None = None, crf: int = 20) -> None:
@@ -152,16 +152,16 @@ def test_precision_on_clips_of_different_scenes(tmp_path: Path) -> None:
 
     for k, frames in enumerate(films):
         clip(f"film{k}", frames)
-    clip("smaller", films[0], "duplicate", size=(160, 120), crf=32)
+    clip("smaller", films[0], "duplicate", size=(112, 84), crf=30)
     clip("trimmed", films[1][17:50], "duplicate", crf=28)
-    clip("half", films[2][::2], "duplicate", size=(200, 150))  # plays at the full rate: half as long
+    clip("half", films[2][::2], "duplicate", size=(128, 96))  # plays at the full rate: half as long
     clip("joined", np.concatenate([others[0], others[1][:29], others[2]]), "cuts")
-    for sigma in (4, 7):
+    for sigma in (3, 5):
         clip(f"blurred{sigma}", marked_clips.blurred(255 - films[3][::-1, ::-1], sigma), "blurred")
         films[3] = films[3][:, :, ::-1]  # so that the two are no duplicates
     clip("rest", marked_clips.at_rest(255 - films[1]), "still")
-    clip("turning", marked_clips.film(21, 48, "rotate", (240, 180)))
-    clip("tripod", marked_clips.film(22, 48, "still", (240, 180)), "still")
+    clip("turning", marked_clips.film(21, 48, "rotate", SMALL))
+    clip("tripod", marked_clips.film(22, 48, "still", SMALL), "still")
     found = {video.name: {finding.kind for finding in video.findings} for video in scan_inputs(tmp_path)}
     assert found == expected
     joined = next(video for video in scan_inputs(tmp_path / "joined.mp4"))
