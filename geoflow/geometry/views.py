@@ -17,6 +17,7 @@ _THUMB = (16, 12)
 _ALIKE = 0.9  # correlation of thumbnails above which no closer look is needed
 _POINTS, _SPACING = 80, 7.0
 _LOST, _KEPT = 0.12, 0.4  # share of points found again: at most this over a cut, at least this on either side
+_BY_CHANCE = 0.25  # of the points, those that unrelated pictures may have in common; up to 0.16 was seen
 _LEAST_POINTS = 20
 _REST = 0.5  # px: points within this have not moved; a frame that stirs by less shows no parallax either
 _CONTRAST = 0.8  # grey levels per px in the weakest direction: smoothed noise has a third of it
@@ -63,7 +64,7 @@ class ViewChange:
     @property
     def is_other_view(self) -> bool:
         """Return whether hardly anything is found again: there is a cut in between, or the camera went far."""
-        return not self.bare and self.alike <= _ALIKE and self.found <= _LOST
+        return not self.bare and self.alike <= _ALIKE and self.found <= _BY_CHANCE
 
 
 def compare_views(before: np.ndarray, after: np.ndarray) -> ViewChange:

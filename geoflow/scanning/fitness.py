@@ -35,7 +35,7 @@ class ScanParams:
     """
 
     looks: int = param(16, "frames that are looked at, spread evenly over the video", at_least=3, at_most=1000)
-    search: int = param(120, "most frames that are read besides, to find where cuts are", at_least=0)
+    search: int = param(240, "most frames that are read besides, to find where cuts are", at_least=0)
     frames: int = param(2, "fewest frames that a video should have: below, it is short", at_least=1)
     dark: float = param(0.2, "brightness of a picture's bright parts (90th percentile) below which it is dark")
     blown: float = param(0.35, "share of overexposed pixels above which a picture is blown")
