@@ -37,8 +37,10 @@ def test_a_cut_in_a_long_film_is_found_by_halving() -> None:
 
 def test_without_frames_to_read_it_is_said_that_cuts_may_be_there() -> None:
     film = hard_clips.cut(20).rgb
-    assert search(film, looks=4, budget=0)[0] == CutSearch(cuts=(), stretches=1, unsearched=1)
-    assert search(film, looks=4, budget=60)[0] == CutSearch(cuts=(20,), stretches=1, unsearched=0)
+    nothing = search(film, looks=4, budget=0)[0]
+    assert nothing.cuts == () and nothing.unsearched == nothing.stretches > 0
+    found = search(film, looks=4, budget=60)[0]
+    assert found.cuts == (20,) and found.unsearched == 0
 
 
 def test_a_moving_camera_makes_no_cut() -> None:
