@@ -140,7 +140,7 @@ def test_a_file_that_crashes_the_decoder_costs_no_other(monkeypatch: pytest.Monk
 @pytest.mark.long
 def test_precision_on_clips_of_different_scenes(tmp_path: Path) -> None:
     """Duplicates: re-encoded larger and smaller, trimmed, at half the rate, among different films of the same length;
-    cuts by joining films; blur, darkness and light of several strengths. Nothing is missed, and nothing is found where
+    cuts by joining films; two strengths of blur; cameras at rest. Nothing is missed, and nothing is found where
     nothing is."""
     films = [marked_clips.film(seed, 60, motion, SMALL) for seed, motion in enumerate(("handheld", "orbit") * 2)]
     others = [marked_clips.film(seed, 36, "handheld", SMALL) for seed in (11, 12, 13)]
@@ -156,7 +156,7 @@ def test_precision_on_clips_of_different_scenes(tmp_path: Path) -> None:
     clip("trimmed", films[1][17:50], "duplicate", crf=28)
     clip("half", films[2][::2], "duplicate", size=(128, 96))  # plays at the full rate: half as long
     clip("joined", np.concatenate([others[0], others[1][:29], others[2]]), "cuts")
-    for sigma in (3, 5):
+    for sigma in (3, 4):
         clip(f"blurred{sigma}", marked_clips.blurred(255 - films[3][::-1, ::-1], sigma), "blurred")
         films[3] = films[3][:, :, ::-1]  # so that the two are no duplicates
     clip("rest", marked_clips.at_rest(255 - films[1]), "still")
