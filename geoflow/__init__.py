@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from geoflow.pipeline import Pipeline
     from geoflow.results import RunResult
     from geoflow.runner import run
+    from geoflow.scanning import scan_inputs as scan
     from geoflow.store.reader import Video
     from geoflow.store.reader import open_video as open
     from geoflow.store.run import Run, load_run
@@ -31,6 +32,7 @@ __all__ = [
     "load_run",
     "open",
     "run",
+    "scan",
 ]
 
 # Imported when first used: a model's environment need not have what they import, and `geoflow-reader` has only some.
@@ -43,6 +45,7 @@ _LAZY = {
     "load_run": ("geoflow.store.run", "load_run"),
     "open": ("geoflow.store.reader", "open_video"),
     "run": ("geoflow.runner", "run"),
+    "scan": ("geoflow.scanning", "scan_inputs"),
 }
 
 

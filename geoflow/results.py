@@ -12,7 +12,7 @@ class VideoResult:
 
     name: str  # of the store; for what is no video at all, the source
     source: str
-    status: str  # complete or failed
+    status: str  # complete, failed, or unfit: left out of the run
     reason: str = ""
     path: str = ""  # the store, when complete
     seconds: float = 0.0
@@ -48,8 +48,12 @@ class RunResult:
         return tuple(v for v in self.videos if v.status == "failed")
 
     @property
+    def unfit(self) -> tuple[VideoResult, ...]:
+        return tuple(v for v in self.videos if v.status == "unfit")
+
+    @property
     def exit_status(self) -> int:
-        """0 when every input is complete, else 3."""
+        """0 when no input failed, else 3; what is unfit was left out as the user asked."""
         return 3 if self.failed else 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,7 +61,9 @@ class RunResult:
         return asdict(self)
 
     def __repr__(self) -> str:
-        ended = f"{len(self.complete)} complete, {len(self.failed)} failed"
+        ended = f"{len(self.complete)} complete, {len(self.failed)} failed" + (
+            f", {len(self.unfit)} unfit" if self.unfit else ""
+        )
         return f"RunResult({self.out!r}, {ended}, pipeline {self.pipeline}, {self.seconds:.1f} s)"
 
     def _repr_html_(self) -> str:

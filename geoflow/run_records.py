@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from geoflow.engine.state import VideoRun
 from geoflow.results import RunResult, VideoResult
+from geoflow.scanning import ScannedVideo
 from geoflow.store.finished import Finished, Taken
 from geoflow.store.index import write_index, write_segments
 from geoflow.store.paths import RunPaths
@@ -18,9 +19,15 @@ from geoflow.video.inputs import Rejected
 
 
 def result_of(
-    paths: RunPaths, pipeline: str, videos: list[VideoRun], rejected: list[Rejected], taken: Mapping[str, Taken]
+    paths: RunPaths,
+    pipeline: str,
+    videos: list[VideoRun],
+    rejected: list[Rejected],
+    taken: Mapping[str, Taken],
+    unfit: Sequence[ScannedVideo] = (),
 ) -> RunResult:
-    """Return what became of every input; `taken` are names under which OUT holds another video."""
+    """Return what became of every input; `taken` are names under which OUT holds another video, `unfit` the videos that
+    were left out."""
     rows = [VideoResult(printable(r.source), printable(r.source), "failed", r.reason) for r in rejected]
     for video in videos:
         done, source = video.status in ("complete", "skipped"), printable(video.input.source)
@@ -38,18 +45,23 @@ def result_of(
                 lacking=video.result.get("lacking") or "",
             )
         )
+    for left in unfit:
+        source = printable(left.source)
+        rows.append(VideoResult(source if left.name in taken else left.name, source, "unfit", left.reason))
     return RunResult(paths.home, pipeline, tuple(rows))
 
 
 def write_records(paths: RunPaths, result: RunResult, videos: list[VideoRun], stamp: str) -> None:
-    """Write index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed."""
+    """Write index.parquet, segments.parquet and run.json; videos of earlier runs in the same folder stay listed, also
+    those that are unfit by what this run was asked for."""
     by_name = {video.name: video for video in videos}
     rows = [_index_row(paths, entry, by_name.get(entry.name)) for entry in result.videos]
     tables = {row["name"]: _segment_table(paths, row) for row in rows if row["status"] == "complete"}
-    finished, listed = Finished(paths, stamp), {row["name"] for row in rows}
+    finished, listed = Finished(paths, stamp), {row["name"] for row in rows if row["status"] != "unfit"}
     for row in finished.others(listed):
         if row["status"] == "complete":
             tables[row["name"]] = _segment_table(paths, row)
+        rows = [other for other in rows if other["name"] != row["name"]]
         rows.append(row)
     write_index(paths, rows)
     write_segments(paths, tables)

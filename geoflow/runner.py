@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ from geoflow.planning import pipeline_file, preflight
 from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult
 from geoflow.run_records import result_of, write_records
+from geoflow.scanning import ScannedVideo, ScanParams
+from geoflow.scanning.leaving_out import wanted_scan, without_unfit
 from geoflow.segments import ELSEWHERE, VideoInfo
 from geoflow.store.delivery import clear_drafts, clear_parts
 from geoflow.store.finished import Finished, Taken
@@ -78,6 +80,8 @@ def run(
     resume: bool = True,
     fail_fast: bool = False,
     commercial: bool = False,
+    skip_unfit: bool = False,
+    fit: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> RunResult:
     """Process videos with a pipeline; the Python form of `geoflow run`.
@@ -94,6 +98,8 @@ def run(
     `stream` is the number of the video stream in
     files that hold several; `pattern` says which pictures of frame folders are frames, such as `*.color.png`; `out` is
     a folder or a URI of fsspec. With `resume`, what it already holds with the same content and settings is kept.
+    With `skip_unfit`, the inputs are looked at first, and what is unfit is left out (`geoflow.scan`); `fit` are
+    parameters of that look, such as `{"blur": 0.8}`.
     Numbers may be NumPy's, paths those of pathlib.
 
     One run at a time may write to `out`; `geoflow.store.owner` says how safe this is on which kind of disk.
@@ -107,7 +113,9 @@ def run(
     reading |= {"objects": objects, "stream": stream, "pattern": pattern, "cameras": cameras, "scale": scale}
     resume, fail_fast = flag(resume, "resume"), flag(fail_fast, "fail_fast")
     address = None if address is None else text(address, "address")
+    look_first = wanted_scan(skip_unfit, fit)
     asked = _asked(inputs, out, pipeline, settings or {}, reading, commercial=flag(commercial, "commercial"))
+    asked = asked if look_first is None else _without_unfit(asked, look_first)
     pipe, paths, options, items = asked.pipe, asked.paths, asked.options, asked.items
     there = all(paths.video(item.name).is_file() for item in items)  # most probably nothing is left to do
     with contextlib.ExitStack() as stack:
@@ -152,7 +160,7 @@ def run(
             with deciding_meanwhile(work.videos, early, work.done_whole, ledger.emit, fail_fast=fail_fast):
                 look = stack.enter_context(ray_cluster(address))
             disabled = _on_ray(work, early, stack, look, ledger, metrics, owner)
-        result = result_of(paths, pipe.name, work.videos, asked.rejected, taken)
+        result = result_of(paths, pipe.name, work.videos, asked.rejected, taken, asked.unfit)
         without = tuple(f"{folder}: {reason}" for folder, reason in asked.left_out)
         result = replace(result, disabled=disabled, seconds=time.monotonic() - began, left_out=without)
         clear_parts(paths, {video.name for video in result.complete})
@@ -173,6 +181,7 @@ class _Asked:
     left_out: list[tuple[str, str]]  # folders that hold more than was taken from them, and what
     describe: Callable[[Input], tuple[VideoInfo, dict[str, Any]]]
     settings_file: bytes  # a pipeline file that asks for the same
+    unfit: tuple[ScannedVideo, ...] = ()  # what is no longer among the items
 
 
 def _asked(
@@ -207,6 +216,14 @@ def _asked(
     describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
     beside = left_out(listed(inputs), sources)
     return _Asked(paths, pipe, options, items, rejected, beside, describe, settings_file)
+
+
+def _without_unfit(asked: _Asked, params: ScanParams) -> _Asked:
+    """Leave out what a look at the inputs finds unfit. Raises InputError if nothing remains."""
+    items, unfit = without_unfit(asked.items, asked.options, params)
+    if not items:
+        raise InputError(f"nothing to do, every input is unfit: {'; '.join(f'{v.name} is {v.reason}' for v in unfit)}")
+    return replace(asked, items=items, unfit=tuple(unfit))
 
 
 @dataclass(frozen=True)
@@ -299,6 +316,8 @@ def _recorded(ledger: Ledger, pipe: Pipeline, asked: _Asked) -> Iterator[None]:
     )
     for entry in asked.rejected:
         ledger.emit("video_failed", video=entry.source, reason=entry.reason)
+    for video in asked.unfit:
+        ledger.emit("video_unfit", video=video.name, reason=video.reason)
     for folder, reason in asked.left_out:
         ledger.emit("inputs_left_out", folder=folder, reason=reason)
     try:

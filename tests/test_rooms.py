@@ -33,7 +33,7 @@ ORDER: tuple[tuple[tuple[str, ...], str], ...] = (
     (("cluster",), "Ray itself, in which environments come up"),
     (("engine",), "runs a pipeline on Ray; knows no model, and nobody who watches it"),
     (("observe",), "watches the engine"),
-    (("planning", "export", "evaluate"), "what comes before a run, and what is made of its stores"),
+    (("planning", "scanning", "export", "evaluate"), "what comes before a run, and what is made of its stores"),
     (("backends.contract", "report", "doctor"), "what looks at a backend, a store or a machine as a whole"),
     (("notebook", "comparison"), "shows in Jupyter what the report draws; two stores side by side, drawn as there"),
     (("results",), "how a run ended; a notebook shows it as a table"),

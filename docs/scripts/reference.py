@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from geoflow.observe import metric_names
 from geoflow.pipeline import Pipeline, SegmentSpec, StageSpec
 from geoflow.planning import environment_listing
 from geoflow.planning.parameters import settings_of_pipeline
+from geoflow.scanning import ScanParams, fitness
 from geoflow.store import schema
 from geoflow.store.meshes import ROWS as MESH_ROWS
 from geoflow.store.reference import field_table
@@ -273,6 +275,22 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f}" if size < 10e6 else f"{size / 1e6:,.0f}"
 
 
+def scan_findings() -> str:
+    """What a scan can find, what that means, and whether it makes a video unfit by default."""
+    refused = ScanParams().refuse
+    rows = [(code(kind), said, "yes" if kind in refused else "no") for kind, said in fitness.MEANING.items()]
+    return table(("finding", "what it means for the pipeline", "unfit by default"), rows)
+
+
+def scan_parameters() -> str:
+    """What `--fit` can set."""
+    rows = []
+    for row in dataclasses.fields(ScanParams):
+        default = ", ".join(row.default) if isinstance(row.default, tuple) else str(row.default)
+        rows.append((code(row.name), code(default), row.metadata["help"]))
+    return table(("parameter", "default", "meaning"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "attributes": attributes,
     "commands": commands,
@@ -286,6 +304,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "models-summary": models_summary,
     "pipeline-keys": pipeline_keys,
     "pipelines": pipelines,
+    "scan-findings": scan_findings,
+    "scan-parameters": scan_parameters,
     "segment-columns": segment_columns,
     "store": store,
     "store-summary": store_summary,

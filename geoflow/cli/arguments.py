@@ -92,6 +92,10 @@ Cameras = Annotated[
 Scale = Annotated[
     float | None, typer.Option(metavar="METRES", help="metres per unit of the known poses; 1: they are in metres")
 ]
+Fit = Annotated[
+    list[str] | None,
+    typer.Option("--fit", metavar="NAME=VALUE", help="what counts as fit, such as blur=0.8; may be repeated"),
+]
 Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="continue from the work in OUT, or compute it again")]
 Inputs = Annotated[
     list[str],
@@ -113,13 +117,13 @@ def pipeline_of(name: str, set_: list[str] | None, without: str | None = None) -
     return Pipeline.load(name).with_settings(settings_of(set_)).without(stages_of(without))
 
 
-def settings_of(pairs: list[str] | None, form: str = "STAGE.PARAM=VALUE") -> dict[str, Any]:
+def settings_of(pairs: list[str] | None, form: str = "STAGE.PARAM=VALUE", option: str = "--set") -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--set {pair}: write it as {form}")
-        settings[key.strip()] = parse_yaml(value, f"--set {pair}: the value")
+            raise ConfigError(f"{option} {pair}: write it as {form}")
+        settings[key.strip()] = parse_yaml(value, f"{option} {pair}: the value")
     return settings
 
 

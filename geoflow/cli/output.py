@@ -55,7 +55,8 @@ def end(result: RunResult, data: dict[str, Any], as_json: bool, *, report: bool 
     if as_json:
         print_json(data)
         raise typer.Exit(result.exit_status)
-    print(f"{len(result.complete)} complete, {len(result.failed)} failed: {result.out}")
+    left = f", {len(result.unfit)} unfit and left out" if result.unfit else ""
+    print(f"{len(result.complete)} complete, {len(result.failed)} failed{left}: {result.out}")
     shown = sys.stdout.isatty() and sys.stderr.isatty()  # by the progress display, a few lines above
     if len(result.videos) > 1 or not shown:
         _print_recovered(result.complete)

@@ -14,6 +14,7 @@ from geoflow.cli.arguments import (
     AsJson,
     Cameras,
     Destination,
+    Fit,
     Fps,
     Fresh,
     Inputs,
@@ -31,6 +32,7 @@ from geoflow.cli.arguments import (
     Without,
     intrinsics_of,
     pipeline_of,
+    settings_of,
     size_of,
 )
 from geoflow.cli.command import Command, argument_name, command, write_section
@@ -74,6 +76,10 @@ def run(
     commercial: Annotated[
         bool, typer.Option("--commercial", help="refuse models with a licence that forbids commercial use")
     ] = False,
+    skip_unfit: Annotated[
+        bool, typer.Option("--skip-unfit", help="look at the inputs first, and leave out what is unfit: `geoflow scan`")
+    ] = False,
+    fit: Fit = None,
     as_json: AsJson = False,
 ) -> None:
     """Process videos into OUT/videos/<name>.h5 and an index.
@@ -109,6 +115,8 @@ def run(
             resume=resume,
             fail_fast=fail_fast,
             commercial=commercial,
+            skip_unfit=skip_unfit,
+            fit=settings_of(fit, "NAME=VALUE", "--fit"),
             console=error_console(),
         )
     end(result, result.to_dict(), as_json)
@@ -182,6 +190,7 @@ def submit(
     All other arguments are those of `run`. Their paths are on the cluster, except the pipeline file, a camera file and
     a file of prompts, which are sent along.
     """
+    from geoflow.scanning.leaving_out import wanted_scan
     from geoflow.submission import submit as submit_run
     from geoflow.video.options import read_options
 
@@ -192,6 +201,7 @@ def submit(
     seen = {"size": size_of(given["size"]), "intrinsics": intrinsics_of(given["intrinsics"])}
     plain = ("fps", "limit", "stream", "pattern", "cameras", "scale")
     read_options(pipe.reading, {**{name: given[name] for name in plain}, **seen})
+    wanted_scan(given["skip_unfit"], settings_of(given["fit"], "NAME=VALUE", "--fit"))
     named = [str(given[name]) for name in ("pipeline", "intrinsics", "objects") if given[name]]
     files = [path for path in named if os.path.isfile(path)]
     places = [str(given[name]) for name in ("out", "masks", "objects", "cameras") if given[name]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +17,9 @@ _THUMB = (16, 12)
 _ALIKE = 0.9  # correlation of thumbnails above which no closer look is needed
 _POINTS, _SPACING = 80, 7.0
 _LOST, _KEPT = 0.12, 0.4  # share of points found again: at most this over a cut, at least this on either side
+_BY_CHANCE = 0.25  # of the points, those that unrelated pictures may have in common; up to 0.16 was seen
 _LEAST_POINTS = 20
+_REST = 0.5  # px: points within this have not moved; a frame that stirs by less shows no parallax either
 _CONTRAST = 0.8  # grey levels per px in the weakest direction: smoothed noise has a third of it
 
 
@@ -47,6 +50,37 @@ def classify_views(frames: Sequence[np.ndarray]) -> np.ndarray:
 def is_bare(gray: np.ndarray) -> bool:
     """Return whether an image (H, W) uint8 has too little texture to follow anything in it."""
     return len(_corners(_small(gray))) < _LEAST_POINTS
+
+
+@dataclass(frozen=True)
+class ViewChange:
+    """What two frames have in common, which need not be neighbours."""
+
+    alike: float  # correlation of their thumbnails, -1 to 1
+    found: float  # share of the first frame's points that are found again in the second
+    at_rest: float  # share of the points found again that have not moved; 0 if none is found
+    bare: bool  # one of the frames has too little texture for anything to be followed
+
+    @property
+    def is_other_view(self) -> bool:
+        """Return whether hardly anything is found again: there is a cut in between, or the camera went far."""
+        return not self.bare and self.alike <= _ALIKE and self.found <= _BY_CHANCE
+
+
+def compare_views(before: np.ndarray, after: np.ndarray) -> ViewChange:
+    """Compare two frames (H, W, 3) uint8 as `classify_views` does.
+
+    >>> compare_views(*np.full((2, 24, 32, 3), 90, np.uint8)).bare
+    True
+    """
+    gray_a, gray_b = (_small(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in (before, after))
+    alike = float((_thumbnail(gray_a) * _thumbnail(gray_b)).sum())
+    points = _corners(gray_a)
+    if min(len(points), len(_corners(gray_b))) < _LEAST_POINTS:
+        return ViewChange(alike, 0.0, 0.0, bare=True)
+    there, good = follow(gray_a, gray_b, points, points)
+    stayed = np.linalg.norm(there - points, axis=1)[good] < _REST
+    return ViewChange(alike, float(good.mean()), float(stayed.mean()) if good.any() else 0.0, bare=False)
 
 
 def _small(gray: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from geoflow.results import RunResult, VideoResult
 
 _MOST_ROWS = 100
-_COLOURS = {"complete": "#2e9e5b", "failed": "#d9534f"}  # legible on light and on dark
+_COLOURS = {"complete": "#2e9e5b", "failed": "#d9534f", "unfit": "#d98e2b"}  # legible on light and on dark
 _LEFT, _RIGHT = 'style="text-align:left;padding:2px 12px 2px 0"', 'style="text-align:right;padding:2px 12px 2px 0"'
 _COLUMNS = (("video", _LEFT), ("state", _LEFT), ("frames", _RIGHT), ("time", _RIGHT), ("store, or reason", _LEFT))
 _PLAIN = 'style="color:inherit;font-size:inherit"'
@@ -32,7 +32,9 @@ def run_html(result: RunResult) -> str:
 
 
 def _summary(result: RunResult) -> str:
-    counts = f"{len(result.complete)} complete" + (f", {len(result.failed)} failed" if result.failed else "")
+    counts = f"{len(result.complete)} complete" + "".join(
+        f", {len(rows)} {word}" for rows, word in ((result.failed, "failed"), (result.unfit, "unfit")) if rows
+    )
     return f"<b>{counts}</b> in {duration(result.seconds)}, pipeline {text(result.pipeline)}, in {_link(result.out)}"
 
 

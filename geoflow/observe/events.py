@@ -86,6 +86,7 @@ _TABLE = (
             _field("reason", str, "what is left out, and how to take it"),
         ),
     ),
+    Event("video_unfit", "a look before the run found a video unfit: it is left out, as was asked", (_VIDEO, _REASON)),
     Event(
         "ray_awaited",
         "the first input that needs work is known, or is looked for no longer: Ray is started or joined now",

@@ -44,6 +44,10 @@ def _inputs_left_out(row: dict[str, Any]) -> Iterator[News]:
     yield News(row["folder"], row["reason"])
 
 
+def _video_unfit(row: dict[str, Any]) -> Iterator[News]:
+    yield News(f"{row['video']} is left out", row["reason"])
+
+
 def _video_noted(row: dict[str, Any]) -> Iterator[News]:
     yield from (News(row["video"], note) for note in row["notes"])
 
@@ -84,6 +88,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {
     EVENTS[tell.__name__.removeprefix("_")].name: tell
     for tell in (
         _inputs_left_out,
+        _video_unfit,
         _video_noted,
         _video_rewound,
         _stage_disabled,

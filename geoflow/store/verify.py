@@ -125,10 +125,10 @@ def _states(rows: list[dict[str, Any]], inputs: Any) -> Iterator[str]:
     for row in rows:
         if row["status"] == "complete" and not row["path"]:
             yield f"{row['name']} is complete but has no path"
-        elif row["status"] == "failed" and not row["reason"]:
-            yield f"{row['name']} failed without a reason"
-        elif row["status"] not in ("complete", "failed"):
-            yield f"{row['name']} has the state {row['status']!r}, expected complete or failed"
+        elif row["status"] in ("failed", "unfit") and not row["reason"]:
+            yield f"{row['name']} is {row['status']} without a reason"
+        elif row["status"] not in ("complete", "failed", "unfit"):
+            yield f"{row['name']} has the state {row['status']!r}, expected complete, failed or unfit"
     for entry in inputs or ():
         name = entry.get("name") if isinstance(entry, dict) else entry
         if name not in names and name not in {row["source"] for row in rows}:
