@@ -55,7 +55,8 @@ def bench_bridge(
     found: dict[str, Any] = {"megabytes": megabytes, "calls": calls, "runs": [], "ratios": {}}
     for work in (seconds, 0.0):
         params = BusyEcho.Params(seconds=work)
-        stages: dict[str, Stage] = {way: kind(params) for way, kind in zip(_WAYS, (BusyEcho, made_abroad))}
+        kinds: tuple[type[Stage], ...] = (BusyEcho, made_abroad)
+        stages = {way: kind(params) for way, kind in zip(_WAYS, kinds)}
         began = time.monotonic()
         try:
             for stage in stages.values():
