@@ -248,7 +248,7 @@ def test_geoflow_exports_exactly_this() -> None:
     import geoflow
 
     classes = ["GeoFlowError", "Pipeline", "Run", "RunResult", "Stage", "Video"]
-    assert sorted(geoflow.__all__) == [*classes, "__version__", "compare", "load_run", "open", "run"]
+    assert sorted(geoflow.__all__) == [*classes, "__version__", "compare", "load_run", "open", "run", "scan"]
     assert dir(geoflow) == sorted(geoflow.__all__) and all(getattr(geoflow, name) for name in geoflow.__all__)
     assert geoflow.__version__ == importlib.metadata.version("geoflow-video")
     with pytest.raises(AttributeError, match="'geoflow' has no attribute 'opne'"):
