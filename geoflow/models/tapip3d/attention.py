@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_ROWS = {"cpu": 1 << 12}  # that go through an MLP at once
+_ROWS_ELSEWHERE = 1 << 16
 _PLAIN_EPS = 1e-6  # of norms without parameters; those with parameters have torch's 1e-5
 
 
@@ -58,7 +60,7 @@ class Pooling(Attention):
 
 
 class MLP(nn.Module):
-    """Two linear layers with a tanh GELU between."""
+    """Two linear layers with a tanh GELU between; of many rows, some at a time, since what is between is wide."""
 
     def __init__(self, dim: int, ratio: float) -> None:
         super().__init__()
@@ -66,7 +68,9 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(int(dim * ratio), dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        rows = x.flatten(0, -2).split(_ROWS.get(x.device.type, _ROWS_ELSEWHERE))
+        found = [self.fc2(F.gelu(self.fc1(part), approximate="tanh")) for part in rows]
+        return found[0].view(x.shape) if len(found) == 1 else torch.cat(found).view(x.shape)
 
 
 class Block(nn.Module):

@@ -1,12 +1,12 @@
 """What a point looks like now beside what it looked like in the query's frame, in three dimensions.
 
 For each level, the k features nearest to a point's estimate are compared by attention with the k + 1 features around
-its query, the support. The support does not change within a window: `Support` holds what is made of it once.
+its query, the support. What the projections make of the support is folded into those of the neighbours. That is made
+anew for the points that are compared at once: for all points of a window it would take far more memory than it saves.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -15,20 +15,6 @@ from torch import Tensor, nn
 from geoflow.models.tapip3d.attention import CrossBlock, Pooling
 from geoflow.models.tapip3d.config import CorrelationConfig
 from geoflow.models.tapip3d.fourier import WIDTH, encode_positions
-
-
-@dataclass(frozen=True)
-class Support:
-    """Support of N points on one level: tokens (N, k + 1, C), and what both blocks make of them once."""
-
-    tokens: Tensor
-    queries: Tensor
-    context: tuple[Tensor, Tensor, Tensor]
-
-    def of(self, chosen: slice) -> Support:
-        """Return the support of some of the points."""
-        keys, bias, values = self.context
-        return Support(self.tokens[chosen], self.queries[chosen], (keys[chosen], bias[chosen], values[chosen]))
 
 
 class NeighbourTransformer(nn.Module):
@@ -44,15 +30,12 @@ class NeighbourTransformer(nn.Module):
         self.aggr1 = Pooling(dim, heads, head_dim)
         self.aggr2 = Pooling(dim, heads, head_dim)
 
-    def prepare(self, tokens: Tensor) -> Support:
-        """Return the support with its projections; tokens (N, k + 1, C)."""
-        return Support(tokens, self.xblock1_2.fold_tokens(tokens), self.xblock2_1.fold_context(tokens))
-
-    def forward(self, support: Support, neighbours: Tensor) -> Tensor:
-        """Compare support of N points with neighbours (T, N, k, C): (T, N, C)."""
-        seen = self.xblock1_2.attend_from(support.tokens, support.queries, neighbours)
+    def forward(self, support: Tensor, neighbours: Tensor) -> Tensor:
+        """Compare support (N, k + 1, C) of N points with neighbours (T, N, k, C): (T, N, C)."""
+        seen = self.xblock1_2.attend_from(support, self.xblock1_2.fold_tokens(support), neighbours)
         answer = self.aggr1(self.output_token_1, seen)
-        return answer + self.aggr2(self.output_token_2, self.xblock2_1.attend_to(neighbours, support.context))
+        context = self.xblock2_1.fold_context(support)
+        return answer + self.aggr2(self.output_token_2, self.xblock2_1.attend_to(neighbours, context))
 
 
 class Correlation(nn.Module):
@@ -75,12 +58,11 @@ class Correlation(nn.Module):
         encoded: Tensor = self.posenc_mlps[level](encode_positions(offsets))
         return content + encoded
 
-    def prepare(self, level: int, features: Tensor, offsets: Tensor) -> Support:
-        """Return the support of N points from features (N, k + 1, F) and offsets (N, k + 1, 3)."""
-        transformer = cast(NeighbourTransformer, self.transformers[level])
-        return transformer.prepare(self.tokens(level, self.content(features), offsets))
+    def support(self, level: int, features: Tensor, offsets: Tensor) -> Tensor:
+        """Return the support (N, k + 1, C) of N points from features (N, k + 1, F) and offsets (N, k + 1, 3)."""
+        return self.tokens(level, self.content(features), offsets)
 
-    def forward(self, level: int, support: Support, content: Tensor, offsets: Tensor) -> Tensor:
+    def forward(self, level: int, support: Tensor, content: Tensor, offsets: Tensor) -> Tensor:
         """Compare N points with neighbours in T frames, content (T, N, k, C) and offsets (T, N, k, 3): (T, N, C)."""
         return cast(Tensor, self.transformers[level](support, self.tokens(level, content, offsets)))
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from geoflow.errors import ConfigError
 from geoflow.models.tapip3d.clip import Clip
 from geoflow.models.tapip3d.config import TrackerConfig
-from geoflow.models.tapip3d.correlation import Support
 from geoflow.models.tapip3d.frames import FrameMaps, WindowFrames, normalisation
 from geoflow.models.tapip3d.neighbours import nearest
 from geoflow.models.tapip3d.network import TrackerNetwork
@@ -153,7 +152,7 @@ class WindowRun:
         fresh = self.queries.frames[taking_part] >= start + half
         coords, logits = self._first_state(start, taking_part, fresh)
         space = _Space(mean, deviation, self.device)
-        support = self._prepare_support(taking_part, space)
+        support = self._support_in(space, taking_part)
         window = _Window(self, start, maps, space, support)
         coords = space.enter(coords)
         self.watch("maps", maps)
@@ -185,15 +184,16 @@ class WindowRun:
         coords = torch.where(fresh[:, None], self.queries.points[taking_part], coords)
         return coords, torch.where(fresh, torch.zeros_like(logits), logits)
 
-    def _prepare_support(self, taking_part: Tensor, space: _Space) -> list[Support]:
-        prepared = []
+    def _support_in(self, space: _Space, taking_part: Tensor) -> list[Tensor]:
+        """Return the support of the points, (N, k + 1, C) for each level."""
+        found = []
         for level in range(self.config.corr_levels):
             points = space.enter(self.queries.support_points[level][taking_part])
             features = self.queries.support_features[level][taking_part]
             offsets = points - points[:, :1]
             self.watch("support_tokens", (level, features, offsets))
-            prepared.append(self.network.corr_processor.prepare(level, features, offsets))
-        return prepared
+            found.append(self.network.corr_processor.support(level, features, offsets))
+        return found
 
 
 class _Space:
@@ -213,9 +213,7 @@ class _Space:
 class _Window:
     """One window's frames in its normalised space."""
 
-    def __init__(
-        self, run: WindowRun, start: int, maps: list[FrameMaps], space: _Space, support: list[Support]
-    ) -> None:
+    def __init__(self, run: WindowRun, start: int, maps: list[FrameMaps], space: _Space, support: list[Tensor]) -> None:
         self.run, self.space, self.support, self.maps = run, space, support, maps
         self.cameras = run.clip.cameras(start, start + len(maps), run.device)
         self.clouds = [[space.enter(points) for points in frame.points] for frame in maps]
@@ -248,7 +246,7 @@ class _Window:
                 content.append(maps.content[level][index])
                 offsets.append(clouds[level][index] - coords[frame, :, None])
             answers.append(
-                self.run.network.corr_processor(level, support.of(chunk), torch.stack(content), torch.stack(offsets))
+                self.run.network.corr_processor(level, support[chunk], torch.stack(content), torch.stack(offsets))
             )
         return torch.cat(answers, dim=-1)
 
