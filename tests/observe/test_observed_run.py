@@ -44,7 +44,7 @@ def test_every_call_of_a_run_is_in_its_trace_once(tmp_path: Path) -> None:
     calls = [e for e in spans(paths) if e["cat"] == "process"]
     assert sorted(done) == sorted((processes[e["pid"]], e["args"]["video"], e["args"]["segment"]) for e in calls)
     assert len(done) == 9
-    assert [e["name"] for e in spans(paths) if e["cat"] == "finish"] == ["finish a"]  # write alone has something to close
+    assert [e["name"] for e in spans(paths) if e["cat"] == "finish"] == ["finish a"]  # of write
     by_actor = {e["tid"]: sorted((s["ts"], s["ts"] + s["dur"]) for s in calls if s["tid"] == e["tid"]) for e in calls}
     for row in by_actor.values():  # one call at a time; the microseconds are rounded
         assert all(after[0] >= before[1] - 1 for before, after in itertools.pairwise(row))
