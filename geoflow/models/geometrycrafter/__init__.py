@@ -12,11 +12,11 @@ Options and sizes need no torch; the rest imports it when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geoflow.models.geometrycrafter.config import ModelConfig
 from geoflow.models.geometrycrafter.options import LADDER, Options
+from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
     from geoflow.models.geometrycrafter.loading import from_pretrained
@@ -47,8 +47,4 @@ _MODULES = {
     "make_points": "maps",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = on_demand(__name__, _MODULES)

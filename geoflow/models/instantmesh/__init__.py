@@ -9,12 +9,12 @@ Sizes and cameras need no torch; the rest imports it when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geoflow.models.instantmesh.cameras import view_cameras
 from geoflow.models.instantmesh.config import ReconstructorConfig
 from geoflow.models.instantmesh.mesh import Mesh
+from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
     from geoflow.models.instantmesh.checkpoint import from_checkpoint
@@ -38,8 +38,4 @@ _MODULES = {
     "split_views": "view_pictures",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = on_demand(__name__, _MODULES)

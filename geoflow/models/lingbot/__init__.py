@@ -9,11 +9,11 @@ Options and sizes need no torch; the rest imports it when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geoflow.models.lingbot.config import LingbotConfig
 from geoflow.models.lingbot.options import StreamOptions
+from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
     from geoflow.models.lingbot.checkpoint import from_checkpoint
@@ -29,8 +29,4 @@ _MODULES = {
     "from_checkpoint": "checkpoint",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = on_demand(__name__, _MODULES)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from geoflow.errors import ConfigError
+from geoflow.models.checkpoint_weights import fill_network, unlike_keys
 from geoflow.models.inert_pickle import load_inert
 from geoflow.models.lingbot.config import LingbotConfig
 from geoflow.models.lingbot.network import LingbotNetwork
@@ -38,21 +38,7 @@ def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | 
         raise ConfigError(f"{path}: {error}") from error
     with torch.device("meta"):
         network = LingbotNetwork(config)
-    _fill(network, dict(weights), path)
+    if differs := unlike_keys(network, weights):
+        raise ConfigError(f"{path} is not the LingBot-Map that is expected: {differs}; {_FETCH}")
+    fill_network(network, weights, path, _FETCH)
     return Streamer(network.products_in(dtype or torch.float32).to(device))
-
-
-def _fill(network: LingbotNetwork, weights: dict[Any, Any], path: Path) -> None:
-    wanted = network.state_dict()
-    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(map(str, weights.keys() - wanted.keys()))
-    if missing or unknown:
-        raise ConfigError(
-            f"{path} is not the LingBot-Map that is expected: {len(missing)} weights are missing {missing[:3]}, "
-            f"{len(unknown)} are unknown {unknown[:3]}; {_FETCH}"
-        )
-    for key, value in wanted.items():
-        if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
-        if not weights[key].is_floating_point():
-            raise ConfigError(f"{path}: {key} should hold floating-point numbers, found {weights[key].dtype}; {_FETCH}")
-    network.load_state_dict({key: weights[key].float() for key in wanted}, assign=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from geoflow.errors import ConfigError
+from geoflow.models.checkpoint_weights import fill_network, unlike_keys
 from geoflow.models.inert_pickle import Inert, load_inert
 from geoflow.models.tapip3d.config import TrackerConfig
 from geoflow.models.tapip3d.network import TrackerNetwork
@@ -39,7 +40,9 @@ def from_checkpoint(path: Path | str, device: str = "cpu", dtype: torch.dtype | 
     size = training.get("resolution", BASE_SIZE) if isinstance(training, dict) else BASE_SIZE
     with torch.device("meta"):
         network = TrackerNetwork(sizes)
-    _fill(network, dict(weights), path)
+    if differs := unlike_keys(network, weights):
+        raise ConfigError(f"{path} does not fit its own configuration: {differs}; {_FETCH}")
+    fill_network(network, weights, path, _FETCH)
     return Tracker(network.to(device), (int(size[0]), int(size[1])), dtype)
 
 
@@ -51,16 +54,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _fill(network: TrackerNetwork, weights: dict[str, Any], path: Path) -> None:
-    wanted = network.state_dict()
-    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
-    if missing or unknown:
-        raise ConfigError(
-            f"{path} does not fit its own configuration: missing {missing[:4]}, unknown {unknown[:4]}; {_FETCH}"
-        )
-    for key, value in wanted.items():
-        if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
-    network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from geoflow.errors import ConfigError
+from geoflow.models.checkpoint_weights import fill_network, unlike_keys
 from geoflow.models.inert_pickle import load_inert
 from geoflow.models.vipe.network import SlamNetwork
 from geoflow.models.vipe.network_flow import NetworkFlow
@@ -39,16 +40,9 @@ def network_of(path: Path) -> SlamNetwork:
             weights[key] = weights[key][:2]
     with torch.device("meta"):
         network = SlamNetwork()
-    wanted = network.state_dict()
-    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
-    if missing or unknown:
-        raise ConfigError(
-            f"{path} holds another network's weights: missing {missing[:4]}, unknown {unknown[:4]}; {_FETCH}"
-        )
-    for key, value in wanted.items():
-        if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
-    network.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
+    if differs := unlike_keys(network, weights):
+        raise ConfigError(f"{path} holds another network's weights: {differs}; {_FETCH}")
+    fill_network(network, weights, path, _FETCH)
     return network.requires_grad_(False)
 
 

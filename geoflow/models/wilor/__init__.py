@@ -11,8 +11,9 @@ Own implementation. The weights are under CC BY-NC-ND 4.0, and the hand model is
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
     from geoflow.models.wilor.checkpoint import from_checkpoint
@@ -22,8 +23,4 @@ __all__ = ["HandModel", "Hands", "from_checkpoint"]
 
 _MODULES = {"HandModel": "hand_model", "Hands": "hand_model", "from_checkpoint": "checkpoint"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = on_demand(__name__, _MODULES)

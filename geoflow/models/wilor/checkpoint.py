@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from geoflow.errors import ConfigError
+from geoflow.models.checkpoint_weights import fill_network, unlike_keys
 from geoflow.models.inert_pickle import Inert, load_inert
 from geoflow.models.mano.body import HandBody
 from geoflow.models.mano.mano_file import load_body
@@ -62,7 +63,9 @@ def read_network(path: Path, heads: int | None = None) -> HandNetwork:
         raise ConfigError(f"{path}: {error}") from error
     with torch.device("meta"):
         network = HandNetwork(config)
-    _fill(network, own, path)
+    if differs := unlike_keys(network, own):
+        raise ConfigError(f"{path} is not whole, or of another network: {differs}; {_FETCH}")
+    fill_network(network, own, path, _FETCH)
     return network
 
 
@@ -73,17 +76,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _fill(network: HandNetwork, weights: dict[str, Any], path: Path) -> None:
-    wanted = network.state_dict()
-    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
-    if missing or unknown:
-        raise ConfigError(
-            f"{path} is not whole, or of another network: missing {missing[:4]}, unknown {unknown[:4]}; {_FETCH}"
-        )
-    for key, value in wanted.items():
-        if not isinstance(weights[key], torch.Tensor) or weights[key].shape != value.shape:
-            raise ConfigError(f"{path}: {key} should be a tensor of the shape {tuple(value.shape)}; {_FETCH}")
-    floats = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    network.load_state_dict(floats, assign=True)

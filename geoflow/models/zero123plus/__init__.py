@@ -8,8 +8,9 @@ Sizes need no torch; the rest imports it when first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
     from geoflow.models.zero123plus.loading import from_pretrained
@@ -20,8 +21,4 @@ __all__ = ["Views", "from_pretrained", "square_foreground"]
 
 _MODULES = {"Views": "views", "from_pretrained": "loading", "square_foreground": "picture"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = on_demand(__name__, _MODULES)
