@@ -96,17 +96,20 @@ class Tapip3d(TorchStage):
         return tracker
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
+        from geoflow.geometry.motion.asked_points import asked_points, asked_so_far
         from geoflow.geometry.motion.tracking_space import tracking_space
         from geoflow.models.tapip3d.handing_over import handed_over, taken_over
         from geoflow.models.tapip3d.segment_following import Wanted, follow_segment
 
         own, options = self.params, self.params.options()
         mask, label = fields.get("frames.mask"), fields.get("objects.label")
-        space = tracking_space(fields, own.depth, own.camera_space)
-        wanted = Wanted(own.query_every, own.grid, own.objects_only, own.queries, mask, label)
-        pictures, carried = (fields["frames.rgb"], fields["frames.index"]), taken_over(self._state, segment, space)
-        tracks = follow_segment(self.model, segment, *pictures, space, carried, options, wanted)
+        space, index, asked = tracking_space(fields, own.depth, own.camera_space), fields["frames.index"], None
+        if own.queries:
+            asked = asked_points(own.queries, segment, index, space.posed_cameras(), self._state)
+        wanted = Wanted(own.query_every, own.grid, own.objects_only, asked, mask, label)
+        carried = taken_over(self._state, segment, space)
+        tracks = follow_segment(self.model, segment, fields["frames.rgb"], space, carried, options, wanted)
         seen = tracks.seen(self.model.believed(tracks.logits, options), mask)
-        self._state = handed_over(segment, space, tracks, seen)
+        self._state = handed_over(segment, space, tracks, seen) | asked_so_far(segment, index)
         given = {"tracks.object": label is not None, "tracks.row": bool(own.queries)}
         return {name: array for name, array in tracks.fields(space, seen).items() if given.get(name, True)}

@@ -61,6 +61,7 @@ class Klt(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
+        from geoflow.geometry.motion.asked_points import asked_so_far
         from geoflow.geometry.motion.carried_tracks import take_over
         from geoflow.geometry.motion.followed_points import from_state, go_on, on_one_surface
         from geoflow.geometry.motion.lifting import CamerasWithDepth, lift_tracks
@@ -77,16 +78,24 @@ class Klt(Stage):
         anchors |= {segment.start + t: grays[t] for t in np.unique(points.born[len(carried) :] - segment.start)}
         points = on_one_surface(points, cameras, segment.start)
         lifted = lift_tracks(points.uv, np.isfinite(points.uv).all(-1), cameras)
-        frame = (points.born - segment.start).clip(0)
-        placed = np.isfinite(lifted.xyz[frame, np.arange(len(points))]).all(1)
+        place = _query_places(segment, points, lifted)
+        placed = np.isfinite(place).all(1)
         keep = np.flatnonzero(placed | (points.rows >= 0) | (np.arange(len(points)) < len(carried)))
-        points, lifted = points.some(keep), lifted.some(keep)
+        points, lifted, place = points.some(keep), lifted.some(keep), place[keep]
         new = len(points) - len(carried)
         ids = np.concatenate([carried.ids, carried.next_id + np.arange(new, dtype=np.int32)]).astype(np.int32)
         self._state = _handed_over(segment, cameras, points, lifted, ids, carried.next_id + new, grays, anchors)
-        found = _as_fields(segment, points, lifted, ids)
-        given = {"tracks.object": "objects.label" in fields, "tracks.row": bool(self.params.queries)}
-        return {name: array for name, array in found.items() if given.get(name, True)}
+        self._state |= asked_so_far(segment, fields["frames.index"])
+        found = {
+            "tracks.xyz": lifted.xyz,
+            "tracks.visible": lifted.visible,
+            "tracks.uv": lifted.uv,
+            "tracks.query": np.concatenate([points.born[:, None], place], 1).astype(np.float32),
+            "tracks.id": ids,
+        }
+        if "objects.label" in fields:
+            found["tracks.object"] = points.objects
+        return found | {"tracks.row": points.rows} if self.params.queries else found
 
     def _with_new(
         self,
@@ -107,7 +116,7 @@ class Klt(Stage):
             begin, grays=grays, cameras=cameras, min_likeness=self.params.min_likeness, first_frame=segment.start
         )
         if self.params.queries:
-            asked = asked_points(self.params.queries, segment, fields["frames.index"], cameras)
+            asked = asked_points(self.params.queries, segment, fields["frames.index"], cameras, self._state)
             for t in np.unique(asked.frame):
                 mine = asked.frame == t
                 objects = None if label is None else value_at(label[t], asked.uv[mine])
@@ -136,6 +145,13 @@ def _outside(mask: np.ndarray, points: FollowedPoints) -> FollowedPoints:
 
     ignored = sample_depth(mask, points.uv) > 0
     return replace(points, uv=np.where(ignored[..., None], np.float32(np.nan), points.uv))
+
+
+def _query_places(segment: Segment, points: FollowedPoints, lifted: LiftedTracks) -> np.ndarray:
+    """Return the places (N, 3) of the points in their query frames; NaN if unknown, or if the frame is not here."""
+    here = (points.born >= segment.start) & (points.born < segment.stop)
+    frame = np.where(here, points.born - segment.start, 0)
+    return np.where(here[:, None], lifted.xyz[frame, np.arange(len(points))], np.nan)
 
 
 def _handed_over(
@@ -172,19 +188,3 @@ def _handed_over(
         extra={"anchor": points.anchor, "start": points.start, "unseen": points.unseen, "rests": points.rests},
     )
     return state | as_state(pictures)
-
-
-def _as_fields(segment: Segment, points: FollowedPoints, lifted: LiftedTracks, ids: np.ndarray) -> Fields:
-    """Return all outputs that the stage may give. A query's place is known if this segment has its frame."""
-    here = (points.born >= segment.start) & (points.born < segment.stop)
-    frame = np.where(here, points.born - segment.start, 0)
-    place = np.where(here[:, None], lifted.xyz[frame, np.arange(len(points))], np.nan)
-    return {
-        "tracks.xyz": lifted.xyz,
-        "tracks.visible": lifted.visible,
-        "tracks.uv": lifted.uv,
-        "tracks.query": np.concatenate([points.born[:, None], place], 1).astype(np.float32),
-        "tracks.id": ids,
-        "tracks.object": points.objects,
-        "tracks.row": points.rows,
-    }

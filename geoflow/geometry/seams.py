@@ -5,6 +5,7 @@ The values are those of the field table; `Fields` maps their names to arrays.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Join:
         return self.geometry_scale if row.branch == "geometry" else self.camera_scale
 
 
-def depth_of(fields: Fields) -> np.ndarray | None:
+def depth_of(fields: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Return the geometry depth (T, H, W) float16, 0 where masked; None without geometry."""
     if "geometry.points" not in fields or "geometry.mask" not in fields:
         return None

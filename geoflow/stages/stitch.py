@@ -80,8 +80,7 @@ class Stitch(Stage):
         fields = _judged_by_prior(_with_users_labels(segment, fields))
         shared = self._shared_frames(segment, fields["frames.index"])
         count = len(segment) - segment.overlap_after
-        held = {name.removeprefix(_HELD): value for name, value in self._state.items() if name.startswith(_HELD)}
-        points = {name.removeprefix(_POINTS): value for name, value in self._state.items() if name.startswith(_POINTS)}
+        held, points = self._kept(_HELD), self._kept(_POINTS)
         held, fields = seams.complete(held, shared, fields, len(segment))
         fields = self._with_known_hands(held, fields, shared)
         metric = self._metric(segment, fields)
@@ -104,6 +103,9 @@ class Stitch(Stage):
             ratio = _ratio(fields.get("camera.depth"), seams.depth_of(fields))
             result["stitch.depth_ratio"] = np.array([np.nan if ratio is None else ratio], np.float32)
         return result
+
+    def _kept(self, prefix: str) -> Fields:
+        return {name.removeprefix(prefix): value for name, value in self._state.items() if name.startswith(prefix)}
 
     def _with_known_hands(self, held: Fields, fields: Fields, shared: int) -> Fields:
         """Return the fields with the hands numbered through the video, those of the shared frames by their numbers."""

@@ -12,6 +12,7 @@ from long_clip import OVERLAP, SIZE, LongClip, followed, long_clip
 
 from actors.embedded.klt import Klt
 from geoflow.errors import ConfigError
+from geoflow.geometry.motion.asked_points import asked_points, asked_so_far
 from geoflow.geometry.motion.carried_tracks import hand_over, take_over
 from geoflow.geometry.motion.lifting import CamerasWithDepth
 from geoflow.geometry.motion.track_queries import depth_edges, query_frames, uncovered
@@ -152,6 +153,37 @@ def test_points_that_cannot_be_asked_for_are_named(tmp_path: Path, text: str, to
     path.write_text(text)
     with pytest.raises(ConfigError, match=told):
         followed(clip, lambda: Klt(Klt.Params(queries=str(path))))
+
+
+@pytest.mark.parametrize("overlap", [0, 3])
+def test_a_row_between_two_segments_is_asked_for_once(tmp_path: Path, overlap: int) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join(f"{frame},5,5" for frame in range(88)))
+    video = VideoInfo("v", "v.mp4", "", 30, 10.0, 48, 64, 48, 64)
+    index = np.arange(30) * 3  # every third frame of the source
+    whole = np.tile(np.eye(4), (30, 1, 1))
+    cameras = CamerasWithDepth(whole[:, :3, :3], whole, np.ones((30, 48, 64)), np.ones(30, bool))
+    found: list[tuple[int, int]] = []
+    state: dict[str, int] = {}
+    for k, start in enumerate((0, 10, 20)):
+        segment = Segment(video, k, max(0, start - overlap), start + 10, overlap if k else 0, overlap if k < 2 else 0)
+        here = index[segment.start : segment.stop]
+        asked = asked_points(str(path), segment, here, cameras, state)
+        found += zip(asked.rows.tolist(), here[asked.frame].tolist())
+        state = asked_so_far(segment, here)
+    assert [row for row, _ in found] == list(range(88))
+    assert all(0 <= frame - row < 3 for row, frame in found), "the next frame that is processed"
+
+
+def test_rows_of_a_segment_that_failed_are_not_asked_for_in_another_frame(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("4,5,5\n14,5,5\n24,5,5\n")
+    video = VideoInfo("v", "v.mp4", "", 30, 10.0, 48, 64, 48, 64)
+    whole = np.tile(np.eye(4), (30, 1, 1))
+    cameras = CamerasWithDepth(whole[:, :3, :3], whole, np.ones((30, 48, 64)), np.ones(30, bool))
+    state = asked_so_far(Segment(video, 0, 0, 10), np.arange(10))
+    asked = asked_points(str(path), Segment(video, 2, 20, 30), np.arange(20, 30), cameras, state)
+    assert asked.rows.tolist() == [2] and asked.frame.tolist() == [4]
 
 
 def test_places_in_the_world_of_known_cameras_are_asked_for_where_they_are_seen(tmp_path: Path) -> None:

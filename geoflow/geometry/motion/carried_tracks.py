@@ -17,6 +17,7 @@ from geoflow.geometry.motion.lifting import CamerasWithDepth, sample_depth
 from geoflow.geometry.rigid import Sim3, invert
 from geoflow.segments import Segment
 
+FORGOTTEN = 3  # segments after which a point that was not seen ends
 _LEAST_DEPTHS = 10  # shared depths that tell the scale between two worlds
 _EXTRA = "extra."
 

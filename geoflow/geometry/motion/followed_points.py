@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.geometry.motion.carried_tracks import CarriedTracks
+from geoflow.geometry.motion.carried_tracks import FORGOTTEN, CarriedTracks
 from geoflow.geometry.motion.lifting import CamerasWithDepth, LiftedTracks, lift_points, project_all, sample_depth
 from geoflow.geometry.motion.point_tracks import likeness, patches, track_both_ways, track_on
 
@@ -17,7 +17,6 @@ _MOST_ANCHORS = 8  # pictures that are handed over
 _NEAR_PX = 1.0  # distance from its reprojection, at 320 px width, within which a static point's anchor is put on it
 
 _DEPTH_STEP = 1.2  # ratio of depths, from frame to frame, above which another surface is followed
-_FORGOTTEN = 3  # segments after which a static point that was not seen ends
 _PER_POINT = ("born", "objects", "rows", "anchor", "start", "unseen", "rests", "place")
 
 Anchors = Mapping[int, np.ndarray]  # frame, counted in the video -> its picture (H, W) uint8
@@ -179,7 +178,7 @@ def anchored(
     unseen = np.where(seen, 0, points.unseen + 1).astype(np.uint8)
     rests = np.where(seen, lifted.static, points.rests)
     place = np.where(seen[:, None], _last_known(lifted.xyz), points.place)
-    alive = seen | (rests & (unseen <= _FORGOTTEN))
+    alive = seen | (rests & (unseen <= FORGOTTEN))
     kept_frames, counts = np.unique(frames[keeps & alive], return_counts=True)
     kept_frames = kept_frames[np.argsort(-counts, kind="stable")][:_MOST_ANCHORS]
     keeps &= np.isin(frames, kept_frames)

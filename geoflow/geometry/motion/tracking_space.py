@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geoflow.errors import StageError
 from geoflow.geometry.alignment import depth_ratio, to_half
+from geoflow.geometry.motion.asked_points import AskedPoints
 from geoflow.geometry.motion.lifting import CamerasWithDepth
+from geoflow.geometry.seams import depth_of
 
 AUTO, CAMERA, GEOMETRY = "auto", "camera", "geometry"  # whose depth
 
@@ -45,6 +47,17 @@ class TrackingSpace:
             inside = ((uv >= -0.5) & (uv <= (width - 0.5, height - 0.5))).all(-1)
         return uv.astype(np.float32), inside
 
+    def posed_cameras(self) -> CamerasWithDepth:
+        """Return the cameras where they stand in the world, valid where that is known."""
+        return replace(self.cameras, cam_from_world=self.poses, valid=np.isfinite(self.poses).all((1, 2)))
+
+    def places(self, asked: AskedPoints) -> np.ndarray | None:
+        """Return the places (M, 3) in this space of points asked for in the world; None if they have pixels instead."""
+        if asked.xyz is None or not self.in_cameras:
+            return asked.xyz
+        poses = self.poses[asked.frame]
+        return np.asarray((poses[:, :3, :3] @ asked.xyz[..., None])[..., 0] + poses[:, :3, 3])
+
     def in_world(self, xyz: np.ndarray) -> np.ndarray:
         """Return places (T, N, 3) of the frames' cameras in the world, float32; NaN where it is unknown."""
         poses = self.poses.astype(np.float64)
@@ -59,7 +72,7 @@ def tracking_space(fields: Mapping[str, np.ndarray], depth: str, camera_space: b
     None: as cameras see them if no frame has both pose and depth in one scale. A segment of which nothing can be used
     has no valid frame. Raises StageError if no stage gives the depth.
     """
-    own, other = fields.get("camera.depth"), _geometry_depth(fields)
+    own, other = fields.get("camera.depth"), depth_of(fields)
     posed = fields.get("camera.valid", np.zeros(len(fields["frames.rgb"]), bool))
     chosen, scale = _chosen(own, other, depth)
     if chosen is other and scale is not None and scale != 1:
@@ -95,12 +108,6 @@ def _chosen(own: np.ndarray | None, other: np.ndarray | None, wanted: str) -> tu
 
 def _frames(depth: np.ndarray) -> int:
     return sum(bool(frame.any()) for frame in depth)
-
-
-def _geometry_depth(fields: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    if "geometry.points" not in fields or "geometry.mask" not in fields:
-        return None
-    return np.where(fields["geometry.mask"], fields["geometry.points"][..., 2], np.float16(0))
 
 
 def _intrinsics(fields: Mapping[str, np.ndarray], count: int) -> np.ndarray:

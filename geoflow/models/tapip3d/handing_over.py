@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.geometry.motion.carried_tracks import CarriedTracks, hand_over, take_over
+from geoflow.geometry.motion.carried_tracks import FORGOTTEN, CarriedTracks, hand_over, take_over
 from geoflow.geometry.motion.tracking_space import TrackingSpace
-from geoflow.models.tapip3d.segment_tracks import FORGOTTEN, UNSEEN, SegmentTracks
+from geoflow.models.tapip3d.segment_tracks import UNSEEN, SegmentTracks
 from geoflow.models.tapip3d.templates import Carried, Templates
 from geoflow.segments import Segment
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.files.query_files import read_queries
-from geoflow.geometry.motion.asked_points import asked_points
+from geoflow.geometry.motion.asked_points import AskedPoints
 from geoflow.geometry.motion.carried_tracks import CarriedTracks
 from geoflow.geometry.motion.track_queries import query_frames
 from geoflow.geometry.motion.tracking_space import TrackingSpace
@@ -30,7 +29,7 @@ class Wanted:
     query_every: int = 0
     grid: bool = True
     objects_only: bool = False
-    queries: str = ""  # file of the user's points
+    asked: AskedPoints | None = None  # the user's points
     mask: np.ndarray | None = None  # (T, H, W) bool, where none is picked
     label: np.ndarray | None = None  # (T, H, W) uint8, the objects
 
@@ -39,7 +38,6 @@ def follow_segment(
     tracker: Tracker,
     segment: Segment,
     rgb: np.ndarray,
-    index: np.ndarray,
     space: TrackingSpace,
     carried: CarriedTracks,
     options: TrackOptions,
@@ -49,12 +47,12 @@ def follow_segment(
 
     The tracker gets only the frames in which `space.cameras` is valid, as if no frame were missing between them. A
     grid's points are picked in the segment's first usable frame that the segment before does not have, or, from
-    `query_every` above 0, as `query_frames` says. `index` (T,) are the frames in the source. A grid helps where only
-    some points are followed.
+    `query_every` above 0, as `query_frames` says. A grid helps where only some points are followed.
     """
     cameras, frames = space.cameras, np.flatnonzero(space.cameras.valid)
     going, kept = going_on(carried, cameras.valid[: len(carried.xyz)])
-    asked, places = _asked(wanted, segment, index, space)
+    asked = Begun.together([]) if wanted.asked is None else Begun.asked(wanted.asked, wanted.label)
+    places = None if wanted.asked is None else space.places(wanted.asked)
     found, begun = Followed.nothing(len(frames)), Begun.together([])
     if len(frames):
         usable = slice(None) if len(frames) == len(segment) else frames
@@ -95,20 +93,3 @@ def _follow(
         more=lambda first, xyz, logits: new.on_the_way(first, xyz, believed(logits)),
         support_grid=options.support_grid_size if helped else 0,
     )
-
-
-def _asked(
-    wanted: Wanted, segment: Segment, index: np.ndarray, space: TrackingSpace
-) -> tuple[Begun, np.ndarray | None]:
-    """Return the points that the user asks for in this segment, and their places in `space` if the file has places."""
-    if not wanted.queries:
-        return Begun.together([]), None
-    cameras = replace(space.cameras, cam_from_world=space.poses, valid=np.isfinite(space.poses).all((1, 2)))
-    asked = asked_points(wanted.queries, segment, index, cameras)
-    places = read_queries(wanted.queries).xyz
-    if places is not None:
-        places = places[asked.rows]
-        if space.in_cameras:
-            poses = space.poses[asked.frame]
-            places = (poses[:, :3, :3] @ places[..., None])[..., 0] + poses[:, :3, 3]
-    return Begun.asked(asked, wanted.label), places

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.geometry.motion.carried_tracks import CarriedTracks
+from geoflow.geometry.motion.carried_tracks import FORGOTTEN, CarriedTracks
 from geoflow.geometry.motion.lifting import sample_depth
 from geoflow.geometry.motion.tracking_space import TrackingSpace
 from geoflow.models.tapip3d.following import Followed
@@ -14,7 +14,6 @@ from geoflow.models.tapip3d.new_points import Begun
 from geoflow.models.tapip3d.templates import Templates
 
 UNSEEN = "unseen"  # among the arrays that are handed over
-FORGOTTEN = 3  # segments after which a point that was not seen ends; one that was never seen ends at once
 
 Fields = dict[str, np.ndarray]
 
@@ -69,7 +68,7 @@ class SegmentTracks:
             np.concatenate([carried.born[kept], start + new.frame]).astype(np.int32),
             np.concatenate([carried.objects[kept], new.objects]).astype(np.uint8),
             np.concatenate([carried.rows[kept], new.rows]).astype(np.int32),
-            np.concatenate([unseen, np.full(len(ids), FORGOTTEN)]).astype(np.uint8),
+            np.concatenate([unseen, np.full(len(ids), FORGOTTEN)]).astype(np.uint8),  # one never seen ends at once
             found.templates,
             carried.next_id + len(ids),
             place,
