@@ -15,3 +15,14 @@ def one_thread() -> Iterator[None]:
     with torch.inference_mode():
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def single_precision() -> Iterator[None]:
+    """Convolutions in float32 on a GPU are otherwise computed with the 10 bits of TF32."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before

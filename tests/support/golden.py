@@ -197,3 +197,11 @@ def _importing(name: str) -> Iterator[None]:
     sys.modules.pop(name, None)
     if before[1] is not None:
         sys.modules[name] = before[1]
+
+
+def listed(model: str, name: str, lists: dict[str, Callable[[Path], list[Comparison]]]) -> list[Comparison]:
+    """Return what a runner finds in one of a model's lists and checkpoints. Skips where it is absent."""
+    path = FOLDER / model / name
+    if not path.is_file():
+        pytest.skip(f"no reference data: {path} is absent")
+    return lists[name](path)

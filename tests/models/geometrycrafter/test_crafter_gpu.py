@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,11 @@ from geoflow.models.geometrycrafter.pipeline import GeometryCrafter  # noqa: E40
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.usefixtures("single_precision"),
 ]
 
 MODEL = "geometrycrafter"
 _FACTOR = 1.0  # sums are made in another order than on the CPU that the data comes from; an H200 was at 0.2 or below
-
-
-@pytest.fixture(autouse=True)
-def single_precision() -> Iterator[None]:
-    """Convolutions in float32 are otherwise computed with the 10 bits of TF32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
 
 
 class Lenient(golden.Strict):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +15,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 
 import small_moge
+from killed_actor import deaths, killed
 from small_crafter import publish, small_networks, trusting
 
 import geoflow
@@ -96,27 +94,11 @@ def test_each_model_ran_in_an_environment_of_its_own(undisturbed: h5py.File) -> 
 def test_a_killed_actor_changes_no_bit(
     undisturbed: h5py.File, clip: Path, own_weights: dict[str, str], tmp_path: Path
 ) -> None:
-    killer = threading.Thread(target=_kill_after_one_segment, args=(tmp_path / "events.jsonl",))
-    killer.start()
-    result = geoflow.run(clip, tmp_path, "geometry", settings={**SETTINGS, **own_weights})
-    killer.join()
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert sum(e["event"] == "actor_died" and e["slot"] == "geometry" for e in events) == 1
+    ledger = tmp_path / "events.jsonl"
+    with killed(ledger, "geometry"):
+        result = geoflow.run(clip, tmp_path, "geometry", settings={**SETTINGS, **own_weights})
+    assert deaths(ledger, "geometry") == 1
     assert result.exit_status == 0
     with h5py.File(result.videos[0].path) as store:
         for name in ("prior/depth", "geometry/depth", "geometry/mask", "geometry/intrinsics"):
             np.testing.assert_array_equal(store[name][:], undisturbed[name][:], err_msg=name)
-
-
-def _kill_after_one_segment(ledger: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        lines = ledger.read_text().splitlines() if ledger.is_file() else []
-        events = [json.loads(line) for line in lines if line.endswith("}")]
-        own = [event for event in events if event.get("slot") == "geometry"]
-        done = any(event["event"] == "stage_done" for event in own)
-        pids = [event["pid"] for event in own if event["event"] == "actor_ready"]
-        if done and pids:
-            os.kill(pids[0], signal.SIGKILL)
-            return
-        time.sleep(0.02)

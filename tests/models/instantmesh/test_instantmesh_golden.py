@@ -26,8 +26,5 @@ def test_a_case_has_the_originals_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", runners.LISTS)
 def test_a_list_has_the_originals_names(name: str) -> None:
-    path = golden.FOLDER / MODEL / name
-    if not path.is_file():
-        pytest.skip(f"no reference data: {path} is absent")
-    rows = runners.LISTS[name](path)
+    rows = golden.listed(MODEL, name, runners.LISTS)
     assert len(rows) == 4 and all(row.right for row in rows), rows

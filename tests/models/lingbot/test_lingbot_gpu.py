@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,11 @@ from geoflow.models.lingbot.options import TRAINED  # noqa: E402
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.usefixtures("single_precision"),
 ]
 
 FRAMES = moving_frames(16)
 DEVICE = "cuda"
-
-
-@pytest.fixture(autouse=True)
-def single_precision() -> Iterator[None]:
-    """Convolutions in float32 are otherwise computed with the 10 bits of TF32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
 
 
 def through(device: str, dtype: torch.dtype = torch.float32, **options: object) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -19,16 +17,8 @@ from geoflow.models.tapip3d.windows import track_windows  # noqa: E402
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.usefixtures("single_precision"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def single_precision() -> Iterator[None]:
-    """Convolutions in float32 are otherwise computed with the 10 bits of TF32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
 
 
 def tracked(case: golden.Case) -> tuple[np.ndarray, np.ndarray]:

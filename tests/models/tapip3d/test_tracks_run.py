@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
+from killed_actor import deaths, killed
 from small_tracker import publish_tracker, standing_network
 
 import geoflow
@@ -90,28 +87,12 @@ def test_the_tracker_ran_in_an_environment_of_its_own(undisturbed: h5py.File) ->
 def test_a_killed_actor_changes_no_bit(
     undisturbed: h5py.File, clip: Path, settings: dict[str, object], tmp_path: Path
 ) -> None:
-    killer = threading.Thread(target=_kill_after_one_segment, args=(tmp_path / "events.jsonl",))
-    killer.start()
-    result = geoflow.run(clip, tmp_path, "tracks", settings=settings)
-    killer.join()
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert sum(e["event"] == "actor_died" and e["slot"] == "tracks" for e in events) == 1
+    ledger = tmp_path / "events.jsonl"
+    with killed(ledger, "tracks"):
+        result = geoflow.run(clip, tmp_path, "tracks", settings=settings)
+    assert deaths(ledger, "tracks") == 1
     assert result.exit_status == 0
     with h5py.File(result.videos[0].path) as store:
         assert set(store["tracks"]) == set(undisturbed["tracks"])
         for name in store["tracks"]:
             np.testing.assert_array_equal(store["tracks"][name][:], undisturbed["tracks"][name][:], err_msg=name)
-
-
-def _kill_after_one_segment(ledger: Path) -> None:
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        lines = ledger.read_text().splitlines() if ledger.is_file() else []
-        events = [json.loads(line) for line in lines if line.endswith("}")]
-        own = [event for event in events if event.get("slot") == "tracks"]
-        done = any(event["event"] == "stage_done" for event in own)
-        pids = [event["pid"] for event in own if event["event"] == "actor_ready"]
-        if done and pids:
-            os.kill(pids[0], signal.SIGKILL)
-            return
-        time.sleep(0.02)

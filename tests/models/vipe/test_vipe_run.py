@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import small_moge  # noqa: E402
+from killed_actor import deaths, killed  # noqa: E402
 
 import geoflow  # noqa: E402
 from geoflow.models.vipe.network import SlamNetwork  # noqa: E402
@@ -79,28 +77,12 @@ def test_a_clip_is_tracked_in_an_environment_of_its_own(undisturbed: h5py.File) 
 def test_an_actor_that_is_killed_in_its_chapter_changes_no_bit(
     undisturbed: h5py.File, clip: Path, own_weights: dict[str, str], tmp_path: Path
 ) -> None:
-    killer = threading.Thread(target=_kill_while_it_tracks, args=(tmp_path / "events.jsonl",))
-    killer.start()
-    result = geoflow.run(clip, tmp_path, "vipe", settings={**SETTINGS, **own_weights})
-    killer.join()
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert sum(e["event"] == "actor_died" and e["slot"] == "camera" for e in events) == 1
+    ledger = tmp_path / "events.jsonl"
+    # The actor is killed half a second after it was ready: it tracks its chapter for seconds.
+    with killed(ledger, "camera", when=bool, wait=0.5):
+        result = geoflow.run(clip, tmp_path, "vipe", settings={**SETTINGS, **own_weights})
+    assert deaths(ledger, "camera") == 1
     assert result.exit_status == 0
     with h5py.File(result.videos[0].path) as store:
         for name in ("camera/valid", "camera/cam_from_world", "camera/intrinsics", "camera/depth"):
             np.testing.assert_array_equal(store[name][:], undisturbed[name][:], err_msg=name)
-
-
-def _kill_while_it_tracks(ledger: Path) -> None:
-    """Kill the tracker's actor half a second after it was ready: it tracks its chapter for seconds."""
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        lines = ledger.read_text().splitlines() if ledger.is_file() else []
-        events = [json.loads(line) for line in lines if line.endswith("}")]
-        own = [event for event in events if event.get("slot") == "camera"]
-        pids = [event["pid"] for event in own if event["event"] == "actor_ready"]
-        if pids:
-            time.sleep(0.5)
-            os.kill(pids[0], signal.SIGKILL)
-            return
-        time.sleep(0.02)
