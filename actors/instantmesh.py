@@ -25,6 +25,7 @@ from geoflow.models.instantmesh.mesh import Mesh, obj_text
 from geoflow.segments import VideoInfo
 from geoflow.stage import Fields, Read, Stage, param
 from geoflow.store.whole import write_whole
+from geoflow.values.object_names import MESH_FIELDS
 from geoflow.workers.declaration import BackendWorker, option
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class InstantMesh(TorchStage):
         "camera.cam_from_world",
         "camera.valid",
     )
-    outputs = ("mesh.vertices", "mesh.faces", "mesh.colours", "mesh.world_from_mesh", "mesh.frame")
+    outputs = MESH_FIELDS
     ladder = ({"half_reconstruction": True}, {"grid_res": 96})
     packages = ("torch", "safetensors", "pillow")
 

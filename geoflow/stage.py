@@ -26,7 +26,7 @@ import numpy as np
 
 from geoflow.errors import StageError
 from geoflow.segments import OBJECT, SPANS, Segment, Span, VideoInfo
-from geoflow.values.object_names import MESH, MESH_SEEN
+from geoflow.values.object_names import MESH_FIELDS, MESH_SEEN
 
 Fields = dict[str, np.ndarray]
 Read = Callable[[], Iterator[Fields]]  # the frames of a span, some at a time
@@ -227,8 +227,7 @@ def _object_problem(stage: Stage) -> str:
         return f"process_object is not written yet, and span is {OBJECT}"
     if "objects.label" not in stage.inputs:
         return f"inputs should have objects.label, since span is {OBJECT}"
-    wanted = {f"{MESH}.{name}" for name in ("vertices", "faces", "colours", "world_from_mesh", "frame")}
-    if set(stage.outputs) != wanted or set(stage.optional_outputs) - {MESH_SEEN}:
-        outputs = f"outputs should be {', '.join(sorted(wanted))} and no others, since span is {OBJECT}"
+    if set(stage.outputs) != set(MESH_FIELDS) or set(stage.optional_outputs) - {MESH_SEEN}:
+        outputs = f"outputs should be {', '.join(sorted(MESH_FIELDS))} and no others, since span is {OBJECT}"
         return f"{outputs}; {MESH_SEEN} may be optional"
     return ""

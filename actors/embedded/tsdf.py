@@ -11,6 +11,7 @@ import numpy as np
 from geoflow.errors import StageError
 from geoflow.segments import VideoInfo
 from geoflow.stage import Fields, Read, Stage, param
+from geoflow.values.object_names import MESH_FIELDS
 
 if TYPE_CHECKING:
     from geoflow.geometry.tsdf.depth_view import DepthView
@@ -40,7 +41,7 @@ class Tsdf(Stage):
         "camera.valid",
     )
     optional = ("frames.mask",)
-    outputs = ("mesh.vertices", "mesh.faces", "mesh.colours", "mesh.world_from_mesh", "mesh.frame")
+    outputs = MESH_FIELDS
     optional_outputs = ("mesh.seen",)
     ladder = ({"resolution": 64},)
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 MESH = "mesh"  # the group that exists for each object
-MESH_SEEN = f"{MESH}.seen"  # its one field that a mesh may lack
+MESH_FIELDS = tuple(f"{MESH}.{name}" for name in ("vertices", "faces", "colours", "world_from_mesh", "frame"))
+MESH_SEEN = f"{MESH}.seen"  # the one more that a mesh may have
 MOST_OBJECTS = 255  # per video: a label is one byte, and 0 is background
 _OF_OBJECT = re.compile(rf"{MESH}\.([1-9][0-9]*)\.(\w+)")
 
