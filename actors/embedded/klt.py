@@ -109,7 +109,7 @@ class Klt(Stage):
         from geoflow.geometry.motion.asked_points import asked_points
         from geoflow.geometry.motion.followed_points import FollowedPoints, begin
         from geoflow.geometry.motion.point_tracks import snapped_grid
-        from geoflow.geometry.motion.track_queries import depth_edges, query_frames, uncovered, value_at
+        from geoflow.geometry.motion.track_queries import depth_edges, pickable, query_frames, value_at
 
         mask, label = fields.get("frames.mask"), fields.get("objects.label")
         follow = partial(
@@ -129,11 +129,8 @@ class Klt(Stage):
         for t in query_frames(segment, cameras.valid, self.params.query_every):
             ignored = depth_edges(cameras.depth[t])
             pixels = snapped_grid(grays[t], self.params.grid_size, ignored if mask is None else ignored | mask[t])
-            pixels = pixels[uncovered(pixels, points.uv[t], spacing)]
-            pixels = pixels[value_at(cameras.depth[t], pixels) > 0]
-            objects = np.zeros(len(pixels), np.uint8) if label is None else value_at(label[t], pixels)
-            if self.params.objects_only:
-                pixels, objects = pixels[objects > 0], objects[objects > 0]
+            shown, only = None if label is None else label[t], self.params.objects_only
+            pixels, objects = pickable(pixels, points.uv[t], spacing, cameras.depth[t], shown, objects_only=only)
             if len(pixels):
                 points = FollowedPoints.together([points, follow(t, pixels, objects=objects)])
         return points

@@ -33,16 +33,41 @@ def query_frames(segment: Segment, usable: np.ndarray, every: int, default: int 
     return [int(candidates[np.abs(candidates - default).argmin()])]
 
 
-def uncovered(points: np.ndarray, living: np.ndarray, spacing: float) -> np.ndarray:
+def pickable(
+    pixels: np.ndarray,
+    living: np.ndarray,
+    spacing: float | np.ndarray,
+    depth: np.ndarray,
+    label: np.ndarray | None,
+    *,
+    mask: np.ndarray | None = None,
+    objects_only: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return those of a grid's pixels (M, 2) at which points may begin, and the objects (M,) uint8 that they show.
+
+    They have no living point near (`uncovered`), `depth` (H, W) above 0, and lie outside `mask` (H, W) and, if only
+    these are wanted, on objects of `label` (H, W).
+    """
+    pixels = pixels[uncovered(pixels, living, spacing)]
+    pixels = pixels[value_at(depth, pixels) > 0]
+    if mask is not None:
+        pixels = pixels[~value_at(mask, pixels)]
+    objects = np.zeros(len(pixels), np.uint8) if label is None else value_at(label, pixels)
+    keep = objects > 0 if objects_only else slice(None)
+    return pixels[keep], objects[keep]
+
+
+def uncovered(points: np.ndarray, living: np.ndarray, spacing: float | np.ndarray) -> np.ndarray:
     """Return which pixels `points` (M, 2) of a grid have no living point near: (M,) bool.
 
-    `living` (N, 2) px may have NaN rows, for points that are not seen. `spacing` is the grid's, in px.
+    `living` (N, 2) px may have NaN rows, for points that are not seen. `spacing` is the grid's in px, one number or
+    those of x and y.
     """
     living = living[np.isfinite(living).all(1)]
     if not len(points) or not len(living):
         return np.ones(len(points), bool)
-    distance, _ = cKDTree(living).query(points)
-    return np.asarray(distance) > _COVERS * spacing
+    distance, _ = cKDTree(living / spacing).query(points / spacing)
+    return np.asarray(distance) > _COVERS
 
 
 def depth_edges(depth: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.geometry.motion.asked_points import AskedPoints
-from geoflow.geometry.motion.track_queries import uncovered, value_at
+from geoflow.geometry.motion.track_queries import pickable, value_at
 from geoflow.geometry.motion.tracking_space import TrackingSpace
 from geoflow.models.tapip3d.clip import Clip
 from geoflow.models.tapip3d.query_grid import grid_pixels, queries_at
@@ -129,13 +129,15 @@ class NewPoints:
         pixels = grid_pixels(self.grid_size, (height, width)).clip(0, (width - 1, height - 1))
         spacing = np.array([width, height]) / self.grid_size
         living, inside = (part[0] for part in self.space.project(xyz[None], np.array([source])))
-        pixels = pixels[uncovered(pixels / spacing, living[seen & inside] / spacing, 1.0)]
-        pixels = pixels[value_at(self.space.cameras.depth[source], pixels) > 0]
-        if self.mask is not None:
-            pixels = pixels[~value_at(self.mask[source], pixels)]
-        objects = np.zeros(len(pixels), np.uint8) if self.label is None else value_at(self.label[source], pixels)
-        if self.objects_only:
-            pixels, objects = pixels[objects > 0], objects[objects > 0]
+        pixels, objects = pickable(
+            pixels,
+            living[seen & inside],
+            spacing,
+            self.space.cameras.depth[source],
+            None if self.label is None else self.label[source],
+            mask=None if self.mask is None else self.mask[source],
+            objects_only=self.objects_only,
+        )
         queries = self._queries(frame, pixels)
         known = np.isfinite(queries).all(1)
         nobody = np.full(len(pixels), -1, np.int32)
