@@ -56,7 +56,7 @@ def _write_tracks(npz: NpzWriter, video: Video, frames: np.ndarray) -> None:
     query = tracks_of(video).query
     chosen = np.flatnonzero(np.isfinite(query).all(1))
     points = query[chosen].astype(np.float32)
-    points[:, 0] = np.abs(frames[:, None] - points[:, 0]).argmin(0)
+    points[:, 0] = _nearest(frames, points[:, 0])
     npz.array("query_points", points)
     shape = (len(frames), len(chosen))
 
@@ -68,3 +68,10 @@ def _write_tracks(npz: NpzWriter, video: Video, frames: np.ndarray) -> None:
 
     npz.stream("coords", (*shape, 3), np.float32, places())
     npz.stream("visibs", shape, bool, (row.visible for row in track_rows(video, chosen, frames)))
+
+
+def _nearest(frames: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return which of the rising `frames` (T,) is nearest to each of `wanted` (N,), the earlier one of two: (N,)."""
+    after = np.searchsorted(frames, wanted).clip(max=len(frames) - 1)
+    before = (after - 1).clip(0)
+    return np.where(wanted - frames[before] <= frames[after] - wanted, before, after)
