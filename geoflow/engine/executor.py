@@ -46,6 +46,7 @@ from geoflow.video.inputs import Input
 _LOOK_S = 3.0
 _EARLY_S = 0.05  # between two looks for an early probe, which is no result of Ray's
 _ANSWER_S = 1.0  # Ray itself would wait for a minute and then end this process
+_AT_THE_END = "again when nothing else was left, with cheaper settings"
 _FACTS = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")  # kept in the ledger
 
 Emit = Callable[..., None]  # emit(event, **data)
@@ -296,9 +297,10 @@ class Executor:
         self._mailbox.on(call.refs[0], partial(self._returned, call))
 
     def _level(self, row: Step, run: SegmentRun | SpanRun | ObjectRun) -> int:
-        """Of the stage's ladder: where frames of this size were last known to fit."""
+        """Of the stage's ladder: where frames of this size were last known to fit, or its end if it failed before."""
         worked_at = self._fleet.pools[row.stage].worked_at.get(_frame_size(row, run), 0)
-        level = max(run.levels.get(row.index, 0), worked_at)
+        least = len(self._stages[row.stage].ladder) if row.stage in run.video.cheapest else 0
+        level = max(run.levels.get(row.index, 0), worked_at, least)
         if level:
             run.levels[row.index] = level
         return level
@@ -330,7 +332,7 @@ class Executor:
     def _succeeded(self, call: Call, i: int, outcome: Outcome) -> None:
         run, row = call.runs[i], self._graph.step(call.step)
         self._fleet.finished(call, i, outcome)
-        if call.levels[i]:
+        if call.levels[i] and row.stage not in run.video.cheapest:
             self._fleet.pools[call.stage].worked_at[_frame_size(row, run)] = call.levels[i]
         facts = {**_plain(outcome), **call.told(i)}
         self._emit("stage_done", video=run.video.name, index=run.index, slot=row.slot, **facts)
@@ -366,6 +368,7 @@ class Executor:
             optional=row.optional,
             can_be_alone=call.lane is not None and call.step not in run.alone,
             measured=not self._fleet.measures(call.stage),
+            can_come_back=not (run.video.cheapest or self._limits.fail_fast or isinstance(run, ObjectRun)),
         )
         self._emit(
             "stage_failed",
@@ -382,7 +385,10 @@ class Executor:
         go_on_without, recover, try_again = self._ways_on(call.step, run)
         if verdict is Verdict.FAIL:
             where = "" if failure.kind is Kind.INPUT else f"{row.slot} failed on {run.extent}: "
-            self._flow.fail(run.video, where + message, failure.traceback)
+            again = f"; tried {_AT_THE_END}, too" if run.video.cheapest else ""
+            self._flow.fail(run.video, where + message + again, failure.traceback)
+        elif verdict is Verdict.LATER:
+            self._flow.postpone(run.video, row.stage, f"{row.slot} failed on {run.extent}: {message}")
         elif verdict is Verdict.SKIP:
             go_on_without(message)
         elif verdict is Verdict.RECOVER:

@@ -256,6 +256,15 @@ class Flow:
         self._checkpoint.forget_states(video)
         self.rewind(video, reason)
 
+    def postpone(self, video: VideoRun, stage: int, reason: str) -> None:
+        """Try a video again when nothing else is left, with the cheapest settings of the stage that failed on it."""
+        video.cheapest.add(stage)
+        video.surveys = {key: survey for key, survey in video.surveys.items() if survey.result is not None}
+        self._forget(video)
+        self.intake.postpone(video)
+        self._checkpoint.rewind(video)
+        self._emit("video_postponed", video=video.name, reason=reason)
+
     def fail(self, video: VideoRun, reason: str, traceback: str = "") -> None:
         """End the video as failed. Results of calls that still run for it are ignored."""
         self._end_failed(video, reason, traceback)

@@ -53,6 +53,7 @@ class Intake:
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed: deque[VideoRun] = deque()
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
+        self._later: deque[VideoRun] = deque()  # failed once, and tried again when nothing else is left
         self._probing = 0
         self._expected: dict[tuple[int, int, int], int] = {}  # by (frames, height, width) of a segment
         self._reserved = 0  # bytes promised to the segments in flight
@@ -94,6 +95,8 @@ class Intake:
 
     def admit(self) -> Iterator[SegmentRun]:
         """Yield the segments that may start now."""
+        if not (self._unprobed or self._probing or self._active or self._in_flight):
+            self._active, self._later = self._later, deque()
         while self._active:
             video = self._active[0]
             if not (video.over or video.planned or self._begin(video)):
@@ -131,6 +134,14 @@ class Intake:
         if video not in self._active:
             self._active.appendleft(video)
 
+    def postpone(self, video: VideoRun) -> None:
+        """Hand out a video's segments again when all other segments are done."""
+        for run in list(video.open.values()):
+            self.leave(run)
+        if video in self._active:
+            self._active.remove(video)
+        self._later.append(video)
+
     def leave(self, run: SegmentRun) -> None:
         """Free the bytes of a segment that is done or given up."""
         del run.video.open[run.segment.index]
@@ -140,7 +151,7 @@ class Intake:
     @property
     def exhausted(self) -> bool:
         """Return whether no further segment will enter."""
-        return not (self._unprobed or self._probing or self._active)
+        return not (self._unprobed or self._probing or self._active or self._later)
 
     def _take_early(self, found: Early) -> None:
         import ray

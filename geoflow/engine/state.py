@@ -57,6 +57,7 @@ class VideoRun:
     without_mesh: dict[int, str] = field(default_factory=dict)  # object -> why it has none
     to_finish: list[int] = field(default_factory=list)  # ordered steps whose `finish` is still to be called
     finish_attempts: int = 0
+    cheapest: set[int] = field(default_factory=set)  # stages that failed on it before; now at the end of their ladder
     losses: int = 0  # times it was planned again because its carried state was lost
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
     reason: str = ""

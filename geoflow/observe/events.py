@@ -132,6 +132,11 @@ _TABLE = (
         (_VIDEO, _REASON),
     ),
     Event(
+        "video_postponed",
+        "a stage failed on the video; it is tried once more at the end, with that stage's cheapest settings",
+        (_VIDEO, _REASON),
+    ),
+    Event(
         "video_complete",
         "a video's store is complete; further fields are what the ordered stages' `finish` returned",
         (_VIDEO, _field("seconds", float, "time since the video was planned"), _RECOVERED, _LACKING),

@@ -240,6 +240,8 @@ class Tally:
         video.done = {slot: min(count, again) for slot, count in video.done.items()}
         video.surveyed = {}
 
+    _video_postponed = _video_rewound
+
     def _segment_resumed(self, row: dict[str, Any]) -> None:
         for slot in row["unneeded"]:
             self._video(row).advance(slot)

@@ -60,6 +60,7 @@ class Prior(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         mode: str = param("", "what goes wrong: see `process` and `_misbehave`")
+        stubborn: bool = param(False, "raise, at every level of the ladder")
         video: str = param("", "only on this video; empty means all")
         segment: int = param(1, "only on this segment; -1 means all")
         folder: str = param("", "where 'once' is remembered, and whether 'slow' is over")
@@ -83,11 +84,11 @@ class Prior(Stage):
 
     def _misbehave(self, segment: Segment) -> None:
         mode = self.params.mode
-        if mode == "raise" or (mode == "raise-once" and _once(self.params.folder, "raise")):
+        if mode == "raise" or self.params.stubborn or (mode == "raise-once" and _once(self.params.folder, "raise")):
             raise RuntimeError("the model does not like this one")
         if mode == "step-clock":  # of its machine, an hour back
             time.time = partial(_an_hour_before, time.time)  # type: ignore[assignment]
-        if mode == "die-once" and _once(self.params.folder, "die"):
+        if mode == "die" or (mode == "die-once" and _once(self.params.folder, "die")):
             os._exit(1)
         if mode == "input":
             raise InputError(f"{segment.video.source}: frame 7 cannot be decoded; re-encode the file")
