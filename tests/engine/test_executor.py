@@ -46,7 +46,7 @@ def test_an_ordered_stage_goes_on_after_its_actor_died(tmp_path: Path) -> None:
 
 
 def test_what_always_fails_is_quarantined_with_its_reason(tmp_path: Path) -> None:
-    videos, events, _ = execute(pipeline(tmp_path, prior__stubborn=True, prior__video="b"), ("a", "b", "c"))
+    videos, events, _ = execute(pipeline(tmp_path, prior__stubborn="raise", prior__video="b"), ("a", "b", "c"))
     assert [v.status for v in videos] == ["complete", "failed", "complete"]
     assert "prior failed on b[" in videos[1].reason
     assert "the model does not like this one" in videos[1].reason
@@ -83,7 +83,7 @@ def test_bad_input_found_late_is_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_output_that_breaks_the_field_table_is_named(tmp_path: Path) -> None:
-    videos, _, _ = execute(pipeline(tmp_path, prior__mode="wrong-dtype"), max_attempts=1, fail_fast=True)
+    videos, _, _ = execute(pipeline(tmp_path, prior__stubborn="wrong-dtype"), max_attempts=1)
     assert "prior.points should be float16, found float32" in videos[0].reason
 
 
