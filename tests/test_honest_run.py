@@ -33,7 +33,6 @@ def run(
     clip: Path, out: Path, mode: str = "", *, hands: bool = False, optional: bool = False, stubborn: str = ""
 ) -> tuple[RunResult, str]:
     """A run whose prior does as `mode` says, and what its console showed."""
-    params = {"mode": mode, "segment": -1, "stubborn": stubborn}
     rows: list[dict[str, Any]] = [
         {"slot": "decode", "backend": "geoflow.stages.decode"},
         {
