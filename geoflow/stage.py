@@ -106,6 +106,7 @@ class Stage:
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
     takes_meshes: ClassVar[bool] = False  # its `finish` gets `meshes` and `without_mesh`, too, as that of `write` does
     takes_prompts: ClassVar[bool] = False  # it finds the objects that the user shows: `segment.video.prompts`
+    takes_text: ClassVar[bool] = False  # and prompts that are words; a stage with `takes_prompts` may not know any
     licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     metric: bool = False  # lengths that it gives are metres; an instance may say so by its parameters
