@@ -141,7 +141,7 @@ class Executor:
         """Return what waits and runs at this moment. Other threads may call this."""
         load = Load(*self._flow.intake.in_flight)
         for row, ready in zip(self._graph.steps, self._flow.ready):
-            if not row.surveys:
+            if not row.prepares:
                 load.running[row.slot], queued = self._fleet.load(row.stage)
                 load.queued[row.slot] = load.queued.get(row.slot, 0) + queued
             load.queued[row.slot] = load.queued.get(row.slot, 0) + len(ready)
@@ -268,7 +268,7 @@ class Executor:
     def _batch_size(self, step: int) -> int:
         row = self._graph.steps[step]
         pool = self._fleet.pools[row.stage]
-        if row.surveys or not pool.coalesces or not schedule.is_tiny(pool.service.mean):
+        if row.prepares or not pool.coalesces or not schedule.is_tiny(pool.service.mean):
             return 1
         running = any(worker.calls for worker in pool.workers)
         return schedule.batch_size(pool.service.mean, len(self._flow.ready[step]), len(pool.workers), running=running)
@@ -281,14 +281,15 @@ class Executor:
                 (run.extent, run.arguments(step, self._graph), level, self._checkpoint.save_to(step, run))
                 for run, level in zip(runs, levels)
             ],
-            measure=self._fleet.measures(row.stage),
+            measure=self._fleet.measures(row.stage) and not row.condenses,
             alone=step in runs[0].alone,
             work=runs[0].work if isinstance(runs[0], ObjectRun) else None,
         )
         state = [runs[0].state_for(step)] if row.ordered else []
         frames = len(runs[0].extent) if row.surveys else 0
         call = Call(step, row.stage, runs, worker, levels, lane, submitted=time.monotonic(), frames=frames)
-        method = worker.survey if row.surveys else worker.process
+        call.condenses = row.condenses
+        method = worker.survey if row.prepares else worker.process
         refs = method.remote(ask(jobs, lane), *state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
@@ -344,6 +345,9 @@ class Executor:
         if isinstance(run, SpanRun):
             self._flow.surveys.done(run, Part(call.refs[1]), outcome.size, outcome.seconds, call.levels[i])
             return
+        if row.condenses:
+            self._flow.condensed(row.index, run, Part(call.refs[1]))
+            return
         run.seconds[row.index] = outcome.seconds
         run.home = call.worker.node
         if row.ordered and row.index not in run.again:
@@ -364,7 +368,7 @@ class Executor:
             attempts=run.attempts[call.step],
             max_attempts=self._limits.max_attempts,
             level=call.levels[i],
-            rungs=splitting.rungs(self._stages[call.stage], spans=row.surveys),
+            rungs=splitting.rungs(self._stages[call.stage], spans=row.prepares),
             optional=row.optional,
             can_be_alone=call.lane is not None and call.step not in run.alone,
             measured=not self._fleet.measures(call.stage),

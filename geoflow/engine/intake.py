@@ -44,9 +44,13 @@ class Intake:
         *,
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
         begin: Callable[[VideoRun], bool],
+        next_ahead: Callable[[VideoRun, Segment], Segment | None],
+        may_start: Callable[[VideoRun, Segment], bool],
         emit: Callable[..., None],
         fail: Callable[[VideoRun, str, str], None],
     ) -> None:
+        """`next_ahead` and `may_start` are those of Surveys."""
+        self._next_ahead, self._may_start = next_ahead, may_start
         self._early: EarlyProbes | None = None
         self._probes, self._mailbox, self._graph, self._limits = probes, mailbox, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
@@ -105,21 +109,32 @@ class Intake:
             if segment is None or video.over:
                 self._active.popleft()
                 continue
-            expected = self._expected_bytes(segment)
-            if not schedule.may_admit(
-                in_flight_bytes=self._reserved,
-                expected_bytes=expected,
-                budget=self.budget_bytes,
-                segments_in_flight=self._in_flight,
-                limit=self._limits.max_segments,
-            ):
+            if (ahead := self._next_ahead(video, segment)) is not None:
+                if not self._has_room(ahead):
+                    return
+                video.next_ahead = None
+                yield self._enter(video, ahead, ahead=True)
+            elif not self._may_start(video, segment) or not self._has_room(segment):
                 return
-            run = SegmentRun(video, segment, reserved=expected)
-            video.upcoming = None
-            video.open[segment.index] = run
-            self._reserved += expected
-            self._in_flight += 1
-            yield run
+            else:
+                video.upcoming = None
+                yield self._enter(video, segment)
+
+    def _has_room(self, segment: Segment) -> bool:
+        return schedule.may_admit(
+            in_flight_bytes=self._reserved,
+            expected_bytes=self._expected_bytes(segment),
+            budget=self.budget_bytes,
+            segments_in_flight=self._in_flight,
+            limit=self._limits.max_segments,
+        )
+
+    def _enter(self, video: VideoRun, segment: Segment, *, ahead: bool = False) -> SegmentRun:
+        run = SegmentRun(video, segment, self._expected_bytes(segment), ahead)
+        video.open[segment.index] = run
+        self._reserved += run.reserved
+        self._in_flight += 1
+        return run
 
     def _expected_bytes(self, segment: Segment) -> int:
         size = (len(segment), segment.video.height, segment.video.width)
