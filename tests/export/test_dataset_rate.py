@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,7 @@ def test_frames_that_drift_away_begin_anew() -> None:
     times = np.round(np.arange(100) / 23.5, 3)  # within 2.2 % of 24, but rounded
     runs = even_runs(times, 24.0)
     assert runs[0][0] == 0 and runs[-1][1] == 100 and len(runs) > 1
-    assert all(a[1] == b[0] for a, b in zip(runs, runs[1:]))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(runs))
     for start, stop in runs:
         stamps_of(times[start:stop], 24.0)
 

@@ -48,10 +48,19 @@ class DatasetWritten:
     episodes: tuple[Episode, ...]
     left_out: Mapping[str, str]
     splits: Mapping[str, str]  # ranges of episodes, first:stop
+    lengths: Mapping[str, int]  # frames of each video's store
 
     @property
     def frames(self) -> int:
         return sum(map(len, self.episodes))
+
+    @property
+    def videos(self) -> dict[str, dict[str, int]]:
+        """Return for each video how many of its frames are in the dataset."""
+        found = {episode.video: {"frames": 0, "of": self.lengths[episode.video]} for episode in self.episodes}
+        for episode in self.episodes:
+            found[episode.video]["frames"] += len(episode)
+        return found
 
 
 def export_dataset(
@@ -83,21 +92,21 @@ def export_dataset(
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise StoreError(f"{target} exists already; remove it or choose another output (-o)")
     stores, left_out = complete_stores(load_run(out if is_remote(out) else Path(out).resolve()))
-    shared, identities = _agreed(kind, stores, left_out)
+    shared, known = _agreed(kind, stores, left_out)
     episodes = _episodes(kind, stores, shared, chosen, left_out)
     sides = split_of({episode.video for episode in episodes}, val, seed)
     episodes = by_split(replace(episode, split=sides[episode.video]) for episode in episodes)
     work = temporary(target)
     lock = _locked(work, target)
     try:
-        folders = {e: work / "parts" / key_of(kind, e, identities[e.video], shared) for e in episodes}
+        folders = {e: work / "parts" / key_of(kind, e, known[e.video][0], shared) for e in episodes}
         parts = _parts(kind, folders, shared, processes or _cpus(), left_out)
         parts = _of_whole_videos(parts, left_out)
         if not parts:
             raise StoreError(f"nothing of {out} can be written:\n{reasons(left_out)}")
-        written = DatasetWritten(
-            target, tuple(part.episode for part in parts), left_out, places([part.episode for part in parts])
-        )
+        episodes = [part.episode for part in parts]
+        lengths = {name: frames for name, (_, frames) in known.items()}
+        written = DatasetWritten(target, tuple(episodes), left_out, places(episodes), lengths)
         _put_together(kind, parts, shared, work / "whole", _record(kind, written, shared, out, val, seed))
         if target.exists():
             target.rmdir()
@@ -127,21 +136,21 @@ def reasons(left_out: Mapping[str, str]) -> str:
 
 def _agreed(
     kind: DatasetKind, stores: dict[str, str], left_out: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what all videos have in common, and the identities of their stores; videos without are left out."""
-    looks, identities = {}, {}
+) -> tuple[dict[str, Any], dict[str, tuple[str, int]]]:
+    """Return what all videos have in common, and of each store its identity and its frames."""
+    looks, known = {}, {}
     for name, store in stores.items():
         try:
             with open_video(store) as video:
                 if video.status != "complete":
                     raise StoreError(f"its store is {video.status}; run again to have it computed")
                 looks[name] = kind.look(video)
-                identities[name] = identity_of(video)
+                known[name] = identity_of(video), len(video)
         except ConfigError:  # of the options: it is the same for all videos
             raise
         except (GeoFlowError, OSError) as error:
             left_out[name] = str(error)
-    return kind.agree(looks) if looks else {}, identities
+    return kind.agree(looks) if looks else {}, known
 
 
 def _episodes(
@@ -252,6 +261,7 @@ def _record(
         "val": val,
         "seed": seed,
         "splits": dict(written.splits),
+        "videos": written.videos,
         "episodes": [described(episode) for episode in written.episodes],
         "left_out": dict(written.left_out),
         "shared": shared,
