@@ -124,7 +124,7 @@ def _locked(work: Path, target: Path) -> KernelLock:
     try:
         return KernelLock(work / "lock", f"{os.getpid()}")
     except BlockingIOError as error:
-        raise StoreError(f"{target} is being written by another export; wait for it, or choose another -o") from error
+        raise StoreError(f"another export writes to {target}; wait for it, or choose another -o") from error
     except OSError as error:
         raise store_error(target, error) from error
 
