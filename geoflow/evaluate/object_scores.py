@@ -63,9 +63,7 @@ class _Counts:
 
     def __init__(self, state: np.ndarray | None) -> None:
         self._state = state
-        self._overlaps: list[
-            np.ndarray
-        ] = []  # per frame (K, 3): store's label, true label, pixels
+        self._overlaps: list[np.ndarray] = []  # per frame (K, 3): store's label, true label, pixels
         self.body: dict[int, int] = {}
         if state is not None:  # an object that is never seen is asked for, all the same
             self.body = {int(n): 0 for n in np.flatnonzero(state.any(0))}
