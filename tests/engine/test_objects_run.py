@@ -106,7 +106,7 @@ def test_prompts_reach_the_stage_that_takes_them(clip: Path, tmp_path: Path) -> 
 
 
 def test_labels_of_the_first_frame_are_enough(clip: Path, tmp_path: Path) -> None:
-    """What the run stores is what the stage gives for all frames at once, however many segments and actors there are."""
+    """What a run stores is what the stage gives for all frames at once, however many segments and actors there are."""
     with load_ground_truth(clip.with_name("a.gt.h5")) as truth:
         first = truth.label[0]
     first = np.where(np.isin(first, np.argsort(-np.bincount(first.ravel()))[1:4]), first, 0).astype(np.uint8)
