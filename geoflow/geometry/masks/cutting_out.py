@@ -26,7 +26,7 @@ def from_prompts(rgb: np.ndarray, prompts: list[Prompt]) -> np.ndarray:
     for x, y, on in points:
         kind = cv2.GC_FGD if on else cv2.GC_BGD
         cv2.circle(marks, (round(x), round(y)), _CLICK, int(kind), thickness=-1)
-    if not boxes and points:
+    if not boxes and any(on for *_, on in points):
         _only_near(marks, points)
     if not (marks == cv2.GC_BGD).any() or not (marks != cv2.GC_BGD).any():
         return marks != cv2.GC_BGD  # the whole picture, or nothing of it
