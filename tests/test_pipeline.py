@@ -66,7 +66,7 @@ def test_too_short_segments_name_the_overlap_and_values_that_go_together() -> No
 def test_stages_are_left_out_unless_others_need_them() -> None:
     pipe = Pipeline.load("embedded")
     slots = [spec.slot for spec in pipe.without(["hands", "tracks"]).stages]
-    assert slots == ["decode", "camera", "prior", "geometry", "stitch", "write"]
+    assert slots == ["decode", "camera", "prior", "geometry", "objects", "stitch", "write"]
     assert pipe.without([]) == pipe
     with pytest.raises(ConfigError, match="--without hnds: pipeline 'embedded' has no such stage; it has: decode, "):
         pipe.without(["hands", "hnds"])

@@ -507,3 +507,37 @@ def bench_bridge_command(
     with result_alone():
         found = bench_bridge(megabytes=megabytes, seconds=seconds, calls=calls, python=python, console=error_console())
     print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench masks",
+    "geoflow bench masks --kinds hidden --seeds 7 --depths noisy --prompt box",
+    name="masks",
+)
+def bench_masks_command(
+    kinds: Annotated[
+        str, typer.Option(metavar="NAME,...", help="clips: handheld, orbit, hidden (an object passes behind a pillar)")
+    ] = "handheld,orbit,hidden",
+    seeds: Annotated[str, typer.Option(metavar="N,...", help="seeds of the rooms; a clip of each kind for each")] = "1",
+    depths: Annotated[
+        str, typer.Option(metavar="NAME,...", help="noisy: the true depth with noise; none; own: of the camera stage")
+    ] = "noisy,none",
+    prompt: Annotated[
+        str, typer.Option(metavar="NAME", help="what is shown in the first frame: label images, or a box per object")
+    ] = "label",
+    frames: Annotated[int, typer.Option(metavar="N", min=2, help="frames of each clip")] = 60,
+) -> None:
+    """Score the masks of the embedded stage of objects on rendered clips; JSON on stdout."""
+    from geoflow.bench.masks.mask_bench import bench_masks
+
+    with result_alone():
+        found = bench_masks(
+            kinds=kinds.split(","),
+            seeds=[int(seed) for seed in seeds.split(",")],
+            depths=depths.split(","),
+            prompt=prompt,
+            num_frames=frames,
+            console=error_console(),
+        )
+    print_json(found)

@@ -30,6 +30,7 @@ MeshSource = Mesh | Path  # or the part file that holds it
 
 GROUP = "objects"
 LABEL = "objects/label"
+STATE = "objects/state"
 NUMBERS = "numbers"  # attribute of the labels: the objects that are seen in any frame
 KEY = "key"  # attribute of an object: of the work that its mesh is a part of
 COURSE = "course"  # attribute of a mesh's part file: digest of the last segment's, so of all that it was made from
