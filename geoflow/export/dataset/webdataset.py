@@ -141,5 +141,6 @@ def _npy(array: np.ndarray) -> bytes:
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name.replace("/", "."): array for name, array in arrays.items()})
+    named: dict[str, Any] = {name.replace("/", "."): array for name, array in arrays.items()}
+    np.savez_compressed(buffer, **named)
     return buffer.getvalue()
