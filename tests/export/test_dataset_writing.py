@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from geoflow.cli import app
 from geoflow.errors import ConfigError, StoreError
-from geoflow.export.dataset.parts import _RECORD
+from geoflow.export.dataset.finished_episodes import _RECORD
 from geoflow.export.dataset.registry import dataset_kind
 from geoflow.export.dataset.webdataset import WebDataset
 from geoflow.export.dataset.writing import RECORD, export_dataset
@@ -133,7 +133,7 @@ def test_two_exports_into_one_folder(run: Path, tmp_path: Path, monkeypatch: pyt
         export_dataset(run, WebDataset(), tmp_path / "out", processes=1)
 
     monkeypatch.setattr(WebDataset, "assemble", second)
-    with pytest.raises(StoreError, match="out is being written by another export"):
+    with pytest.raises(StoreError, match="another export writes .*out now"):
         export_dataset(run, WebDataset(), tmp_path / "out", processes=1)
 
 
