@@ -133,7 +133,7 @@ def test_two_exports_into_one_folder(run: Path, tmp_path: Path, monkeypatch: pyt
         export_dataset(run, WebDataset(), tmp_path / "out", processes=1)
 
     monkeypatch.setattr(WebDataset, "assemble", second)
-    with pytest.raises(StoreError, match="another export writes .*out now"):
+    with pytest.raises(StoreError, match=r"another export writes .*out now"):
         export_dataset(run, WebDataset(), tmp_path / "out", processes=1)
 
 
