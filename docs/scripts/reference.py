@@ -16,6 +16,7 @@ from geoflow.backends import loading
 from geoflow.backends.catalogue import load_models
 from geoflow.backends.torch_stage import TorchStage
 from geoflow.cli.command import argument_name
+from geoflow.export.dataset.registry import DATASETS
 from geoflow.export.formats import FORMATS
 from geoflow.fields import FIELDS
 from geoflow.files import resources
@@ -228,6 +229,14 @@ def exports() -> str:
     return table(("format", "options"), cells)
 
 
+def datasets() -> str:
+    cells = [
+        (code(name), ", ".join(code(f"{option}={default}") for option, default in kind.defaults().items()))
+        for name, kind in DATASETS.items()
+    ]
+    return table(("format", "options"), cells)
+
+
 def metrics() -> str:
     rows = metric_names.all_metrics()
     cells = [(code(row.series[0].removesuffix("_bucket")), row.kind, ", ".join(row.tags), row.text) for row in rows]
@@ -309,6 +318,7 @@ def scan_parameters() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "attributes": attributes,
     "commands": commands,
+    "datasets": datasets,
     "environments": environments,
     "exports": exports,
     "fields": fields,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from geoflow.errors import ConfigError
-from geoflow.export.lerobot_features import PLACE, RGB, Feature, FrameSource, conformed, features_of, frame_values
+from geoflow.export.lerobot_features import PLACE, RGB, Feature, StoreFrames, conformed, features_of, frame_values
 from geoflow.export.lerobot_files import (
     DATA_PATH,
     VIDEO_PATH,
@@ -69,7 +69,7 @@ def export_lerobot(
     Raises StoreError if pixels cannot be read, if `out` exists already, or if there is no such hand for the `state`;
     ConfigError for another `state` or `state_frame`, or `metres_per_unit` of a metric store.
     """
-    source = FrameSource(video, _metres(video, metres_per_unit), max_tracks, state, state_frame)
+    source = StoreFrames(video, _metres(video, metres_per_unit), max_tracks, state, state_frame)
     features = features_of(source, depth)
     moments = {name: moments_of(feature) for name, feature in features.items()}
     rate = frame_rate(video.fps)
@@ -93,7 +93,7 @@ def _metres(video: Video, metres_per_unit: float) -> float | None:
     return 1.0 if video.metric else metres_per_unit or None
 
 
-def _rows(source: FrameSource, columns: dict[str, Feature], fps: float) -> Iterator[dict[str, np.ndarray]]:
+def _rows(source: StoreFrames, columns: dict[str, Feature], fps: float) -> Iterator[dict[str, np.ndarray]]:
     for i, values in enumerate(frame_values(source, columns)):
         place = {"timestamp": i / fps, "frame_index": i, **dict.fromkeys(PLACE, 0), "index": i}
         yield conformed({**values, **place}, columns)

@@ -57,7 +57,7 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class FrameSource:
+class StoreFrames:
     """A store, and how its numbers are to be written."""
 
     video: Video
@@ -95,7 +95,7 @@ class FrameSource:
         return map(self.fitted.picture, pictures(self.video, range(len(self.video))))
 
 
-def features_of(source: FrameSource, depth: bool) -> dict[str, Feature]:
+def features_of(source: StoreFrames, depth: bool) -> dict[str, Feature]:
     """Return the features of the source's frames by name; depth is one of them if it is wanted and there."""
     video = source.video
     features = {RGB: rgb_feature(source.fitted.size, float(frame_rate(video.fps)))}
@@ -152,7 +152,7 @@ def state_features(names: list[str], unit: str, frame: str) -> dict[str, Feature
     return {name: Feature("float32", (len(names),), names, said) for name in (STATE, ACTION)}
 
 
-def frame_values(source: FrameSource, features: Mapping[str, Feature]) -> Iterator[dict[str, Any]]:
+def frame_values(source: StoreFrames, features: Mapping[str, Feature]) -> Iterator[dict[str, Any]]:
     """Yield the values of each frame, NaN where unknown: of the features that the store has, without time and place."""
     video, wrists = source.video, source.hands
     cameras, hands = video.cameras, video.hands

@@ -92,6 +92,12 @@ def export_y2r(
       3), `query_rot_6d` (6,) and `rot_displacements` (W, 6), each frame's in its own camera; a rotation's displacement
       is that from the first, R_t R_0^T, by its first two columns
 
+    With E mapping the world into the camera, the relative pose is E_t E_0^-1: a camera that goes ahead by 0.5 has the
+    row 1, 0, 0, 0, 1, 0, 0, 0, -0.5. Joints of a store are in the camera's frame, rotated already; the wrist's rotation
+    is not applied to them. A left hand is that of the mirror image: beside the right hand with the rotation R, its
+    mirror image x -> -x has M R M with M = diag(-1, 1, 1), and so do the stores. Of the six numbers 0, 1, 0, -1, 0, 0
+    it makes 0, -1, 0, 1, 0, 0.
+
     Depths of hands are in the unit of the scene. A hand that is in metres where the scene is not is left out of the
     windows in which it is: its depth would be no depth of this scene.
 

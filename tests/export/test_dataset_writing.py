@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from geoflow.cli import app
 from geoflow.errors import ConfigError, StoreError
-from geoflow.export.dataset.parts import _RECORD
+from geoflow.export.dataset.finished_episodes import _RECORD
 from geoflow.export.dataset.registry import dataset_kind
 from geoflow.export.dataset.webdataset import WebDataset
 from geoflow.export.dataset.writing import RECORD, export_dataset
@@ -134,6 +134,7 @@ def test_two_exports_into_one_folder(run: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(WebDataset, "assemble", second)
     with pytest.raises(StoreError, match="another export writes to .*out"):
+    with pytest.raises(StoreError, match=r"another export writes .*out now"):
         export_dataset(run, WebDataset(), tmp_path / "out", processes=1)
 
 

@@ -29,7 +29,7 @@ def _drop(*names: str) -> Callable[[h5py.File], None]:
 
 def _metric(file: h5py.File) -> None:
     file.attrs["metric"] = True
-    file["hands/left/scale"] = np.full(FRAMES, np.nan, np.float32)
+    file["hands/left/scale"][:] = np.nan
 
 
 def _gap(file: h5py.File) -> None:
@@ -105,5 +105,6 @@ def _write(paths: RunPaths, name: str, clip: Clip, edit: Callable[[h5py.File], N
     write_full_store(paths.video(name), clip, segments=SEGMENTS, source=f"/in/{name}.mp4")
     with h5py.File(paths.video(name), "a") as file:
         file["frames/rgb"][:] = np.roll(clip.frames, 4 * shift, axis=2)  # a picture of its own
+        file["hands/left/scale"] = np.full(FRAMES, 2, np.float32)  # scene units per metre
         if edit is not None:
             edit(file)

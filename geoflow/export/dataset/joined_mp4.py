@@ -33,7 +33,7 @@ class JoinedVideos:
 
         size = path.stat().st_size
         with av.open(str(path)) as source:
-            stream = source.streams.video[0]
+            stream: Any = source.streams.video[0]
             header = bytes(stream.codec_context.extradata or b"")
             if self._container is None or self._size + size > self._most or header != self._header:
                 self._next_file(stream)
@@ -43,7 +43,7 @@ class JoinedVideos:
             if offset.denominator != 1:
                 raise ValueError(f"{path} does not count in ticks of {stream.time_base} s as the videos before it do")
             for packet in source.demux(stream):
-                if packet.dts is None:  # the last one, which is empty
+                if packet.dts is None or packet.pts is None:  # the last one, which is empty
                     continue
                 packet.pts, packet.dts = packet.pts + int(offset), packet.dts + int(offset)
                 packet.stream = self._stream

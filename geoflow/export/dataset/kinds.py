@@ -17,7 +17,7 @@ from geoflow.store.reader import Video
 
 
 @dataclass(frozen=True)
-class Part:
+class EpisodePart:
     """A finished episode: its files are below `folder`, and `facts` are what its writer said of them."""
 
     episode: Episode
@@ -56,7 +56,7 @@ class DatasetKind(ABC):
         """Write the episode's files into an empty folder; return facts for `assemble`, as JSON. Raises StoreError."""
 
     @abstractmethod
-    def assemble(self, parts: Sequence[Part], draft: Path, shared: dict[str, Any]) -> None:
+    def assemble(self, parts: Sequence[EpisodePart], draft: Path, shared: dict[str, Any]) -> None:
         """Build the dataset in the folder `draft` from all parts, which are ordered by split.
 
         Files of the parts stay as they are: `placed` gives them a second name.

@@ -13,7 +13,7 @@ import numpy as np
 from geoflow.errors import StoreError
 from geoflow.export.dataset.episodes import Episode, described, places, texts_of
 from geoflow.export.dataset.joined_mp4 import JoinedVideos
-from geoflow.export.dataset.kinds import DatasetKind, Part
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart
 from geoflow.export.dataset.passage import Passage
 from geoflow.export.dataset.rate import common_rate, even_runs, stamps_of, step_at
 from geoflow.export.lerobot_features import (
@@ -24,7 +24,7 @@ from geoflow.export.lerobot_features import (
     STATE,
     TRACKS,
     Feature,
-    FrameSource,
+    StoreFrames,
     conformed,
     depth_feature,
     features_of,
@@ -148,7 +148,7 @@ class LeRobotDataset(DatasetKind):
             "moments": {name: moments[name].record() for name in features if name not in PLACE},
         }
 
-    def assemble(self, parts: Sequence[Part], draft: Path, shared: dict[str, Any]) -> None:
+    def assemble(self, parts: Sequence[EpisodePart], draft: Path, shared: dict[str, Any]) -> None:
         features = {name: Feature.of_entry(entry) for name, entry in shared["features"].items()}
         tasks = list(dict.fromkeys(part.facts["task"] for part in parts))
         total = {name: moments_of(feature) for name, feature in features.items()}
@@ -190,11 +190,11 @@ class LeRobotDataset(DatasetKind):
         stats = {name: stats_of(features[name], total[name], frames) for name in features}
         write_meta(draft, features, shared["fps"], tasks, entries, stats, places([part.episode for part in parts]))
 
-    def _source(self, video: Video, size: tuple[int, int] | None) -> FrameSource:
-        return FrameSource(video, 1.0 if video.metric else None, self.max_tracks, self.state, self.state_frame, size)
+    def _source(self, video: Video, size: tuple[int, int] | None) -> StoreFrames:
+        return StoreFrames(video, 1.0 if video.metric else None, self.max_tracks, self.state, self.state_frame, size)
 
 
-def _rows(source: FrameSource, columns: dict[str, Feature], stamps: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+def _rows(source: StoreFrames, columns: dict[str, Feature], stamps: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
     times = source.video.frame_time
     for i, values in enumerate(frame_values(source, columns)):
         said = {"timestamp": stamps[i], "frame_index": i, TIME: times[i], METRIC: source.video.metric}

@@ -11,7 +11,7 @@ from geoflow.store.reader import Video
 from geoflow.store.schema import FRAME, ROWS, TRACKS, datasets
 
 
-class Rows:
+class PassageRows:
     """The rows `start`, `start + step`, ... of a dataset of an open store, read when they are indexed."""
 
     def __init__(self, dataset: h5py.Dataset, start: int, count: int, step: int) -> None:
@@ -58,7 +58,7 @@ class Passage(Video):
         row = datasets().get(name)
         if row is None or row.layout not in (FRAME, ROWS, TRACKS):
             return dataset
-        return Rows(dataset, self.start, self.num_frames, self.step)
+        return PassageRows(dataset, self.start, self.num_frames, self.step)
 
     def _hand(self, group: str, kind: Any) -> Any:
         held = self.file.get(f"hands/{group}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.export.dataset.episodes import Episode
-from geoflow.export.dataset.kinds import DatasetKind, Part, placed
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart, placed
 from geoflow.export.dataset.passage import Passage
 from geoflow.export.tapvid3d import export_tapvid3d
 
@@ -29,6 +29,6 @@ class TapVid3DDataset(DatasetKind):
     def write(self, passage: Passage, episode: Episode, folder: Path, shared: dict[str, Any]) -> dict[str, Any]:
         return {"frames": export_tapvid3d(passage, folder / _FILE, stride=self.stride, quality=self.quality)}
 
-    def assemble(self, parts: Sequence[Part], draft: Path, shared: dict[str, Any]) -> None:
+    def assemble(self, parts: Sequence[EpisodePart], draft: Path, shared: dict[str, Any]) -> None:
         for part in parts:
             placed(part.folder / _FILE, draft / part.episode.split / f"{part.episode.name}.npz")

@@ -15,7 +15,7 @@ import numpy as np
 from geoflow.errors import ConfigError, StoreError
 from geoflow.export.dataset.episodes import SPLITS, Episode, described
 from geoflow.export.dataset.frame_arrays import DEPTH, RGB, frame_arrays
-from geoflow.export.dataset.kinds import DatasetKind, Part
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart
 from geoflow.export.dataset.passage import Passage
 
 _FILE = "episode.tar"
@@ -66,7 +66,7 @@ class WebDataset(DatasetKind):
                 _add(tar, f"{i:06d}.json", json.dumps(said).encode())
         return {"frames": len(passage)}
 
-    def assemble(self, parts: Sequence[Part], draft: Path, shared: dict[str, Any]) -> None:
+    def assemble(self, parts: Sequence[EpisodePart], draft: Path, shared: dict[str, Any]) -> None:
         for side in SPLITS:
             shards = Shards(draft, side, self.shard_mb * 1_000_000)
             with shards:
@@ -141,5 +141,6 @@ def _npy(array: np.ndarray) -> bytes:
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name.replace("/", "."): array for name, array in arrays.items()})
+    named: dict[str, Any] = {name.replace("/", "."): array for name, array in arrays.items()}
+    np.savez_compressed(buffer, **named)
     return buffer.getvalue()

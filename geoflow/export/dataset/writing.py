@@ -25,8 +25,8 @@ from geoflow.export.dataset.episodes import (
     places,
     split_of,
 )
-from geoflow.export.dataset.kinds import DatasetKind, Part
-from geoflow.export.dataset.parts import finished_part, identity_of, key_of, write_part
+from geoflow.export.dataset.finished_episodes import finished_part, identity_of, key_of, write_part
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart
 from geoflow.export.dataset.passage import Passage
 from geoflow.files.locations import is_remote
 from geoflow.store.kernel_lock import KernelLock
@@ -125,6 +125,7 @@ def _locked(work: Path, target: Path) -> KernelLock:
         return KernelLock(work / "lock", f"{os.getpid()}")
     except BlockingIOError as error:
         raise StoreError(f"another export writes to {target}; wait for it, or choose another -o") from error
+        raise StoreError(f"another export writes {target} now; wait for it, or choose another output (-o)") from error
     except OSError as error:
         raise store_error(target, error) from error
 
@@ -187,7 +188,7 @@ def _parts(
     shared: dict[str, Any],
     processes: int,
     left_out: dict[str, str],
-) -> list[Part]:
+) -> list[EpisodePart]:
     """Return all parts in the order of the episodes: those that are finished, and the others, written now."""
     found = {episode: finished_part(episode, folder) for episode, folder in folders.items()}
     missing = [episode for episode, part in found.items() if part is None]
@@ -236,13 +237,13 @@ def _try_part(kind: DatasetKind, episode: Episode, folder: Path, shared: dict[st
     return ""
 
 
-def _of_whole_videos(parts: list[Part], left_out: Mapping[str, str]) -> list[Part]:
+def _of_whole_videos(parts: list[EpisodePart], left_out: Mapping[str, str]) -> list[EpisodePart]:
     """Leave out all parts of a video of which one could not be written."""
     return [part for part in parts if part.episode.video not in left_out]
 
 
 def _put_together(
-    kind: DatasetKind, parts: list[Part], shared: dict[str, Any], draft: Path, record: dict[str, Any]
+    kind: DatasetKind, parts: list[EpisodePart], shared: dict[str, Any], draft: Path, record: dict[str, Any]
 ) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

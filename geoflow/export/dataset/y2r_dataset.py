@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.export.dataset.episodes import SPLITS, Episode, texts_of
-from geoflow.export.dataset.kinds import DatasetKind, Part, placed
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart, placed
 from geoflow.export.dataset.passage import Passage
 from geoflow.export.y2r import STATISTICS_FILE, export_y2r, pool_statistics
 from geoflow.store.reader import Video
@@ -54,7 +54,7 @@ class Y2RDataset(DatasetKind):
         (folder / STATISTICS_FILE).unlink()  # of this file alone
         return {"frames": frames}
 
-    def assemble(self, parts: Sequence[Part], draft: Path, shared: dict[str, Any]) -> None:
+    def assemble(self, parts: Sequence[EpisodePart], draft: Path, shared: dict[str, Any]) -> None:
         for part in parts:
             placed(part.folder / _FILE, draft / part.episode.split / f"{part.episode.name}.hdf5")
         sides = [side for side in SPLITS if (draft / side).is_dir()]

@@ -12,7 +12,7 @@ import numpy as np
 from geoflow.environments.extras import library
 from geoflow.export.dataset.episodes import Episode, described, places
 from geoflow.export.dataset.frame_arrays import frame_arrays
-from geoflow.export.dataset.kinds import DatasetKind, Part, placed
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart, placed
 from geoflow.export.dataset.passage import Passage
 from geoflow.store.reader import Video
 
@@ -52,7 +52,7 @@ class ZarrDataset(DatasetKind):
         group.attrs.update({"fps": passage.fps, "metric": passage.metric, "unit": unit, "source": passage.source})
         return {"frames": len(passage)}
 
-    def assemble(self, parts: Sequence[Part], draft: Path, shared: dict[str, Any]) -> None:
+    def assemble(self, parts: Sequence[EpisodePart], draft: Path, shared: dict[str, Any]) -> None:
         zarr = _zarr()
         root = zarr.open_group(str(draft), mode="w", zarr_format=3)
         root.create_group("episodes")

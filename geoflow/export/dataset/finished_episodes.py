@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.export.dataset.episodes import Episode, described
-from geoflow.export.dataset.kinds import DatasetKind, Part
+from geoflow.export.dataset.kinds import DatasetKind, EpisodePart
 from geoflow.export.dataset.passage import Passage
 from geoflow.files.locations import is_remote
 from geoflow.store.reader import Video, open_video
@@ -63,7 +63,7 @@ def write_part(kind: DatasetKind, episode: Episode, folder: Path, shared: dict[s
         raise
 
 
-def finished_part(episode: Episode, folder: Path) -> Part | None:
+def finished_part(episode: Episode, folder: Path) -> EpisodePart | None:
     """Return the part in `folder` if it is whole: every file of its record is there with its size and checksum."""
     try:
         record = json.loads((folder / _RECORD).read_text())
@@ -72,7 +72,7 @@ def finished_part(episode: Episode, folder: Path) -> Part | None:
             return None
         if any(_digest(files / name) != tuple(digest) for name, digest in record["files"].items()):
             return None
-        return Part(episode, files, record["facts"])
+        return EpisodePart(episode, files, record["facts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
