@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from geoflow.cli.arguments import Address, AsJson, RunFolder, Store, settings_of
+from geoflow.cli.arguments import Address, AsJson, Chosen, RunFolder, Store, Where, settings_of
 from geoflow.cli.command import command
 from geoflow.cli.completion import formats
 from geoflow.cli.output import error_console, open_page, print_json, result_alone, result_console, stoppable
@@ -100,6 +100,7 @@ def report(
     "geoflow export out/videos/clip.h5 --to mesh -o room.glb",
     "geoflow export out --to depth -o depth --set output_format=png",
     "geoflow export out --to lerobot -o dataset --val 0.2 --select list.parquet",
+    'geoflow export out --to tapip3d -o clips --where "quality > 0.6"',
 )
 def export(
     file: Annotated[
@@ -138,6 +139,8 @@ def export(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
+    where: Where = None,
+    chosen: Chosen = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -145,6 +148,7 @@ def export(
 
     A run becomes one dataset with splits, or else a file or folder for each of its videos, written on Ray at the same
     time. The exit status is 3 if videos are left out. An export of a dataset that was stopped goes on.
+    The stores of a run are written at the same time, on Ray. With --where or --select these are the chosen frames only.
     """
     from geoflow.export import FORMATS, export_store
     from geoflow.export.dataset.registry import DATASETS
@@ -162,12 +166,14 @@ def export(
         from geoflow.export.parallel import export_run
 
         with result_alone():
-            written = export_run(file, to, out, address=address, **options)
+            written = export_run(file, to, out, address=address, where=where, chosen=chosen, **options)
         if as_json:
             print_json({name: str(path) for name, path in written.items()})
         else:
             print(f"{out}: {len(written)} videos")
         return
+    if where is not None or chosen is not None:
+        raise ConfigError(f"--where and --select choose from a run; give its folder in the place of {file}")
     with result_alone():
         done = export_store(file, to, out, **options)
     if as_json:
