@@ -123,12 +123,8 @@ def export(
             "-o", "--out", metavar="PATH", help="file or folder to write; for a run, the folder of all videos"
         ),
     ],
-    select: Annotated[
-        Path | None,
-        typer.Option(
-            "--select", metavar="FILE", help="of a dataset: only the segments of a Parquet file, by video and index"
-        ),
-    ] = None,
+    where: Where = None,
+    chosen: Chosen = None,
     val: Annotated[
         float, typer.Option(metavar="SHARE", help="of a dataset: the share of videos held back for validation")
     ] = 0.1,
@@ -139,16 +135,14 @@ def export(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
-    where: Where = None,
-    chosen: Chosen = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a store, or all stores of a run, for another tool.
 
     A run becomes one dataset with splits, or else a file or folder for each of its videos, written on Ray at the same
-    time. The exit status is 3 if videos are left out. An export of a dataset that was stopped goes on.
-    The stores of a run are written at the same time, on Ray. With --where or --select these are the chosen frames only.
+    time. With --where or --select it holds the chosen frames only. The exit status is 3 if videos are left out of a
+    dataset. An export of a dataset that was stopped goes on.
     """
     from geoflow.export import FORMATS, export_store
     from geoflow.export.dataset.registry import DATASETS
@@ -156,12 +150,11 @@ def export(
 
     options = settings_of(set_, "NAME=VALUE")
     if is_run(file) and to in DATASETS:
-        _export_dataset(file, to, out, options, select, as_json, val=val, seed=seed, processes=processes)
-    if select is not None or (to in DATASETS and to not in FORMATS):
-        given = f"--to {to}" if select is None else "--select"
-        raise ConfigError(
-            f"{given}: this is for a dataset of a run; give a run's folder, and --to {', '.join(DATASETS)}"
+        _export_dataset(
+            file, to, out, options, as_json, where=where, chosen=chosen, val=val, seed=seed, processes=processes
         )
+    if to in DATASETS and to not in FORMATS:
+        raise ConfigError(f"--to {to} is a dataset of a run; give a run's folder in the place of {file}")
     if is_run(file):
         from geoflow.export.parallel import export_run
 
@@ -183,18 +176,14 @@ def export(
         print(f"{done.path}: {done.frames} of {done.of} frames{f'; {done.said}' if done.said else ''}")
 
 
-def _export_dataset(
-    run: str, to: str, out: Path, options: dict[str, Any], select: Path | None, as_json: bool, **split: Any
-) -> NoReturn:
+def _export_dataset(run: str, to: str, out: Path, options: dict[str, Any], as_json: bool, **chosen: Any) -> NoReturn:
     """Write a run as one dataset, and exit with the status that says whether all of its videos are in it."""
-    from geoflow.export.dataset.episodes import chosen_of_list
     from geoflow.export.dataset.registry import dataset_kind
     from geoflow.export.dataset.writing import export_dataset, reasons
 
     kind = dataset_kind(to, options)
-    chosen = None if select is None else chosen_of_list(select)
     with result_alone():
-        done = export_dataset(run, kind, out, chosen=chosen, **split)
+        done = export_dataset(run, kind, out, **chosen)
     videos = len({episode.video for episode in done.episodes})
     if as_json:
         counts = {"episodes": len(done.episodes), "videos": videos, "frames": done.frames}

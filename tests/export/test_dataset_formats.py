@@ -186,17 +186,14 @@ def test_tapvid3d_has_a_file_for_each_episode(dataset_run: Path, tmp_path: Path)
             np.testing.assert_allclose(data["tracks_XYZ"][visible], in_camera[:, seen][visible], atol=1e-5)
 
 
-def test_only_chosen_segments_go_in(dataset_run: Path, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [("00_plain", 0), ("00_plain", 2), ("01_handless", 0), ("01_handless", 1)]
-    table = pa.table({"video": [name for name, _ in rows], "index": [index for _, index in rows]})
-    pq.write_table(table, tmp_path / "list.parquet")
-    _, said, _ = export(
-        dataset_run, "webdataset", tmp_path / "out", "--select", str(tmp_path / "list.parquet"), "--val", "0"
-    )
-    # Segments 0:5 and 4:8 overlap: one run, without segment 3:6 in between.
+def test_only_chosen_frames_go_in(dataset_run: Path, tmp_path: Path) -> None:
+    where = "(video == '00_plain' and index != 1) or (video == '01_handless' and index < 2)"
+    _, said, _ = export(dataset_run, "webdataset", tmp_path / "out", "--where", where, "--val", "0")
+    # Segments 0:5, 3:6 and 4:8: what a segment stores ends where the next one begins.
     episodes = [(entry["name"], entry["start"], entry["stop"]) for entry in record_of(tmp_path / "out")["episodes"]]
-    assert episodes == [("00_plain", 0, 8), ("01_handless_000000_000006", 0, 6)]
-    assert said["left_out"]["02_trackless"] == "none of its segments is chosen"
+    assert episodes == [
+        ("00_plain_000000_000003", 0, 3),
+        ("00_plain_000004_000008", 4, 8),
+        ("01_handless_000000_000004", 0, 4),
+    ]
+    assert said["left_out"]["02_trackless"] == "none of its frames is chosen"

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoflow.curation.selection import Ranges, selected_frames
 from geoflow.errors import ConfigError, GeoFlowError, StoreError
 from geoflow.export.dataset.episodes import (
-    Chosen,
     Episode,
     by_split,
-    chosen_frames,
     complete_stores,
     described,
     places,
@@ -68,16 +67,17 @@ def export_dataset(
     kind: DatasetKind,
     folder: str | os.PathLike[str],
     *,
-    chosen: Chosen | None = None,
+    where: str | None = None,
+    chosen: str | os.PathLike[str] | None = None,
     val: float = 0.1,
     seed: int = 0,
     processes: int = 0,
 ) -> DatasetWritten:
     """Write the complete videos of the run in `out` as one dataset, the new folder `folder`.
 
-    `chosen` are the segments that go in, as pairs of a video's name and a segment's number, or a function of such a
-    pair; None is all. Neighbouring segments of a video become one episode. A share `val` of the videos is held back for
-    validation, by `seed`. `processes` work side by side, by default one per CPU.
+    `where` and `chosen` choose frames of them, as `geoflow.curation.selected_frames` does; each unbroken range of a
+    video becomes an episode. A share `val` of the videos is held back for validation, by `seed`. `processes` work side
+    by side, by default one per CPU.
 
     An export that was stopped goes on when it is called again with the same arguments: finished episodes are kept next
     to `folder` until it is whole. Videos that are failed, incomplete or cannot be written are left out, and named with
@@ -91,9 +91,11 @@ def export_dataset(
     target = Path(folder).resolve()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise StoreError(f"{target} exists already; remove it or choose another output (-o)")
-    stores, left_out = complete_stores(load_run(out if is_remote(out) else Path(out).resolve()))
+    run = out if is_remote(out) else Path(out).resolve()
+    stores, left_out = complete_stores(load_run(run))
+    frames = None if where is None and chosen is None else selected_frames(run, where=where, chosen=chosen)
     shared, known = _agreed(kind, stores, left_out)
-    episodes = _episodes(kind, stores, shared, chosen, left_out)
+    episodes = _episodes(kind, stores, shared, frames, left_out)
     sides = split_of({episode.video for episode in episodes}, val, seed)
     episodes = by_split(replace(episode, split=sides[episode.video]) for episode in episodes)
     work = temporary(target)
@@ -124,7 +126,6 @@ def _locked(work: Path, target: Path) -> KernelLock:
     try:
         return KernelLock(work / "lock", f"{os.getpid()}")
     except BlockingIOError as error:
-        raise StoreError(f"another export writes to {target}; wait for it, or choose another -o") from error
         raise StoreError(f"another export writes {target} now; wait for it, or choose another output (-o)") from error
     except OSError as error:
         raise store_error(target, error) from error
@@ -158,7 +159,7 @@ def _episodes(
     kind: DatasetKind,
     stores: dict[str, str],
     shared: dict[str, Any],
-    chosen: Chosen | None,
+    chosen: Ranges | None,
     left_out: dict[str, str],
 ) -> list[Episode]:
     found = []
@@ -167,9 +168,12 @@ def _episodes(
             continue
         try:
             with open_video(store) as video:
+                unbroken = ((0, len(video)),) if chosen is None else chosen.get(name, ())
+                if not unbroken:
+                    raise StoreError("none of its frames is chosen")
                 ranges = [
                     (first + start, first + stop, step)
-                    for first, last in chosen_frames(video, chosen)
+                    for first, last in unbroken
                     for start, stop, step in kind.cut(Passage(video, first, last), shared)
                 ]
                 long = [entry for entry in ranges if len(range(*entry)) >= _SHORTEST]
