@@ -56,6 +56,12 @@ MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
 DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_STATED, DOUBT_ASSUMED = range(7)
 DOUBT_NAMES = ("none", "unmatched", "near or far", "far off", "focal unsure", "lens stated", "lens assumed")
+UNIT_OWN, UNIT_PRIOR, UNIT_TOO_FEW, UNIT_UNSTEADY = range(4)
+UNIT_NAMES = ("own", "prior", "few priors", "unsteady prior")
+LENS_UNKNOWN, LENS_GIVEN, LENS_FROM_STATED, LENS_FROM_PRIOR, LENS_FROM_GUESS = range(5)
+LENS_NAMES = ("unknown", "given", "from stated", "from prior", "from guess")
+DEPTH_NONE, DEPTH_ALIGNED, DEPTH_SCALED, DEPTH_MATCHED, DEPTH_FLAT, DEPTH_CONTRARY, DEPTH_UNSEEN = range(7)
+DEPTH_NAMES = ("none", "aligned", "scaled", "matched", "flat prior", "contrary prior", "unseen")
 GEOMETRY_OF_NOTHING, GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR = range(3)
 SOURCE_NAMES = ("nothing", "camera", "prior")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
@@ -254,6 +260,25 @@ _ROWS = [
         "camera.focal_error", "float32", "T", "relative",
         "standard deviation of the focal length, relative to it; NaN if it was given", NAN, within="camera.valid",
         fade=TOGETHER,
+    ),
+    Field(
+        "camera.unit", "uint8", "T", "code",
+        "the unit of poses and depth: 0 one of their own, as no prior was given; 1 the prior's; one of their own 2 "
+        "since too few frames have a prior, 3 since the prior's scale differs too much between frames", ZERO,
+        codes=UNIT_NAMES,
+    ),
+    Field(
+        "camera.lens", "uint8", "T", "code",
+        "where the focal length is from: 0 not said, 1 given; or found, and begun with 2 what the file states, 3 the "
+        "prior's, 4 a guess", ZERO,
+        codes=LENS_NAMES,
+    ),
+    Field(
+        "camera.depth_source", "uint8", "T", "code",
+        "what the frame's depth is: 0 none or not said, 1 the prior's, aligned to what keyframes know, 2 the same, "
+        "only scaled, 3 found in several views; none, since 4 the prior has no relief where keyframes see some, 5 both "
+        "differ in shape, 6 keyframes and prior share too few pixels", ZERO,
+        codes=DEPTH_NAMES,
     ),
     Field(
         "tracks.xyz", "float32", "T N 3", "scene", "position", NAN, "tracks.visible", within="", space=WORLD,

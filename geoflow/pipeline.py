@@ -228,9 +228,9 @@ class Pipeline(BaseModel):
         """Return the branches (`geometry`, `camera`) in which every stage that gives lengths states metres."""
         stated: dict[str, bool] = {}  # field -> as stated by the last stage that makes it
         for stage in (spec.make_stage() for spec in self.stages):
-            for name in made_by(stage):
-                if "scene" in fields.field(name).unit:
-                    stated[name] = stage.metric
+            metric = stage.metric or stated.get(stage.metric_by, False)
+            stated |= dict.fromkeys(made_by(stage), metric)
+        stated = {name: metric for name, metric in stated.items() if "scene" in fields.field(name).unit}
         lengths = {branch: [name for name in stated if fields.field(name).slot == branch] for branch in BRANCHES}
         return tuple(branch for branch, names in lengths.items() if names and all(stated[name] for name in names))
 

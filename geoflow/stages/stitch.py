@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import FIELDS, MOTION_STILL
+from geoflow.fields import FIELDS, MOTION_STILL, UNIT_PRIOR
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 from geoflow.values.field import BRANCHES, PAST
@@ -136,6 +136,8 @@ class Stitch(Stage):
             return claimed
         if self._state.get("units") == _FREE:
             return set()
+        if not _keeps_unit(fields):
+            claimed = claimed - {"camera"}
         return {branch for branch in claimed if any(FIELDS[n].slot == branch for n in fields)}
 
     def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:
@@ -340,6 +342,13 @@ class Stitch(Stage):
         if earlier:
             earlier["anchor.still"] = bool(earlier["anchor.still"] and still.all())
         return earlier
+
+
+def _keeps_unit(fields: Fields) -> bool:
+    """Return whether the cameras have the unit that their stage states by another's; True where they say nothing."""
+    if "camera.unit" not in fields:
+        return True
+    return bool((fields["camera.unit"][fields["camera.valid"]] == UNIT_PRIOR).all())
 
 
 def _with_users_labels(segment: Segment, fields: Fields) -> Fields:

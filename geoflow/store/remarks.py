@@ -23,6 +23,7 @@ from geoflow.fields import (
     VIEW_CUT,
 )
 from geoflow.store.object_remarks import object_remarks
+from geoflow.store.camera_remarks import camera_remarks
 
 if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
@@ -65,6 +66,7 @@ def remarks(video: Video) -> list[str]:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
         said += _lenses(cameras)
+        said += camera_remarks(video.file, metric=video.metric)
     if "geometry/source" in video.file and "camera/depth" in video.file:
         said += _of_prior(video.file["geometry/source"][:])
     if len(said) > _MOST:
