@@ -35,6 +35,7 @@ class GeometryCrafter(TorchStage):
     honours = frozenset({"intrinsics"})
     packages = ("torch", "safetensors")
     divisible = False  # each half would have its own scale
+    version = "2"  # since the start noise is numpy's
 
     @dataclass(frozen=True)
     class Params(Options, TorchStage.Params):
