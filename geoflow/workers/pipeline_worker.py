@@ -39,7 +39,9 @@ class PipelineWorker(BackendWorker):
         found = _last_json(done.stdout)
         stores = [row.get("path") for row in found.get("videos", []) if row.get("status") == "complete"]
         if done.returncode or len(stores) != 1 or not stores[0]:
-            raise StageError(f"{video} was not completed (exit status {done.returncode}); `geoflow status {out}` says why")
+            raise StageError(
+                f"{video} was not completed (exit status {done.returncode}); `geoflow status {out}` says why"
+            )
         return Path(stores[0])
 
 

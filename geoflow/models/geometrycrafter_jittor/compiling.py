@@ -76,6 +76,7 @@ def variables(home: Path, device: str, threads: int) -> dict[str, str]:
     """Return the environment variables that Jittor reads. Raises EnvironmentBroken that says what is missing."""
     compiler = find_compiler()
     config = python_config(home)
+    cores = len(os.sched_getaffinity(0))  # compiling is not bound to the threads that the stage computes with
     nvcc = "" if device == "cpu" else find_nvcc(required=device != "auto")
     return {
         _COMPILER: compiler,
@@ -87,7 +88,7 @@ def variables(home: Path, device: str, threads: int) -> dict[str, str]:
         "log_silent": "1",  # its progress goes to stdout at the first import
         "JITTOR_HOME": str(home),
         "cache_name": "geoflow",
-        _COMPILERS: os.environ.get(_COMPILERS) or str(max(1, min(threads, 16))),
+        _COMPILERS: os.environ.get(_COMPILERS) or str(min(cores, 16)),
         "OMP_NUM_THREADS": str(threads),
     }
 
