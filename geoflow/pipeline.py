@@ -117,6 +117,11 @@ def _settings(stage: Stage) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(stage.params).items() if name not in filled_in}
 
 
+def _has_environment(backend: Any) -> bool:
+    """Return whether there is an environment that is named like a backend."""
+    return isinstance(backend, str) and (resources.folder("runtime_envs") / f"{backend}.yaml").is_file()
+
+
 def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) -> list[str] | None:
     """Return what identifies the weights of a stage; a user's own weights are identified by their folders' content.
 
@@ -324,7 +329,8 @@ class Pipeline(BaseModel):
         own = {row.name for row in dataclasses.fields(spec.stage_class().Params)}
         if name in own or name not in dump:
             return {**dump, "params": {**dump["params"], name: value}}
-        return {**dump, name: value}
+        follows = name == "backend" and spec.env == spec.backend and _has_environment(value)
+        return {**dump, name: value, **({"env": value} if follows else {})}
 
     @classmethod
     def _validated(cls, raw: dict[str, Any], key: str) -> Pipeline:

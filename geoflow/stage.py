@@ -145,6 +145,9 @@ class Stage:
         """
         return ""
 
+    def warm(self) -> None:
+        """Do what takes long once on a machine, such as compiling. Called before any run, by `geoflow envs build`."""
+
     def setup(self) -> None:
         """Load the model. Heavy imports belong here, never at the top of the module."""
 

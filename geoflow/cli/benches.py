@@ -238,6 +238,19 @@ def bench_faults(
     print_json(found)
 
 
+@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor > benchmarks/jittor.json", name="jittor")
+def bench_jittor(out: Out = Path("bench/jittor")) -> None:
+    """Compile Jittor and the kernels of GeometryCrafter anew, and start processes that find them.
+
+    It takes about ten minutes of one CPU; JSON on stdout.
+    """
+    from geoflow.bench.jittor_bench import bench_jittor as bench
+
+    with result_alone():
+        found = bench(out.resolve(), error_console())
+    print_json(found)
+
+
 @command(
     app,
     "geoflow bench quality",
