@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import switches, wanted_fields
+from geoflow.fields import BESIDE, switches, wanted_fields
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
 from geoflow.store.paths import RunPaths
@@ -24,7 +24,8 @@ class Write(Stage):
     """Writes the store (schema 1).
 
     Every frame is stored by one segment: a segment stores its frames up to the start of the next segment, and all of
-    its tracks. A track that goes on in the next segment has one row in the store.
+    its tracks. A track that goes on in the next segment has one row in the store. When all segments are there, the path
+    is bent where two chapters meet and where a place is seen again (`places.*`), and everything in the world with it.
     """
 
     slot = "write"
@@ -57,7 +58,7 @@ class Write(Stage):
         self._paths = RunPaths(self.params.out, self.params.remote)
         self._written: dict[str, set[int]] = {}  # segments that are on this node and of this run
         self._switches = {switch.name: getattr(self.params, switch.name) for switch in switches()}
-        self.optional = tuple(name for name in wanted_fields(self._switches) if name not in self.inputs)
+        self.optional = (*(name for name in wanted_fields(self._switches) if name not in self.inputs), *BESIDE)
 
     def setup(self) -> None:
         """Check the folder. Raises StageError on a node that does not see the run's folder: its files would be
