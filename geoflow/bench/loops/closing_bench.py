@@ -53,7 +53,7 @@ def put_together(
 
     `drawn` keeps pictures from walk to walk.
     """
-    stitch, write = Stitch(), Write(Write.Params(out=str(out)))
+    stitch, write = Stitch(), Write(Write.Params(out=str(out), compression=0))
     poses = []
     for segment in cameras.segments:
         fields = cameras.fields(segment)

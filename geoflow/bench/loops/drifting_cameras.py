@@ -102,5 +102,5 @@ class DriftingCameras:
             xyz[t, inside] = (unit * seen[inside] - pose[:3, 3]) @ pose[:3, :3]
             uv[t, inside] = pixel[inside]
         query = np.concatenate((np.full((_POINTS, 1), start), xyz[0]), 1).astype(np.float32)
-        visible: np.ndarray = np.isfinite(uv).all(2)
+        visible = np.isfinite(uv[..., 0])
         return {"tracks.xyz": xyz, "tracks.visible": visible, "tracks.uv": uv, "tracks.query": query}

@@ -34,7 +34,6 @@ class RingWalk:
             self._atlas = _repeated(self._atlas)
         self.intrinsics = pinhole(0.8 * WIDTH, HEIGHT, WIDTH).astype(np.float64)
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - a walk lives as long as its bench
     def _view(self, frame: int) -> View:
         return View.at(self._scene, self.intrinsics, self.cam_from_world(frame), 0.0)
 
@@ -55,9 +54,13 @@ class RingWalk:
         found: np.ndarray = invert(world_from_cam)
         return found
 
+    @functools.lru_cache(maxsize=2 * LAP)  # noqa: B019 - a walk lives as long as its bench
     def depth(self, frame: int) -> np.ndarray:
         """Return the depth (H, W) float32 m of a frame."""
-        return cast(self._view(frame), np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))[0]
+        u, v = np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32)
+        found = cast(self._view(frame), u, v)[0]
+        found.flags.writeable = False  # it is kept
+        return found
 
     def picture(self, frame: int) -> np.ndarray:
         """Return a frame (H, W, 3) uint8, with a sensor's noise of its own."""

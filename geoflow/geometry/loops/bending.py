@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from geoflow.geometry.alignment import fade_weights
-from geoflow.geometry.loops.pose_graph import Constraints, agree, deviations, off_by
+from geoflow.geometry.loops.pose_graph import Constraints, agree, deviations, errors, off_by
 from geoflow.geometry.loops.revisits import Revisit, gap, seen
 from geoflow.geometry.loops.similarity import Similarities, between
 
 _EVERY, _MOST_EVEN = 8, 1500  # frames from node to node, at least; nodes that are no revisits and joints, at most
 _PER_JOINT = 5  # frames of a joint that become nodes
 _WRONG = 10.0  # deviations that a revisit may be off at last
+_UNLIKE = 3.0  # times the usual drift, by which the path must have drifted for a revisit that is taken for wrong
+_MOST_DRIFT = 40.0  # deviations; beyond it nothing is believed
 _LEAST = 3  # revisits, fewer of which close nothing
 
 
@@ -87,15 +89,17 @@ def bend(
             return None
         nodes = _nodes(cam_from_world, valid, joints, places[[end for one in used for end in (one.i, one.j)]])
         rows = _constraints(nodes, places, used)
-        after = agree(nodes.cameras, rows, scaled=scaled and bool(used))
-        if after is None:
-            used = []
-            continue
-        inverse = 1 / deviations(nodes.cameras, rows)
-        inverse[:, 6] *= scaled
-        wrong = off_by(after, rows, inverse)[rows.loop] > _WRONG
+        drifts = _drifts(nodes, rows)
+        drift = max(1.0, float(np.median(drifts))) if used else 1.0
+        wrong = (drifts > _UNLIKE * drift) | (drift > _MOST_DRIFT)
         if not wrong.any():
-            break
+            rows = replace(rows, drift=drift)
+            after = agree(nodes.cameras, rows, scaled=scaled and bool(used), sure=True)
+            wrong = _at_odds(after, nodes, rows, scaled)
+            if after is not None and not wrong.any():
+                break
+        if not used:
+            return None
         used = [one for one, is_wrong in zip(used, wrong) if not is_wrong]
     bends = after.inverse().after(nodes.cameras)
     closed = [_closed(one, nodes, after, places) for one in used]
@@ -144,6 +148,28 @@ def _constraints(nodes: _Nodes, places: np.ndarray, revisits: Sequence[Revisit])
         kind == 2,
         kind == 1,
     )
+
+
+def _at_odds(after: Similarities | None, nodes: _Nodes, rows: Constraints, scaled: bool) -> np.ndarray:
+    """Return which revisits (R,) the bent path still contradicts: all if there is none."""
+    if after is None:
+        return np.ones(int(rows.loop.sum()), bool)
+    inverse = 1 / deviations(nodes.cameras, rows)
+    inverse[:, 6] *= scaled
+    found: np.ndarray = off_by(after, rows, inverse)[rows.loop] > _WRONG
+    return found
+
+
+def _drifts(nodes: _Nodes, rows: Constraints) -> np.ndarray:
+    """Return how many times its usual deviation the path must have drifted for each revisit to be right, (R,)."""
+    chain = np.ones(len(rows.a), bool) & ~rows.loop if rows.same is None else ~rows.loop & ~rows.same
+    passed = np.zeros(len(nodes.frame))
+    np.add.at(passed, rows.b[chain], rows.steps[chain])
+    passed = passed.cumsum()
+    way = np.maximum(passed[rows.b] - passed[rows.a], 1.0)[rows.loop]
+    off = errors(nodes.cameras, rows)[rows.loop] / deviations(nodes.cameras, rows)[rows.loop]
+    found: np.ndarray = np.linalg.norm(off, axis=1) / np.sqrt(way)
+    return found
 
 
 def _steps(chain: Similarities) -> np.ndarray:
