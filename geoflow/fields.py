@@ -350,6 +350,39 @@ _ROWS = [
         "lost: hidden, out of the picture, or not found again, 3 the frame comes before its first prompt, so labels "
         "say nothing about it", ZERO, fade=LATER, codes=OBJECT_STATES,
     ),
+    # Places that a later visit may see again, P of a segment, each with K features and a small picture (h w). They lie
+    # beside the parts of a store until it is put together (`geoflow.store.closing`), and not in the store.
+    Field(
+        "places.frame", "int64", "P", "", "frame of the place, counted in the video", form=COUNTING, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "places.uv", "float32", "P K 2", "px", "features in the image", NAN, space=IMAGE, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "places.xyz", "float32", "P K 3", "scene", "points of the features", NAN, space=CAMERA, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "places.descriptor", "uint8", "P K 128", "", "RootSIFT descriptors of the features, times 512", fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field("places.gray", "uint8", "P h w", "", "the small picture", space=IMAGE, fade=WHOLE, stored=_NOT_STORED),
+    Field(
+        "places.depth", "float16", "P h w", "scene", "its depth z", ZERO, space=CAMERA, form=DEPTH, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    # Frames that two chapters share, each with both poses in the video's world: `stitch` fades one into the other.
+    Field("joint.frame", "int64", "J", "", "frame, counted in the video", form=COUNTING, fade=PAST, stored=_NOT_STORED),
+    Field(
+        "joint.before", "float32", "J 4 4", "video", "cam_from_world by the earlier chapter", NAN, space=WORLD,
+        form=POSE, fade=PAST, stored=_NOT_STORED,
+    ),
+    Field(
+        "joint.after", "float32", "J 4 4", "video", "cam_from_world by the later chapter", NAN, space=WORLD, form=POSE,
+        fade=PAST, stored=_NOT_STORED,
+    ),
     # Per object: between stages, `mesh.3.vertices` is the row `mesh.vertices` for object 3. V vertices, F faces. Meshes
     # come after `stitch`; geoflow/store/meshes.py describes them in the store.
     Field(
@@ -425,6 +458,9 @@ _ROWS = [
 ]  # fmt: skip
 
 FIELDS: dict[str, Field] = {row.name: row for row in _ROWS}
+
+# What a part of a store holds beside its datasets, for when the store is put together.
+BESIDE = tuple(name for name in FIELDS if name.startswith(("places.", "joint.")))
 
 
 def field(name: str) -> Field:
@@ -547,7 +583,7 @@ def known(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 def telling() -> list[str]:
     """Return the fields that say where something is known: masks, and values that are 0 where unknown."""
     rows = FIELDS.values()
-    by_value = {row.name for row in rows if row.depth and row.invalid == ZERO}
+    by_value = {row.name for row in rows if row.depth and row.invalid == ZERO and row.stored}
     return sorted(({row.holds for row in rows} | by_value) & FIELDS.keys())
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
-SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
+SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "places", "mesh", "stitch", "write")
 _NOT_SETTINGS = {"name", "description", "segment", "reading", "stages"}  # the names and parts of a pipeline
 
 

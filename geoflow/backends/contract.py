@@ -305,6 +305,8 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
         "N": 0,
         "R": 2,
         "V": 3,
+        **dict.fromkeys("PJ", 0),  # no place, and no chapter that meets another
+        **dict.fromkeys("Khw", 4),
     }
     arrays = {}
     for name in names:

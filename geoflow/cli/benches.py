@@ -483,6 +483,32 @@ def bench_tracking_command(
 
 @command(
     app,
+    "geoflow bench loops",
+    "geoflow bench loops --seeds 1 --walks returns",
+    name="loops",
+)
+def bench_loops_command(
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="noises that each walk is taken with")] = 5,
+    walks: Annotated[
+        str, typer.Option(metavar="NAME,...", help="names, separated by commas")
+    ] = "returns,no return,alike,alike returns",
+) -> None:
+    """Measure the path of walks of four chapters before and after loops are closed; JSON on stdout.
+
+    A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
+    """
+    from geoflow.bench.loops.closing_bench import WALKS, bench_loops
+
+    names = walks.split(",")
+    if unknown := [name for name in names if name not in WALKS]:
+        raise ConfigError(f"bench loops has no walk {unknown[0]!r}; it has: {', '.join(WALKS)}")
+    with result_alone():
+        found = bench_loops(range(seeds), names)
+    print_json(found)
+
+
+@command(
+    app,
     "geoflow bench streaming",
     "geoflow bench streaming --frames 4 --size 112x84",
     name="streaming",

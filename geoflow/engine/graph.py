@@ -207,7 +207,7 @@ def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
 
     from geoflow.fields import field as lookup
 
-    known = {"T": frames, "H": height, "W": width, "R": 8}
+    known = {"T": frames, "H": height, "W": width, "R": 8, "P": 24, "h": 48, "w": 48}
     total = 0
     for step in graph.steps:
         if step.closes or step.prepares:  # what a closing step passes on replaces fields that end at that moment

@@ -22,8 +22,8 @@ from geoflow.fields import (
     VIEW_BARE,
     VIEW_CUT,
 )
-from geoflow.store.object_remarks import object_remarks
 from geoflow.store.camera_remarks import camera_remarks
+from geoflow.store.object_remarks import object_remarks
 
 if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras

@@ -9,9 +9,11 @@ import numpy as np
 from geoflow.geometry.loops.similarity import Similarities
 
 _ROUNDS = 15
+_FOLLOWED = 5  # rounds until sure loops may be doubted
+_RUNAWAY = 1e6  # a step from which on, or a NaN, it leads nowhere
 _DONE = 1e-9  # of a step
 # Deviations of what neighbouring keyframes say of each other: translation in steps of the path, rad, log of the scale.
-_DEVIATION = np.array([0.02] * 3 + [0.002] * 3 + [0.005])
+DEVIATION = np.array([0.02] * 3 + [0.002] * 3 + [0.005])
 _EXPLAINED = 0.5  # of the loops' contradiction to the path, in which the result may still stand to them
 _DOUBT = 5.0  # deviations from which on a loop counts less and less
 
@@ -26,13 +28,16 @@ class Constraints:
     steps: np.ndarray  # (M,) keyframes between the two; errors add up over them
     loop: np.ndarray  # (M,) bool: may be wrong
     same: np.ndarray | None = None  # (M,) bool: two nodes are one camera, seen by two reconstructions
-    same_deviation: float = 1.0  # of these, in deviations of what neighbours say of each other
+    drift: float = 1.0  # how many times its usual deviation all but the loops may be off
 
 
-def agree(nodes: Similarities, constraints: Constraints, *, scaled: bool = True) -> Similarities | None:
+def agree(
+    nodes: Similarities, constraints: Constraints, *, scaled: bool = True, sure: bool = False
+) -> Similarities | None:
     """Return the nodes, cameras from world, that agree best with the constraints. The first stays as it is.
 
-    If not `scaled`, the nodes keep their scales: lengths are known. None if the result still contradicts most of the
+    If not `scaled`, the nodes keep their scales: lengths are known. If `sure`, the loops agree with each other, and are
+    doubted only once the path has followed them. None if the result still contradicts most of the
     loops: they are not of one world, and nothing is to be believed.
     """
     rows = constraints
@@ -40,13 +45,15 @@ def agree(nodes: Similarities, constraints: Constraints, *, scaled: bool = True)
     if not scaled:
         inverse[:, 6] = 0
     first = contradiction(nodes, rows, inverse)
-    for _ in range(_ROUNDS):
-        error = _errors(nodes, rows)
+    for number in range(_ROUNDS):
+        error = errors(nodes, rows)
         far = np.linalg.norm(error * inverse, axis=1) / _DOUBT
-        trust = np.where(rows.loop, 1 / (1 + far**2), 1.0)
+        trust = np.where(rows.loop & (not sure or number >= _FOLLOWED), 1 / (1 + far**2), 1.0)
         step = _solve(len(nodes), rows, error, inverse * np.sqrt(trust)[:, None], scaled)
+        if not np.abs(step).max() < _RUNAWAY:
+            return None
         nodes = Similarities.of_chart(step).after(nodes)
-        if np.abs(step).max() < _DONE:
+        if np.abs(step).max() < _DONE and (not sure or number >= _FOLLOWED):
             break
     left = contradiction(nodes, rows, inverse)
     return nodes if left <= max(_DOUBT, _EXPLAINED * first) else None
@@ -58,8 +65,8 @@ def deviations(nodes: Similarities, rows: Constraints) -> np.ndarray:
     same = np.zeros(len(rows.a), bool) if rows.same is None else rows.same
     chain = ~rows.loop & ~same
     length = np.median(np.linalg.norm(between.translation[chain] / rows.steps[chain, None], axis=1))
-    found = _DEVIATION * np.array([max(length, 1e-12)] * 3 + [1.0] * 4) * np.sqrt(rows.steps)[:, None]
-    found[same] *= rows.same_deviation
+    found = DEVIATION * np.array([max(length, 1e-12)] * 3 + [1.0] * 4) * np.sqrt(rows.steps)[:, None]
+    found[~rows.loop] *= rows.drift
     return found
 
 
@@ -70,11 +77,11 @@ def contradiction(nodes: Similarities, rows: Constraints, inverse: np.ndarray) -
 
 def off_by(nodes: Similarities, rows: Constraints, inverse: np.ndarray) -> np.ndarray:
     """Return how many deviations each constraint is off, (M,)."""
-    found: np.ndarray = np.linalg.norm(_errors(nodes, rows) * inverse, axis=1)
+    found: np.ndarray = np.linalg.norm(errors(nodes, rows) * inverse, axis=1)
     return found
 
 
-def _errors(nodes: Similarities, rows: Constraints) -> np.ndarray:
+def errors(nodes: Similarities, rows: Constraints) -> np.ndarray:
     """Return how far constraints are from what the nodes say, as steps (M, 7)."""
     return rows.moved.after(nodes[rows.a]).after(nodes[rows.b].inverse()).chart()
 
@@ -100,5 +107,8 @@ def _solve(count: int, rows: Constraints, error: np.ndarray, inverse: np.ndarray
     matrix = matrix[solved][:, solved]
     matrix.setdiag(matrix.diagonal() * (1 + 1e-9))
     step = np.zeros(7 * count)
-    step[solved] = splu(matrix.tocsc()).solve(right.ravel()[solved])
+    try:
+        step[solved] = splu(matrix.tocsc()).solve(right.ravel()[solved])
+    except RuntimeError:  # singular: constraints that no path can follow
+        step[solved] = np.nan
     return step.reshape(count, 7)
