@@ -84,10 +84,12 @@ class Recipe:
 
     make: Callable[[int, int], MadeUpWalk]  # by seed and frames
     frames: int
+    noise: float = 0.3  # px of the grid
 
 
 KINDS = {
     "returning": Recipe(returning, 300),
+    "returning, little noise": Recipe(returning, 300, 0.05),
     "onward": Recipe(onward, 240),
     "wandering": Recipe(wandering, 360),
     "alike": Recipe(alike, 360),

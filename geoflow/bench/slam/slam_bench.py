@@ -26,7 +26,6 @@ def bench_slam(
     size: tuple[int, int] = (640, 360),
     area: int = 160 * 128,
     seeds: range = range(12),
-    noise: float = 0.3,
     console: Console,
 ) -> dict[str, Any]:
     """Measure some parts, every run in its own process with one thread; `size` is (width, height) of the frames.
@@ -38,7 +37,7 @@ def bench_slam(
     if "memory" in parts:
         found["memory"] = _memory(frames, (size[1], size[0]), area, console)
     if "loops" in parts:
-        found["loops"] = _loops(seeds, noise, console)
+        found["loops"] = _loops(seeds, console)
     if "adjustment" in parts:
         found["adjustment"] = _adjustment(console)
     return found
@@ -61,13 +60,13 @@ def _memory(frames: tuple[int, ...], size: tuple[int, int], area: int, console: 
     return {"runs": runs, "ratios": ratios}
 
 
-def _loops(seeds: range, noise: float, console: Console) -> dict[str, Any]:
+def _loops(seeds: range, console: Console) -> dict[str, Any]:
     from geoflow.bench.slam.made_up_walks import KINDS
 
     runs = [
         measured(
             "geoflow.bench.slam.loop_child",
-            {"kind": kind, "seed": seed, "frames": recipe.frames, "noise": noise},
+            {"kind": kind, "seed": seed, "frames": recipe.frames, "noise": recipe.noise},
             console,
         )
         for kind, recipe in KINDS.items()

@@ -13,6 +13,7 @@ from geoflow.models.vipe.pose_graph import Constraints, agree
 from geoflow.models.vipe.similarity import Similarities
 
 _MOST_NODES = 150
+_LOOP_STEPS = 9.0  # keyframes, the steps between which together err as a loop does that is measured from afar
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _constraints(nodes: Similarities, at: np.ndarray, loops: list[Loop]) -> Cons
         np.concatenate((chain.rotation, seen.rotation)),
         np.concatenate((chain.translation, seen.translation)),
     )
-    steps = np.concatenate((np.diff(at), np.ones(len(loops))))
+    steps = np.concatenate((np.diff(at), np.full(len(loops), _LOOP_STEPS)))
     is_loop = np.arange(len(steps)) >= len(first)
     return Constraints(np.concatenate((first, a)), np.concatenate((first + 1, b)), both, steps, is_loop)
 

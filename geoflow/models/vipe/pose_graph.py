@@ -13,6 +13,7 @@ _DONE = 1e-9  # of a step
 # Deviations of what neighbouring keyframes say of each other: translation in steps of the path, rad, log of the scale.
 _DEVIATION = np.array([0.02] * 3 + [0.002] * 3 + [0.005])
 _EXPLAINED = 0.5  # of the loops' contradiction to the path, in which the result may still stand to them
+_AGREES = 3.0  # deviations up to which the path is right as it is: it is more exact than a loop's measurement
 _DOUBT = 5.0  # deviations from which on a loop counts less and less
 
 
@@ -23,14 +24,15 @@ class Constraints:
     a: np.ndarray  # (M,) int64
     b: np.ndarray
     moved: Similarities
-    steps: np.ndarray  # (M,) keyframes between the two; errors add up over them
+    steps: np.ndarray  # (M,) keyframes between the two, over which errors add up; for a loop, as many as err like it
     loop: np.ndarray  # (M,) bool: may be wrong
 
 
 def agree(nodes: Similarities, constraints: Constraints) -> Similarities | None:
     """Return the nodes, cameras from world, that agree best with the constraints. The first stays as it is.
 
-    None if the result still contradicts most of the loops: they are not of one world, and nothing is to be believed.
+    So do all if most loops contradict the path no more than their own errors may. None if the result still contradicts
+    most of the loops: they are not of one world, and nothing is to be believed.
     """
     rows = constraints
     between = nodes[rows.b].after(nodes[rows.a].inverse())
@@ -38,6 +40,8 @@ def agree(nodes: Similarities, constraints: Constraints) -> Similarities | None:
     deviation = _DEVIATION * np.array([max(length, 1e-12)] * 3 + [1.0] * 4)
     inverse = 1 / (deviation * np.sqrt(rows.steps)[:, None])
     first = np.median(_deviations(nodes, rows, inverse))
+    if first < _AGREES:
+        return nodes
     for _ in range(_ROUNDS):
         error = _errors(nodes, rows)
         far = np.linalg.norm(error * inverse, axis=1) / _DOUBT
