@@ -471,7 +471,7 @@ def bench_slam_command(
     ] = "memory,loops,adjustment",
     frames: Annotated[str, typer.Option(metavar="N,...", help="walks whose memory is compared")] = "200,2000",
     size: Annotated[str, typer.Option(metavar="WxH", help="size of their frames, px")] = "640x360",
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="walks of each kind, with and without returns")] = 12,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="walks of each kind, with and without returns")] = 10,
 ) -> None:
     """Measure the camera tracker: memory, loops, adjustment.
 

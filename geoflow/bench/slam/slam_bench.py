@@ -25,7 +25,7 @@ def bench_slam(
     frames: tuple[int, ...] = (200, 2000),
     size: tuple[int, int] = (640, 360),
     area: int = 160 * 128,
-    seeds: range = range(12),
+    seeds: range = range(10),
     console: Console,
 ) -> dict[str, Any]:
     """Measure some parts, every run in its own process with one thread; `size` is (width, height) of the frames.
