@@ -89,9 +89,7 @@ class Vipe(TorchStage):
         most_keyframes: int = param(
             96, "keyframes adjusted at once; beyond that the oldest stay as they are", at_least=64
         )
-        close_loops: bool = param(
-            False, "bend the path so that places visited again agree; not yet shown to be right on long walks"
-        )
+        close_loops: bool = param(True, "bend the path so that places visited again agree, within a chapter")
         backend_iters: int = param(24, "rounds of the last adjustment", at_least=1)
         start_focal: float = param(
             1.0, "first guess of a focal length that neither the file nor a prior states, in widths of the frame",

@@ -533,6 +533,42 @@ def bench_streaming_command(
 
 @command(
     app,
+    "geoflow bench slam",
+    "geoflow bench slam --parts adjustment",
+    "geoflow bench slam --parts memory --frames 100,400 --size 320x240",
+    name="slam",
+)
+def bench_slam_command(
+    parts: Annotated[
+        str, typer.Option(metavar="NAME,...", help="what to measure, separated by commas")
+    ] = "memory,loops,adjustment",
+    frames: Annotated[str, typer.Option(metavar="N,...", help="walks whose memory is compared")] = "200,2000",
+    size: Annotated[str, typer.Option(metavar="WxH", help="size of their frames, px")] = "640x360",
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="walks of each kind, with and without returns")] = 10,
+) -> None:
+    """Measure the camera tracker: memory, loops, adjustment.
+
+    Peak memory over a walk's length, errors of paths before and after their loops are closed, and CPU time of an
+    adjustment, beside its plain arithmetic. In the network's place answers the truth with noise; JSON on stdout.
+    """
+    from geoflow.bench.slam.slam_bench import PARTS, bench_slam
+
+    wanted = parts.split(",")
+    if unknown := sorted(set(wanted) - set(PARTS)):
+        raise ConfigError(f"unknown parts {unknown}; there are: {', '.join(PARTS)}")
+    with result_alone():
+        found = bench_slam(
+            parts=wanted,
+            frames=tuple(int(count) for count in frames.split(",")),
+            size=size_of(size) or (640, 360),
+            seeds=range(seeds),
+            console=error_console(),
+        )
+    print_json(found)
+
+
+@command(
+    app,
     "geoflow bench hand-model",
     "geoflow bench hand-model --hands 16 --batch 16 --depth 1 --size 640x360",
     name="hand-model",

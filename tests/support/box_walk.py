@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from box_flow import BoxFlow
 
+from geoflow.bench.slam.box_flow import BoxFlow
 from geoflow.geometry.rigid import umeyama
 from geoflow.models.vipe.slam import Slam, SlamResult
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from box_flow import BoxFlow
 from golden import Case, Comparison, Unusable, module_of
 
+from geoflow.bench.slam.box_flow import BoxFlow
 from geoflow.models.vipe import lens, se3
 from geoflow.models.vipe.adjustment import Adjustment, Scene, adjust
 from geoflow.models.vipe.back_end import BackEnd

@@ -25,26 +25,29 @@ class Constraints:
     a: np.ndarray  # (M,) int64
     b: np.ndarray
     moved: Similarities
-    steps: np.ndarray  # (M,) keyframes between the two; errors add up over them
+    steps: np.ndarray  # (M,) keyframes between the two, over which errors add up; for a loop, as many as err like it
     loop: np.ndarray  # (M,) bool: may be wrong
     same: np.ndarray | None = None  # (M,) bool: two nodes are one camera, seen by two reconstructions
     drift: float = 1.0  # how many times its usual deviation all but the loops may be off
 
 
 def agree(
-    nodes: Similarities, constraints: Constraints, *, scaled: bool = True, sure: bool = False
+    nodes: Similarities, constraints: Constraints, *, scaled: bool = True, sure: bool = False, tolerated: float = 0.0
 ) -> Similarities | None:
     """Return the nodes, cameras from world, that agree best with the constraints. The first stays as it is.
 
     If not `scaled`, the nodes keep their scales: lengths are known. If `sure`, the loops agree with each other, and are
-    doubted only once the path has followed them. None if the result still contradicts most of the
-    loops: they are not of one world, and nothing is to be believed.
+    doubted only once the path has followed them. If most loops are off by less than `tolerated` deviations, all nodes
+    stay as they are. None if the result still contradicts most of the loops: they are not of one world, and nothing is
+    to be believed.
     """
     rows = constraints
     inverse = 1 / deviations(nodes, rows)
     if not scaled:
         inverse[:, 6] = 0
     first = contradiction(nodes, rows, inverse)
+    if first < tolerated:
+        return nodes
     for number in range(_ROUNDS):
         error = errors(nodes, rows)
         far = np.linalg.norm(error * inverse, axis=1) / _DOUBT

@@ -28,6 +28,7 @@ class BackEnd:
     def run(self, rounds: int) -> None:
         """Update all edges in rounds. With a prior, the focal length is free in the first half of them only."""
         keyframes, options = self.keyframes, self.options
+        self.graph = None  # its hidden states would be held beside the new ones
         graph = FactorGraph(self.flow, keyframes, options.backend_factors * len(keyframes), keeps=False)
         graph.add_near(0, 0, options.backend_radius, options.backend_nms, options.backend_thresh, options.beta)
         self.graph = graph

@@ -13,6 +13,8 @@ from geoflow.models.vipe import se3
 from geoflow.models.vipe.loops import Loop
 
 _MOST_NODES = 150
+_LOOP_STEPS = 9.0  # keyframes, the steps between which together err as a loop does that is measured from afar
+_AGREES = 3.0  # deviations up to which the path is right as it is: it is more exact than a loop's measurement
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def close(poses: np.ndarray, keyframes: np.ndarray, loops: list[Loop]) -> Bent |
     at = _nodes(len(keyframes), loops)
     frames = keyframes[at]
     before = cameras[frames]
-    after = agree(before, _constraints(before, at, loops))
+    after = agree(before, _constraints(before, at, loops), tolerated=_AGREES)
     if after is None:
         return None
     bends = after.inverse().after(before)  # of the old world to the new, where a node is
@@ -59,7 +61,7 @@ def _constraints(nodes: Similarities, at: np.ndarray, loops: list[Loop]) -> Cons
     motions = Similarities.rigid(np.stack([loop.motion for loop in loops]))
     units = np.array([loop.unit for loop in loops])
     seen = Similarities(1 / units, motions.rotation, motions.translation / units[:, None])
-    steps = np.concatenate((np.diff(at), np.ones(len(loops))))
+    steps = np.concatenate((np.diff(at), np.full(len(loops), _LOOP_STEPS)))
     is_loop = np.arange(len(steps)) >= len(first)
     return Constraints(
         np.concatenate((first, a)), np.concatenate((first + 1, b)), Similarities.joined([chain, seen]), steps, is_loop

@@ -54,10 +54,7 @@ class SlamOptions:
     kept_keyframes: int = _option(
         32, "keyframes that stay when others are settled; the poses of half of them are fixed"
     )
-    close_loops: bool = _option(
-        False, "bring settled keyframes into agreement with later visits to the same places; off until shown "
-        "to bend no long walk wrongly and to keep memory bounded"
-    )  # fmt: skip
+    close_loops: bool = _option(True, "bring settled keyframes into agreement with later visits to the same places")
     keep_volumes: bool = _option(True, "keep correlation volumes of the front end, which costs memory and saves time")
     stable_order: bool = _option(
         True, "edges of one age are stored away in the order of their making, on every machine; False: as PyTorch's "

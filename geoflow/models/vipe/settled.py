@@ -14,10 +14,10 @@ from geoflow.models.vipe.flow_model import FlowModel
 from geoflow.models.vipe.infill import Filled
 from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.loop_closing import close
-from geoflow.models.vipe.loops import candidates, measure
+from geoflow.models.vipe.loops import Visits, candidates, measure
+from geoflow.models.vipe.map_archive import MapArchive
 from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.preparing import GRID, Fit
-from geoflow.models.vipe.reprojection import Geometry
 from geoflow.models.vipe.view_archive import ViewArchive
 
 _LEAST_WEIGHT = 0.01  # mean over a frame's edges, below which its pose is not valid
@@ -41,7 +41,7 @@ class Found:
 
 
 class Settled:
-    """Poses of the first frames, and maps of the first keyframes, in arrays of the host."""
+    """Poses of the first frames in arrays of the host, and maps of the first keyframes in files."""
 
     def __init__(self) -> None:
         self._poses: list[np.ndarray] = []
@@ -49,10 +49,10 @@ class Settled:
         self._explained: list[np.ndarray] = []
         self._numbers: list[int] = []
         self._together: list[int] = []  # by keyframe, the first one that was not adjusted together with it
-        self._geometry: list[tuple[Tensor, Tensor]] = []  # poses and disparities, as they were adjusted
+        self._cameras: list[np.ndarray] = []  # keyframes' poses and disparities, as they were adjusted together
+        self._disps = MapArchive()
         self._shifts: list[float] = []
-        self._depth: list[np.ndarray] = []
-        self._deviation: list[np.ndarray] = []
+        self._depth, self._deviation = MapArchive(), MapArchive()
         self._loops: list[tuple[int, int]] = []
         self.frames = 0
 
@@ -75,41 +75,48 @@ class Settled:
         """
         self._together += [self.keyframes + len(keyframes)] * count
         self._numbers += keyframes.frames[:count]
-        self._geometry.append((keyframes.poses[:count].cpu(), keyframes.disps[:count].cpu()))
+        self._cameras.append(keyframes.poses[:count].cpu().numpy())
+        self._disps.append(keyframes.disps[:count].cpu().numpy())
         self._shifts += shifts.tolist()
         self._depth.append(depth.cpu().numpy())
         self._deviation.append(deviation.cpu().numpy())
 
-    def close_loops(self, flow: FlowModel, keyframes: Keyframes, archive: ViewArchive, options: SlamOptions) -> None:
+    @property
+    def poses(self) -> np.ndarray:
+        """Poses (T, 7) of the frames."""
+        return np.concatenate(self._poses)
+
+    def close_loops(self, flow: FlowModel, lens: Tensor, archive: ViewArchive, options: SlamOptions) -> None:
         """Bring poses and depth into agreement with what the network says of places that were seen twice."""
-        poses, disps = (torch.cat(parts).to(keyframes.disps.device) for parts in zip(*self._geometry))
-        geometry = Geometry(poses, disps, keyframes.geometry.lenses)
+        visits = Visits(torch.from_numpy(np.concatenate(self._cameras)).to(lens.device), self._disps, lens)
         wanted = Adjustment(1, 2, 3, motion_only=True, limited_disp=True, rule=options.rule)
-        pairs = candidates(geometry, self._together, options.backend_thresh)
-        seen = [measure(flow, geometry, keyframes.lens, archive, pair, wanted) for pair in pairs]
+        seen = [
+            measure(flow, visits, archive, revisit, wanted)
+            for revisit in candidates(visits, self._together, options.backend_thresh)
+        ]
         loops = [loop for loop in seen if loop is not None]
         if not loops:
             return
         numbers = np.array(self._numbers)
-        bent = close(np.concatenate(self._poses), numbers, loops)
+        bent = close(self.poses, numbers, loops)
         if bent is None:
             return
         self._poses = [bent.poses]
-        self._depth = [np.concatenate(self._depth) * bent.factors[:, None, None].astype(np.float32)]
+        self._depth.scale(bent.factors)
         self._loops = [(int(numbers[loop.i]), int(numbers[loop.j])) for loop in loops]
 
     def found(self, fit: Fit, keyframes: Keyframes) -> Found:
         """Return everything, with the camera that the last keyframes have."""
         camera = fit.original_intrinsics(keyframes.lens.double().cpu().numpy())
-        poses, weights = np.concatenate(self._poses), np.concatenate(self._weights)
+        poses, weights = self.poses, np.concatenate(self._weights)
         return Found(
             poses,
             matrix_of(camera),
             float(camera[4]) if len(camera) > 4 else None,
             np.isfinite(poses).all(1) & (weights >= _LEAST_WEIGHT),
             np.array(self._numbers, np.int64),
-            np.concatenate(self._depth),
-            np.concatenate(self._deviation),
+            self._depth.whole(),
+            self._deviation.whole(),
             fit.grid_pixels(),
             float(np.median(self._shifts)) * GRID * fit.frame[1] / fit.resized[1] if self._shifts else 0.0,
             np.array(self._loops, np.int64).reshape(-1, 2),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from geoflow.errors import ConfigError
+from geoflow.models.vipe import se3
 from geoflow.models.vipe.back_end import BackEnd
 from geoflow.models.vipe.camera_start import CameraStart, camera_start, working_camera
 from geoflow.models.vipe.depth_filter import believed
@@ -73,8 +74,16 @@ class Tracking:
         self._fill(self.stream.count)
         self._record(len(self.keyframes))
         if self.archive is not None:
-            self.settled.close_loops(self.flow, self.keyframes, self.archive, self.options)
+            self._close_loops(self.archive)
         return self.settled.found(self.fit, self.keyframes)
+
+    def _close_loops(self, archive: ViewArchive) -> None:
+        """Bend what was settled. The latest keyframes and their graphs are of no more use, and take much memory."""
+        self.watch("before_loops", se3.matrix(torch.from_numpy(self.settled.poses)).numpy())
+        self.keyframes.leave(len(self.keyframes), fixed=0)
+        self.front.leave(self.front.tracked)
+        self.back.leave()
+        self.settled.close_loops(self.flow, self.keyframes.lens, archive, self.options)
 
     def _adjust(self) -> None:
         self.back.run(_ROUNDS)

@@ -8,13 +8,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from geoflow.bench.slam.box_flow import BoxFlow  # noqa: E402
 from geoflow.geometry.loops.pose_graph import Constraints, agree  # noqa: E402
 from geoflow.geometry.loops.similarity import Similarities  # noqa: E402
 from geoflow.models.vipe import se3  # noqa: E402
+from geoflow.models.vipe.adjustment import Adjustment  # noqa: E402
 from geoflow.models.vipe.flow_model import View  # noqa: E402
 from geoflow.models.vipe.loop_closing import close  # noqa: E402
-from geoflow.models.vipe.loops import Loop, candidates  # noqa: E402
-from geoflow.models.vipe.reprojection import Geometry  # noqa: E402
+from geoflow.models.vipe.loops import Loop, Revisit, Visits, candidates, measure  # noqa: E402
+from geoflow.models.vipe.map_archive import MapArchive  # noqa: E402
 from geoflow.models.vipe.view_archive import ViewArchive  # noqa: E402
 
 
@@ -107,13 +109,36 @@ def test_places_are_taken_for_the_same_only_by_cameras_that_look_there_together(
     poses[3, :3, :3] = np.diag([-1.0, 1, -1])  # looks back
     poses[4, 0, 3] = 50.0  # far off
     poses[5, 0, 3] = 0.2
-    geometry = Geometry(
-        se3.from_matrix(torch.from_numpy(np.linalg.inv(poses))).float(),
-        torch.full((6, 8, 10), 0.5),
-        torch.tensor([[9.0, 9, 5, 4]]),
-    )
-    assert candidates(geometry, [3, 6, 6, 6, 6, 6], 22.0) == [(0, 5)]
-    assert candidates(geometry, [6] * 6, 22.0) == []
+    seen = visits(poses, np.full((6, 8, 10), 0.5))
+    assert [(one.i, one.j) for one in candidates(seen, [3, 6, 6, 6, 6, 6], 22.0)] == [(0, 5)]
+    assert candidates(seen, [6] * 6, 22.0) == []
+
+
+def visits(world_from_cam: np.ndarray, disps: np.ndarray) -> Visits:
+    maps = MapArchive()
+    maps.append(disps)
+    poses = se3.from_matrix(torch.from_numpy(np.linalg.inv(world_from_cam))).float()
+    return Visits(poses, maps, torch.tensor([72.0, 72, 40, 32]))
+
+
+@pytest.mark.parametrize(("passed", "believed"), [(10.0, False), (30.0, True)])
+def test_a_place_that_looks_alike_is_refused_if_the_path_cannot_have_drifted_so_far(
+    passed: float, believed: bool
+) -> None:
+    """Two cameras are 2 m apart, and the network takes their places for one: after 10 m of path, that is another."""
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    poses[1, 0, 3] = 2.0
+    room = torch.tensor([[-30.0, 30], [-1.5, 1.5], [-3, 3]])
+    flow = BoxFlow(torch.from_numpy(poses), torch.tensor([72.0, 72, 40, 32]), room, (64, 80), lap=1, shift=2.0)
+    depth = flow.depth(0, flow.pixels, flow.camera / 8).numpy()
+    seen, archive = visits(poses, 1 / np.stack((depth, depth))), ViewArchive(torch.device("cpu"))
+    for number in range(2):
+        archive.append(View(torch.tensor(float(number))))
+    wanted = Adjustment(1, 2, 3, motion_only=True, limited_disp=True)
+    found = measure(flow, seen, archive, Revisit(0, 1, passed), wanted)
+    assert (found is not None) == believed
+    if found is not None:  # taken for the same place, as far as damped steps have come
+        assert abs(found.motion[:3, 3]).max() < 0.3 and found.unit == pytest.approx(1, abs=0.05)
 
 
 def test_views_come_back_from_the_archive_as_they_were() -> None:

@@ -12,10 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from box_flow import BoxFlow  # noqa: E402
-
 from geoflow import fields  # noqa: E402
 from geoflow.backends import contract, loading  # noqa: E402
+from geoflow.bench.slam.box_flow import BoxFlow  # noqa: E402
 from geoflow.fields import (  # noqa: E402
     DEPTH_ALIGNED,
     DEPTH_CONTRARY,

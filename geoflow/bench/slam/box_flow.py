@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -11,22 +13,35 @@ from geoflow.models.vipe.flow_model import Parts, View
 GRID = 8
 WEIGHT = 0.8  # of pixels that the target shows
 DAMPING = 0.004
+_REMEMBERED = 1024  # pairs of frames
 
 
 class BoxFlow:
     """A `FlowModel` by the true cameras world_from_cam (T, 4, 4) and (4,) fx, fy, cx, cy; `room` (3, 2) are walls.
 
-    `noise` px is the deviation of what it says, the same on every run.
+    `noise` px of the grid is the deviation of what it says, from a seed. With `lap`, frames
+    that are about so many apart are taken to show the same place, though the camera has moved on by `shift` m in x.
     """
 
     def __init__(
-        self, world_from_cam: Tensor, camera: Tensor, room: Tensor, size: tuple[int, int], noise: float = 0.0
+        self,
+        world_from_cam: Tensor,
+        camera: Tensor,
+        room: Tensor,
+        size: tuple[int, int],
+        noise: float = 0.0,
+        *,
+        seed: int = 0,
+        lap: int | None = None,
+        shift: float = 0.0,
     ) -> None:
         self.world_from_cam = world_from_cam.double()
         self.camera, self.room = camera.double(), room.double()
         self.grid = size[0] // GRID, size[1] // GRID
         self.pixels = lens.grid(*self.grid, self.camera)
-        self.noise, self._random = noise, torch.Generator().manual_seed(0)
+        self.noise, self._random = noise, torch.Generator().manual_seed(seed)
+        self.lap, self.shift = lap, shift
+        self.flow = functools.lru_cache(_REMEMBERED)(self._flow)
 
     def depth(self, frame: int, pixels: Tensor, camera: Tensor) -> Tensor:
         """Return the depth (h, w) along the optical axis at pixels (2, h, w) of a camera (4,)."""
@@ -42,10 +57,10 @@ class BoxFlow:
         pixels = lens.grid(height, width, self.camera) - 3
         return factor * self.depth(frame, pixels, self.camera)
 
-    def flow(self, i: int, j: int) -> tuple[Tensor, Tensor]:
+    def _flow(self, i: int, j: int) -> tuple[Tensor, Tensor]:
         """Return where the grid's pixels of frame i lie in frame j, (2, h, w), and which of them j shows."""
         camera = self.camera / GRID
-        moved = torch.linalg.inv(self.world_from_cam[j]) @ self.world_from_cam[i]
+        moved = torch.linalg.inv(self._taken_for(i, j)) @ self.world_from_cam[i]
         points = _rays(self.pixels, camera) * self.depth(i, self.pixels, camera)
         x, y, z = torch.einsum("ij,jhw->ihw", moved[:3, :3], points) + moved[:3, 3, None, None]
         near = z <= 0.1
@@ -55,6 +70,19 @@ class BoxFlow:
         shown = (u > -2) & (v > -2) & (u < width + 1) & (v < height + 1) & ~near
         return torch.stack((u, v)), shown
 
+    def _taken_for(self, i: int, j: int) -> Tensor:
+        """Return the camera of frame j, at the place that it is taken for if it is compared with frame i."""
+        pose = self.world_from_cam[j]
+        if self.lap is None:
+            return pose
+        pose = pose.clone()
+        pose[0, 3] -= self.shift * round((j - i) / self.lap)
+        return pose
+
+    def number(self, view: View) -> int:
+        """Return the frame that a view is of."""
+        return int(view.features)
+
     def look(self, rgb: Tensor, frame: int) -> View:
         return View(torch.tensor(float(frame)))
 
@@ -62,14 +90,14 @@ class BoxFlow:
         return view
 
     def motion(self, keyframe: View, view: View) -> Tensor:
-        target, shown = self.flow(int(keyframe.features), int(view.features))
+        target, shown = self.flow(self.number(keyframe), self.number(view))
         return (target - self.pixels) * shown
 
     def start(self, sources: list[View]) -> Tensor:
         return torch.zeros(len(sources), 1)
 
     def compare(self, sources: list[View], targets: list[View]) -> Parts:
-        pairs = [self.flow(int(i.features), int(j.features)) for i, j in zip(sources, targets)]
+        pairs = [self.flow(self.number(i), self.number(j)) for i, j in zip(sources, targets)]
         return torch.stack([target for target, _ in pairs]), torch.stack([shown for _, shown in pairs])
 
     def update(
