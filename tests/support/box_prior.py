@@ -5,8 +5,8 @@ from __future__ import annotations
 import box_walk
 import numpy as np
 import torch
-from box_flow import BoxFlow
 
+from geoflow.bench.slam.box_flow import BoxFlow
 from geoflow.models.vipe.camera_start import camera_start
 from geoflow.models.vipe.grid_prior import GridPrior, disparity_at_grid
 from geoflow.models.vipe.preparing import fit_of
