@@ -40,7 +40,7 @@ def find_bend(parts: Sequence[tuple[Path, PartInfo]], video: VideoInfo, *, metri
     joints: list[Joint] = []
     for path, info in parts:
         with open_part(path) as part:
-            if not {_POSES, _LENS, _VALID} <= {name for name in (_POSES, _LENS, _VALID) if name in part}:
+            if any(name not in part for name in (_POSES, _LENS, _VALID)):
                 continue
             own = slice(info.start, info.start + info.count)
             poses[own], lenses[own], valid[own] = part[_POSES][()], part[_LENS][()], part[_VALID][()]

@@ -88,6 +88,27 @@ def test_seams_of_perfect_segments_are_closed():
     assert (residuals[1:] <= 2 * HALF).all()
 
 
+def test_where_two_estimates_of_the_cameras_meet_both_are_given_on():
+    truth = make_truth()
+    assert not any("joint.frame" in result for result in run(truth))  # parts of one reconstruction
+
+    def edit(segment: Segment, fields: Fields) -> None:
+        if segment.index >= 2:
+            poses = fields["camera.cam_from_world"].copy()
+            poses[:, :3, 3] += np.random.default_rng(segment.index).normal(0, 0.05, (len(poses), 3))
+            fields["camera.cam_from_world"] = poses
+
+    results = run(truth, edit)
+    assert ["joint.frame" in result for result in results] == [False, False, True, True]
+    segment, joint = truth.segments[2], results[2]
+    assert joint["joint.frame"].tolist() == list(range(segment.start, segment.start + segment.overlap_before))
+    before, after = joint["joint.before"], joint["joint.after"]
+    assert before.shape == after.shape == (segment.overlap_before, 4, 4) and not np.allclose(before, after, atol=1e-3)
+    faded = joint["camera.cam_from_world"][: segment.overlap_before]
+    nearer = [np.linalg.norm(faded[k] - side[k]) for k, side in ((0, before), (0, after), (-1, before), (-1, after))]
+    assert nearer[0] < nearer[1] and nearer[3] < nearer[2]
+
+
 def test_tracks_and_hands_follow_their_segment():
     truth = make_truth()
     world = video_world(truth)
