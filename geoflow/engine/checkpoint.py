@@ -135,7 +135,8 @@ class Checkpoint:
             used = {Path(path).name for step in saved for path in self._files(run, step)}
             for name in found - used:
                 _delete(self._paths.parts(video.name) / name)
-        if run.settled - self._graph.condensing or Action.RESTORE in run.actions:
+        resumed = run.settled - self._graph.condensing or Action.RESTORE in run.actions
+        if resumed and run.segment.index not in video.kept.went_ahead:
             worked = [row for row in steps if not row.prepares]
             slots = {action: [row.slot for row in worked if run.actions[row.index] is action] for action in Action}
             self._emit(
@@ -164,6 +165,7 @@ class Checkpoint:
             done = {step for step, action in enumerate(run.actions) if action is not Action.UNNEEDED} - run.absent
             names = {Path(path).name for step in self._kept & done for path in self._files(run, step)}
             run.video.kept.found.setdefault(run.segment.index, set()).update(names)
+            run.video.kept.went_ahead.add(run.segment.index)
 
     def set_key(self, step: int, run: SegmentRun) -> bool:
         """Give `step` the key of its next work, from the work that was really done above it.

@@ -27,6 +27,7 @@ class KeptWork:
     ahead: dict[int, str] = field(default_factory=dict)  # the same, as expected for the last admitted segment
     journal: list[dict[str, Any]] | None = None  # finished segments found on disk, until `plan` is decided
     found: dict[int, set[str]] = field(default_factory=dict)  # segment -> names of files saved by an earlier run
+    went_ahead: set[int] = field(default_factory=set)  # segments whose results of this run are read again
     state_files: list[list[str]] = field(default_factory=list)  # of the last finished segments, newest last
 
 

@@ -127,6 +127,7 @@ def test_segments_go_ahead_once_and_few_at_a_time(tmp_path: Path, in_flight: int
     assert set(run.condensed.values()) == {1} and len(run.condensed) == run.video.num_segments
     assert set(run.priors.values()) == {1}, "what was saved on the way is restored"
     assert run.most <= in_flight
+    assert "segment_resumed" not in {event["event"] for event in run.events}, "nothing is of an earlier run"
     assert len(run.taken) == 7 and len(run.processed) == run.video.num_segments
     assert_complete(run)
 

@@ -256,3 +256,13 @@ def test_a_stage_states_metres_and_the_run_tells_stitch() -> None:
     assert [row.get("metric", False) for row in pipe.to_dict()["stages"]] == [False, False, True, False, False]
     assert _pipeline(metres=False).bound({}).spec("stitch").make_stage().params.metric == ()
     assert Pipeline.load("embedded").metric_branches() == () == Pipeline.load("geometry").metric_branches()
+
+
+def test_cameras_that_could_not_take_the_priors_unit_are_not_in_metres() -> None:
+    from geoflow.fields import UNIT_PRIOR, UNIT_TOO_FEW
+    from geoflow.stages.stitch import _keeps_unit
+
+    valid = np.array([True, True, False])
+    kept = {"camera.valid": valid, "camera.unit": np.array([UNIT_PRIOR, UNIT_PRIOR, 0], np.uint8)}
+    assert _keeps_unit(kept) and _keeps_unit({"camera.valid": valid})
+    assert not _keeps_unit({**kept, "camera.unit": np.array([UNIT_PRIOR, UNIT_TOO_FEW, 0], np.uint8)})
