@@ -67,8 +67,8 @@ Objects = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER|FILE",
-        help="folder with <video>/<label images>, whose pixel values are object numbers; or a file (CSV, YAML) of boxes "
-        "and points",
+        help="folder with <video>/<label images>, whose pixel values are object numbers; or a file (CSV, YAML) of "
+        "boxes and points",
     ),
 ]
 Address = Annotated[
