@@ -79,7 +79,8 @@ class _Counts:
         self._overlaps.append(rows)
 
     def score(self, number: int) -> ObjectScore:
-        body, ious, missed, invented = self.body[number], [], [], []
+        body, ious = self.body[number], list[float]()
+        missed, invented = list[bool](), list[bool]()
         for i, overlap in enumerate(self._overlaps):
             if self._state is not None and self._state[i, number] == OBJECT_AWAITED:
                 continue
