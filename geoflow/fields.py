@@ -305,6 +305,11 @@ _ROWS = [
         "objects.label", "uint8", "T H W", "",
         "number of the object that each pixel shows, 1 to 255; 0 background", space=IMAGE, fade=LATER,
     ),
+    Field(
+        "objects.box", "float32", "T R 6", "px",
+        "what a text named, in the frame in which it was looked for: number of the object, score (0..1), left, top, "
+        "right, bottom", NAN, space=IMAGE, fade=LATER,
+    ),
     # Per object: between stages, `mesh.3.vertices` is the row `mesh.vertices` for object 3. V vertices, F faces. Meshes
     # come after `stitch`; geoflow/store/meshes.py describes them in the store.
     Field(
