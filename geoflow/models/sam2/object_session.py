@@ -55,7 +55,7 @@ class ObjectSession:
             raise StageError(f"an object should be shown in its first frame, and is not in frame {t}")
         found = self._network(session, frame=pixels, frame_idx=t, reverse=reverse)
         logits, score = found.pred_masks[0, 0].float(), float(found.object_score_logits.flatten()[0])
-        self._prune(t)
+        self.prune(t)
         return logits, score
 
     def state(self) -> dict[str, np.ndarray]:
@@ -96,7 +96,7 @@ class ObjectSession:
             self._session.add_point_inputs(self._index, t, inputs)
         self._session.obj_with_new_inputs.append(1)
 
-    def _prune(self, t: int) -> None:
+    def prune(self, t: int) -> None:
         """Drop what no frame after t reads."""
         session, outputs = self._session, self._outputs
         session.processed_frames = {}

@@ -11,8 +11,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from small_sam2 import SIZE, moving_discs, small_sam2  # noqa: E402
+from small_sam2 import SIZE, small_sam2  # noqa: E402
 
+from geoflow.bench.object_masks.made_up_sam2 import moving_discs  # noqa: E402
 from geoflow.engine.actor.wire import pack_state, unpack_state  # noqa: E402
 from geoflow.errors import StageError  # noqa: E402
 from geoflow.models.sam2 import Sam2, Shown, label_map  # noqa: E402
@@ -96,7 +97,7 @@ def test_what_is_dropped_is_not_needed(model: Sam2, clip: np.ndarray, monkeypatc
     pruned = logits_of(model.begin(), clip, PROMPTS)
     for number in (1, 3, 7):
         assert_lively(pruned, number)
-    monkeypatch.setattr(ObjectSession, "_prune", lambda self, t: None)
+    monkeypatch.setattr(ObjectSession, "prune", lambda self, t: None)
     assert_same(logits_of(model.begin(), clip, PROMPTS), pruned)
 
 
