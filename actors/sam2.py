@@ -14,18 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from geoflow.backends.torch_stage import TorchStage
-from geoflow.errors import ConfigError
-from geoflow.geometry.labels import numbers_in, with_given
+from geoflow.errors import StageError
+from geoflow.geometry.labels import with_given
 from geoflow.segments import Segment, VideoInfo
-from geoflow.stage import Fields, SegmentRecord, Stage, param
-from geoflow.values.object_names import MOST_OBJECTS
+from geoflow.stage import Fields, Stage, param
 
 if TYPE_CHECKING:
-    from geoflow.models.grounding_dino import Named
     from geoflow.models.sam2.objects_so_far import ObjectsSoFar
     from geoflow.models.sam2.prompting import Prompts
 
-_LABEL, _BOX = "objects.label", "objects.box"
+_LABEL, _STATE, _BOX = "objects.label", "objects.state", "objects.box"
 _PUBLISHED, _SMALLER = 1024, (768, 512)  # working sizes: as trained, and of the ladder
 _PIECE = 32  # frames decoded at once on the way back
 
@@ -33,22 +31,19 @@ _PIECE = 32  # frames decoded at once on the way back
 class Sam2Objects(TorchStage):
     """The objects that the user shows, in all frames. No object changes what is found of another.
 
-    They are shown by boxes and points (`--objects FILE`), by label images (`--objects FOLDER`; anew in each frame that
-    has the object's number while the frame before has not), and by a text, which is looked for in one frame. An object
-    that is first shown in a later frame is followed back, too: those frames are decoded once more.
-
-    Where an object is not seen, no pixel has its number; the ledger says in which frames. In a frame in which the user
-    labelled an object, the object is what the user says.
+    They are shown by boxes and points, by words, and by label images of some frames. An object that is first shown in
+    a later frame is followed back, too: those frames are decoded once more. An object that is lost is found again when
+    it comes back. A label image says all of its frame; where there is one for each frame, nothing is followed.
     """
 
     slot = "objects"
-    inputs = ("frames.rgb", "video.index", "video.pts")
+    inputs = ("frames.rgb", "frames.index", "video.index", "video.pts")
     optional = ("video.seek", _LABEL)
-    outputs = (_LABEL,)
+    outputs = (_LABEL, _STATE)
     ordered = True
     takes_prompts = True
+    takes_text = True
     packages = ("torch", "transformers==5.24.0")
-    most_named = 32  # objects that a text may name
 
     @dataclass(frozen=True)
     class Params(TorchStage.Params):
@@ -57,9 +52,8 @@ class Sam2Objects(TorchStage):
         most_size: int | None = param(
             None, "side to which frames are resized, at most; 1024 if not given; a multiple of 32", at_least=64
         )
-        text: str = param("", "objects to look for in one frame, each ended by a full stop, such as cup. red plate.")
-        text_frame: int = param(0, "frame in which they are looked for, counted from 0 after --fps", at_least=0)
-        text_score: float = param(0.35, "least score of what a text finds", at_least=0, at_most=1)
+        text: bool = param(False, "find words, too, by GroundingDINO, whose weights are then needed")
+        text_score: float = param(0.35, "least score of what words find", at_least=0, at_most=1)
         most_hole: int = param(16, "holes of at most so many pixels are filled", at_least=0)
         most_prompts: int = param(8, "frames with prompts that an object remembers: the first and the last", at_least=2)
         weights: str = param("", "folder with config.json and model.safetensors; empty: from the hub, as pinned")
@@ -98,65 +92,70 @@ class Sam2Objects(TorchStage):
         from geoflow.models.sam2.objects_so_far import ObjectsSoFar
         from geoflow.models.sam2.prompting import labelled, prompts_by_frame, together
 
+        video, given, index = segment.video, fields.get(_LABEL), fields["frames.index"]
+        all_given = video.labels is not None and not video.labelled
         known = ObjectsSoFar.of_state(self._state) if self._state else self._begun(segment, fields)
-        video, given, done = segment.video, fields.get(_LABEL), known.done_of(segment)
         prompts = together(prompts_by_frame(video.prompts, fields["video.index"]), known.named_prompts())
         video_pass = self.model.begin()
         video_pass.restore(known.video_pass)
         label = np.zeros((len(segment), video.height, video.width), np.uint8)
-        if len(done):
-            label[: len(done)] = done
-        for i in range(len(done), len(segment)):
-            t, shown = segment.start + i, {}
-            if given is not None:
-                shown = labelled(given[i], known.labelled)
-                known.labelled = tuple(numbers_in(given[i : i + 1]))
+        seen = np.zeros((len(segment), 256), np.uint8)
+        for i in range(known.take_over(segment, label, seen), len(segment)):
+            t, shown, has_label = segment.start + i, {}, given is not None and index[i] in video.labelled
+            if has_label and given is not None:
+                shown = labelled(given[i])
             sights = video_pass.step(t, fields["frames.rgb"][i], {**prompts.get(t, {}), **shown})
-            known.note(t, sights)
             sights |= known.seen_earlier(t, self.device)
-            label[i] = label_map(sights, video.height, video.width, self.params.most_hole)
-            label[i][np.isin(label[i], known.labelled)] = 0
-        known.after(segment, video_pass.state(), label)
+            if given is not None and (has_label or all_given):
+                label[i] = given[i]
+            else:
+                label[i] = label_map(sights, video.height, video.width, self.params.most_hole)
+            later = {number for k, rows in prompts.items() if k > t for number in rows}
+            seen[i] = known.states(label[i], sights, later - sights.keys())
+        known.advance(segment, video_pass.state(), label, seen)
         self._state = known.as_state()
-        found = {_LABEL: with_given(label, given)}
+        found = {_LABEL: with_given(label, given), _STATE: seen}
         return found | {_BOX: known.boxes(segment)} if self.params.text else found
 
-    def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
-        """Return which objects were lost in which frames, and what the text named."""
-        gaps: dict[str, list[list[int]]] = {}
-        for number, start, stop in self._state.get("gaps", ()):
-            gaps.setdefault(str(number), []).append([start, stop])
-        return {"objects_lost": gaps, "objects_named": self._state.get("named", [])}
-
     def _begun(self, segment: Segment, fields: Fields) -> ObjectsSoFar:
-        """Return what is known before the first frame: what the text names, and earlier sights of later objects."""
+        """Return what is known before the first frame: what words name, and earlier sights of later objects."""
         from geoflow.models.sam2.looking_back import look_back
-        from geoflow.models.sam2.objects_so_far import ObjectsSoFar, numbered
+        from geoflow.models.sam2.objects_so_far import ObjectsSoFar
         from geoflow.models.sam2.prompting import first_shown, prompts_by_frame, together
 
-        known, video = ObjectsSoFar(segment.start), segment.video
-        prompts = together(
-            prompts_by_frame(video.prompts, fields["video.index"]), _label_prompts(video, fields["video.index"])
-        )
-        if self.params.text:
-            known.named_in = min(self.params.text_frame, video.num_frames - 1)
-            ((_, rgb),) = _falling(segment, fields, known.named_in, known.named_in, self.threads)
-            taken = {number for rows in prompts.values() for number in rows}
-            known.named = numbered(self._named(rgb), taken, MOST_OBJECTS)
-        firsts = first_shown(together(known.named_prompts(), prompts), after=segment.start)
-        if firsts:
+        known, prompts, index = ObjectsSoFar(segment.start), segment.video.prompts, fields["video.index"]
+        self._find_words(known, segment, fields)
+        shown = together(known.named_prompts(), prompts_by_frame(prompts, index), _label_prompts(segment.video, index))
+        if firsts := first_shown(shown, after=segment.start):
             last = max(t for t, _ in firsts.values())
             known.earlier = look_back(self.model, _falling(segment, fields, last, segment.start, self.threads), firsts)
         return known
 
-    def _named(self, rgb: np.ndarray) -> list[Named]:
-        """Return what the text names in a picture. The detector is there only as long as it takes."""
-        from geoflow.models.grounding_dino import from_pretrained, phrases_of
+    def _find_words(self, known: ObjectsSoFar, segment: Segment, fields: Fields) -> None:
+        """Look for what the user's words name. The detector is there only as long as it takes."""
+        from geoflow.models.sam2.objects_so_far import NamedBox
+        from geoflow.models.sam2.prompting import words_by_frame
 
-        if not (phrases := phrases_of(self.params.text)):
-            raise ConfigError(f"objects.text names nothing: {self.params.text!r}; write such as cup. red plate.")
+        words = words_by_frame(segment.video.prompts, fields["video.index"])
+        if words and not self.params.text:
+            name = next(iter(words[min(words)].values()))
+            raise StageError(
+                f"{segment.video.name}: a prompt is {name!r}, and words are not looked for: --set objects.text=true "
+                "does so, with the weights of GroundingDINO; or give the object a box or points"
+            )
+        if not words:
+            return
+        from geoflow.models.grounding_dino import from_pretrained
+
         detector = from_pretrained(self.located()["text"], self.device)
-        return detector.detect(rgb, phrases, self.params.text_score, self.most_named)
+        for t, rows in sorted(words.items()):
+            ((_, rgb),) = _falling(segment, fields, t, t, self.threads)
+            boxes = detector.best(rgb, list(rows.values()), self.params.text_score)
+            for number, found in zip(rows, boxes):
+                if found is None:
+                    known.unfound += (number,)
+                else:
+                    known.named += (NamedBox(t, number, found.score, found.box),)
 
 
 def _falling(segment: Segment, fields: Fields, last: int, first: int, threads: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -174,17 +173,14 @@ def _falling(segment: Segment, fields: Fields, last: int, first: int, threads: i
 
 
 def _label_prompts(video: VideoInfo, index: np.ndarray) -> Prompts:
-    """Return the first label image of every object of which the user gave any."""
+    """Return the label images of a video of which some frames have one, the first one of each object."""
     from geoflow.models.sam2.prompting import labelled
     from geoflow.video.frame_reader import read_labels
 
     found: Prompts = {}
-    if video.labels is None:
-        return found
     seen: set[int] = set()
-    for start in range(0, video.num_frames, _PIECE):
-        for i, label in enumerate(read_labels(video, index, start, min(start + _PIECE, video.num_frames))):
-            if fresh := labelled(label, seen):
-                found[start + i] = fresh
-                seen |= fresh.keys()
+    for t in np.flatnonzero(np.isin(index, video.labelled)).tolist():
+        shown = labelled(read_labels(video, index, t, t + 1)[0])
+        found[t] = {number: prompt for number, prompt in shown.items() if number not in seen}
+        seen |= shown.keys()
     return found

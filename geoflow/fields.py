@@ -60,6 +60,8 @@ GEOMETRY_OF_NOTHING, GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR = range(3)
 SOURCE_NAMES = ("nothing", "camera", "prior")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
+OBJECT_UNASKED, OBJECT_SEEN, OBJECT_LOST, OBJECT_AWAITED = range(4)
+OBJECT_STATES = ("unasked", "seen", "lost", "awaited")
 HAND_NONE, HAND_LEFT, HAND_RIGHT = range(3)
 HAND_SIDES = ("none", "left", "right")
 
@@ -306,9 +308,15 @@ _ROWS = [
         "number of the object that each pixel shows, 1 to 255; 0 background", space=IMAGE, fade=LATER,
     ),
     Field(
+        "objects.state", "uint8", "T 256", "code",
+        "what is known of the object with the column's number: 0 no stage was asked for it, 1 it is seen, 2 it is "
+        "lost: hidden, out of the picture, or not found again, 3 the frame comes before its first prompt, so labels "
+        "say nothing about it", ZERO, fade=LATER, codes=OBJECT_STATES,
+    ),
+    Field(
         "objects.box", "float32", "T R 6", "px",
-        "what a text named, in the frame in which it was looked for: number of the object, score (0..1), left, top, "
-        "right, bottom", NAN, space=IMAGE, fade=LATER,
+        "what the user's words named, in the frame in which they were looked for: number of the object, score (0..1), "
+        "left, top, right, bottom", NAN, space=IMAGE, fade=LATER,
     ),
     # Per object: between stages, `mesh.3.vertices` is the row `mesh.vertices` for object 3. V vertices, F faces. Meshes
     # come after `stitch`; geoflow/store/meshes.py describes them in the store.

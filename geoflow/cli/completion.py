@@ -65,9 +65,10 @@ def parameters(ctx: typer.Context, incomplete: str) -> Iterable[tuple[str, str]]
 
 @_quiet
 def formats(incomplete: str) -> Iterable[tuple[str, str]]:
+    from geoflow.export.dataset.registry import DATASETS
     from geoflow.export.formats import FORMATS
 
-    return [(name, "") for name in FORMATS if name.startswith(incomplete)]
+    return [(name, "") for name in dict.fromkeys([*FORMATS, *DATASETS]) if name.startswith(incomplete)]
 
 
 @_quiet

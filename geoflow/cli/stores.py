@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -11,6 +12,7 @@ from geoflow.cli.arguments import Address, AsJson, RunFolder, Store, settings_of
 from geoflow.cli.command import command
 from geoflow.cli.completion import formats
 from geoflow.cli.output import error_console, open_page, print_json, result_alone, result_console, stoppable
+from geoflow.errors import ConfigError
 
 app = typer.Typer()
 
@@ -97,6 +99,7 @@ def report(
     "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
     "geoflow export out/videos/clip.h5 --to mesh -o room.glb",
     "geoflow export out --to depth -o depth --set output_format=png",
+    "geoflow export out --to lerobot -o dataset --val 0.2 --select list.parquet",
 )
 def export(
     file: Annotated[
@@ -109,7 +112,7 @@ def export(
             "--to",
             metavar="FORMAT",
             help="tapip3d, vipe, tapvid3d, colmap, nerfstudio, ply, glb, obj, mesh, rerun, lerobot, y2r, depth, "
-            "depth_video or preview",
+            "depth_video or preview; of a run, lerobot, y2r, webdataset, zarr and tapvid3d are one dataset",
             autocompletion=formats,
         ),
     ],
@@ -119,6 +122,19 @@ def export(
             "-o", "--out", metavar="PATH", help="file or folder to write; for a run, the folder of all videos"
         ),
     ],
+    select: Annotated[
+        Path | None,
+        typer.Option(
+            "--select", metavar="FILE", help="of a dataset: only the segments of a Parquet file, by video and index"
+        ),
+    ] = None,
+    val: Annotated[
+        float, typer.Option(metavar="SHARE", help="of a dataset: the share of videos held back for validation")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(metavar="N", help="of a dataset: picks the videos that are held back")] = 0,
+    processes: Annotated[
+        int, typer.Option(metavar="N", min=0, help="of a dataset: written side by side; 0: one per CPU")
+    ] = 0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
@@ -127,12 +143,21 @@ def export(
 ) -> None:
     """Write a store, or all stores of a run, for another tool.
 
-    The stores of a run are written at the same time, on Ray.
+    A run becomes one dataset with splits, or else a file or folder for each of its videos, written on Ray at the same
+    time. The exit status is 3 if videos are left out. An export of a dataset that was stopped goes on.
     """
-    from geoflow.export import export_store
+    from geoflow.export import FORMATS, export_store
+    from geoflow.export.dataset.registry import DATASETS
     from geoflow.store.mirror import is_run
 
     options = settings_of(set_, "NAME=VALUE")
+    if is_run(file) and to in DATASETS:
+        _export_dataset(file, to, out, options, select, as_json, val=val, seed=seed, processes=processes)
+    if select is not None or (to in DATASETS and to not in FORMATS):
+        given = f"--to {to}" if select is None else "--select"
+        raise ConfigError(
+            f"{given}: this is for a dataset of a run; give a run's folder, and --to {', '.join(DATASETS)}"
+        )
     if is_run(file):
         from geoflow.export.parallel import export_run
 
@@ -150,6 +175,30 @@ def export(
         print_json({"path": str(done.path), "format": to, "frames": done.frames, "of": done.of, **said})
     else:
         print(f"{done.path}: {done.frames} of {done.of} frames{f'; {done.said}' if done.said else ''}")
+
+
+def _export_dataset(
+    run: str, to: str, out: Path, options: dict[str, Any], select: Path | None, as_json: bool, **split: Any
+) -> NoReturn:
+    """Write a run as one dataset, and exit with the status that says whether all of its videos are in it."""
+    from geoflow.export.dataset.episodes import chosen_of_list
+    from geoflow.export.dataset.registry import dataset_kind
+    from geoflow.export.dataset.writing import export_dataset, reasons
+
+    kind = dataset_kind(to, options)
+    chosen = None if select is None else chosen_of_list(select)
+    with result_alone():
+        done = export_dataset(run, kind, out, chosen=chosen, **split)
+    videos = len({episode.video for episode in done.episodes})
+    if as_json:
+        counts = {"episodes": len(done.episodes), "videos": videos, "frames": done.frames}
+        print_json({"path": str(done.path), "format": to, **counts, "splits": done.splits, "left_out": done.left_out})
+    else:
+        sides = ", ".join(f"{side} {span}" for side, span in done.splits.items())
+        print(f"{done.path}: {len(done.episodes)} episodes of {videos} videos, {done.frames} frames; {sides}")
+        if done.left_out:
+            print(f"left out:\n{reasons(done.left_out)}", file=sys.stderr)
+    raise typer.Exit(3 if done.left_out else 0)
 
 
 @command(app, "geoflow view out/videos/clip.h5", "geoflow view out/videos/clip.h5 --web --port 8000")

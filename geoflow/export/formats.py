@@ -113,11 +113,14 @@ def export_store(file: str | os.PathLike[str], to: str, out: str | os.PathLike[s
 
 def check_options(to: str, options: Mapping[str, Any]) -> None:
     """Raise ConfigError for an option that the format does not have, or a value of the wrong type."""
-    known = FORMATS[to].options
+    check_values(to, options, FORMATS[to].options, get_type_hints(FORMATS[to].function))
+
+
+def check_values(to: str, options: Mapping[str, Any], known: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an option that is not `known`, by name with its default, or a value of the wrong type."""
     if unknown := sorted(set(options) - set(known)):
         there = ", ".join(f"{name}={value!r}" for name, value in known.items()) or "none"
         raise ConfigError(f"--set {', '.join(unknown)}: {to} has no such option; it has: {there}")
-    hints = get_type_hints(FORMATS[to].function)
     for name, value in options.items():
         kind = hints[name]
         fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)

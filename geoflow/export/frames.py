@@ -108,7 +108,7 @@ def pictures(video: Video, frames: Sequence[int] | np.ndarray) -> Iterator[np.nd
     Raises StoreError if the store holds no frames and its source is missing or has changed.
     """
     if "frames/rgb" in video.file:
-        stored = Lazy(video.file["frames/rgb"])
+        stored = video.field("frames.rgb")
         for i in frames:
             yield stored[int(i)]
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +44,32 @@ class Moments:
     def merge(self, mean: np.ndarray, std: np.ndarray, count: int) -> None:
         """Add the statistics of `count` rows that were computed elsewhere."""
         self._combine(np.full(self.width, count), np.asarray(mean), np.asarray(std) ** 2 * count)
+
+    def absorb(self, other: Moments) -> None:
+        """Add the rows that `other` has counted."""
+        self._combine(other.count, other.mean, other._squares)
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+
+    def record(self) -> dict[str, list[float]]:
+        """Return all sums as plain numbers; `recorded` reads them."""
+        sums = {"count": self.count, "mean": self.mean, "low": self.low, "high": self.high, "squares": self._squares}
+        return {name: array.tolist() for name, array in sums.items()}
+
+    @classmethod
+    def recorded(cls, sums: Mapping[str, list[float]]) -> Moments:
+        """Return the moments of a record.
+
+        >>> moments = Moments(1)
+        >>> moments.add(np.array([1.0, 3.0]))
+        >>> Moments.recorded(moments.record()).std
+        array([1.])
+        """
+        found = cls(len(sums["count"]))
+        found.count = np.array(sums["count"], np.int64)
+        found.mean, found.low, found.high, found._squares = (
+            np.array(sums[name], np.float64) for name in ("mean", "low", "high", "squares")
+        )
+        return found
 
     def _combine(self, count: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> None:
         """Combine two sums: Chan, Golub and LeVeque (1979), equation 2.1."""

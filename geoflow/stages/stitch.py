@@ -343,8 +343,12 @@ class Stitch(Stage):
 
 
 def _with_users_labels(segment: Segment, fields: Fields) -> Fields:
-    """Return the fields, with the user's labels added if there are some and no stage has passed them on."""
-    if segment.video.labels is None or "objects.label" in fields:
+    """Return the fields, with the user's labels added if there are some and no stage has passed them on.
+
+    Labels of some frames only are left out: without the stage that finds the objects in the others, the 0 there would
+    say that these frames show none.
+    """
+    if segment.video.labels is None or segment.video.labelled or "objects.label" in fields:
         return fields
     from geoflow.video.frame_reader import read_labels
 

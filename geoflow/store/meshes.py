@@ -169,8 +169,9 @@ def mesh_form_faults(file: h5py.File) -> Iterator[str]:
     if GROUP not in file:
         return
     work = work_key(str(file.attrs[WORK])) if WORK in file.attrs else None
+    maps = {name.rpartition(".")[2] for name, row in fields.FIELDS.items() if row.group == GROUP}
     for name in file[GROUP]:
-        if name != LABEL.rpartition("/")[2] and not (name.isdecimal() and 1 <= int(name) <= MOST_OBJECTS):
+        if name not in maps and not (name.isdecimal() and 1 <= int(name) <= MOST_OBJECTS):
             yield f"{GROUP}/{name} is not an object: its name should be a number from 1 to {MOST_OBJECTS}"
     if LABEL not in file:
         yield f"{LABEL} is missing beside the meshes of objects"

@@ -103,4 +103,4 @@ def test_prompts_reach_the_stage_that_takes_them(clip: Path, tmp_path: Path) -> 
 def test_labels_that_do_not_fit_fail_their_video_alone(clip: Path, pictures: Path, tmp_path: Path) -> None:
     (pictures / "a" / "7.png").unlink()
     (failed,) = run(clip, tmp_path / "out", pictures).videos
-    assert failed.status == "failed" and "19 label images, but the video has 20 frames" in failed.reason
+    assert failed.status == "failed" and "19 label images, and not one for each frame of the video" in failed.reason

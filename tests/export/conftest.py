@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from dataset_run import write_dataset_run
 from full_store import ONLY_CAMERA_DEPTH, write_full_store
 
 from geoflow.synth import Clip
@@ -49,3 +50,11 @@ def change(store: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File], None]
         return path
 
     return changed
+
+
+@pytest.fixture(scope="session")
+def dataset_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of twenty small videos of ten kinds, and of three that cannot be exported."""
+    out = tmp_path_factory.mktemp("dataset") / "run"
+    write_dataset_run(out)
+    return out

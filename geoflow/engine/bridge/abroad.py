@@ -54,6 +54,9 @@ class _Forwards(Stage):
     def survey(self, span: Span, read: Read) -> Fields:
         return self._ask("survey", span, read=read)
 
+    def condense(self, segment: Segment, fields: Fields) -> Fields:
+        return self._ask("condense", segment, fields)
+
     def process(self, segment: Segment, fields: Fields) -> Fields:
         return self._ask("process", segment, fields)
 

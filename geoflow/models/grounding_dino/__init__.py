@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
-    from geoflow.models.grounding_dino.text_detector import Named, TextDetector, from_pretrained, phrases_of
+    from geoflow.models.grounding_dino.text_detector import Named, TextDetector, from_pretrained
 
-__all__ = ["Named", "TextDetector", "from_pretrained", "phrases_of"]
+__all__ = ["Named", "TextDetector", "from_pretrained"]
 
 __getattr__ = on_demand(__name__, dict.fromkeys(__all__, "text_detector"))

@@ -15,7 +15,7 @@ from geoflow.errors import ConfigError
 from geoflow.models.sam2.frame_pixels import normalised
 from geoflow.models.without_torchvision import unlike_published, without_torchvision
 
-BOX_SCORE, OVERLAP = 0.35, 0.8  # the least score, of the published demonstration; IoU from which boxes show one thing
+BOX_SCORE, _OVERLAP = 0.35, 0.8  # the least score, of the published demonstration; IoU from which boxes show one thing
 _SHORT, _LONG = 800, 1333  # px of the picture's edges, at least and at most
 _TOKENS = ("vocab.txt", "tokenizer.json")
 _REMEDY = "give a folder laid out as IDEA-Research/grounding-dino-tiny"
@@ -28,15 +28,6 @@ class Named:
     phrase: int  # its number in the text
     score: float  # 0..1
     box: tuple[float, float, float, float]  # left, top, right, bottom in pixels, the top-left pixel's centre at (0, 0)
-
-
-def phrases_of(text: str) -> tuple[str, ...]:
-    """Return the phrases of a text, in lower case as the network was trained; they end with full stops or commas.
-
-    >>> phrases_of("Red cup. plate,")
-    ('red cup', 'plate')
-    """
-    return tuple(" ".join(part.lower().split()) for part in text.replace(",", ".").split(".") if part.strip())
 
 
 def from_pretrained(folder: Path | str, device: str = "cpu") -> TextDetector:
@@ -89,6 +80,15 @@ class TextDetector:
         boxes = _corners(out.pred_boxes[0].float().cpu().numpy(), height, width)
         return _best(boxes, score, least_score, most)
 
+    def best(self, rgb: np.ndarray, phrases: Sequence[str], least_score: float = BOX_SCORE) -> list[Named | None]:
+        """Return for each phrase the best box, None where there is none. Equal phrases have boxes of different things,
+        as far as there are any."""
+        words = [" ".join(phrase.lower().split()).rstrip(".") for phrase in phrases]
+        unique = list(dict.fromkeys(words))
+        found = self.detect(rgb, unique, least_score)
+        left = {word: [row for row in found if row.phrase == k] for k, word in enumerate(unique)}
+        return [left[word].pop(0) if left[word] else None for word in words]
+
     def _tokens(self, phrases: Sequence[str]) -> tuple[dict[str, torch.Tensor], list[tuple[int, int]]]:
         """Return the tokens of the text, and which of them, from and to, belong to each phrase."""
         ids, spans = [self.words.cls_token_id], []
@@ -133,7 +133,7 @@ def _best(boxes: np.ndarray, score: np.ndarray, least: float, most: int) -> list
     for row in np.argsort(-value, kind="stable"):
         if value[row] < least or len(found) == most:
             break
-        if (boxes[row, 2:] > boxes[row, :2]).all() and not any(_iou(boxes[row], boxes[k]) > OVERLAP for k in found):
+        if (boxes[row, 2:] > boxes[row, :2]).all() and not any(_iou(boxes[row], boxes[k]) > _OVERLAP for k in found):
             found.append(int(row))
     return [Named(int(phrase[k]), float(value[k]), tuple(map(float, boxes[k]))) for k in found]  # type: ignore[arg-type]
 

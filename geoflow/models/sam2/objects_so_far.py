@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.models.grounding_dino import Named
+from geoflow.fields import OBJECT_AWAITED, OBJECT_LOST, OBJECT_SEEN
+from geoflow.geometry.labels import numbers_in
 from geoflow.models.sam2.looking_back import EarlierSights
 from geoflow.models.sam2.object_session import Shown
 from geoflow.models.sam2.prompting import Prompts
@@ -17,7 +18,17 @@ from geoflow.models.sam2.video_pass import Sight
 from geoflow.segments import Segment
 
 _PASS, _EARLIER = "pass.", "earlier."
-_MOST_GAPS = 1000
+_NUMBERS = 256  # columns of `objects.state`
+
+
+@dataclass(frozen=True)
+class NamedBox:
+    """What the user's words named."""
+
+    frame: int
+    object: int
+    score: float  # 0..1
+    box: tuple[float, float, float, float]  # left, top, right, bottom in px
 
 
 @dataclass
@@ -27,11 +38,10 @@ class ObjectsSoFar:
     stop: int
     video_pass: dict[str, np.ndarray] = field(default_factory=dict)  # state of the pass over the frames
     earlier: dict[int, EarlierSights] = field(default_factory=dict)  # of objects that are shown later
-    named: dict[int, Named] = field(default_factory=dict)  # what the text names, by the number of the object
-    named_in: int = -1  # the frame in which it was looked for
-    labelled: tuple[int, ...] = ()  # objects that the user labelled in the last frame
-    gaps: list[tuple[int, int, int]] = field(default_factory=list)  # object, and the frames in which it is not seen
-    lately: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))  # labels of the last frames
+    named: tuple[NamedBox, ...] = ()
+    unfound: tuple[int, ...] = ()  # objects of which the user's words found nothing
+    label: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1), np.uint8))  # of the last frames
+    seen: np.ndarray = field(default_factory=lambda: np.zeros((0, _NUMBERS), np.uint8))  # `objects.state` of these
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> ObjectsSoFar:
@@ -41,29 +51,26 @@ class ObjectsSoFar:
             if name.startswith(_EARLIER):
                 number, _, part = name.removeprefix(_EARLIER).partition(".")
                 own.setdefault(number, {})[part] = array
-        lately = np.frombuffer(zlib.decompress(state["lately"].tobytes()), np.uint8)
+        label = np.frombuffer(zlib.decompress(state["label"].tobytes()), np.uint8)
         return cls(
             int(state["stop"]),
             {name.removeprefix(_PASS): array for name, array in state.items() if name.startswith(_PASS)},
             {int(number): EarlierSights.of_state(rows) for number, rows in own.items()},
-            {int(row[0]): Named(int(row[1]), row[2], (row[3], row[4], row[5], row[6])) for row in state["named"]},
-            int(state["named_in"]),
-            tuple(state["labelled"]),
-            [(row[0], row[1], row[2]) for row in state["gaps"]],
-            lately.reshape(state["lately_shape"]),
+            tuple(NamedBox(row[0], row[1], row[2], (row[3], row[4], row[5], row[6])) for row in state["named"]),
+            tuple(state["unfound"]),
+            label.reshape(state["label_shape"]),
+            np.array(state["seen"]),
         )
 
     def as_state(self) -> dict[str, Any]:
         """Return arrays, and plain values that JSON has, too."""
-        packed = zlib.compress(self.lately.tobytes(), 1)
         return {
             "stop": self.stop,
-            "named": [[number, row.phrase, row.score, *row.box] for number, row in self.named.items()],
-            "named_in": self.named_in,
-            "labelled": list(self.labelled),
-            "gaps": [list(row) for row in self.gaps],
-            "lately": np.frombuffer(packed, np.uint8),
-            "lately_shape": list(self.lately.shape),
+            "named": [[row.frame, row.object, row.score, *row.box] for row in self.named],
+            "unfound": list(self.unfound),
+            "label": np.frombuffer(zlib.compress(self.label.tobytes(), 1), np.uint8),
+            "label_shape": list(self.label.shape),
+            "seen": self.seen,
             **{_PASS + name: array for name, array in self.video_pass.items()},
             **{
                 f"{_EARLIER}{number}.{name}": array
@@ -72,23 +79,29 @@ class ObjectsSoFar:
             },
         }
 
-    def done_of(self, segment: Segment) -> np.ndarray:
-        """Return the labels (K, H, W) uint8 of the segment's first K frames, which the segment before had, too."""
+    def take_over(self, segment: Segment, label: np.ndarray, seen: np.ndarray) -> int:
+        """Fill in labels (T, H, W) and `objects.state` (T, 256) of frames that the segment before had, too; return how
+        many these are."""
         count = max(0, self.stop - segment.start)
-        return self.lately[len(self.lately) - count :] if 0 < count <= len(self.lately) else self.lately[:0]
+        if count > len(self.label):
+            return 0
+        if count:
+            label[:count], seen[:count] = self.label[-count:], self.seen[-count:]
+        return count
 
     def named_prompts(self) -> Prompts:
-        """Return what the text names as prompts."""
-        rows = {number: Shown(box=row.box) for number, row in self.named.items()}
-        return {self.named_in: rows} if rows else {}
+        """Return what the user's words named as prompts."""
+        found: Prompts = {}
+        for row in self.named:
+            found.setdefault(row.frame, {})[row.object] = Shown(box=row.box)
+        return found
 
     def boxes(self, segment: Segment) -> np.ndarray:
-        """Return what the text names: (T, R, 6) float32, number of the object, score, left, top, right, bottom; NaN in
-        all frames except the one in which it was looked for."""
+        """Return `objects.box` of a segment's frames, (T, R, 6) float32; NaN except where words were looked for."""
         found = np.full((len(segment), len(self.named), 6), np.nan, np.float32)
-        if segment.start <= self.named_in < segment.stop:
-            rows = [(number, row.score, *row.box) for number, row in self.named.items()]
-            found[self.named_in - segment.start] = np.array(rows, np.float32).reshape(-1, 6)
+        for k, row in enumerate(self.named):
+            if segment.start <= row.frame < segment.stop:
+                found[row.frame - segment.start, k] = (row.object, row.score, *row.box)
         return found
 
     def seen_earlier(self, t: int, device: str) -> dict[int, Sight]:
@@ -96,30 +109,21 @@ class ObjectsSoFar:
         found = {number: rows.sight(t, device) for number, rows in self.earlier.items()}
         return {number: sight for number, sight in found.items() if sight is not None}
 
-    def note(self, t: int, sights: Mapping[int, Sight]) -> None:
-        """Note which of the objects followed to frame t are not seen there."""
-        for number in [number for number, sight in sights.items() if not sight.seen]:
-            for k, (own, start, stop) in enumerate(self.gaps):
-                if own == number and stop == t:
-                    self.gaps[k] = (own, start, t + 1)
-                    break
-            else:
-                if len(self.gaps) < _MOST_GAPS:
-                    self.gaps.append((number, t, t + 1))
+    def states(self, label: np.ndarray, followed: Iterable[int], later: Iterable[int]) -> np.ndarray:
+        """Return the row (256,) of `objects.state` for a frame with this label map (H, W).
 
-    def after(self, segment: Segment, video_pass: dict[str, np.ndarray], label: np.ndarray) -> None:
-        """Bring it to the end of a segment whose labels are (T, H, W) uint8."""
+        `followed` are the objects that were looked for in it, `later` those that have a prompt in a later frame.
+        """
+        row = np.zeros(_NUMBERS, np.uint8)
+        row[list(later)] = OBJECT_AWAITED
+        row[[*followed, *self.unfound]] = OBJECT_LOST
+        row[numbers_in([label])] = OBJECT_SEEN
+        return row
+
+    def advance(self, segment: Segment, video_pass: dict[str, np.ndarray], label: np.ndarray, seen: np.ndarray) -> None:
+        """Come to the end of a segment with these labels and states."""
         self.stop, self.video_pass = segment.stop, video_pass
-        self.lately = label[len(label) - segment.overlap_after :].copy()
+        shared = slice(len(label) - segment.overlap_after, None)
+        self.label, self.seen = label[shared].copy(), seen[shared].copy()
         later = {number: rows.later(segment.stop) for number, rows in self.earlier.items()}
         self.earlier = {number: rows for number, rows in later.items() if rows.packed}
-
-
-def numbered(named: Iterable[Named], taken: Iterable[int], most: int) -> dict[int, Named]:
-    """Return what a text names by numbers that the user has not given to other objects, as far as there are any.
-
-    >>> list(numbered([Named(0, 0.9, (0, 0, 1, 1)), Named(0, 0.8, (0, 0, 2, 2))], taken=[1, 2], most=3))
-    [3]
-    """
-    used = set(taken)
-    return dict(zip([number for number in range(1, most + 1) if number not in used], named))

@@ -1,9 +1,9 @@
-"""Which objects a user shows in which frames of a video: by boxes and points, and by label images."""
+"""Which objects a user shows in which frames of a video: by boxes, points and words, and by label images."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,24 +15,31 @@ Prompts = dict[int, dict[int, Shown]]  # by frame, counted from 0 among those th
 
 
 def prompts_by_frame(prompts: Sequence[Prompt], index: np.ndarray) -> Prompts:
-    """Return a video's prompts by frame; `index` (F,) are the source numbers of its frames.
+    """Return a video's boxes and points by frame; `index` (F,) are the source numbers of its frames.
 
     Points of one object in one frame go together; of its boxes the last one counts.
     """
     found: defaultdict[int, dict[int, Shown]] = defaultdict(dict)
     for prompt in prompts:
-        t = int(np.searchsorted(index, prompt.frame))
-        before = found[t].get(prompt.object, Shown())
-        found[t][prompt.object] = Shown(prompt.box or before.box, (*before.points, *prompt.points))
+        if not prompt.text:
+            t = int(np.searchsorted(index, prompt.frame))
+            before = found[t].get(prompt.object, Shown())
+            found[t][prompt.object] = Shown(prompt.box or before.box, (*before.points, *prompt.points))
     return dict(found)
 
 
-def labelled(label: np.ndarray, before: Iterable[int]) -> dict[int, Shown]:
-    """Return the objects that a label image (H, W) uint8 shows and that of the frame before, `before`, did not.
+def words_by_frame(prompts: Sequence[Prompt], index: np.ndarray) -> dict[int, dict[int, str]]:
+    """Return the user's words for objects, by frame and object."""
+    found: defaultdict[int, dict[int, str]] = defaultdict(dict)
+    for prompt in prompts:
+        if prompt.text:
+            found[int(np.searchsorted(index, prompt.frame))][prompt.object] = prompt.text
+    return dict(found)
 
-    A user who labels every frame corrects none of them; one who labels a frame here and there corrects in each.
-    """
-    return {number: Shown(mask=label == number) for number in numbers_in([label]) if number not in set(before)}
+
+def labelled(label: np.ndarray) -> dict[int, Shown]:
+    """Return the objects that a label image (H, W) uint8 shows."""
+    return {number: Shown(mask=label == number) for number in numbers_in([label])}
 
 
 def first_shown(prompts: Prompts, after: int = -1) -> dict[int, tuple[int, Shown]]:

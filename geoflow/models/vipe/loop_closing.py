@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from geoflow.geometry.loops.pose_graph import Constraints, agree
+from geoflow.geometry.loops.similarity import Similarities
 from geoflow.models.vipe import se3
 from geoflow.models.vipe.loops import Loop
-from geoflow.models.vipe.pose_graph import Constraints, agree
-from geoflow.models.vipe.similarity import Similarities
 
 _MOST_NODES = 150
 

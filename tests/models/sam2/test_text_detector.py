@@ -14,7 +14,7 @@ from small_sam2 import publish_detector  # noqa: E402
 
 from geoflow.bench.object_masks.made_up_sam2 import moving_discs  # noqa: E402
 from geoflow.errors import ConfigError  # noqa: E402
-from geoflow.models.grounding_dino import Named, TextDetector, from_pretrained, phrases_of  # noqa: E402
+from geoflow.models.grounding_dino import Named, TextDetector, from_pretrained  # noqa: E402
 from geoflow.models.grounding_dino.text_detector import _best, _corners, _pixels  # noqa: E402
 
 pytestmark = pytest.mark.long
@@ -42,8 +42,19 @@ def test_boxes_lie_in_the_picture_and_are_the_same_again(detector: TextDetector)
     assert detector.detect(rgb, ("cup",), least_score=1.0) == []
 
 
+def test_words_have_a_box_each(detector: TextDetector) -> None:
+    rgb = moving_discs(1)[0]
+    found = detector.detect(rgb, ("red disc", "cup"), least_score=0.0)
+    first, second, third = detector.best(rgb, ["Red  disc.", "cup", "red disc"], least_score=0.0)
+    rows = {k: [row for row in found if row.phrase == k] for k in (0, 1)}
+    assert [first, third] == (rows[0] + [None, None])[:2]
+    assert second == (rows[1] + [None])[0]
+    assert len(rows[0]) + len(rows[1]) > 1
+    assert detector.best(rgb, ["cup"], least_score=1.0) == [None]
+
+
 def test_every_phrase_has_its_tokens(detector: TextDetector) -> None:
-    tokens, spans = detector._tokens(phrases_of("Red disc. cup."))
+    tokens, spans = detector._tokens(["red disc", "cup"])
     row = tokens["input_ids"][0].tolist()
     assert row == [101, 1030, 1032, 1012, 1033, 1012, 102], "[CLS] red disc . cup . [SEP]"
     assert spans == [(1, 3), (4, 5)]
