@@ -173,9 +173,7 @@ def test_words_show_objects(
 
 def test_words_need_the_weights_that_find_them(folder: str, video: VideoInfo, tmp_path: Path) -> None:
     video = dataclasses.replace(video, prompts=(Prompt(7, 12, text="red disc"),))
-    with pytest.raises(
-        StageError, match=r"v: a prompt is 'red disc', .* --set objects.text=true"
-    ):
+    with pytest.raises(StageError, match=r"v: a prompt is 'red disc', .* --set objects.text=true"):
         run([actor(folder)], video, tmp_path)
     assert Sam2Objects(Sam2Objects.Params()).weights() == {"large": ""}
     assert Sam2Objects(Sam2Objects.Params(model="tiny", text=True)).weights() == {"tiny": "", "text": ""}
