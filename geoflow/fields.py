@@ -350,6 +350,11 @@ _ROWS = [
         "lost: hidden, out of the picture, or not found again, 3 the frame comes before its first prompt, so labels "
         "say nothing about it", ZERO, fade=LATER, codes=OBJECT_STATES,
     ),
+    Field(
+        "objects.box", "float32", "T R 6", "px",
+        "what the user's words named, in the frame in which they were looked for: number of the object, score (0..1), "
+        "left, top, right, bottom", NAN, space=IMAGE, fade=LATER,
+    ),
     # Places that a later visit may see again, P of a segment, each with K features and a small picture (h w). They lie
     # beside the parts of a store until it is put together (`geoflow.store.closing`), and not in the store.
     Field(

@@ -22,6 +22,7 @@ LARGE, SMALLER = (576, 1024), (384, 640)  # height, width, px
 TRACKED, QUERIES = 96, 1024  # frames of one segment of TAPIP3D, and points
 TRACKED_LARGE, TRACKED_SMALLER = (543, 724), (384, 512)  # of its `resolution_factor` 2 and 1
 HANDS: dict[str, Any] = {"depth": 32, "batches": [1, 16, 64]}  # WiLoR's layers, and hands computed at once
+OBJECTS: dict[str, Any] = {"frames": 60, "objects": [1, 3, 8]}  # SAM 2.1's
 REHEARSAL = {
     "frames": 6, LARGE: (128, 192), SMALLER: (64, 128),
     "tracks": 20, TRACKED_LARGE: (128, 192), TRACKED_SMALLER: (96, 128),
@@ -60,12 +61,21 @@ def steps(device: str, small: bool) -> list[Step]:
         name = f"tracks-{dtype}{'-compiled' if compiled else ''}-{width}x{height}"
         return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.tracking.gpu_tracking", json.dumps(job)], env)
 
+    def objects(model: str, limit_s: float, size: int = 1024) -> Step:
+        job = {"device": device, "small": small, "model": model, "dtype": "bfloat16"}
+        job |= {"size": 64, "frames": 4, "objects": [1, 2]} if small else {"size": size, **OBJECTS}
+        name = f"objects-{model}-{job['size']}"
+        return Step(
+            name, limit_s, [sys.executable, "-m", "geoflow.bench.object_masks.gpu_objects", json.dumps(job)], env
+        )
+
     hands = {"device": device, "depth": 1, "batches": [1, 2]} if small else {"device": device, **HANDS}
     measured = [sys.executable, "-m", "geoflow.bench.hand_model.hand_model_gpu", json.dumps(hands)]
     return [
         geometry("streaming", "determ", LARGE, 70),
         tracks(TRACKED_LARGE, 60),
         Step("hands", 40, measured, env),
+        objects("large", 60),
         Step("tests", 100, [sys.executable, str(Path(__file__).parent / "tests.py")], env),
         geometry("streaming", "diff", LARGE, 90),
         tracks(TRACKED_SMALLER, 50),
@@ -80,6 +90,8 @@ def steps(device: str, small: bool) -> list[Step]:
         geometry("plain", "diff", SMALLER, 50),
         geometry("prior", "diff", SMALLER, 30),
         tracks(TRACKED_LARGE, 120, compiled=True),
+        objects("tiny", 40),
+        objects("large", 40, 512),
     ]
 
 

@@ -481,6 +481,23 @@ def bench_tracking_command(
     print_json(found)
 
 
+@command(app, "geoflow bench sam2", "geoflow bench sam2 --frames 100 --objects 1 --size 128", name="sam2")
+def bench_sam2_command(
+    frames: Annotated[int, typer.Option(metavar="N", min=50, help="frames of the video")] = 500,
+    objects: Annotated[int, typer.Option(metavar="N", min=1, help="objects that are followed")] = 3,
+    size: Annotated[int, typer.Option(metavar="PX", min=64, help="px at which the network works")] = 256,
+) -> None:
+    """Compare SAM 2's memory with that of a session that keeps all frames.
+
+    On the CPU, with a small network of made-up weights; JSON on stdout.
+    """
+    from geoflow.bench.object_masks.sam2_bench import bench_sam2
+
+    with result_alone():
+        found = bench_sam2(frames=frames, objects=objects, size=size, console=error_console())
+    print_json(found)
+
+
 @command(
     app,
     "geoflow bench loops",
