@@ -181,6 +181,18 @@ _ROWS = [
         "0 as usual, 1 first frame of another view (a cut), 2 too bare to follow", codes=VIEW_NAMES,
     ),
     Field(
+        "frames.blur", "float32", "T", "0..1", "0 sharp, 1 without any detail; NaN if there is nothing to see", NAN,
+        within="", fade=LATER,
+    ),
+    Field(
+        "frames.brightness", "float32", "T", "0..1", "brightness of the bright parts: the 90th percentile", fade=LATER,
+    ),
+    Field("frames.overexposed", "float32", "T", "0..1", "share of the pixels whose channels are all full", fade=LATER),
+    Field(
+        "frames.small", "uint8", "T 72 128", "", "the frame in grey and small, whatever its shape: for comparisons",
+        fade=PAST, stored=_NOT_STORED,
+    ),
+    Field(
         "frames.mask", "bool", "T H W", "", "True where the user's mask marks things that move or must be ignored",
         space=IMAGE, fade=PAST, stored=_NOT_STORED,
     ),
@@ -329,6 +341,39 @@ _ROWS = [
         "mesh.seen", "bool", "V", "",
         "the vertex was measured in some frame; False where the surface was closed up without being seen", fade=PAST,
         stored=_NOT_STORED,
+    ),
+    # What `write` finds out about the frames that it writes; geoflow/quality/ computes it.
+    Field(
+        "quality.score", "float32", "T", "0..1",
+        "how far the frame's depth and pose can be believed; see docs/quality.md for the formula", NAN, fade=PAST,
+    ),
+    Field("quality.coverage", "float32", "T", "0..1", "share of the pixels with depth", NAN, fade=PAST),
+    Field(
+        "quality.depth_gap", "float32", "T", "relative",
+        "median difference of depth and the depth that frames 3 and 8 before and after have of the same points", NAN,
+        fade=PAST,
+    ),
+    Field(
+        "quality.photometric", "float32", "T", "-1..1",
+        "correlation of the picture with those of the same frames, at the same points", NAN, fade=PAST,
+    ),
+    Field(
+        "quality.flicker", "float32", "T", "relative",
+        "change of the depth of the same points from the frame before, as a whole", NAN, fade=PAST,
+    ),
+    Field(
+        "quality.parallax", "float32", "T", "picture widths",
+        "median shift of points to the same frames, beyond that of turning: little tells little about depth", NAN,
+        fade=PAST,
+    ),
+    Field(
+        "quality.track_wander", "float32", "T", "relative",
+        "median shift in the world of tracked points to the same frames, over their depth", NAN, fade=PAST,
+    ),
+    Field(
+        "quality.hand_jitter", "float32", "T", "hand sizes",
+        "how far the joints lie from the middle between the frames before and after, median over joints and hands", NAN,
+        fade=PAST,
     ),
     Field(
         "stitch.scale", "float32", "1", "", "factor that brought the segment to the video's scale", NAN, fade=PAST,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from geoflow.engine.state import VideoRun
+from geoflow.quality.quality_columns import QUALITY_COLUMNS
 from geoflow.results import RunResult, VideoResult
 from geoflow.scanning import ScannedVideo
 from geoflow.store.finished import Finished, Taken
@@ -98,6 +99,8 @@ def _index_row(paths: RunPaths, entry: VideoResult, video: VideoRun | None) -> d
         "lacking",
         "notes",
         "key",
+        "seam_residual",
+        *QUALITY_COLUMNS,
     )
     row |= {key: result[key] for key in told if key in result}
     row["incomplete_segments"] = sum(record.status != "complete" for record in video.records)

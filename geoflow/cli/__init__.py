@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from geoflow.cli import benches, comparisons, running, scans, scoring, setting_up, stores
+from geoflow.cli import benches, comparisons, curating, running, scans, scoring, setting_up, stores
 from geoflow.cli.command import examples
 from geoflow.errors import ConfigError, EnvironmentBroken, GeoFlowError, InputError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for part in (running, scans, stores, scoring, comparisons, setting_up):
+for part in (running, scans, stores, curating, scoring, comparisons, setting_up):
     app.add_typer(part.app)
 app.add_typer(benches.app, name="bench")
 

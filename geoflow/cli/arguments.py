@@ -96,6 +96,14 @@ Fit = Annotated[
     list[str] | None,
     typer.Option("--fit", metavar="NAME=VALUE", help="what counts as fit, such as blur=0.8; may be repeated"),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(metavar="CONDITION", help='choose segments by their columns, such as "quality > 0.6 and posed == 1"'),
+]
+Chosen = Annotated[
+    Path | None,
+    typer.Option("--select", metavar="FILE", help="a list that `geoflow select` wrote: its frames only"),
+]
 Fresh = Annotated[bool, typer.Option("--resume/--fresh", help="continue from the work in OUT, or compute it again")]
 Inputs = Annotated[
     list[str],

@@ -240,6 +240,40 @@ def bench_faults(
 
 @command(
     app,
+    "geoflow bench quality",
+    "geoflow bench quality --clips clips/ --figure quality.png",
+    name="quality",
+)
+def bench_quality(
+    out: Out = Path("bench/quality"),
+    clips: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="real clips, too: the folder that `bench footage` takes")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="measure the quality of the stores in OUT anew")] = False,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw quality beside the errors")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold `quality` against true errors.
+
+    The embedded pipeline runs on small clips of different character. It writes OUT/quality.json.
+    """
+    from geoflow.bench.quality.calibration_figure import draw_calibration
+    from geoflow.bench.quality.quality_bench import bench_quality as measure
+
+    with result_alone():
+        found = measure(out.resolve(), clips=clips, again=again, console=error_console())
+    if figure is not None:
+        draw_calibration(found["segments"], found["spearman"], figure)
+    if as_json:
+        print_json(found)
+        return
+    for name, errors in found["spearman"].items():
+        said = [f"{error} {row['all']} ({row['known']} where known)" for error, row in errors.items()]
+        print(f"{name}: {', '.join(said)}; {errors['abs_rel']['segments']} segments")
+
+
+@command(
+    app,
     "geoflow bench footage clips/",
     "geoflow bench footage clips/ --clips desk,room --without hands,tracks",
     name="footage",

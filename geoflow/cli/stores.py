@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from geoflow.cli.arguments import Address, AsJson, RunFolder, Store, settings_of
+from geoflow.cli.arguments import Address, AsJson, Chosen, RunFolder, Store, Where, settings_of
 from geoflow.cli.command import command
 from geoflow.cli.completion import formats
 from geoflow.cli.output import error_console, open_page, print_json, result_alone, result_console, stoppable
@@ -99,6 +99,7 @@ def report(
     "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
     "geoflow export out/videos/clip.h5 --to mesh -o room.glb",
     "geoflow export out --to depth -o depth --set output_format=png",
+    'geoflow export out --to tapip3d -o clips --where "quality > 0.6"',
     "geoflow export out --to lerobot -o dataset --val 0.2 --select list.parquet",
 )
 def export(
@@ -122,12 +123,6 @@ def export(
             "-o", "--out", metavar="PATH", help="file or folder to write; for a run, the folder of all videos"
         ),
     ],
-    select: Annotated[
-        Path | None,
-        typer.Option(
-            "--select", metavar="FILE", help="of a dataset: only the segments of a Parquet file, by video and index"
-        ),
-    ] = None,
     val: Annotated[
         float, typer.Option(metavar="SHARE", help="of a dataset: the share of videos held back for validation")
     ] = 0.1,
@@ -138,13 +133,16 @@ def export(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
+    where: Where = None,
+    chosen: Chosen = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a store, or all stores of a run, for another tool.
 
     A run becomes one dataset with splits, or else a file or folder for each of its videos, written on Ray at the same
-    time. The exit status is 3 if videos are left out. An export of a dataset that was stopped goes on.
+    time. With --where or --select these are the chosen frames only. The exit status is 3 if videos are left out. An
+    export of a dataset that was stopped goes on.
     """
     from geoflow.export import FORMATS, export_store
     from geoflow.export.dataset.registry import DATASETS
@@ -152,22 +150,22 @@ def export(
 
     options = settings_of(set_, "NAME=VALUE")
     if is_run(file) and to in DATASETS:
-        _export_dataset(file, to, out, options, select, as_json, val=val, seed=seed, processes=processes)
-    if select is not None or (to in DATASETS and to not in FORMATS):
-        given = f"--to {to}" if select is None else "--select"
-        raise ConfigError(
-            f"{given}: this is for a dataset of a run; give a run's folder, and --to {', '.join(DATASETS)}"
-        )
+        which = {"where": where, "chosen": chosen}
+        _export_dataset(file, to, out, options, which, as_json, val=val, seed=seed, processes=processes)
+    if to in DATASETS and to not in FORMATS:
+        raise ConfigError(f"--to {to}: this is for a dataset of a run; give a run's folder in the place of {file}")
     if is_run(file):
         from geoflow.export.parallel import export_run
 
         with result_alone():
-            written = export_run(file, to, out, address=address, **options)
+            written = export_run(file, to, out, address=address, where=where, chosen=chosen, **options)
         if as_json:
             print_json({name: str(path) for name, path in written.items()})
         else:
             print(f"{out}: {len(written)} videos")
         return
+    if where is not None or chosen is not None:
+        raise ConfigError(f"--where and --select choose from a run; give its folder in the place of {file}")
     with result_alone():
         done = export_store(file, to, out, **options)
     if as_json:
@@ -178,21 +176,22 @@ def export(
 
 
 def _export_dataset(
-    run: str, to: str, out: Path, options: dict[str, Any], select: Path | None, as_json: bool, **split: Any
+    run: str, to: str, out: Path, options: dict[str, Any], which: dict[str, Any], as_json: bool, **split: Any
 ) -> NoReturn:
     """Write a run as one dataset, and exit with the status that says whether all of its videos are in it."""
-    from geoflow.export.dataset.episodes import chosen_of_list
+    from geoflow.curation.selection import selected_frames
     from geoflow.export.dataset.registry import dataset_kind
     from geoflow.export.dataset.writing import export_dataset, reasons
 
     kind = dataset_kind(to, options)
-    chosen = None if select is None else chosen_of_list(select)
+    chosen = selected_frames(run, **which) if any(value is not None for value in which.values()) else None
     with result_alone():
         done = export_dataset(run, kind, out, chosen=chosen, **split)
     videos = len({episode.video for episode in done.episodes})
     if as_json:
         counts = {"episodes": len(done.episodes), "videos": videos, "frames": done.frames}
-        print_json({"path": str(done.path), "format": to, **counts, "splits": done.splits, "left_out": done.left_out})
+        without = {"left_out": done.left_out, "not_chosen": done.not_chosen}
+        print_json({"path": str(done.path), "format": to, **counts, "splits": done.splits, **without})
     else:
         sides = ", ".join(f"{side} {span}" for side, span in done.splits.items())
         print(f"{done.path}: {len(done.episodes)} episodes of {videos} videos, {done.frames} frames; {sides}")

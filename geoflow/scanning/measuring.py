@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from geoflow.geometry.picture_measures import blur_of, brightness_of, overexposed_share
 from geoflow.geometry.views import compare_views, is_bare
 from geoflow.scanning.cut_search import find_cuts
 from geoflow.scanning.fitness import ScanParams
 from geoflow.scanning.likeness import Fingerprint, thumbnail_of
-from geoflow.scanning.picture_measures import blur_of, brightness_of, overexposed_share
 from geoflow.segments import VideoInfo
 from geoflow.video.cursor import Cursors
 from geoflow.video.frame_reader import read_frames

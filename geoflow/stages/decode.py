@@ -18,7 +18,16 @@ class Decode(Stage):
     slot = "decode"
     inputs = ("video.index", "video.pts", "video.time")
     optional = ("video.seek",)
-    outputs = ("frames.rgb", "frames.index", "frames.time", "frames.view")
+    outputs = (
+        "frames.rgb",
+        "frames.index",
+        "frames.time",
+        "frames.view",
+        "frames.blur",
+        "frames.brightness",
+        "frames.overexposed",
+        "frames.small",
+    )
     optional_outputs = ("frames.mask", "objects.label")  # given only if the user gave masks or labels
     version = "4"
 
@@ -45,6 +54,7 @@ class Decode(Stage):
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Return the fields of frames [segment.start, segment.stop). Raises InputError that names file and frame."""
+        from geoflow.geometry.picture_measures import measure_pictures
         from geoflow.geometry.views import classify_views
 
         part = slice(segment.start, segment.stop)
@@ -65,6 +75,7 @@ class Decode(Stage):
             "frames.index": index[part].copy(),
             "frames.time": fields["video.time"][part].copy(),
             "frames.view": classify_views(rgb),
+            **measure_pictures(rgb),
         }
         if segment.video.masks is not None:
             out["frames.mask"] = self._reader.read_masks(segment.video, index, segment.start, segment.stop)

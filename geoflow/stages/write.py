@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import switches, wanted_fields
+from geoflow.fields import FIELDS, switches, wanted_fields
+from geoflow.quality.frame_facts import GROUP
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
 from geoflow.store.paths import RunPaths
@@ -25,6 +26,9 @@ class Write(Stage):
 
     Every frame is stored by one segment: a segment stores its frames up to the start of the next segment, and all of
     its tracks. A track that goes on in the next segment has one row in the store.
+
+    It also measures what the frames are worth, since here all that is known of them is together: the fields
+    `quality.*`, of each segment's frames among themselves.
     """
 
     slot = "write"
@@ -57,7 +61,8 @@ class Write(Stage):
         self._paths = RunPaths(self.params.out, self.params.remote)
         self._written: dict[str, set[int]] = {}  # segments that are on this node and of this run
         self._switches = {switch.name: getattr(self.params, switch.name) for switch in switches()}
-        self.optional = tuple(name for name in wanted_fields(self._switches) if name not in self.inputs)
+        given = (*wanted_fields(self._switches), "frames.small")
+        self.optional = tuple(name for name in given if name not in self.inputs and not name.startswith(GROUP))
 
     def setup(self) -> None:
         """Check the folder. Raises StageError on a node that does not see the run's folder: its files would be
@@ -70,6 +75,7 @@ class Write(Stage):
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Store one segment as a part file. Raises StoreError if the disk cannot be written."""
+        from geoflow.quality.frame_quality import judged_depth, measure_frames
         from geoflow.store.delivery import share_part
         from geoflow.store.parts import write_part
         from geoflow.store.work_key import describe_work, work_key
@@ -78,6 +84,8 @@ class Write(Stage):
         self._check_order(segment, fields["frames.index"][:count], count)
         params, name = self.params, segment.video.name
         key = work_key(describe_work(segment.video, params.pipeline))
+        rows = {field: array[:count] for field, array in fields.items() if FIELDS[field].per_frame}
+        fields = fields | measure_frames(rows, judged_depth(rows))
         path = self._paths.part(name, segment.index, key)
         info = write_part(
             path,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoflow.errors import StoreError
+from geoflow.quality.quality_columns import as_nulls
 from geoflow.store.paths import RunPaths
 from geoflow.store.schema import INDEX_COLUMNS, SECONDS_PREFIX, VIDEO_COLUMN, required_columns, segment_columns
 from geoflow.store.whole import write_whole
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
 
 
 def write_index(paths: RunPaths, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write index.parquet: a row per input, columns as in the schema; columns that a row lacks are null.
+    """Write index.parquet: a row per input, columns as in the schema; columns that a row lacks are null, and so are
+    columns of quality that are unknown.
 
     Raises StoreError for a column that the schema lacks, and if the disk cannot be written.
     """
-    _write(paths.index, rows, [(name, kind) for name, (kind, _) in INDEX_COLUMNS.items()])
+    _write(paths.index, map(as_nulls, rows), [(name, kind) for name, (kind, _) in INDEX_COLUMNS.items()])
 
 
 def write_segments(paths: RunPaths, tables: Mapping[str, np.ndarray]) -> None:
     """Write segments.parquet from the `segments` tables of the videos (video name -> structured array)."""
-    rows = [{VIDEO_COLUMN: name, **row} for name, table in tables.items() for row in table_rows(table)]
+    rows = [{VIDEO_COLUMN: name, **as_nulls(row)} for name, table in tables.items() for row in table_rows(table)]
     slots = sorted({name for row in rows for name in row if name.startswith(SECONDS_PREFIX)})
     columns = [(VIDEO_COLUMN, "string")]
     held = {*required_columns(), *(name for row in rows for name in row)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoflow.fields import FIELDS, MOTION_NAMES, VIEW_NAMES
+from geoflow.quality.quality_columns import QUALITY_COLUMNS
 from geoflow.values.field import ALWAYS, COLUMN, FRAME, QUERY, ROWS, TRACKS, Field, Stored
 
 __all__ = ["FRAME", "MOTION_NAMES", "QUERY", "ROWS", "TRACKS", "VIEW_NAMES"]
@@ -200,13 +201,15 @@ _RECORD = {
 def segment_columns() -> dict[str, tuple[str, str]]:
     """Return the columns of the `segments` table: name -> (numpy dtype, or "str", meaning). Columns seconds_<slot>
     follow `status`. Columns of fields that are not in every store may be missing."""
-    return {**_PLACE, **{name: (row.dtype, row.meaning) for name, row in columns().items()}, **_RECORD}
+    given = {name: (row.dtype, row.meaning) for name, row in columns().items()}
+    return {**_PLACE, **given, **QUALITY_COLUMNS, **_RECORD}
 
 
 def required_columns() -> list[str]:
     """Return the columns that every `segments` table has."""
-    given = columns()
-    return [name for name in segment_columns() if name not in given or given[name].stored.presence == ALWAYS]
+    given, later = columns(), QUALITY_COLUMNS
+    names = [name for name in segment_columns() if name not in later]
+    return [name for name in names if name not in given or given[name].stored.presence == ALWAYS]
 
 
 # Columns of index.parquet, a row per input: name -> (Arrow type, meaning).
@@ -234,6 +237,8 @@ INDEX_COLUMNS: dict[str, tuple[str, str]] = {
     "recovered": ("string", "what was recovered, and what was not and why: a sentence"),
     "lacking": ("string", "what of it is missing in all or in part, such as: poses, depth, hands (not computed)"),
     "notes": ("string", "JSON list of how the source was read, mended, or looked wrong"),
+    **{name: ("string" if kind == "str" else kind, meaning) for name, (kind, meaning) in QUALITY_COLUMNS.items()},
+    "seam_residual": ("float32", "largest `seam_residual` of its segments; null if there is no seam"),
     "seconds": ("float64", "work of all stages on this video, s"),
     "key": ("string", "key of the work that the store holds: it shows whether the row and the file belong together"),
 }

@@ -15,6 +15,7 @@ import numpy as np
 
 from geoflow.errors import StoreError
 from geoflow.fields import telling
+from geoflow.quality.quality_columns import QUALITY_COLUMNS, FrameQuality, as_nulls
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
 from geoflow.store.coherence import key_of
@@ -117,7 +118,7 @@ def assemble(
             written = max(written, columns_of_part.max(initial=-1) + 1)
         add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression)
         infos = [info for _, info in plan.parts]
-        whole.file[SEGMENTS] = segment_table(infos, records)
+        whole.file[SEGMENTS] = segment_table(infos, records, frame_quality(whole.file))
         whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
         summary = totals(whole.file, final, _coverage(infos, video))
         whole.file.attrs.update({name: summary[name] for name in EXTRA_ATTRIBUTES})
@@ -180,7 +181,19 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
         "lacking": recovery.lacking,
         "notes": str(file.attrs.get(NOTES, "[]")),
         "key": key_of(file),
+        **as_nulls(frame_quality(file).columns(slice(None))),
+        "seam_residual": _largest(file[SEGMENTS]["seam_residual"]),
     }
+
+
+def frame_quality(file: h5py.File) -> FrameQuality:
+    """Return what an open store knows of the quality of its frames."""
+    return FrameQuality.of(lambda name: file[path][()] if (path := name.replace(".", "/")) in file else None)
+
+
+def _largest(residuals: np.ndarray) -> float | None:
+    known = residuals[np.isfinite(residuals)]
+    return float(known.max()) if len(known) else None
 
 
 def motion_summary(frames_per_code: Iterable[int]) -> str:
@@ -197,14 +210,21 @@ def motion_summary(frames_per_code: Iterable[int]) -> str:
     return ", ".join(f"{name} {share:.0%}" for share, name in shares)
 
 
-def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -> np.ndarray:
-    """Return the `segments` table: a structured array, a row per segment, a `seconds_<slot>` column per slot."""
+def segment_table(
+    parts: Sequence[PartInfo], records: Sequence[SegmentRecord], quality: FrameQuality | None = None
+) -> np.ndarray:
+    """Return the `segments` table: a structured array, a row per segment, a `seconds_<slot>` column per slot.
+
+    `quality` gives the columns of quality, of the frames that the segment stores.
+    """
     by_index = {record.index: record for record in records}
     slots = sorted({slot for record in records for slot in record.seconds})
     text = h5py.string_dtype()
     given = {name for part in parts for name in part.numbers}
     kinds: list[tuple[str, Any]] = []
     for name, (dtype, _) in segment_columns().items():
+        if quality is None and name in QUALITY_COLUMNS:
+            continue
         if name in given or name not in columns():
             kinds.append((name, text if dtype == "str" else dtype))
         if name == "status":
@@ -216,6 +236,9 @@ def segment_table(parts: Sequence[PartInfo], records: Sequence[SegmentRecord]) -
             row[name] = getattr(part, name)
         for name in given:
             row[name] = part.numbers.get(name, columns()[name].fill)
+        if quality is not None:
+            for name, value in quality.columns(slice(part.start, part.start + part.count)).items():
+                row[name] = value
         row["status"] = record.status if record else "complete"
         row["ladder"] = json.dumps(record.ladder if record else {}, sort_keys=True)
         row["notes"] = json.dumps([*(record.notes if record else ()), *nothing_found(part.known)])

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from full_store import UNPOSED
 
 from geoflow.errors import ConfigError, StoreError
-from geoflow.export.dataset.episodes import chosen_frames, chosen_of_list, split_of, texts_of
+from geoflow.export.dataset.episodes import chosen_frames, split_of, texts_of
 from geoflow.export.dataset.passage import Passage
 from geoflow.export.frames import Depths, pictures
 from geoflow.export.track_rows import track_rows
@@ -32,24 +30,13 @@ def test_the_split_is_by_video_and_seed() -> None:
         split_of(NAMES, 1.0, seed=0)
 
 
-def test_a_list_of_segments(tmp_path: Path, store: Path) -> None:
-    path = tmp_path / "list.parquet"
-    pq.write_table(pa.table({"video": ["clip", "clip"], "index": [0, 2], "quality": [0.9, 0.7]}), path)
-    assert chosen_of_list(path) == {("clip", 0), ("clip", 2)}
-    pq.write_table(pa.table({"name": ["clip"]}), path)
-    with pytest.raises(ConfigError, match="no column video or index"):
-        chosen_of_list(path)
-    with pytest.raises(StoreError, match=r"cannot read .*absent.parquet"):
-        chosen_of_list(tmp_path / "absent.parquet")
-
-
-def test_chosen_segments_that_follow_each_other_are_one_run(dataset_run: Path) -> None:
-    with open_video(dataset_run / "videos" / "00_plain.h5") as video:  # segments 0:5, 3:6, 4:8
+def test_chosen_frames_are_ranges_of_the_video(dataset_run: Path) -> None:
+    with open_video(dataset_run / "videos" / "00_plain.h5") as video:
         assert chosen_frames(video, None) == [(0, 8)]
-        assert chosen_frames(video, {("00_plain", 0), ("00_plain", 1)}) == [(0, 6)]
-        assert chosen_frames(video, lambda name, segment: segment == 2) == [(4, 8)]
-        with pytest.raises(StoreError, match="none of its segments is chosen"):
-            chosen_frames(video, {("other", 0)})
+        assert chosen_frames(video, {"00_plain": ((5, 8), (0, 3))}) == [(0, 3), (5, 8)]
+        assert chosen_frames(video, {"other": ((0, 3),)}) == []
+        with pytest.raises(StoreError, match="frames 5 to 9 are chosen, and it has 8"):
+            chosen_frames(video, {"00_plain": ((5, 9),)})
 
 
 def test_texts_of_videos(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from dataset_run import FAILED, INCOMPLETE, TRUNCATED
 from exported import export, stored
 
+from geoflow.curation.selection import select, write_selection
 from geoflow.export.dataset.writing import RECORD
 from geoflow.export.y2r import STATISTICS_FILE
 
@@ -187,16 +188,19 @@ def test_tapvid3d_has_a_file_for_each_episode(dataset_run: Path, tmp_path: Path)
 
 
 def test_only_chosen_segments_go_in(dataset_run: Path, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [("00_plain", 0), ("00_plain", 2), ("01_handless", 0), ("01_handless", 1)]
-    table = pa.table({"video": [name for name, _ in rows], "index": [index for _, index in rows]})
-    pq.write_table(table, tmp_path / "list.parquet")
-    _, said, _ = export(
-        dataset_run, "webdataset", tmp_path / "out", "--select", str(tmp_path / "list.parquet"), "--val", "0"
-    )
-    # Segments 0:5 and 4:8 overlap: one run, without segment 3:6 in between.
+    """By a condition, by a list, and by both; segments that follow each other are one episode."""
+    arguments = ("--where", "video in ['00_plain', '01_handless', '04_gap'] and index != 1", "--val", "0")
+    status, said, _ = export(dataset_run, "webdataset", tmp_path / "out", *arguments)
+    # Segments begin at 0, 3 and 4: the second one's own frame is 3 alone.
     episodes = [(entry["name"], entry["start"], entry["stop"]) for entry in record_of(tmp_path / "out")["episodes"]]
-    assert episodes == [("00_plain", 0, 8), ("01_handless_000000_000006", 0, 6)]
-    assert said["left_out"]["02_trackless"] == "none of its segments is chosen"
+    names = ("00_plain", "01_handless", "04_gap")
+    assert episodes == [
+        (f"{name}_{start:06d}_{stop:06d}", start, stop) for name in names for start, stop in ((0, 3), (4, 8))
+    ]
+    assert set(said["left_out"]) == {FAILED, INCOMPLETE} and len(said["not_chosen"]) == 18 and status == 3
+
+    write_selection(tmp_path / "list.parquet", select(dataset_run, "index < 2"))
+    listed = ("--select", str(tmp_path / "list.parquet"), "--where", "video == '00_plain'", "--val", "0")
+    _, said, _ = export(dataset_run, "webdataset", tmp_path / "listed", *listed)
+    assert said["frames"] == 4 and said["episodes"] == 1
+    assert record_of(tmp_path / "listed")["videos"] == {"00_plain": {"frames": 4, "of": 8}}

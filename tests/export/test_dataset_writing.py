@@ -162,7 +162,6 @@ def test_a_run_of_which_nothing_can_be_written(run: Path, tmp_path: Path) -> Non
         (["--to", "lerobot", "--set", "state=feet"], "expected one of hands, left, right"),
         (["--to", "lerobot", "--set", "texts=none.csv"], "--set texts=none.csv: it cannot be read"),
         (["--to", "webdataset", "--val", "1.5"], "--val 1.5: expected the share"),
-        (["--to", "ply", "--select", "list.parquet"], "--select: this is for a dataset of a run"),
     ],
 )
 def test_wrong_usage_of_the_command(run: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

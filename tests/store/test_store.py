@@ -16,6 +16,7 @@ import pytest
 from segment_fields import HEIGHT, WIDTH, Truth, fields_of, make_truth
 
 from geoflow.errors import StageError, StoreError
+from geoflow.quality.quality_columns import QUALITY_COLUMNS
 from geoflow.segments import Segment
 from geoflow.stage import SegmentRecord
 from geoflow.stages.stitch import Stitch
@@ -243,7 +244,10 @@ def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth, results: Res
         "recovered": "all 40 frames posed, depth in 83 % of the pixels, 22 tracks, hands in 14 frames",
         "lacking": "",
         "key": work_key(describe_work(truth.video, '{"seed": 7}')),
+        "seam_residual": report["seam_residual"],
+        **{name: report[name] for name in QUALITY_COLUMNS},  # tests/quality/ holds what they are
     }
+    assert 0 < report["quality"] < 1 and report["posed"] == 1 and report["blur"] is None
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["clip.h5", "videos"]
     # Asked again after the process died before it could report, it finds the work done.
     again = Write(Write.Params(out=str(tmp_path), pipeline='{"seed": 7}')).finish(truth.video, records(truth))

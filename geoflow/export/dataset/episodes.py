@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from geoflow.errors import ConfigError, StoreError
-from geoflow.store.index import read_rows
 from geoflow.store.reader import Video
 from geoflow.store.run import Run
-from geoflow.store.schema import VIDEO_COLUMN
 
 SPLITS = ("train", "val")
 
-# What is chosen of a run: pairs of a video's name and a segment's number, or a question that is asked of such a pair.
-Chosen = Collection[tuple[str, int]] | Callable[[str, int], bool]
+# What is chosen of a run: the ranges [start, stop) of frames of each video, as `geoflow.curation` gives them.
+Chosen = Mapping[str, Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,6 @@ class Episode:
 
     def __len__(self) -> int:
         return len(range(self.start, self.stop, self.step))
-
-
-def chosen_of_list(path: str | Path) -> set[tuple[str, int]]:
-    """Return the segments that a Parquet file lists: a row for each, with the columns `video` and `index`.
-
-    These are columns of a run's segments.parquet, so any part of this table is such a list. Raises StoreError for a
-    file that cannot be read, ConfigError if it has no such columns.
-    """
-    rows = read_rows(path)
-    lacking = [name for name in (VIDEO_COLUMN, "index") if rows and name not in rows[0]]
-    if lacking:
-        raise ConfigError(
-            f"--select {path}: it has no column {' or '.join(lacking)}; a row should name a video and the number of "
-            "its segment, as in OUT/segments.parquet"
-        )
-    return {(str(row[VIDEO_COLUMN]), int(row["index"])) for row in rows}
 
 
 def complete_stores(run: Run) -> tuple[dict[str, str], dict[str, str]]:
@@ -91,37 +72,17 @@ def split_of(names: Iterable[str], val: float, seed: int) -> dict[str, str]:
 
 
 def chosen_frames(video: Video, chosen: Chosen | None) -> list[tuple[int, int]]:
-    """Return the frames [start, stop) of a video that are chosen, as runs of neighbouring segments.
+    """Return the frames [start, stop) of a video that are chosen: all of them if `chosen` is None.
 
-    Segments overlap their neighbours, so two that follow each other are one run. Raises StoreError if none is chosen.
+    Raises StoreError for frames that the video does not have.
     """
     if chosen is None:
         return [(0, len(video))]
-    wanted = chosen if callable(chosen) else chosen_pairs(chosen)
-    rows = [row for row in video.segments if wanted(video.name, int(row["index"]))]
-    if not rows:
-        raise StoreError("none of its segments is chosen")
-    return joined((int(row["start"]), int(row["stop"])) for row in rows)
-
-
-def chosen_pairs(pairs: Collection[tuple[str, int]]) -> Callable[[str, int], bool]:
-    known = set(pairs)
-    return lambda video, segment: (video, segment) in known
-
-
-def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join ranges that overlap or touch.
-
-    >>> joined([(0, 4), (3, 8), (10, 12)])
-    [(0, 8), (10, 12)]
-    """
-    found: list[tuple[int, int]] = []
-    for start, stop in sorted(ranges):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(stop, found[-1][1]))
-        else:
-            found.append((start, stop))
-    return found
+    ranges = sorted(chosen.get(video.name, ()))
+    for start, stop in ranges:
+        if not 0 <= start < stop <= len(video):
+            raise StoreError(f"frames {start} to {stop} are chosen, and it has {len(video)}; choose again")
+    return ranges
 
 
 def places(episodes: list[Episode]) -> dict[str, str]:

@@ -49,6 +49,7 @@ class DatasetWritten:
     left_out: Mapping[str, str]
     splits: Mapping[str, str]  # ranges of episodes, first:stop
     lengths: Mapping[str, int]  # frames of each video's store
+    not_chosen: tuple[str, ...] = ()  # complete videos of which no frame is chosen
 
     @property
     def frames(self) -> int:
@@ -75,8 +76,8 @@ def export_dataset(
 ) -> DatasetWritten:
     """Write the complete videos of the run in `out` as one dataset, the new folder `folder`.
 
-    `chosen` are the segments that go in, as pairs of a video's name and a segment's number, or a function of such a
-    pair; None is all. Neighbouring segments of a video become one episode. A share `val` of the videos is held back for
+    `chosen` are the frames that go in: for each video its ranges [start, stop), each of which is an episode, as
+    `geoflow.curation.selection.selected_frames` gives them; None is all. A share `val` of the videos is held back for
     validation, by `seed`. `processes` work side by side, by default one per CPU.
 
     An export that was stopped goes on when it is called again with the same arguments: finished episodes are kept next
@@ -92,6 +93,8 @@ def export_dataset(
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise StoreError(f"{target} exists already; remove it or choose another output (-o)")
     stores, left_out = complete_stores(load_run(out if is_remote(out) else Path(out).resolve()))
+    not_chosen = tuple(name for name in stores if chosen is not None and not chosen.get(name))
+    stores = {name: store for name, store in stores.items() if name not in not_chosen}
     shared, known = _agreed(kind, stores, left_out)
     episodes = _episodes(kind, stores, shared, chosen, left_out)
     sides = split_of({episode.video for episode in episodes}, val, seed)
@@ -106,7 +109,7 @@ def export_dataset(
             raise StoreError(f"nothing of {out} can be written:\n{reasons(left_out)}")
         episodes = [part.episode for part in parts]
         lengths = {name: frames for name, (_, frames) in known.items()}
-        written = DatasetWritten(target, tuple(episodes), left_out, places(episodes), lengths)
+        written = DatasetWritten(target, tuple(episodes), left_out, places(episodes), lengths, not_chosen)
         _put_together(kind, parts, shared, work / "whole", _record(kind, written, shared, out, val, seed))
         if target.exists():
             target.rmdir()
@@ -264,6 +267,7 @@ def _record(
         "videos": written.videos,
         "episodes": [described(episode) for episode in written.episodes],
         "left_out": dict(written.left_out),
+        "not_chosen": list(written.not_chosen),
         "shared": shared,
     }
 

@@ -1,10 +1,11 @@
-"""Blur and exposure of single pictures, without a reference."""
+"""Blur and exposure of single pictures, without a reference; and small pictures, for comparisons."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+SMALL = (72, 128)  # rows, columns of a small picture, whatever the shape of the frame is
 _TAPS = 9  # px, of the box with which a picture is blurred again (Crete et al. 2007)
 _BRIGHT = 90  # percentile
 _OVEREXPOSED = 250  # of 255
@@ -34,9 +35,30 @@ def blur_of(gray: np.ndarray) -> float:
 
 def brightness_of(gray: np.ndarray) -> float:
     """Return the brightness of the bright parts of an image (H, W) uint8, its 90th percentile: 0 to 1."""
-    return float(np.percentile(gray, _BRIGHT)) / 255
+    reached = np.cumsum(cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel())
+    place = _BRIGHT / 100 * (gray.size - 1)  # among the sorted pixels; between two of them, between their values
+    low, high = (int(np.searchsorted(reached, at, side="right")) for at in (np.floor(place), np.ceil(place)))
+    return (low + (place - np.floor(place)) * (high - low)) / 255
 
 
 def overexposed_share(rgb: np.ndarray) -> float:
     """Return the share of pixels (H, W, 3) uint8 of which every channel is at its end."""
-    return float((rgb.min(axis=2) >= _OVEREXPOSED).mean())
+    return float((cv2.inRange(rgb, (_OVEREXPOSED,) * 3, (255,) * 3) > 0).mean())
+
+
+def small_picture(gray: np.ndarray) -> np.ndarray:
+    """Return an image (H, W) uint8 in the size `SMALL`."""
+    return cv2.resize(gray, SMALL[::-1], interpolation=cv2.INTER_AREA)
+
+
+def measure_pictures(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the fields `frames.blur`, `.brightness`, `.overexposed` (T,) and `.small` of T frames (H, W, 3) uint8."""
+    found: dict[str, list] = {"blur": [], "brightness": [], "overexposed": [], "small": []}
+    for rgb in frames:
+        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        found["blur"].append(blur_of(gray))
+        found["brightness"].append(brightness_of(gray))
+        found["overexposed"].append(overexposed_share(rgb))
+        found["small"].append(small_picture(gray))
+    small = np.array(found.pop("small"), np.uint8).reshape(len(frames), *SMALL)
+    return {f"frames.{name}": np.array(row, np.float32) for name, row in found.items()} | {"frames.small": small}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from geoflow.scanning.picture_measures import blur_of, brightness_of, overexposed_share
+from geoflow.geometry.picture_measures import blur_of, brightness_of, overexposed_share
 
 
 def scene(seed: int = 0) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What the frames of a store are worth, without a truth to hold them against."""
