@@ -17,7 +17,7 @@ from geoflow.backends.torch_stage import TorchStage, read_checkpoint
 from geoflow.geometry.cameras import assumed_intrinsics
 from geoflow.models.half_range import points_in_half, within_half
 from geoflow.segments import Segment
-from geoflow.stage import Fields, param
+from geoflow.stage import Fields, Stage, param
 from geoflow.workers.array_files import read_images, save_array
 from geoflow.workers.declaration import BackendWorker, argument, option
 
@@ -44,6 +44,10 @@ class MoGe(TorchStage):
         weights: str = param("", "folder with model.pt; empty: from the hub, as pinned in configs/models.yaml")
         resolution_level: int = param(9, "0 is quickest, 9 has the finest detail", at_least=0, at_most=9)
         batch_size: int = param(8, "frames computed at once", at_least=1)
+
+    def __init__(self, params: Stage.Params | None = None) -> None:
+        super().__init__(params)
+        self.metric = self.params.model_version == "v2"
 
     def weights(self) -> dict[str, str]:
         return {self.params.model_version: self.params.weights}

@@ -56,10 +56,18 @@ MOTION_UNKNOWN, MOTION_MOVING, MOTION_STILL, MOTION_ROTATING = range(4)
 MOTION_NAMES = ("unknown", "moving", "still", "rotating")
 DOUBT_NONE, DOUBT_UNMATCHED, DOUBT_REVERSED, DOUBT_FAR_OFF, DOUBT_FOCAL, DOUBT_STATED, DOUBT_ASSUMED = range(7)
 DOUBT_NAMES = ("none", "unmatched", "near or far", "far off", "focal unsure", "lens stated", "lens assumed")
+UNIT_OWN, UNIT_PRIOR, UNIT_TOO_FEW, UNIT_UNSTEADY = range(4)
+UNIT_NAMES = ("own", "prior", "few priors", "unsteady prior")
+LENS_UNKNOWN, LENS_GIVEN, LENS_FROM_STATED, LENS_FROM_PRIOR, LENS_FROM_GUESS = range(5)
+LENS_NAMES = ("unknown", "given", "from stated", "from prior", "from guess")
+DEPTH_NONE, DEPTH_ALIGNED, DEPTH_SCALED, DEPTH_MATCHED, DEPTH_FLAT, DEPTH_CONTRARY, DEPTH_UNSEEN = range(7)
+DEPTH_NAMES = ("none", "aligned", "scaled", "matched", "flat prior", "contrary prior", "unseen")
 GEOMETRY_OF_NOTHING, GEOMETRY_OF_CAMERA, GEOMETRY_OF_PRIOR = range(3)
 SOURCE_NAMES = ("nothing", "camera", "prior")
 VIEW_PLAIN, VIEW_CUT, VIEW_BARE = range(3)
 VIEW_NAMES = ("plain", "cut", "bare")
+OBJECT_UNASKED, OBJECT_SEEN, OBJECT_LOST, OBJECT_AWAITED = range(4)
+OBJECT_STATES = ("unasked", "seen", "lost", "awaited")
 HAND_NONE, HAND_LEFT, HAND_RIGHT = range(3)
 HAND_SIDES = ("none", "left", "right")
 
@@ -254,6 +262,25 @@ _ROWS = [
         fade=TOGETHER,
     ),
     Field(
+        "camera.unit", "uint8", "T", "code",
+        "the unit of poses and depth: 0 one of their own, as no prior was given; 1 the prior's; one of their own 2 "
+        "since too few frames have a prior, 3 since the prior's scale differs too much between frames", ZERO,
+        codes=UNIT_NAMES,
+    ),
+    Field(
+        "camera.lens", "uint8", "T", "code",
+        "where the focal length is from: 0 not said, 1 given; or found, and begun with 2 what the file states, 3 the "
+        "prior's, 4 a guess", ZERO,
+        codes=LENS_NAMES,
+    ),
+    Field(
+        "camera.depth_source", "uint8", "T", "code",
+        "what the frame's depth is: 0 none or not said, 1 the prior's, aligned to what keyframes know, 2 the same, "
+        "only scaled, 3 found in several views; none, since 4 the prior has no relief where keyframes see some, 5 both "
+        "differ in shape, 6 keyframes and prior share too few pixels", ZERO,
+        codes=DEPTH_NAMES,
+    ),
+    Field(
         "tracks.xyz", "float32", "T N 3", "scene", "position", NAN, "tracks.visible", within="", space=WORLD,
         fade=WHOLE, stored=_IN_STORE,
     ),
@@ -316,6 +343,45 @@ _ROWS = [
     Field(
         "objects.label", "uint8", "T H W", "",
         "number of the object that each pixel shows, 1 to 255; 0 background", space=IMAGE, fade=LATER,
+    ),
+    Field(
+        "objects.state", "uint8", "T 256", "code",
+        "what is known of the object with the column's number: 0 no stage was asked for it, 1 it is seen, 2 it is "
+        "lost: hidden, out of the picture, or not found again, 3 the frame comes before its first prompt, so labels "
+        "say nothing about it", ZERO, fade=LATER, codes=OBJECT_STATES,
+    ),
+    # Places that a later visit may see again, P of a segment, each with K features and a small picture (h w). They lie
+    # beside the parts of a store until it is put together (`geoflow.store.closing`), and not in the store.
+    Field(
+        "places.frame", "int64", "P", "", "frame of the place, counted in the video", form=COUNTING, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "places.uv", "float32", "P K 2", "px", "features in the image", NAN, space=IMAGE, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "places.xyz", "float32", "P K 3", "scene", "points of the features", NAN, space=CAMERA, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "places.descriptor", "uint8", "P K 128", "", "RootSIFT descriptors of the features, times 512", fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    Field("places.gray", "uint8", "P h w", "", "the small picture", space=IMAGE, fade=WHOLE, stored=_NOT_STORED),
+    Field(
+        "places.depth", "float16", "P h w", "scene", "its depth z", ZERO, space=CAMERA, form=DEPTH, fade=WHOLE,
+        stored=_NOT_STORED,
+    ),
+    # Frames that two chapters share, each with both poses in the video's world: `stitch` fades one into the other.
+    Field("joint.frame", "int64", "J", "", "frame, counted in the video", form=COUNTING, fade=PAST, stored=_NOT_STORED),
+    Field(
+        "joint.before", "float32", "J 4 4", "video", "cam_from_world by the earlier chapter", NAN, space=WORLD,
+        form=POSE, fade=PAST, stored=_NOT_STORED,
+    ),
+    Field(
+        "joint.after", "float32", "J 4 4", "video", "cam_from_world by the later chapter", NAN, space=WORLD, form=POSE,
+        fade=PAST, stored=_NOT_STORED,
     ),
     # Per object: between stages, `mesh.3.vertices` is the row `mesh.vertices` for object 3. V vertices, F faces. Meshes
     # come after `stitch`; geoflow/store/meshes.py describes them in the store.
@@ -392,6 +458,9 @@ _ROWS = [
 ]  # fmt: skip
 
 FIELDS: dict[str, Field] = {row.name: row for row in _ROWS}
+
+# What a part of a store holds beside its datasets, for when the store is put together.
+BESIDE = tuple(name for name in FIELDS if name.startswith(("places.", "joint.")))
 
 
 def field(name: str) -> Field:
@@ -514,7 +583,7 @@ def known(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 def telling() -> list[str]:
     """Return the fields that say where something is known: masks, and values that are 0 where unknown."""
     rows = FIELDS.values()
-    by_value = {row.name for row in rows if row.depth and row.invalid == ZERO}
+    by_value = {row.name for row in rows if row.depth and row.invalid == ZERO and row.stored}
     return sorted(({row.holds for row in rows} | by_value) & FIELDS.keys())
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
-SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "mesh", "stitch", "write")
+SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "places", "mesh", "stitch", "write")
 _NOT_SETTINGS = {"name", "description", "segment", "reading", "stages"}  # the names and parts of a pipeline
 
 
@@ -115,6 +115,11 @@ def _settings(stage: Stage) -> dict[str, Any]:
     """Return the parameters of a stage, except parameters that the run fills in."""
     filled_in = bound_by_run(type(stage.params))
     return {name: value for name, value in dataclasses.asdict(stage.params).items() if name not in filled_in}
+
+
+def _has_environment(backend: Any) -> bool:
+    """Return whether there is an environment that is named like a backend."""
+    return isinstance(backend, str) and (resources.folder("runtime_envs") / f"{backend}.yaml").is_file()
 
 
 def _identity(backend: str, model: ModelEntry | None, needs: Mapping[str, str]) -> list[str] | None:
@@ -228,9 +233,9 @@ class Pipeline(BaseModel):
         """Return the branches (`geometry`, `camera`) in which every stage that gives lengths states metres."""
         stated: dict[str, bool] = {}  # field -> as stated by the last stage that makes it
         for stage in (spec.make_stage() for spec in self.stages):
-            for name in made_by(stage):
-                if "scene" in fields.field(name).unit:
-                    stated[name] = stage.metric
+            metric = stage.metric or stated.get(stage.metric_by, False)
+            stated |= dict.fromkeys(made_by(stage), metric)
+        stated = {name: metric for name, metric in stated.items() if "scene" in fields.field(name).unit}
         lengths = {branch: [name for name in stated if fields.field(name).slot == branch] for branch in BRANCHES}
         return tuple(branch for branch, names in lengths.items() if names and all(stated[name] for name in names))
 
@@ -324,7 +329,8 @@ class Pipeline(BaseModel):
         own = {row.name for row in dataclasses.fields(spec.stage_class().Params)}
         if name in own or name not in dump:
             return {**dump, "params": {**dump["params"], name: value}}
-        return {**dump, name: value}
+        follows = name == "backend" and spec.env == spec.backend and _has_environment(value)
+        return {**dump, name: value, **({"env": value} if follows else {})}
 
     @classmethod
     def _validated(cls, raw: dict[str, Any], key: str) -> Pipeline:

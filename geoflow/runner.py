@@ -32,6 +32,7 @@ from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
 from geoflow.planning import pipeline_file, preflight
+from geoflow.planning.shown_objects import carries_objects, check_objects, without_idle
 from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult
 from geoflow.run_records import result_of, write_records
@@ -207,13 +208,15 @@ def _asked(
     sources, names = [item.source for item in items], [item.name for item in items]
     preflight.check_out(paths, sources)
     preflight.check_masks(options.masks, names)
-    prompts = preflight.check_objects(options.objects, names, pipe)
+    prompts = check_objects(options.objects, names, pipe)
+    carries = carries_objects(pipe)
     labels = None if prompts else options.objects
     preflight.check_cameras(options.cameras, names)
     preflight.check_places(paths, sources)
     settings_file = pipeline_file.as_text(pipe, options).encode()
+    pipe = without_idle(pipe, options.objects)
     options = _with_long_side(pipe, options)
-    describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts)
+    describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts, carries=carries)
     beside = left_out(listed(inputs), sources)
     return _Asked(paths, pipe, options, items, rejected, beside, describe, settings_file)
 

@@ -20,6 +20,7 @@ _ADDED = {
     "cameras_metric": False,
     "given_world": False,
     "labels_sha256": "",
+    "labelled": (),
     "prompts": (),
     "stated_focal": None,
 }
@@ -27,12 +28,13 @@ _ADDED = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """A user's prompt for an object in one frame: a box, points, or both; in processed pixels."""
+    """A user's prompt for an object in one frame: a box, points, or both, in processed pixels; or words for it."""
 
     object: int  # its number, 1 to 255
     frame: int  # source frame number; one of the frames that are processed
     box: tuple[float, float, float, float] | None = None  # left, top, right, bottom
     points: tuple[tuple[float, float, bool], ...] = ()  # x, y, and whether the point lies on the object
+    text: str = ""  # words for the object, which stand alone; for a stage that `takes_text`
 
 
 OBJECT = "object"
@@ -67,6 +69,7 @@ class VideoInfo:
     masks_sha256: str = ""
     labels: str | None = None  # folder with the user's labels of objects for this video
     labels_sha256: str = ""
+    labelled: tuple[int, ...] = ()  # source frame numbers that have labels, if only some have; (): all, or none given
     prompts: tuple[Prompt, ...] = ()  # objects that the user marked, for a stage that finds them in all frames
     notes: tuple[str, ...] = ()  # sentences: what is unusual about the source, and how it was read
     metric: bool = False  # True when depths will be in metres

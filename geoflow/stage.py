@@ -31,6 +31,7 @@ from geoflow.values.object_names import MESH_FIELDS, MESH_SEEN
 Fields = dict[str, np.ndarray]
 Read = Callable[[], Iterator[Fields]]  # the frames of a span, some at a time
 SHARED = "span."  # begins the names under which `process` finds what `survey` returned
+CONDENSED = "condensed."  # begins the names under which `survey` finds what `condense` returned
 
 # What a user may state of the camera: `VideoInfo.known_intrinsics`, `VideoInfo.distortion`, and `video.cam_from_world`
 # in the given unit.
@@ -88,6 +89,10 @@ class Stage:
     a video, by whichever actor. `process` is then called for each segment of the span, and finds among its fields what
     `survey` returned. An optional stage whose `survey` fails is left out of all segments of the span.
 
+    Such a stage may also ask, by `surveyed`, for fields of the frames that it surveys. They come condensed: `condense`
+    is called for each segment that shows frames of the span, before `survey`, and makes a few numbers of each frame's
+    fields. A field is there only if no stage that it comes from is ordered or works on spans itself.
+
     A stage whose `span` is an object makes meshes: `process_object` is called for each object of a video after the last
     segment, and `process` never. An object for which an optional stage fails has no mesh, and the store says why.
     """
@@ -95,6 +100,7 @@ class Stage:
     slot: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...]] = ()
     optional: tuple[str, ...] = ()  # an instance may ask for fewer, as its parameters say
+    surveyed: tuple[str, ...] = ()  # of these, what `condense` takes
     outputs: ClassVar[tuple[str, ...]] = ()
     optional_outputs: tuple[str, ...] = ()  # returned only when what they are made from was given
     ordered: ClassVar[bool] = False
@@ -106,9 +112,12 @@ class Stage:
     ladder: tuple[dict[str, Any], ...] = ()  # cheaper parameters to fall back to, one rung after another
     takes_meshes: ClassVar[bool] = False  # its `finish` gets `meshes` and `without_mesh`, too, as that of `write` does
     takes_prompts: ClassVar[bool] = False  # it finds the objects that the user shows: `segment.video.prompts`
+    takes_text: ClassVar[bool] = False  # and prompts that are words; a stage with `takes_prompts` may not know any
     licence: ClassVar[str] = ""  # of code and weights; for a backend that has no entry in models.yaml
     commercial: ClassVar[bool | None] = None  # that licence allows commercial use; None: not stated
     metric: bool = False  # lengths that it gives are metres; an instance may say so by its parameters
+    # Its lengths are metres where this field's are. Segments in which it could not take them over say so themselves.
+    metric_by: str = ""
     takes_sparse: bool = False  # it needs its inputs in some frames only; see `sparse`. An instance may say so
     divisible: ClassVar[bool] = True  # and at last half a segment at a time, where halves go together
     # What of `STATED` it keeps to where a user states it; what it does not is named, in the store and on the console.
@@ -136,6 +145,9 @@ class Stage:
         """
         return ""
 
+    def warm(self) -> None:
+        """Do what takes long once on a machine, such as compiling. Called before any run, by `geoflow envs build`."""
+
     def setup(self) -> None:
         """Load the model. Heavy imports belong here, never at the top of the module."""
 
@@ -144,8 +156,19 @@ class Stage:
 
         `read()` gives the frames of the span from the first to the last, in pieces that follow each other: their
         `frames.rgb` and `frames.index`, and `frames.mask` where the user gave masks. Every call of it decodes them
-        anew. `process` finds the array NAME as `span.NAME`, and the span's first frame and the one after its last as
-        `span.range`, (2,) int64. The arrays stay in memory until the last segment of the span is done: keep them small.
+        anew. An array NAME of `condense` is there as `condensed.NAME`, with a row for each frame of the piece; it is
+        missing in pieces whose frames have none. `process` finds the array NAME of the result as `span.NAME`, and the
+        span's first frame and the one after its last as `span.range`, (2,) int64. The arrays stay in memory until the
+        last segment of the span is done: keep them small.
+        """
+        raise NotImplementedError
+
+    def condense(self, segment: Segment, fields: Fields) -> Fields:
+        """Return what `survey` needs of a segment's fields: arrays by names of the stage's own choice, a row per frame.
+
+        It gets those of `surveyed` that exist, and is not called if none does. What it returns for all segments of a
+        span is in memory at the same time: keep it small. It should compute little, and give the same on every rung of
+        the ladder.
         """
         raise NotImplementedError
 
@@ -193,6 +216,22 @@ def closes(stage: Stage) -> bool:
     return stage.ordered and (not stage.outputs or not {*stage.inputs, *stage.optional}.isdisjoint(stage.outputs))
 
 
+def condensed_fields(result: Any, segment: Segment, who: str) -> Fields:
+    """What is passed on of a result of `condense`: arrays by name and first frame. Raises StageError for what is none.
+
+    `geoflow.engine.actor.condensed` takes the names apart again.
+    """
+    if not isinstance(result, dict) or not all(isinstance(array, np.ndarray) for array in result.values()):
+        raise StageError(f"{who}: condense should return a dict of numpy arrays, found {type(result).__name__}")
+    for name, array in result.items():
+        if array.dtype.kind not in "biufc" or array.shape[:1] != (len(segment),):
+            found = f"{array.dtype} {array.shape}"
+            raise StageError(
+                f"{who}: condense should return numbers for each of {len(segment)} frames, {name}: {found}"
+            )
+    return {f"{CONDENSED}{segment.start}.{name}": array for name, array in result.items()}
+
+
 def shared_fields(result: Any, span: Span, who: str) -> Fields:
     """What `process` finds of a result of `survey`, by the names it has there. Raises StageError for what is none."""
     if not isinstance(result, dict) or not all(isinstance(array, np.ndarray) for array in result.values()):
@@ -215,6 +254,10 @@ def span_problem(stage: Stage) -> str:
         return _object_problem(stage)
     if type(stage).survey is Stage.survey:
         return f"survey is not written yet, and span is {stage.span}"
+    if unknown := sorted(set(stage.surveyed) - {*stage.inputs, *stage.optional}):
+        return f"surveyed should name inputs or optional inputs, found {', '.join(unknown)}"
+    if stage.surveyed and type(stage).condense is Stage.condense:
+        return f"condense is not written yet, and surveyed has {', '.join(stage.surveyed)}"
     if stage.chapter_length < 1 or stage.chapter_reach < 0:
         return f"chapter_length should be 1 or more, and chapter_reach 0 or more, found {stage.chapter_length}, " + str(
             stage.chapter_reach

@@ -29,11 +29,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "a.mp4"
 
 
-def run(clip: Path, out: Path, mode: str, *, hands: bool = False, optional: bool = False) -> tuple[RunResult, str]:
+def run(
+    clip: Path, out: Path, mode: str = "", *, hands: bool = False, optional: bool = False, stubborn: str = ""
+) -> tuple[RunResult, str]:
     """A run whose prior does as `mode` says, and what its console showed."""
     rows: list[dict[str, Any]] = [
         {"slot": "decode", "backend": "geoflow.stages.decode"},
-        {"slot": "prior", "backend": "engine_stages:Prior", "params": {"mode": mode, "segment": -1}},
+        {
+            "slot": "prior",
+            "backend": "engine_stages:Prior",
+            "params": {"mode": mode, "segment": -1, "stubborn": stubborn},
+        },
         {"slot": "stitch", "backend": "geoflow.stages.stitch"},
         {"slot": "write", "backend": "geoflow.stages.write"},
     ]
@@ -77,9 +83,17 @@ def test_a_stage_that_finds_nothing_is_noted_everywhere(
     [("nan", "prior.points should be finite where prior.mask is True"), ("overflow", "infinite values (float16 ends")],
 )
 def test_values_that_cannot_be_cost_the_video(clip: Path, tmp_path: Path, mode: str, said: str) -> None:
-    result, _ = run(clip, tmp_path, mode)
+    result, _ = run(clip, tmp_path, stubborn=mode)
     (video,) = result.failed
     assert result.exit_status == 3 and said in video.reason and "prior failed on a[0:8]" in video.reason
+
+
+def test_a_video_that_only_cheaper_settings_can_do_says_so(clip: Path, tmp_path: Path) -> None:
+    result, shown = run(clip, tmp_path, "nan")
+    (video,) = result.complete
+    assert "a is tried again at the end, with cheaper settings" in shown
+    assert "prior with cheaper settings" in video.recovered and video.recovered in shown
+    assert geoflow.load_run(tmp_path).index[0]["recovered"] == video.recovered
 
 
 def test_values_that_cannot_be_of_an_optional_stage_are_left_out_and_noted(clip: Path, tmp_path: Path) -> None:

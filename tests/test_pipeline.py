@@ -66,7 +66,7 @@ def test_too_short_segments_name_the_overlap_and_values_that_go_together() -> No
 def test_stages_are_left_out_unless_others_need_them() -> None:
     pipe = Pipeline.load("embedded")
     slots = [spec.slot for spec in pipe.without(["hands", "tracks"]).stages]
-    assert slots == ["decode", "camera", "prior", "geometry", "stitch", "write"]
+    assert slots == ["decode", "camera", "prior", "geometry", "objects", "stitch", "write"]
     assert pipe.without([]) == pipe
     with pytest.raises(ConfigError, match="--without hnds: pipeline 'embedded' has no such stage; it has: decode, "):
         pipe.without(["hands", "hnds"])
@@ -176,3 +176,21 @@ def test_a_store_is_told_the_licence_and_the_weights_of_its_models() -> None:
     assert stages["prior"]["licence"] == "MIT" and re.fullmatch(r"\S+/moge\S*@[0-9a-f]{40}", weights)
     assert "academic" in stages["geometry"]["licence"] and len(stages["geometry"]["weights"]) == 3
     assert stages["geometry"]["params"]["seed"] == 42 and "weights" not in stages["decode"]
+
+
+def test_an_environment_that_is_named_like_its_backend_follows_it() -> None:
+    """Another environment, and one without a backend's name, are the user's own choice."""
+    pipe = Pipeline.load("geometry")
+    assert (
+        pipe.with_setting("geometry.backend", "geometrycrafter_jittor").spec("geometry").env == "geometrycrafter_jittor"
+    )
+    mine = pipe.with_setting("geometry.env", "moge").with_setting("geometry.backend", "geometrycrafter_jittor")
+    assert mine.spec("geometry").env == "moge"
+    assert Pipeline.load("embedded").with_setting("tracks.backend", "tapip3d").spec("tracks").env is None
+
+
+def test_geometry_jittor_is_geometry_with_another_backend() -> None:
+    other = Pipeline.load("geometry", {"geometry.backend": "geometrycrafter_jittor"})
+    assert [spec.model_dump() for spec in Pipeline.load("geometry-jittor").stages] == [
+        spec.model_dump() for spec in other.stages
+    ]

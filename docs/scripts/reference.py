@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,9 @@ def _keys(rows: Mapping[str, Any]) -> str:
 
 
 def pipelines() -> str:
-    """Every pipeline of configs/pipelines: its stages, and the parameters of each backend."""
-    parts = []
+    """Every pipeline of configs/pipelines: its stages, and the parameters of each backend, once for the same values."""
+    parts: list[str] = []
+    shown: dict[str, str] = {}  # a stage with its parameters -> the heading under which they stand
     for path in sorted(resources.folder("configs/pipelines").glob("*.yaml")):
         pipe = Pipeline.load(path)
         parts.append(f"## The pipeline `{path.stem}`\n\n{pipe.description}. Segments of {pipe.segment.size} frames, ")
@@ -133,21 +135,34 @@ def pipelines() -> str:
             for spec in pipe.stages
         ]
         parts.append(table(("slot", "backend", "environment", "GPU", "optional"), cells) + "\n")
-        parts += [_stage(spec, pipe, path.stem) for spec in pipe.stages]
-    return "\n".join(parts)
+        for spec in pipe.stages:
+            heading, body = f"`{spec.slot}` in `{path.stem}`: `{spec.backend}`", _stage(spec, pipe)
+            if body not in shown:
+                shown[body] = heading
+                parts.append(f"### {heading}\n\n{body}")
+            else:
+                parts.append(f"- `{spec.slot}` as in {_link(shown[body])}.\n")
+    return "\n".join(parts).replace(").\n\n- ", ").\n- ")  # what follows each other is one list
+
+
+def _link(heading: str) -> str:
+    """A link to a heading of the same page."""
+    pipeline = heading.partition(":")[0].partition(" in ")[2]
+    anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    return f"[{pipeline}](#{anchor})"
 
 
 def _gpus(spec: StageSpec) -> str:
     return "" if spec.num_gpus == 0 else str(spec.num_gpus)
 
 
-def _stage(spec: StageSpec, pipe: Pipeline, name: str) -> str:
+def _stage(spec: StageSpec, pipe: Pipeline) -> str:
     """One stage of a pipeline: what it is, and its parameters with the values they have there."""
     rows = [row for row in settings_of_pipeline(pipe) if row.group == spec.slot]
     cells = [(code(row.setting.partition(".")[2]), row.kind, _value(row.value), row.meaning) for row in rows]
     about = (spec.stage_class().__doc__ or "").split("\n\n")[0].replace("\n", " ")
-    title = f"### `{spec.slot}` in `{name}`: `{spec.backend}`\n\n{' '.join(about.split())}\n"
-    return title + ("\n" + table(("parameter", "type", "value", "meaning"), cells) if cells else "") + "\n"
+    text = f"{' '.join(about.split())}\n"
+    return text + ("\n" + table(("parameter", "type", "value", "meaning"), cells) + "\n" if cells else "")
 
 
 def _value(value: Any) -> str:

@@ -15,6 +15,7 @@ from geoflow import fields
 from geoflow.backends import loading, pins
 from geoflow.backends.catalogue import load_models
 from geoflow.backends.torch_stage import TorchStage
+from geoflow.engine.actor.condensed import with_condensed
 from geoflow.engine.actor.splitting import can_split, process_in_halves
 from geoflow.engine.actor.wire import pack_state, unpack_state
 from geoflow.engine.actor.workfiles import load_state, save_state
@@ -25,7 +26,7 @@ from geoflow.errors import ConfigError, StageError
 from geoflow.files import resources
 from geoflow.planning import environment_listing
 from geoflow.segments import OBJECT, Segment, Span, VideoInfo
-from geoflow.stage import STATED, Fields, SegmentRecord, Stage, shared_fields, span_problem
+from geoflow.stage import STATED, Fields, SegmentRecord, Stage, condensed_fields, shared_fields, span_problem
 from geoflow.values.field import COLOUR, COUNTING, GROWING, PINHOLE
 from geoflow.values.object_names import MOST_OBJECTS
 
@@ -250,7 +251,14 @@ def surveyed(stage: Stage, segment: Segment, given: Fields, who: str) -> Fields:
     frames = made_up(("frames.rgb", "frames.index"), segment)
     frames |= {name: given[name] for name in ("frames.rgb", "frames.index", "frames.mask") if name in given}
     pieces = [{name: array[rows] for name, array in frames.items()} for rows in (slice(0, 4), slice(4, None))]
-    shared = shared_fields(stage.survey(span, lambda: iter(pieces)), span, who)
+    condensed: Fields = {}
+    if taken := {name: given[name] for name in stage.surveyed if name in given}:
+        condensed = condensed_fields(stage.condense(segment, taken), segment, who)
+
+    def read() -> Iterator[Fields]:
+        return with_condensed(pieces, segment.start, condensed)
+
+    shared = shared_fields(stage.survey(span, read), span, who)
     for array in shared.values():
         array.flags.writeable = False
     return shared
@@ -297,6 +305,8 @@ def made_up(names: tuple[str, ...], segment: Segment) -> Fields:
         "N": 0,
         "R": 2,
         "V": 3,
+        **dict.fromkeys("PJ", 0),  # no place, and no chapter that meets another
+        **dict.fromkeys("Khw", 4),
     }
     arrays = {}
     for name in names:

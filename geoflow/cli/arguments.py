@@ -27,7 +27,8 @@ PipelineName = Annotated[
     typer.Option(
         "--pipeline",
         metavar="NAME|FILE",
-        help="embedded (CPU); geometry, lingbot, tracks or vipe (GPU); or a file, such as an earlier OUT/pipeline.yaml",
+        help="embedded or manipulation-embedded (CPU); geometry, lingbot, manipulation, tracks or vipe (GPU); "
+        "or a file, such as an earlier OUT/pipeline.yaml",
         autocompletion=completion.pipelines,
     ),
 ]
@@ -67,7 +68,8 @@ Objects = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER|FILE",
-        help="folder with <video>/<label images>, whose pixel values are object numbers; or a YAML file of prompts",
+        help="folder with <video>/<label images>, whose pixel values are object numbers; or a file (CSV, YAML) of "
+        "boxes and points",
     ),
 ]
 Address = Annotated[

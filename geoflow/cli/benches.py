@@ -238,6 +238,19 @@ def bench_faults(
     print_json(found)
 
 
+@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor > benchmarks/jittor.json", name="jittor")
+def bench_jittor(out: Out = Path("bench/jittor")) -> None:
+    """Compile Jittor and the kernels of GeometryCrafter anew, and start processes that find them.
+
+    It takes about ten minutes of one CPU; JSON on stdout.
+    """
+    from geoflow.bench.jittor_bench import bench_jittor as bench
+
+    with result_alone():
+        found = bench(out.resolve(), error_console())
+    print_json(found)
+
+
 @command(
     app,
     "geoflow bench quality",
@@ -470,6 +483,32 @@ def bench_tracking_command(
 
 @command(
     app,
+    "geoflow bench loops",
+    "geoflow bench loops --seeds 1 --walks returns",
+    name="loops",
+)
+def bench_loops_command(
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="noises that each walk is taken with")] = 5,
+    walks: Annotated[
+        str, typer.Option(metavar="NAME,...", help="names, separated by commas")
+    ] = "returns,no return,alike,alike returns",
+) -> None:
+    """Measure the path of walks of four chapters before and after loops are closed; JSON on stdout.
+
+    A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
+    """
+    from geoflow.bench.loops.closing_bench import WALKS, bench_loops
+
+    names = walks.split(",")
+    if unknown := [name for name in names if name not in WALKS]:
+        raise ConfigError(f"bench loops has no walk {unknown[0]!r}; it has: {', '.join(WALKS)}")
+    with result_alone():
+        found = bench_loops(range(seeds), names)
+    print_json(found)
+
+
+@command(
+    app,
     "geoflow bench streaming",
     "geoflow bench streaming --frames 4 --size 112x84",
     name="streaming",
@@ -540,4 +579,38 @@ def bench_bridge_command(
 
     with result_alone():
         found = bench_bridge(megabytes=megabytes, seconds=seconds, calls=calls, python=python, console=error_console())
+    print_json(found)
+
+
+@command(
+    app,
+    "geoflow bench masks",
+    "geoflow bench masks --kinds hidden --seeds 7 --depths noisy --prompt box",
+    name="masks",
+)
+def bench_masks_command(
+    kinds: Annotated[
+        str, typer.Option(metavar="NAME,...", help="clips: handheld, orbit, hidden (an object passes behind a pillar)")
+    ] = "handheld,orbit,hidden",
+    seeds: Annotated[str, typer.Option(metavar="N,...", help="seeds of the rooms; a clip of each kind for each")] = "1",
+    depths: Annotated[
+        str, typer.Option(metavar="NAME,...", help="noisy: the true depth with noise; none; own: of the camera stage")
+    ] = "noisy,none",
+    prompt: Annotated[
+        str, typer.Option(metavar="NAME", help="what is shown in the first frame: label images, or a box per object")
+    ] = "label",
+    frames: Annotated[int, typer.Option(metavar="N", min=2, help="frames of each clip")] = 60,
+) -> None:
+    """Score the masks of the embedded stage of objects on rendered clips; JSON on stdout."""
+    from geoflow.bench.masks.mask_bench import bench_masks
+
+    with result_alone():
+        found = bench_masks(
+            kinds=kinds.split(","),
+            seeds=[int(seed) for seed in seeds.split(",")],
+            depths=depths.split(","),
+            prompt=prompt,
+            num_frames=frames,
+            console=error_console(),
+        )
     print_json(found)

@@ -185,13 +185,16 @@ def envs_build(
 
     It shows the time and the size, or the error.
     """
+    import sys
     from dataclasses import asdict
+    from functools import partial
 
     from geoflow.planning.environment_building import build
     from geoflow.planning.environment_listing import backends_of, render_built
 
     with result_alone():
-        built = build(name, backend or backends_of(name), load=load, address=address)
+        progress = partial(print, file=sys.stderr, flush=True)
+        built = build(name, backend or backends_of(name), load=load, address=address, progress=progress)
     if as_json:
         print_json(asdict(built))
     else:

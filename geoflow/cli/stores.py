@@ -99,8 +99,8 @@ def report(
     "geoflow export out/videos/clip.h5 --to preview -o clip.mp4",
     "geoflow export out/videos/clip.h5 --to mesh -o room.glb",
     "geoflow export out --to depth -o depth --set output_format=png",
-    'geoflow export out --to tapip3d -o clips --where "quality > 0.6"',
     "geoflow export out --to lerobot -o dataset --val 0.2 --select list.parquet",
+    'geoflow export out --to tapip3d -o clips --where "quality > 0.6"',
 )
 def export(
     file: Annotated[
@@ -123,6 +123,8 @@ def export(
             "-o", "--out", metavar="PATH", help="file or folder to write; for a run, the folder of all videos"
         ),
     ],
+    where: Where = None,
+    chosen: Chosen = None,
     val: Annotated[
         float, typer.Option(metavar="SHARE", help="of a dataset: the share of videos held back for validation")
     ] = 0.1,
@@ -133,16 +135,14 @@ def export(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an option of the format")
     ] = None,
-    where: Where = None,
-    chosen: Chosen = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a store, or all stores of a run, for another tool.
 
     A run becomes one dataset with splits, or else a file or folder for each of its videos, written on Ray at the same
-    time. With --where or --select these are the chosen frames only. The exit status is 3 if videos are left out. An
-    export of a dataset that was stopped goes on.
+    time. With --where or --select it holds the chosen frames only. The exit status is 3 if videos are left out of a
+    dataset. An export of a dataset that was stopped goes on.
     """
     from geoflow.export import FORMATS, export_store
     from geoflow.export.dataset.registry import DATASETS
@@ -150,10 +150,11 @@ def export(
 
     options = settings_of(set_, "NAME=VALUE")
     if is_run(file) and to in DATASETS:
-        which = {"where": where, "chosen": chosen}
-        _export_dataset(file, to, out, options, which, as_json, val=val, seed=seed, processes=processes)
+        _export_dataset(
+            file, to, out, options, as_json, where=where, chosen=chosen, val=val, seed=seed, processes=processes
+        )
     if to in DATASETS and to not in FORMATS:
-        raise ConfigError(f"--to {to}: this is for a dataset of a run; give a run's folder in the place of {file}")
+        raise ConfigError(f"--to {to} is a dataset of a run; give a run's folder in the place of {file}")
     if is_run(file):
         from geoflow.export.parallel import export_run
 
@@ -175,18 +176,14 @@ def export(
         print(f"{done.path}: {done.frames} of {done.of} frames{f'; {done.said}' if done.said else ''}")
 
 
-def _export_dataset(
-    run: str, to: str, out: Path, options: dict[str, Any], which: dict[str, Any], as_json: bool, **split: Any
-) -> NoReturn:
+def _export_dataset(run: str, to: str, out: Path, options: dict[str, Any], as_json: bool, **chosen: Any) -> NoReturn:
     """Write a run as one dataset, and exit with the status that says whether all of its videos are in it."""
-    from geoflow.curation.selection import selected_frames
     from geoflow.export.dataset.registry import dataset_kind
     from geoflow.export.dataset.writing import export_dataset, reasons
 
     kind = dataset_kind(to, options)
-    chosen = selected_frames(run, **which) if any(value is not None for value in which.values()) else None
     with result_alone():
-        done = export_dataset(run, kind, out, chosen=chosen, **split)
+        done = export_dataset(run, kind, out, **chosen)
     videos = len({episode.video for episode in done.episodes})
     if as_json:
         counts = {"episodes": len(done.episodes), "videos": videos, "frames": done.frames}

@@ -51,6 +51,7 @@ class Call:
     refs: list[Any] = field(default_factory=list)
     submitted: float = 0.0  # by the monotonic clock
     waited: float = 0.0  # s from then until it could begin, once it came back
+    condenses: bool = False  # it only makes a few numbers for a survey: no measure of the stage's other calls
     frames: int = 0  # of the span that it surveys, or the video whose object it works on
     longest: float | None = None  # s it should take at most; None: as the stage's longest call, for each segment
     hung: float = 0.0  # s without an answer, after which its worker was ended
@@ -69,6 +70,8 @@ class Call:
         """Return what the ledger records about the i-th segment, whether it succeeded or failed."""
         attempt = self.runs[i].attempts[self.step]
         facts = {"actor": self.worker.number, "level": self.levels[i], "attempt": attempt, "waited": self.waited}
+        if getattr(self.runs[i], "ahead", False):
+            facts["ahead"] = True
         if len(self.runs) > 1:
             facts["together"] = len(self.runs)
         if self.frames:

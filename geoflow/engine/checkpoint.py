@@ -16,7 +16,7 @@ from geoflow.engine.actor.workfiles import SavedState, SaveTo, looks_whole
 from geoflow.engine.graph import Graph
 from geoflow.engine.keys import Keys
 from geoflow.engine.resume import Action, below_order, choose_actions, finished_prefix
-from geoflow.engine.spans import find_span, plan_spans
+from geoflow.engine.spans import find_span, plan_spans, shown_in
 from geoflow.engine.state import ObjectRun, SegmentRun, SpanRun, VideoRun
 from geoflow.errors import StoreError
 from geoflow.pipeline import Pipeline
@@ -55,7 +55,8 @@ class Checkpoint:
         self._kept = {
             row.index
             for row, spec in ((row, pipeline.stages[row.stage]) for row in graph.steps if not row.surveys)
-            if graph.children[row.index] and (spec.kept or (spec.keep is None and pipeline.keep_fields))
+            if (graph.children[row.index] or row.condenses)
+            and (spec.kept or (spec.keep is None and pipeline.keep_fields))
         }
         self._ordered = {row.index for row in graph.steps if row.ordered}
         self._below_order = below_order(graph)
@@ -78,6 +79,10 @@ class Checkpoint:
         video.num_segments = count_segments(video.info.num_frames, self._size, self._overlap)
         video.plan = itertools.islice(plan_segments(video.info, self._size, self._overlap), first, None)
         video.finished = set(range(first))
+        video.to_condense, video.next_ahead = iter(()), None
+        if self._graph.condensing and first < video.num_segments:
+            begin = min(find_span(spans, first).first for spans in video.spans.values())
+            video.to_condense = itertools.islice(plan_segments(video.info, self._size, self._overlap), begin, None)
         video.records = [SegmentRecord(**{**row["record"], "notes": tuple(row["record"]["notes"])}) for row in rows]
         video.cursor = dict.fromkeys(self._ordered, first)
         video.kept.chain = self._ordered_keys(rows[-1]) if rows else {}
@@ -85,7 +90,7 @@ class Checkpoint:
         video.state = {step: SavedState(path) for step, path in self._states(video, rows[-1])} if rows else {}
         video.kept.state_files = [[path for _, path in self._states(video, row)] for row in rows[-_STATES_KEPT:]]
         video.kept.journal = None
-        self._trim_surveys(video)
+        self._trim_surveys(video, disabled)
         return True
 
     def rewind(self, video: VideoRun) -> None:
@@ -108,13 +113,18 @@ class Checkpoint:
     def plan(self, run: SegmentRun, disabled: Set[int]) -> None:
         """Decide for each stage whether it runs or is restored, on a segment that is about to start."""
         run.spans = {step: find_span(spans, run.segment.index) for step, spans in run.video.spans.items()}
+        if run.ahead:
+            self._plan_ahead(run, disabled)
+            return
         if self._paths is None:
-            run.actions = (Action.RUN,) * len(self._graph.steps)
+            unneeded = self._graph.condensing
+            run.actions = tuple(Action.UNNEEDED if n in unneeded else Action.RUN for n in range(len(self._graph.steps)))
+            run.settled = set(unneeded)
             return
         video, steps = run.video, self._graph.steps
         given_up = video.given_up.get(run.segment.index, {})
         absent = disabled | given_up.keys()
-        run.keys = self._keys.of_all(run.segment, absent, video.kept.ahead, run.spans)
+        run.keys = self._keys.of_all(run.segment, absent, video.kept.ahead, run.spans, disabled)
         video.kept.ahead = {step: run.keys[step] for step in self._ordered if step in run.keys}
         found = video.kept.found.pop(run.segment.index, set())
         saved = {step for step in self._kept & run.keys.keys() if self._is_saved(run, step, found)}
@@ -125,8 +135,8 @@ class Checkpoint:
             used = {Path(path).name for step in saved for path in self._files(run, step)}
             for name in found - used:
                 _delete(self._paths.parts(video.name) / name)
-        if len(run.settled) or Action.RESTORE in run.actions:
-            worked = [row for row in steps if not row.surveys]
+        if run.settled - self._graph.condensing or Action.RESTORE in run.actions:
+            worked = [row for row in steps if not row.prepares]
             slots = {action: [row.slot for row in worked if run.actions[row.index] is action] for action in Action}
             self._emit(
                 "segment_resumed",
@@ -135,6 +145,25 @@ class Checkpoint:
                 restored=slots[Action.RESTORE],
                 unneeded=slots[Action.UNNEEDED],
             )
+
+    def _plan_ahead(self, run: SegmentRun, disabled: Set[int]) -> None:
+        """Do the same for a segment that only goes as far as its fields are condensed."""
+        video, index = run.video, run.segment.index
+        run.given_up = set(video.given_up.get(index, {}))
+        absent, saved = {*disabled, *run.given_up}, set[int]()
+        if self._paths is not None:
+            run.keys = self._keys.of_all(run.segment, absent, {}, run.spans, disabled)
+            found = video.kept.found.get(index, set())
+            saved = {step for step in self._kept & run.keys.keys() if self._is_saved(run, step, found)}
+        run.actions = choose_actions(self._graph, saved, absent, ahead=True)
+        run.settled = {step for step, action in enumerate(run.actions) if action is Action.UNNEEDED}
+
+    def condensed(self, run: SegmentRun) -> None:
+        """Note what a segment saved that went ahead: it is restored when the segment's turn comes."""
+        if self._paths is not None:
+            done = {step for step, action in enumerate(run.actions) if action is not Action.UNNEEDED} - run.absent
+            names = {Path(path).name for step in self._kept & done for path in self._files(run, step)}
+            run.video.kept.found.setdefault(run.segment.index, set()).update(names)
 
     def set_key(self, step: int, run: SegmentRun) -> bool:
         """Give `step` the key of its next work, from the work that was really done above it.
@@ -178,9 +207,13 @@ class Checkpoint:
         for path in self._files(run, step):
             _delete(path)
 
-    def survey_key(self, step: int, span: Span) -> str:
-        """Return the key that identifies the survey of a span."""
-        return "" if self._paths is None else self._keys.of_span(step, span)
+    def survey_of(self, step: int, video: VideoRun, span: Span, disabled: Set[int] = frozenset()) -> SpanRun:
+        """Return the survey of a span, with its key, and with what it takes of segments."""
+        run = SpanRun(video, step, span, "" if self._paths is None else self._keys.of_span(step, span, disabled))
+        run.saved = self.saved_survey(run) is not None
+        if (condensed := self._graph.steps[step].condensed) is not None:
+            run.condensed_by, run.shown_in = condensed, shown_in(span, self._size, self._overlap)
+        return run
 
     def saved_survey(self, run: SpanRun) -> SaveTo | None:
         """Return where this run or an earlier run saved its survey of a span; None if it is not saved."""
@@ -205,7 +238,7 @@ class Checkpoint:
         steps, video = self._graph.steps, run.video
         row = {
             "index": run.segment.index,
-            "keys": {steps[step].name: key for step, key in run.keys.items()},
+            "keys": {steps[step].name: key for step, key in run.keys.items() if not steps[step].condenses},
             "absent": {steps[step].name: "disabled" if step in disabled else "failed" for step in run.absent},
             "part": self._part_size(video, run.segment.index),
             "record": asdict(record),
@@ -263,8 +296,10 @@ class Checkpoint:
             absent = {step_of.get(name, -1) for name, why in row["absent"].items() if why == "failed"}
             absent |= {step_of[name] for name in row["absent"] if step_of.get(name) in disabled}
             spans = {step: find_span(found, segment.index) for step, found in video.spans.items()}
-            keys = self._keys.of_all(segment, absent, self._ordered_keys(previous) if previous else {}, spans)
-            return row["keys"] == {self._graph.steps[step].name: key for step, key in keys.items()}
+            before = self._ordered_keys(previous) if previous else {}
+            keys = self._keys.of_all(segment, absent, before, spans, disabled)
+            steps = self._graph.steps
+            return row["keys"] == {steps[step].name: key for step, key in keys.items() if not steps[step].condenses}
 
         segments = plan_segments(video.info, self._size, self._overlap)
         items = zip(segments, journal, [None, *journal])
@@ -289,12 +324,14 @@ class Checkpoint:
             _delete(self._paths.finished(video.name))
             self.unsaved("the list of finished segments", str(error))
 
-    def _trim_surveys(self, video: VideoRun) -> None:
+    def _trim_surveys(self, video: VideoRun, disabled: Set[int]) -> None:
         """Keep on disk only the surveys that a segment to come may need."""
         if self._paths is None or self._keep_fields or not self._paths.parts(video.name).is_dir():
             return
         used = {
-            self._paths.surveyed(video.name, span.index, self._graph.steps[step].slot, self._keys.of_span(step, span))
+            self._paths.surveyed(
+                video.name, span.index, self._graph.steps[step].slot, self._keys.of_span(step, span, disabled)
+            )
             for step, spans in video.spans.items()
             for span in spans
             if span.last >= len(video.records)
@@ -316,8 +353,8 @@ class Checkpoint:
 
     def _file(self, run: SegmentRun, step: int, kind: str) -> str:
         assert self._paths is not None
-        slot, index = self._graph.steps[step].slot, run.segment.index
-        return str(self._paths.saved(run.video.name, index, slot, run.keys[step], kind))
+        name, index = self._graph.steps[step].name, run.segment.index
+        return str(self._paths.saved(run.video.name, index, name, run.keys[step], kind))
 
     def _states(self, video: VideoRun, row: dict[str, Any]) -> list[tuple[int, str]]:
         assert self._paths is not None

@@ -46,6 +46,7 @@ from geoflow.video.inputs import Input
 _LOOK_S = 3.0
 _EARLY_S = 0.05  # between two looks for an early probe, which is no result of Ray's
 _ANSWER_S = 1.0  # Ray itself would wait for a minute and then end this process
+_AT_THE_END = "again when nothing else was left, with cheaper settings"
 _FACTS = ("began", "seconds", "cpu_seconds", "private_bytes", "saved_bytes", "save_seconds")  # kept in the ledger
 
 Emit = Callable[..., None]  # emit(event, **data)
@@ -140,7 +141,7 @@ class Executor:
         """Return what waits and runs at this moment. Other threads may call this."""
         load = Load(*self._flow.intake.in_flight)
         for row, ready in zip(self._graph.steps, self._flow.ready):
-            if not row.surveys:
+            if not row.prepares:
                 load.running[row.slot], queued = self._fleet.load(row.stage)
                 load.queued[row.slot] = load.queued.get(row.slot, 0) + queued
             load.queued[row.slot] = load.queued.get(row.slot, 0) + len(ready)
@@ -267,7 +268,7 @@ class Executor:
     def _batch_size(self, step: int) -> int:
         row = self._graph.steps[step]
         pool = self._fleet.pools[row.stage]
-        if row.surveys or not pool.coalesces or not schedule.is_tiny(pool.service.mean):
+        if row.prepares or not pool.coalesces or not schedule.is_tiny(pool.service.mean):
             return 1
         running = any(worker.calls for worker in pool.workers)
         return schedule.batch_size(pool.service.mean, len(self._flow.ready[step]), len(pool.workers), running=running)
@@ -280,14 +281,15 @@ class Executor:
                 (run.extent, run.arguments(step, self._graph), level, self._checkpoint.save_to(step, run))
                 for run, level in zip(runs, levels)
             ],
-            measure=self._fleet.measures(row.stage),
+            measure=self._fleet.measures(row.stage) and not row.condenses,
             alone=step in runs[0].alone,
             work=runs[0].work if isinstance(runs[0], ObjectRun) else None,
         )
         state = [runs[0].state_for(step)] if row.ordered else []
         frames = len(runs[0].extent) if row.surveys else 0
         call = Call(step, row.stage, runs, worker, levels, lane, submitted=time.monotonic(), frames=frames)
-        method = worker.survey if row.surveys else worker.process
+        call.condenses = row.condenses
+        method = worker.survey if row.prepares else worker.process
         refs = method.remote(ask(jobs, lane), *state, *objects)
         call.refs = refs if isinstance(refs, list) else [refs]
         self._fleet.take(call)
@@ -296,9 +298,10 @@ class Executor:
         self._mailbox.on(call.refs[0], partial(self._returned, call))
 
     def _level(self, row: Step, run: SegmentRun | SpanRun | ObjectRun) -> int:
-        """Of the stage's ladder: where frames of this size were last known to fit."""
+        """Of the stage's ladder: where frames of this size were last known to fit, or its end if it failed before."""
         worked_at = self._fleet.pools[row.stage].worked_at.get(_frame_size(row, run), 0)
-        level = max(run.levels.get(row.index, 0), worked_at)
+        least = len(self._stages[row.stage].ladder) if row.stage in run.video.cheapest else 0
+        level = max(run.levels.get(row.index, 0), worked_at, least)
         if level:
             run.levels[row.index] = level
         return level
@@ -330,7 +333,7 @@ class Executor:
     def _succeeded(self, call: Call, i: int, outcome: Outcome) -> None:
         run, row = call.runs[i], self._graph.step(call.step)
         self._fleet.finished(call, i, outcome)
-        if call.levels[i]:
+        if call.levels[i] and row.stage not in run.video.cheapest:
             self._fleet.pools[call.stage].worked_at[_frame_size(row, run)] = call.levels[i]
         facts = {**_plain(outcome), **call.told(i)}
         self._emit("stage_done", video=run.video.name, index=run.index, slot=row.slot, **facts)
@@ -341,6 +344,9 @@ class Executor:
             return
         if isinstance(run, SpanRun):
             self._flow.surveys.done(run, Part(call.refs[1]), outcome.size, outcome.seconds, call.levels[i])
+            return
+        if row.condenses:
+            self._flow.condensed(row.index, run, Part(call.refs[1]))
             return
         run.seconds[row.index] = outcome.seconds
         run.home = call.worker.node
@@ -362,10 +368,11 @@ class Executor:
             attempts=run.attempts[call.step],
             max_attempts=self._limits.max_attempts,
             level=call.levels[i],
-            rungs=splitting.rungs(self._stages[call.stage], spans=row.surveys),
+            rungs=splitting.rungs(self._stages[call.stage], spans=row.prepares),
             optional=row.optional,
             can_be_alone=call.lane is not None and call.step not in run.alone,
             measured=not self._fleet.measures(call.stage),
+            can_come_back=not (run.video.cheapest or self._limits.fail_fast or isinstance(run, ObjectRun)),
         )
         self._emit(
             "stage_failed",
@@ -382,7 +389,10 @@ class Executor:
         go_on_without, recover, try_again = self._ways_on(call.step, run)
         if verdict is Verdict.FAIL:
             where = "" if failure.kind is Kind.INPUT else f"{row.slot} failed on {run.extent}: "
-            self._flow.fail(run.video, where + message, failure.traceback)
+            again = f"; tried {_AT_THE_END}, too" if run.video.cheapest else ""
+            self._flow.fail(run.video, where + message + again, failure.traceback)
+        elif verdict is Verdict.LATER:
+            self._flow.postpone(run.video, row.stage, f"{row.slot} failed on {run.extent}: {message}")
         elif verdict is Verdict.SKIP:
             go_on_without(message)
         elif verdict is Verdict.RECOVER:

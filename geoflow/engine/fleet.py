@@ -129,7 +129,8 @@ class Fleet:
         pool = self.pools[call.stage]
         pool.deaths_in_a_row, call.worker.proven = 0, True
         extent = call.runs[i].extent
-        (pool.surveys if call.frames else pool.service).add(outcome.seconds, len(extent))
+        if not call.condenses:
+            (pool.surveys if call.frames else pool.service).add(outcome.seconds, len(extent))
         video = extent.video
         pool.found.pixels = max(pool.found.pixels, video.height * video.width)
         if outcome.private_bytes is not None:

@@ -53,6 +53,7 @@ class Flow:
         self._graph, self._checkpoint, self._limits = graph, checkpoint, limits
         self._emit, self._already_done, self._not_up, self._whole = emit, already_done, not_up, whole
         self._restores = Restores(mailbox)
+        self.disabled: dict[int, str] = {}  # step -> why it cannot run at all
         self.surveys = Surveys(
             graph,
             checkpoint,
@@ -61,6 +62,8 @@ class Flow:
             queue=self.queue_survey,
             settle=self.settle,
             give_up=self.give_up,
+            rewind=self.rewind,
+            disabled=self.disabled.keys(),
         )
         self.intake = Intake(
             probes,
@@ -70,6 +73,8 @@ class Flow:
             budget_bytes,
             already_done=self._done_before,
             begin=self._begin,
+            next_ahead=self.surveys.next_ahead,
+            may_start=self.surveys.may_start,
             emit=emit,
             fail=self.fail,
         )
@@ -79,7 +84,6 @@ class Flow:
         self._before_meeting: dict[tuple[int, int], set[SegmentRun]] = {
             (parent, row.index): set() for row in graph.steps if len(row.parents) > 1 for parent in row.parents
         }
-        self.disabled: dict[int, str] = {}  # step -> why it cannot run at all
         self._tick = itertools.count()  # breaks ties in the heaps
         self._settled = 0  # videos at the front that are over
 
@@ -128,6 +132,8 @@ class Flow:
             if runs and run.attempts.get(step):
                 break
             heapq.heappop(heap)
+            if isinstance(run, SegmentRun):
+                run.queued.discard(step)
             if run.live:
                 self._has_met(step, run)
                 runs.append(run)
@@ -153,13 +159,17 @@ class Flow:
         if self._graph.steps[step].surveys and step not in self.disabled and step not in run.given_up:
             self.surveys.want(step, run)
             return
+        if self._graph.steps[step].condenses and not run.arguments(step, self._graph):
+            self.condensed(step, run, None)
+            return
         lacking = run.lacks(step, self._graph)
         if step in self.disabled or step in run.given_up or (lacking and self._graph.steps[step].optional):
             self._skip(step, run)
         elif lacking:
             slot = self._graph.steps[step].slot
             self.fail(run.video, f"{slot} needs {', '.join(lacking)}, but the stage for it cannot run")
-        else:
+        elif step not in run.queued:  # a stage above that is skipped may have offered it already
+            run.queued.add(step)
             key = schedule.priority(run.video.order, run.segment.index, self._graph.steps[step].depth)
             heapq.heappush(self.ready[step], (key, next(self._tick), run))
 
@@ -173,6 +183,11 @@ class Flow:
         first = min((run.segment.index for run in survey.waiting if run.live), default=survey.span.first)
         key = schedule.priority(survey.video.order, first, self._graph.steps[survey.step].depth)
         heapq.heappush(self.ready[survey.step], (key, next(self._tick), survey))
+
+    def condensed(self, step: int, run: SegmentRun, part: Part | None) -> None:
+        """Keep what a survey takes of the segment; None if there is nothing."""
+        run.video.condensed[step, run.segment.index] = part
+        self.settle(step, run)
 
     def settle(self, step: int, run: SegmentRun) -> None:
         """Note that `step` is done with the segment, with or without a result: free fields, pass on, advance the
@@ -193,8 +208,11 @@ class Flow:
             self._checkpoint.passed(step, run)
             if (following := run.video.open.get(run.video.cursor[step])) is not None:
                 self.offer(step, following)
-        if len(run.settled) == len(self._graph.steps) and not run.video.over:
-            self._segment_complete(run)
+        if len(run.settled) == len(self._graph.steps) and run.live and not run.video.over:
+            if run.ahead:
+                self._has_been_ahead(run)
+            else:
+                self._segment_complete(run)
 
     # What goes wrong
 
@@ -215,6 +233,9 @@ class Flow:
 
     def give_up(self, step: int, run: SegmentRun, reason: str) -> None:
         """Continue without a stage's results on this segment, where the stage has finally failed."""
+        if self._graph.steps[step].condenses:
+            self.condensed(step, run, None)
+            return
         run.notes.append(note := without(self._graph.steps[step].slot, reason))
         run.video.given_up.setdefault(run.segment.index, {})[step] = note
         self._skip(step, run)
@@ -222,6 +243,7 @@ class Flow:
     def recover(self, step: int, run: SegmentRun) -> None:
         """Make fields again that were lost with a node before `step` could read them, from the nearest surviving
         fields."""
+        run.queued.discard(step)
         again = run.revive(step, self._graph, still_there)
         slots = [self._graph.steps[n].slot for n in sorted(again)]
         self._emit("fields_lost", video=run.video.name, index=run.segment.index, again=slots)
@@ -256,6 +278,15 @@ class Flow:
         self._checkpoint.forget_states(video)
         self.rewind(video, reason)
 
+    def postpone(self, video: VideoRun, stage: int, reason: str) -> None:
+        """Try a video again when nothing else is left, with the cheapest settings of the stage that failed on it."""
+        video.cheapest.add(stage)
+        video.surveys = {key: survey for key, survey in video.surveys.items() if survey.result is not None}
+        self._forget(video)
+        self.intake.postpone(video)
+        self._checkpoint.rewind(video)
+        self._emit("video_postponed", video=video.name, reason=reason)
+
     def fail(self, video: VideoRun, reason: str, traceback: str = "") -> None:
         """End the video as failed. Results of calls that still run for it are ignored."""
         self._end_failed(video, reason, traceback)
@@ -267,7 +298,7 @@ class Flow:
     def complete(self, video: VideoRun) -> None:
         """End the video as complete: every stage is done with every segment and with the video."""
         video.status, video.ended = "complete", time.monotonic()
-        video.state, video.probed, video.surveys = {}, {}, {}
+        video.state, video.probed, video.surveys, video.condensed = {}, {}, {}, {}
         self._checkpoint.over(video.name)
         self._emit("video_complete", video=video.name, seconds=video.ended - video.began, **video.result)
 
@@ -285,6 +316,7 @@ class Flow:
         if not self._checkpoint.begin(video, disabled=self.disabled.keys(), undecided=undecided):
             return False
         assert video.info is not None
+        self.surveys.forget_lost(video)
         video.planned = True
         segments, finished = video.num_segments, len(video.records)
         if not video.began:
@@ -305,8 +337,9 @@ class Flow:
 
     def _restore(self, step: int, run: SegmentRun) -> None:
         run.restoring.add(step)
-        saved = self._checkpoint.saved(step, run)
-        self._restores.add(saved, self._graph.steps[step].outputs, partial(self._restored, step, run))
+        saved, row = self._checkpoint.saved(step, run), self._graph.steps[step]
+        names = None if row.condenses else row.outputs
+        self._restores.add(saved, names, partial(self._restored, step, run))
 
     def _restored(self, step: int, run: SegmentRun, refs: list[Any], ref: Any) -> None:
         outcome, row = outcome_of(ref), self._graph.steps[step]
@@ -321,8 +354,12 @@ class Flow:
             run.levels[step] = outcome.value["level"]
         if row.ordered and step not in run.again:
             run.video.state[step] = refs[-1]
+        facts = {"video": run.video.name, "index": run.segment.index, "slot": row.slot, "bytes": outcome.size}
+        self._emit("stage_restored", **facts, **({"ahead": True} if run.ahead else {}))
+        if row.condenses:
+            self.condensed(step, run, Part(refs[0]))
+            return
         run.keep(step, {name: Part(ref) for name, ref in zip(row.outputs, refs)}, outcome.bytes, self._graph)
-        self._emit("stage_restored", video=run.video.name, index=run.segment.index, slot=row.slot, bytes=outcome.size)
         self.settle(step, run)
 
     def _has_met(self, step: int, run: SegmentRun) -> None:
@@ -341,6 +378,13 @@ class Flow:
         if step in self.disabled and not self._graph.steps[step].surveys:  # reported once for the stage
             run.notes.append(without(self._graph.steps[step].slot, f"it could not run: {self.disabled[step]}"))
         self.settle(step, run)
+
+    def _has_been_ahead(self, run: SegmentRun) -> None:
+        """Let go of a segment whose fields are condensed until its turn comes."""
+        self.intake.leave(run)
+        self._checkpoint.condensed(run)
+        for step in self._graph.condensing:
+            run.video.condensed.setdefault((step, run.segment.index), None)
 
     def _segment_complete(self, run: SegmentRun) -> None:
         video = run.video
@@ -374,4 +418,4 @@ class Flow:
         self._forget(video)
         for run in list(video.open.values()):
             self.intake.leave(run)
-        video.probed, video.state, video.surveys = {}, {}, {}
+        video.probed, video.state, video.surveys, video.condensed = {}, {}, {}, {}

@@ -1,8 +1,9 @@
 """The pipeline as a graph: which step gives each input, which steps take each output. Pure data, no Ray.
 
 A stage that works on segments is one step of the graph. One that works on spans is two: the first surveys a span as a
-whole, and the second processes each segment of it with what the survey found. One that works on objects is a step
-after all others, which no segment goes through.
+whole, and the second processes each segment of it with what the survey found. If the survey takes fields of its frames,
+a step before both condenses these, segment by segment. One that works on objects is a step after all others, which no
+segment goes through.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from geoflow.stage import Stage, closes
 PROBE = -1  # the producer of `video.*`
 PROBED = tuple(name for name, row in FIELDS.items() if row.probed)  # not every video has all of these
 SURVEY = "survey"  # the one output of a step that surveys spans: a dict of arrays
+CONDENSE = "condense"  # the one output of a step that condenses fields for a survey: likewise
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,24 @@ class Step:
     closes: bool = False  # it only brings to disk what others made, and so works on when the run stops
     finishes: bool = False  # it is called once more after the last segment of a video
     frames_from: tuple[int, ...] = ()  # if it reads the frames of its spans: the steps that give frames to segments
+    condensed: int | None = None  # if it surveys spans with condensed fields: the step that condenses them
+    rests_on: tuple[int, ...] = ()  # the steps that these fields come from
+    condenses: bool = False  # it condenses fields; segments pass it ahead of their turn, and not in their turn
 
     @property
     def name(self) -> str:
         """Return the step's name in a list of finished segments. It is unique in the graph."""
-        return f"{self.slot}.{SURVEY}" if self.surveys else self.slot
+        return f"{self.slot}.{SURVEY if self.surveys else CONDENSE}" if self.prepares else self.slot
 
     @property
     def surveys(self) -> bool:
         """Return whether the step works on spans, not on segments."""
         return self.span != "segment"
+
+    @property
+    def prepares(self) -> bool:
+        """Return whether the step only prepares the work of its stage on segments."""
+        return self.surveys or self.condenses
 
     @cached_property
     def parents(self) -> frozenset[int]:
@@ -82,7 +92,10 @@ class Graph:
             required = set(stage.inputs)
             if stage.span != "segment":
                 frames = {source for name, source in sources.items() if name.startswith("frames.")}
-                steps.append(_survey(len(steps), number, slot, stage, optional, tuple(sorted(frames))))
+                taken = {n: sources[n] for n in stage.surveyed if n in sources and _is_plain(steps, sources[n])}
+                if taken:
+                    steps.append(_condense(steps, number, slot, optional, taken))
+                steps.append(_survey(steps, number, slot, stage, optional, tuple(sorted(frames))))
                 sources[SURVEY] = steps[-1].index
                 required.add(SURVEY)
             depth = 1 + max((steps[p].depth for p in sources.values() if p != PROBE), default=-1)
@@ -112,6 +125,11 @@ class Graph:
         of_objects = None if objects is None else _of_objects(len(steps), *objects)
         return cls(tuple(steps), {key: tuple(takers) for key, takers in consumers.items()}, children, of_objects)
 
+    @cached_property
+    def condensing(self) -> frozenset[int]:
+        """Return the steps that condense fields for surveys."""
+        return frozenset(row.index for row in self.steps if row.condenses)
+
     def step(self, index: int) -> Step:
         """The step of that index, which may be the one that works on objects."""
         if self.of_objects is not None and index == self.of_objects.index:
@@ -137,24 +155,42 @@ class Graph:
         return found
 
 
-def _survey(index: int, number: int, slot: str, stage: Stage, optional: bool, frames_from: tuple[int, ...]) -> Step:
+def _is_plain(steps: Sequence[Step], step: int) -> bool:
+    """Return whether a step, and every one above it, works on each segment by itself."""
+    row = None if step == PROBE else steps[step]
+    return row is not None and not row.ordered and not row.surveys and all(_is_plain(steps, p) for p in row.parents)
+
+
+def _above(steps: Sequence[Step], row: Step) -> frozenset[int]:
+    return row.parents.union(*(_above(steps, steps[parent]) for parent in row.parents))
+
+
+def _condense(steps: Sequence[Step], number: int, slot: str, optional: bool, sources: dict[str, int]) -> Step:
+    """Return the step that condenses what the next one, a survey, takes of segments."""
+    depth = 1 + max(steps[source].depth for source in sources.values())
+    return Step(len(steps), slot, False, optional, sources, frozenset(), (CONDENSE,), depth, number, condenses=True)
+
+
+def _survey(
+    steps: Sequence[Step], number: int, slot: str, stage: Stage, optional: bool, frames_from: tuple[int, ...]
+) -> Step:
     """Return the step that surveys the spans of a stage. It reads their frames from the source."""
-    sources = dict.fromkeys(PROBED, PROBE)
-    chapter = stage.chapter_length, stage.chapter_reach
-    required = frozenset(("video.index", "video.pts"))
+    before = steps[-1] if steps and steps[-1].stage == number else None
     return Step(
-        index,
+        len(steps),
         slot,
         False,
         optional,
-        sources,
-        required,
-        (SURVEY,),
-        0,
-        number,
-        stage.span,
-        chapter,
+        sources=dict.fromkeys(PROBED, PROBE),
+        required=frozenset(("video.index", "video.pts")),
+        outputs=(SURVEY,),
+        depth=0,
+        stage=number,
+        span=stage.span,
+        chapter=(stage.chapter_length, stage.chapter_reach),
         frames_from=frames_from,
+        condensed=None if before is None else before.index,
+        rests_on=() if before is None else tuple(sorted(_above(steps, before))),
     )
 
 
@@ -171,10 +207,10 @@ def expected_bytes(graph: Graph, frames: int, height: int, width: int) -> int:
 
     from geoflow.fields import field as lookup
 
-    known = {"T": frames, "H": height, "W": width, "R": 8}
+    known = {"T": frames, "H": height, "W": width, "R": 8, "P": 24, "h": 48, "w": 48}
     total = 0
     for step in graph.steps:
-        if step.closes or step.surveys:  # what a closing step passes on replaces fields that end at that moment
+        if step.closes or step.prepares:  # what a closing step passes on replaces fields that end at that moment
             continue
         for name in step.outputs:
             row = lookup(name)

@@ -44,15 +44,20 @@ class Intake:
         *,
         already_done: Callable[[VideoInfo], dict[str, Any] | None],
         begin: Callable[[VideoRun], bool],
+        next_ahead: Callable[[VideoRun, Segment], Segment | None],
+        may_start: Callable[[VideoRun, Segment], bool],
         emit: Callable[..., None],
         fail: Callable[[VideoRun, str, str], None],
     ) -> None:
+        """`next_ahead` and `may_start` are those of Surveys."""
+        self._next_ahead, self._may_start = next_ahead, may_start
         self._early: EarlyProbes | None = None
         self._probes, self._mailbox, self._graph, self._limits = probes, mailbox, graph, limits
         self.budget_bytes = budget_bytes  # of segments in flight
         self._already_done, self._begin, self._emit, self._fail = already_done, begin, emit, fail
         self._unprobed: deque[VideoRun] = deque()
         self._active: deque[VideoRun] = deque()  # probed, with segments still to start
+        self._later: deque[VideoRun] = deque()  # failed once, and tried again when nothing else is left
         self._probing = 0
         self._expected: dict[tuple[int, int, int], int] = {}  # by (frames, height, width) of a segment
         self._reserved = 0  # bytes promised to the segments in flight
@@ -94,6 +99,8 @@ class Intake:
 
     def admit(self) -> Iterator[SegmentRun]:
         """Yield the segments that may start now."""
+        if not (self._unprobed or self._probing or self._active or self._in_flight):
+            self._active, self._later = self._later, deque()
         while self._active:
             video = self._active[0]
             if not (video.over or video.planned or self._begin(video)):
@@ -102,21 +109,32 @@ class Intake:
             if segment is None or video.over:
                 self._active.popleft()
                 continue
-            expected = self._expected_bytes(segment)
-            if not schedule.may_admit(
-                in_flight_bytes=self._reserved,
-                expected_bytes=expected,
-                budget=self.budget_bytes,
-                segments_in_flight=self._in_flight,
-                limit=self._limits.max_segments,
-            ):
+            if (ahead := self._next_ahead(video, segment)) is not None:
+                if not self._has_room(ahead):
+                    return
+                video.next_ahead = None
+                yield self._enter(video, ahead, ahead=True)
+            elif not self._may_start(video, segment) or not self._has_room(segment):
                 return
-            run = SegmentRun(video, segment, reserved=expected)
-            video.upcoming = None
-            video.open[segment.index] = run
-            self._reserved += expected
-            self._in_flight += 1
-            yield run
+            else:
+                video.upcoming = None
+                yield self._enter(video, segment)
+
+    def _has_room(self, segment: Segment) -> bool:
+        return schedule.may_admit(
+            in_flight_bytes=self._reserved,
+            expected_bytes=self._expected_bytes(segment),
+            budget=self.budget_bytes,
+            segments_in_flight=self._in_flight,
+            limit=self._limits.max_segments,
+        )
+
+    def _enter(self, video: VideoRun, segment: Segment, *, ahead: bool = False) -> SegmentRun:
+        run = SegmentRun(video, segment, self._expected_bytes(segment), ahead)
+        video.open[segment.index] = run
+        self._reserved += run.reserved
+        self._in_flight += 1
+        return run
 
     def _expected_bytes(self, segment: Segment) -> int:
         size = (len(segment), segment.video.height, segment.video.width)
@@ -131,6 +149,14 @@ class Intake:
         if video not in self._active:
             self._active.appendleft(video)
 
+    def postpone(self, video: VideoRun) -> None:
+        """Hand out a video's segments again when all other segments are done."""
+        for run in list(video.open.values()):
+            self.leave(run)
+        if video in self._active:
+            self._active.remove(video)
+        self._later.append(video)
+
     def leave(self, run: SegmentRun) -> None:
         """Free the bytes of a segment that is done or given up."""
         del run.video.open[run.segment.index]
@@ -140,7 +166,7 @@ class Intake:
     @property
     def exhausted(self) -> bool:
         """Return whether no further segment will enter."""
-        return not (self._unprobed or self._probing or self._active)
+        return not (self._unprobed or self._probing or self._active or self._later)
 
     def _take_early(self, found: Early) -> None:
         import ray

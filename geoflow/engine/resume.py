@@ -19,20 +19,26 @@ class Action(str, Enum):
     UNNEEDED = "unneeded"  # no stage needs its result any more
 
 
-def choose_actions(graph: Graph, saved: Set[int], absent: Set[int] = frozenset()) -> tuple[Action, ...]:
+def choose_actions(
+    graph: Graph, saved: Set[int], absent: Set[int] = frozenset(), *, ahead: bool = False
+) -> tuple[Action, ...]:
     """Return the action for each step, going backwards from the final steps.
 
     Stages whose results no other stage reads run, since they write files. Ordered stages also run, since they carry
     their state to the next segment, unless result and state are saved. A result is needed if a stage that runs reads
     it. It is restored if it is saved; otherwise its stage runs, and the inputs of that stage are needed, too.
     Stages in `absent` are known to give nothing, so they need no inputs.
+
+    With `ahead`, the final steps are those that condense fields for surveys; otherwise they are not needed.
     """
     actions = [Action.UNNEEDED] * len(graph.steps)
     for row in reversed(graph.steps):
         children = graph.children[row.index]
         readers = [child for child in children if actions[child] is Action.RUN and child not in absent]
-        if row.ordered or not children or readers or row.index in absent:
-            actions[row.index] = Action.RESTORE if row.index in saved and children else Action.RUN
+        final = row.condenses if ahead else not row.condenses and (row.ordered or not children or row.index in absent)
+        if final or readers:
+            can_restore = row.index in saved and (children or row.condenses)
+            actions[row.index] = Action.RESTORE if can_restore else Action.RUN
     return tuple(actions)
 
 

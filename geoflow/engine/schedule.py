@@ -116,6 +116,7 @@ class Verdict(str, Enum):
     RECOVER = "recover"  # compute the lost fields again, then retry
     CHEAPER = "cheaper"  # retry one rung further down the stage's ladder, with less memory
     ALONE = "alone"  # retry on a GPU without other models
+    LATER = "later"  # the video is tried once more when nothing else is left, with the stage's cheapest settings
     SKIP = "skip"  # an optional stage: this segment continues without its fields
     FAIL = "fail"  # the video fails with a reason; other inputs continue
 
@@ -134,11 +135,13 @@ def judge(
     optional: bool,
     can_be_alone: bool = False,
     measured: bool = True,
+    can_come_back: bool = False,
 ) -> Verdict:
     """Return what to do about a failure after `attempts` calls, `level` rungs down a ladder of `rungs`.
 
     When GPU memory runs out, quality is kept as far as possible. A stage whose needs are not `measured` yet first gets
     a GPU to itself. Any other stage goes down its ladder, and gets a GPU to itself when there are no rungs left.
+    A video that `can_come_back` was not tried at the end of the run yet.
 
     >>> judge(Kind.INPUT, attempts=1, max_attempts=3, level=0, rungs=0, optional=False)
     <Verdict.FAIL: 'fail'>
@@ -156,7 +159,9 @@ def judge(
         return Verdict.ALONE
     if kind is Kind.MEMORY and level < rungs:
         return Verdict.CHEAPER
-    return Verdict.RETRY if attempts < max_attempts else give_up
+    if attempts < max_attempts:
+        return Verdict.RETRY
+    return Verdict.LATER if can_come_back and not optional else give_up
 
 
 def is_tiny(seconds: float | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from geoflow.engine.graph import Graph
-from geoflow.segments import Span, VideoInfo, plan_chapters, whole_video
+from geoflow.segments import Span, VideoInfo, count_segments, plan_chapters, whole_video
 
 
 def plan_spans(graph: Graph, video: VideoInfo, size: int, overlap: int) -> dict[int, list[Span]]:
@@ -23,3 +23,10 @@ def plan_spans(graph: Graph, video: VideoInfo, size: int, overlap: int) -> dict[
 def find_span(spans: list[Span], segment: int) -> Span:
     """The span that segment number `segment` lies in."""
     return spans[bisect_right(spans, segment, key=lambda span: span.first) - 1]
+
+
+def shown_in(span: Span, size: int, overlap: int) -> range:
+    """The numbers of the segments that show frames of the span; the video's last one may be among them without."""
+    count = count_segments(span.video.num_frames, size, overlap)
+    last = min(count - 1, (span.stop - 1) // (size - overlap))
+    return range(span.first, count if last == count - 2 else last + 1)  # the last segment may start earlier

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geoflow.engine.calls import Part
-from geoflow.engine.graph import PROBE, Graph
+from geoflow.engine.graph import CONDENSE, PROBE, Graph
 from geoflow.engine.resume import Action
 from geoflow.segments import Segment, Span, VideoInfo, VideoObject
 from geoflow.stage import SegmentRecord
@@ -44,6 +44,10 @@ class VideoRun:
     num_segments: int = 0
     spans: dict[int, list[Span]] = field(default_factory=dict)  # step that surveys -> its spans, in order
     surveys: dict[tuple[int, int], SpanRun] = field(default_factory=dict)  # needed surveys, by step and span
+    # What surveys take of segments, by the step that condensed it and segment; None where there is nothing.
+    condensed: dict[tuple[int, int], Part | None] = field(default_factory=dict)
+    to_condense: Iterator[Segment] = field(default_factory=lambda: iter(()))  # those ahead of `plan`
+    next_ahead: Segment | None = None  # the next of `to_condense`, waiting for room
     finished: set[int] = field(default_factory=set)  # segments that every stage is done with
     upcoming: Segment | None = None  # the next of `plan`, waiting for room
     open: dict[int, SegmentRun] = field(default_factory=dict)
@@ -57,6 +61,7 @@ class VideoRun:
     without_mesh: dict[int, str] = field(default_factory=dict)  # object -> why it has none
     to_finish: list[int] = field(default_factory=list)  # ordered steps whose `finish` is still to be called
     finish_attempts: int = 0
+    cheapest: set[int] = field(default_factory=set)  # stages that failed on it before; now at the end of their ladder
     losses: int = 0  # times it was planned again because its carried state was lost
     status: str = "waiting"  # waiting, running, complete, failed, skipped (complete from an earlier run)
     reason: str = ""
@@ -91,6 +96,7 @@ class SegmentRun:
     video: VideoRun
     segment: Segment
     reserved: int = 0  # bytes of the budget this segment holds until it is done
+    ahead: bool = False  # it only goes as far as its fields are condensed, and begins anew when its turn comes
     fields: dict[tuple[int, str], Part] = field(default_factory=dict)  # alive
     made: set[tuple[int, str]] = field(default_factory=set)  # all fields ever made
     settled: set[int] = field(default_factory=set)
@@ -101,6 +107,7 @@ class SegmentRun:
     keys: dict[int, str] = field(default_factory=dict)  # step -> key of its result; expected until it is submitted
     given_up: set[int] = field(default_factory=set)  # optional steps that failed on this segment before
     restoring: set[int] = field(default_factory=set)
+    queued: set[int] = field(default_factory=set)  # steps that wait for a worker
     attempts: dict[int, int] = field(default_factory=dict)
     levels: dict[int, int] = field(default_factory=dict)  # step -> level of its stage's ladder
     seconds: dict[int, float] = field(default_factory=dict)  # step -> seconds of work
@@ -228,6 +235,9 @@ class SpanRun:
     step: int
     span: Span
     key: str = ""  # of the result, if work is saved
+    saved: bool = False  # an earlier run left the result
+    condensed_by: int = -1  # the step that condenses fields for it
+    shown_in: range = range(0)  # numbers of the segments whose condensed fields it takes
     waiting: list[SegmentRun] = field(default_factory=list)
     pending: bool = False  # the result is being queued, computed or restored
     result: Part | None = None  # alive until every stage is done with the span's last segment
@@ -261,9 +271,24 @@ class SpanRun:
         return all(index in self.video.finished for index in range(self.span.last, self.span.first - 1, -1))
 
     def arguments(self, step: int, graph: Graph) -> dict[str, Part]:
-        """Return the frame tables that the step needs to read frames."""
+        """Return the frame tables that the step needs to read frames, and what was condensed of the segments."""
         names = graph.steps[step].sources
-        return {name: Part(self.video.probed[name]) for name in names if name in self.video.probed}
+        found = {name: Part(self.video.probed[name]) for name in names if name in self.video.probed}
+        for index in self.shown_in:
+            part = self.video.condensed.get((self.condensed_by, index))
+            if part is not None:
+                found[f"{CONDENSE}.{index}"] = part
+        return found
+
+    @property
+    def has_all_condensed(self) -> bool:
+        """Return whether everything is there that the survey takes of segments."""
+        return all((self.condensed_by, index) in self.video.condensed for index in self.shown_in)
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the result is known, is being made, or will never be."""
+        return self.pending or self.saved or self.result is not None or bool(self.failed)
 
 
 @dataclass(eq=False, slots=True)

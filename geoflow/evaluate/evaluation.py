@@ -10,6 +10,7 @@ import numpy as np
 from geoflow.evaluate import measures
 from geoflow.evaluate.depth import score_depths
 from geoflow.evaluate.motion_scores import score_motion, true_motion
+from geoflow.evaluate.object_scores import score_objects
 from geoflow.evaluate.prediction import Prediction
 from geoflow.evaluate.queried_tracks import RADIUS_PX, score_point_tracks
 from geoflow.evaluate.same_clip import check_same_clip
@@ -55,6 +56,7 @@ def evaluate_store(
         given = trajectories_of(gt) if tracks is None else read_trajectories(tracks)
         if tracks is not None and given is not None:
             check_same_clip(prediction, given, same_frames=same_frames)
+        objects, without_objects = score_objects(prediction, truth)
         points = score_point_tracks(prediction, given, radius_px)
         poses, identity, pose_curves = _pose_scores(prediction, truth)
         depth_curves = {name: curves for name, curves in found.curves.items() if name != "constant_plane"}
@@ -72,8 +74,11 @@ def evaluate_store(
             motion=score_motion(prediction.array("camera/motion"), motion),
             curves=Curves(prediction.frame_index, tuple(seams), depth_curves, pose_curves),
             key=prediction.key,
+            objects=objects,
         )
         reasons = {**unscored(scores, prediction, truth, found.curves, motion), **points.unscored}
+        if objects is None:
+            reasons["objects"] = without_objects
         return replace(scores, notes=(*_notes(truth, reasons), *points.notes), unscored=reasons)
 
 

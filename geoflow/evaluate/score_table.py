@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from geoflow.evaluate.object_scores import object_columns
 from geoflow.evaluate.scores import DepthScores, PointTrackScores, Scores, TrackEvaluation
 from geoflow.evaluate.unscored import sentences
 
@@ -56,6 +57,12 @@ POSE_ROWS: Rows = (
     ("drift_50_percent", "drift over 1/2 of the path", fixed(" %", 2), "↓"),
     ("rotation_deg", "rotation", fixed("°"), "↓"),
     ("focal_error", "focal error", percent, "↓"),
+)
+OBJECT_ROWS: Rows = (
+    ("iou", "IoU, mean over the frames", fixed(""), "↑"),
+    ("missed", "frames without it that should show it", percent, "↓"),
+    ("invented", "frames with it that should not show it", percent, "↓"),
+    ("body", "body of the truth", lambda value: f"{value:.0f}", ""),
 )
 MOTION_ROWS: Rows = (
     ("moving", "moving", percent, ""),
@@ -123,6 +130,10 @@ def render_table(scores: Scores) -> RenderableType:
         parts.append(tracks)
     if scores.point_tracks is not None:
         parts.append(_point_track_table(scores.point_tracks))
+    if scores.objects is not None:
+        masks = Table(title=f"masks of objects, mean IoU {scores.objects.mean_iou:.3f}", title_justify="left")
+        fill(masks, OBJECT_ROWS, object_columns(asdict(scores.objects)))
+        parts.append(masks)
     if scores.motion is not None:
         motion = Table(title=f"what the camera does ({scores.motion.truth or 'unknown'})", title_justify="left")
         fill(motion, MOTION_ROWS, {"claimed": scores.motion})

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from geoflow.evaluate.object_scores import ObjectScores
+
 NAN = float("nan")
 
 
@@ -158,12 +160,14 @@ class Scores:
     notes: tuple[str, ...] = ()
     unscored: dict[str, str] = field(default_factory=dict)  # row.figure, or row -> why it could not be measured
     key: str = ""  # key of the work that the store holds; "" if the store has none
+    objects: ObjectScores | None = None
 
     def __repr__(self) -> str:
         branches = {name: getattr(self, name) for name in ("prior", "geometry", "camera")}
         said = [f"{name} AbsRel {row.abs_rel:.3f}" for name, row in branches.items() if row is not None]
         said += [] if self.poses is None else [f"ATE {self.poses.ate_percent:.2f} % of the path"]
         said += [] if self.tracks is None else [f"tracks {self.tracks.error_percent:.2f} % of the scene's depth"]
+        said += [] if self.objects is None else [f"masks IoU {self.objects.mean_iou:.3f}"]
         return f"Scores({self.video!r}, {self.num_frames} frames: {', '.join(said) or 'nothing to score'})"
 
     def to_dict(self) -> dict[str, Any]:

@@ -86,6 +86,16 @@ class Truth:
         depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
         return TrueFrame(depth, moving, self.intrinsics[i], self.cam_from_world[i])
 
+    @property
+    def knows_labels(self) -> bool:
+        return self._truth.label is not None
+
+    def label(self, i: int) -> np.ndarray:
+        """Return the number of the body that each pixel of frame i of the store shows: (H, W) uint8, 0 none."""
+        assert self._truth.label is not None
+        label: np.ndarray = self._truth.label[int(self._index[i])]
+        return label if self.same_size else label[self._pick]
+
     def _scaled(self, intrinsics: np.ndarray) -> np.ndarray:
         scale = np.diag([1 / self._per_pixel[0], 1 / self._per_pixel[1], 1.0])
         half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])

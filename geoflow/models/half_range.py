@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 HALF_MAX = 6e4  # float16 ends at 65504; larger values than this are not valid
 
 
@@ -25,3 +27,12 @@ def points_in_half(points: Any, mask: Any) -> tuple[Any, Any]:
     packed = points.masked_fill(~within[..., None], 0).half()
     within = within & (packed[..., 2] > 0)
     return packed.masked_fill(~within[..., None], 0), within
+
+
+def arrays_in_half(points: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return points (..., H, W, 3) as float16 and the mask (..., H, W) as `points_in_half` does, for arrays."""
+    within = mask & (points[..., 2] > 0) & (np.abs(points).max(-1) < HALF_MAX)
+    packed = np.where(within[..., None], points, np.float32(0)).astype(np.float16)
+    within = within & (packed[..., 2] > 0)
+    packed[~within] = 0
+    return packed, within

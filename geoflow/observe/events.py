@@ -53,6 +53,7 @@ _LACKING = _maybe("lacking", str, "what of the video is missing in all or in par
 _BEGAN = _field("began", float, "when the call began, in s since the epoch, by the clock of the actor's node")
 _SECONDS = _field("seconds", float, "how long the call took, measured where it ran")
 _SPAN = _maybe("span", list, "of a call for a whole span: its first frame, and the frame after its last one")
+_AHEAD = _maybe("ahead", bool, "True where a segment goes ahead of its turn: a survey takes fields of it")
 _OBJECT = _maybe("object", int, "of a call for one object of a video: its number; `span` is then the whole video")
 _CALL = (
     _ACTOR,
@@ -60,6 +61,7 @@ _CALL = (
     _field("attempt", int, "1 for the first call of this stage on this segment"),
     _field("waited", float, "seconds from sending the call until it began"),
     _SPAN,
+    _AHEAD,
     _OBJECT,
     _maybe("together", int, "how many segments this call worked on, if more than one"),
 )
@@ -129,6 +131,11 @@ _TABLE = (
     Event(
         "video_rewound",
         "the state carried from segment to segment was lost or damaged; the video continues from the work on disk",
+        (_VIDEO, _REASON),
+    ),
+    Event(
+        "video_postponed",
+        "a stage failed on the video; it is tried once more at the end, with that stage's cheapest settings",
         (_VIDEO, _REASON),
     ),
     Event(
@@ -205,6 +212,7 @@ _TABLE = (
             _INDEX,
             _SLOT,
             _SPAN,
+            _AHEAD,
             _OBJECT,
             _field("bytes", int, "size of the fields, or of what a span's segments share"),
         ),

@@ -56,13 +56,17 @@ def _video_rewound(row: dict[str, Any]) -> Iterator[News]:
     yield News(f"{row['video']} goes back to the complete work on disk", row["reason"])
 
 
+def _video_postponed(row: dict[str, Any]) -> Iterator[News]:
+    yield News(f"{row['video']} is tried again at the end, with cheaper settings", row["reason"].splitlines()[0])
+
+
 def _stage_disabled(row: dict[str, Any]) -> Iterator[News]:
     yield News(f"going on without {row['slot']}", row["reason"])
 
 
 def _stage_failed(row: dict[str, Any]) -> Iterator[News]:
-    """Yield a failure after which the video continues. A failure that ends the video is reported with the video."""
-    if (verdict := Verdict(row["verdict"])) is not Verdict.FAIL:
+    """Yield a failure after which the video continues. One that ends or postpones it is reported with the video."""
+    if (verdict := Verdict(row["verdict"])) not in (Verdict.FAIL, Verdict.LATER):
         message, *more = row["message"].splitlines() or [""]  # Ray's messages have many lines; the ledger has all
         first, stop = row.get("span", (0, 0))
         where = f"frames {first} to {stop - 1}" if stop else f"segment {row['index']}"
@@ -91,6 +95,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {
         _video_unfit,
         _video_noted,
         _video_rewound,
+        _video_postponed,
         _stage_disabled,
         _stage_failed,
         _work_unsaved,

@@ -240,11 +240,15 @@ class Tally:
         video.done = {slot: min(count, again) for slot, count in video.done.items()}
         video.surveyed = {}
 
+    _video_postponed = _video_rewound
+
     def _segment_resumed(self, row: dict[str, Any]) -> None:
         for slot in row["unneeded"]:
             self._video(row).advance(slot)
 
     def _stage_restored(self, row: dict[str, Any]) -> None:
+        if "ahead" in row:
+            return
         if "span" not in row:
             self._video(row).advance(row["slot"])
         elif "object" not in row:
@@ -261,7 +265,7 @@ class Tally:
             stage.first = row["time"] - row.get("seconds", 0.0)
         stage.last, video = row["time"], self._video(row)
         self.doing = ""
-        if "object" in row:
+        if "object" in row or "ahead" in row:  # of a segment ahead of its turn, the progress is counted in its turn
             return
         if (span := row.get("span")) is not None:  # work on a whole span is counted with the span's segments
             stage.frames += span[1] - span[0]

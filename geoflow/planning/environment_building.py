@@ -22,6 +22,8 @@ from geoflow.environments.environment import explain_failure, load_runtime_env
 from geoflow.environments.interpreter import Interpreter
 from geoflow.errors import EnvironmentBroken
 
+_ASKS_EVERY_S = 2.0
+
 
 @dataclass(frozen=True)
 class Built:
@@ -36,10 +38,18 @@ class Built:
     own_bytes: int  # bytes of files that the environment around it does not have
 
 
-def build(name: str, backends: Sequence[str] = (), *, load: bool = False, address: str | None = None) -> Built:
-    """Build an environment through Ray, start an actor in it and import these backends there.
+def build(
+    name: str,
+    backends: Sequence[str] = (),
+    *,
+    load: bool = False,
+    address: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Built:
+    """Build an environment through Ray, start an actor in it, and import and warm these backends there.
 
-    With `load`, load their models as well, with default parameters.
+    With `load`, load their models as well, with default parameters. `progress` gets the lines that a backend in another
+    interpreter prints meanwhile.
 
     Raises ConfigError if there is no such environment or backend. Raises EnvironmentBroken, which names the cause, if
     the environment cannot be built or a backend does not start in it.
@@ -53,7 +63,7 @@ def build(name: str, backends: Sequence[str] = (), *, load: bool = False, addres
         began = time.monotonic()
         archive = bare_packages.install(bare, name).read_bytes() if bare else None
         abroad_in = None if foreign is None else (foreign, name)
-        answered = _ask_an_actor(as_it_builds(env), archive, list(backends), load, abroad_in)
+        answered = _ask_an_actor(as_it_builds(env), archive, list(backends), load, abroad_in, progress)
         seconds = time.monotonic() - began
     if (failure := answered.failure) is not None:
         raise EnvironmentBroken(explain_failure(failure.exception or failure.message, name))
@@ -74,23 +84,37 @@ def _ask_an_actor(
     backends: list[str],
     load: bool,
     abroad_in: tuple[Interpreter, str] | None,
+    progress: Callable[[str], None] | None,
 ) -> Outcome:
     import ray
 
     class Visitor:  # sent by value, like the host of a stage
-        def look(self, archive: bytes | None, *args: Any) -> Any:
+        def __init__(self) -> None:
+            self._said: list[str] = []
+
+        def look(self, archive: bytes | None, around: str, backends: list[str], load: bool) -> Any:
             from geoflow.environments import bare_packages
             from geoflow.planning import environment_building
 
             if abroad_in is not None:
-                return environment_building.look_abroad(*abroad_in, *args[1:])
+                return environment_building.look_abroad(*abroad_in, backends, load, self._said.append)
             home = "" if archive is None else str(bare_packages.make_importable(archive))
-            return environment_building.look(home, *args)
+            return environment_building.look(home, around, backends, load)
+
+        def said(self) -> list[str]:
+            return [self._said.pop(0) for _ in range(len(self._said))]
 
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, **({"runtime_env": env} if env else {})}
-    visitor = ray.remote(Visitor).options(**options).remote()
+    threads = 1 if abroad_in is None or progress is None else 2  # one of them answers while the other one looks
+    visitor = ray.remote(Visitor).options(max_concurrency=threads, **options).remote()
     try:
-        return outcome_of(visitor.look.remote(archive, sys.prefix, backends, load))
+        looking = visitor.look.remote(archive, sys.prefix, backends, load)
+        done = progress is None or threads == 1
+        while not done:
+            done = bool(ray.wait([looking], timeout=_ASKS_EVERY_S)[0])
+            for line in outcome_of(visitor.said.remote()).value or ():
+                progress(line)  # type: ignore[misc]
+        return outcome_of(looking)
     finally:
         ray.kill(visitor, no_restart=True)
 
@@ -108,8 +132,13 @@ def look(bare_home: str, around: str, backends: Sequence[str], load: bool) -> di
     return {"failed": failed, "python": python, "bytes": whole + bare, "own_bytes": own + bare}
 
 
-def look_abroad(foreign: Interpreter, env: str, backends: Sequence[str], load: bool) -> dict[str, Any]:
-    """Look around, from an actor, in the interpreter that an environment states: it is made if GeoFlow makes it."""
+def look_abroad(
+    foreign: Interpreter, env: str, backends: Sequence[str], load: bool, tell: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Look around, from an actor, in the interpreter that an environment states: it is made if GeoFlow makes it.
+
+    `tell` gets each line that a backend prints there.
+    """
     try:
         python = interpreter.prepare(foreign, env)
         ChildProcess(python, env, "geoflow").end()
@@ -117,7 +146,8 @@ def look_abroad(foreign: Interpreter, env: str, backends: Sequence[str], load: b
         return {"broken": f"environment {env!r} cannot be used: {error}"}
     failed = {}
     for backend in backends:
-        stage = abroad(known_backends.load(backend), backend, foreign, env)()
+        stage: Any = abroad(known_backends.load(backend), backend, foreign, env)()
+        stage.listener = tell
         if reason := _does_not_come_up(partial(_try_abroad, stage, load)):
             failed[backend] = reason
     whole, own = sizes(Path(python.prefix), Path(python.prefix) / "none") if foreign.python else (0, 0)
@@ -147,17 +177,19 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
 
 def _try(backend: str, load: bool) -> None:
     stage = known_backends.load(backend)()
+    stage.threads = len(os.sched_getaffinity(0))
+    stage.warm()
     if load:
         stage.setup()
         stage.teardown()
 
 
 def _try_abroad(stage: Any, load: bool) -> None:
+    stage.threads = len(os.sched_getaffinity(0))
     try:
+        stage.warm()
         if load:
             stage.setup()
-        else:
-            stage.import_only()
     finally:
         stage.teardown()
 

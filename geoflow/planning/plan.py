@@ -24,14 +24,15 @@ from geoflow.errors import GeoFlowError, InputError
 from geoflow.pipeline import AUTO, Pipeline, StageSpec
 from geoflow.planning.costs import Estimate, StageCost, VideoWork, bottleneck, price, together, work_of
 from geoflow.planning.gpu_counts import what_gpus_save
-from geoflow.planning.preflight import check_cameras, check_masks, check_objects
+from geoflow.planning.preflight import check_cameras, check_masks
+from geoflow.planning.shown_objects import carries_objects, check_objects, without_idle
 from geoflow.planning.stated import as_heeded, heeds
-from geoflow.segments import VideoInfo, count_segments, plan_segments
+from geoflow.segments import Prompt, VideoInfo, count_segments, plan_segments
 from geoflow.stage import Stage
+from geoflow.video.described import describe_input
 from geoflow.video.inputs import expand_inputs, listed
 from geoflow.video.left_out import left_out
 from geoflow.video.options import ReadOptions, read_options
-from geoflow.video.probe import probe
 
 OWN_ENVIRONMENT = "geoflow's own"
 _MOST_REASONS = 10  # inputs that one error names
@@ -62,6 +63,7 @@ def make_plan(
     pipe = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     pipe = pipe.with_settings(settings or {})
     reading = read_options(pipe.reading, asdict(reading) if reading else {})
+    pipe = without_idle(pipe, reading.objects)
     known = known_stages(pipe, kind)
     pipe = apply_profile(pipe, kind)
     stages = [spec.make_stage() for spec in pipe.stages]
@@ -151,6 +153,7 @@ def _videos(
         reading = ReadOptions(**{**vars(reading), "long_side": getattr(stages[0].params, "long_side", None)})
     items, rejected = expand_inputs(listed(inputs), reading.pattern)
     names = [item.name for item in items]
+    prompts: dict[str, tuple[Prompt, ...]] = {}
     if items:
         check_masks(reading.masks, names)
         prompts = check_objects(reading.objects, names, pipe)
@@ -161,7 +164,7 @@ def _videos(
     works = []
     for item in items:
         try:
-            info = as_heeded(probe(item.source, item.name, reading)[0], heeded)
+            info = as_heeded(describe_input(item, reading, prompts, carries=carries_objects(pipe))[0], heeded)
         except GeoFlowError as error:
             rows.append({"name": item.name, "problem": str(error)})
             continue

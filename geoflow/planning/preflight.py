@@ -15,12 +15,10 @@ from geoflow.environments import checking
 from geoflow.errors import ConfigError, InputError
 from geoflow.files import locations
 from geoflow.pipeline import WRITER, Pipeline
-from geoflow.segments import Prompt
 from geoflow.store.delivery import deliver_kept
 from geoflow.store.paths import RunPaths
 from geoflow.values.plain import printable
 from geoflow.video import camera_files
-from geoflow.video.prompts import read_prompts
 
 Needs = list[tuple[str, str, dict[str, str]]]  # slot, backend, what it needs: see `Stage.weights`
 
@@ -136,38 +134,6 @@ def check_masks(masks: str | None, names: Sequence[str]) -> None:
         raise ConfigError(
             f"--masks {masks} holds no folder for any of the videos; expected such as {os.path.join(masks, names[0])}"
         )
-
-
-def check_objects(objects: str | None, names: Sequence[str], pipeline: Pipeline) -> dict[str, tuple[Prompt, ...]]:
-    """The prompts that `--objects` names, by video; {} where it names label images or is not given.
-
-    Raises ConfigError when no video can have any, or when the pipeline has no stage that takes prompts.
-    """
-    if objects is None:
-        return {}
-    if os.path.isdir(objects):
-        if not any(os.path.isdir(os.path.join(objects, name)) for name in names):
-            raise ConfigError(
-                f"--objects {objects} holds no folder for any of the videos; expected label images such as "
-                f"{os.path.join(objects, names[0], '00000.png')}"
-            )
-        return {}
-    if not os.path.isfile(objects):
-        raise ConfigError(
-            f"--objects {objects} should be a folder with a folder of label images per video, or a file of prompts; "
-            "there is none"
-        )
-    prompts = read_prompts(objects)
-    if not any(spec.stage_class().takes_prompts for spec in pipeline.stages):
-        raise ConfigError(
-            f"--objects {objects} holds prompts, and no stage of pipeline {pipeline.name!r} takes any; add a stage for "
-            "the slot objects that does, or give label images"
-        )
-    if unknown := sorted(set(prompts) - set(names)):
-        raise ConfigError(
-            f"--objects {objects} has prompts for {', '.join(unknown)}, which is none of the videos: {', '.join(names)}"
-        )
-    return prompts
 
 
 def check_cameras(cameras: str | None, names: Sequence[str]) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from geoflow.errors import StoreError
+from geoflow.evaluate.object_scores import object_columns
 from geoflow.evaluate.score_table import (
     DEPTH_ROWS,
     MOTION_ROWS,
+    OBJECT_ROWS,
     POINT_TRACK_ROWS,
     POSE_ROWS,
     TRACK_ROWS,
@@ -69,6 +71,8 @@ def score_section(scores: Mapping[str, Any]) -> str:
     points = scores.get("point_tracks")
     if points:
         parts.append(figures_table(POINT_TRACK_ROWS, scaling_columns(points)))
+    if scores.get("objects"):
+        parts.append(figures_table(OBJECT_ROWS, object_columns(scores["objects"])))
     if scores.get("motion"):
         true = scores["motion"].get("truth") or "unknown"
         parts.append(figures_table(MOTION_ROWS, {f"camera says it is; in truth {true}": scores["motion"]}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import FIELDS, MOTION_STILL
+from geoflow.fields import FIELDS, MOTION_STILL, UNIT_PRIOR
 from geoflow.segments import Segment
 from geoflow.stage import Fields, Stage, param
 from geoflow.values.field import BRANCHES, PAST
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HELD = "held."  # prefix of held fields in the state
 _POINTS = "points."  # prefix of held points
 _METRES, _FREE = "metres", "free"  # the units of a video's lengths; "" until the first lengths are found
+_JOINT = ("joint.frame", "joint.before", "joint.after")
 _LEAST_JUDGED = 2  # frames with prior and camera depth, before one is held against the other
 _MAX_BRIDGE_GAP = 0.15  # median relative depth gap above which two views are not the same still view
 
@@ -39,6 +40,9 @@ class Stitch(Stage):
     also has, are kept if shared frames connect them. If a segment's depth shares no pixel with the frames before, its
     depth is masked out and its `stitch.scale` is NaN.
 
+    Where two chapters meet, both poses of the frames that they share are given on (`joint.*`): once the whole video is
+    known, the store's path is bent until they agree.
+
     A hand keeps its number and its row if it is seen in frames that two segments share.
 
     The user's labels are never lost: if a backend for objects was given them and failed, they are read again.
@@ -48,7 +52,7 @@ class Stitch(Stage):
     inputs = ("frames.index", "frames.time")
     outputs = ("frames.index", "frames.time", "stitch.scale", "stitch.seam_residual")
     ordered = True
-    version = "5"
+    version = "6"
 
     @dataclass(frozen=True)
     class Params(Stage.Params):
@@ -61,7 +65,7 @@ class Stitch(Stage):
         super().__init__(params)
         passing = (name for name, row in FIELDS.items() if row.fade != PAST and name not in self.inputs)
         self.optional = tuple(passing)
-        self.optional_outputs = (*self.optional, "stitch.metric", "stitch.depth_ratio")
+        self.optional_outputs = (*self.optional, *_JOINT, "stitch.metric", "stitch.depth_ratio")
         self._state: dict[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
@@ -87,6 +91,7 @@ class Stitch(Stage):
         join = self._join(segment, held, fields, shared, metric)
         moved = seams.move(fields, join, known_scale=bool(self._state.get("scaled")))
         gap = seams.seam_gap(held, moved, shared)
+        chapters = self._two_opinions(segment, held, fields, moved, shared)
         for name, faded in seams.fade(held, moved, shared).items():
             if moved[name] is fields[name]:  # the input itself, which is read-only
                 moved[name] = moved[name].copy()
@@ -97,12 +102,25 @@ class Stitch(Stage):
         scale = join.camera_scale if join.camera_scale is not None else join.geometry_scale
         result["stitch.scale"] = np.array([np.nan if scale is None else scale], np.float32)
         result["stitch.seam_residual"] = np.array([gap], np.float32)
+        result |= chapters
         if self._claimed(segment, fields):
             result["stitch.metric"] = np.array([self._state["units"] != _FREE])
         if metric >= {*BRANCHES}:
             ratio = _ratio(fields.get("camera.depth"), seams.depth_of(fields))
             result["stitch.depth_ratio"] = np.array([np.nan if ratio is None else ratio], np.float32)
         return result
+
+    def _two_opinions(self, segment: Segment, held: Fields, fields: Fields, moved: Fields, shared: int) -> Fields:
+        """Return `joint.*` of the frames that have two poses; {} where both sides are of one chapter."""
+        if segment.video.given_world or not {"camera.valid", "camera.cam_from_world"} <= held.keys():
+            return {}
+        if self._same_world(held, {name: fields[name][:shared] for name in ("camera.valid", "camera.cam_from_world")}):
+            return {}
+        both = np.flatnonzero(held["camera.valid"] & moved["camera.valid"][:shared])
+        if len(both) < 2:
+            return {}
+        poses = (part["camera.cam_from_world"][both] for part in (held, moved))
+        return dict(zip(_JOINT, (segment.start + both, *poses)))
 
     def _kept(self, prefix: str) -> Fields:
         return {name.removeprefix(prefix): value for name, value in self._state.items() if name.startswith(prefix)}
@@ -136,6 +154,8 @@ class Stitch(Stage):
             return claimed
         if self._state.get("units") == _FREE:
             return set()
+        if not _keeps_unit(fields):
+            claimed = claimed - {"camera"}
         return {branch for branch in claimed if any(FIELDS[n].slot == branch for n in fields)}
 
     def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:
@@ -342,9 +362,20 @@ class Stitch(Stage):
         return earlier
 
 
+def _keeps_unit(fields: Fields) -> bool:
+    """Return whether the cameras have the unit that their stage states by another's; True where they say nothing."""
+    if "camera.unit" not in fields:
+        return True
+    return bool((fields["camera.unit"][fields["camera.valid"]] == UNIT_PRIOR).all())
+
+
 def _with_users_labels(segment: Segment, fields: Fields) -> Fields:
-    """Return the fields, with the user's labels added if there are some and no stage has passed them on."""
-    if segment.video.labels is None or "objects.label" in fields:
+    """Return the fields, with the user's labels added if there are some and no stage has passed them on.
+
+    Labels of some frames only are left out: without the stage that finds the objects in the others, the 0 there would
+    say that these frames show none.
+    """
+    if segment.video.labels is None or segment.video.labelled or "objects.label" in fields:
         return fields
     from geoflow.video.frame_reader import read_labels
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoflow.errors import StageError
-from geoflow.fields import FIELDS, switches, wanted_fields
+from geoflow.fields import BESIDE, FIELDS, switches, wanted_fields
 from geoflow.quality.frame_facts import GROUP
 from geoflow.segments import Segment, VideoInfo
 from geoflow.stage import Fields, SegmentRecord, Stage, param
@@ -25,7 +25,8 @@ class Write(Stage):
     """Writes the store (schema 1).
 
     Every frame is stored by one segment: a segment stores its frames up to the start of the next segment, and all of
-    its tracks. A track that goes on in the next segment has one row in the store.
+    its tracks. A track that goes on in the next segment has one row in the store. When all segments are there, the path
+    is bent where two chapters meet and where a place is seen again (`places.*`), and everything in the world with it.
 
     It also measures what the frames are worth, since here all that is known of them is together: the fields
     `quality.*`, of each segment's frames among themselves.
@@ -61,7 +62,7 @@ class Write(Stage):
         self._paths = RunPaths(self.params.out, self.params.remote)
         self._written: dict[str, set[int]] = {}  # segments that are on this node and of this run
         self._switches = {switch.name: getattr(self.params, switch.name) for switch in switches()}
-        given = (*wanted_fields(self._switches), "frames.small")
+        given = (*wanted_fields(self._switches), "frames.small", *BESIDE)
         self.optional = tuple(name for name in given if name not in self.inputs and not name.startswith(GROUP))
 
     def setup(self) -> None:

@@ -31,7 +31,7 @@ def worked_on_at_once(events: Iterable[dict[str, Any]]) -> set[str]:
             ends += 1
             if ends > 1:
                 found |= both
-        elif event == "video_rewound":  # its segments may be done again
+        elif event in ("video_rewound", "video_postponed"):  # its segments may be done again
             seen = Counter({key: n for key, n in seen.items() if key[0] != video})
         elif event in _DONE:
             seen[key := (video, row.get("index"))] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -25,17 +25,22 @@ from geoflow.store.work_key import work_key
 from geoflow.values.mesh_values import mesh_fault
 from geoflow.values.object_names import MESH, MESH_SEEN, MOST_OBJECTS, name_for
 
+if TYPE_CHECKING:
+    from geoflow.geometry.loops.bending import Bend
+
 Mesh = Mapping[str, np.ndarray]  # "vertices", "faces", "colours", "world_from_mesh", "frame"; there may be "seen"
 MeshSource = Mesh | Path  # or the part file that holds it
 
 GROUP = "objects"
 LABEL = "objects/label"
+STATE = "objects/state"
 NUMBERS = "numbers"  # attribute of the labels: the objects that are seen in any frame
 KEY = "key"  # attribute of an object: of the work that its mesh is a part of
 COURSE = "course"  # attribute of a mesh's part file: digest of the last segment's, so of all that it was made from
 WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
 ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == MESH}
 OPTIONAL = MESH_SEEN.rpartition(".")[2]  # of the rows, what a mesh may lack
+_PLACE = "world_from_mesh"
 _SMALL = 64  # bytes: smaller arrays are not chunked
 
 
@@ -84,9 +89,17 @@ def made_in(path: Path, number: int, key: str, course: str) -> bool:
 
 
 def add_objects(
-    whole: WholeH5, meshes: Mapping[int, MeshSource], without: Mapping[int, str], *, key: str, compression: int
+    whole: WholeH5,
+    meshes: Mapping[int, MeshSource],
+    without: Mapping[int, str],
+    *,
+    key: str,
+    compression: int,
+    bend: Bend | None = None,
 ) -> None:
     """Write the objects of a video into its store, and list the objects that its labels show.
+
+    With `bend`, a mesh moves as the frame does that it was made from.
 
     Raises StoreError that names the object for an invalid mesh, or a mesh without a label.
     """
@@ -98,9 +111,15 @@ def add_objects(
         raise StoreError(f"there are meshes of objects {unseen}, but labels show {seen or 'none'}; please report this")
     for number, source in sorted(meshes.items()):
         mesh = read_mesh_part(source, number, key) if isinstance(source, Path) else source
-        _write(file.create_group(f"{GROUP}/{number}"), number, mesh, key, compression)
-        if mesh["frame"][0] not in file["frames/index"][()]:
+        _check(number, mesh)
+        (where,) = np.nonzero(file["frames/index"][()] == mesh["frame"][0])
+        if not len(where):
             raise StoreError(f"the mesh of object {number} is of frame {mesh['frame'][0]}, which is not in this video")
+        if bend is not None:
+            from geoflow.store.bent_arrays import bent_placement
+
+            mesh = {**mesh, _PLACE: bent_placement(mesh[_PLACE], bend.of_frames[where[:1]])}
+        _write(file.create_group(f"{GROUP}/{number}"), number, mesh, key, compression)
         whole.check()
     for number, reason in sorted(without.items()):
         file.require_group(f"{GROUP}/{number}").attrs.update({KEY: key, WITHOUT: reason})
@@ -169,8 +188,9 @@ def mesh_form_faults(file: h5py.File) -> Iterator[str]:
     if GROUP not in file:
         return
     work = work_key(str(file.attrs[WORK])) if WORK in file.attrs else None
+    maps = {name.rpartition(".")[2] for name, row in fields.FIELDS.items() if row.group == GROUP}
     for name in file[GROUP]:
-        if name != LABEL.rpartition("/")[2] and not (name.isdecimal() and 1 <= int(name) <= MOST_OBJECTS):
+        if name not in maps and not (name.isdecimal() and 1 <= int(name) <= MOST_OBJECTS):
             yield f"{GROUP}/{name} is not an object: its name should be a number from 1 to {MOST_OBJECTS}"
     if LABEL not in file:
         yield f"{LABEL} is missing beside the meshes of objects"

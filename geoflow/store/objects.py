@@ -14,7 +14,7 @@ from geoflow.errors import StoreError
 from geoflow.geometry.labels import numbers_in
 from geoflow.geometry.mesh import in_world, is_watertight, seen_share
 from geoflow.store.lazy import Lazy
-from geoflow.store.meshes import LABEL, NUMBERS, ROWS, WITHOUT, groups
+from geoflow.store.meshes import LABEL, NUMBERS, ROWS, STATE, WITHOUT, groups
 from geoflow.values.mesh_values import scale_of
 
 _GOLDEN = 0.618034  # of a full turn: hues of many objects stay apart
@@ -113,6 +113,12 @@ class Objects(Mapping[int, Object]):
         if not self.has_labels:
             raise StoreError(f"{self._path} holds no {LABEL}; run a pipeline that has the slot objects, or --objects")
         return Lazy(self._file[LABEL])
+
+    @cached_property
+    def state(self) -> np.ndarray | None:
+        """Return what is known of each object in each frame, (T, 256) uint8: `geoflow.fields.OBJECT_STATES` names the
+        codes. None if no stage says so."""
+        return self._file[STATE][()] if STATE in self._file else None
 
     @property
     def meshes(self) -> dict[int, Mesh]:

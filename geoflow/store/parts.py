@@ -16,13 +16,14 @@ import h5py
 import numpy as np
 
 from geoflow.errors import StoreError
-from geoflow.fields import known_share
+from geoflow.fields import BESIDE, known_share
 from geoflow.segments import Segment
 from geoflow.store.layout import blocks, create, shape_of, wanted
 from geoflow.store.schema import QUERY, TRACKS, columns, num_hand_rows
 from geoflow.store.whole import whole_h5
 from geoflow.values.field import ALWAYS
 
+_BESIDE = "beside"  # group of what the store is put together by, and does not hold
 _MAPPINGS = ("numbers", "known")  # items of a part's summary that are kept as JSON
 
 
@@ -69,6 +70,11 @@ def write_part(
                     dataset[where] = array
                     digest.update(np.ascontiguousarray(array).data.cast("B"))
                 whole.check()
+        for name in (name for name in BESIDE if name in fields and fields[name].size):
+            whole.file.create_dataset(f"{_BESIDE}/{name}", data=fields[name])
+            digest.update(f"{name} {fields[name].shape}".encode())
+            digest.update(np.ascontiguousarray(fields[name]).data.cast("B"))
+            whole.check()
         info = replace(_summary(segment, fields, count), key=key, digest=digest.hexdigest()[:20], before=before)
         for name, value in asdict(info).items():
             whole.file.attrs[name] = json.dumps(value) if name in _MAPPINGS else value
@@ -88,6 +94,12 @@ def _summary(segment: Segment, fields: Mapping[str, np.ndarray], count: int) -> 
         },
         known=known_share(fields, count),
     )
+
+
+def beside(file: h5py.File, group: str) -> dict[str, np.ndarray]:
+    """Return the fields of a group, such as `places`, that a part file holds beside its datasets; {} if none."""
+    held = file.get(_BESIDE, {})
+    return {name: held[name][()] for name in held if name.startswith(f"{group}.")}
 
 
 def open_part(path: Path) -> h5py.File:

@@ -43,6 +43,7 @@ class Recovery:
     quality: float | None = None  # of the poses, 0..1: the median; None if it is not stated, or there are no poses
     unposed: Mapping[str, int] = field(default_factory=dict)  # reason -> frames
     without: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # slot -> segments it is missing in, why
+    cheaper: Mapping[str, int] = field(default_factory=dict)  # slot -> segments it did below its full settings
 
     @property
     def lacking(self) -> str:
@@ -123,6 +124,9 @@ class Recovery:
         for slot, (count, reason) in self.without.items():
             where = "" if count == self.segments else f" in {count} of {self.segments} segments"
             said.append(f"{slot} not computed{where}: {reason}")
+        for slot, count in self.cheaper.items():
+            where = "" if count == self.segments else f" in {count} of {self.segments} segments"
+            said.append(f"{slot} with cheaper settings{where}")
         return said
 
 
@@ -143,9 +147,11 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         hands = [h.valid.reshape(len(video), -1).any(1) for h in (held.left, held.right, held.all) if h is not None]
     tracks, objects = video.tracks, video.objects
     without: dict[str, tuple[int, str]] = {}
+    cheaper = Counter[str]()
     for row in video.segments:
         for slot, reason in read_without(json.loads(row["notes"])).items():
             without[slot] = without.get(slot, (0, reason))[0] + 1, without.get(slot, (0, reason))[1]
+        cheaper.update(slot for slot, level in json.loads(row["ladder"]).items() if level)
 
     def share(name: str, count: Callable[[int], float]) -> float | None:
         if name not in video.file:
@@ -170,6 +176,7 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         quality=quality,
         unposed=dict(unposed),
         without=without,
+        cheaper=cheaper,
     )
 
 

@@ -22,6 +22,8 @@ from geoflow.fields import (
     VIEW_BARE,
     VIEW_CUT,
 )
+from geoflow.store.camera_remarks import camera_remarks
+from geoflow.store.object_remarks import object_remarks
 
 if TYPE_CHECKING:
     from geoflow.store.lazy import Cameras
@@ -57,12 +59,14 @@ def remarks(video: Video) -> list[str]:
 
     Frames count from 0.
     """
-    said = [*_cuts(video.views), *_hands_left_out(video)]
+    state = None if video.objects is None else video.objects.state
+    said = [*_cuts(video.views), *_hands_left_out(video), *object_remarks(state)]
     cameras = video.cameras
     if cameras is not None:
         said += _stretches(reasons_without_pose(cameras, video.views), len(video) <= _FEW, _depth_share(video))
         said += _doubtful(cameras)
         said += _lenses(cameras)
+        said += camera_remarks(video.file, metric=video.metric)
     if "geometry/source" in video.file and "camera/depth" in video.file:
         said += _of_prior(video.file["geometry/source"][:])
     if len(said) > _MOST:

@@ -166,6 +166,10 @@ ATTRIBUTES: dict[str, tuple[type, str]] = {
 
 NOTES = "notes"  # an attribute that may be absent: JSON list of how the source was read, mended, or looked wrong
 
+# Only where places were seen again and the path was bent: JSON list of pairs of frames, with the gap between both
+# visits before and after, in scene units and rad; see `geoflow.geometry.loops.bending.Closed`.
+LOOPS = "loops"
+
 # Not in files of earlier versions: JSON that identifies the source as it was read: size, dates, a digest of some
 # blocks. If these leave a doubt, the source's checksum decides.
 IDENTITY = "source_identity"

@@ -7,8 +7,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -18,6 +19,8 @@ from geoflow.fields import telling
 from geoflow.quality.quality_columns import QUALITY_COLUMNS, FrameQuality, as_nulls
 from geoflow.segments import VideoInfo
 from geoflow.stage import SegmentRecord
+from geoflow.store.bent_arrays import bent, is_bent
+from geoflow.store.closing import find_bend, sentence, table
 from geoflow.store.coherence import key_of
 from geoflow.store.layout import create, shape_of
 from geoflow.store.meshes import MeshSource, add_objects
@@ -31,6 +34,7 @@ from geoflow.store.schema import (
     EXTRA_ATTRIBUTES,
     FRAME,
     IDENTITY,
+    LOOPS,
     METRIC,
     MOTION_NAMES,
     NOTES,
@@ -43,6 +47,7 @@ from geoflow.store.schema import (
     TRACK_ID,
     TRACKS,
     WORK,
+    Dataset,
     columns,
     datasets,
     num_hand_rows,
@@ -53,6 +58,12 @@ from geoflow.store.verify import verify_file, verify_store
 from geoflow.store.whole import WholeH5, whole_h5
 from geoflow.store.work_key import describe_work, work_key
 from geoflow.values.plain import printable
+
+if TYPE_CHECKING:
+    from geoflow.geometry.loops.bending import Bend
+    from geoflow.geometry.loops.similarity import Similarities
+
+_MOST_LOOPS = 200  # that are listed, evenly: an attribute holds 64 KiB
 
 
 @dataclass(frozen=True)
@@ -103,20 +114,23 @@ def assemble(
             raise
         _remove_parts(paths, video.name, work_key(work))
         return done
+    metric = all(bool(info.numbers.get(METRIC, video.metric)) for _, info in plan.parts)
+    bend = find_bend(plan.parts, video, metric=metric)
     with whole_h5(final) as whole:
         _write_attributes(whole.file, video, records, pipeline, version, work)
         if without_mesh:
             whole.file.attrs["status"] = "incomplete"
-        whole.file.attrs["metric"] = all(bool(info.numbers.get(METRIC, video.metric)) for _, info in plan.parts)
+        whole.file.attrs["metric"] = metric
+        _write_loops(whole.file, video, bend)
         _create_all(whole.file, plan, video)
         written = 0  # tracks whose first part is in the file
         for (path, info), columns_of_part in zip(plan.parts, plan.columns):
             with open_part(path) as part:
                 if read_info(part).digest != info.digest:
                     raise StoreError(f"{path} was replaced meanwhile: another run writes here, too; run again")
-                _copy_part(part, info, whole, columns_of_part, written)
+                _copy_part(part, info, whole, columns_of_part, written, bend.of_frames if bend else None)
             written = max(written, columns_of_part.max(initial=-1) + 1)
-        add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression)
+        add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression, bend=bend)
         infos = [info for _, info in plan.parts]
         whole.file[SEGMENTS] = segment_table(infos, records, frame_quality(whole.file))
         whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
@@ -311,6 +325,15 @@ def _write_attributes(
     file.attrs["pipeline"] = _fitting(pipeline)
 
 
+def _write_loops(file: h5py.File, video: VideoInfo, bend: Bend | None) -> None:
+    """Say which loops were closed, if there are some."""
+    if bend is None or not bend.closed:
+        return
+    listed = table(bend.closed)
+    file.attrs[LOOPS] = json.dumps(listed[:: -(-len(listed) // _MOST_LOOPS)])
+    file.attrs[NOTES] = json.dumps([printable(note) for note in (*video.notes, sentence(bend.closed))])
+
+
 def _fitting(pipeline: str) -> str:
     """Return the description if it fits HDF5's limit of 64 KiB for an attribute; the run's own record always has it."""
     return pipeline if len(pipeline.encode()) < 60_000 else json.dumps({"see": RunPaths("").run.name})
@@ -324,21 +347,36 @@ def _create_all(file: h5py.File, plan: _Plan, video: VideoInfo) -> None:
         create(file, row, shape_of(row, sizes), plan.compression)
 
 
-def _copy_part(part: h5py.File, info: PartInfo, whole: WholeH5, columns: np.ndarray, written: int) -> None:
-    """Copy one part to its place. Its tracks go to `columns`; those from the column `written` on begin in it."""
+def _copy_part(
+    part: h5py.File, info: PartInfo, whole: WholeH5, columns: np.ndarray, written: int, bends: Similarities | None
+) -> None:
+    """Copy one part to its place. Its tracks go to `columns`; those from the column `written` on begin in it.
+
+    `bends` are the corrections of the video's frames: what lies in the world moves with its frame.
+    """
     for name, row in datasets().items():
         if name not in part or 0 in part[name].shape:
             continue
         source, target = part[name], whole.file[name]
+        rows = slice(info.start, info.stop if row.layout == TRACKS else info.start + info.count)
+        by = bends[rows] if bends is not None and is_bent(row, bends[rows]) else None
         if row.layout == FRAME:
-            _copy_frames(source, target, info.start, whole)
-        elif row.layout == ROWS:
-            target[info.start : info.start + info.count] = source[()]
+            _copy_frames(
+                source, target, info.start, whole, None if by is None else partial(_bent_frame, row, source, by)
+            )
+            continue
+        values = source[()]
+        if by is not None:
+            metres = row.row.metres.replace(".", "/")
+            own = bends if bends is not None and row.layout == QUERY else by
+            values = bent(row, values, own, part[metres][()] if metres in part else None)
+        if row.layout == ROWS:
+            target[rows] = values
         elif row.layout == TRACKS:
-            _copy_tracks(source[()], target, slice(info.start, info.stop), columns)
+            _copy_tracks(values, target, rows, columns)
         elif row.layout == QUERY:
             fresh = columns >= written
-            target[written : written + int(fresh.sum())] = source[()][fresh]
+            target[written : written + int(fresh.sum())] = values[fresh]
         whole.check()
 
 
@@ -357,12 +395,25 @@ def _copy_tracks(values: np.ndarray, target: h5py.Dataset, frames: slice, column
         target[frames, inside[0] : inside[-1] + 1] = block
 
 
-def _copy_frames(source: h5py.Dataset, target: h5py.Dataset, start: int, whole: WholeH5) -> None:
+def _bent_frame(row: Dataset, source: h5py.Dataset, bends: Similarities, i: int) -> np.ndarray:
+    frame: np.ndarray = bent(row, source[i : i + 1], bends[i : i + 1])[0]
+    return frame
+
+
+def _copy_frames(
+    source: h5py.Dataset,
+    target: h5py.Dataset,
+    start: int,
+    whole: WholeH5,
+    moved: Callable[[int], np.ndarray] | None = None,
+) -> None:
     layout = ("dtype", "chunks", "compression_opts", "shuffle")
     same = all(getattr(source, key) == getattr(target, key) for key in layout)
     corner = (0,) * (source.ndim - 1)
     for i in range(len(source)):
-        if same:  # the raw chunk from the disk, without unpacking and packing
+        if moved is not None:
+            target[start + i] = moved(i)
+        elif same:  # the raw chunk from the disk, without unpacking and packing
             filters, data = source.id.read_direct_chunk((i, *corner))
             target.id.write_direct_chunk((start + i, *corner), data, filters)
         else:

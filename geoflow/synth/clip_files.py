@@ -32,6 +32,7 @@ class Clip:
     cam_from_world: np.ndarray  # (T, 4, 4) float32
     depth: np.ndarray  # (T, H, W) float32
     moving: np.ndarray  # (T, H, W) bool
+    label: np.ndarray  # (T, H, W) uint8
     tracks: TrueTracks
 
 
@@ -65,6 +66,7 @@ def render(
         cam_from_world=np.stack([view.cam_from_world for view in views]).astype(np.float32),
         depth=np.stack([shot.depth for shot in shots]),
         moving=np.stack([scene.moving[shot.owner] for shot in shots]),
+        label=np.stack([shot.owner for shot in shots]),
         tracks=points.follow(views, height, width),
     )
 
@@ -98,7 +100,9 @@ def render_clip(
             for i, shot in enumerate(shoot(scene, num_frames, width, height, fps, seed, motion)):
                 video.write(shot.rgb)
                 view = shot.view
-                truth.frame(i, view.intrinsics, view.cam_from_world, shot.depth, scene.moving[shot.owner])
+                truth.frame(
+                    i, view.intrinsics, view.cam_from_world, shot.depth, scene.moving[shot.owner], label=shot.owner
+                )
                 points.see(i, shot)
                 views.append(view)
             truth.tracks(points.follow(views, height, width))

@@ -6,6 +6,7 @@ intrinsics       (T, 3, 3) float32   pixels; NaN where unknown
 cam_from_world   (T, 4, 4) float32   metres (any unit where not metric), OpenCV axes; NaN where unknown
 depth            (T, H, W) float32   z in the same unit at the pixel's centre; 0 where unknown
 moving           (T, H, W) bool      True on moving bodies; False also where unknown
+label            (T, H, W) uint8     number of the body that each pixel shows; 0: the room. Only in clips of `synth`
 tracks/xyz       (T, N, 3) float32   world, metres
 tracks/uv        (T, N, 2) float32   pixels; NaN where the point is behind the camera
 tracks/visible   (T, N) bool         inside the image and not occluded
@@ -41,7 +42,7 @@ class TrueTracks:
 
 @dataclass
 class GroundTruth:
-    """An open ground-truth file. `depth` and `moving` are read from disk as they are indexed."""
+    """An open ground-truth file. `depth`, `moving` and `label` are read from disk as they are indexed."""
 
     path: Path
     fps: float
@@ -49,6 +50,7 @@ class GroundTruth:
     cam_from_world: np.ndarray
     depth: Any  # h5py.Dataset
     moving: Any  # h5py.Dataset
+    label: Any | None  # h5py.Dataset; None if the truth knows no objects
     tracks: TrueTracks | None
     metric: bool  # lengths are metres; else the truth is up to one scale
     motion: str | None  # what the camera does, if stated; otherwise the poses tell
@@ -77,7 +79,8 @@ class GroundTruth:
 class GroundTruthWriter:
     """Writes depth and masks frame by frame, so that a long clip is never in memory as a whole.
 
-    What is not written is unknown: NaN poses and intrinsics, depth 0, and nothing moves.
+    What is not written is unknown: NaN poses and intrinsics, depth 0, and nothing moves. The file has labels of objects
+    only if some are written.
     """
 
     def __init__(
@@ -115,8 +118,17 @@ class GroundTruthWriter:
         cam_from_world: np.ndarray | None,
         depth: np.ndarray | None,
         moving: np.ndarray | None = None,
+        label: np.ndarray | None = None,
     ) -> None:
-        """Write what is known of frame i: (3, 3), (4, 4), (H, W) and (H, W) bool; None is unknown."""
+        """Write what is known of frame i: (3, 3), (4, 4), (H, W), (H, W) bool and (H, W) uint8; None is unknown.
+
+        Labels are written for all frames or for none.
+        """
+        if label is not None:
+            if "label" not in self._file:
+                maps = self._file["moving"]
+                self._file.create_dataset("label", maps.shape, "u1", chunks=maps.chunks, **_PACKED)
+            self._file["label"][i] = label
         known = {"intrinsics": intrinsics, "cam_from_world": cam_from_world, "depth": depth, "moving": moving}
         for name, value in known.items():
             if value is not None:
@@ -173,6 +185,7 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
         cam_from_world=file["cam_from_world"][:],
         depth=file["depth"],
         moving=file["moving"],
+        label=file.get("label"),
         tracks=tracks,
         metric=bool(file.attrs.get("metric", True)),
         motion=file.attrs.get("motion"),

@@ -1,9 +1,15 @@
-"""The user's labels of objects: one picture per frame whose pixels are the numbers of objects, 0 background."""
+"""The user's labels of objects: pictures of frames whose pixels are the numbers of objects, 0 background.
+
+There is one for each frame of the source, in natural order; or there are fewer, for a stage that finds the objects in
+all other frames. Then each has the name of its frame: the number of the frame, such as `00000.png`; in a folder of
+frames, the name of the frame's picture will do.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 import cv2
 import numpy as np
@@ -12,7 +18,7 @@ from geoflow.errors import InputError
 from geoflow.segments import VideoInfo
 from geoflow.values.object_names import MOST_OBJECTS
 from geoflow.video import images
-from geoflow.video.folder import as_displayed, check_fits, one_per_frame
+from geoflow.video.folder import as_displayed, check_fits
 from geoflow.video.sequence import list_images
 
 _GREY, _PALETTE = "grey", "palette"
@@ -24,34 +30,77 @@ def label_folder(objects: str, name: str) -> str:
     return os.path.join(os.path.abspath(objects), name)
 
 
-def check_labels(folder: str, num_source_frames: int, video: VideoInfo) -> str:
-    """The SHA-256 of the labels in `folder`, of which every file's header is looked at.
+def check_labels(folder: str, num_source_frames: int, video: VideoInfo) -> tuple[str, tuple[int, ...]]:
+    """The SHA-256 of the labels in `folder`, of which every file's header is looked at, and which frames have some.
 
-    Raises InputError unless it holds one label image per frame of the source, each of a size that fits the frames and
-    of a kind that can hold labels.
+    The frames are source frame numbers in rising order; () if each frame of the source has a label image. Raises
+    InputError if a label image belongs to no frame, does not fit the frames, or is of a kind that holds no labels.
     """
-    digest = hashlib.sha256()
-    for path in one_per_frame(folder, num_source_frames, "label image", "--objects"):
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"{folder} should hold this video's label images, but is not a folder; make it, or leave out --objects"
+        )
+    paths = list_images(folder)
+    labelled = () if len(paths) == num_source_frames else tuple(_by_frame(paths, folder, num_source_frames, video))
+    digest = hashlib.sha256(repr(labelled).encode() if labelled else b"")
+    for path in paths:
         data = images.read_bytes(path)
         _check_kind(data, path)
         check_fits(*images.upright_size(data, path), path, video, "label image")
         digest.update(b"%d:" % len(data))
         digest.update(data)
-    return digest.hexdigest()
+    return digest.hexdigest(), labelled
+
+
+def _by_frame(paths: list[str], folder: str, num_source_frames: int, video: VideoInfo) -> dict[int, str]:
+    """Label images by the source frame that their names state, in rising order. Raises InputError."""
+    remedy = (
+        "fewer label images than frames are named by their frames, counted from 0, such as 00000.png; or give one per "
+        "frame"
+    )
+    if not paths or len(paths) > num_source_frames:
+        raise InputError(
+            f"{folder} holds {len(paths)} label images, but the video has {num_source_frames} frames; {remedy}"
+        )
+    pictures = list_images(video.source, video.pattern) if os.path.isdir(video.source) else []
+    names = {_stem(path): i for i, path in enumerate(pictures)}
+    same = all(_stem(path) in names for path in paths)
+    found: dict[int, str] = {}
+    for path in paths:
+        numbers = re.findall(r"\d+", _stem(path))
+        if not same and not numbers:
+            raise InputError(f"{path} states no frame in its name; {remedy}")
+        frame = names[_stem(path)] if same else int(numbers[-1])
+        if frame >= num_source_frames:
+            raise InputError(f"{path} is for frame {frame}, but the video ends at {num_source_frames - 1}; {remedy}")
+        if frame in found:
+            raise InputError(f"{path} and {found[frame]} are both for frame {frame}; {remedy}")
+        found[frame] = path
+    return dict(sorted(found.items()))
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def read_labels(folder: str, indices: np.ndarray, video: VideoInfo) -> np.ndarray:
     """The labels number `indices`: (T, H, W) uint8, resized and cropped as masks are; numbers are never mixed.
 
-    Raises InputError for a picture that cannot be read, fits no frame, or holds colours or numbers above 255.
+    Frames without a label image, where only some have one, get 0. Raises InputError for a picture that cannot be read,
+    fits no frame, or holds colours or numbers above 255.
     """
     paths = list_images(folder)
-    out = np.empty((len(indices), video.height, video.width), np.uint8)
-    for k, i in enumerate(indices):
-        if i >= len(paths):
+    if video.labelled and len(paths) != len(video.labelled):
+        raise InputError(f"{folder} held {len(video.labelled)} label images, and holds {len(paths)} now; run again")
+    by_frame = _by_frame(paths, folder, video.labelled[-1] + 1, video) if video.labelled else dict(enumerate(paths))
+    out = np.zeros((len(indices), video.height, video.width), np.uint8)
+    for k, i in enumerate(indices.tolist()):
+        if video.labelled and i not in video.labelled:
+            continue
+        if i not in by_frame:
             raise InputError(f"label image {i} of {folder} is gone: it holds {len(paths)} now; run again")
-        labels = decode_labels(images.read_bytes(paths[i]), paths[i])
-        out[k] = images.resize_labels(as_displayed(labels, paths[i], video, "label image"), *out.shape[1:])
+        labels = decode_labels(images.read_bytes(by_frame[i]), by_frame[i])
+        out[k] = images.resize_labels(as_displayed(labels, by_frame[i], video, "label image"), *out.shape[1:])
     return out
 
 

@@ -78,7 +78,13 @@ def probe(source: str, name: str, options: ReadOptions | None = None) -> tuple[V
     )
     if options.objects is not None:
         where = label_images.label_folder(options.objects, name)
-        info = replace(info, labels=where, labels_sha256=label_images.check_labels(where, len(found.time), info))
+        sha256, labelled = label_images.check_labels(where, len(found.time), info)
+        if labelled and not np.isin(labelled, keep).any():
+            raise InputError(
+                f"{where} has labels for frames {', '.join(map(str, labelled[:5]))}, none of which is processed; "
+                f"frames {keep[0]} to {keep[-1]} are, as far as --fps and --limit keep them"
+            )
+        info = replace(info, labels=where, labels_sha256=sha256, labelled=labelled)
     arrays = {"video.index": keep, "video.pts": found.pts[keep], "video.time": time}
     if found.seek is not None:
         arrays["video.seek"] = found.seek[keep]

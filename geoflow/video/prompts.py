@@ -5,14 +5,17 @@ A file of YAML or JSON holds, by the name of the video, a list of prompts:
     clip:
       - {object: 1, frame: 0, box: [40, 30, 120, 90]}
       - {object: 2, frame: 12, points: [[200, 80], [240, 81, 0]]}
+      - {object: 3, frame: 0, text: red mug}
 
-A box is left, top, right, bottom; a point is x, y and, where it lies beside the object, 0. Both are in pixels of the
-upright picture that players show, whose top-left pixel has its centre at (0, 0). Frames count in the source, from 0.
+A file of CSV holds the same as a table: see `geoflow.video.prompt_table`. A box is left, top, right, bottom; a point is
+x, y and, where it lies beside the object, 0. Both are in pixels of the upright picture that players show, whose
+top-left pixel has its centre at (0, 0). Frames count in the source, from 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,24 @@ import numpy as np
 from geoflow.errors import ConfigError, InputError
 from geoflow.segments import Prompt, VideoInfo
 from geoflow.values.object_names import MOST_OBJECTS
-from geoflow.values.plain import real, several, whole
+from geoflow.values.plain import real, several, text, whole
 from geoflow.values.yaml_text import read_yaml
+from geoflow.video.prompt_table import prompt_rows
 
 _FORM = "{object: 1, frame: 0, box: [left, top, right, bottom]} or {object: 1, frame: 0, points: [[x, y], ...]}"
-_KEYS = {"object", "frame", "box", "points"}
+_KEYS = {"object", "frame", "box", "points", "text"}
 
 
 def read_prompts(path: str) -> dict[str, tuple[Prompt, ...]]:
-    """The prompts of a file by video, in pixels of the source as displayed. Raises ConfigError that names the place."""
+    """The prompts of a file by video, in pixels of the source as displayed.
+
+    The video is "" for prompts of a table that does not name it. Raises ConfigError that names the place.
+    """
+    if os.path.splitext(path)[1].lower() == ".csv":
+        return {
+            name: tuple(_prompt(row, where) for where, row in rows.items())
+            for name, rows in prompt_rows(Path(path)).items()
+        }
     raw = read_yaml(Path(path))
     if not isinstance(raw, dict) or not raw:
         raise ConfigError(f"--objects {path} should hold prompts by the name of their video, such as clip: [{_FORM}]")
@@ -51,6 +63,10 @@ def _prompt(row: Any, where: str) -> Prompt:
         raise ConfigError(f"{where}.object should be 1 to {MOST_OBJECTS}, found {number}")
     if frame < 0:
         raise ConfigError(f"{where}.frame should be a frame of the source, counted from 0; found {frame}")
+    if row.get("text") is not None:
+        if row.get("box") is not None or row.get("points"):
+            raise ConfigError(f"{where} has text beside a box or points; give the text alone")
+        return Prompt(number, frame, text=text(row["text"], f"{where}.text"))
     if row.get("box") is None and not row.get("points"):
         raise ConfigError(f"{where} shows nothing: give it a box, or points")
     box = None if row.get("box") is None else _box(row["box"], f"{where}.box")
@@ -87,7 +103,7 @@ def with_prompts(info: VideoInfo, index: np.ndarray, prompts: tuple[Prompt, ...]
             left, top, right, bottom = prompt.box
             box = (*_move(left, top, scale_x, scale_y), *_move(right, bottom, scale_x, scale_y))
         points = tuple((*_move(x, y, scale_x, scale_y), on) for x, y, on in prompt.points)
-        moved.append(Prompt(prompt.object, prompt.frame, box, points))
+        moved.append(dataclasses.replace(prompt, box=box, points=points))
     return dataclasses.replace(info, prompts=tuple(moved))
 
 

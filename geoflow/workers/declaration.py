@@ -21,6 +21,7 @@ import dataclasses
 import sys
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,13 +39,15 @@ class BackendWorker:
 
     persistent: ClassVar[bool] = False  # without arguments, it answers lines of stdin until stdin ends
     writes: ClassVar[tuple[str, ...]] = ()  # arguments that name files which must exist after an answer
+    needs_model: ClassVar[bool] = True  # the stage is set up first; otherwise `stage` is None
 
     @dataclass(frozen=True)
     class Request:
         """Typed arguments; subclass it and add fields made with `argument` and `option`."""
 
-    def __init__(self, stage: Any) -> None:
-        self.stage = stage
+    def __init__(self, stage: Any, settings: Sequence[str] = ()) -> None:
+        """`settings` are the values of `--set` as they stand, for a worker without a model of its own."""
+        self.stage, self.settings = stage, tuple(settings)
 
     def read(self, request: Any) -> Any:
         """Return what `answer` needs from a request. Raises InputError for a request that cannot be used."""
@@ -65,12 +68,21 @@ def argument(metavar: str, help: str) -> Any:
     return dataclasses.field(metadata={"metavar": metavar, "help": help, "positional": True})
 
 
-def option(metavar: str, help: str, *, default: Any = dataclasses.MISSING, in_requests_only: bool = False) -> Any:
+def option(
+    metavar: str,
+    help: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    in_requests_only: bool = False,
+    spelt_out: bool = False,
+) -> Any:
     """Declare a named value, `--like_this` on the command line; required if there is no default.
 
-    `in_requests_only`: allowed on lines of stdin, not on the command line.
+    `in_requests_only`: allowed on lines of stdin, not on the command line. `spelt_out`: a bool that is written
+    `--like_this True`, or False; without a value it is true.
     """
-    metadata = {"metavar": metavar, "help": help, "positional": False, "in_requests_only": in_requests_only}
+    metadata = {"metavar": metavar, "help": help, "positional": False}
+    metadata |= {"in_requests_only": in_requests_only, "spelt_out": spelt_out}
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
 

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from geoflow.backends import loading
 from geoflow.errors import GeoFlowError, InputError, StageError
+from geoflow.stage import Stage
 from geoflow.workers import declaration
 from geoflow.workers.declaration import BackendWorker
 
@@ -37,22 +38,28 @@ def serve(backend: str, arguments: Sequence[str], settings_of: Callable[[list[st
     """
     worker_class = declaration.find(backend)
     values, settings = _parse(backend, worker_class, arguments)
-    stage_class = loading.load(backend)
-    stage = stage_class(loading.make_params(stage_class, settings_of(settings), slot="worker"))
-    stage.threads = len(os.sched_getaffinity(0))
-    worker = worker_class(stage)
+    stage = _stage(backend, settings_of(settings)) if worker_class.needs_model else None
+    worker = worker_class(stage, settings)
     request = None if not values and worker.persistent else declaration.request_of(worker_class, values)
     read = None if request is None else worker.read(request)
     with _answers() as out:
-        worker.log("loading")
-        stage.setup()
-        worker.log("ready")
+        if stage is not None:
+            worker.log("loading")
+            stage.setup()
+            worker.log("ready")
         if request is not None:
             _print(out, _answer(worker, request, read))
             return
         for line in sys.stdin:
             if line.strip():
                 _print(out, _reply(worker, line))
+
+
+def _stage(backend: str, settings: dict[str, Any]) -> Stage:
+    stage_class = loading.load(backend)
+    stage = stage_class(loading.make_params(stage_class, settings, slot="worker"))
+    stage.threads = len(os.sched_getaffinity(0))
+    return stage
 
 
 def overview() -> str:
@@ -76,13 +83,18 @@ def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) 
         kind, metavar = declaration.kind_of(hints[row.name]), row.metadata["metavar"]
         if row.metadata["positional"]:
             parser.add_argument(row.name, nargs="?", type=kind, metavar=metavar, help=row.metadata["help"])
+        elif row.metadata["spelt_out"]:
+            parser.add_argument(
+                f"--{row.name}", nargs="?", const=True, type=_truth, metavar=metavar, help=row.metadata["help"]
+            )
         elif kind is bool:
             parser.add_argument(
                 f"--{row.name}", action=argparse.BooleanOptionalAction, default=None, help=row.metadata["help"]
             )
         else:
             parser.add_argument(f"--{row.name}", type=kind, metavar=metavar, help=row.metadata["help"])
-    parser.add_argument("--set", action="append", default=[], metavar="PARAM=VALUE", help=f"of the {backend} backend")
+    metavar, whose = ("PARAM=VALUE", f"{backend} backend") if worker.needs_model else ("SLOT.PARAM=VALUE", "pipeline")
+    parser.add_argument("--set", action="append", default=[], metavar=metavar, help=f"of the {whose}")
     found = vars(parser.parse_args(arguments))
     settings = found.pop("set")
     values = {name: value for name, value in found.items() if value is not None}
@@ -90,6 +102,12 @@ def _parse(backend: str, worker: type[BackendWorker], arguments: Sequence[str]) 
     if lacking and (values or not worker.persistent):
         parser.error(f"these arguments are required: {', '.join(lacking)}")
     return values, settings
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"should be True or False, found {text!r}")
+    return text.lower() == "true"
 
 
 def _end_of_help(backend: str, worker: type[BackendWorker]) -> str:

@@ -105,7 +105,10 @@ def test_every_parameter_that_a_user_can_set_is_on_its_page() -> None:
     page = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
     for path in sorted((ROOT / "configs" / "pipelines").glob("*.yaml")):
         for spec in Pipeline.load(path).stages:
-            part = page.partition(f"### `{spec.slot}` in `{path.stem}`")[2].partition("\n### ")[0]
+            here = page.partition(f"## The pipeline `{path.stem}`\n")[2].partition("\n## ")[0]
+            same = re.search(rf"- `{spec.slot}` as in \[`([\w-]+)`\]", here)
+            stands_in = same[1] if same else path.stem
+            part = page.partition(f"### `{spec.slot}` in `{stands_in}`")[2].partition("\n### ")[0]
             for row in dataclasses.fields(spec.stage_class().Params):
                 if not row.metadata.get("bound_by_run"):
                     assert f"| `{row.name}` |" in part, f"{spec.slot}.{row.name}"

@@ -46,13 +46,34 @@ def test_an_ordered_stage_goes_on_after_its_actor_died(tmp_path: Path) -> None:
 
 
 def test_what_always_fails_is_quarantined_with_its_reason(tmp_path: Path) -> None:
-    videos, events, _ = execute(pipeline(tmp_path, prior__mode="raise", prior__video="b"), ("a", "b", "c"))
+    videos, events, _ = execute(pipeline(tmp_path, prior__stubborn="raise", prior__video="b"), ("a", "b", "c"))
     assert [v.status for v in videos] == ["complete", "failed", "complete"]
     assert "prior failed on b[" in videos[1].reason
     assert "the model does not like this one" in videos[1].reason
+    assert videos[1].reason.endswith("; tried again when nothing else was left, with cheaper settings, too")
     failed = [e for e in events if e["event"] == "stage_failed"]
-    assert len(failed) == 3  # Limits.max_attempts
+    assert [e["verdict"] for e in failed] == ["retry", "retry", "later", "retry", "retry", "fail"]
     assert "engine_stages.py" in failed[-1]["traceback"]
+
+
+@pytest.mark.parametrize("mode", ["raise", "die"])
+def test_a_video_that_failed_is_tried_at_the_end_with_cheaper_settings(tmp_path: Path, mode: str) -> None:
+    videos, events, _ = execute(pipeline(tmp_path, prior__mode=mode, prior__video="b"), ("a", "b", "c"))
+    assert all(whole(video) for video in videos)
+    told = [(e["event"], e["video"]) for e in events if e["event"] in ("video_postponed", "video_complete")]
+    assert told.count(("video_postponed", "b")) == 1 and told[-1] == ("video_complete", "b")
+    assert [level["prior"] for level in videos[1].result["ladder"]] == [1] * videos[1].num_segments
+    assert videos[0].result["ladder"] == videos[2].result["ladder"] == [{}] * videos[0].num_segments
+    last_others = max(i for i, e in enumerate(events) if e["event"] == "segment_complete" and e["video"] != "b")
+    (postponed,) = [i for i, e in enumerate(events) if e["event"] == "video_postponed"]
+    again = [i for i, e in enumerate(events) if i > postponed and e["event"] == "stage_done" and e["video"] == "b"]
+    assert min(again) > last_others, "it came back before the others were done"
+
+
+def test_with_fail_fast_no_video_comes_back(tmp_path: Path) -> None:
+    pipe = pipeline(tmp_path, prior__mode="raise", prior__video="b")
+    videos, events, _ = execute(pipe, ("a", "b"), fail_fast=True)
+    assert videos[1].status == "failed" and count(events, "video_postponed") == 0
 
 
 def test_bad_input_found_late_is_not_tried_again(tmp_path: Path) -> None:
@@ -62,7 +83,7 @@ def test_bad_input_found_late_is_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_output_that_breaks_the_field_table_is_named(tmp_path: Path) -> None:
-    videos, _, _ = execute(pipeline(tmp_path, prior__mode="wrong-dtype"), max_attempts=1)
+    videos, _, _ = execute(pipeline(tmp_path, prior__stubborn="wrong-dtype"), max_attempts=1)
     assert "prior.points should be float16, found float32" in videos[0].reason
 
 

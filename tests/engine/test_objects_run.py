@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 import geoflow
+from actors.embedded.carried_masks import CarriedMasks
+from geoflow.fields import OBJECT_LOST
 from geoflow.pipeline import Pipeline
 from geoflow.results import RunResult
+from geoflow.segments import Segment, VideoInfo
+from geoflow.store.remarks import remarks
 from geoflow.store.verify import verify_run
-from geoflow.synth import render_clip
+from geoflow.synth import load_ground_truth, render_clip
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -34,7 +38,8 @@ def run(clip: Path, out: Path, objects: Path | None, backend: str = "", **params
         {"slot": "write", "backend": "geoflow.stages.write", "params": {"rgb": True}},
     ]
     if backend:
-        rows.insert(1, {"slot": "objects", "backend": f"object_stages:{backend}", "params": params})
+        backend = backend if "." in backend else f"object_stages:{backend}"
+        rows.insert(1, {"slot": "objects", "backend": backend, "params": params})
     stages = [row | {"num_cpus": 0.5} for row in rows]
     pipe = Pipeline.from_dict({"name": "p", "segment": {"size": 8, "overlap": 2}, "stages": stages})
     return geoflow.run(clip, out, pipe, objects=objects)
@@ -100,7 +105,33 @@ def test_prompts_reach_the_stage_that_takes_them(clip: Path, tmp_path: Path) -> 
     assert "prompt of object 5 is for frame 40, which is not processed" in failed.reason
 
 
+def test_labels_of_the_first_frame_are_enough(clip: Path, tmp_path: Path) -> None:
+    """What a run stores is what the stage gives for all frames at once, however many segments and actors there are."""
+    with load_ground_truth(clip.with_name("a.gt.h5")) as truth:
+        first = truth.label[0]
+    first = np.where(np.isin(first, np.argsort(-np.bincount(first.ravel()))[1:4]), first, 0).astype(np.uint8)
+    (tmp_path / "l" / "a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "l" / "a" / "00000.png"), first)
+    out = tmp_path / "out"
+    assert run(clip, out, tmp_path / "l", "embedded.carried_masks").exit_status == 0
+    assert verify_run(out) == []
+    with geoflow.open(out / "videos" / "a.h5") as video:
+        assert video.objects is not None
+        rgb = np.stack([video.rgb(i) for i in range(FRAMES)])
+        label, state = video.objects.label[:], video.objects.state
+        said = " ".join(remarks(video))
+    info = VideoInfo("a", "a", "", FRAMES, 30.0, HEIGHT, WIDTH, HEIGHT, WIDTH, labels="l", labelled=(0,))
+    given = np.zeros_like(label)
+    given[0] = first
+    fields = {"frames.rgb": rgb, "frames.index": np.arange(FRAMES), "objects.label": given}
+    whole = CarriedMasks().process(Segment(info, 0, 0, FRAMES), fields)
+    assert np.array_equal(label, whole["objects.label"]) and np.array_equal(state, whole["objects.state"])
+    assert np.array_equal(label[0], first) and label[5].any()
+    lost = [n for n in np.unique(first[first > 0]) if (whole["objects.state"][:, n] == OBJECT_LOST).any()]
+    assert all(f"Object {n} is lost in frame" in said for n in lost)
+
+
 def test_labels_that_do_not_fit_fail_their_video_alone(clip: Path, pictures: Path, tmp_path: Path) -> None:
     (pictures / "a" / "7.png").unlink()
     (failed,) = run(clip, tmp_path / "out", pictures).videos
-    assert failed.status == "failed" and "19 label images, but the video has 20 frames" in failed.reason
+    assert failed.status == "failed" and "19 label images, and not one for each frame of the video" in failed.reason

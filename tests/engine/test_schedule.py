@@ -79,3 +79,6 @@ def test_no_call_is_queued_on_a_worker_that_loads() -> None:
 )
 def test_verdicts(kind: Kind, attempts: int, level: int, optional: bool, verdict: Verdict) -> None:
     assert judge(kind, attempts=attempts, max_attempts=3, level=level, rungs=2, optional=optional) is verdict
+    comes_back = kind in (Kind.STAGE, Kind.MEMORY) and verdict is Verdict.FAIL
+    later = judge(kind, attempts=attempts, max_attempts=3, level=level, rungs=2, optional=optional, can_come_back=True)
+    assert later is (Verdict.LATER if comes_back else verdict)

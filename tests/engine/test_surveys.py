@@ -80,8 +80,9 @@ class Run:
         paths: RunPaths | None = None,
         optional: bool = False,
         in_flight: int = 4096,
+        rows: list[dict[str, Any]] | None = None,
     ) -> None:
-        rows = [
+        rows = rows or [
             {"slot": "decode", "backend": "geoflow.stages.decode"},
             {"slot": "camera", "backend": f"{__name__}:{stage}", "optional": optional},
             {"slot": "stitch", "backend": "geoflow.stages.stitch"},
@@ -148,7 +149,7 @@ class Run:
             self.flow.surveys.done(run, Part(arrays), 24, 1.0, 0)
             return
         row = self.graph.steps[step]
-        if row.slot == "camera":
+        if row.name == "camera":
             assert "survey" in run.arguments(step, self.graph)
             self.processed[run.segment.index] += 1
         if (to := self.checkpoint.save_to(step, run)) is not None and to.state is not None:

@@ -16,7 +16,18 @@ from geoflow.evaluate.score_table import HEADINGS
 from geoflow.evaluate.unscored import sentences
 from geoflow.synth import render
 
-ROWS = ("prior", "geometry", "camera", "constant_plane", "poses", "identity_pose", "tracks", "point_tracks", "motion")
+ROWS = (
+    "prior",
+    "geometry",
+    "camera",
+    "constant_plane",
+    "poses",
+    "identity_pose",
+    "tracks",
+    "point_tracks",
+    "motion",
+    "objects",
+)
 
 
 def silent(scores) -> set[str]:

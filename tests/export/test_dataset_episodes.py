@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from full_store import UNPOSED
 
-from geoflow.errors import ConfigError, StoreError
-from geoflow.export.dataset.episodes import chosen_frames, split_of, texts_of
+from geoflow.errors import ConfigError
+from geoflow.export.dataset.episodes import split_of, texts_of
 from geoflow.export.dataset.passage import Passage
 from geoflow.export.frames import Depths, pictures
 from geoflow.export.track_rows import track_rows
@@ -28,15 +28,6 @@ def test_the_split_is_by_video_and_seed() -> None:
     assert set(split_of(NAMES, 0.0, seed=0).values()) == {"train"}
     with pytest.raises(ConfigError, match="--val 1: expected"):
         split_of(NAMES, 1.0, seed=0)
-
-
-def test_chosen_frames_are_ranges_of_the_video(dataset_run: Path) -> None:
-    with open_video(dataset_run / "videos" / "00_plain.h5") as video:
-        assert chosen_frames(video, None) == [(0, 8)]
-        assert chosen_frames(video, {"00_plain": ((5, 8), (0, 3))}) == [(0, 3), (5, 8)]
-        assert chosen_frames(video, {"other": ((0, 3),)}) == []
-        with pytest.raises(StoreError, match="frames 5 to 9 are chosen, and it has 8"):
-            chosen_frames(video, {"00_plain": ((5, 9),)})
 
 
 def test_texts_of_videos(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import yaml
 from dataset_run import FAILED, INCOMPLETE, TRUNCATED
 from exported import export, stored
 
-from geoflow.curation.selection import select, write_selection
 from geoflow.export.dataset.writing import RECORD
 from geoflow.export.y2r import STATISTICS_FILE
 
@@ -187,20 +186,16 @@ def test_tapvid3d_has_a_file_for_each_episode(dataset_run: Path, tmp_path: Path)
             np.testing.assert_allclose(data["tracks_XYZ"][visible], in_camera[:, seen][visible], atol=1e-5)
 
 
-def test_only_chosen_segments_go_in(dataset_run: Path, tmp_path: Path) -> None:
-    """By a condition, by a list, and by both; segments that follow each other are one episode."""
-    arguments = ("--where", "video in ['00_plain', '01_handless', '04_gap'] and index != 1", "--val", "0")
-    status, said, _ = export(dataset_run, "webdataset", tmp_path / "out", *arguments)
-    # Segments begin at 0, 3 and 4: the second one's own frame is 3 alone.
+def test_only_chosen_frames_go_in(dataset_run: Path, tmp_path: Path) -> None:
+    where = "(video == '00_plain' and index != 1) or (video == '01_handless' and index < 2)"
+    _, said, _ = export(dataset_run, "webdataset", tmp_path / "out", "--where", where, "--val", "0")
+    # Segments 0:5, 3:6 and 4:8: what a segment stores ends where the next one begins.
     episodes = [(entry["name"], entry["start"], entry["stop"]) for entry in record_of(tmp_path / "out")["episodes"]]
-    names = ("00_plain", "01_handless", "04_gap")
     assert episodes == [
-        (f"{name}_{start:06d}_{stop:06d}", start, stop) for name in names for start, stop in ((0, 3), (4, 8))
+        ("00_plain_000000_000003", 0, 3),
+        ("00_plain_000004_000008", 4, 8),
+        ("01_handless_000000_000004", 0, 4),
     ]
-    assert set(said["left_out"]) == {FAILED, INCOMPLETE} and len(said["not_chosen"]) == 18 and status == 3
-
-    write_selection(tmp_path / "list.parquet", select(dataset_run, "index < 2"))
-    listed = ("--select", str(tmp_path / "list.parquet"), "--where", "video == '00_plain'", "--val", "0")
-    _, said, _ = export(dataset_run, "webdataset", tmp_path / "listed", *listed)
-    assert said["frames"] == 4 and said["episodes"] == 1
-    assert record_of(tmp_path / "listed")["videos"] == {"00_plain": {"frames": 4, "of": 8}}
+    # What nobody chose is listed, and not a failure.
+    assert "02_trackless" in said["not_chosen"] and "02_trackless" not in said["left_out"]
+    assert record_of(tmp_path / "out")["not_chosen"] == said["not_chosen"]

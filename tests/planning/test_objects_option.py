@@ -14,7 +14,7 @@ import geoflow
 from geoflow.cli import main
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
-from geoflow.planning.preflight import check_objects
+from geoflow.planning.shown_objects import check_objects, without_idle
 from geoflow.segments import Prompt
 from geoflow.submission import Submitted
 from geoflow.values.yaml_text import parse_yaml
@@ -65,6 +65,26 @@ def test_prompts_are_for_pipelines_that_take_them(place: Path) -> None:
         check_objects("prompts.yaml", ["b", "c"], taker)
     (place / "labels" / "a").mkdir(parents=True)
     assert check_objects("labels", ["a", "b"], pipeline()) == {}
+
+
+def test_a_table_for_one_video_need_not_name_it(place: Path) -> None:
+    taker = pipeline(TAKER)
+    (place / "objects.csv").write_text("frame,id,x,y\n0,1,2,3\n")
+    assert check_objects("objects.csv", ["a"], taker) == {"a": (Prompt(1, 0, None, ((2, 3, True),)),)}
+    with pytest.raises(ConfigError, match="does not say which video its rows are for, and there are 2; add a column"):
+        check_objects("objects.csv", ["a", "b"], taker)
+
+
+def test_words_are_for_backends_that_know_some(place: Path) -> None:
+    (place / "words.csv").write_text("frame,id,text\n0,1,red mug\n")
+    with pytest.raises(ConfigError, match=r"has the text 'red mug' for object 1, and .*PromptedObjects knows no words"):
+        check_objects("words.csv", ["a"], pipeline(TAKER))
+
+
+def test_a_stage_that_is_shown_no_object_is_left_out(place: Path) -> None:
+    taker = pipeline(TAKER)
+    assert [spec.slot for spec in without_idle(taker, None).stages] == [spec.slot for spec in pipeline().stages]
+    assert without_idle(taker, "objects.csv") is taker
 
 
 @pytest.mark.parametrize("objects", ["prompts.yaml", "labels"])

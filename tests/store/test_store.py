@@ -241,7 +241,8 @@ def test_finish_reports_and_cleans_up(tmp_path: Path, truth: Truth, results: Res
         "segments": 4,
         "objects": None,
         "metric": False,
-        "recovered": "all 40 frames posed, depth in 83 % of the pixels, 22 tracks, hands in 14 frames",
+        "recovered": "all 40 frames posed, depth in 83 % of the pixels, 22 tracks, hands in 14 frames; "
+        "camera with cheaper settings",
         "lacking": "",
         "key": work_key(describe_work(truth.video, '{"seed": 7}')),
         "seam_residual": report["seam_residual"],

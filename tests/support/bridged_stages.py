@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from geoflow.errors import InputError
+from geoflow.errors import EnvironmentBroken, InputError
 from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import Fields, Read, SegmentRecord, Stage, param
 
@@ -39,6 +39,11 @@ class Foreign(Stage):
 
     kept: ClassVar[list[np.ndarray]] = []
     setups: ClassVar[int] = 0
+
+    def warm(self) -> None:
+        print(f"warmed with {self.threads} threads", flush=True)
+        if self.params.mode == "warm":
+            raise EnvironmentBroken("no compiler; apt-get install g++")
 
     def setup(self) -> None:
         Foreign.setups += 1

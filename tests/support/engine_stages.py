@@ -60,6 +60,7 @@ class Prior(Stage):
     @dataclass(frozen=True)
     class Params(Stage.Params):
         mode: str = param("", "what goes wrong: see `process` and `_misbehave`")
+        stubborn: str = param("", "the same, at every level of the ladder")
         video: str = param("", "only on this video; empty means all")
         segment: int = param(1, "only on this segment; -1 means all")
         folder: str = param("", "where 'once' is remembered, and whether 'slow' is over")
@@ -72,9 +73,10 @@ class Prior(Stage):
         if self.params.segment in (-1, segment.index) and self.params.video in ("", segment.video.name):
             self._misbehave(segment)
         frames, height, width, _ = fields["frames.rgb"].shape
-        dtype = np.float32 if self.params.mode == "wrong-dtype" else np.float16
-        blind = self.params.mode == "blind"
-        value = {"blind": np.nan, "nan": np.nan, "overflow": np.inf}.get(self.params.mode, 1)
+        mode = self.params.mode or self.params.stubborn
+        dtype = np.float32 if mode == "wrong-dtype" else np.float16
+        blind = mode == "blind"
+        value = {"blind": np.nan, "nan": np.nan, "overflow": np.inf}.get(mode, 1)
         return {
             "prior.points": np.full((frames, height, width, 3), value, dtype),
             "prior.mask": np.full((frames, height, width), not blind),
@@ -82,12 +84,12 @@ class Prior(Stage):
         }
 
     def _misbehave(self, segment: Segment) -> None:
-        mode = self.params.mode
+        mode = self.params.mode or self.params.stubborn
         if mode == "raise" or (mode == "raise-once" and _once(self.params.folder, "raise")):
             raise RuntimeError("the model does not like this one")
         if mode == "step-clock":  # of its machine, an hour back
             time.time = partial(_an_hour_before, time.time)  # type: ignore[assignment]
-        if mode == "die-once" and _once(self.params.folder, "die"):
+        if mode == "die" or (mode == "die-once" and _once(self.params.folder, "die")):
             os._exit(1)
         if mode == "input":
             raise InputError(f"{segment.video.source}: frame 7 cannot be decoded; re-encode the file")

@@ -20,7 +20,8 @@ from geoflow.models.geometrycrafter.clip_frames import normalise, resize_for_cli
 from geoflow.models.geometrycrafter.config import ModelConfig, SchedulerConfig
 from geoflow.models.geometrycrafter.denoise import Regression
 from geoflow.models.geometrycrafter.encoding import encode_prior
-from geoflow.models.geometrycrafter.maps import FocalSum, make_points, restore
+from geoflow.models.geometrycrafter.field_of_view import make_points
+from geoflow.models.geometrycrafter.maps import FocalSum, restore
 from geoflow.models.geometrycrafter.networks import Networks
 from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.pipeline import GeometryCrafter

@@ -57,13 +57,17 @@ def models() -> list[str]:
 
 
 def run(model: str, folder: Path) -> list[Outcome]:
-    """Run every case of a folder. Raises Unusable when the model is unknown, or the folder holds no cases."""
+    """Run every case of a folder.
+
+    Raises Unusable when the model is unknown, the folder holds no cases, or this machine cannot run the model.
+    """
     if model not in models():
         raise Unusable(f"no runner for the model {model!r}; there are: {', '.join(models())}")
     folder = folder / model if (folder / model).is_dir() else folder
     if not folder.is_dir():
         raise Unusable(f"{folder} is no folder; give one with golden data as DIR=FOLDER")
     declared = importlib.import_module(f"{_PREFIX}{model}")
+    getattr(declared, "prepare", lambda: None)()
     names = sorted({path.stem for kind in ("npz", "json") for path in folder.glob(f"*.{kind}")})
     lists = [name for name in getattr(declared, "LISTS", {}) if (folder / name).is_file()]
     cases = [name for name in names if name not in {Path(item).stem for item in lists}]

@@ -28,6 +28,13 @@ def test_shapes_and_types(clip):
     assert clip.frames.std() > 20  # textured, not flat
 
 
+def test_labels_number_the_bodies(clip):
+    assert clip.label.shape == (8, 48, 64) and clip.label.dtype == np.uint8
+    moving = build_scene(0, 1).moving
+    assert len(np.unique(clip.label)) > 5 and clip.label.max() == len(moving) - 1
+    assert np.array_equal(moving[clip.label], clip.moving)
+
+
 def test_same_seed_same_clip_other_seed_other_clip(clip):
     again, other = render(**SMALL), render(**SMALL | {"num_frames": 1}, seed=1)
     assert np.array_equal(again.frames, clip.frames) and np.array_equal(again.depth, clip.depth)

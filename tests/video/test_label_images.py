@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from geoflow import fields
 from geoflow.errors import InputError
 from geoflow.segments import Segment
 from geoflow.stages.decode import Decode
+from geoflow.video.described import describe_input
 from geoflow.video.frame_reader import read_labels
+from geoflow.video.inputs import expand_inputs
 from geoflow.video.label_images import decode_labels
 from geoflow.video.options import ReadOptions
 from geoflow.video.probe import probe
@@ -140,9 +143,9 @@ def test_what_is_wrong_is_said_before_work_starts(plain: Path, tmp_path: Path) -
     flat, upright = np.zeros((48, 64), np.uint8), np.zeros((64, 48), np.uint8)
     with pytest.raises(InputError, match=r"v should hold this video's label images, but is not a folder"):
         probe(str(plain), "v", ReadOptions(objects=str(tmp_path)))
-    few = lay(tmp_path / "few", [flat] * 19)
-    with pytest.raises(InputError, match="19 label images, but the video has 20 frames; one label image per frame"):
-        probe(str(plain), "v", ReadOptions(objects=str(few)))
+    many = lay(tmp_path / "many", [flat] * 21)
+    with pytest.raises(InputError, match=r"21 label images, but the video has 20 frames; .* one per frame"):
+        probe(str(plain), "v", ReadOptions(objects=str(many)))
     side = lay(tmp_path / "side", [flat] * 19 + [upright])
     with pytest.raises(InputError, match=r"19.png is 48x64, which fits neither the source of 64x48 .* label images"):
         probe(str(plain), "v", ReadOptions(objects=str(side)))
@@ -159,3 +162,52 @@ def test_other_labels_are_another_content(plain: Path, tmp_path: Path) -> None:
         folder = lay(tmp_path / name, [flat] * 19 + [picture])
         found.append(probe(str(plain), "v", ReadOptions(objects=str(folder)))[0].content())
     assert found[0] == found[2] != found[1]
+
+
+def test_labels_of_some_frames_are_named_by_their_frames(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "l" / "v"
+    folder.mkdir(parents=True)
+    for frame, value in ((0, 3), (12, 9)):
+        (folder / f"label_{frame:05d}.png").write_bytes(png(np.full((48, 64), value, np.uint8), 8))
+    info, arrays = probe(str(plain), "v", ReadOptions(objects=str(tmp_path / "l"), fps=5.0))
+    assert info.labelled == (0, 12)
+    labels = read_labels(info, arrays["video.index"], 0, info.num_frames)
+    assert {int(i): int(label.max()) for i, label in zip(arrays["video.index"], labels) if label.any()} == {0: 3, 12: 9}
+    item = next(iter(expand_inputs([str(plain)])[0]))
+    with pytest.raises(InputError, match="not one for each frame of the video, but no stage of the pipeline finds"):
+        describe_input(replace(item, name="v"), ReadOptions(objects=str(tmp_path / "l")), {})
+    assert describe_input(replace(item, name="v"), ReadOptions(objects=str(tmp_path / "l")), {}, carries=True)
+    (folder / "label_00012.png").rename(folder / "label_00013.png")
+    with pytest.raises(InputError, match="held 2 label images"):
+        (folder / "label_00000.png").unlink()
+        read_labels(info, arrays["video.index"], 0, 2)
+
+
+def test_labels_are_named_as_the_pictures_of_a_folder(tmp_path: Path) -> None:
+    frames, folder = tmp_path / "frames", tmp_path / "l" / "v"
+    for place in (frames, folder):
+        place.mkdir(parents=True)
+    for k in range(4):
+        (frames / f"{k + 100}.png").write_bytes(encoded(".png", (48, 64, 3)))
+    (folder / "102.png").write_bytes(png(np.full((48, 64), 5, np.uint8), 8))
+    info, arrays = probe(str(frames), "v", ReadOptions(objects=str(tmp_path / "l")))
+    assert info.labelled == (2,)
+    assert [int(label.max()) for label in read_labels(info, arrays["video.index"], 0, 4)] == [0, 0, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("first.png",), r"first.png states no frame in its name; .* such as 00000.png"),
+        (("a1.png", "b01.png"), "are both for frame 1; fewer label images"),
+        (("20.png",), "20.png is for frame 20, but the video ends at 19"),
+        ((), "holds 0 label images, but the video has 20 frames"),
+        (("1.png",), r"labels for frames 1, none of which is processed"),
+    ],
+)
+def test_labels_of_no_frame_are_refused(plain: Path, tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    (tmp_path / "v").mkdir()
+    for name in names:
+        (tmp_path / "v" / name).write_bytes(png(np.zeros((48, 64), np.uint8), 8))
+    with pytest.raises(InputError, match=message):
+        probe(str(plain), "v", ReadOptions(objects=str(tmp_path), fps=5.0))

@@ -60,6 +60,56 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path: Path, text: 
     assert "p.yaml" in str(raised.value)
 
 
+TABLE = """# marked by hand
+frame,id,x,y,x2,y2,on,text
+0,1,40,30,120,90,,
+12,2,20,8
+12,2,24.5,8,,,0
+3,4,,,,,,red mug
+"""
+
+
+def test_a_table_says_the_same(tmp_path: Path) -> None:
+    (tmp_path / "objects.csv").write_text(TABLE)
+    found = read_prompts(str(tmp_path / "objects.csv"))
+    first, second = Prompt(1, 0, (40, 30, 120, 90)), Prompt(2, 12, None, ((20, 8, True), (24.5, 8, False)))
+    assert found == {"": (first, second, Prompt(4, 3, text="red mug"))}
+    (tmp_path / "objects.csv").write_text("video;frame;object;x;y\nclip;0;1;4;5\nother;2;1;4;5\n")
+    assert read_prompts(str(tmp_path / "objects.csv")) == {
+        "clip": (Prompt(1, 0, None, ((4, 5, True),)),),
+        "other": (Prompt(1, 2, None, ((4, 5, True),)),),
+    }
+    (tmp_path / "p.yaml").write_text("clip: [{object: 4, frame: 3, text: red mug}]")
+    assert read_prompts(str(tmp_path / "p.yaml")) == {"clip": (Prompt(4, 3, text="red mug"),)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "objects.csv is empty; expected the columns frame, id, x, y"),
+        ("frame,id,x,y\n", "objects.csv holds no prompts"),
+        ("frame,x,y\n0,1,2\n", "line 1: should have id once"),
+        ("frame,id,x,y,z\n", "line 1: 'z' is no column"),
+        ("\nframe,id,x,y\n0,1,2\n", "line 3: y should be a number, found ''"),
+        ("frame,id,x,y\n0,one,2,3\n", "line 2: id should be a number, found 'one'"),
+        ("frame,id,x,y\n0.5,1,2,3\n", "line 2: frame should be a whole number, found '0.5'"),
+        ("frame,id,x,y\n0,1,2,nan\n", "line 2: y should be a number, found 'nan'"),
+        ("frame,id,x,y\n0,1,2,3,4\n", "line 2: 5 values for 4 columns"),
+        ("frame,id,x,y,x2,y2\n0,1,2,3,4\n", "line 2 has only one of x2 and y2"),
+        ("frame,id,x,y,x2,y2\n0,1,2,3,4,9\n0,1,2,3,4,5\n", "line 3 is a second box of object 1 in frame 0"),
+        ("frame,id,x,y,on\n0,1,2,3,2\n", "line 2: on should be 1, or 0"),
+        ("frame,id,x,y\n0,256,2,3\n", r"line 2\.object should be 1 to 255, found 256"),
+        ("frame,id,x,y,text\n0,1,2,3,mug\n", "line 2 has words and a place"),
+        ("frame,id,x,y,text\n0,1,,,mug\n0,1,2,3,\n", "has text beside a box or points"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "objects.csv").write_text(text)
+    with pytest.raises(ConfigError, match=message) as raised:
+        read_prompts(str(tmp_path / "objects.csv"))
+    assert "objects.csv" in str(raised.value)
+
+
 def video(**change: int) -> VideoInfo:
     size = {"height": 24, "width": 32, "source_height": 48, "source_width": 64} | change
     return VideoInfo("clip", "/in/clip.mp4", "", 10, 30.0, **size)

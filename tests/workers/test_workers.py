@@ -130,8 +130,12 @@ def test_what_goes_wrong_is_a_status_and_a_sentence(meshes: Path) -> None:
             3,
             "was not written; the model's last output was:\n  [worker] working\n  progress past Python\n",
         ),
-        (("embedded.klt",), 2, "should declare one BackendWorker, found 0; there are: instantmesh, meshmaker, moge"),
-        (("nobody",), 2, "no worker 'nobody'; there are: instantmesh, meshmaker, moge"),
+        (
+            ("embedded.klt",),
+            2,
+            "should declare one BackendWorker, found 0; there are: geometrycrafter, instantmesh, meshmaker, moge",
+        ),
+        (("nobody",), 2, "no worker 'nobody'; there are: geometrycrafter, instantmesh, meshmaker, moge"),
     ):
         done = serve(meshes, *arguments)
         assert (done.returncode, done.stdout) == (status, "") and said in done.stderr, done.stderr
@@ -202,7 +206,7 @@ def test_values_of_a_request_become_what_is_declared() -> None:
 
 
 def test_a_worker_is_found_by_the_name_of_its_backend() -> None:
-    assert declaration.names() == ["instantmesh", "moge"]
+    assert declaration.names() == ["geometrycrafter", "instantmesh", "moge"]
     assert declaration.find("moge").__module__ == loading.load("moge").__module__
     with pytest.raises(ConfigError, match=r"no worker 'mog'; there are: instantmesh, moge"):
         declaration.find("mog")

@@ -9,14 +9,16 @@ from geoflow.bench.geometry.plain_layers import without_shortcuts
 from geoflow.models.diffusion.config import LATENT_SCALE
 from geoflow.models.geometrycrafter import Networks, Options
 from geoflow.models.geometrycrafter.clip_frames import normalise, resize_for_clip
-from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression, start_noise
+from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression
 from geoflow.models.geometrycrafter.encoding import encode_prior
+from geoflow.models.geometrycrafter.given import Frames
+from geoflow.models.geometrycrafter.joining import blend_in
 from geoflow.models.geometrycrafter.maps import FocalSum, Maps, restore
 from geoflow.models.geometrycrafter.priors import PriorMaps, PriorSurvey, grids, prior_maps
 from geoflow.models.geometrycrafter.resizing import Size, bicubic
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
-from geoflow.models.geometrycrafter.source import Frames
-from geoflow.models.geometrycrafter.windows import blend_in, split_into_windows
+from geoflow.models.geometrycrafter.start import start_noise
+from geoflow.models.geometrycrafter.windows import split_into_windows
 
 
 class PlainCrafter:
@@ -60,7 +62,9 @@ class PlainCrafter:
         sampler: Regression | Diffusion = Regression(unet)
         if options.model_type == "diff":
             schedule = EulerSchedule.of(options.num_inference_steps, self._networks.config.scheduler)
-            sampler = Diffusion(unet, schedule, start_noise(options, len(known)).to(self._device), options)
+            sampler = Diffusion(
+                unet, schedule, torch.from_numpy(start_noise(options, len(known))).to(self._device), options
+            )
         done = known.video[:0]
         for k, (start, stop) in enumerate(split_into_windows(len(known), options.window_size, options.overlap)):
             before = done[start:] if k and options.overlap else None

@@ -20,6 +20,7 @@ import numpy as np
 from geoflow import fields
 from geoflow.backends import loading
 from geoflow.cluster import processes
+from geoflow.engine.actor.condensed import with_condensed
 from geoflow.engine.actor.splitting import process_in_halves
 from geoflow.engine.actor.wire import pack, pack_state, unpack, unpack_state
 from geoflow.engine.actor.workfiles import DamagedWork, SavedState, SaveTo, load_state, save, save_state
@@ -33,8 +34,8 @@ from geoflow.engine.outcome import Failure, Outcome
 from geoflow.engine.schedule import Kind
 from geoflow.environments.interpreter import Interpreter
 from geoflow.errors import InputError, StageError, StoreError
-from geoflow.segments import Span, VideoInfo, VideoObject
-from geoflow.stage import Fields, SegmentRecord, closes, shared_fields
+from geoflow.segments import Segment, Span, VideoInfo, VideoObject
+from geoflow.stage import Fields, SegmentRecord, closes, condensed_fields, shared_fields
 
 _LOOK_EVERY_S = 1.0
 _TRIM_ABOVE_S = 0.05  # shorter calls cannot have touched much memory
@@ -123,15 +124,17 @@ class StageWorker:
         """Survey one span, computing only while this worker holds the lane. The arguments are as in `process`.
 
         Returns (the outcomes, a dict of packed arrays, by the names that `process` finds them by). Of an object, the
-        mesh is made; it goes to the disk, and the dict is empty.
+        mesh is made; it goes to the disk, and the dict is empty. Of a segment, fields are condensed for a survey.
         """
         jobs, lane = read_asked(asked)
         began = time.monotonic()
-        outcome, result = self._one(jobs[0], lane, None, objects)
+        outcome, result = self._one(jobs[0], lane, None, objects, prepares=True)
         self._trim(began)
         return answer([outcome]), result
 
-    def _one(self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...]) -> tuple[Outcome, dict[str, Any]]:
+    def _one(
+        self, job: Job, lane: Lane | None, state: Any, objects: tuple[Any, ...], *, prepares: bool = False
+    ) -> tuple[Outcome, dict[str, Any]]:
         """Return the outcome and packed outputs of one segment or span; no outputs if the stage failed."""
         began, clock = time.time(), time.monotonic()
         try:
@@ -143,9 +146,9 @@ class StageWorker:
                 if stage.ordered:
                     stage.restore(_load_state(state))
                 with self._gpu_memory_of(job) as memory:
-                    result = self._compute(job, given)
+                    result = self._compute(job, given, prepares=prepares)
                 seconds = time.monotonic() - clock
-            result = self._checked(job, result)
+            result = self._checked(job, result, prepares=prepares)
             packed = {} if job.work is not None else {name: pack(array) for name, array in result.items()}
             cpu_seconds, saved = self._cpu_seconds_since(cpu_began), {}
             if job.work is not None:
@@ -166,7 +169,7 @@ class StageWorker:
         except Exception as error:
             return Outcome(describe(error), began=began, seconds=time.monotonic() - clock), {}
 
-    def _compute(self, job: Job, given: Fields) -> Any:
+    def _compute(self, job: Job, given: Fields, *, prepares: bool) -> Any:
         stage, extent = self._stage, job.extent
         if isinstance(extent, Span):
             masks = "frames.mask" in (*stage.inputs, *stage.optional)
@@ -174,16 +177,20 @@ class StageWorker:
         if isinstance(extent, VideoObject):
             read = functools.partial(_read_object, job, given, stage, self._threads)
             return stage.process_object(extent.video, extent.number, read)
+        if prepares:
+            return stage.condense(extent, given)
         if job.level > len(self._ladder):
             return process_in_halves(stage, extent, given)
         return stage.process(extent, given)
 
-    def _checked(self, job: Job, result: Any) -> dict[str, np.ndarray]:
+    def _checked(self, job: Job, result: Any, *, prepares: bool) -> dict[str, np.ndarray]:
         """Return a result by field name, checked against the field table. Raises StageError."""
         stage, extent = self._stage, job.extent
         who = f"{stage.slot} ({self._backend}) on {extent}"
         if isinstance(extent, Span):
             return shared_fields(result, extent, who)
+        if prepares and isinstance(extent, Segment):
+            return condensed_fields(result, extent, who)
         frames = None if closes(stage) or isinstance(extent, VideoObject) else len(extent)
         fields.check(result, stage.outputs, optional=stage.optional_outputs, who=who, num_frames=frames)
         checked: dict[str, np.ndarray] = result
@@ -300,10 +307,13 @@ def _opened(job: Job, objects: tuple[Any, ...]) -> dict[str, np.ndarray]:
 
 
 def _read_span(span: Span, probed: Mapping[str, np.ndarray], *, masks: bool, threads: int) -> Iterator[Fields]:
-    """Yield the frames of a span, some at a time. The import is late, since not every environment can read videos."""
+    """Yield the frames of a span, some at a time, with what was condensed of them.
+
+    The import is late, since not every environment can read videos.
+    """
     from geoflow.video.pieces import read_pieces
 
-    return read_pieces(span, probed, masks=masks, threads=threads)
+    return with_condensed(read_pieces(span, probed, masks=masks, threads=threads), span.start, probed)
 
 
 def _read_object(job: Job, probed: Mapping[str, np.ndarray], stage: Any, threads: int) -> Iterator[Fields]:

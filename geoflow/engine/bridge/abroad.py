@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from geoflow.backends import weights
@@ -35,6 +35,8 @@ class _Forwards(Stage):
     _backend: ClassVar[str]
     _where: ClassVar[tuple[Interpreter, str]]
 
+    listener: Callable[[str], None] | None = None  # gets each line that the child prints, besides the log
+
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)
         self._child: ChildProcess | None = None
@@ -45,14 +47,17 @@ class _Forwards(Stage):
         self._end()
         self._start()
 
-    def import_only(self) -> None:
-        """Start the child and import the stage's module there, without its model. Raises what setting it up raises."""
+    def warm(self) -> None:
+        """Start the child, and import and warm the stage there, without its model."""
         self._end()
         self._start_child()
-        self._call("import", self._backend)
+        self._call("warm", self._backend, dataclasses.asdict(self.params), self.threads)
 
     def survey(self, span: Span, read: Read) -> Fields:
         return self._ask("survey", span, read=read)
+
+    def condense(self, segment: Segment, fields: Fields) -> Fields:
+        return self._ask("condense", segment, fields)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         return self._ask("process", segment, fields)
@@ -97,7 +102,7 @@ class _Forwards(Stage):
         try:
             self._python = self._python or prepare(interpreter, env)
             package = type(self).__module__.partition(".")[0]
-            self._child = ChildProcess(self._python, self.slot or self._backend, package)
+            self._child = ChildProcess(self._python, self.slot or self._backend, package, self.listener)
         except EnvironmentBroken as error:
             raise InterpreterBroken(str(error)) from error
         except ChildDied as error:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,12 +31,16 @@ _ENDS_WITHIN_S = 5.0  # after it has been asked to
 class ChildProcess:
     """A running child, which has said what it is: `about` holds its pid, and the versions of Python and numpy."""
 
-    def __init__(self, python: FoundPython, name: str, package: str) -> None:
+    def __init__(
+        self, python: FoundPython, name: str, package: str, listener: Callable[[str], None] | None = None
+    ) -> None:
         """`name` begins each line that it prints; `package` is the top-level package of the stage's module.
+
+        `listener` gets each line, besides the log.
 
         Raises ChildDied if it ends at once, with its last lines.
         """
-        self.name, self.python = name, python
+        self.name, self.python, self._listener = name, python, listener
         self._oom_kills = _oom_kills()
         self._last: collections.deque[str] = collections.deque(maxlen=_LAST)
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -120,6 +125,8 @@ class ChildProcess:
             for line in iter(lambda: stream.readline(_LONGEST), b""):
                 text = line.decode(errors="replace").rstrip("\r\n")
                 self._last.append(text)
+                if self._listener is not None:
+                    self._listener(text)
                 with contextlib.suppress(OSError, ValueError):
                     sys.stderr.write(f"[{self.name}] {text}\n")  # in one piece: there are two of these threads
                     sys.stderr.flush()

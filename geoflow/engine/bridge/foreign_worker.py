@@ -75,17 +75,21 @@ class _Visitor:
         self, backend: str, params: dict[str, Any], threads: int, located: dict[tuple[str, str, str], Path]
     ) -> None:
         weights.know(located)
-        stage_class: type[Stage] = loading.load(backend)
-        self._stage = stage_class(stage_class.Params(**params))
-        self._stage.threads = threads
+        self._stage = self._make(backend, params, threads)
         self._stage.setup()
 
-    def on_import(self, backend: str) -> None:
-        loading.load(backend)
+    def on_warm(self, backend: str, params: dict[str, Any], threads: int) -> None:
+        self._make(backend, params, threads).warm()
 
     def on_meter(self, name: str, *arguments: Any) -> Any:
         self._meter = self._meter or find_meter()
         return getattr(self._meter, name)(*arguments)
+
+    def _make(self, backend: str, params: dict[str, Any], threads: int) -> Stage:
+        stage_class: type[Stage] = loading.load(backend)
+        stage = stage_class(stage_class.Params(**params))
+        stage.threads = threads
+        return stage
 
     def _of_stage(self, name: str, arguments: tuple[Any, ...], more: dict[str, Any]) -> Any:
         if name in _READERS:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geoflow.errors import ConfigError, StoreError
-from geoflow.store.reader import Video
+from geoflow.errors import ConfigError
 from geoflow.store.run import Run
 
 SPLITS = ("train", "val")
-
-# What is chosen of a run: the ranges [start, stop) of frames of each video, as `geoflow.curation` gives them.
-Chosen = Mapping[str, Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -69,20 +65,6 @@ def split_of(names: Iterable[str], val: float, seed: int) -> dict[str, str]:
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     held_back = set(order[: round(val * len(order))])
     return {name: "val" if name in held_back else "train" for name in order}
-
-
-def chosen_frames(video: Video, chosen: Chosen | None) -> list[tuple[int, int]]:
-    """Return the frames [start, stop) of a video that are chosen: all of them if `chosen` is None.
-
-    Raises StoreError for frames that the video does not have.
-    """
-    if chosen is None:
-        return [(0, len(video))]
-    ranges = sorted(chosen.get(video.name, ()))
-    for start, stop in ranges:
-        if not 0 <= start < stop <= len(video):
-            raise StoreError(f"frames {start} to {stop} are chosen, and it has {len(video)}; choose again")
-    return ranges
 
 
 def places(episodes: list[Episode]) -> dict[str, str]:

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoflow.curation.selection import Ranges, selected_frames
 from geoflow.errors import ConfigError, GeoFlowError, StoreError
 from geoflow.export.dataset.episodes import (
-    Chosen,
     Episode,
     by_split,
-    chosen_frames,
     complete_stores,
     described,
     places,
@@ -69,16 +68,17 @@ def export_dataset(
     kind: DatasetKind,
     folder: str | os.PathLike[str],
     *,
-    chosen: Chosen | None = None,
+    where: str | None = None,
+    chosen: str | os.PathLike[str] | None = None,
     val: float = 0.1,
     seed: int = 0,
     processes: int = 0,
 ) -> DatasetWritten:
     """Write the complete videos of the run in `out` as one dataset, the new folder `folder`.
 
-    `chosen` are the frames that go in: for each video its ranges [start, stop), each of which is an episode, as
-    `geoflow.curation.selection.selected_frames` gives them; None is all. A share `val` of the videos is held back for
-    validation, by `seed`. `processes` work side by side, by default one per CPU.
+    `where` and `chosen` choose frames of them, as `geoflow.curation.selected_frames` does; each unbroken range of a
+    video becomes an episode. A share `val` of the videos is held back for validation, by `seed`. `processes` work side
+    by side, by default one per CPU.
 
     An export that was stopped goes on when it is called again with the same arguments: finished episodes are kept next
     to `folder` until it is whole. Videos that are failed, incomplete or cannot be written are left out, and named with
@@ -92,11 +92,13 @@ def export_dataset(
     target = Path(folder).resolve()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise StoreError(f"{target} exists already; remove it or choose another output (-o)")
-    stores, left_out = complete_stores(load_run(out if is_remote(out) else Path(out).resolve()))
-    not_chosen = tuple(name for name in stores if chosen is not None and not chosen.get(name))
+    run = out if is_remote(out) else Path(out).resolve()
+    stores, left_out = complete_stores(load_run(run))
+    frames = None if where is None and chosen is None else selected_frames(run, where=where, chosen=chosen)
+    not_chosen = tuple(name for name in stores if frames is not None and name not in frames)
     stores = {name: store for name, store in stores.items() if name not in not_chosen}
     shared, known = _agreed(kind, stores, left_out)
-    episodes = _episodes(kind, stores, shared, chosen, left_out)
+    episodes = _episodes(kind, stores, shared, frames, left_out)
     sides = split_of({episode.video for episode in episodes}, val, seed)
     episodes = by_split(replace(episode, split=sides[episode.video]) for episode in episodes)
     work = temporary(target)
@@ -160,7 +162,7 @@ def _episodes(
     kind: DatasetKind,
     stores: dict[str, str],
     shared: dict[str, Any],
-    chosen: Chosen | None,
+    chosen: Ranges | None,
     left_out: dict[str, str],
 ) -> list[Episode]:
     found = []
@@ -169,9 +171,10 @@ def _episodes(
             continue
         try:
             with open_video(store) as video:
+                unbroken = ((0, len(video)),) if chosen is None else chosen[name]
                 ranges = [
                     (first + start, first + stop, step)
-                    for first, last in chosen_frames(video, chosen)
+                    for first, last in unbroken
                     for start, stop, step in kind.cut(Passage(video, first, last), shared)
                 ]
                 long = [entry for entry in ranges if len(range(*entry)) >= _SHORTEST]

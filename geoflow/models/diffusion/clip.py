@@ -9,10 +9,6 @@ from torch import Tensor, nn
 from geoflow.models.diffusion.attention import attend
 from geoflow.models.diffusion.config import CLIPVisionConfig, TowerConfig
 
-INPUT_SIZE = 224  # px, of the published towers
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 class CLIPAttention(nn.Module):
     """Multi-head self attention with biases; `causal`: every token sees itself and those before it."""

@@ -16,6 +16,10 @@ NORM_GROUPS = 32  # of every published GroupNorm, whatever the width
 LATENT_STRIDE = 8  # pixels of a frame to one latent, in both autoencoders
 LATENT_SCALE = 0.18215  # latents of the diffusion model over those of the image autoencoder
 
+CLIP_INPUT_SIZE = 224  # px, of the published towers
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 IMAGE_ENCODER = ("DownEncoderBlock2D",) * 4
 
 Config = TypeVar("Config", bound="ComponentConfig")

@@ -19,10 +19,11 @@ from geoflow.models.geometrycrafter.options import LADDER, Options
 from geoflow.models.on_demand import on_demand
 
 if TYPE_CHECKING:
+    from geoflow.models.geometrycrafter.field_of_view import make_intrinsics, make_points
     from geoflow.models.geometrycrafter.loading import from_pretrained
-    from geoflow.models.geometrycrafter.maps import make_intrinsics, make_points
     from geoflow.models.geometrycrafter.networks import Networks
-    from geoflow.models.geometrycrafter.pipeline import GeometryCrafter, MapChunk, Reconstruction
+    from geoflow.models.geometrycrafter.pipeline import GeometryCrafter
+    from geoflow.models.geometrycrafter.reconstruction import MapChunk, Reconstruction
 
 __all__ = [
     "LADDER",
@@ -39,12 +40,12 @@ __all__ = [
 
 _MODULES = {
     "GeometryCrafter": "pipeline",
-    "MapChunk": "pipeline",
+    "MapChunk": "reconstruction",
     "Networks": "networks",
-    "Reconstruction": "pipeline",
+    "Reconstruction": "reconstruction",
     "from_pretrained": "loading",
-    "make_intrinsics": "maps",
-    "make_points": "maps",
+    "make_intrinsics": "field_of_view",
+    "make_points": "field_of_view",
 }
 
 __getattr__ = on_demand(__name__, _MODULES)

@@ -7,10 +7,10 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from geoflow.models.diffusion.clip import INPUT_SIZE, MEAN, STD
+from geoflow.models.diffusion.config import CLIP_INPUT_SIZE, CLIP_MEAN, CLIP_STD
 
 
-def resize_for_clip(frames: Tensor, size: int = INPUT_SIZE) -> Tensor:
+def resize_for_clip(frames: Tensor, size: int = CLIP_INPUT_SIZE) -> Tensor:
     """Frames (N, 3, H, W) float32 to (N, 3, 224, 224): blurred, then bicubic between corners, aspect ratio not kept.
 
     Values may leave the range a little; they are not clamped.
@@ -22,7 +22,7 @@ def resize_for_clip(frames: Tensor, size: int = INPUT_SIZE) -> Tensor:
 
 def normalise(frames: Tensor) -> Tensor:
     """Frames (N, 3, h, w) in -1..1 to CLIP's mean and deviation."""
-    mean, std = (frames.new_tensor(row).view(3, 1, 1) for row in (MEAN, STD))
+    mean, std = (frames.new_tensor(row).view(3, 1, 1) for row in (CLIP_MEAN, CLIP_STD))
     return ((frames + 1) / 2 - mean) / std
 
 

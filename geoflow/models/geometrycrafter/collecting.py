@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from geoflow.geometry.cameras import unproject
-from geoflow.models.geometrycrafter.maps import make_intrinsics, make_points
-from geoflow.models.geometrycrafter.pipeline import Reconstruction
-from geoflow.models.half_range import HALF_MAX, points_in_half
+from geoflow.models.geometrycrafter.field_of_view import make_intrinsics, make_points
+from geoflow.models.geometrycrafter.reconstruction import Reconstruction
+from geoflow.models.half_range import HALF_MAX, arrays_in_half
 
 LEAST_VALID = 1e-3  # with a smaller share of valid pixels, neither depth nor focal length can be determined
 
@@ -46,6 +45,6 @@ def collect_in_half(
             diagonal = found.diagonal if diagonal is None else diagonal
             per_frame = diagonal if np.ndim(diagonal) < 3 else np.mean(diagonal, axis=(1, 2))
             intrinsics[part], xyz = make_intrinsics(per_frame, *size), make_points(depth, diagonal)
-        points[part], mask[part] = points_in_half(torch.from_numpy(xyz), torch.from_numpy(mask[part]))
+        points[part], mask[part] = arrays_in_half(xyz, mask[part])
     intrinsics[~told] = np.median(intrinsics[told], axis=0)  # not known for frames without valid pixels
     return points, mask, intrinsics

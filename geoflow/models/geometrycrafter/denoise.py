@@ -7,14 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geoflow.models.diffusion.config import LATENT_STRIDE
 from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
+from geoflow.models.geometrycrafter.start import DETERM_TIMESTEP, NOISE_STRENGTH, added_ids
 from geoflow.models.geometrycrafter.unet import UNet
-
-_FRAME_RATE, _MOTION_BUCKET = 7.0, 127.0
-NOISE_STRENGTH = 0.02
-_DETERM_TIMESTEP = 1.6378  # about that of the highest noise level
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Regression:
     def window(self, k: int, known: Conditioning, before: Tensor | None) -> Tensor:
         """Return latents (N, 4, h, w) float32 of window k; `before` is not used."""
         sample = torch.cat([known.prior, known.video], dim=1)
-        return -_predict(self._unet, sample[None], known.embeddings[None], _DETERM_TIMESTEP, self._noise_strength)[0]
+        return -_predict(self._unet, sample[None], known.embeddings[None], DETERM_TIMESTEP, self._noise_strength)[0]
 
 
 class Diffusion:
@@ -101,15 +97,8 @@ class Diffusion:
         return _predict(self._unet, sample, context, timestep, self._noise_strength)
 
 
-def start_noise(options: Options, num_frames: int) -> Tensor:
-    """Return unit noise (N, 4, h, w) float32 for one window. Only the seed decides it: it is always made on the CPU."""
-    count = min(options.window_size, num_frames)
-    generator = torch.Generator().manual_seed(options.seed)
-    return torch.randn(count, 4, options.height // LATENT_STRIDE, options.width // LATENT_STRIDE, generator=generator)
-
-
 def _predict(unet: UNet, sample: Tensor, context: Tensor, timestep: float, noise_strength: float) -> Tensor:
     """Return the network's prediction as float32, (B, T, 4, h, w), for any dtype of the network."""
     dtype = unet.conv_in.weight.dtype
-    ids = torch.tensor([[_FRAME_RATE, _MOTION_BUCKET, noise_strength]] * len(sample), device=sample.device)
+    ids = torch.tensor(added_ids(noise_strength, len(sample)), device=sample.device)
     return unet(sample.to(dtype), timestep, context.to(dtype), ids).float()

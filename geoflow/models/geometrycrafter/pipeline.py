@@ -14,63 +14,24 @@ Depth and mask do not depend on it and are yielded at once: nothing is decoded t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from geoflow.errors import ConfigError, GeoFlowError
+from geoflow.errors import ConfigError
 from geoflow.models.diffusion.config import LATENT_SCALE
-from geoflow.models.geometrycrafter.denoise import NOISE_STRENGTH, Conditioning, Diffusion, Regression, start_noise
+from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression
 from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
-from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, make_points, restore
+from geoflow.models.geometrycrafter.given import Frames
+from geoflow.models.geometrycrafter.joining import blend_in, regroup
+from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, restore
 from geoflow.models.geometrycrafter.networks import Networks, Offloading
 from geoflow.models.geometrycrafter.options import Options
+from geoflow.models.geometrycrafter.reconstruction import MapChunk, Reconstruction
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
-from geoflow.models.geometrycrafter.source import Frames, Source
-from geoflow.models.geometrycrafter.windows import blend_in, regroup, split_into_windows
-
-
-@dataclass(frozen=True)
-class MapChunk:
-    """Consecutive frames of a result, on the host."""
-
-    start: int  # index of the first frame
-    depth: np.ndarray  # (N, H, W) float32, z at the video's mean depth as unit, of every pixel
-    mask: np.ndarray  # (N, H, W) bool, where depth can be trusted
-    diagonal: np.ndarray | None  # tangent of half the diagonal field of view, (N,) or (N, H, W); None: at the end
-
-
-class Reconstruction:
-    """Chunks of one video, computed when they are needed; it can be iterated once."""
-
-    def __init__(self, chunks: Iterator[MapChunk], focal: FocalSum | None) -> None:
-        self._chunks = chunks
-        self._focal = focal
-        self._done = False
-
-    def __iter__(self) -> Iterator[MapChunk]:
-        while True:
-            with torch.inference_mode():  # not across a yield: the mode would apply to the consumer, too
-                chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            yield chunk
-        self._done = True
-
-    @property
-    def diagonal(self) -> float:
-        """Return the tangent of half the diagonal field of view of the whole video, after all chunks."""
-        if self._focal is None or not self._done:
-            raise GeoFlowError("a video's focal length is known with force_fixed_focal, after its last chunk")
-        return self._focal.diagonal()
-
-    def collect(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return points (T, H, W, 3) float32 and mask (T, H, W) bool of the whole video, for short videos."""
-        chunks = list(self)
-        parts = [make_points(c.depth, self.diagonal if c.diagonal is None else c.diagonal) for c in chunks]
-        return np.concatenate(parts), np.concatenate([chunk.mask for chunk in chunks])
+from geoflow.models.geometrycrafter.source import Source
+from geoflow.models.geometrycrafter.start import NOISE_STRENGTH, start_noise
+from geoflow.models.geometrycrafter.windows import split_into_windows
 
 
 class GeometryCrafter:
@@ -120,7 +81,7 @@ class GeometryCrafter:
         """
         source = Source(frames, points, mask, self._device, self.options.downsample_ratio)
         focal = FocalSum() if self.options.fixed_focal else None
-        return Reconstruction(self._chunks(source, focal, noise), focal)
+        return Reconstruction(self._chunks(source, focal, noise), focal, torch.inference_mode)
 
     def _chunks(self, source: Source, focal: FocalSum | None, noise: Tensor | None) -> Iterator[MapChunk]:
         start = 0
@@ -158,7 +119,7 @@ class GeometryCrafter:
         if self.options.model_type == "determ":
             return Regression(self.networks.unet, self._noise_strength)
         schedule = EulerSchedule.of(self.options.num_inference_steps, self.networks.config.scheduler)
-        noise = start_noise(self.options, num_frames) if noise is None else noise
+        noise = torch.from_numpy(start_noise(self.options, num_frames)) if noise is None else noise
         return Diffusion(self.networks.unet, schedule, noise.to(self._device), self.options, self._noise_strength)
 
     def decode(self, latents: Tensor, source: Source) -> Maps:

@@ -11,27 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from geoflow.errors import InputError
 from geoflow.geometry.cameras import USUAL_FOCAL
+from geoflow.models.geometrycrafter.prior_statistics import MIN_DEPTH, PriorStatistics, disparity_ranks, statistics_of
 from geoflow.models.geometrycrafter.resizing import Size, bilinear, log_bilinear
 
-_MIN_SCALE = 1e-3
-_MIN_DEPTH = 1e-3  # of the video's mean; nearer points count as at this depth
-_QUANTILE = 0.99
 _TINY = 1e-7
-
-
-@dataclass(frozen=True)
-class PriorStatistics:
-    """Statistics of all frames of one video."""
-
-    scale: float  # mean z of the valid pixels
-    low: float  # range of the disparity, 1 / (z / scale)
-    high: float
 
 
 class PriorSurvey:
@@ -58,18 +45,7 @@ class PriorSurvey:
 
         Raises InputError when a valid pixel is not finite or not in front of the camera.
         """
-        rows = torch.cat(self._rows).cpu().numpy()
-        if (wrong := rows[:, 4]).any():
-            frame = int(np.flatnonzero(wrong)[0])
-            raise InputError(
-                f"the prior of frame {frame} has {int(wrong[frame])} valid pixels whose points are not finite or not "
-                "in front of the camera; take them out of the mask"
-            )
-        pixels = self._pixels * len(rows)
-        mean_z, mean_mask = rows[:, 0].sum() / pixels, rows[:, 1].sum() / pixels
-        scale = np.float32(max(mean_z / (mean_mask + 1e-8), _MIN_SCALE))
-        disparity = 1 / np.maximum(rows[:, 2:4].astype(np.float32) / scale, np.float32(_MIN_DEPTH))
-        return PriorStatistics(float(scale), float(disparity[:, 0].min()), float(disparity[:, 1].max()))
+        return statistics_of(torch.cat(self._rows).cpu().numpy(), self._pixels)
 
 
 @dataclass(frozen=True)
@@ -100,7 +76,7 @@ def prior_maps(points: Tensor, mask: Tensor, statistics: PriorStatistics) -> Pri
     """Maps of frames: points (N, H, W, 3), mask (N, H, W)."""
     points = points / statistics.scale
     z = torch.where(mask, points[..., 2], 1)
-    disparity = torch.where(mask, 1 / z.clamp(min=_MIN_DEPTH), 0)
+    disparity = torch.where(mask, 1 / z.clamp(min=MIN_DEPTH), 0)
     spread = statistics.high - statistics.low + 1e-4
     return PriorMaps(
         (((disparity - statistics.low) / spread).clamp_(0, 1) * 2 - 1)[:, None],
@@ -108,16 +84,6 @@ def prior_maps(points: Tensor, mask: Tensor, statistics: PriorStatistics) -> Pri
         torch.log(z + _TINY).where(mask, torch.zeros_like(z))[:, None],
         estimate_intrinsics(rays(points, mask)),
     )
-
-
-def disparity_ranks(pixels: int) -> tuple[int, int]:
-    """Ranks, from 0, of the 1 % and the 99 % quantile among a frame's disparities: the nearest, in float32.
-
-    >>> disparity_ranks(1536)
-    (15, 1520)
-    """
-    low, high = (int(np.rint(np.float32(q) * np.float32(pixels - 1))) for q in (1 - _QUANTILE, _QUANTILE))
-    return low, high
 
 
 def rays(points: Tensor, mask: Tensor) -> Tensor:

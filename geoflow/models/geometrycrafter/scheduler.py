@@ -1,12 +1,15 @@
-"""Euler steps from noise to latents (Karras et al. 2022, algorithm 2 without churn), with v-prediction."""
+"""Euler steps from noise to latents (Karras et al. 2022, algorithm 2 without churn), with v-prediction.
+
+A step is plain arithmetic, so latents may be tensors or numpy arrays.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from geoflow.models.geometrycrafter.config import SchedulerConfig
 
@@ -44,11 +47,11 @@ class EulerSchedule:
         """Return the UNet's time step for the noise level of step i."""
         return math.log(self.sigmas[i]) / 4
 
-    def scale_input(self, x: Tensor, i: int) -> Tensor:
+    def scale_input(self, x: Any, i: int) -> Any:
         """Return noisy latents at unit variance, the UNet's input in step i."""
         return x / math.hypot(self.sigmas[i], 1)
 
-    def step(self, v: Tensor, x: Tensor, i: int) -> Tensor:
+    def step(self, v: Any, x: Any, i: int) -> Any:
         """Latents after step i from those before it, x, and the prediction v; all float32.
 
         x0 + (x - x0) * next / sigma equals the usual x + (x - x0) / sigma * (next - sigma), without the difference of

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from geoflow.errors import InputError
+from geoflow.models.geometrycrafter.given import Frames, check_given
 from geoflow.models.geometrycrafter.resizing import Size, bicubic
-
-
-class Frames(Protocol):
-    """Rows of frames, read a few at a time: an array, an HDF5 dataset, or anything that slices like an array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __getitem__(self, part: slice, /) -> Any: ...
 
 
 class Source:
@@ -30,7 +19,7 @@ class Source:
     def __init__(
         self, frames: Frames, points: Frames, mask: Frames, device: torch.device, downsample_ratio: float = 1.0
     ) -> None:
-        _check(frames, points, mask)
+        check_given(frames, points, mask)
         self._frames, self._points, self._mask = frames, points, mask
         self._device = device
         self.num_frames: int = frames.shape[0]
@@ -59,17 +48,3 @@ class Source:
 def _nearest(full: int, small: int) -> Tensor:
     """Return, for each of `small` pixels, the pixel of `full` that holds its centre."""
     return ((torch.arange(small) + 0.5) * (full / small)).long()
-
-
-def _check(frames: Frames, points: Frames, mask: Frames) -> None:
-    shape = tuple(frames.shape)
-    if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
-        raise InputError(f"frames should be (T, H, W, 3) and not empty, found {shape}")
-    for name, rows, wanted in (("prior points", points, shape), ("prior mask", mask, shape[:3])):
-        if tuple(rows.shape) != wanted:
-            raise InputError(f"{name} should be {wanted}, like the frames, found {tuple(rows.shape)}")
-    for name, rows, kinds in (("frames", frames, "u"), ("prior points", points, "f"), ("prior mask", mask, "bu")):
-        dtype = np.asarray(rows[0:1]).dtype
-        if dtype.kind not in kinds or (kinds == "u" and dtype != np.uint8):
-            wanted_type = {"u": "uint8", "f": "float16 or float32", "bu": "bool"}[kinds]
-            raise InputError(f"{name} should be {wanted_type}, found {dtype}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from geoflow.errors import InputError
+from geoflow.fields import DEPTH_ALIGNED, DEPTH_CONTRARY, DEPTH_FLAT, DEPTH_SCALED, DEPTH_UNSEEN
 from geoflow.models.vipe.depth_align import Affine, SteadyAffine, fit_inverse_depth
 
 _LEAST_POINTS = 50  # of keyframes, in a frame
@@ -52,29 +53,34 @@ class PriorDepth:
     def __init__(self, momentum: float) -> None:
         self._steady = SteadyAffine(momentum)
 
-    def aligned(self, prior: np.ndarray, known: np.ndarray, ignored: np.ndarray | None = None) -> np.ndarray | None:
+    def aligned(
+        self, prior: np.ndarray, known: np.ndarray, ignored: np.ndarray | None = None
+    ) -> tuple[np.ndarray | None, int]:
         """Return the aligned depth (H, W), 0 where unknown, of a prior (H, W) and known depth (H, W), both 0 likewise.
 
-        None if the two do not go together: too few pixels have both, the prior has no relief, or what it has is the
-        wrong way round. Depth far behind everything that is known is unknown.
+        It is None if the two do not go together, and the code of `camera.depth_source` says why: too few pixels have
+        both, the prior has no relief where the tracker sees some, or what it has is the wrong way round. Depth far
+        behind everything that is known is unknown.
         """
         both = (known > 0) & (prior > 0)
         if ignored is not None:
             both &= ~ignored
         if both.sum() < _LEAST_POINTS:
-            return None
+            return None, DEPTH_UNSEEN
         inverse = np.divide(1, prior, out=np.zeros(prior.shape), where=prior > 0)
         seen, said = _relief(1 / known[both]), _relief(inverse[both])
         if seen < _FLAT and said < _FLAT / _LEAST_RELIEF:  # a wall: its distance is known, but nothing tells a shift
-            return prior * float(np.median(known[both] / prior[both]))
-        if said < _LEAST_RELIEF * seen or seen < _LEAST_RELIEF * said:
-            return None
+            return prior * float(np.median(known[both] / prior[both])), DEPTH_SCALED
+        if said < _LEAST_RELIEF * seen:
+            return None, DEPTH_FLAT
+        if seen < _LEAST_RELIEF * said:
+            return None, DEPTH_CONTRARY
         try:
             found = self._steady.follow(_rising(fit_inverse_depth(inverse[both], known[both])))
         except InputError:
-            return None
+            return None, DEPTH_CONTRARY
         depth = found.depth(inverse, 1 / (_FARTHEST * float(known[both].max())))
-        return np.where(prior > 0, depth, 0)
+        return np.where(prior > 0, depth, 0), DEPTH_ALIGNED
 
 
 def _relief(inverse: np.ndarray) -> float:

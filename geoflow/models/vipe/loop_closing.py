@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from geoflow.geometry.loops.pose_graph import Constraints, agree
+from geoflow.geometry.loops.similarity import Similarities, between
 from geoflow.models.vipe import se3
 from geoflow.models.vipe.loops import Loop
-from geoflow.models.vipe.pose_graph import Constraints, agree
-from geoflow.models.vipe.similarity import Similarities
 
 _MOST_NODES = 150
 
@@ -37,7 +37,7 @@ def close(poses: np.ndarray, keyframes: np.ndarray, loops: list[Loop]) -> Bent |
     if after is None:
         return None
     bends = after.inverse().after(before)  # of the old world to the new, where a node is
-    of_frames = _faded(bends, frames, np.arange(len(poses)))
+    of_frames = between(frames, bends, np.arange(len(poses)))
     moved = cameras.after(of_frames.inverse())
     rigid = matrices.copy()
     rigid[:, :3, :3], rigid[:, :3, 3] = moved.rotation, moved.translation / moved.scale[:, None]
@@ -59,21 +59,8 @@ def _constraints(nodes: Similarities, at: np.ndarray, loops: list[Loop]) -> Cons
     motions = Similarities.rigid(np.stack([loop.motion for loop in loops]))
     units = np.array([loop.unit for loop in loops])
     seen = Similarities(1 / units, motions.rotation, motions.translation / units[:, None])
-    both = Similarities(
-        np.concatenate((chain.scale, seen.scale)),
-        np.concatenate((chain.rotation, seen.rotation)),
-        np.concatenate((chain.translation, seen.translation)),
-    )
     steps = np.concatenate((np.diff(at), np.ones(len(loops))))
     is_loop = np.arange(len(steps)) >= len(first)
-    return Constraints(np.concatenate((first, a)), np.concatenate((first + 1, b)), both, steps, is_loop)
-
-
-def _faded(bends: Similarities, frames: np.ndarray, asked: np.ndarray) -> Similarities:
-    """Return the corrections of frames `asked`, between those of the nodes' frames (N,)."""
-    if len(bends) == 1:
-        return bends[np.zeros(len(asked), np.int64)]
-    before = np.clip(np.searchsorted(frames, asked, side="right") - 1, 0, len(frames) - 2)
-    share = np.clip((asked - frames[before]) / (frames[before + 1] - frames[before]), 0, 1)
-    change = bends[before + 1].after(bends[before].inverse()).chart()
-    return Similarities.of_chart(share[:, None] * change).after(bends[before])
+    return Constraints(
+        np.concatenate((first, a)), np.concatenate((first + 1, b)), Similarities.joined([chain, seen]), steps, is_loop
+    )

@@ -44,6 +44,8 @@ class SlamOptions:
     map_filter_thresh: float = _option(0.05, "largest difference of depth between keyframes, in parts of the mean")
     dense_disp_alpha: float = _option(0.001, "weight of the depth prior")
     prior_follows_focal: bool = _option(False, "the prior's depth grows with the focal length, which it did not know")
+    prior_scale_free: bool = _option(False, "the prior of each keyframe is brought to the map's scale, as far as it "
+        "differs from that of most: a prior is often wrong by one factor throughout a frame")  # fmt: skip
     rule: str = _option("generic", "generic, or that of the fused kernel")
     robust: RobustKernel | None = dataclasses.field(
         default=None, metadata={"help": "a kernel that lessens the weight of large residuals"}

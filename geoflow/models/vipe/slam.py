@@ -13,7 +13,7 @@ from geoflow.models.vipe import se3
 from geoflow.models.vipe.flow_model import FlowModel
 from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.stream import FrameStream, Prior
-from geoflow.models.vipe.tracking import Tracking
+from geoflow.models.vipe.tracking import DisparityPrior, Tracking
 
 Watch = Callable[[str, object], None]
 
@@ -53,6 +53,7 @@ class Slam:
         distortion: float | Sequence[float] | None = None,
         masks: Iterable[np.ndarray | None] | None = None,
         depth_prior: Prior | None = None,
+        disparity_prior: DisparityPrior | None = None,
         rule: str = "generic",
         watch: Watch | None = None,
         **options: Any,
@@ -63,14 +64,19 @@ class Slam:
         intrinsics (3, 3) in px; None if the focal length is to be found. distortion: k of a wide-angle lens, or one to
         five coefficients of OpenCV. masks (H, W) per frame, True where pixels are to be ignored. depth_prior: a depth
         map (H, W) per frame, 0 where unknown, or a function of the frame's number and pixels that gives one; it is
-        asked for keyframes alone. `options` are fields of SlamOptions.
+        asked for keyframes alone. disparity_prior takes its place: a function of the frame's number that gives the
+        disparity (h, w) at the pixels of the grid, an eighth of the working size; 0 or None where unknown.
+
+        `options` are fields of SlamOptions.
 
         Raises ConfigError if shapes or values do not fit.
         """
         chosen = SlamOptions(rule=rule, **options)
         stream = FrameStream(frames, masks, depth_prior)
         with torch.inference_mode():
-            tracking = Tracking(self.flow_model, self.device, stream, chosen, intrinsics, distortion, watch or _nobody)
+            tracking = Tracking(
+                self.flow_model, self.device, stream, chosen, intrinsics, distortion, watch or _nobody, disparity_prior
+            )
             found = tracking.run()
         return SlamResult(
             se3.matrix(torch.from_numpy(found.poses)).numpy(),

@@ -19,6 +19,7 @@ from geoflow.models.vipe.keyframes import Keyframes
 from geoflow.models.vipe.motion_filter import MotionFilter
 from geoflow.models.vipe.options import SlamOptions
 from geoflow.models.vipe.preparing import GRID, Fit, disparity_on_grid, fit_of, invalid_on_grid
+from geoflow.models.vipe.prior_scale import with_one_scale
 from geoflow.models.vipe.settled import Found, Settled
 from geoflow.models.vipe.stream import FrameStream, Taken
 from geoflow.models.vipe.view_archive import ViewArchive
@@ -26,6 +27,9 @@ from geoflow.models.vipe.view_archive import ViewArchive
 _EARLY_ROUNDS = 5  # of the back end, where it improves the focal length between keyframes
 _NEAR = 2.0  # px of frames, within which a pose explains what the network says
 _ROUNDS = 7  # of its first run at the end
+
+
+DisparityPrior = Callable[[int], np.ndarray | None]
 
 
 class Tracking:
@@ -40,9 +44,10 @@ class Tracking:
         intrinsics: np.ndarray | None,
         distortion: float | Sequence[float] | None,
         watch: Callable[[str, object], None],
+        disparity: DisparityPrior | None = None,
     ) -> None:
         self.flow, self.device, self.stream, self.options, self.watch = flow, device, stream, options, watch
-        self._intrinsics, self._distortion = intrinsics, distortion
+        self._intrinsics, self._distortion, self._disparity = intrinsics, distortion, disparity
         self.filter = MotionFilter(flow, options.filter_thresh)
         self.start: CameraStart
         self.fit: Fit
@@ -51,6 +56,7 @@ class Tracking:
         self.back: BackEnd
         self.settled = Settled()
         self.archive: ViewArchive | None = None  # of settled keyframes, once there are any
+        self._given: dict[int, torch.Tensor] = {}  # priors of keyframes as they came, where their scales are free
         self._again: Iterator[np.ndarray] | None = None  # frames once more, behind those that become keyframes
 
     def run(self) -> Found:
@@ -72,7 +78,13 @@ class Tracking:
 
     def _adjust(self) -> None:
         self.back.run(_ROUNDS)
+        self._scale_priors()
         self.back.run(self.options.backend_iters)
+        if self._given and self.back.free_focal:
+            self.back.free_focal = False
+            self._scale_priors()
+            self.back.run(_ROUNDS)
+            self.back.free_focal = True
 
     def _settle(self, count: int) -> None:
         """Adjust everything once more, find all frames before keyframe `count`, and forget the keyframes before it.
@@ -115,19 +127,46 @@ class Tracking:
         invalid = None if valid is None else invalid_on_grid(valid)
         view = self.filter.look(rgb, taken.number, invalid, always=taken.last)
         if view is not None:
-            depth = self.stream.depth(taken)
-            prior = None
-            if depth is not None:
-                prior = disparity_on_grid(self.fit.depth(self.start.undistorted(depth), self.device))
-                if self.options.prior_follows_focal:  # the depth is that of the focal length at the start
-                    prior = prior * (self.first_focal / float(keyframes.lens[0]))
+            prior = self._prior(taken)
+            if prior is not None and self.options.prior_scale_free:
+                self._given[taken.number] = prior
+            if prior is not None:
+                prior = prior * self._focal_ratio
             keyframes.add(taken.number, view, invalid, prior)
         self.front.run()
+        if view is not None and self.front.tracked:
+            self._scale_priors()
         early = self.settled.keyframes + len(keyframes) in self.options.frontend_backend_iters
         if view is not None and early and self.back.free_focal:
             self.back.run(_EARLY_ROUNDS)
         graph = self.front.graph
         self.watch("frame", (len(keyframes), self.front.tracked, len(graph.ii), len(graph.stored_ii)))
+
+    @property
+    def _focal_ratio(self) -> float:
+        """The focal length at the start, for which the prior is, over the present one; 1 if the prior needs none."""
+        return self.first_focal / float(self.keyframes.lens[0]) if self.options.prior_follows_focal else 1.0
+
+    def _scale_priors(self) -> None:
+        """Bring priors to one scale, except while the focal length is free: that rests on their scales, too."""
+        if self._given and not self.back.free_focal:
+            self._given = {frame: self._given[frame] for frame in self.keyframes.frames if frame in self._given}
+            with_one_scale(self.keyframes, {frame: own * self._focal_ratio for frame, own in self._given.items()})
+
+    def _prior(self, taken: Taken) -> torch.Tensor | None:
+        """Return the prior's disparity (h, w) of a frame at the grid, 0 where unknown; None if there is none."""
+        if self._disparity is None:
+            depth = self.stream.depth(taken)
+            if depth is None:
+                return None
+            return disparity_on_grid(self.fit.depth(self.start.undistorted(depth), self.device))
+        given = self._disparity(taken.number)
+        if given is None:
+            return None
+        size = self.keyframes.disps.shape[1:]
+        if given.shape != size or not np.isfinite(given).all():
+            raise ConfigError(f"disparity_prior of frame {taken.number} should be {tuple(size)}, finite: {given.shape}")
+        return torch.from_numpy(given.astype(np.float32)).clamp(min=0).to(self.device)
 
     def _fill(self, stop: int) -> None:
         """Find the poses of frames up to `stop`, and note them with the weights that they were found with."""

@@ -27,7 +27,7 @@ from geoflow.engine.bridge.remote_errors import ChildDied, InterpreterBroken
 from geoflow.engine.calls import ask, make_jobs, read_answer
 from geoflow.engine.schedule import Kind
 from geoflow.environments.interpreter import Interpreter
-from geoflow.errors import ConfigError, InputError, StageError
+from geoflow.errors import ConfigError, EnvironmentBroken, InputError, StageError
 from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import SegmentRecord, Stage
 from geoflow.store.paths import RunPaths
@@ -68,6 +68,21 @@ def test_results_are_those_of_the_stage_itself_and_its_model_loads_once(make: Ma
     assert where["pid"] != os.getpid() and (where["pid"],) == stage.processes() and where["setups"] == 1
     assert {"numpy", "geoflow"} <= set(where["modules"])
     assert not {"ray", "yaml", "pydantic", "cv2", "scipy", "h5py"} & set(where["modules"])
+
+
+def test_a_stage_is_warmed_without_its_model_and_what_it_prints_is_told(make: Make) -> None:
+    lines: list[str] = []
+    stage = make()
+    stage.listener, stage.threads = lines.append, 3
+    stage.warm()
+    deadline = time.monotonic() + 10
+    while not lines and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lines == ["warmed with 3 threads"]
+    broken = abroad(Foreign, loading.name_of(Foreign), HERE, "here")(Foreign.Params(mode="warm"))
+    with pytest.raises(EnvironmentBroken, match="no compiler; apt-get install g"):
+        broken.warm()
+    broken.teardown()
 
 
 def test_declarations_stay() -> None:

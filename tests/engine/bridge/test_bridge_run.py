@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bridged_stages import all_gone, is_running
+from bridged_stages import Foreign, all_gone, is_running
 from counted_runs import Driver, assert_same, count, datasets, render
 from counted_runs import run as run_counted
 from engine_runs import count as number_of
 from engine_runs import execute, pipeline, whole
 
 import geoflow
+from geoflow.backends import loading
 from geoflow.pipeline import Pipeline
 from geoflow.planning import environment_building as building
 from geoflow.planning.plan import make_plan
@@ -79,8 +80,11 @@ def test_a_node_without_the_interpreter_says_so(tmp_path: Path) -> None:
 
 
 def test_environments_are_built_and_planned_with_it(tmp_path: Path, env: str) -> None:
-    built = building.build(env, ["embedded.klt", "embedded.temporal_fusion"], load=True)
+    lines: list[str] = []
+    backends = ["embedded.klt", "embedded.temporal_fusion", loading.name_of(Foreign)]
+    built = building.build(env, backends, load=True, progress=lines.append)
     assert built.python == ".".join(map(str, sys.version_info[:3])) and built.own_bytes == 0
+    assert [line for line in lines if line.startswith("warmed with")], lines
     clip = render(tmp_path)
     rows = make_plan(str(clip), Pipeline.load("embedded", {"tracks.env": env}).without(["hands"]))["stages"]
     assert {row["slot"]: row["interpreter"] for row in rows if row["interpreter"]} == {"tracks": sys.executable}

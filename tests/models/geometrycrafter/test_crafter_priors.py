@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from geoflow.errors import InputError  # noqa: E402
 from geoflow.geometry.cameras import pinhole, unproject  # noqa: E402
-from geoflow.models.geometrycrafter.maps import make_intrinsics, make_points  # noqa: E402
+from geoflow.models.geometrycrafter.field_of_view import make_intrinsics, make_points  # noqa: E402
 from geoflow.models.geometrycrafter.priors import PriorMaps, PriorSurvey, disparity_ranks, prior_maps  # noqa: E402
 
 

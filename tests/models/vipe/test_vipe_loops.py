@@ -8,13 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from geoflow.geometry.loops.pose_graph import Constraints, agree  # noqa: E402
+from geoflow.geometry.loops.similarity import Similarities  # noqa: E402
 from geoflow.models.vipe import se3  # noqa: E402
 from geoflow.models.vipe.flow_model import View  # noqa: E402
 from geoflow.models.vipe.loop_closing import close  # noqa: E402
 from geoflow.models.vipe.loops import Loop, candidates  # noqa: E402
-from geoflow.models.vipe.pose_graph import Constraints, agree  # noqa: E402
 from geoflow.models.vipe.reprojection import Geometry  # noqa: E402
-from geoflow.models.vipe.similarity import Similarities  # noqa: E402
 from geoflow.models.vipe.view_archive import ViewArchive  # noqa: E402
 
 

@@ -17,6 +17,7 @@ import small_moge  # noqa: E402
 from killed_actor import deaths, killed  # noqa: E402
 
 import geoflow  # noqa: E402
+from geoflow.fields import LENS_FROM_PRIOR, UNIT_OWN, UNIT_PRIOR  # noqa: E402
 from geoflow.models.vipe.network import SlamNetwork  # noqa: E402
 from geoflow.store.verify import verify_run  # noqa: E402
 from geoflow.synth import render_clip  # noqa: E402
@@ -69,7 +70,10 @@ def test_a_clip_is_tracked_in_an_environment_of_its_own(undisturbed: h5py.File) 
     valid, poses = undisturbed["camera/valid"][:], undisturbed["camera/cam_from_world"][:]
     assert valid.shape == (FRAMES,) and np.isfinite(poses[valid]).all() and np.isnan(poses[~valid]).all()
     assert valid.any(), "a made-up network, but the frames are posed"
-    assert not undisturbed.attrs["metric"], "the tracker's unit is its own"
+    unit, lens = undisturbed["camera/unit"][:], undisturbed["camera/lens"][:]
+    assert (unit[valid] != UNIT_OWN).all(), "the prior reached the tracking"
+    assert undisturbed.attrs["metric"] == (unit[valid] == UNIT_PRIOR).all(), "metres only in the unit of MoGe v2"
+    assert (lens == LENS_FROM_PRIOR).all(), "nobody states a focal length but the prior"
     pipeline = json.loads(undisturbed.attrs["pipeline"])
     assert {stage["slot"]: stage["env"] for stage in pipeline["stages"]}["camera"] == "vipe"
 
@@ -84,5 +88,5 @@ def test_an_actor_that_is_killed_in_its_chapter_changes_no_bit(
     assert deaths(ledger, "camera") == 1
     assert result.exit_status == 0
     with h5py.File(result.videos[0].path) as store:
-        for name in ("camera/valid", "camera/cam_from_world", "camera/intrinsics", "camera/depth"):
+        for name in ("camera/valid", "camera/cam_from_world", "camera/intrinsics", "camera/depth", "camera/unit"):
             np.testing.assert_array_equal(store[name][:], undisturbed[name][:], err_msg=name)

@@ -16,7 +16,17 @@ from box_flow import BoxFlow  # noqa: E402
 
 from geoflow import fields  # noqa: E402
 from geoflow.backends import contract, loading  # noqa: E402
-from geoflow.fields import MOTION_MOVING, MOTION_ROTATING, MOTION_STILL  # noqa: E402
+from geoflow.fields import (  # noqa: E402
+    DEPTH_ALIGNED,
+    DEPTH_CONTRARY,
+    DEPTH_FLAT,
+    DEPTH_SCALED,
+    DEPTH_UNSEEN,
+    MOTION_MOVING,
+    MOTION_ROTATING,
+    MOTION_STILL,
+    UNIT_OWN,
+)
 from geoflow.geometry.cameras import unproject  # noqa: E402
 from geoflow.models.vipe.dense_depth import PriorDepth, seen_depth  # noqa: E402
 from geoflow.models.vipe.network import SlamNetwork  # noqa: E402
@@ -106,6 +116,8 @@ def test_a_prior_without_relief_gives_no_depth_and_poses_stay() -> None:
     flat = np.ones((24, HEIGHT, WIDTH, 3), np.float16)
     found = tracked(poses, {"prior.points": flat, "prior.mask": np.ones(flat.shape[:3], bool)}, backend_iters=2)
     assert found["camera.valid"].all() and not found["camera.depth"].any()
+    assert (found["camera.depth_source"] == DEPTH_FLAT).all(), "every frame says why it has no depth"
+    assert (found["camera.unit"] == UNIT_OWN).all(), "no segment condensed a prior"
 
 
 @pytest.mark.parametrize("code", [MOTION_STILL, MOTION_ROTATING])
@@ -141,19 +153,20 @@ def test_masks_reach_the_tracker(weights: str) -> None:
 
 def test_a_prior_that_is_the_wrong_way_round_or_hardly_there_is_not_used() -> None:
     known = np.linspace(1, 3, 4000).reshape(40, 100)
-    assert PriorDepth(0.0).aligned(1 / known, known) is None
+    assert PriorDepth(0.0).aligned(1 / known, known) == (None, DEPTH_CONTRARY)
     sparse = np.zeros_like(known)
     sparse[0, :40] = known[0, :40]
-    assert PriorDepth(0.0).aligned(known, sparse) is None
-    found = PriorDepth(0.0).aligned(known / 2, known)
-    assert found is not None and np.allclose(found, known, rtol=1e-6)
+    assert PriorDepth(0.0).aligned(known, sparse) == (None, DEPTH_UNSEEN)
+    assert PriorDepth(0.0).aligned(np.ones_like(known), known) == (None, DEPTH_FLAT)
+    found, source = PriorDepth(0.0).aligned(known / 2, known)
+    assert source == DEPTH_ALIGNED and found is not None and np.allclose(found, known, rtol=1e-6)
 
 
 def test_a_prior_of_a_wall_is_scaled_and_its_shift_left_alone() -> None:
     wall = np.full((40, 100), 2.0)
     noise = np.random.default_rng(0).normal(0, 1e-3, wall.shape)
-    found = PriorDepth(0.0).aligned(3 * wall, wall + noise)
-    assert found is not None and np.allclose(found, wall, atol=1e-3)
+    found, source = PriorDepth(0.0).aligned(3 * wall, wall + noise)
+    assert source == DEPTH_SCALED and found is not None and np.allclose(found, wall, atol=1e-3)
 
 
 def test_the_nearest_point_of_a_pixel_is_seen() -> None:

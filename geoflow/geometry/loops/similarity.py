@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,20 @@ class Similarities:
         """Return those of steps (N, 7) from the identity."""
         return cls(np.exp(steps[:, 6]), _turn(steps[:, 3:6]), steps[:, :3].copy())
 
+    @classmethod
+    def joined(cls, parts: Sequence[Similarities]) -> Similarities:
+        """Return those of all parts, one after the other."""
+        return cls(*(np.concatenate(rows) for rows in zip(*((p.scale, p.rotation, p.translation) for p in parts))))
+
     def __len__(self) -> int:
         return len(self.scale)
 
     def __getitem__(self, index: np.ndarray | slice) -> Similarities:
         return Similarities(self.scale[index], self.rotation[index], self.translation[index])
+
+    def __setitem__(self, index: np.ndarray | slice, values: Similarities) -> None:
+        self.scale[index], self.rotation[index] = values.scale, values.rotation
+        self.translation[index] = values.translation
 
     def after(self, first: Similarities) -> Similarities:
         """Return `first`, then these."""
@@ -62,6 +72,16 @@ class Similarities:
         made[:, 3:6, 3:6] = self.rotation
         made[:, 6, 6] = 1
         return made
+
+
+def between(at: np.ndarray, values: Similarities, asked: np.ndarray) -> Similarities:
+    """Return the values at places `asked` (M,), which change evenly from one to the next of those at (N,), rising."""
+    if len(values) == 1:
+        return values[np.zeros(len(asked), np.int64)]
+    before = np.clip(np.searchsorted(at, asked, side="right") - 1, 0, len(at) - 2)
+    share = np.clip((asked - at[before]) / (at[before + 1] - at[before]), 0, 1)
+    change = values[before + 1].after(values[before].inverse()).chart()
+    return Similarities.of_chart(share[:, None] * change).after(values[before])
 
 
 def _turn(vectors: np.ndarray) -> np.ndarray:

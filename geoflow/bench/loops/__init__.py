@@ -1,0 +1,1 @@
+"""Walks that return: a made-up corridor, cameras that drift, and what closing the loop makes of them."""

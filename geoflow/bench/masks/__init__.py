@@ -1,0 +1,1 @@
+"""Masks of objects over time, measured on rendered clips whose labels are known exactly."""

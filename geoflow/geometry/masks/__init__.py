@@ -1,0 +1,1 @@
+"""Masks of objects over time: cut out where the user shows them, carried by flow, and found again."""
