@@ -187,7 +187,8 @@ def _export_dataset(run: str, to: str, out: Path, options: dict[str, Any], as_js
     videos = len({episode.video for episode in done.episodes})
     if as_json:
         counts = {"episodes": len(done.episodes), "videos": videos, "frames": done.frames}
-        print_json({"path": str(done.path), "format": to, **counts, "splits": done.splits, "left_out": done.left_out})
+        without = {"left_out": done.left_out, "not_chosen": done.not_chosen}
+        print_json({"path": str(done.path), "format": to, **counts, "splits": done.splits, **without})
     else:
         sides = ", ".join(f"{side} {span}" for side, span in done.splits.items())
         print(f"{done.path}: {len(done.episodes)} episodes of {videos} videos, {done.frames} frames; {sides}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from synthetic_store import segment_table
 
 from geoflow.geometry.cameras import pinhole
+from geoflow.store.index import write_index
+from geoflow.store.paths import RunPaths
 
 HEIGHT, WIDTH = 96, 128
 SEGMENT, TRACKS = 100, 10  # frames, and tracks that live in each
@@ -43,6 +46,27 @@ _EXPORT = """
     for to in sys.argv[4:]:
         before = max(peak(to, short, out / "twice"), peak(to, short, out))  # the first brings its libraries along
         found[to] = peak(to, long, out) - before
+    print(json.dumps(found))
+"""
+
+
+_DATASET = """
+    import json, sys
+    from pathlib import Path
+    from geoflow.export.dataset.registry import dataset_kind
+    from geoflow.export.dataset.writing import export_dataset
+
+    def peak(to, run, out):
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        export_dataset(run, dataset_kind(to, {"shard_mb": 1} if to == "zarr" else {}), out, processes=1, val=0)
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024
+
+    short, long, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    found = {}
+    for to in sys.argv[4:]:
+        before = max(peak(to, short, out / f"{to}-twice"), peak(to, short, out / f"{to}-short"))
+        found[to] = peak(to, long, out / f"{to}-long") - before
     print(json.dumps(found))
 """
 
@@ -101,4 +125,22 @@ def test_two_thousand_frames_take_little_more_than_two_hundred(tmp_path: Path):
     grown = json.loads(done.stdout.splitlines()[-1])
     assert set(grown) == set(QUICK)
     video = 2000 * FRAME_BYTES  # 164 MiB: what holding the video would take; 4 to 28 measured
+    assert {to: size for to, size in grown.items() if size > video / 3} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
+def test_a_dataset_of_a_long_video_takes_little_more_than_of_a_short_one(tmp_path: Path) -> None:
+    for name, frames in (("short", 200), ("long", 1200)):
+        paths = RunPaths(tmp_path / name)
+        paths.videos.mkdir(parents=True)
+        write_moving_store(paths.video(name), frames)
+        row = {"name": name, "source": "none.mp4", "status": "complete", "reason": ""}
+        write_index(paths, [{**row, "path": paths.relative(paths.video(name))}])
+    kinds = ["webdataset", "lerobot"] + ["zarr"] * (importlib.util.find_spec("zarr") is not None)
+    command = [sys.executable, "-c", textwrap.dedent(_DATASET), *(str(tmp_path / n) for n in ("short", "long", "out"))]
+    done = subprocess.run([*command, *kinds], check=True, capture_output=True, text=True, timeout=500)
+    grown = json.loads(done.stdout.splitlines()[-1])
+    assert set(grown) == set(kinds)
+    video = 1000 * FRAME_BYTES  # 82 MiB: what holding the further frames would take; 12 to 19 MB measured
     assert {to: size for to, size in grown.items() if size > video / 3} == {}

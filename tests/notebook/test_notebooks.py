@@ -14,7 +14,7 @@ from kernels import OwnAsyncKernel, place_for_kernels
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("01_quickstart", "02_explore_a_video", "03_add_a_model", "04_connect_to_a_cluster")
+NAMES = ("01_quickstart", "02_explore_a_video", "03_add_a_model", "04_connect_to_a_cluster", "05_dataset")
 
 # Run in the notebook's kernel when its last cell has ended; the value is printed as JSON.
 FACTS = {
@@ -31,6 +31,12 @@ FACTS = {
         "points": len(points), "colmap": [model.num_reg_images(), model.num_points3D()],
     }""",
     "03_add_a_model": """{"faults": faults, "errors": errors, "filled": scores["own"].prior.filled}""",
+    "05_dataset": """{
+        "scanned": {video.name: video.is_broken for video in scanned}, "failed": sorted(v.name for v in result.failed),
+        "complete": sorted(v.name for v in result.complete), "frames": done.frames, "samples": len(members) // 4,
+        "left_out": sorted(done.left_out), "same": same, "split": dict(done.splits), "episodes": len(done.episodes),
+        "chosen": sum(stop - start for ranges in chosen.values() for start, stop in ranges),
+    }""",
     "04_connect_to_a_cluster": """{
         "direct": [video.status for video in result.videos], "job": state.value, "counts": status["counts"],
         "videos": sorted(run.videos), "head": head.returncode is not None, "log": Path(folder).exists(),
@@ -130,3 +136,15 @@ def test_connect_to_a_cluster(place: tuple[Path, dict[str, str]]) -> None:
     assert facts["direct"] == ["complete"] and facts["job"] == "SUCCEEDED"
     assert facts["counts"]["complete"] == 2 and facts["videos"] == ["first", "second"]
     assert facts["head"] and not facts["log"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_dataset(place: tuple[Path, dict[str, str]]) -> None:
+    """From videos of which one is broken, through a real run, to a dataset whose values are the stores'."""
+    notebook, facts = execute("05_dataset", *place)
+    assert facts["scanned"] == {"broken": True, "desk": False, "shelf": False, "tripod": False}
+    assert facts["complete"] == ["desk", "shelf", "tripod"] and facts["failed"] == facts["left_out"] == ["broken"]
+    assert 0 < facts["frames"] == facts["samples"] == facts["chosen"] <= 72
+    assert facts["split"] == {"train": f"0:{facts['episodes']}"} and facts["same"]
+    assert len(outputs(notebook, "image/png")) == 1

@@ -48,6 +48,7 @@ class DatasetWritten:
     left_out: Mapping[str, str]
     splits: Mapping[str, str]  # ranges of episodes, first:stop
     lengths: Mapping[str, int]  # frames of each video's store
+    not_chosen: tuple[str, ...] = ()  # complete videos of which no frame is chosen
 
     @property
     def frames(self) -> int:
@@ -94,6 +95,8 @@ def export_dataset(
     run = out if is_remote(out) else Path(out).resolve()
     stores, left_out = complete_stores(load_run(run))
     frames = None if where is None and chosen is None else selected_frames(run, where=where, chosen=chosen)
+    not_chosen = tuple(name for name in stores if frames is not None and name not in frames)
+    stores = {name: store for name, store in stores.items() if name not in not_chosen}
     shared, known = _agreed(kind, stores, left_out)
     episodes = _episodes(kind, stores, shared, frames, left_out)
     sides = split_of({episode.video for episode in episodes}, val, seed)
@@ -108,7 +111,7 @@ def export_dataset(
             raise StoreError(f"nothing of {out} can be written:\n{reasons(left_out)}")
         episodes = [part.episode for part in parts]
         lengths = {name: frames for name, (_, frames) in known.items()}
-        written = DatasetWritten(target, tuple(episodes), left_out, places(episodes), lengths)
+        written = DatasetWritten(target, tuple(episodes), left_out, places(episodes), lengths, not_chosen)
         _put_together(kind, parts, shared, work / "whole", _record(kind, written, shared, out, val, seed))
         if target.exists():
             target.rmdir()
@@ -168,9 +171,7 @@ def _episodes(
             continue
         try:
             with open_video(store) as video:
-                unbroken = ((0, len(video)),) if chosen is None else chosen.get(name, ())
-                if not unbroken:
-                    raise StoreError("none of its frames is chosen")
+                unbroken = ((0, len(video)),) if chosen is None else chosen[name]
                 ranges = [
                     (first + start, first + stop, step)
                     for first, last in unbroken
@@ -269,6 +270,7 @@ def _record(
         "videos": written.videos,
         "episodes": [described(episode) for episode in written.episodes],
         "left_out": dict(written.left_out),
+        "not_chosen": list(written.not_chosen),
         "shared": shared,
     }
 
