@@ -229,9 +229,12 @@ def _alone(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another process compiles Jittor's core; waiting for it", file=sys.stderr)
+            print("another process imports Jittor, and may compile its core; waiting for it", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # Jittor's compilers, forked meanwhile, have it open, too, and stay
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,42 @@ def test_the_cache_does_not_hang_on_the_host_name(tmp_path: Path, monkeypatch: p
             assert (platform.node(), os.environ["HOME"]) == (node, "/home/somebody"), "only while it is imported"
     finally:
         sys.modules.pop("jittor_utils", None)
+
+
+def test_the_second_process_waits_for_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two cold starts at once would compile the core twice, into one folder."""
+    order: list[str] = []
+
+    def second() -> None:
+        with compiling._alone(tmp_path):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with compiling._alone(tmp_path):
+        other.start()
+        other.join(0.3)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"] and "waiting for it" in capsys.readouterr().err
+
+
+def test_a_process_that_was_forked_meanwhile_keeps_nobody_waiting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Jittor forks its compilers while it is imported, and they stay."""
+    with compiling._alone(tmp_path):
+        forked = subprocess.Popen(["sleep", "60"], close_fds=False, pass_fds=_open_files(tmp_path))
+    try:
+        with compiling._alone(tmp_path):
+            assert capsys.readouterr().err == ""
+    finally:
+        forked.kill()
+        forked.wait()
+
+
+def _open_files(folder: Path) -> tuple[int, ...]:
+    links = {int(fd): os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
+    return tuple(fd for fd, path in links.items() if path.startswith(str(folder.resolve())))
 
 
 def test_each_environment_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
