@@ -32,6 +32,7 @@ NOT_HERE = {
     "vipe": "it needs weights; tests/models runs it on made-up ones",
     "wilor": "it needs weights and MediaPipe; tests/models runs it on small ones",
     "tapip3d": "it needs weights; tests/models runs it on small ones",
+    "geometrycrafter_jittor": "it needs Jittor; tests/models/geometrycrafter_jittor runs it",
     "geoflow.stages.decode": "it reads a file; tests/video/test_video.py runs it",
 }
 

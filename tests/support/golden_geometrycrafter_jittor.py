@@ -21,6 +21,7 @@ from geoflow.environments import interpreter
 from geoflow.environments.environment import load_runtime_env
 from geoflow.errors import EnvironmentBroken
 
+DATA = "geometrycrafter"  # whose cases these are
 ENVIRONMENT = "geometrycrafter_jittor"
 _SCRIPT = Path(__file__).with_name("jittor_cases.py")
 

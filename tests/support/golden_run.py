@@ -63,10 +63,11 @@ def run(model: str, folder: Path) -> list[Outcome]:
     """
     if model not in models():
         raise Unusable(f"no runner for the model {model!r}; there are: {', '.join(models())}")
-    folder = folder / model if (folder / model).is_dir() else folder
+    declared = importlib.import_module(f"{_PREFIX}{model}")
+    name = getattr(declared, "DATA", model)
+    folder = folder / name if (folder / name).is_dir() else folder
     if not folder.is_dir():
         raise Unusable(f"{folder} is no folder; give one with golden data as DIR=FOLDER")
-    declared = importlib.import_module(f"{_PREFIX}{model}")
     getattr(declared, "prepare", lambda: None)()
     names = sorted({path.stem for kind in ("npz", "json") for path in folder.glob(f"*.{kind}")})
     lists = [name for name in getattr(declared, "LISTS", {}) if (folder / name).is_file()]

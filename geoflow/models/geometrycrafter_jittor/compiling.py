@@ -53,7 +53,7 @@ def import_jittor(device: str = "auto", threads: int | None = None) -> Any:
         raise ModuleNotFoundError("No module named 'jittor'", name="jittor")
     home = cache_home()
     os.environ.update(variables(home, device, threads or len(os.sched_getaffinity(0))))
-    with _alone(home), _without_host_name(home), _progress(home):
+    with _alone(home), _without_host_name(), _progress(home):
         try:
             import jittor
         except ImportError:
@@ -87,6 +87,9 @@ def variables(home: Path, device: str, threads: int) -> dict[str, str]:
         "gdb_path": "",
         "log_silent": "1",  # its progress goes to stdout at the first import
         "JITTOR_HOME": str(home),
+        # Each compilation is a process that would read $HOME/.cache/jittor/config.json, and write it, as others do.
+        "HOME": str(home),
+        "GEOFLOW_CACHE": str(cache_folder()),  # which may be below the user's own home folder
         "cache_name": "geoflow",
         _COMPILERS: os.environ.get(_COMPILERS) or str(min(cores, 16)),
         "OMP_NUM_THREADS": str(threads),
@@ -229,32 +232,26 @@ def _alone(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another process compiles Jittor's core; waiting for it", file=sys.stderr)
+            print("another process imports Jittor, and may compile its core; waiting for it", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # Jittor's compilers, forked meanwhile, have it open, too, and stay
 
 
 @contextlib.contextmanager
-def _without_host_name(home: Path) -> Iterator[None]:
-    """Keep the host's name out of the cache's path, and Jittor's own settings out of the user's home folder."""
-    node, user_home = platform.node, os.environ.get("HOME")
-    platform.node, os.environ["HOME"] = lambda: "geoflow", str(home)
+def _without_host_name() -> Iterator[None]:
+    """Keep the host's name out of the cache's path, which is chosen when Jittor is imported."""
+    node = platform.node
+    platform.node = lambda: "geoflow"
     try:
-        import jittor_utils  # noqa: F401 - it chooses the cache's folder when it is imported
+        import jittor_utils  # noqa: F401
 
         platform.node = node
-        _restore("HOME", user_home)
         yield
     finally:
         platform.node = node
-        _restore("HOME", user_home)
-
-
-def _restore(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
 
 
 @contextlib.contextmanager

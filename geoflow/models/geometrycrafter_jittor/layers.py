@@ -33,10 +33,20 @@ def by_frames(layer: Callable[..., Var], x: Var, *rows: Var | None) -> Var:
     return jt.concat(parts, dim=0)
 
 
-def normalised(rows: Var, eps: float) -> Var:
-    """Rows (..., K) with mean 0 and deviation 1 over the last axis."""
-    centred = rows - rows.mean(-1, keepdims=True)
-    return centred * jt.rsqrt((centred * centred).mean(-1, keepdims=True) + eps)
+def mean_over(x: Var, axes: range) -> Var:
+    """The mean over the last axes, which stay with length 1; one axis at a time.
+
+    Jittor adds values one after another, so a sum over a whole map would lose digits that sums of sums keep.
+    """
+    for axis in reversed(axes):
+        x = x.mean(axis, keepdims=True)
+    return x
+
+
+def normalised(x: Var, axes: range, eps: float) -> Var:
+    """x with mean 0 and deviation 1 over its last axes."""
+    centred = x - mean_over(x, axes)
+    return centred * jt.rsqrt(mean_over(centred * centred, axes) + eps)
 
 
 class GroupNorm(nn.Module):
@@ -49,7 +59,8 @@ class GroupNorm(nn.Module):
 
     def execute(self, x: Var) -> Var:
         wide = (1, -1, *[1] * (x.ndim - 2))
-        normed = normalised(x.reshape(len(x), self.groups, -1), self.eps).reshape(x.shape)
+        grouped = x.reshape(len(x), self.groups, x.shape[1] // self.groups, *x.shape[2:])
+        normed = normalised(grouped, range(2, grouped.ndim), self.eps).reshape(x.shape)
         return normed * self.weight.reshape(wide) + self.bias.reshape(wide)
 
 
@@ -62,7 +73,7 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def execute(self, x: Var) -> Var:
-        return normalised(x, self.eps) * self.weight + self.bias
+        return normalised(x, range(x.ndim - 1, x.ndim), self.eps) * self.weight + self.bias
 
 
 def attend(q: Var, k: Var, v: Var, heads: int) -> Var:

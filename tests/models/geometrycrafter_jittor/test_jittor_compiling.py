@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
@@ -131,18 +132,64 @@ def test_a_gpu_without_its_compiler_is_not_passed_over(tools: Path, monkeypatch:
 
 
 def test_the_cache_does_not_hang_on_the_host_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers change theirs with every start; and the user's home folder stays as it is."""
-    stub = tmp_path / "jittor_utils.py"
-    stub.write_text("import os, platform\nseen = platform.node(), os.environ['HOME']\n")
+    """Containers change theirs with every start."""
+    (tmp_path / "jittor_utils.py").write_text("import platform\nseen = platform.node()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("HOME", "/home/somebody")
     node = platform.node()
     try:
-        with compiling._without_host_name(tmp_path / "home"):
-            assert sys.modules["jittor_utils"].seen == ("geoflow", str(tmp_path / "home"))
-            assert (platform.node(), os.environ["HOME"]) == (node, "/home/somebody"), "only while it is imported"
+        with compiling._without_host_name():
+            assert sys.modules["jittor_utils"].seen == "geoflow"
+            assert platform.node() == node, "only while it is imported"
     finally:
         sys.modules.pop("jittor_utils", None)
+
+
+def test_the_user_s_home_folder_is_left_alone(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jittor keeps a file there that its processes write at the same time; and the cache stays where it was."""
+    monkeypatch.delenv("GEOFLOW_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "somebody"))
+    home = compiling.cache_home()
+    for name, value in compiling.variables(home, "cpu", threads=1).items():
+        monkeypatch.setenv(name, value)
+    assert os.environ["HOME"] == str(home) and compiling.cache_home() == home
+    assert home.is_relative_to(tmp_path / "somebody")
+
+
+def test_the_second_process_waits_for_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two cold starts at once would compile the core twice, into one folder."""
+    order: list[str] = []
+
+    def second() -> None:
+        with compiling._alone(tmp_path):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with compiling._alone(tmp_path):
+        other.start()
+        other.join(0.3)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"] and "waiting for it" in capsys.readouterr().err
+
+
+def test_a_process_that_was_forked_meanwhile_keeps_nobody_waiting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Jittor forks its compilers while it is imported, and they stay."""
+    with compiling._alone(tmp_path):
+        forked = subprocess.Popen(["sleep", "60"], close_fds=False, pass_fds=_open_files(tmp_path))
+    try:
+        with compiling._alone(tmp_path):
+            assert capsys.readouterr().err == ""
+    finally:
+        forked.kill()
+        forked.wait()
+
+
+def _open_files(folder: Path) -> tuple[int, ...]:
+    links = {int(fd): os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
+    return tuple(fd for fd, path in links.items() if path.startswith(str(folder.resolve())))
 
 
 def test_each_environment_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ Jittor is compiled where it has not been yet: minutes of all cores, once on a ma
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import golden
 import golden_geometrycrafter_jittor as runners
+import golden_run
 import pytest
 from kept_jittor import CACHE, needs_compiler
 
@@ -53,3 +55,15 @@ def test_full_size_networks_have_the_published_keys_and_shapes() -> None:
     rows = golden.listed(MODEL, "keys_full.json", runners.LISTS)
     assert {row.output for row in rows} == {"unet_diff", "unet_determ", "point_map_vae", "vae", "image_encoder"}
     assert all(row.right for row in rows), rows
+
+
+def test_other_sizes_options_and_weights_are_those_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The results to meet are the PyTorch networks' own; for depths the reference data allows 1e-4 and more."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    import other_golden
+
+    other_golden.make(tmp_path, atol=1e-4)
+    status = golden_run.main(["geometrycrafter_jittor", str(tmp_path)])
+    assert "1 cases, 4 results compared" in capsys.readouterr().out and status == 0
