@@ -438,8 +438,8 @@ _ROWS = [
         fade=PAST,
     ),
     Field(
-        "quality.track_wander", "float32", "T", "relative",
-        "median shift in the world of tracked points to the same frames, over their depth", NAN, fade=PAST,
+        "quality.track_residual", "float32", "T", "px",
+        "median distance of tracked points from where the same frames place them", NAN, fade=PAST,
     ),
     Field(
         "quality.hand_jitter", "float32", "T", "hand sizes",

@@ -19,12 +19,12 @@ from geoflow.store.index import write_index, write_segments
 from geoflow.store.layout import create, shape_of
 from geoflow.store.mirror import run_paths
 from geoflow.store.owner import Ownership
+from geoflow.store.quality_scores import frame_quality, write_scores
 from geoflow.store.reader import Video, open_video
 from geoflow.store.run import load_run
 from geoflow.store.schema import ROWS, SEGMENTS, datasets
 from geoflow.store.source_frames import source_frames
 from geoflow.store.whole import whole_h5
-from geoflow.store.writer import frame_quality
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +85,8 @@ def _fill(name: str, path: Path, again: bool) -> tuple[Filled, dict[str, Any], n
             changed = True
     with open_video(path) as video:
         table = video.file[SEGMENTS][()]
-        columns = as_nulls(frame_quality(video.file).columns(slice(None)))
+        quality = frame_quality(video.file, table["start"], table["seam_residual"])
+        columns = as_nulls(quality.columns(slice(None)))
         residuals = table["seam_residual"][np.isfinite(table["seam_residual"])]
     columns["seam_residual"] = float(residuals.max()) if len(residuals) else None
     return Filled(name, changed, columns["quality"], said), columns, table
@@ -127,6 +128,7 @@ def _rows(video: Video, own: slice) -> Iterator[tuple[str, np.ndarray]]:
         seen = visible.any(0)
         yield "tracks.visible", visible[:, seen]
         yield "tracks.xyz", video.tracks.xyz[own][:, seen]
+        yield "tracks.uv", video.tracks.uv[own][:, seen]
 
 
 def _pixels(video: Video, own: slice) -> np.ndarray:
@@ -160,7 +162,8 @@ def _rewrite(video: Video, path: Path, fields: dict[str, np.ndarray]) -> None:
             row = by_field[field]
             create(whole.file, row, shape_of(row, {"T": len(video)}), _COMPRESSION)[()] = fields[field]
         table = video.file[SEGMENTS]
-        whole.file[SEGMENTS] = _with_columns(table[()], frame_quality(whole.file), len(video))
+        quality = write_scores(whole.file, table["start"], table["seam_residual"])
+        whole.file[SEGMENTS] = _with_columns(table[()], quality, len(video))
         whole.file[SEGMENTS].attrs.update(dict(table.attrs.items()))
         whole.check()
 

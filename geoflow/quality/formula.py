@@ -25,16 +25,16 @@ def _share(x: np.ndarray) -> np.ndarray:
     return np.clip(x, 0, 1)
 
 
-# All count alike, and the values that halve one are round numbers about what sharp, textured footage reaches: nothing
-# here is fitted. `geoflow bench quality` holds the result against true errors.
+# All count alike, and the values that halve one are round numbers about what sharp, textured footage reaches: they
+# are not fitted. `geoflow bench quality` holds the result against true errors.
 INGREDIENTS: dict[str, Ingredient] = {
     "coverage": Ingredient(_share, "coverage"),
     "depth_gap": Ingredient(_little(0.005), "1 / (1 + depth_gap / 0.005)"),
     "photometric": Ingredient(_share, "photometric, at least 0"),
     "focal_error": Ingredient(_little(0.03), "1 / (1 + focal_error / 0.03)"),
-    "track_wander": Ingredient(_little(0.002), "1 / (1 + track_wander / 0.002)"),
+    "seam_residual": Ingredient(_little(0.02), "1 / (1 + seam_residual / 0.02)"),
 }
-HELD_AGAINST_NEIGHBOURS = ("depth_gap", "photometric", "track_wander")
+HELD_AGAINST_NEIGHBOURS = ("depth_gap", "photometric")
 
 
 def score(facts: Mapping[str, np.ndarray]) -> np.ndarray:

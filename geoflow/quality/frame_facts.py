@@ -20,7 +20,7 @@ FACTS = {
     "photometric": ("quality.photometric", ""),
     "flicker": ("quality.flicker", ""),
     "parallax": ("quality.parallax", ""),
-    "track_wander": ("quality.track_wander", ""),
+    "track_residual": ("quality.track_residual", ""),
     "pose_quality": ("camera.quality", "camera.valid"),
     "focal_error": ("camera.focal_error", "camera.valid"),
     "blur": ("frames.blur", ""),
@@ -34,9 +34,20 @@ _VIEWS = {"cuts": VIEW_CUT, "bare": VIEW_BARE}
 HANDS = tuple(f"hands.{group}.valid" for group in ("left", "right", "all"))
 
 
-def facts_of(get: Get) -> Facts:
-    """Return the facts of T frames that there are, (T,) float64 each."""
-    found = {}
+def seams_of(starts: np.ndarray, residuals: np.ndarray, count: int) -> np.ndarray:
+    """Return for each of `count` frames the larger residual of the seams at both ends of its segment; NaN without one.
+
+    >>> seams_of(np.array([0, 2]), np.array([np.nan, 0.1]), 3).tolist()
+    [0.1, 0.1, 0.1]
+    """
+    before = np.asarray(residuals, np.float64)
+    both = np.fmax(before, np.append(before[1:], np.nan))
+    return np.repeat(both, np.diff([*starts, count]))
+
+
+def facts_of(get: Get, seams: np.ndarray | None = None) -> Facts:
+    """Return the facts of T frames that there are, (T,) float64 each; `seams` are those of `seams_of`."""
+    found: Facts = {} if seams is None else {"seam_residual": seams}
     for name, (field, within) in FACTS.items():
         values = get(field)
         if values is None:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoflow.geometry.depth.depth_agreement import NEIGHBOURS, DepthAt, depth_agreement
+from geoflow.geometry.depth.depth_agreement import NEIGHBOURS, DepthAt, depth_agreement, known_mean
 from geoflow.geometry.hands.hand_jitter import hand_jitter
-from geoflow.geometry.motion.track_wander import track_wander
-from geoflow.quality.formula import score
-from geoflow.quality.frame_facts import GROUP, SCORE, facts_of
+from geoflow.geometry.motion.track_residual import track_residual
+from geoflow.quality.frame_facts import GROUP
 
 SIDES = ("left", "right")
+_TRACKED = (
+    "tracks.xyz", "tracks.uv", "tracks.visible", "camera.intrinsics", "camera.cam_from_world", "camera.valid",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,12 @@ def measure_frames(rows: Mapping[str, np.ndarray], depth: StoredDepth | None) ->
             found |= {"depth_gap": agreed.gap, "flicker": agreed.flicker, "parallax": agreed.parallax}
             if "frames.small" in rows:
                 found["photometric"] = agreed.photometric
-    tracks = ("tracks.xyz", "tracks.visible", "camera.cam_from_world", "camera.valid")
-    if all(name in rows for name in tracks):
-        found["track_wander"] = track_wander(*(rows[name] for name in tracks), NEIGHBOURS)
+    if all(name in rows for name in _TRACKED):
+        found["track_residual"] = track_residual(*(rows[name] for name in _TRACKED), NEIGHBOURS)
     if jitter := [_jitter(rows, side) for side in SIDES if f"hands.{side}.uv" in rows]:
-        found["hand_jitter"] = _known_mean(np.stack(jitter))
-    named = {GROUP + name: values for name, values in found.items()}
-    facts = facts_of({**rows, **named}.get)
-    return named | ({SCORE: score(facts)} if facts else {})
+        found["hand_jitter"] = known_mean(np.stack(jitter, axis=-1)).astype(np.float32)
+    return {GROUP + name: values for name, values in found.items()}
 
 
 def _jitter(rows: Mapping[str, np.ndarray], side: str) -> np.ndarray:
     return hand_jitter(rows[f"hands.{side}.uv"], rows[f"hands.{side}.valid"])
-
-
-def _known_mean(values: np.ndarray) -> np.ndarray:
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(0)
-    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan).astype(np.float32)

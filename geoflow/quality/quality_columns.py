@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from geoflow.quality.formula import used
-from geoflow.quality.frame_facts import SCORE, Facts, Get, facts_of
+from geoflow.quality.frame_facts import Facts
 
 _MEAN, _MEDIAN, _SUM = "mean", "median", "sum"
 
@@ -21,7 +21,7 @@ _COLUMNS: dict[str, tuple[str, str, str]] = {
     "photometric": ("float32", "correlation with neighbours' pictures at the same points, median", _MEDIAN),
     "flicker": ("float32", "relative change of depth as a whole from frame to frame, mean", _MEAN),
     "parallax": ("float32", "shift of points to neighbours beyond turning, in picture widths, median", _MEDIAN),
-    "track_wander": ("float32", "shift of tracked points in the world to neighbours, over depth, median", _MEDIAN),
+    "track_residual": ("float32", "px that tracked points lie from where neighbours place them, median", _MEDIAN),
     "posed": ("float32", "share of the frames with a full pose", _MEAN),
     "pose_quality": ("float32", "`camera/quality` of the frames with a pose, median", _MEDIAN),
     "focal_error": ("float32", "relative standard deviation of the focal length, median; unknown if given", _MEDIAN),
@@ -44,16 +44,12 @@ class FrameQuality:
     """The facts of all frames of a video, and their columns for any range of its frames."""
 
     def __init__(self, facts: Facts, score: np.ndarray | None) -> None:
-        self._facts, self._score = facts, score
-
-    @classmethod
-    def of(cls, get: Get) -> FrameQuality:
-        """Take what fields there are; without `quality.score` the quality is unknown, and so is what it is from."""
-        return cls(facts_of(get), get(SCORE))
+        """Without scores the quality is unknown, and so is what it is from."""
+        self.facts, self._score = facts, score
 
     def columns(self, frames: slice) -> dict[str, Any]:
         """Return the columns of a range of frames: name -> number or text, NaN for what is unknown."""
-        facts = {name: values[frames] for name, values in self._facts.items()}
+        facts = {name: values[frames] for name, values in self.facts.items()}
         known = facts if self._score is None else facts | {"quality": self._score[frames].astype(np.float64)}
         found: dict[str, Any] = {name: _summed(known.get(name), how) for name, (_, _, how) in _COLUMNS.items() if how}
         found["quality_from"] = "" if np.isnan(found["quality"]) else ", ".join(used(facts))

@@ -28,6 +28,7 @@ from geoflow.store.notes import nothing_found
 from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info, read_parts
 from geoflow.store.paths import RunPaths
+from geoflow.store.quality_scores import frame_quality, write_scores
 from geoflow.store.reader import Video
 from geoflow.store.recovery import recovery_of
 from geoflow.store.schema import (
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from geoflow.geometry.loops.similarity import Similarities
 
 _MOST_LOOPS = 200  # that are listed, evenly: an attribute holds 64 KiB
+_SEAM = ("start", "seam_residual")  # columns of the table of segments
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def assemble(
             written = max(written, columns_of_part.max(initial=-1) + 1)
         add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression, bend=bend)
         infos = [info for _, info in plan.parts]
-        whole.file[SEGMENTS] = segment_table(infos, records, frame_quality(whole.file))
+        quality = write_scores(whole.file, *_seams(infos))
+        whole.file[SEGMENTS] = segment_table(infos, records, quality)
         whole.file[SEGMENTS].attrs[PARTS] = json.dumps(Counter(info.key for info in infos))
         summary = totals(whole.file, final, _coverage(infos, video))
         whole.file.attrs.update({name: summary[name] for name in EXTRA_ATTRIBUTES})
@@ -195,14 +198,15 @@ def totals(file: h5py.File, path: str | Path, coverage: Mapping[str, float] | No
         "lacking": recovery.lacking,
         "notes": str(file.attrs.get(NOTES, "[]")),
         "key": key_of(file),
-        **as_nulls(frame_quality(file).columns(slice(None))),
+        **as_nulls(frame_quality(file, *(file[SEGMENTS][name] for name in _SEAM)).columns(slice(None))),
         "seam_residual": _largest(file[SEGMENTS]["seam_residual"]),
     }
 
 
-def frame_quality(file: h5py.File) -> FrameQuality:
-    """Return what an open store knows of the quality of its frames."""
-    return FrameQuality.of(lambda name: file[path][()] if (path := name.replace(".", "/")) in file else None)
+def _seams(parts: Sequence[PartInfo]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first frames of segments, and the residuals of the seams before them."""
+    starts, residuals = ([part.start for part in parts], [part.numbers.get(_SEAM[1], np.nan) for part in parts])
+    return np.array(starts), np.array(residuals, np.float64)
 
 
 def _largest(residuals: np.ndarray) -> float | None:

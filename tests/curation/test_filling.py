@@ -83,7 +83,7 @@ def test_each_segment_is_measured_by_itself_as_when_it_is_written(tmp_path: Path
     as_before(paths)
     fill_quality(paths.root)
     after = contents(paths.video("long"))
-    # A store does not tell which of two segments that share frames has a track: `track_wander` may have others.
+    # A store does not tell which of two segments that share frames has a track: `track_residual` may have others.
     for name in ("coverage", "depth_gap", "flicker", "parallax", "hand_jitter"):
         assert np.array_equal(after[f"quality/{name}"], before[f"quality/{name}"], equal_nan=True), name
     assert np.isnan(after["quality/flicker"]).sum() == 4, "the first frame of each segment"

@@ -7,8 +7,8 @@ import pytest
 
 from geoflow.quality.formula import INGREDIENTS, score, used
 
-GOOD = {"coverage": 0.9, "depth_gap": 0.002, "photometric": 0.97, "focal_error": 0.01, "track_wander": 0.001}
-WORSE = {"coverage": 0.3, "depth_gap": 0.02, "photometric": 0.6, "focal_error": 0.08, "track_wander": 0.01}
+GOOD = {"coverage": 0.9, "depth_gap": 0.002, "photometric": 0.97, "focal_error": 0.01, "seam_residual": 0.01}
+WORSE = {"coverage": 0.3, "depth_gap": 0.02, "photometric": 0.6, "focal_error": 0.08, "seam_residual": 0.06}
 
 
 def of(**facts: float) -> float:
@@ -16,9 +16,9 @@ def of(**facts: float) -> float:
 
 
 def test_it_is_the_geometric_mean_of_what_its_page_says() -> None:
-    by_hand = 0.9 / (1 + 0.002 / 0.005) * 0.97 / (1 + 0.01 / 0.03) / (1 + 0.001 / 0.002)
+    by_hand = 0.9 / (1 + 0.002 / 0.005) * 0.97 / (1 + 0.01 / 0.03) / (1 + 0.01 / 0.02)
     assert of(**GOOD, posed=1) == pytest.approx(by_hand ** (1 / 5), rel=1e-6)
-    assert of(coverage=1, depth_gap=0, photometric=1, focal_error=0, track_wander=0, posed=1) == pytest.approx(1)
+    assert of(coverage=1, depth_gap=0, photometric=1, focal_error=0, seam_residual=0, posed=1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", list(INGREDIENTS))

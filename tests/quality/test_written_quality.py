@@ -23,7 +23,7 @@ from geoflow.store.schema import SEGMENTS
 from geoflow.store.verify import verify_store
 from geoflow.synth import Clip, render
 
-STORED = ("score", "coverage", "depth_gap", "photometric", "flicker", "parallax", "track_wander", "hand_jitter")
+STORED = ("score", "coverage", "depth_gap", "photometric", "flicker", "parallax", "track_residual", "hand_jitter")
 COUNT, SIZE, OVERLAP = 30, 16, 4
 
 
@@ -77,7 +77,7 @@ def test_every_frame_has_its_figures_and_the_tables_their_summary(clip: Clip, tm
         held = {name: file[f"quality/{name}"][()] for name in file["quality"]}
         blur, table = file["frames/blur"][()], file[SEGMENTS][()]
         row = {"name": "clip", "path": "videos/clip.h5", **row_of(file)}
-    assert set(held) == set(STORED) - {"track_wander", "hand_jitter"}, "there are neither tracks nor hands"
+    assert set(held) == set(STORED) - {"track_residual", "hand_jitter"}, "there are neither tracks nor hands"
     starts = table["start"].tolist()
     assert np.flatnonzero(np.isnan(held.pop("flicker"))).tolist() == starts, "nothing is kept from segment to segment"
     assert all(len(values) == COUNT and np.isfinite(values).all() for values in held.values())
@@ -87,13 +87,13 @@ def test_every_frame_has_its_figures_and_the_tables_their_summary(clip: Clip, tm
         assert table["depth_gap"][k] == pytest.approx(np.median(held["depth_gap"][start:stop]))
         assert table["blur"][k] == pytest.approx(np.median(blur[start:stop]))
     assert done["quality"] == pytest.approx(held["score"].mean()) and done["moving"] == 1 == done["posed"]
-    assert done["quality_from"] == "coverage, depth_gap, photometric" and done["hands_visible"] is None
+    assert done["quality_from"] == "coverage, depth_gap, photometric, seam_residual" and done["hands_visible"] is None
     paths = RunPaths(tmp_path)
     write_index(paths, [row])
     write_segments(paths, {"clip": table})
     (found,) = read_rows(paths.index)
     assert {name: found[name] for name in QUALITY_COLUMNS} == pytest.approx({n: done[n] for n in QUALITY_COLUMNS})
-    assert [r["track_wander"] for r in read_rows(paths.segments)] == [None] * len(table), "null, not NaN"
+    assert [r["track_residual"] for r in read_rows(paths.segments)] == [None] * len(table), "null, not NaN"
 
 
 @pytest.mark.parametrize("spoil", [{"depth": 0.1}, {"pose": 0.1}])

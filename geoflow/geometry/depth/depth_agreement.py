@@ -52,22 +52,22 @@ def depth_agreement(
     at a time.
     """
     count = len(valid)
-    seen = {name: np.full((count, 2 * len(NEIGHBOURS)), np.nan) for name in ("gap", "photometric", "parallax")}
+    seen = {name: np.full((count, len(NEIGHBOURS), 2), np.nan) for name in ("gap", "photometric", "parallax")}
     flicker = np.full(count, np.nan)
     frames = _Window(depth_at, intrinsics, cam_from_world, valid)
     for i in range(count):
         frame = frames.get(i)
         if frame is None:
             continue
-        for k, j in _neighbours(i, count):
+        for k, j in _neighbours(i, count):  # k: which step, which side
             other = frames.get(j)
             if other is None or (met := _meet(frame, other)) is None:
                 continue
             chosen, uv, z, there = met
-            seen["gap"][i, k] = np.median(np.abs(np.log(there / z)))
-            seen["parallax"][i, k] = _parallax(cam_from_world[i], cam_from_world[j], frame.xyz[chosen], uv, other)
+            seen["gap"][(i, *k)] = np.median(np.abs(np.log(there / z)))
+            seen["parallax"][(i, *k)] = _parallax(cam_from_world[i], cam_from_world[j], frame.xyz[chosen], uv, other)
             if small is not None:
-                seen["photometric"][i, k] = _alike(small[i], small[j], frame.place[chosen], uv, other.depth.shape)
+                seen["photometric"][(i, *k)] = _alike(small[i], small[j], frame.place[chosen], uv, other.depth.shape)
         before = frames.get(i - 1) if i else None
         if before is not None and (met := _meet(frame, before)) is not None:
             _, _, z, there = met
@@ -116,10 +116,11 @@ def small_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(rows).astype(int).clip(0, height - 1), np.rint(columns).astype(int).clip(0, width - 1)
 
 
-def _neighbours(i: int, count: int) -> Iterator[tuple[int, int]]:
-    for k, step in enumerate(sorted([*NEIGHBOURS, *(-n for n in NEIGHBOURS)])):
-        if 0 <= i + step < count:
-            yield k, i + step
+def _neighbours(i: int, count: int) -> Iterator[tuple[tuple[int, int], int]]:
+    for k, step in enumerate(NEIGHBOURS):
+        for side, j in enumerate((i - step, i + step)):
+            if 0 <= j < count:
+                yield (k, side), j
 
 
 def _meet(frame: _Frame, other: _Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
@@ -165,7 +166,14 @@ def _alike(here: np.ndarray, there: np.ndarray, place: np.ndarray, uv: np.ndarra
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the means of rows over what is known: (T, K) to (T,) float32."""
+    """Return the means over what is known: (T, K, 2) to (T,) float32; NaN where nothing is.
+
+    Each of K steps counts alike, whether one or both of its sides are known: longer steps show more.
+    """
+    return known_mean(known_mean(values)).astype(np.float32)
+
+
+def known_mean(values: np.ndarray) -> np.ndarray:
+    """Return the means over the last axis of what is known; NaN where nothing is."""
     known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(1)
-    return np.where(known.any(1), total / np.maximum(known.sum(1), 1), np.nan).astype(np.float32)
+    return np.where(known.any(-1), np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1), np.nan)
