@@ -26,21 +26,17 @@ from geoflow.fields import (
     MOTION_STILL,
     MOTION_UNKNOWN,
     UNIT_OWN,
-    UNIT_PRIOR,
-    UNIT_TOO_FEW,
-    UNIT_UNSTEADY,
 )
 from geoflow.models.half_range import HALF_MAX
 from geoflow.segments import Segment, Span, VideoInfo
 from geoflow.stage import CONDENSED, SHARED, Fields, Read, Stage, param
 
 if TYPE_CHECKING:
+    from geoflow.geometry.depth.coarse_prior import CoarsePrior
     from geoflow.models.vipe.camera_start import CameraStart
-    from geoflow.models.vipe.grid_prior import GridPrior
 
 _LEAST_PARALLAX = 2.0  # px between keyframes; with less, nothing tells near from far
 _LEAST_KEYFRAMES = 3  # a camera that stands still has the first frame and the last
-_UNITS = {"": UNIT_PRIOR, "no prior": UNIT_TOO_FEW, "unsteady": UNIT_UNSTEADY}
 
 
 _PRIOR = ("prior.points", "prior.mask", "prior.intrinsics")
@@ -120,7 +116,7 @@ class Vipe(TorchStage):
 
     def condense(self, segment: Segment, fields: Fields) -> Fields:
         """The prior's disparity at the pixels of the tracker's grid, and the focal length that it goes with."""
-        from geoflow.models.vipe.grid_prior import disparity_at_grid
+        from geoflow.models.vipe.camera_start import disparity_at_grid
         from geoflow.models.vipe.preparing import fit_of
 
         if any(name not in fields for name in _PRIOR):
@@ -145,13 +141,13 @@ class Vipe(TorchStage):
 
     def survey(self, span: Span, read: Read) -> Fields:
         """The tracked chapter: poses, the camera, and what its keyframes know of depth."""
-        from geoflow.models.vipe.grid_prior import GridPrior
+        from geoflow.geometry.depth.coarse_prior import CoarsePrior
+        from geoflow.geometry.depth.prior_unit import unit_of_prior
         from geoflow.models.vipe.preparing import fit_of
-        from geoflow.models.vipe.prior_unit import unit_of_prior
 
         video = span.video
         known = video.known_intrinsics
-        prior = GridPrior(fit_of(video.height, video.width, self.params.area))
+        prior = CoarsePrior(fit_of(video.height, video.width, self.params.area).grid_pixels())
         frames = _Frames(read, prior)
         begin, lens = self._start_focal(span, frames.first_focals())
         found = self.model.run(
@@ -183,7 +179,7 @@ class Vipe(TorchStage):
             "keyframe_depth": found.keyframe_depth * np.float32(unit.factor),
             "keyframe_uv": found.keyframe_uv,
             "motion": np.array([_motion(len(found.keyframes), found.parallax)], np.uint8),
-            "unit": np.array([_UNITS[unit.reason] if len(prior) else UNIT_OWN], np.uint8),
+            "unit": np.array([unit.code if len(prior) else UNIT_OWN], np.uint8),
             "lens": np.array([lens], np.uint8),
         }
 
@@ -192,7 +188,7 @@ class Vipe(TorchStage):
 
         What the source's metadata states comes before the median of the prior's (T,), 0 where a frame has none.
         """
-        from geoflow.models.vipe.grid_prior import focal_of
+        from geoflow.geometry.depth.coarse_prior import focal_of
 
         video = span.video
         if (known := video.known_intrinsics) is not None:
@@ -291,7 +287,7 @@ class _Frames:
     What segments condensed of the frames goes to `prior` as they come.
     """
 
-    def __init__(self, read: Read, prior: GridPrior) -> None:
+    def __init__(self, read: Read, prior: CoarsePrior) -> None:
         self._read, self._prior = read, prior
         self._begun: Iterator[Fields] | None = None  # the first reading, where it was looked into
         self._mask: np.ndarray | None = None
@@ -326,7 +322,8 @@ class _Frames:
         height, width = piece["frames.rgb"].shape[1:3]
         rows = (piece[CONDENSED + name] for name in ("disparity", "focal", "area"))
         for t, (disparity, focal, area) in enumerate(zip(*rows)):
-            self._prior.add(first + t, disparity, float(focal), fit_of(height, width, int(area)))
+            pixels = fit_of(height, width, int(area)).grid_pixels()
+            self._prior.add(first + t, disparity, float(focal), pixels)
 
 
 def _motion(keyframes: int, parallax: float) -> int:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from geoflow.bench.slam.box_flow import BoxFlow
-from geoflow.models.vipe.camera_start import camera_start
-from geoflow.models.vipe.grid_prior import GridPrior, disparity_at_grid
+from geoflow.geometry.depth.coarse_prior import CoarsePrior
+from geoflow.geometry.depth.prior_unit import PriorUnit, unit_of_prior
+from geoflow.models.vipe.camera_start import camera_start, disparity_at_grid
 from geoflow.models.vipe.preparing import fit_of
-from geoflow.models.vipe.prior_unit import PriorUnit, unit_of_prior
 from geoflow.models.vipe.slam import Slam, SlamResult
 
 HEIGHT, WIDTH = box_walk.SIZE
@@ -43,10 +43,10 @@ def wrong_depth(count: int, *, factors: float = 0.0, pixels: float = 0.0, missin
     return depth
 
 
-def prior_of(depth: np.ndarray) -> GridPrior:
+def prior_of(depth: np.ndarray) -> CoarsePrior:
     """Return what the tracker takes of depth maps (T, H, W)."""
     start, fit = camera_start(K, None, box_walk.SIZE, 1.0), fit_of(*box_walk.SIZE)
-    prior = GridPrior(fit)
+    prior = CoarsePrior(fit.grid_pixels())
     for frame, one in enumerate(depth):
         prior.add(frame, disparity_at_grid(one, start, fit), FX)
     return prior

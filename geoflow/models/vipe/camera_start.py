@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoflow.errors import ConfigError
+from geoflow.geometry.depth.coarse_prior import disparity_at
 from geoflow.models.vipe.preparing import Fit
 
 _SAME = 1e-3  # parts of the focal length by which cameras of one clip may differ
@@ -87,3 +88,12 @@ def matrix_of(values: np.ndarray) -> np.ndarray:
 def working_camera(start: CameraStart, fit: Fit) -> np.ndarray:
     """Return the camera (4 or 5,) of pictures of the working size."""
     return fit.intrinsics(start.values)
+
+
+def disparity_at_grid(depth: np.ndarray, start: CameraStart, fit: Fit) -> np.ndarray:
+    """Return the disparity (h, w) float16 of a depth map (H, W), 0 where unknown, at the pixels of the tracker's grid.
+
+    The tracker sees frames without their lens's distortion, and so is the map brought there. The original samples three
+    pixels further right and down than where a pixel of its grid is.
+    """
+    return disparity_at(start.undistorted(depth.astype(np.float32)), fit.grid_pixels())

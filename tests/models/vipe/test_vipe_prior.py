@@ -27,12 +27,12 @@ from geoflow.fields import (  # noqa: E402
     UNIT_TOO_FEW,
 )
 from geoflow.geometry.cameras import unproject  # noqa: E402
-from geoflow.models.vipe.camera_start import camera_start  # noqa: E402
-from geoflow.models.vipe.grid_prior import GridPrior, disparity_at_grid, focal_of  # noqa: E402
+from geoflow.geometry.depth.coarse_prior import CoarsePrior, focal_of  # noqa: E402
+from geoflow.geometry.depth.prior_unit import unit_of_prior  # noqa: E402
+from geoflow.models.vipe.camera_start import camera_start, disparity_at_grid  # noqa: E402
 from geoflow.models.vipe.keyframes import Keyframes  # noqa: E402
 from geoflow.models.vipe.preparing import fit_of  # noqa: E402
 from geoflow.models.vipe.prior_scale import with_one_scale  # noqa: E402
-from geoflow.models.vipe.prior_unit import unit_of_prior  # noqa: E402
 from geoflow.models.vipe.slam import Slam  # noqa: E402
 from geoflow.pipeline import Pipeline  # noqa: E402
 from geoflow.segments import Segment, Span, VideoInfo  # noqa: E402
@@ -60,8 +60,8 @@ def test_a_prior_at_another_grid_is_brought_to_the_trackers() -> None:
     start, fine, coarse = camera_start(None, None, (120, 160), 1.0), fit_of(120, 160), fit_of(120, 160, 60 * 80)
     v, u = np.mgrid[:120, :160].astype(float)
     depth = 2 + u / 100 + v / 50
-    prior = GridPrior(coarse)
-    prior.add(3, disparity_at_grid(depth, start, fine), 100.0, fine)
+    prior = CoarsePrior(coarse.grid_pixels())
+    prior.add(3, disparity_at_grid(depth, start, fine), 100.0, fine.grid_pixels())
     found, direct = prior.of(3, 100.0), disparity_at_grid(depth, start, coarse)
     assert found is not None and found.shape == direct.shape
     assert np.abs(found / direct - 1).max() < 0.05  # half of eight pixels
@@ -70,7 +70,7 @@ def test_a_prior_at_another_grid_is_brought_to_the_trackers() -> None:
 
 
 def test_depth_goes_with_the_focal_length_that_it_was_judged_by() -> None:
-    prior = GridPrior(fit_of(16, 16))
+    prior = CoarsePrior(fit_of(16, 16).grid_pixels())
     prior.add(0, np.full((2, 2), 0.5, np.float16), 100.0)
     prior.add(1, np.zeros((2, 2), np.float16), 100.0)
     twice = prior.of(0, 200.0)
@@ -94,13 +94,13 @@ def unit_of(factors: np.ndarray, *, shape: tuple[int, int] = (10, 10)) -> Any:
 
 def test_the_unit_is_that_of_most_keyframes() -> None:
     found = unit_of(np.array([2.0, 2.02, 1.98, 2.0, 9.0]))
-    assert found.reason == "" and found.factor == pytest.approx(2, rel=1e-6) and found.keyframes == 5
+    assert found.reason == "" and found.factor == pytest.approx(2, rel=1e-6) and found.frames == 5
     assert 0 < found.error < 0.02
 
 
 def test_no_unit_is_claimed_from_too_few_keyframes_or_where_they_differ() -> None:
     few = unit_of(np.array([2.0, 2.0] + [np.nan] * 8))
-    assert (few.reason, few.factor, few.keyframes) == ("no prior", 1.0, 2)
+    assert (few.reason, few.factor, few.frames) == ("no prior", 1.0, 2)
     wild = unit_of(np.exp(np.linspace(-2, 2, 9)))
     assert (wild.reason, wild.factor) == ("unsteady", 1.0)
     assert unit_of(np.full(5, 2.0), shape=(5, 5)).reason == "no prior", "hardly any pixels"
@@ -144,7 +144,7 @@ def test_the_path_is_in_metres_whatever_single_frames_say_of_their_scale() -> No
 def test_a_prior_that_half_of_the_frames_lack_gives_the_unit_all_the_same() -> None:
     found, unit = box_prior.metric_walk(box_prior.wrong_depth(40, pixels=0.1, missing=0.5))
     path, scale = box_prior.metric_error(found, unit)
-    assert unit.reason == "" and unit.keyframes < len(found.keyframes)
+    assert unit.reason == "" and unit.frames < len(found.keyframes)
     assert abs(scale) < 0.03 and path < 0.06
 
 
