@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from geoflow.backends.torch_stage import TorchStage
-from geoflow.fields import DOUBT_NONE, DOUBT_UNMATCHED, MOTION_MOVING, MOTION_STILL, VIEW_BARE, VIEW_CUT
+from geoflow.fields import DOUBT_NONE, DOUBT_UNMATCHED, MOTION_MOVING, MOTION_STILL, UNIT_OWN, VIEW_BARE, VIEW_CUT
 from geoflow.segments import Segment, Span
-from geoflow.stage import SHARED, Fields, Read, Stage, param
+from geoflow.stage import CONDENSED, SHARED, Fields, Read, Stage, param
 
 if TYPE_CHECKING:
     from geoflow.models.lingbot.chapter import ViewResult
+    from geoflow.models.lingbot.chapter_hints import ChapterHints
 
 _FILES = {"long": "lingbot-map-long.pt", "balanced": "lingbot-map.pt"}
 _OPTIONS = ("side", "scale_frames", "sliding_window", "camera_iterations")  # as those of `Streamer.run`
 _CHEAPER = (("sliding_window", 32), ("scale_frames", 2), ("side", 392))
 _GEOMETRY = ("geometry.points", "geometry.mask", "geometry.intrinsics")
+_SURVEYED = ("prior.points", "prior.mask", "prior.intrinsics", "objects.label")
 
 
 class LingbotMap(TorchStage):
@@ -41,15 +43,28 @@ class LingbotMap(TorchStage):
     too bare to follow anything have no pose and no depth.
 
     A known lens replaces the network's own, which it cannot be told of: depth and forward motion are stretched to go
-    with it. Things that move stay in the depth, except where the user's masks mark them.
+    with it. Things that move stay in the depth, except where the user's masks mark them. Pixels of `objects.label` do
+    not count in the camera's motion and its quality.
+
+    With a prior above, lengths of a view have its unit, by one factor for the view on which most of its frames agree;
+    they are metres if the prior's are. `camera.unit` says which. The prior is used for nothing else. Masked pixels and,
+    where the user gave labels of all frames, labelled ones do not count in that, and not in a frame's confidence.
     """
 
     slot = "camera"
     span = "chapter"
     inputs = ("frames.rgb",)
-    optional = ("frames.mask",)
+    optional = ("frames.mask", *_SURVEYED)
+    surveyed = _SURVEYED
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
-    optional_outputs: tuple[str, ...] = ("camera.quality", "camera.doubt", "camera.focal_error")
+    optional_outputs: tuple[str, ...] = (
+        "camera.quality",
+        "camera.doubt",
+        "camera.focal_error",
+        "camera.unit",
+    )
+    version = "2"  # a prior gives the unit
+    metric_by = "prior.points"
     honours = frozenset({"intrinsics"})
     packages = ("torch",)
     chapter_reach = 0  # a frame sees none that come later, so they would not help; segments overlap by themselves
@@ -95,6 +110,13 @@ class LingbotMap(TorchStage):
         name = self.params.checkpoint
         return from_checkpoint(self.located()[name] / _FILES[name], self.device, dtype)
 
+    def condense(self, segment: Segment, fields: Fields) -> Fields:
+        """The prior's disparity and the labelled objects at a coarse grid, and the prior's focal length."""
+        from geoflow.models.lingbot.chapter_hints import condensed_hints
+        from geoflow.models.lingbot.frame_grid import FrameGrid
+
+        return condensed_hints(FrameGrid(segment.video.height, segment.video.width), fields)
+
     def survey(self, span: Span, read: Read) -> Fields:
         """Points followed through the chapter, and each view's way through the network."""
         import cv2
@@ -102,12 +124,17 @@ class LingbotMap(TorchStage):
         from geoflow.geometry.motion.camera_motion import chain_points
         from geoflow.geometry.views import classify_views
         from geoflow.models.lingbot.chapter import follow_view
+        from geoflow.models.lingbot.chapter_hints import ChapterHints
+        from geoflow.models.lingbot.chapter_unit import in_unit_of_prior
+        from geoflow.models.lingbot.frame_grid import FrameGrid
         from geoflow.models.lingbot.options import TRAINED
 
         cv2.setNumThreads(self.threads)
         grays: list[np.ndarray] = []
         masks: list[np.ndarray] = []
+        hints = ChapterHints(FrameGrid(span.video.height, span.video.width))
         for piece in read():
+            _take(hints, len(grays), piece)
             grays += [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in piece["frames.rgb"]]
             masks += [*piece.get("frames.mask", ())]
         views = classify_views([cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB) for gray in grays])
@@ -123,11 +150,14 @@ class LingbotMap(TorchStage):
                 itertools.islice(frames, stop - start),
                 span.video.known_intrinsics,
                 least_confidence=self.params.least_confidence,
+                hints=hints,
+                start=start,
                 num_frames=stop - start,
                 window_size=None,
                 room=TRAINED,  # the first chapter is measured for all, and may be short
                 **{name: getattr(self.params, name) for name in _OPTIONS},
             )
+            view = in_unit_of_prior(view, hints, start, views[start:stop] != VIEW_BARE)
             found |= {f"view.{k}.{name}": array for name, array in view.to_arrays().items()}
         return found
 
@@ -141,6 +171,8 @@ class LingbotMap(TorchStage):
         own = slice(segment.start - begin, segment.stop - begin)
         view, poses, small, valid = _longest(fields, own)
         chains = Chains.from_arrays(_named(f"{SHARED}chains.", fields)).part(own.start, own.stop)
+        if "objects.label" in fields:
+            chains = chains.outside(fields["objects.label"] > 0)
         motion = classify_motion(chains, segment.video.known_intrinsics).code
         if motion == MOTION_STILL and valid.any():
             poses[valid] = poses[valid][valid.sum() // 2]
@@ -161,8 +193,18 @@ class LingbotMap(TorchStage):
             "camera.quality": explained_tracks(chains.uv, CamerasWithDepth(intrinsics, poses, depth, valid)),
             "camera.doubt": doubt.astype(np.uint8),
             "camera.focal_error": np.where(valid, view.focal_error, np.nan).astype(np.float32),
+            "camera.unit": np.where(valid, view.unit, UNIT_OWN).astype(np.uint8),
         }
         return {**found, **_as_geometry(depth, view.intrinsics)} if self.params.geometry else found
+
+
+def _take(hints: ChapterHints, first: int, piece: Fields) -> None:
+    """Give hints what a piece, from frame `first` of the chapter on, has besides the frames."""
+    for mask in (piece.get("frames.mask"), piece.get(CONDENSED + "label")):
+        if mask is not None:
+            hints.take_mask(first, mask)
+    if CONDENSED + "disparity" in piece:
+        hints.take_prior(first, piece[CONDENSED + "disparity"], piece[CONDENSED + "focal"])
 
 
 def _named(prefix: str, fields: Fields) -> Fields:

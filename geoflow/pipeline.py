@@ -105,6 +105,12 @@ class StageSpec(BaseModel):
         return {**found, **{name: value for name, value in behind.items() if value}}
 
 
+def _is_length(name: str, branch: str) -> bool:
+    """Return whether a field holds lengths of a branch."""
+    row = fields.field(name)
+    return row.slot == branch and "scene" in row.unit
+
+
 def _packages_of(env: dict[str, Any] | None) -> str | None:
     """Return a digest of the packages in an interpreter of the user's own, which its path or name does not tell."""
     foreign = interpreter.wanted(env) if env else None
@@ -222,8 +228,10 @@ class Pipeline(BaseModel):
 
     def bound(self, values: Mapping[str, Any]) -> Pipeline:
         """Return a copy with values for the parameters that stages declare as `bound_by_run`, as far as `values` has
-        them: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric`, which follows from the stages."""
-        pipeline, values = self, {**values, "metric": self.metric_branches()}
+        them: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric` and `camera_unit`, which follow from the
+        stages."""
+        own = {"metric": self.metric_branches(), "camera_unit": self.camera_unit_branches()}
+        pipeline, values = self, {**values, **own}
         for spec in self.stages:
             for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):
                 pipeline = pipeline.with_setting(f"{spec.slot}.{name}", values[name])
@@ -235,9 +243,15 @@ class Pipeline(BaseModel):
         for stage in (spec.make_stage() for spec in self.stages):
             metric = stage.metric or stated.get(stage.metric_by, False)
             stated |= dict.fromkeys(made_by(stage), metric)
-        stated = {name: metric for name, metric in stated.items() if "scene" in fields.field(name).unit}
-        lengths = {branch: [name for name in stated if fields.field(name).slot == branch] for branch in BRANCHES}
+        lengths = {branch: [name for name in stated if _is_length(name, branch)] for branch in BRANCHES}
         return tuple(branch for branch, names in lengths.items() if names and all(stated[name] for name in names))
+
+    def camera_unit_branches(self) -> tuple[str, ...]:
+        """Return the branches whose lengths are all made by the stage that gives `camera.unit`."""
+        maker = {name: spec.slot for spec in self.stages for name in made_by(spec.make_stage())}
+        unit = maker.get("camera.unit")
+        lengths = {branch: [n for n in maker if _is_length(n, branch)] for branch in BRANCHES}
+        return tuple(b for b, names in lengths.items() if names and all(maker[name] == unit for name in names))
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
         """Return a copy with one setting changed, such as `slot.parameter`, `slot.actors`, `segment.size`,

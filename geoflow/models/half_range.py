@@ -17,6 +17,12 @@ def within_half(points: Any, mask: Any) -> Any:
     return mask & (points[..., 2] > 0) & (points.abs().amax(-1) < HALF_MAX)  # NaN is neither
 
 
+def depth_in_half(depth: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return depth as float16, 0 where it is not known or beyond the range."""
+    with np.errstate(invalid="ignore"):
+        return np.where(known & (depth > 0) & (depth < HALF_MAX), depth, 0).astype(np.float16)
+
+
 def points_in_half(points: Any, mask: Any) -> tuple[Any, Any]:
     """Return points (..., H, W, 3) as float16, 0 where they are not valid, and the mask (..., H, W) of the valid ones.
 

@@ -60,6 +60,9 @@ class Stitch(Stage):
             2.0, "median depth of the first segment after scaling, when depth is not metric", at_least=1e-3, at_most=1e4
         )
         metric: tuple[str, ...] = param((), "the branches whose lengths are metres", bound_by_run=True)
+        camera_unit: tuple[str, ...] = param(
+            (), "the branches whose lengths have the unit that `camera.unit` says", bound_by_run=True
+        )
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
@@ -155,7 +158,7 @@ class Stitch(Stage):
         if self._state.get("units") == _FREE:
             return set()
         if not _keeps_unit(fields):
-            claimed = claimed - {"camera"}
+            claimed = claimed - {"camera", *self.params.camera_unit}
         return {branch for branch in claimed if any(FIELDS[n].slot == branch for n in fields)}
 
     def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:

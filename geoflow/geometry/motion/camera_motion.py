@@ -44,6 +44,15 @@ class Chains:
         keyframes = {0, len(uv) - 1, *(t - start for t in self.keyframes if start <= t < stop)}
         return Chains(uv[:, seen], sorted(keyframes), self.height, self.width)
 
+    def outside(self, mask: np.ndarray) -> Chains:
+        """Return what of the points lies outside a mask (T, H, W) bool, in each frame by itself."""
+        uv = self.uv.copy()
+        t, m = np.nonzero(np.isfinite(uv[..., 0]))
+        u, v = np.rint(uv[t, m]).astype(int).T
+        hit = mask[t, v.clip(0, self.height - 1), u.clip(0, self.width - 1)]
+        uv[t[hit], m[hit]] = np.nan
+        return Chains(uv[:, np.isfinite(uv[..., 0]).any(0)], self.keyframes, self.height, self.width)
+
     def straight(self, intrinsics: np.ndarray, distortion: Sequence[float]) -> Chains:
         """Return the points as a pinhole camera (3, 3) px without distortion would see them."""
         uv = straighten(self.uv, intrinsics, distortion).astype(np.float32)
