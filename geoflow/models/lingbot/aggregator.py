@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from geoflow.models.lingbot.blocks import Block
+from geoflow.models.lingbot.abreast import Each
+from geoflow.models.lingbot.blocks import Block, See
 from geoflow.models.lingbot.cache import FrameCache
 from geoflow.models.lingbot.config import HEAD_DIM, PATCH, REGISTERS, LingbotConfig
 from geoflow.models.lingbot.encoder import Encoder
 from geoflow.models.lingbot.rotary import (
+    Table,
     picture_positions,
     picture_table,
     rotate_halves,
@@ -59,13 +61,37 @@ class Aggregator(nn.Module):
         start = caches[0].kept
         x = self.tokens(pictures, begin=begin, first=start == 0)
         watch("tokens", x) if watch else None
+        table = video_table(torch.arange(start, start + count), *grid)
+        sees = [
+            partial(cache.begin, count=count) if begin else cache.keep_and_see if keep else cache.see
+            for cache in caches
+        ]
+        return self._levels(x, grid, table, sees, watch)
+
+    def abreast(self, pictures: Tensor, streams: Sequence[list[FrameCache]], *, keep: bool) -> list[Tensor]:
+        """Return the selected levels, (B, P, 2 C) float32 each, of the next picture of each of B streams, which begun.
+
+        pictures (B, 3, H, W) in 0..1. Products are computed for all at once; each picture sees what its own caches
+        hold, and leaves its own there if it is to `keep`.
+        """
+        grid = pictures.shape[2] // PATCH, pictures.shape[3] // PATCH
+        x = self.tokens(pictures, begin=False, first=False)
+        tables = [video_table(torch.tensor([caches[0].kept]), *grid) for caches in streams]
+        cos, sin = (torch.stack(parts)[:, None] for parts in zip(*tables))  # (B, 1, P, d / 2)
+        sees = [Each([cache.keep_and_see if keep else cache.see for cache in caches]) for caches in zip(*streams)]
+        return self._levels(x, grid, (cos, sin), sees)
+
+    def _levels(
+        self, x: Tensor, grid: tuple[int, int], table: Table, sees: Sequence[See], watch: Watch | None = None
+    ) -> list[Tensor]:
+        """Take tokens (S, P, C) through all blocks; global ones join the S frames unless an `Each` parts them."""
         flat = partial(rotate_halves, table=_on(x, picture_table(picture_positions(*grid), HEAD_DIM)))
-        deep = partial(rotate_neighbours, table=_on(x, video_table(torch.arange(start, start + count), *grid)))
+        deep = partial(rotate_neighbours, table=_on(x, table))
         levels = []
-        for k, cache in enumerate(caches):
+        for k, see in enumerate(sees):
             local = x = self.frame_blocks[k](x, flat)
-            see = partial(cache.begin, count=count) if begin else cache.keep_and_see if keep else cache.see
-            x = self.global_blocks[k](x.flatten(0, 1), deep, see).unflatten(0, (count, -1))
+            joined = x if isinstance(see, Each) else x.flatten(0, 1)
+            x = self.global_blocks[k](joined, deep, see).reshape(x.shape)
             if watch:
                 watch("frame", local)
                 watch("global", x)

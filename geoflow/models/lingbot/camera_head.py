@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoflow.models.lingbot.blocks import MLP, Block, Product
+from geoflow.models.lingbot.abreast import Each
+from geoflow.models.lingbot.blocks import MLP, Block, Product, See
 from geoflow.models.lingbot.cache import TokenCache
 from geoflow.models.lingbot.config import LingbotConfig
 
@@ -38,16 +40,31 @@ class CameraHead(nn.Module):
 
         All frames given at once see each other, and every frame kept before.
         """
+        return self._refined(tokens, [[partial(cache.see, keep=keep) for cache in row] for row in caches])
+
+    def abreast(self, tokens: Tensor, streams: Sequence[list[list[TokenCache]]], *, keep: bool = True) -> list[Tensor]:
+        """Return the encodings (B, 9) after each iteration of one frame of each of B streams; tokens (B, 2 C).
+
+        Each frame sees what its own stream kept before.
+        """
+        sees = [
+            [Each([partial(cache.see, keep=keep) for cache in caches]) for caches in zip(*rows)]
+            for rows in zip(*streams)
+        ]
+        return [found[:, 0] for found in self._refined(tokens[:, None], sees)]
+
+    def _refined(self, tokens: Tensor, sees: Sequence[Sequence[See]]) -> list[Tensor]:
+        """Return the encodings (..., 9) of tokens (..., 2 C) after each iteration."""
         token = self.token_norm(tokens)
         plain = F.layer_norm(token, token.shape[-1:], eps=_PLAIN_EPS)
-        pose = token.new_zeros(len(tokens), 9)
+        pose = token.new_zeros(*tokens.shape[:-1], 9)
         found: list[Tensor] = []
-        for row in caches:
+        for row in sees:
             told = pose if found else self.empty_pose_tokens[0]  # a stand-in, which is not added to
             shift, scale, gate = self.poseLN_modulation(self.embed_pose(told)).chunk(3, dim=-1)
             x = token + gate * (plain * (1 + scale) + shift)
-            for block, cache in zip(self.trunk, row):
-                x = block(x, see=partial(cache.see, keep=keep))
+            for block, see in zip(self.trunk, row):
+                x = block(x, see=see)
             pose = pose + self.pose_branch(self.trunk_norm(x))
-            found.append(torch.cat((pose[:, :7], pose[:, 7:].relu()), dim=-1))
+            found.append(torch.cat((pose[..., :7], pose[..., 7:].relu()), dim=-1))
         return found

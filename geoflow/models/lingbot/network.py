@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,11 @@ class Seen:
 
     def __getitem__(self, part: slice) -> Seen:
         return Seen(self.encoding[part], self.depth[part], self.confidence[part])
+
+    @classmethod
+    def none(cls) -> Seen:
+        """Return what it says of no frame."""
+        return cls(torch.zeros(0, 9), torch.zeros(0, 1, 1), torch.zeros(0, 1, 1))
 
     @classmethod
     def joined(cls, parts: list[Seen]) -> Seen:
@@ -98,13 +104,29 @@ class Stream:
             cache.keep_seen()
 
     def _through(self, pictures: Tensor, *, begin: bool, keep: bool = True, keep_camera: bool | None = None) -> Seen:
-        limit = self.network.config.max_frames
-        if self.kept + len(pictures) > limit:
-            raise InputError(
-                f"LingBot-Map can keep {limit} frames of one stream and has kept {self.kept}; "
-                "keep fewer (keyframe_interval), or divide the video (window_size)"
-            )
+        self._check_room(len(pictures))
         levels = self.network.aggregator(pictures, self.frames, begin=begin, keep=keep)
         kept = keep if keep_camera is None else keep_camera
         encoding = self.network.camera_head(levels[-1][:, 0], self.cameras, keep=kept)[-1]
         return Seen(encoding, *self.network.depth_head(levels, tuple(pictures.shape[2:])))
+
+    def _check_room(self, count: int) -> None:
+        limit = self.network.config.max_frames
+        if self.kept + count > limit:
+            raise InputError(
+                f"LingBot-Map can keep {limit} frames of one stream and has kept {self.kept}; "
+                "keep fewer (keyframe_interval), or divide the video (window_size)"
+            )
+
+
+def next_abreast(streams: Sequence[Stream], pictures: Tensor, *, keep: bool = True) -> Seen:
+    """Take the next picture of each of B streams of one network, (B, 3, H, W) in 0..1, which all have begun.
+
+    The streams may have kept different numbers of frames. What is found is that of `Stream.next`, up to rounding.
+    """
+    for stream in streams:
+        stream._check_room(1)
+    network = streams[0].network
+    levels = network.aggregator.abreast(pictures, [stream.frames for stream in streams], keep=keep)
+    encoding = network.camera_head.abreast(levels[-1][:, 0], [stream.cameras for stream in streams], keep=keep)[-1]
+    return Seen(encoding, *network.depth_head(levels, (pictures.shape[2], pictures.shape[3])))

@@ -1,4 +1,4 @@
-"""A walk that returns, through the backend `lingbot`, `places`, `stitch` and `write`: its chapters' loops are closed."""
+"""A walk that returns, through the backend `lingbot`, `places`, `stitch` and `write`: its loops are closed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from actors.embedded.places import Places  # noqa: E402
-from geoflow.backends import loading  # noqa: E402
-from geoflow.bench.loops.closing_bench import path_error  # noqa: E402
-from geoflow.bench.loops.drifting_cameras import DriftingCameras  # noqa: E402
-from geoflow.bench.loops.ring_walk import LAP, RingWalk  # noqa: E402
-from geoflow.geometry.rigid import invert  # noqa: E402
-from geoflow.models.lingbot.fitting import Fit  # noqa: E402
-from geoflow.models.lingbot.streamer import FrameResult  # noqa: E402
-from geoflow.segments import Segment, Span  # noqa: E402
-from geoflow.stage import Fields, SegmentRecord, shared_fields  # noqa: E402
-from geoflow.stages.stitch import Stitch  # noqa: E402
-from geoflow.stages.write import Write  # noqa: E402
-from geoflow.store.paths import RunPaths  # noqa: E402
-from geoflow.store.schema import LOOPS  # noqa: E402
-from geoflow.store.verify import verify_store  # noqa: E402
+from actors.embedded.places import Places
+from geoflow.backends import loading
+from geoflow.bench.loops.closing_bench import path_error
+from geoflow.bench.loops.drifting_cameras import DriftingCameras
+from geoflow.bench.loops.ring_walk import LAP, RingWalk
+from geoflow.geometry.rigid import invert
+from geoflow.models.lingbot.fitting import Fit
+from geoflow.models.lingbot.streamer import FrameResult
+from geoflow.segments import Segment, Span
+from geoflow.stage import Fields, SegmentRecord, shared_fields
+from geoflow.stages.stitch import Stitch
+from geoflow.stages.write import Write
+from geoflow.store.paths import RunPaths
+from geoflow.store.schema import LOOPS
+from geoflow.store.verify import verify_store
 
 pytestmark = pytest.mark.long
 
