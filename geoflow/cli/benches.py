@@ -536,15 +536,17 @@ def bench_streaming_command(
         str, typer.Option(metavar="WxH", help="px at which the network works, multiples of 14")
     ] = "224x168",
     window: Annotated[int, typer.Option(metavar="N", min=1, help="kept frames that are seen with all tokens")] = 24,
+    videos: Annotated[int, typer.Option(metavar="N", min=2, help="videos that go side by side")] = 4,
 ) -> None:
-    """Compare the streaming camera network with a plain cache.
+    """Compare the streaming camera network with a plain cache, and videos side by side with one alone.
 
     Time and peak memory on the CPU, with made-up weights of a middle size; JSON on stdout.
     """
     from geoflow.bench.streaming.streaming_bench import bench_streaming
 
     with result_alone():
-        found = bench_streaming(frames=frames, size=size_of(size) or (224, 168), window=window, console=error_console())
+        sizes = size_of(size) or (224, 168)
+        found = bench_streaming(frames=frames, size=sizes, window=window, videos=videos, console=error_console())
     print_json(found)
 
 

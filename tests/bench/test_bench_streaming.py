@@ -35,8 +35,8 @@ def test_the_plain_way_has_the_originals_numbers() -> None:
 
 
 @pytest.mark.slow
-def test_both_ways_are_measured() -> None:
-    found = bench_streaming(frames=1, size=(56, 42), window=1, console=Console(file=io.StringIO()))
-    assert [run["way"] for run in found["runs"]] == ["ours", "plain"]
+def test_all_ways_are_measured() -> None:
+    found = bench_streaming(frames=1, size=(56, 42), window=1, videos=2, console=Console(file=io.StringIO()))
+    assert [run["way"] for run in found["runs"]] == ["ours", "plain", "abreast"]
     assert all(run["cpu_seconds"] > 0 and run["peak_mb"] > run["loaded_mb"] > 100 for run in found["runs"])
-    assert set(found["ratios"]) == {"cpu_seconds", "peak_above_loaded"}
+    assert set(found["ratios"]) == {"cpu_seconds", "peak_above_loaded", "abreast_cpu_seconds"}

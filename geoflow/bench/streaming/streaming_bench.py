@@ -13,18 +13,19 @@ from geoflow.bench.peer_processes import environment
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WAYS = ("ours", "plain")
+_WAYS = ("ours", "plain", "abreast")
 
 
 def bench_streaming(
-    *, frames: int = 16, size: tuple[int, int] = (224, 168), window: int = 24, console: Console
+    *, frames: int = 16, size: tuple[int, int] = (224, 168), window: int = 24, videos: int = 4, console: Console
 ) -> dict[str, Any]:
-    """Measure time and peak memory of both ways with a full cache, each in its own process, with one thread.
+    """Measure time and peak memory of each way with a full cache, each in its own process, with one thread.
 
-    `size` is (width, height), multiples of 14; `window` is the number of kept frames that are seen with all tokens.
-    Returns {"frames", "size", "window", "runs": [...], "ratios": {...}}.
+    `size` is (width, height), multiples of 14; `window` is the number of kept frames that are seen with all tokens;
+    `videos` go side by side, from 2 on. Returns {"frames", "size", "window", "videos", "runs": [...], "ratios": {...}};
+    `abreast_cpu_seconds` is for a frame of one of the videos, over that of a video alone.
     """
-    shared = {"frames": frames, "size": [size[1], size[0]], "window": window}
+    shared = {"frames": frames, "size": [size[1], size[0]], "window": window, "videos": videos}
     runs = []
     for way in _WAYS:
         job = json.dumps({"way": way, **shared})
@@ -35,7 +36,11 @@ def bench_streaming(
             raise RuntimeError(f"the {way} way ended with status {done.returncode}; its errors are above")
         runs.append({"way": way, **json.loads(done.stdout.splitlines()[-1])})
         console.print(runs[-1])
-    ours, plain = runs
+    ours, plain, abreast = runs
     added = [run["peak_mb"] - run["loaded_mb"] for run in runs]
-    ratios = {"cpu_seconds": ours["cpu_seconds"] / plain["cpu_seconds"], "peak_above_loaded": added[0] / added[1]}
+    ratios = {
+        "cpu_seconds": ours["cpu_seconds"] / plain["cpu_seconds"],
+        "peak_above_loaded": added[0] / added[1],
+        "abreast_cpu_seconds": abreast["cpu_seconds"] / videos / ours["cpu_seconds"],
+    }
     return {**shared, "cpus": os.cpu_count(), "runs": runs, "ratios": ratios}

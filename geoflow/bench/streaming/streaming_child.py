@@ -16,7 +16,7 @@ import torch
 from geoflow.bench.geometry.geometry_child import Measurement, resident_mb
 from geoflow.bench.streaming.plain_cache import plain_stream
 from geoflow.models.lingbot.config import LingbotConfig
-from geoflow.models.lingbot.network import LingbotNetwork, Stream
+from geoflow.models.lingbot.network import LingbotNetwork, Stream, next_abreast
 
 
 def middle_config(window: int) -> LingbotConfig:
@@ -37,7 +37,9 @@ def middle_config(window: int) -> LingbotConfig:
 
 
 def measure(job: dict[str, Any]) -> Measurement:
-    """Stream noise with one thread; `job` has way (ours or plain), frames, size (height, width) and window.
+    """Stream noise with one thread; `job` has way, frames, size (height, width), window and videos.
+
+    way: ours; plain; or abreast, which takes a frame of each of so many `videos` at a time.
 
     Time is that of the frames after the first window, when the cache is full.
     """
@@ -49,13 +51,19 @@ def measure(job: dict[str, Any]) -> Measurement:
     pictures = torch.rand(8, 3, *job["size"])  # then they are repeated
     loaded = resident_mb("VmRSS")
     with torch.inference_mode():
-        stream = Stream(network, filling + job["frames"]) if job["way"] == "ours" else plain_stream(network)
-        stream.begin(pictures[: config.scale_frames])
-        for k in range(config.window):
-            stream.next(pictures[k % 8 : k % 8 + 1])
+        count = job["videos"] if job["way"] == "abreast" else 1
+        plain = job["way"] == "plain"
+        streams = [plain_stream(network) if plain else Stream(network, filling + job["frames"]) for _ in range(count)]
+        for stream in streams:
+            stream.begin(pictures[: config.scale_frames])
+            for k in range(config.window):
+                stream.next(pictures[k % 8 : k % 8 + 1])
         wall, cpu = time.perf_counter(), time.process_time()
         for k in range(job["frames"]):
-            stream.next(pictures[k % 8 : k % 8 + 1])
+            if count > 1:
+                next_abreast(streams, pictures[[(k + video) % 8 for video in range(count)]])
+            else:
+                streams[0].next(pictures[k % 8 : k % 8 + 1])
     return Measurement(time.perf_counter() - wall, time.process_time() - cpu, resident_mb("VmHWM"), loaded)
 
 

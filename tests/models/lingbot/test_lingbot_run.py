@@ -16,7 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 from small_lingbot import publish
 
 import geoflow
-from geoflow.fields import MOTION_MOVING
+from geoflow.fields import MOTION_MOVING, UNIT_OWN
 from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip
 
@@ -69,7 +69,7 @@ def test_a_clip_goes_through_the_network_and_is_stitched(store: h5py.File) -> No
     np.testing.assert_allclose(rotations @ rotations.swapaxes(1, 2), np.tile(np.eye(3), (FRAMES, 1, 1)), atol=1e-4)
     assert np.ptp(poses[:, :3, 3], axis=0).max() > 0, "a made-up network, but one that answers"
     assert (store["camera/intrinsics"][:, 0, 0] > 5).all()
-    assert store.attrs["metric"] == np.False_
+    assert store.attrs["metric"] == np.False_ and (store["camera/unit"][:] == UNIT_OWN).all()
 
 
 def test_what_cannot_be_believed_is_said(store: h5py.File) -> None:
