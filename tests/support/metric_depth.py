@@ -1,4 +1,4 @@
-"""A geometry stage whose depth is in metres: a wall three metres in front of the camera."""
+"""Stages whose depth is in metres: a wall three metres in front of the camera."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ class MetricDepth(Stage):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         shape = fields["frames.rgb"].shape[:3]
         intrinsics = np.tile(pinhole(60.0, *shape[1:]), (shape[0], 1, 1))
-        return {
-            "geometry.points": unproject(np.full(shape, WALL_M), intrinsics).astype(np.float16),
-            "geometry.mask": np.ones(shape, bool),
-            "geometry.intrinsics": intrinsics.astype(np.float32),
-        }
+        points = unproject(np.full(shape, WALL_M), intrinsics).astype(np.float16)
+        return dict(zip(self.outputs, (points, np.ones(shape, bool), intrinsics.astype(np.float32))))
+
+
+class MetricPrior(MetricDepth):
+    slot = "prior"
+    outputs = ("prior.points", "prior.mask", "prior.intrinsics")

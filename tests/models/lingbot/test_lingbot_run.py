@@ -10,13 +10,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("torch", reason="torch is not installed")
 
+from metric_depth import WALL_M
 from small_lingbot import publish
 
 import geoflow
-from geoflow.fields import MOTION_MOVING, UNIT_OWN
+from geoflow.fields import MOTION_MOVING, UNIT_OWN, UNIT_PRIOR
+from geoflow.files import resources
+from geoflow.geometry.cameras import pinhole
 from geoflow.store.verify import verify_run
 from geoflow.synth import render_clip
 
@@ -92,6 +96,23 @@ def test_the_network_ran_in_an_environment_of_its_own(store: h5py.File) -> None:
     stages = {stage["slot"]: stage for stage in json.loads(store.attrs["pipeline"])["stages"]}
     assert (stages["camera"]["env"], stages["decode"]["env"]) == ("lingbot", None)
     assert "not documented" in stages["camera"]["licence"]
+
+
+def test_with_a_metric_prior_the_store_is_in_metres(
+    clip: Path, weights: dict[str, str], tmp_path: Path, store: h5py.File
+) -> None:
+    raw = yaml.safe_load((resources.folder("configs") / "pipelines" / "lingbot.yaml").read_text(encoding="utf-8"))
+    raw["stages"] = [row for row in raw["stages"] if row["slot"] not in ("hands", "tracks")]
+    raw["stages"].insert(1, {"slot": "prior", "backend": "metric_depth:MetricPrior", "num_cpus": 0.5})
+    result = geoflow.run(clip, tmp_path, geoflow.Pipeline.from_dict(raw), settings={**SETTINGS, **weights})
+    assert result.exit_status == 0 and verify_run(tmp_path) == []
+    with h5py.File(result.videos[0].path) as found:
+        assert found.attrs["metric"] == np.True_ and (found["camera/unit"][:] == UNIT_PRIOR).all()
+        # Depth lies about the wall that the prior sees, for the network's own lens.
+        focal = found["camera/intrinsics"][:, 0, 0] / pinhole(60.0, HEIGHT, WIDTH)[0, 0]
+        near = np.median(found["camera/depth"][:].astype(float), axis=(1, 2)) / (WALL_M * focal)
+        assert abs(np.median(near) - 1) < 0.1 and np.median(store["camera/depth"][:]) < 0.9 * WALL_M
+        np.testing.assert_array_equal(found["geometry/depth"][:], found["camera/depth"][:])
 
 
 def _ledger(store: h5py.File) -> Path:
