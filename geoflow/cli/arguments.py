@@ -27,7 +27,8 @@ PipelineName = Annotated[
     typer.Option(
         "--pipeline",
         metavar="NAME|FILE",
-        help="embedded (CPU); geometry, lingbot, tracks or vipe (GPU); or a file, such as an earlier OUT/pipeline.yaml",
+        help="embedded (CPU); geometry, geometry-jittor, lingbot, tracks or vipe (GPU); or a file, such as an earlier "
+        "OUT/pipeline.yaml",
         autocompletion=completion.pipelines,
     ),
 ]

@@ -238,7 +238,7 @@ def bench_faults(
     print_json(found)
 
 
-@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor > benchmarks/jittor.json", name="jittor")
+@command(app, "geoflow bench jittor", "geoflow bench jittor -o /scratch/jittor", name="jittor")
 def bench_jittor(out: Out = Path("bench/jittor")) -> None:
     """Compile Jittor and the kernels of GeometryCrafter anew, and start processes that find them.
 
