@@ -238,7 +238,7 @@ def bench_faults(
     print_json(found)
 
 
-@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor > benchmarks/jittor.json", name="jittor")
+@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor", name="jittor")
 def bench_jittor(out: Out = Path("bench/jittor")) -> None:
     """Compile Jittor and the kernels of GeometryCrafter anew, and start processes that find them.
 
@@ -491,7 +491,7 @@ def bench_sam2_command(
 
     On the CPU, with a small network of made-up weights; JSON on stdout.
     """
-    from geoflow.bench.object_masks.sam2_bench import bench_sam2
+    from geoflow.bench.sam2.sam2_bench import bench_sam2
 
     with result_alone():
         found = bench_sam2(frames=frames, objects=objects, size=size, console=error_console())
@@ -654,7 +654,7 @@ def bench_masks_command(
     ] = "label",
     frames: Annotated[int, typer.Option(metavar="N", min=2, help="frames of each clip")] = 60,
 ) -> None:
-    """Score the masks of the embedded stage of objects on rendered clips; JSON on stdout."""
+    """Score the embedded masks of objects on rendered clips. JSON on stdout."""
     from geoflow.bench.masks.mask_bench import bench_masks
 
     with result_alone():
