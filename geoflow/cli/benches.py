@@ -487,7 +487,7 @@ def bench_sam2_command(
     objects: Annotated[int, typer.Option(metavar="N", min=1, help="objects that are followed")] = 3,
     size: Annotated[int, typer.Option(metavar="PX", min=64, help="px at which the network works")] = 256,
 ) -> None:
-    """Compare SAM 2's memory with that of a session that keeps all frames.
+    """Compare SAM 2's memory with that of an unpruned session.
 
     On the CPU, with a small network of made-up weights; JSON on stdout.
     """
@@ -510,7 +510,7 @@ def bench_loops_command(
         str, typer.Option(metavar="NAME,...", help="names, separated by commas")
     ] = "returns,no return,alike,alike returns",
 ) -> None:
-    """Measure the path of walks of four chapters before and after loops are closed; JSON on stdout.
+    """Measure paths of walks before and after loops are closed; JSON on stdout.
 
     A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
     """
