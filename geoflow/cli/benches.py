@@ -510,9 +510,9 @@ def bench_loops_command(
         str, typer.Option(metavar="NAME,...", help="names, separated by commas")
     ] = "returns,no return,alike,alike returns",
 ) -> None:
-    """Measure paths of walks before and after loops are closed; JSON on stdout.
+    """Measure paths of walks before and after loops are closed.
 
-    A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
+    JSON on stdout. A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
     """
     from geoflow.bench.loops.closing_bench import WALKS, bench_loops
 
