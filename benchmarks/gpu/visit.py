@@ -65,9 +65,7 @@ def steps(device: str, small: bool) -> list[Step]:
         job = {"device": device, "small": small, "model": model, "dtype": "bfloat16"}
         job |= {"size": 64, "frames": 4, "objects": [1, 2]} if small else {"size": size, **OBJECTS}
         name = f"objects-{model}-{job['size']}"
-        return Step(
-            name, limit_s, [sys.executable, "-m", "geoflow.bench.object_masks.gpu_objects", json.dumps(job)], env
-        )
+        return Step(name, limit_s, [sys.executable, "-m", "geoflow.bench.sam2.gpu_objects", json.dumps(job)], env)
 
     hands = {"device": device, "depth": 1, "batches": [1, 2]} if small else {"device": device, **HANDS}
     measured = [sys.executable, "-m", "geoflow.bench.hand_model.hand_model_gpu", json.dumps(hands)]

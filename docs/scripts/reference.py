@@ -67,11 +67,15 @@ def _asked(row: schema.Dataset) -> str:
 
 
 def store_summary() -> str:
-    """A row per group of the store, for the README; both hands in one."""
+    """A row per group of the store, for the README; both hands in one, and of all hands only what these lack."""
     groups: dict[str, list[str]] = {}
+    of_a_hand = {row.name.rpartition("/")[2] for row in schema.datasets().values() if row.group == "hands/left"}
     for row in schema.datasets().values():
         group = row.group.replace("hands/left", "hands/left, hands/right")
         if row.group == "hands/right":
+            continue
+        if row.group == "hands/all" and row.name.rpartition("/")[2] in of_a_hand:
+            groups.setdefault(group, ["the same for R hands of a frame, (T,R,…)"])
             continue
         what = f"`{row.name.rpartition('/')[2]}` {_shape(row.shape)} {_SHORT.get(row.dtype, row.dtype)}"
         groups.setdefault(group, []).append(what + (f" {row.unit}" if row.unit not in ("", "code") else ""))
@@ -184,12 +188,13 @@ def models() -> str:
 def models_summary() -> str:
     """The same in short, for the README."""
     on_gpus = {spec.backend for pipe in _all_pipelines() for spec in pipe.stages if spec.num_gpus}
-    cells = []
+    slots: dict[str, tuple[list[str], list[str]]] = {}
     for name, row in load_models().items():
         stage = loading.load(name)
-        device = "GPU" if name in on_gpus or issubclass(stage, TorchStage) else "CPU"
-        cells.append((stage.slot, code(name), device, "yes" if row.commercial else "no"))
-    return table(("slot", "backend", "runs on", "commercial use"), cells)
+        on_gpu = name in on_gpus or issubclass(stage, TorchStage)
+        slots.setdefault(stage.slot, ([], []))[on_gpu].append(code(name) + ("" if row.commercial else " (nc)"))
+    cells = [(slot, ", ".join(on_cpu), ", ".join(on_gpu)) for slot, (on_cpu, on_gpu) in slots.items()]
+    return table(("slot", "on a CPU", "on a GPU; nc: not for commercial use"), cells)
 
 
 def _all_pipelines() -> list[Pipeline]:

@@ -238,7 +238,7 @@ def bench_faults(
     print_json(found)
 
 
-@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor > benchmarks/jittor.json", name="jittor")
+@command(app, "geoflow bench jittor", "geoflow bench jittor -o bench/jittor", name="jittor")
 def bench_jittor(out: Out = Path("bench/jittor")) -> None:
     """Compile Jittor and the kernels of GeometryCrafter anew, and start processes that find them.
 
@@ -487,11 +487,11 @@ def bench_sam2_command(
     objects: Annotated[int, typer.Option(metavar="N", min=1, help="objects that are followed")] = 3,
     size: Annotated[int, typer.Option(metavar="PX", min=64, help="px at which the network works")] = 256,
 ) -> None:
-    """Compare SAM 2's memory with that of a session that keeps all frames.
+    """Compare SAM 2's memory with that of an unpruned session.
 
     On the CPU, with a small network of made-up weights; JSON on stdout.
     """
-    from geoflow.bench.object_masks.sam2_bench import bench_sam2
+    from geoflow.bench.sam2.sam2_bench import bench_sam2
 
     with result_alone():
         found = bench_sam2(frames=frames, objects=objects, size=size, console=error_console())
@@ -510,9 +510,9 @@ def bench_loops_command(
         str, typer.Option(metavar="NAME,...", help="names, separated by commas")
     ] = "returns,no return,alike,alike returns",
 ) -> None:
-    """Measure the path of walks of four chapters before and after loops are closed; JSON on stdout.
+    """Measure paths of walks before and after loops are closed.
 
-    A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
+    JSON on stdout. A camera walks round a made-up corridor; its poses and depth are the truth with noise and drift.
     """
     from geoflow.bench.loops.closing_bench import WALKS, bench_loops
 
@@ -656,7 +656,7 @@ def bench_masks_command(
     ] = "label",
     frames: Annotated[int, typer.Option(metavar="N", min=2, help="frames of each clip")] = 60,
 ) -> None:
-    """Score the masks of the embedded stage of objects on rendered clips; JSON on stdout."""
+    """Score the embedded masks of objects on rendered clips. JSON on stdout."""
     from geoflow.bench.masks.mask_bench import bench_masks
 
     with result_alone():

@@ -57,7 +57,8 @@ def fill_quality(
     """
     if is_remote(out):
         raise ConfigError(f"{out} is elsewhere; copy the run's folder to this machine, and write its quality here")
-    paths, found = run_paths(out), []
+    paths = run_paths(out)
+    found: list[Filled] = []
     load_run(paths)  # of a folder that is none, nothing is made
     with Ownership(paths) as owner:
         run, tables, rows = load_run(paths), {}, []
@@ -174,7 +175,7 @@ def _with_columns(table: np.ndarray, quality: FrameQuality, count: int) -> np.nd
     names = [name for name in table.dtype.names or () if name not in QUALITY_COLUMNS]
     added = [(name, h5py.string_dtype() if kind == "str" else kind) for name, (kind, _) in QUALITY_COLUMNS.items()]
     place = names.index("ladder")  # in the order of the schema
-    kinds = [(name, table.dtype[name]) for name in names]
+    kinds: list[tuple[str, Any]] = [(name, table.dtype[name]) for name in names]
     kinds[place:place] = added
     wider = np.zeros(len(table), np.dtype(kinds))
     for name in names:

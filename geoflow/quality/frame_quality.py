@@ -54,7 +54,8 @@ def measure_frames(rows: Mapping[str, np.ndarray], depth: StoredDepth | None) ->
             if "frames.small" in rows:
                 found["photometric"] = agreed.photometric
     if all(name in rows for name in _TRACKED):
-        found["track_residual"] = track_residual(*(rows[name] for name in _TRACKED), NEIGHBOURS)
+        xyz, uv, visible, intrinsics, poses, valid = (rows[name] for name in _TRACKED)
+        found["track_residual"] = track_residual(xyz, uv, visible, intrinsics, poses, valid, NEIGHBOURS)
     if jitter := [_jitter(rows, side) for side in SIDES if f"hands.{side}.uv" in rows]:
         found["hand_jitter"] = known_mean(np.stack(jitter, axis=-1)).astype(np.float32)
     return {GROUP + name: values for name, values in found.items()}

@@ -68,4 +68,6 @@ def _summed(values: np.ndarray | None, how: str) -> float:
     known = np.zeros(0) if values is None else values[np.isfinite(values)]
     if not len(known):
         return float("nan")
-    return float({_MEAN: np.mean, _MEDIAN: np.median, _SUM: np.sum}[how](known))
+    if how == _SUM:
+        return float(known.sum())
+    return float(known.mean() if how == _MEAN else np.median(known))

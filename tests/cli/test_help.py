@@ -154,7 +154,7 @@ def test_the_version_and_the_exit_statuses() -> None:
         ("geoflow params tra", 2, {"tracks"}),
         ("geoflow export x.h5 --to tap", 4, {"tapip3d", "tapvid3d"}),
         ("geoflow envs build med", 3, {"mediapipe"}),
-        ("geoflow models fetch geo", 3, {"geometrycrafter"}),
+        ("geoflow models fetch geo", 3, {"geometrycrafter", "geometrycrafter_jittor"}),
         ("geoflow run --pipeline absent.yaml --set a", 5, set()),
     ],
 )

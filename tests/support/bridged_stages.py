@@ -47,6 +47,8 @@ class Foreign(Stage):
 
     def setup(self) -> None:
         Foreign.setups += 1
+        if self.params.mode == "node":
+            raise EnvironmentBroken("no compiler; apt-get install g++")
         if self.params.mode == "setup":
             raise ImportError("libfancy.so.3: cannot open shared object file")
 

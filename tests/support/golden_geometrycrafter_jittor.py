@@ -77,9 +77,12 @@ def _ask(**request: Any) -> list[Comparison]:
     return rows
 
 
-def run(case: Case, **changes: Any) -> None:
-    """Run a case in the process with Jittor; `changes` are options of a pipeline that differ from the side-car's."""
-    for row in _ask(folder=str(case.folder.resolve()), name=case.name, changes=changes):
+def run(case: Case, *, in_parts: bool = False, **changes: Any) -> None:
+    """Run a case in the process with Jittor; `changes` are options of a pipeline that differ from the side-car's.
+
+    `in_parts`: layers get few frames, and attention few queries, at a time, as those of large videos do.
+    """
+    for row in _ask(folder=str(case.folder.resolve()), name=case.name, changes=changes, in_parts=in_parts):
         case.note(row.output, row.error, row.allowed, row.rule)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from geoflow.bench.object_masks.made_up_sam2 import small_network
+from geoflow.bench.sam2.made_up_sam2 import small_network
 from geoflow.models.sam2 import Sam2
 from geoflow.models.without_torchvision import without_torchvision
 

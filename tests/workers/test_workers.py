@@ -208,5 +208,5 @@ def test_values_of_a_request_become_what_is_declared() -> None:
 def test_a_worker_is_found_by_the_name_of_its_backend() -> None:
     assert declaration.names() == ["geometrycrafter", "instantmesh", "moge"]
     assert declaration.find("moge").__module__ == loading.load("moge").__module__
-    with pytest.raises(ConfigError, match=r"no worker 'mog'; there are: instantmesh, moge"):
+    with pytest.raises(ConfigError, match=r"no worker 'mog'; there are: geometrycrafter, instantmesh, moge"):
         declaration.find("mog")

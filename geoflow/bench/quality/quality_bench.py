@@ -39,10 +39,14 @@ def bench_quality(
     `clips` is a folder of real clips, as `bench footage` takes it; without it there are made-up clips only. Stores that
     `out` holds already are kept; with `again` their quality is measured anew, so that a change of it needs no run.
     """
-    sources = [make(row, out / "clips", frames=FRAMES, width=SIZE[0], height=SIZE[1])[0] for row in _missing(out)]
+    for row in MADE:
+        if not (out / "clips" / f"{row.name}.gt.h5").is_file():
+            make(row, out / "clips", frames=FRAMES, width=SIZE[0], height=SIZE[1])
     sources = [out / "clips" / row.name for row in MADE]
     left_out: dict[str, str] = {}
-    for part in PARTS if clips is not None else ():
+    for part in PARTS:
+        if clips is None:
+            break
         try:
             if not (out / "clips" / f"{part.name}.gt.h5").is_file():
                 cut(part, clips, out, frames=FRAMES, max_size=REAL_SIZE)
@@ -68,10 +72,6 @@ def bench_quality(
     }
     write_whole(out / "quality.json", json.dumps(found, indent=1).encode())
     return found
-
-
-def _missing(out: Path) -> list[Any]:
-    return [row for row in MADE if not (out / "clips" / f"{row.name}.gt.h5").is_file()]
 
 
 def _segments(store: Path, truth: Path, columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

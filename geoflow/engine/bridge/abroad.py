@@ -121,6 +121,9 @@ class _Forwards(Stage):
             self._call("setup", self._backend, dataclasses.asdict(self.params), self.threads, located)
             if self._cap is not None:
                 self._call("meter", "cap", self._cap)
+        except EnvironmentBroken as error:  # this node lacks what the stage needs; another may have it
+            self._end()
+            raise InterpreterBroken(f"environment {self._where[1]!r}: {error}") from error
         except BaseException:
             self._end()
             raise

@@ -73,9 +73,8 @@ def depth_agreement(
             _, _, z, there = met
             flicker[i] = abs(np.median(np.log(there / z)))
         frames.forget(i - max(NEIGHBOURS))
-    return DepthAgreement(
-        *(_mean(seen[name]) for name in ("gap", "photometric")), flicker.astype(np.float32), _mean(seen["parallax"])
-    )
+    gap, photometric, parallax = (_mean(seen[name]) for name in ("gap", "photometric", "parallax"))
+    return DepthAgreement(gap, photometric, flicker.astype(np.float32), parallax)
 
 
 class _Window:

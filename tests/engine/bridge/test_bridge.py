@@ -362,6 +362,14 @@ def test_the_actor_finds_the_weights(make: Make, tmp_path: Path, monkeypatch: py
     assert make(Weighted)._ask("found") == str(tmp_path / "large")
 
 
+def test_what_a_node_lacks_is_its_environment_s_failure(make: Make) -> None:
+    """So that another node may have a try, and the reason stands as it was said."""
+    with pytest.raises(InterpreterBroken) as caught:
+        make(mode="node")
+    assert classify(caught.value) is Kind.ENVIRONMENT
+    assert describe(caught.value).message == "environment 'here': no compiler; apt-get install g++"
+
+
 def test_a_stage_that_cannot_be_set_up_says_why_and_leaves_no_child(make: Make) -> None:
     own = Foreign(Foreign.Params(mode="setup"))
     with pytest.raises(ImportError) as expected:

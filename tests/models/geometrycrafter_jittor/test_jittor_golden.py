@@ -51,6 +51,12 @@ def test_low_memory_changes_nothing_but_rounding() -> None:
     runners.run(golden.Strict(MODEL, "pipeline_diff_cfg_resize"), low_memory_usage=True)
 
 
+@pytest.mark.parametrize("name", ["unet_in12_tiny", "point_map_vae_tiny", "clip"])
+def test_a_few_frames_and_queries_at_a_time_give_the_same_numbers(name: str) -> None:
+    """As for large videos, whose maps would not fit at once."""
+    runners.run(golden.Strict(MODEL, name), in_parts=True)
+
+
 def test_full_size_networks_have_the_published_keys_and_shapes() -> None:
     rows = golden.listed(MODEL, "keys_full.json", runners.LISTS)
     assert {row.output for row in rows} == {"unet_diff", "unet_determ", "point_map_vae", "vae", "image_encoder"}

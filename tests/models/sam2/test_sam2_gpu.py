@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs, small_network  # noqa: E402
+from geoflow.bench.sam2.made_up_sam2 import moving_discs, small_network  # noqa: E402
 from geoflow.models.sam2 import Sam2, Shown, Sight, VideoPass  # noqa: E402
 
 pytestmark = [

@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 from safetensors.torch import load_file, save_file  # noqa: E402
 from small_sam2 import SIZE, publish  # noqa: E402
 
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs, small_network  # noqa: E402
+from geoflow.bench.sam2.made_up_sam2 import moving_discs, small_network  # noqa: E402
 from geoflow.errors import ConfigError, EnvironmentBroken  # noqa: E402
 from geoflow.models.sam2 import Shown, Sight, from_pretrained, label_map  # noqa: E402
 from geoflow.models.sam2.frame_pixels import frame_pixels, prompt_points  # noqa: E402

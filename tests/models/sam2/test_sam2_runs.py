@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from small_sam2 import SIZE, small_sam2  # noqa: E402
 
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs  # noqa: E402
+from geoflow.bench.sam2.made_up_sam2 import moving_discs  # noqa: E402
 from geoflow.engine.actor.wire import pack_state, unpack_state  # noqa: E402
 from geoflow.errors import StageError  # noqa: E402
 from geoflow.models.sam2 import Sam2, Shown, label_map  # noqa: E402

@@ -18,7 +18,7 @@ from small_sam2 import publish, publish_detector, small_sam2  # noqa: E402
 from actors.sam2 import Sam2Objects  # noqa: E402
 from geoflow import fields  # noqa: E402
 from geoflow.backends import contract  # noqa: E402
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs  # noqa: E402
+from geoflow.bench.sam2.made_up_sam2 import moving_discs  # noqa: E402
 from geoflow.engine.actor.workfiles import load_state, save_state  # noqa: E402
 from geoflow.errors import StageError  # noqa: E402
 from geoflow.fields import OBJECT_LOST, OBJECT_SEEN  # noqa: E402

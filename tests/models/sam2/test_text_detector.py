@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from small_sam2 import publish_detector  # noqa: E402
 
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs  # noqa: E402
+from geoflow.bench.sam2.made_up_sam2 import moving_discs  # noqa: E402
 from geoflow.errors import ConfigError  # noqa: E402
 from geoflow.models.grounding_dino import Named, TextDetector, from_pretrained  # noqa: E402
 from geoflow.models.grounding_dino.text_detector import _best, _corners, _pixels  # noqa: E402

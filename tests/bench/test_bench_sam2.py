@@ -9,9 +9,9 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from rich.console import Console  # noqa: E402
 
-from geoflow.bench.object_masks.gpu_objects import measure_objects  # noqa: E402
-from geoflow.bench.object_masks.made_up_sam2 import published_network  # noqa: E402
-from geoflow.bench.object_masks.sam2_bench import bench_sam2  # noqa: E402
+from geoflow.bench.sam2.gpu_objects import measure_objects  # noqa: E402
+from geoflow.bench.sam2.made_up_sam2 import published_network  # noqa: E402
+from geoflow.bench.sam2.sam2_bench import bench_sam2  # noqa: E402
 
 pytestmark = pytest.mark.long
 

@@ -1,6 +1,6 @@
 """SAM 2.1 at full size on a GPU, with made-up weights: frames per second and peak memory; a JSON object a line.
 
-`python -m geoflow.bench.object_masks.gpu_objects JSON`. It also runs on a CPU with a small network, for a rehearsal.
+`python -m geoflow.bench.sam2.gpu_objects JSON`. It also runs on a CPU with a small network, for a rehearsal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from geoflow.bench.geometry.gpu import device_name, timed
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs, published_network, small_network
+from geoflow.bench.sam2.made_up_sam2 import moving_discs, published_network, small_network
 from geoflow.models.sam2 import Sam2, Shown, label_map
 from geoflow.models.sam2.frame_pixels import frame_pixels
 

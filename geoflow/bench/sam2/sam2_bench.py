@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WAYS = ("pruned", "kept")
-_CHILD = "geoflow.bench.object_masks.object_memory"
+_CHILD = "geoflow.bench.sam2.object_memory"
 
 
 def bench_sam2(

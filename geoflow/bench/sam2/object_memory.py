@@ -1,6 +1,6 @@
 """Memory of a process that follows objects through a long video, with what is dropped of the past and without.
 
-`python -m geoflow.bench.object_masks.object_memory JSON` prints {"rows": [...]}.
+`python -m geoflow.bench.sam2.object_memory JSON` prints {"rows": [...]}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from geoflow.bench.geometry.geometry_child import resident_mb
-from geoflow.bench.object_masks.made_up_sam2 import moving_discs, small_network
+from geoflow.bench.sam2.made_up_sam2 import moving_discs, small_network
 from geoflow.models.sam2 import Sam2, Shown
 from geoflow.models.sam2.object_session import ObjectSession
 
