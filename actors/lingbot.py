@@ -34,7 +34,7 @@ _SURVEYED = ("prior.points", "prior.mask", "prior.intrinsics", "objects.label")
 
 
 class LingbotMap(TorchStage):
-    """Poses, one pinhole matrix and depth of all frames that the network believes in, in a unit of its own or a prior's.
+    """Poses, one pinhole matrix and depth of all frames that the network believes in, in its own unit or a prior's.
 
     The network always answers with a moving camera. What the camera does is found by followed points instead: where a
     segment shows the same view throughout, all its frames have one pose. `camera.quality` says what share of these
