@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from geoflow import fields
+from geoflow.geometry.rigid import invert
 from geoflow.store.layout import TRACK_TILE
 from geoflow.store.meshes import GROUP, KEY, LABEL, NUMBERS, WITHOUT_POSE, groups
 from geoflow.store.whole import WholeH5
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 POSE = "pose"
 POSE_ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == POSE}
 _OBJECT, _XYZ, _VISIBLE, _INDEX = "tracks/object", "tracks/xyz", "tracks/visible", "frames/index"
+_POSES = "camera/cam_from_world"
 _NOT_RIGID = 1e-3  # of float32 matrices after a few products; more is a stretch that would be visible
 
 
@@ -36,7 +38,7 @@ def add_poses(whole: WholeH5, *, key: str) -> None:
     from geoflow.geometry.motion.object_motion import LEAST_POINTS, object_motion
 
     file = whole.file
-    if any(name not in file for name in (_OBJECT, _XYZ, _VISIBLE, LABEL)):
+    if any(name not in file for name in (_OBJECT, _XYZ, _VISIBLE, _POSES, LABEL)):
         return
     objects, index = file[_OBJECT][()], file[_INDEX][()]
     for number in file[LABEL].attrs[NUMBERS].tolist():
@@ -55,7 +57,7 @@ def _reader(file: h5py.File, chosen: np.ndarray) -> Any:
     columns = TRACK_TILE[1]
     tiles = np.unique(chosen // columns).tolist()
 
-    def read(part: slice) -> tuple[np.ndarray, np.ndarray]:
+    def read(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         xyz = np.empty((part.stop - part.start, len(chosen), 3), np.float32)
         seen = np.empty(xyz.shape[:2], bool)
         for tile in tiles:
@@ -63,7 +65,7 @@ def _reader(file: h5py.File, chosen: np.ndarray) -> Any:
             those = slice(tile * columns, (tile + 1) * columns)
             own = chosen[inside] - those.start
             xyz[:, inside], seen[:, inside] = file[_XYZ][part, those][:, own], file[_VISIBLE][part, those][:, own]
-        return xyz, seen
+        return xyz, seen, invert(file[_POSES][part].astype(np.float64))[:, :3, 3]
 
     return read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geoflow.geometry.motion.object_motion import LEAST_POINTS, ObjectMotion, fit_rigid, object_motion
+from geoflow.geometry.motion.object_motion import LEAST_POINTS, ObjectMotion, Read, fit_rigid, object_motion
 from geoflow.geometry.rigid import apply, invert
 from geoflow.synth.scene import Body, Drift
 
@@ -32,8 +32,13 @@ def followed(
     return xyz.astype(np.float32), seen, poses
 
 
+def read_of(xyz: np.ndarray, seen: np.ndarray) -> Read:
+    """Frames of a camera that stays at the world's origin."""
+    return lambda part: (xyz[part], seen[part], np.zeros((part.stop - part.start, 3)))
+
+
 def found(xyz: np.ndarray, seen: np.ndarray) -> ObjectMotion:
-    motion = object_motion(lambda part: (xyz[part], seen[part]), len(xyz))
+    motion = object_motion(read_of(xyz, seen), len(xyz))
     assert motion is not None
     return motion
 
@@ -92,9 +97,42 @@ def test_what_follows_on_nothing_is_not_linked() -> None:
 def test_points_that_do_not_move_as_one_are_no_object() -> None:
     rng = np.random.default_rng(3)
     xyz = np.cumsum(rng.normal(0, 0.1, (30, 20, 3)), axis=0) + rng.normal(0, 0.2, (20, 3))
-    assert object_motion(lambda part: (xyz[part], np.ones((part.stop - part.start, 20), bool)), 30) is None
-    assert object_motion(lambda part: (xyz[part, :5], np.ones((part.stop - part.start, 5), bool)), 30) is None
-    assert object_motion(lambda part: (xyz[part], np.ones((0, 20), bool)), 0) is None
+    xyz[..., 2] += 3
+    everywhere = np.ones((30, 20), bool)
+    assert object_motion(read_of(xyz, everywhere), 30) is None
+    assert object_motion(read_of(xyz[:, :5], everywhere[:, :5]), 30) is None
+    assert object_motion(read_of(xyz[:0], everywhere[:0]), 0) is None
+
+
+def test_errors_along_the_ray_count_less_than_errors_across() -> None:
+    rng = np.random.default_rng(5)
+    source = rng.normal(0, 0.2, (30, 3)) + [0, 0, 3]
+    rays = source / np.linalg.norm(source, axis=1, keepdims=True)
+    pose, degrees = Body("box", np.array([0.1, 0, 0]), np.ones(3), yaw=0.2).world_from_body(0), np.zeros((2, 20))
+    start = apply(invert(pose), source)
+    for k in range(20):
+        target = source + rays * rng.normal(0, 0.03, (30, 1)) + rng.normal(0, 0.002, (30, 3))
+        weights = np.eye(3) - 0.99 * rays[:, :, None] * rays[:, None]
+        for row, fit in enumerate((fit_rigid(start, target, weights), fit_rigid(start, target))):
+            assert fit is not None
+            cosine = (np.trace(fit.pose[:3, :3].T @ pose[:3, :3]) - 1) / 2
+            degrees[row, k] = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    assert np.median(degrees[0]) < 0.5 * np.median(degrees[1])
+
+
+def test_depth_that_is_unsure_costs_little() -> None:
+    xyz, seen, poses = followed(noise=0.001, wrong=0)
+    depth = 1 + 0.02 * np.random.default_rng(5).standard_normal(seen.shape)
+    degrees, off = errors(found((xyz * depth[..., None]).astype(np.float32), seen), poses)
+    assert np.median(degrees) < 4 and np.median(off) < 0.1, "depth is off by 6 cm, a seventh of the box"
+
+
+def test_a_frame_without_a_camera_has_no_pose() -> None:
+    xyz, seen, _ = followed(noise=0.002, wrong=0)
+    centres = np.zeros((len(xyz), 3))
+    centres[50] = np.nan
+    motion = object_motion(lambda part: (xyz[part], seen[part], centres[part]), len(xyz))
+    assert motion is not None and not motion.known[50] and motion.known[49]
 
 
 def test_the_same_motion_since_another_frame() -> None:
