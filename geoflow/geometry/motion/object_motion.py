@@ -286,7 +286,7 @@ def _in_order(read: Read, frames: range, along: float) -> Iterator[Frame]:
         run = frames[start : start + _TILE]
         first = min(run[0], run[-1])
         xyz, shown, centres = read(slice(first, max(run[0], run[-1]) + 1))
-        seen: np.ndarray = shown & np.isfinite(xyz).all(-1) & np.isfinite(centres).all(-1)[:, None]
+        seen: np.ndarray = shown & np.isfinite(xyz).all(-1) & np.isfinite(centres).all(-1, keepdims=True)
         for i in run:
             points = np.where(seen[i - first][:, None], xyz[i - first], 0.0).astype(np.float64)
             yield i, points, seen[i - first], _weights(points - np.nan_to_num(centres[i - first]), along)
