@@ -71,6 +71,9 @@ class InstantMesh(TorchStage):
         max_residual: float = param(
             0.05, "largest distance, as a share of the object's radius, at which a mesh counts as placed", at_least=0
         )
+        config: str = param(
+            "", "YAML file of InstantMesh's own program: networks of your own; empty: those of `model`, as published"
+        )
         weights: str = param("", "folder laid out as TencentARC/InstantMesh; empty: from the hub, as pinned")
         views_weights: str = param("", "the same for sudo-ai/zero123plus-v1.2")
 
@@ -79,14 +82,32 @@ class InstantMesh(TorchStage):
         self.files: Files | None = None  # which networks to load; None: those of the parameters
 
     def weights(self) -> dict[str, str]:
-        own = self.params.weights
-        return {self.params.model: own, "white_background": own, "zero123plus": self.params.views_weights}
+        """Of what the configuration file names, the folders are given, so that other content counts as other work."""
+        own, files = self.params.weights, self._files()
+        needed = {"zero123plus": self.params.views_weights}
+        if files.unet is None:
+            needed["white_background"] = own
+        else:
+            needed["own_unet"] = str(files.unet.parent)
+        if files.model is None:
+            needed[files.name or self.params.model] = own
+        else:
+            needed["own_model"] = str(files.model.parent)
+        return needed
+
+    def _files(self) -> Files:
+        """Return which networks to load."""
+        if self.files is not None:
+            return self.files
+        if self.params.config:
+            return read_config_file(Path(self.params.config))
+        return Files(published(self.params.model))
 
     def load(self) -> Any:
         from geoflow.models.instantmesh import from_checkpoint
         from geoflow.models.zero123plus import from_pretrained
 
-        files = self.files or Files(published(self.params.model))
+        files = self._files()
         name = files.name or self.params.model
         model = files.model or self._folder(name) / _CHECKPOINTS.format(name)
         unet = files.unet or self._folder("white_background") / _UNET

@@ -413,6 +413,31 @@ _ROWS = [
         "the vertex was measured in some frame; False where the surface was closed up without being seen", fade=PAST,
         stored=_NOT_STORED,
     ),
+    # Per object: how it moves. Found when a store is put together; geoflow/store/object_poses.py describes them there.
+    Field(
+        "pose.world_from_object", "float32", "T 4 4", "scene",
+        "maps the object's points, and its mesh, from their place in the world in frame `reference` to that in each "
+        "frame: the identity while the object stands still", NAN, space=WORLD, form=PLACEMENT, fade=PAST,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "pose.residual", "float32", "T", "scene",
+        "RMS distance of the followed points from where the pose puts them", NAN, space=CAMERA, fade=PAST,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "pose.points", "int32", "T", "", "followed points that agree on the pose; 0 where it is unknown", fade=PAST,
+        stored=_NOT_STORED,
+    ),
+    Field(
+        "pose.centre", "float32", "3", "scene", "median of the object's points in frame `reference`", space=WORLD,
+        fade=PAST, stored=_NOT_STORED,
+    ),
+    Field(
+        "pose.reference", "int64", "1", "",
+        "source frame number that poses count from: that of the mesh if the pose is known there", fade=PAST,
+        stored=_NOT_STORED,
+    ),
     # What `write` finds out about the frames that it writes; geoflow/quality/ computes it.
     Field(
         "quality.score", "float32", "T", "0..1",

@@ -27,6 +27,7 @@ from geoflow.planning.parameters import settings_of_pipeline
 from geoflow.scanning import ScanParams, fitness
 from geoflow.store import schema
 from geoflow.store.meshes import ROWS as MESH_ROWS
+from geoflow.store.object_poses import POSE_ROWS
 from geoflow.store.reference import field_table
 from geoflow.values.field import EXTRA
 
@@ -48,11 +49,13 @@ def store() -> str:
         cells = [(code(row.name), f"{row.dtype} {_shape(row.shape)}", row.unit, _asked(row)) for row in rows]
         parts.append(table(("dataset", "type", "unit", "meaning"), cells) + "\n")
     parts.append(
-        "#### objects/NUMBER\n\nOne group per object that has a mesh. The attribute `without` says why one has none.\n"
+        "#### objects/NUMBER\n\nOne group per object that has a mesh or poses. The attributes `without` and "
+        "`without_pose` say why one has none.\n"
     )
+    own = {**MESH_ROWS, **{f"pose/{name}": row for name, row in POSE_ROWS.items()}}
     cells = [
         (code(f"objects/NUMBER/{name}"), f"{row.dtype} {_shape(row.shape)}", row.unit, row.meaning)
-        for name, row in MESH_ROWS.items()
+        for name, row in own.items()
     ]
     parts.append(table(("dataset", "type", "unit", "meaning"), cells) + "\n")
     return "\n".join(parts)

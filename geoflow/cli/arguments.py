@@ -27,8 +27,8 @@ PipelineName = Annotated[
     typer.Option(
         "--pipeline",
         metavar="NAME|FILE",
-        help="embedded or manipulation-embedded (CPU); geometry, geometry-jittor, lingbot, manipulation, tracks or "
-        "vipe (GPU); or a file, such as an earlier OUT/pipeline.yaml",
+        help="embedded or manipulation-embedded (CPU); geometry, geometry-jittor, lingbot, manipulation, "
+        "objects, tracks or vipe (GPU); or a file, such as an earlier OUT/pipeline.yaml",
         autocompletion=completion.pipelines,
     ),
 ]

@@ -71,6 +71,7 @@ def _as_truth(b: Prediction, branch: Branch | None, a: Prediction, metric: bool)
         depth=_BySource(branch.depth_at if branch else lambda i: nothing, b.frame_index, shape, 0),
         moving=_BySource(lambda i: nothing > 0, b.frame_index, shape, False),
         label=None,
+        bodies=None,
         tracks=None,
         metric=metric,
         motion=None,

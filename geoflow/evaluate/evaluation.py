@@ -10,6 +10,7 @@ import numpy as np
 from geoflow.evaluate import measures
 from geoflow.evaluate.depth import score_depths
 from geoflow.evaluate.motion_scores import score_motion, true_motion
+from geoflow.evaluate.object_pose_scores import with_poses
 from geoflow.evaluate.object_scores import score_objects
 from geoflow.evaluate.prediction import Prediction
 from geoflow.evaluate.queried_tracks import RADIUS_PX, score_point_tracks
@@ -74,7 +75,7 @@ def evaluate_store(
             motion=score_motion(prediction.array("camera/motion"), motion),
             curves=Curves(prediction.frame_index, tuple(seams), depth_curves, pose_curves),
             key=prediction.key,
-            objects=objects,
+            objects=with_poses(objects, prediction, truth),
         )
         reasons = {**unscored(scores, prediction, truth, found.curves, motion), **points.unscored}
         if objects is None:

@@ -27,6 +27,10 @@ class ObjectScore:
     frames: int  # in which the object is seen, or should be
     missed: float  # share of the frames that should show it, in which the store shows nothing of it
     invented: float  # share of the frames that should not show it, in which the store does; NaN if there are none
+    posed: float = math.nan  # share of all frames in which its pose is known; NaN of these four: not scored
+    rotation_deg: float = math.nan  # median error of the rotation since the frame that poses count from
+    translation: float = math.nan  # median error of the place of the body's centre, relative to its diameter
+    travelled: float = math.nan  # the same if the object were taken to stand still
 
 
 @dataclass(frozen=True)

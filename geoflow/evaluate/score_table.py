@@ -62,6 +62,10 @@ OBJECT_ROWS: Rows = (
     ("iou", "IoU, mean over the frames", fixed(""), "↑"),
     ("missed", "frames without it that should show it", percent, "↓"),
     ("invented", "frames with it that should not show it", percent, "↓"),
+    ("posed", "frames with its pose", percent, "↑"),
+    ("rotation_deg", "rotation of its poses", fixed("°", 2), "↓"),
+    ("translation", "place of its poses, of its size", percent, "↓"),
+    ("travelled", "the same if it stood still", percent, ""),
     ("body", "body of the truth", lambda value: f"{value:.0f}", ""),
 )
 MOTION_ROWS: Rows = (

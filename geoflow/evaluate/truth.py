@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class Truth:
         self.same_size = self.size == truth.size
         self._pick = np.ix_(np.clip(v, 0, true_height - 1), np.clip(u, 0, true_width - 1))
         self.motion = truth.motion
+        self.bodies = (
+            None if truth.bodies is None else replace(truth.bodies, world_from_body=truth.bodies.world_from_body[index])
+        )  # at the store's frames
         self.metric = truth.metric  # lengths are metres; else the truth is up to one scale
         self.standing = _STANDING_M if truth.metric else _STANDING
         self.cam_from_world = _known(truth.cam_from_world[index])

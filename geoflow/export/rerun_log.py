@@ -12,7 +12,7 @@ import numpy as np
 from geoflow.environments.extras import library
 from geoflow.errors import StoreError
 from geoflow.export.frames import Depths, has_depth, jpeg, pictures
-from geoflow.export.rerun_objects import log_labels, log_objects
+from geoflow.export.rerun_objects import log_labels, log_objects, log_poses
 from geoflow.export.track_rows import track_rows
 from geoflow.fields import HAND_SIDES
 from geoflow.geometry.rigid import invert
@@ -31,12 +31,13 @@ def export_rerun(
     Timelines: `frame`, the store's frame number, and `time`, seconds since the start of the source. Entities below
     `/world`, in OpenCV axes and scene units: `camera` is world from camera, and `camera/image` its pinhole and the
     picture (JPEG of `quality`), with the numbers of objects over it, `camera/image/labels`; `camera/depth` is the depth
-    map, float32, under its own pinhole; `tracks` are the tracks that are seen; `objects/N` is the mesh of object N;
-    `path` is the camera's whole path; `camera/hands/left` and `right` are the 21 joints of the main hands, and
-    `surface` below each is its vertices where the store has them; `camera/hands/further/N` are the joints of other
-    hands, by their number in the video. What a frame lacks is cleared there. A hand that is in metres while the scene
-    is not has no place in the world: its joints are below `/hands_in_metres`, in the camera's axes. `stride` N takes
-    every N-th frame; `images` and `depth` may be left out.
+    map, float32, under its own pinhole; `tracks` are the tracks that are seen; `objects/N` is the mesh of object N,
+    which moves where its poses are known, and `object_paths/N` the path of its middle; `path` is the camera's whole
+    path; `camera/hands/left` and `right` are the 21 joints of the main hands, and `surface` below each is its vertices
+    where the store has them; `camera/hands/further/N` are the joints of other hands, by their number in the video. What
+    a frame lacks is cleared there. A hand that is in metres while the scene is not has no place in the world: its
+    joints are below `/hands_in_metres`, in the camera's axes. `stride` N takes every N-th frame; `images` and `depth`
+    may be left out.
 
     Raises StoreError if pixels are wanted and cannot be read, or if there is nothing to show, ConfigError without the
     library rerun-sdk.
@@ -93,6 +94,7 @@ def log_video(
         further = _log_further_hands(rerun, recording, video, i, further)
         if video.objects is not None:
             log_labels(rerun, log, video.objects, i)
+            log_poses(rerun, log, video.objects, i)
         if k % _FLUSH == _FLUSH - 1:
             recording.flush()
         yield i

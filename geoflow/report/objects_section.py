@@ -61,23 +61,31 @@ class ObjectsSection:
 
     def _table(self, objects: Objects) -> str:
         unit = "m" if self._video.metric else "units"
-        head = ["object", f"seen in, of {self._frames} frames", "largest share", "mesh", f"size, {unit}"]
+        head = [
+            "object",
+            f"seen in, of {self._frames} frames",
+            "largest share",
+            "mesh",
+            f"size, {unit}",
+            f"moved, {unit}",
+        ]
         rows = [self._row(n, row) for n, row in objects.items()]
-        return markup.table(head, rows, ["", "number", "number", "", "number"], label="objects")
+        return markup.table(head, rows, ["", "number", "number", "", "number", ""], label="objects")
 
     def _row(self, n: int, row: Object) -> list[str]:
         swatch = "#" + "".join(f"{part:02x}" for part in colour_of(n))
         name = f'<i class="swatch" style="background:{swatch}"></i> {n}'
         share = number(100 * self._largest.get(n, 0.0), 1, " %")
+        moved = _moved(row)
         if row.mesh is None:
             said = text(f"none: {row.without}" if row.without else "none")
-            return [name, number(self._seen.get(n, 0)), share, said, markup.MISSING]
+            return [name, number(self._seen.get(n, 0)), share, said, markup.MISSING, moved]
         mesh = row.mesh
         said = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, from frame {mesh.frame}"
         said += ", watertight" if mesh.watertight else ", not watertight"
         if (share_seen := mesh.seen_share) is not None:
             said += f", {100 * share_seen:.0f} % of its surface seen"
-        return [name, number(self._seen.get(n, 0)), share, said, _extent(mesh)]
+        return [name, number(self._seen.get(n, 0)), share, said, _extent(mesh), moved]
 
 
 def labelled(rgb: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -85,6 +93,14 @@ def labelled(rgb: np.ndarray, label: np.ndarray) -> np.ndarray:
     colours = np.array([(0, 0, 0), *(colour_of(n) for n in range(1, 256))], np.float32)
     mixed = (1 - _STRENGTH) * rgb + _STRENGTH * colours[label]
     return np.where((label > 0)[..., None], mixed, rgb).round().astype(np.uint8)
+
+
+def _moved(row: Object) -> str:
+    """Return how far an object's middle gets from where it is in the frame that its poses count from."""
+    if row.poses is None:
+        return text(f"not known: {row.without_poses}") if row.without_poses else markup.MISSING
+    away = np.linalg.norm(row.poses.path - row.poses.centre, axis=1)
+    return text(f"up to {np.nanmax(away):.3g}, known in {int(row.poses.known.sum())} of {len(away)} frames")
 
 
 def _extent(mesh: Mesh) -> str:

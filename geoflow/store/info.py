@@ -9,6 +9,7 @@ import numpy as np
 from geoflow.geometry.hands.hand_smoothing import jitter
 from geoflow.store.lazy import Hand
 from geoflow.store.meshes import mesh_datasets
+from geoflow.store.object_poses import pose_datasets
 from geoflow.store.reader import Video
 from geoflow.store.schema import ATTRIBUTES, SECONDS_PREFIX, SEGMENTS, datasets
 from geoflow.store.writer import motion_summary
@@ -39,7 +40,7 @@ def describe(video: Video) -> dict[str, Any]:
                 "bytes": int(dataset.id.get_storage_size()),
             }
     if video.objects is not None:
-        held |= mesh_datasets(video.file)
+        held |= mesh_datasets(video.file) | pose_datasets(video.file)
     return {
         "path": str(video.path),
         "bytes": video.file.id.get_filesize(),

@@ -37,6 +37,7 @@ STATE = "objects/state"
 NUMBERS = "numbers"  # attribute of the labels: the objects that are seen in any frame
 KEY = "key"  # attribute of an object: of the work that its mesh is a part of
 COURSE = "course"  # attribute of a mesh's part file: digest of the last segment's, so of all that it was made from
+WITHOUT_POSE = "without_pose"  # attribute of an object on which points were to be followed: why it has no poses
 WITHOUT = "without"  # attribute of an object that should have a mesh and has none: why
 ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == MESH}
 OPTIONAL = MESH_SEEN.rpartition(".")[2]  # of the rows, what a mesh may lack
@@ -168,6 +169,11 @@ def groups(file: h5py.File) -> dict[int, h5py.Group]:
     return dict(sorted(found.items()))
 
 
+def has_mesh(group: h5py.Group) -> bool:
+    """Return whether an object's group holds a mesh, or parts of one."""
+    return any(name in group for name in ROWS)
+
+
 def mesh_datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
     """Return the entry of `geoflow info` for each dataset of the meshes."""
     return {
@@ -198,10 +204,10 @@ def mesh_form_faults(file: h5py.File) -> Iterator[str]:
         where = f"{GROUP}/{number}"
         if work is not None and group.attrs.get(KEY) != work:
             yield f"{where} is part of other work than the file states; compute the video again with --fresh"
-        if not len(group) and WITHOUT not in group.attrs:
-            yield f"{where} has neither a mesh nor a reason why it has none"
-        elif len(group):
+        if has_mesh(group):
             yield from _form(where, group)
+        elif not len(group) and not {WITHOUT, WITHOUT_POSE} & set(group.attrs):
+            yield f"{where} has neither a mesh nor poses, nor a reason why it has none"
 
 
 def _form(where: str, group: h5py.Group) -> Iterator[str]:
@@ -233,7 +239,7 @@ def object_faults(file: h5py.File) -> Iterator[str]:
         where = f"{GROUP}/{number}"
         if number not in seen:
             yield f"{where} is an object that no frame of {LABEL} shows"
-        if not len(group):
+        if not has_mesh(group):
             continue
         mesh = {name: group[name][()] for name in ROWS if name in group}
         if fault := mesh_fault(mesh):

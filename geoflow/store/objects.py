@@ -14,7 +14,8 @@ from geoflow.errors import StoreError
 from geoflow.geometry.labels import numbers_in
 from geoflow.geometry.mesh import in_world, is_watertight, seen_share
 from geoflow.store.lazy import Lazy
-from geoflow.store.meshes import LABEL, NUMBERS, ROWS, STATE, WITHOUT, groups
+from geoflow.store.meshes import LABEL, NUMBERS, ROWS, STATE, WITHOUT, WITHOUT_POSE, groups
+from geoflow.store.object_poses import POSE, POSE_ROWS
 from geoflow.values.mesh_values import scale_of
 
 _GOLDEN = 0.618034  # of a full turn: hues of many objects stay apart
@@ -57,12 +58,37 @@ class Mesh:
         return f"Mesh({len(self.vertices):,} vertices, {len(self.faces):,} faces, of frame {self.frame})"
 
 
+@dataclass(frozen=True)
+class ObjectPoses:
+    """How an object moves in the world, frame by frame of the store; T frames."""
+
+    world_from_object: np.ndarray  # (T, 4, 4) float32: maps points from their place in `reference`; NaN where unknown
+    residual: np.ndarray  # (T,) float32 scene units; NaN where unknown
+    points: np.ndarray  # (T,) int32: points that the pose rests on
+    centre: np.ndarray  # (3,) float32: median of its points in `reference`, in the world
+    reference: int  # source frame number in which the pose is the identity
+
+    @property
+    def known(self) -> np.ndarray:
+        """Return in which frames the pose is known: (T,) bool."""
+        return np.isfinite(self.residual)
+
+    @property
+    def path(self) -> np.ndarray:
+        """Return where the object's middle is in each frame: (T, 3) float32 world, NaN where unknown."""
+        return self.world_from_object[:, :3, :3] @ self.centre + self.world_from_object[:, :3, 3]
+
+    def __repr__(self) -> str:
+        return f"ObjectPoses(known in {int(self.known.sum())} of {len(self.known)} frames, since {self.reference})"
+
+
 class Object:
     """One object of a video."""
 
     def __init__(self, number: int, label: Lazy | None, group: h5py.Group | None, path: str) -> None:
         self.number = number
         self.without = "" if group is None else str(group.attrs.get(WITHOUT, ""))  # why it has no mesh, if it should
+        self.without_poses = "" if group is None else str(group.attrs.get(WITHOUT_POSE, ""))  # why, if it should
         self._label, self._group, self._path = label, group, path
 
     def mask(self, i: int) -> np.ndarray:
@@ -80,6 +106,26 @@ class Object:
         arrays = {name: Lazy(self._group[name])[()] for name in ROWS if name in self._group}
         frame = int(arrays.pop("frame")[0])
         return Mesh(frame=frame, **arrays)
+
+    @cached_property
+    def poses(self) -> ObjectPoses | None:
+        """Return how the object moves, read at the first use; None if that is not known."""
+        if self._group is None or POSE not in self._group:
+            return None
+        arrays = {name: Lazy(self._group[POSE][name])[()] for name in POSE_ROWS}
+        return ObjectPoses(reference=int(arrays.pop("reference")[0]), **arrays)
+
+    def world_from_mesh(self, i: int) -> np.ndarray | None:
+        """Return what maps the mesh into the world in frame i of the store: (4, 4) float32.
+
+        None if the object has no mesh, or if its pose is not known in this frame and in that of the mesh.
+        """
+        if self.mesh is None or self.poses is None or self.poses.reference != self.mesh.frame:
+            return None
+        if not self.poses.known[i]:
+            return None
+        moved = self.poses.world_from_object[i].astype(np.float64) @ self.mesh.world_from_mesh
+        return moved.astype(np.float32)
 
     @property
     def has_mesh(self) -> bool:

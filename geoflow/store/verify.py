@@ -19,6 +19,7 @@ from geoflow.store.index import read_rows
 from geoflow.store.layout import shape_of
 from geoflow.store.meshes import mesh_form_faults, object_faults
 from geoflow.store.mirror import files_of_videos, is_run, records
+from geoflow.store.object_poses import pose_faults, pose_form_faults
 from geoflow.store.opening import copied, open_h5
 from geoflow.store.paths import TEMPORARY, RunPaths
 from geoflow.store.run import read_run_json
@@ -62,14 +63,14 @@ def verify_file(file: h5py.File, *, deep: bool = True) -> list[str]:
     problems = list(_attributes(file))
     if problems:
         return problems  # the rest needs num_frames, height and width
-    problems += [*_structure(file), *mesh_form_faults(file)]
+    problems += [*_structure(file), *mesh_form_faults(file), *pose_form_faults(file)]
     if not problems:
         problems += unlike_parts(file)
     if deep and not problems:
         for name, row in datasets().items():
             if name in file:
                 problems += _read(wrong_values(file, row))
-        problems += _read(object_faults(file))
+        problems += [*_read(object_faults(file)), *_read(pose_faults(file))]
     return problems
 
 

@@ -25,6 +25,7 @@ from geoflow.store.coherence import key_of
 from geoflow.store.layout import create, shape_of
 from geoflow.store.meshes import MeshSource, add_objects
 from geoflow.store.notes import nothing_found
+from geoflow.store.object_poses import add_poses
 from geoflow.store.opening import open_h5
 from geoflow.store.parts import PartInfo, open_part, read_info, read_parts
 from geoflow.store.paths import RunPaths
@@ -133,6 +134,7 @@ def assemble(
                 _copy_part(part, info, whole, columns_of_part, written, bend.of_frames if bend else None)
             written = max(written, columns_of_part.max(initial=-1) + 1)
         add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression, bend=bend)
+        add_poses(whole, key=work_key(work))
         infos = [info for _, info in plan.parts]
         quality = write_scores(whole.file, *_seams(infos))
         whole.file[SEGMENTS] = segment_table(infos, records, quality)

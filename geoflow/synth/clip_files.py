@@ -12,7 +12,7 @@ import numpy as np
 
 from geoflow.errors import ConfigError
 from geoflow.synth.camera_path import cam_from_world_at
-from geoflow.synth.groundtruth import GroundTruthWriter, TrueTracks
+from geoflow.synth.groundtruth import GroundTruthWriter, TrueBodies, TrueTracks
 from geoflow.synth.render import View
 from geoflow.synth.scene import Scene, build_scene
 from geoflow.synth.shots import Shot, SurfacePoints, shoot
@@ -34,6 +34,7 @@ class Clip:
     moving: np.ndarray  # (T, H, W) bool
     label: np.ndarray  # (T, H, W) uint8
     tracks: TrueTracks
+    bodies: TrueBodies
 
 
 def render(
@@ -68,6 +69,7 @@ def render(
         moving=np.stack([scene.moving[shot.owner] for shot in shots]),
         label=np.stack([shot.owner for shot in shots]),
         tracks=points.follow(views, height, width),
+        bodies=_bodies(scene, views),
     )
 
 
@@ -106,6 +108,7 @@ def render_clip(
                 points.see(i, shot)
                 views.append(view)
             truth.tracks(points.follow(views, height, width))
+            truth.bodies(_bodies(scene, views))
         truth.source(path_mp4)
 
 
@@ -116,6 +119,13 @@ def _check(num_frames: int, width: int, height: int, fps: float, motion: str, mo
             "a clip needs at least 1 frame, 16x16 pixels, 0.1 to 1000 frames per second and 0 to 100 moving bodies; "
             f"got {num_frames} frames, {width}x{height}, {fps} fps, {moving} moving"
         )
+
+
+def _bodies(scene: Scene, views: list[View]) -> TrueBodies:
+    return TrueBodies(
+        np.stack([view.world_from_body for view in views]).astype(np.float32),
+        np.array([body.diameter for body in scene.bodies], np.float32),
+    )
 
 
 class _PointPicker:

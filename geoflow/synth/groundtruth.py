@@ -7,6 +7,8 @@ cam_from_world   (T, 4, 4) float32   metres (any unit where not metric), OpenCV 
 depth            (T, H, W) float32   z in the same unit at the pixel's centre; 0 where unknown
 moving           (T, H, W) bool      True on moving bodies; False also where unknown
 label            (T, H, W) uint8     number of the body that each pixel shows; 0: the room. Only in clips of `synth`
+bodies/world_from_body (T, B, 4, 4) float32  pose of each body; body 0 is the room. Only in clips of `synth`
+bodies/size      (B,) float32        the body's diameter, metres
 tracks/xyz       (T, N, 3) float32   world, metres
 tracks/uv        (T, N, 2) float32   pixels; NaN where the point is behind the camera
 tracks/visible   (T, N) bool         inside the image and not occluded
@@ -40,6 +42,14 @@ class TrueTracks:
     static: np.ndarray
 
 
+@dataclass(frozen=True)
+class TrueBodies:
+    """Poses of all bodies; shapes as in the module's table."""
+
+    world_from_body: np.ndarray
+    size: np.ndarray
+
+
 @dataclass
 class GroundTruth:
     """An open ground-truth file. `depth`, `moving` and `label` are read from disk as they are indexed."""
@@ -51,6 +61,7 @@ class GroundTruth:
     depth: Any  # h5py.Dataset
     moving: Any  # h5py.Dataset
     label: Any | None  # h5py.Dataset; None if the truth knows no objects
+    bodies: TrueBodies | None  # None if the truth knows no bodies
     tracks: TrueTracks | None
     metric: bool  # lengths are metres; else the truth is up to one scale
     motion: str | None  # what the camera does, if stated; otherwise the poses tell
@@ -139,6 +150,11 @@ class GroundTruthWriter:
         for name in ("xyz", "uv", "visible", "static"):
             self._file.create_dataset(f"tracks/{name}", data=getattr(tracks, name))
 
+    def bodies(self, bodies: TrueBodies) -> None:
+        """Write how the bodies move through the whole clip."""
+        for name in ("world_from_body", "size"):
+            self._file.create_dataset(f"bodies/{name}", data=getattr(bodies, name))
+
     def source(self, path: str | Path) -> None:
         """Note which file the truth is of, once that file is whole."""
         self._file.attrs["source_sha256"] = sha256_of(path)
@@ -175,7 +191,9 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
             f"{path} is not a ground truth of schema {SCHEMA}: attribute geoflow_gt is {found}, missing {missing}; "
             "render it again with `geoflow synth`"
         )
-    tracks = None
+    bodies = tracks = None
+    if "bodies/world_from_body" in file:
+        bodies = TrueBodies(file["bodies/world_from_body"][:], file["bodies/size"][:])
     if "tracks/xyz" in file:
         tracks = TrueTracks(*(file[f"tracks/{name}"][:] for name in ("xyz", "uv", "visible", "static")))
     return GroundTruth(
@@ -186,6 +204,7 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
         depth=file["depth"],
         moving=file["moving"],
         label=file.get("label"),
+        bodies=bodies,
         tracks=tracks,
         metric=bool(file.attrs.get("metric", True)),
         motion=file.attrs.get("motion"),

@@ -61,6 +61,11 @@ class Body:
         return pose
 
     @property
+    def diameter(self) -> float:
+        """Return the largest distance of two of its points."""
+        return float(2 * (self.half[0] if self.kind == "sphere" else np.linalg.norm(self.half)))
+
+    @property
     def face_sizes(self) -> list[tuple[float, float]]:
         """Width and height in metres of each textured face: six for a box, one (longitude, latitude) for a sphere."""
         if self.kind == "sphere":

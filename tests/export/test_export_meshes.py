@@ -31,6 +31,12 @@ def add_objects(path: Path) -> None:
             for name, array in mesh.items():
                 file[f"objects/{number}/{name}"] = array
         file.create_group("objects/9").attrs["without"] = "seen in no posed frame"
+        moved = np.tile(np.eye(4, dtype=np.float32), (8, 1, 1))
+        moved[4, 0, 3], moved[5] = 0.25, np.nan
+        known = np.where(np.arange(8) == 5, np.nan, 0.01).astype(np.float32)
+        own = {"world_from_object": moved, "residual": known, "points": np.full(8, 9, np.int32)}
+        for name, array in {**own, "centre": np.ones(3, np.float32), "reference": np.array([2])}.items():
+            file[f"objects/3/pose/{name}"] = array
 
 
 @pytest.fixture(scope="module")
@@ -130,5 +136,11 @@ def test_rerun_shows_meshes_and_labels(full: Path, tmp_path: Path) -> None:
             label = np.ravel(buffer).astype(np.uint8).reshape(48, 64)
             assert np.array_equal(label, file["objects/label"][i])
     assert len(found["/world/camera/image/labels", "SegmentationImage:buffer"]) == 8
+    moved = found["/world/objects/3", "Transform3D:translation"]
+    assert sorted(moved) == [0, 1, 2, 3, 4, 6, 7], "in frame 5 its pose is unknown"
+    assert np.ravel(moved[4]).tolist() == [0.25, 0, 0] and np.ravel(moved[2]).tolist() == [0, 0, 0]
+    strips = found["/world/object_paths/3", "LineStrips3D:strips"][-1]
+    assert [len(strip) for strip in strips] == [5, 2]
+    assert ("/world/objects/7", "Transform3D:translation") not in found
     names = found["/world/camera/image/labels", "AnnotationContext:context"][-1]
     assert "object 7" in str(names) and colour_of(3) != colour_of(7)

@@ -47,7 +47,14 @@ def test_objects_are_drawn_and_listed(store: Path) -> None:
         file["objects/label"] = label
         for name, array in cube(scale=0.5, at=(0, 0, 3), frame=2).items():
             file[f"objects/3/{name}"] = array
+        moved = np.tile(np.eye(4, dtype=np.float32), (8, 1, 1))
+        moved[3, 0, 3], moved[5] = 0.25, np.nan
+        known = np.where(np.arange(8) == 5, np.nan, 0.01).astype(np.float32)
+        own = {"world_from_object": moved, "residual": known, "points": np.full(8, 9, np.int32)}
+        for name, array in {**own, "centre": np.ones(3, np.float32), "reference": np.array([2])}.items():
+            file[f"objects/3/pose/{name}"] = array
         file.create_group("objects/9").attrs["without"] = "seen in no <posed> frame"
+        file["objects/9"].attrs["without_pose"] = "too <few> points"
     html = page(store)
     section = re.search(r'<section id="objects">.*?</section>', html, re.DOTALL)
     assert section is not None
@@ -57,7 +64,9 @@ def test_objects_are_drawn_and_listed(store: Path) -> None:
     cells = re.findall(r"<td[^>]*>(.*?)</td>", said)
     assert cells[0].endswith("> 3") and cells[1:3] == ["8", "25.0 %"]
     assert cells[3] == "8 vertices, 12 faces, from frame 2, watertight" and cells[4] == "0.5 &times; 0.5 &times; 0.5"
-    assert cells[5].endswith("> 9") and cells[6] == "2" and cells[8] == "none: seen in no &lt;posed&gt; frame"
+    assert cells[5] == "up to 0.25, known in 7 of 8 frames"
+    assert cells[6].endswith("> 9") and cells[7] == "2" and cells[9] == "none: seen in no &lt;posed&gt; frame"
+    assert cells[11] == "not known: too &lt;few&gt; points"
     assert 'href="#objects"' in contents(html)
     meshes = scene(html)["meshes"]
     assert meshes["count"] == 6000 and len(base64.b64decode(meshes["rgb"])) == 3 * 6000

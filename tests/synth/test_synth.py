@@ -35,6 +35,20 @@ def test_labels_number_the_bodies(clip):
     assert np.array_equal(moving[clip.label], clip.moving)
 
 
+def test_bodies_that_move_have_other_poses_and_what_they_show_lies_within_their_size(clip):
+    poses, moving = clip.bodies.world_from_body.astype(np.float64), build_scene(0, 1).moving
+    assert poses.shape == (8, len(moving), 4, 4) and clip.bodies.size.shape == moving.shape
+    assert np.array_equal((np.ptp(poses, axis=0) > 0).any((1, 2)), moving)
+    for body in np.unique(clip.label[5])[1:]:
+        v, u = np.nonzero(clip.label[5] == body)
+        z = clip.depth[5, v, u].astype(np.float64)
+        points = (
+            np.stack([u, v, np.ones_like(u)], 1) @ np.linalg.inv(clip.intrinsics[5].astype(np.float64)).T * z[:, None]
+        )
+        own = apply(invert(poses[5, body]) @ invert(clip.cam_from_world[5].astype(np.float64)), points)
+        assert np.linalg.norm(own, axis=1).max() < 0.501 * clip.bodies.size[body]
+
+
 def test_same_seed_same_clip_other_seed_other_clip(clip):
     again, other = render(**SMALL), render(**SMALL | {"num_frames": 1}, seed=1)
     assert np.array_equal(again.frames, clip.frames) and np.array_equal(again.depth, clip.depth)

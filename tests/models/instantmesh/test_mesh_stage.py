@@ -209,6 +209,17 @@ def test_a_configuration_file_of_the_original_is_understood(home: Path, tmp_path
     assert (files.name, files.model, files.unet) == ("base", None, None), "files that are not there are the published"
 
 
+def test_a_pipeline_takes_a_configuration_file_and_only_what_it_lacks_is_fetched(home: Path, tmp_path: Path) -> None:
+    own = InstantMesh(InstantMesh.Params(config=str(home / "small.yaml")))
+    assert own.weights() == {"zero123plus": "", "own_unet": str(home / "ckpts"), "own_model": str(home / "ckpts")}
+    held = yaml.safe_load((home / "small.yaml").read_text())
+    held["infer_config"] = {"unet_path": "none.bin", "model_path": str(home / "ckpts/instant_mesh_small.ckpt")}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(held))
+    other = InstantMesh(InstantMesh.Params(config=str(tmp_path / "other.yaml"), weights="folder"))
+    assert other.weights() == {"zero123plus": "", "white_background": "folder", "own_model": str(home / "ckpts")}
+    assert InstantMesh().weights() == dict.fromkeys(("zero123plus", "white_background", "large"), "")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
