@@ -18,6 +18,7 @@ from vipe import make_pipeline
 from vipe.config import parse_typed_config
 from vipe.pipeline.processors import GeoCalibIntrinsicsProcessor
 from vipe.streams.base import FrameAttribute, ProcessedVideoStream, VideoFrame, VideoStream
+from vipe.utils.cameras import CameraType
 
 from geoflow.errors import StageError
 from geoflow.models.vipe.camera_start import CameraStart, camera_start, matrix_of
@@ -108,7 +109,7 @@ class _Stream(VideoStream):
         return self._clip.count
 
     def attributes(self) -> set[FrameAttribute]:
-        return {FrameAttribute.INTRINSICS} if self._start.known else set()
+        return {FrameAttribute.INTRINSICS, FrameAttribute.CAMERA_TYPE} if self._start.known else set()
 
     def __iter__(self) -> Iterator[VideoFrame]:
         camera = torch.tensor(self._start.values, dtype=torch.float32, device=self._device)
@@ -116,7 +117,7 @@ class _Stream(VideoStream):
             picture = torch.from_numpy(np.array(self._start.undistorted(rgb))).to(self._device)
             frame = VideoFrame(raw_frame_idx=number, rgb=picture.float() / 255)
             if self._start.known:
-                frame.intrinsics = camera.clone()
+                frame.intrinsics, frame.camera_type = camera.clone(), CameraType.PINHOLE
             if mask is not None:
                 frame.mask = torch.from_numpy(~self._start.undistorted(mask)).to(self._device)
             yield frame

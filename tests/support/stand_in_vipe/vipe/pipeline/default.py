@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vipe.streams.base import FrameAttribute, VideoFrame, VideoStream
+from vipe.utils.cameras import CameraType
 
 STEP, DEPTH = 0.1, 2.0
 AREA = 384 * 512
@@ -63,7 +64,7 @@ class DefaultAnnotationPipeline:
     """Begins with objects and the camera, as the original does."""
 
     return_payload = False
-    camera_type = "pinhole"
+    camera_type = CameraType.PINHOLE
 
     def __init__(self, config: dict[str, str]) -> None:
         self.config = config
@@ -85,6 +86,7 @@ class DefaultAnnotationPipeline:
                 tuple(frame.rgb.shape) == (*video_data.frame_size(), 3) and 0 <= frame.rgb.min() <= frame.rgb.max() <= 1
             )
             assert frame.rgb.dtype == torch.float32 and frame.intrinsics is not None
+            assert frame.camera_type is self.camera_type
         return AnnotationPipelineOutput(_track(frames))
 
 

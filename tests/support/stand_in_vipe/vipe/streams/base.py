@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 
+from vipe.utils.cameras import CameraType
+
 
 class FrameAttribute(Enum):
     """What frames may have beside their picture."""
 
     INTRINSICS = "intrinsics"
+    CAMERA_TYPE = "camera_type"
     MASK = "mask"
 
 
@@ -23,6 +26,7 @@ class VideoFrame:
 
     raw_frame_idx: int
     rgb: torch.Tensor
+    camera_type: CameraType | None = None
     intrinsics: torch.Tensor | None = None
     mask: torch.Tensor | None = None
 
