@@ -7,7 +7,7 @@ run with the published weights yet: the tests run it on a CPU with made-up weigh
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ from geoflow.stage import CONDENSED, SHARED, Fields, Read, Stage, param
 if TYPE_CHECKING:
     from geoflow.geometry.depth.coarse_prior import CoarsePrior
     from geoflow.models.vipe.camera_start import CameraStart
+    from geoflow.models.vipe.preparing import Fit
+    from geoflow.models.vipe.slam import SlamResult
 
 _LEAST_PARALLAX = 2.0  # px between keyframes; with less, nothing tells near from far
 _LEAST_KEYFRAMES = 3  # a camera that stands still has the first frame and the last
@@ -65,12 +67,12 @@ class Vipe(TorchStage):
     optional = ("frames.mask", *_PRIOR)
     surveyed = _PRIOR
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
-    optional_outputs = ("camera.quality", "camera.unit", "camera.lens", "camera.depth_source")
+    optional_outputs: tuple[str, ...] = ("camera.quality", "camera.unit", "camera.lens", "camera.depth_source")
     version = "2"  # the prior is used while tracking
     metric_by = "prior.points"
     honours = frozenset({"intrinsics", "distortion"})
     packages = ("torch", "safetensors")
-    ladder = (
+    ladder: tuple[dict[str, Any], ...] = (
         {"keep_volumes": False},
         {"area": 320 * 240},
         {"frontend_factors": 32, "most_keyframes": 64},
@@ -117,12 +119,11 @@ class Vipe(TorchStage):
     def condense(self, segment: Segment, fields: Fields) -> Fields:
         """The prior's disparity at the pixels of the tracker's grid, and the focal length that it goes with."""
         from geoflow.models.vipe.camera_start import disparity_at_grid
-        from geoflow.models.vipe.preparing import fit_of
 
         if any(name not in fields for name in _PRIOR):
             return {}
         video, mask = segment.video, fields["prior.mask"]
-        fit, start = fit_of(video.height, video.width, self.params.area), self._camera(video)
+        fit, start = self._fit(video.height, video.width, self.params.area), self._camera(video)
         depth = np.where(mask, fields["prior.points"][..., 2], 0)
         seen = mask.reshape(len(mask), -1).any(1)
         return {
@@ -143,29 +144,12 @@ class Vipe(TorchStage):
         """The tracked chapter: poses, the camera, and what its keyframes know of depth."""
         from geoflow.geometry.depth.coarse_prior import CoarsePrior
         from geoflow.geometry.depth.prior_unit import unit_of_prior
-        from geoflow.models.vipe.preparing import fit_of
 
         video = span.video
-        known = video.known_intrinsics
-        prior = CoarsePrior(fit_of(video.height, video.width, self.params.area).grid_pixels())
-        frames = _Frames(read, prior)
+        prior = CoarsePrior(self._fit(video.height, video.width, self.params.area).grid_pixels())
+        frames = TrackedFrames(read, prior, self._fit)
         begin, lens = self._start_focal(span, frames.first_focals())
-        found = self.model.run(
-            frames,
-            intrinsics=known,
-            distortion=video.distortion if known is not None else None,
-            masks=frames.masks(),
-            disparity_prior=lambda frame: prior.of(frame, begin),
-            prior_follows_focal=True,
-            prior_scale_free=True,
-            area=self.params.area,
-            keep_volumes=self.params.keep_volumes,
-            frontend_factors=self.params.frontend_factors,
-            most_keyframes=self.params.most_keyframes,
-            close_loops=self.params.close_loops,
-            backend_iters=self.params.backend_iters,
-            start_focal=begin / video.width,
-        )
+        found = self._track(span, frames, prior, begin)
         focal = float(found.intrinsics[0, 0, 0])
         unit = unit_of_prior(found.keyframe_depth, found.keyframes, lambda frame: prior.of(frame, focal))
         poses = found.cam_from_world.copy()
@@ -182,6 +166,35 @@ class Vipe(TorchStage):
             "unit": np.array([unit.code if len(prior) else UNIT_OWN], np.uint8),
             "lens": np.array([lens], np.uint8),
         }
+
+    @staticmethod
+    def _fit(height: int, width: int, area: int) -> Fit:
+        """Return how the tracker brings frames to its working size."""
+        from geoflow.models.vipe.preparing import fit_of
+
+        return fit_of(height, width, area)
+
+    def _track(self, span: Span, frames: TrackedFrames, prior: CoarsePrior, begin: float) -> SlamResult:
+        """Track a chapter; `begin` is the focal length (px) to begin with."""
+        video = span.video
+        known = video.known_intrinsics
+        found: SlamResult = self.model.run(
+            frames,
+            intrinsics=known,
+            distortion=video.distortion if known is not None else None,
+            masks=frames.masks(),
+            disparity_prior=lambda frame: prior.of(frame, begin),
+            prior_follows_focal=True,
+            prior_scale_free=True,
+            area=self.params.area,
+            keep_volumes=self.params.keep_volumes,
+            frontend_factors=self.params.frontend_factors,
+            most_keyframes=self.params.most_keyframes,
+            close_loops=self.params.close_loops,
+            backend_iters=self.params.backend_iters,
+            start_focal=begin / video.width,
+        )
+        return found
 
     def _start_focal(self, span: Span, focals: np.ndarray) -> tuple[float, int]:
         """Return the focal length (px) to begin with, and where it is from.
@@ -281,14 +294,14 @@ class Vipe(TorchStage):
         return depth, source
 
 
-class _Frames:
+class TrackedFrames:
     """A span's frames one by one, as often as asked; a frame's mask is there as long as the frame is the last.
 
     What segments condensed of the frames goes to `prior` as they come.
     """
 
-    def __init__(self, read: Read, prior: CoarsePrior) -> None:
-        self._read, self._prior = read, prior
+    def __init__(self, read: Read, prior: CoarsePrior, fit: Callable[[int, int, int], Fit]) -> None:
+        self._read, self._prior, self._fit = read, prior, fit
         self._begun: Iterator[Fields] | None = None  # the first reading, where it was looked into
         self._mask: np.ndarray | None = None
 
@@ -317,12 +330,10 @@ class _Frames:
     def _take(self, first: int, piece: Fields) -> None:
         if CONDENSED + "disparity" not in piece:
             return
-        from geoflow.models.vipe.preparing import fit_of
-
         height, width = piece["frames.rgb"].shape[1:3]
         rows = (piece[CONDENSED + name] for name in ("disparity", "focal", "area"))
         for t, (disparity, focal, area) in enumerate(zip(*rows)):
-            pixels = fit_of(height, width, int(area)).grid_pixels()
+            pixels = self._fit(height, width, int(area)).grid_pixels()
             self._prior.add(first + t, disparity, float(focal), pixels)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUPPORT = Path(__file__).parent / "support"  # what the tests share; stages are loaded from there, by workers too
 sys.path.insert(0, str(SUPPORT))
+collect_ignore = ["support/stand_in_vipe"]  # a package for other Pythons: looking for doctests would put it on the path
 
 
 def pytest_configure() -> None:

@@ -30,8 +30,10 @@ NOT_HERE = {
     "instantmesh": "it needs weights; tests/models runs it on small ones",
     "lingbot": "it needs weights; tests/models runs it on small ones",
     "vipe": "it needs weights; tests/models runs it on made-up ones",
+    "vipe_upstream": "it needs nvidia-vipe and a GPU; tests/models runs it with a stand-in",
     "wilor": "it needs weights and MediaPipe; tests/models runs it on small ones",
     "tapip3d": "it needs weights; tests/models runs it on small ones",
+    "sam2": "it needs weights; tests/models runs it on small ones",
     "geometrycrafter_jittor": "it needs Jittor; tests/models/geometrycrafter_jittor runs it",
     "geoflow.stages.decode": "it reads a file; tests/video/test_video.py runs it",
 }

@@ -127,7 +127,8 @@ def test_settings_are_printed_as_a_file_that_gives_the_same(tmp_path: Path, geof
     assert geoflow(*args, "--pipeline", "mine.yaml").stdout == ended.stdout
     found = json.loads(geoflow(*args, "--pipeline", "mine.yaml", "--json").stdout)
     assert found["reading"] == {"fps": 5.0}
-    assert [row["slot"] for row in found["stages"]] == ["decode", "camera", "prior", "geometry", "stitch", "write"]
+    left = ["decode", "camera", "prior", "geometry", "objects", "stitch", "write"]
+    assert [row["slot"] for row in found["stages"]] == left
     assert found["stages"][1]["params"]["chapter"] == 96
 
 

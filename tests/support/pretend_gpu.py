@@ -128,3 +128,23 @@ class HungryMask(Hungry):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         self.use(segment)
         return {"geometry.mask": fields["prior.mask"].copy()}
+
+
+class HungryCamera(Hungry):
+    slot = "camera"
+    inputs = ("frames.index",)
+    outputs = ("camera.valid",)
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        self.use(segment)
+        return {"camera.valid": np.ones(len(segment), bool)}
+
+
+class HungryUnit(Hungry):
+    slot = "unit"
+    inputs = ("camera.valid", "geometry.mask")
+    outputs = ("camera.unit",)
+
+    def process(self, segment: Segment, fields: Fields) -> Fields:
+        self.use(segment)
+        return {"camera.unit": fields["camera.valid"].astype(np.uint8)}

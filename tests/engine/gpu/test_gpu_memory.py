@@ -71,6 +71,68 @@ def test_two_models_share_gpus_without_a_refusal(ledger: Path, env: Path) -> Non
     assert {e["slot"] for e in events if e["event"] == "gpu_measured"} == {"prior", "geometry"}
 
 
+PEAKS = {"prior": 8, "camera": 12, "geometry": 17, "unit": 23}  # of four models, GB
+COPIES = {"prior": 9, "camera": 6, "geometry": 4, "unit": 3}  # of each alone on a GPU
+
+
+def chain(env: Path, own: dict[str, dict[str, Any]]) -> Pipeline:
+    """decode → four models of different memory → stitch; `own` are the keys of each model's stage."""
+    backends = {"prior": "HungryPrior", "camera": "HungryCamera", "geometry": "HungryMask", "unit": "HungryUnit"}
+    models = [
+        {
+            "slot": slot,
+            "backend": f"pretend_gpu:{name}",
+            "env": str(env),
+            "num_cpus": 0.1,
+            "params": {"resident": 4, "peak": PEAKS[slot], "seconds": 0.2},
+            **own[slot],
+        }
+        for slot, name in backends.items()
+    ]
+    ends = [
+        {"slot": "decode", "backend": "engine_stages:Source", "num_cpus": 0.2},
+        {"slot": "stitch", "backend": "engine_stages:Sum", "params": {"folder": str(env.parent)}, "num_cpus": 0.2},
+    ]
+    cut = {"size": 12, "overlap": 0}
+    return Pipeline.from_dict({"name": "chain", "segment": cut, "stages": [ends[0], *models, ends[1]]})
+
+
+def pace(events: list[dict[str, Any]]) -> float:
+    """Segments per second of the second half of a run: loading and measuring are over."""
+    ends = [e["at"] for e in events if e["event"] == "stage_done" and e["slot"] == "stitch"]
+    half = len(ends) // 2
+    return (len(ends) - half) / (ends[-1] - ends[half - 1])
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_four_models_are_packed_by_what_was_measured_and_outdo_one_worker_per_gpu(ledger: Path, env: Path) -> None:
+    """The pretended GPU computes calls side by side at no loss, so the ratio of times is the best that packing can do.
+
+    One worker per GPU has the four models loaded and calls one at a time.
+    """
+    auto = {"num_gpus": "auto", "gpu_memory": "auto"}
+    videos, events, _ = execute(chain(env, dict.fromkeys(PEAKS, auto)), ("a", "b"), frames=360, gpus=2)
+    assert all(whole(video, 360) for video in videos)
+    book = json.loads(ledger.read_text())
+    assert book["refused"] == [] and count(events, "actor_died") == 0
+    assert {e["slot"]: e["peak"] for e in events if e["event"] == "gpu_measured"} == PEAKS
+    assert {slot: copies_that_fit(peak, TOTAL) for slot, peak in PEAKS.items()} == COPIES
+    copies = {slot: count(events, "actor_ready", slot) - count(events, "copy_ended", slot) for slot in PEAKS}
+    taken = sum(number / COPIES[slot] for slot, number in copies.items())
+    assert min(copies.values()) >= 1 and taken <= 2 + 1e-9, f"two GPUs hold {copies}"
+    assert max(book["most"].values()) <= TOTAL
+
+    new_ledger(ledger)
+    single = {slot: {"num_gpus": 1.0, "gpu_memory": 1 / number, "actors": 2} for slot, number in COPIES.items()}
+    one_each, alone, _ = execute(chain(env, single), ("a", "b"), frames=360, gpus=2)
+    assert all(whole(video, 360) for video in one_each)
+    assert {slot: count(alone, "actor_ready", slot) for slot in PEAKS} == dict.fromkeys(PEAKS, 2)
+    ratio = pace(events) / pace(alone)
+    print(f"copies {copies}, {taken / 2:.2f} of the memory that copies may take; {ratio:.2f} times as quick")
+    assert ratio > 1.5
+
+
 @pytest.mark.ray
 def test_a_segment_too_large_is_halved_and_the_level_remembered(ledger: Path, env: Path) -> None:
     """It needs 100 of 80; two halves need 50 each."""

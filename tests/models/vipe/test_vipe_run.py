@@ -11,16 +11,16 @@ import h5py
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
 
-import small_moge  # noqa: E402
-from killed_actor import deaths, killed  # noqa: E402
+import small_moge
+from killed_actor import deaths, killed
+from small_vipe import publish_slam
 
-import geoflow  # noqa: E402
-from geoflow.fields import LENS_FROM_PRIOR, UNIT_OWN, UNIT_PRIOR  # noqa: E402
-from geoflow.models.vipe.network import SlamNetwork  # noqa: E402
-from geoflow.store.verify import verify_run  # noqa: E402
-from geoflow.synth import render_clip  # noqa: E402
+import geoflow
+from geoflow.fields import LENS_FROM_PRIOR, UNIT_OWN, UNIT_PRIOR
+from geoflow.store.verify import verify_run
+from geoflow.synth import render_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.env, pytest.mark.usefixtures("ray_session")]
 
@@ -47,11 +47,7 @@ def own_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("weights")
     os.environ["GEOFLOW_CACHE"] = str(folder / "cache")
     small_moge.make(folder / "moge" / "model.pt", "v2")
-    torch.manual_seed(0)
-    state = SlamNetwork().state_dict()
-    state["update.delta.2.bias"] += 3
-    (folder / "droid").mkdir()
-    torch.save({f"module.{key}": value for key, value in state.items()}, folder / "droid" / "droid.pth")
+    publish_slam(folder / "droid")
     return {"prior.weights": str(folder / "moge"), "camera.weights": str(folder / "droid")}
 
 
