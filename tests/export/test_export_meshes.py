@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from object_stages import cube
+from object_stages import cube, poses
 from test_export_clips import read_rrd
 
 from geoflow.errors import ConfigError, StoreError
@@ -31,11 +31,7 @@ def add_objects(path: Path) -> None:
             for name, array in mesh.items():
                 file[f"objects/{number}/{name}"] = array
         file.create_group("objects/9").attrs["without"] = "seen in no posed frame"
-        moved = np.tile(np.eye(4, dtype=np.float32), (8, 1, 1))
-        moved[4, 0, 3], moved[5] = 0.25, np.nan
-        known = np.where(np.arange(8) == 5, np.nan, 0.01).astype(np.float32)
-        own = {"world_from_object": moved, "residual": known, "points": np.full(8, 9, np.int32)}
-        for name, array in {**own, "centre": np.ones(3, np.float32), "reference": np.array([2])}.items():
+        for name, array in poses(8, moves_in=4, unknown_in=5).items():
             file[f"objects/3/pose/{name}"] = array
 
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from full_store import write_full_store
-from object_stages import cube
+from object_stages import cube, poses
 
 from geoflow.geometry.mesh import surface_points
 from geoflow.report.objects_section import labelled
@@ -47,11 +47,7 @@ def test_objects_are_drawn_and_listed(store: Path) -> None:
         file["objects/label"] = label
         for name, array in cube(scale=0.5, at=(0, 0, 3), frame=2).items():
             file[f"objects/3/{name}"] = array
-        moved = np.tile(np.eye(4, dtype=np.float32), (8, 1, 1))
-        moved[3, 0, 3], moved[5] = 0.25, np.nan
-        known = np.where(np.arange(8) == 5, np.nan, 0.01).astype(np.float32)
-        own = {"world_from_object": moved, "residual": known, "points": np.full(8, 9, np.int32)}
-        for name, array in {**own, "centre": np.ones(3, np.float32), "reference": np.array([2])}.items():
+        for name, array in poses(8, moves_in=3, unknown_in=5).items():
             file[f"objects/3/pose/{name}"] = array
         file.create_group("objects/9").attrs["without"] = "seen in no <posed> frame"
         file["objects/9"].attrs["without_pose"] = "too <few> points"

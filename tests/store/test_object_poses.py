@@ -11,14 +11,19 @@ import h5py
 import numpy as np
 import pytest
 from object_stages import cube
+from segment_fields import HEIGHT, WIDTH, fields_of, make_truth
 from synthetic_store import Flaws, write_store, write_truth
 
 from geoflow.evaluate import evaluate_store
 from geoflow.geometry.rigid import apply
+from geoflow.stage import SegmentRecord
+from geoflow.stages.stitch import Stitch
+from geoflow.stages.write import Write
 from geoflow.store.info import describe
 from geoflow.store.meshes import add_objects
 from geoflow.store.object_poses import add_poses, pose_faults, pose_form_faults
 from geoflow.store.reader import open_video
+from geoflow.store.verify import verify_store
 from geoflow.store.whole import whole_h5
 from geoflow.synth import Clip, render
 
@@ -151,3 +156,26 @@ def test_what_is_wrong_is_named(stored: Path, tmp_path: Path, change: Callable[[
         change(file)
         found = list(pose_form_faults(file)) or list(pose_faults(file))
     assert len(found) == 1 and re.search(message, found[0]), found
+
+
+def test_a_store_that_is_put_together_has_them(tmp_path: Path) -> None:
+    """The last segment follows seven points on object 1, the first four fewer than a pose rests on."""
+    truth, stitch = make_truth(), Stitch()
+    write = Write(Write.Params(out=str(tmp_path)))
+    for segment in truth.segments:
+        fields = fields_of(truth, segment)
+        fields["objects.label"] = np.ones((len(segment), HEIGHT, WIDTH), np.uint8)
+        fields["objects.label"][:, :2, :2] = 9
+        fields["tracks.object"] = np.ones(fields["tracks.xyz"].shape[1], np.uint8)
+        write.process(segment, stitch.process(segment, fields))
+    records = [SegmentRecord(s.index, s.start, s.stop, "complete", {}, {}) for s in truth.segments]
+    path = write.finish(truth.video, records)["path"]
+    assert verify_store(path) == []
+    with open_video(path) as video:
+        assert video.objects is not None and video.status == "complete"
+        poses = video.objects[1].poses
+        assert poses is not None and poses.known[-5:].all() and not poses.known[:5].any()
+        still = np.broadcast_to(np.eye(4), (int(poses.known.sum()), 4, 4))
+        np.testing.assert_allclose(poses.world_from_object[poses.known], still, atol=0.01)
+        assert video.objects[9].poses is None and video.objects[9].without_poses
+        assert "mesh" not in video.recovered

@@ -1,6 +1,6 @@
 """Trivial backends for objects and meshes: labels by a threshold, and a box around what each object's pixels show.
 
-`boxed` and `cube` make meshes for tests that need no stage.
+`boxed` and `cube` make meshes, `poses` a motion, for tests that need no stage.
 """
 
 from __future__ import annotations
@@ -42,6 +42,20 @@ def cube(*, scale: float = 2.0, at: tuple[float, float, float] = (0, 0, 5), fram
         "colours": (255 * (_CORNERS + 0.5)).astype(np.uint8),
         "world_from_mesh": world_from_mesh,
         "frame": np.array([frame], np.int64),
+    }
+
+
+def poses(count: int, *, moves_in: int, unknown_in: int) -> Fields:
+    """Poses since frame 2 of an object that stands still, except in one frame, and whose pose is unknown in another."""
+    moved = np.tile(np.eye(4, dtype=np.float32), (count, 1, 1))
+    moved[moves_in, 0, 3], moved[unknown_in] = 0.25, np.nan
+    unknown = np.arange(count) == unknown_in
+    return {
+        "world_from_object": moved,
+        "residual": np.where(unknown, np.nan, 0.01).astype(np.float32),
+        "points": np.where(unknown, 0, 9).astype(np.int32),
+        "centre": np.ones(3, np.float32),
+        "reference": np.array([2]),
     }
 
 
