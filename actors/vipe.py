@@ -69,7 +69,7 @@ class Vipe(TorchStage):
     outputs = ("camera.intrinsics", "camera.cam_from_world", "camera.depth", "camera.valid", "camera.motion")
     optional_outputs: tuple[str, ...] = ("camera.quality", "camera.unit", "camera.lens", "camera.depth_source")
     version = "2"  # the prior is used while tracking
-    metric_by = "prior.points"
+    metric_by = depth_by = "prior.points"
     honours = frozenset({"intrinsics", "distortion"})
     packages = ("torch", "safetensors")
     ladder: tuple[dict[str, Any], ...] = (

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 WRITER = "geoflow.stages.write"
 SLOTS = ("decode", "prior", "geometry", "camera", "tracks", "hands", "objects", "places", "mesh", "stitch", "write")
+_DEPTH = ("camera.depth", "geometry.points")  # by which tracks are lifted into the world
 _NOT_SETTINGS = {"name", "description", "segment", "reading", "stages"}  # the names and parts of a pipeline
 
 
@@ -228,9 +229,13 @@ class Pipeline(BaseModel):
 
     def bound(self, values: Mapping[str, Any]) -> Pipeline:
         """Return a copy with values for the parameters that stages declare as `bound_by_run`, as far as `values` has
-        them: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric` and `camera_unit`, which follow from the
-        stages."""
-        own = {"metric": self.metric_branches(), "camera_unit": self.camera_unit_branches()}
+        them: `out`, `remote`, `share`, `owner`, `pipeline`; and `metric`, `camera_unit` and `tracks_need_rest`, which
+        follow from the stages."""
+        own = {
+            "metric": self.metric_branches(),
+            "camera_unit": self.camera_unit_branches(),
+            "tracks_need_rest": self.tracks_need_rest(),
+        }
         pipeline, values = self, {**values, **own}
         for spec in self.stages:
             for name in sorted(bound_by_run(spec.stage_class().Params) & values.keys()):
@@ -252,6 +257,17 @@ class Pipeline(BaseModel):
         unit = maker.get("camera.unit")
         lengths = {branch: [n for n in maker if _is_length(n, branch)] for branch in BRANCHES}
         return tuple(b for b, names in lengths.items() if names and all(maker[name] == unit for name in names))
+
+    def tracks_need_rest(self) -> bool:
+        """Return whether the depth by which points are lifted into the world holds only where nothing moves."""
+        at_rest: dict[str, bool] = {}  # field -> as declared by the last stage that makes it
+        lifted_by: set[str] = set()
+        for stage in (spec.make_stage() for spec in self.stages):
+            if stage.slot == "tracks":
+                lifted_by = {name for name in _DEPTH if name in {*stage.inputs, *stage.optional} & at_rest.keys()}
+            borrowed = bool(stage.depth_by) and at_rest.get(stage.depth_by, True)
+            at_rest |= dict.fromkeys(made_by(stage), stage.depth_at_rest or borrowed)
+        return bool(lifted_by) and all(at_rest[name] for name in lifted_by)
 
     def with_setting(self, key: str, value: Any) -> Pipeline:
         """Return a copy with one setting changed, such as `slot.parameter`, `slot.actors`, `segment.size`,

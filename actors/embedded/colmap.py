@@ -34,6 +34,7 @@ class Colmap(Stage):
     """
 
     slot = "camera"
+    depth_at_rest = True
     span = "chapter"
     inputs = ("frames.rgb",)
     optional = ("frames.mask", "video.cam_from_world", "video.intrinsics")

@@ -30,6 +30,7 @@ class MotionStereo(Stage):
     """
 
     slot = "prior"
+    depth_at_rest = True
     inputs = ("frames.rgb",)
     optional = ("frames.mask", "camera.intrinsics", "camera.depth", "camera.valid", "camera.motion", "camera.doubt")
     outputs = ("prior.points", "prior.mask", "prior.intrinsics")

@@ -30,6 +30,7 @@ class TemporalFusion(Stage):
     """
 
     slot = "geometry"
+    depth_at_rest = True
     inputs = ("frames.rgb", "prior.points", "prior.mask", "prior.intrinsics")
     outputs = ("geometry.points", "geometry.mask", "geometry.intrinsics")
     ladder = ({"working_size": 240},)

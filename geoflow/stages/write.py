@@ -44,6 +44,9 @@ class Write(Stage):
         remote: str = param("", "URI of the folder that `out` stands for, if any", bound_by_run=True)
         share: bool = param(False, "other nodes may assemble the segments that this node writes", bound_by_run=True)
         owner: str = param("", "token of the run that must own `out`; empty: none", bound_by_run=True)
+        tracks_need_rest: bool = param(
+            False, "the depth of the tracks holds only where nothing moves", bound_by_run=True
+        )
         pipeline: str = param("{}", "JSON description of the run, stored in each file", bound_by_run=True)
         compression: int = param(2, "gzip level of dense maps, 0 (none) to 9", at_least=0, at_most=9)
 
@@ -151,6 +154,7 @@ class Write(Stage):
             confirm=lambda: require_owner(self._paths, params.owner),
             meshes=meshes,
             without_mesh=without_mesh,
+            tracks_need_rest=params.tracks_need_rest,
         )
         if params.remote:
             require_owner(self._paths, params.owner)

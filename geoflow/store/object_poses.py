@@ -27,13 +27,15 @@ POSE = "pose"
 POSE_ROWS = {name.rpartition(".")[2]: row for name, row in fields.FIELDS.items() if row.group == POSE}
 _OBJECT, _XYZ, _VISIBLE, _INDEX = "tracks/object", "tracks/xyz", "tracks/visible", "frames/index"
 _POSES = "camera/cam_from_world"
+_NEED_REST = "the depth of its points comes from comparing frames, which holds only where nothing moves"
 _NOT_RIGID = 1e-3  # of float32 matrices after a few products; more is a stretch that would be visible
 
 
-def add_poses(whole: WholeH5, *, key: str) -> None:
+def add_poses(whole: WholeH5, *, key: str, tracks_need_rest: bool = False) -> None:
     """Write the poses of all objects that labels show into a store that holds its tracks and meshes.
 
-    `key` is that of the work. A store without tracks on objects is left as it is.
+    `key` is that of the work. If the depth of the tracks holds only where nothing moves (`tracks_need_rest`), no object
+    has poses: one that moves could pass for one at rest. A store without tracks on objects is left as it is.
     """
     from geoflow.geometry.motion.object_motion import LEAST_POINTS, object_motion
 
@@ -44,6 +46,9 @@ def add_poses(whole: WholeH5, *, key: str) -> None:
     for number in file[LABEL].attrs[NUMBERS].tolist():
         group = file.require_group(f"{GROUP}/{number}")
         group.attrs[KEY] = key
+        if tracks_need_rest:
+            group.attrs[WITHOUT_POSE] = _NEED_REST
+            continue
         found = object_motion(_reader(file, np.flatnonzero(objects == number)), len(index))
         if found is None:
             group.attrs[WITHOUT_POSE] = f"fewer than {LEAST_POINTS} points that move as one are followed on it"

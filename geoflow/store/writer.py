@@ -93,6 +93,7 @@ def assemble(
     confirm: Callable[[], None] = lambda: None,
     meshes: Mapping[int, MeshSource] | None = None,
     without_mesh: Mapping[int, str] | None = None,
+    tracks_need_rest: bool = False,
 ) -> dict[str, Any]:
     """Join the parts into `videos/<name>.h5`, verify the file, give it its name and delete the parts.
 
@@ -101,7 +102,8 @@ def assemble(
 
     `confirm` is called before the file gets its name; it raises StoreError if the file must not get it. `meshes` are
     the meshes of the video's objects by number, in the video's world, or the part files that hold them. `without_mesh`
-    says why an object has no mesh although it should have one. Only objects in these two go into the file.
+    says why an object has no mesh although it should have one. Only objects in these two go into the file. If
+    `tracks_need_rest`, tracks on what moves are not in their places, and objects get no poses.
 
     Returns plain values for the run's record: path, frames, and the values of `totals`.
     Raises StoreError if a part is missing or the disk cannot be written; the parts are then kept.
@@ -134,7 +136,7 @@ def assemble(
                 _copy_part(part, info, whole, columns_of_part, written, bend.of_frames if bend else None)
             written = max(written, columns_of_part.max(initial=-1) + 1)
         add_objects(whole, meshes or {}, without_mesh or {}, key=work_key(work), compression=compression, bend=bend)
-        add_poses(whole, key=work_key(work))
+        add_poses(whole, key=work_key(work), tracks_need_rest=tracks_need_rest)
         infos = [info for _, info in plan.parts]
         quality = write_scores(whole.file, *_seams(infos))
         whole.file[SEGMENTS] = segment_table(infos, records, quality)

@@ -258,6 +258,17 @@ def test_a_stage_states_metres_and_the_run_tells_stitch() -> None:
     assert Pipeline.load("embedded").metric_branches() == () == Pipeline.load("geometry").metric_branches()
 
 
+def test_which_depth_of_tracks_needs_a_scene_at_rest() -> None:
+    needs = {
+        name: Pipeline.load(name).tracks_need_rest() for name in ("embedded", "tracks", "vipe", "lingbot", "objects")
+    }
+    assert needs == {"embedded": True, "tracks": True, "vipe": False, "lingbot": False, "objects": False}
+    assert Pipeline.load("vipe").without(["prior"]).tracks_need_rest()  # then its depth is of many views
+    bound = Pipeline.load("tracks").bound({})
+    assert bound.spec("write").make_stage().params.tracks_need_rest
+    assert bound.fingerprint() == Pipeline.load("tracks").fingerprint()
+
+
 def test_cameras_that_could_not_take_the_priors_unit_are_not_in_metres() -> None:
     from geoflow.fields import UNIT_PRIOR, UNIT_TOO_FEW
     from geoflow.stages.stitch import _keeps_unit

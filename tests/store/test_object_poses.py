@@ -95,6 +95,22 @@ def test_poses_count_from_the_frame_of_the_mesh(stored: Path, clip: Clip) -> Non
         assert np.linalg.norm(poses.path[0] - 2 * true[0, :3, 3]) < 0.2
 
 
+def test_depth_that_needs_rest_gives_no_poses(stored: Path, tmp_path: Path) -> None:
+    with whole_h5(tmp_path / "c.h5") as whole, h5py.File(stored) as given:
+        for name in given:
+            if name != "objects":
+                given.copy(name, whole.file)
+        whole.file.attrs.update(dict(given.attrs))
+        whole.file["objects/label"] = given["objects/label"][()]
+        add_objects(whole, {}, {}, key="k", compression=0)
+        add_poses(whole, key="k", tracks_need_rest=True)
+    with open_video(tmp_path / "c.h5") as video:
+        assert video.objects is not None
+        for number in (MOVER, STILL, BARE):
+            assert video.objects[number].poses is None
+            assert "holds only where nothing moves" in video.objects[number].without_poses
+
+
 def test_an_object_without_a_mesh_has_poses_and_one_without_points_says_so(stored: Path) -> None:
     with open_video(stored) as video:
         assert video.objects is not None
