@@ -118,8 +118,8 @@ class Stage:
     metric: bool = False  # lengths that it gives are metres; an instance may say so by its parameters
     # Its lengths are metres where this field's are. Segments in which it could not take them over say so themselves.
     metric_by: str = ""
-    # Its depth comes from comparing frames, and is right only where nothing moves; with `depth_by`, only if no stage gives
-    # that field.
+    # Its depth comes from comparing frames, and is right only where nothing moves; with `depth_by`, only if no stage
+    # gives that field.
     depth_at_rest: ClassVar[bool] = False
     depth_by: ClassVar[str] = ""
     takes_sparse: bool = False  # it needs its inputs in some frames only; see `sparse`. An instance may say so
