@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HARDLY = 0.01  # share of the pixels that counts as no depth
 _MOST_REASONS = 2
+_FRAMES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Recovery:
     meshes: int = 0
     without_mesh: Mapping[int, str] = field(default_factory=dict)  # object -> why it has none
     prior_depth: float | None = None  # the share that the slot `prior` gives
+    camera_tracks: int = 0  # if none has a place in the world, those with a place before the camera
     doubtful: int = 0  # frames whose pose should not be believed
     quality: float | None = None  # of the poses, 0..1: the median; None if it is not stated, or there are no poses
     unposed: Mapping[str, int] = field(default_factory=dict)  # reason -> frames
@@ -72,7 +74,7 @@ class Recovery:
 
     def _any_found(self) -> tuple[float | None, ...]:
         maps = (self.depth, self.camera_depth, self.prior_depth)
-        return (self.posed, *maps, self.tracks, self.hands, self.objects)
+        return (self.posed, *maps, self.tracks, self.camera_tracks, self.hands, self.objects)
 
     def _poses(self) -> list[str]:
         if self.posed is None:
@@ -92,6 +94,8 @@ class Recovery:
         return said or ["no depth"]
 
     def _tracks(self) -> list[str]:
+        if self.tracks == 0 and self.camera_tracks:
+            return [f"{self.camera_tracks} track{'s' * (self.camera_tracks != 1)} in camera space, none in the world"]
         return [] if self.tracks is None else [f"{self.tracks or 'no'} track{'s' * (self.tracks != 1)}"]
 
     def _hands(self) -> list[str]:
@@ -146,6 +150,7 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
     if (held := video.hands) is not None:
         hands = [h.valid.reshape(len(video), -1).any(1) for h in (held.left, held.right, held.all) if h is not None]
     tracks, objects = video.tracks, video.objects
+    in_world = None if tracks is None else int(np.isfinite(tracks.query).all(1).sum())
     without: dict[str, tuple[int, str]] = {}
     cheaper = Counter[str]()
     for row in video.segments:
@@ -165,7 +170,8 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         depth=share("geometry/mask", lambda i: float(video.mask[i].mean())),
         camera_depth=share("camera/depth", lambda i: float((video.camera_depth[i] > 0).mean())),
         prior_depth=share("prior/mask", lambda i: float(video.file["prior/mask"][i].mean())),
-        tracks=None if tracks is None else int(np.isfinite(tracks.query).all(1).sum()),
+        tracks=in_world,
+        camera_tracks=_in_camera(video) if in_world == 0 else 0,
         hands=None if hands is None else int(np.logical_or.reduce(hands).sum()),
         objects=None if objects is None else len(objects),
         meshes=0 if objects is None else sum(row.has_mesh for row in objects.values()),
@@ -178,6 +184,16 @@ def recovery_of(video: Video, coverage: Mapping[str, float] | None = None) -> Re
         without=without,
         cheaper=cheaper,
     )
+
+
+def _in_camera(video: Video) -> int:
+    """Count the tracks with a place before the camera in some frame, a few frames at a time."""
+    if (places := video.file.get("tracks/camera_xyz")) is None:
+        return 0
+    found = np.zeros(places.shape[1], bool)
+    for start in range(0, len(places), _FRAMES_AT_ONCE):
+        found |= np.isfinite(places[start : start + _FRAMES_AT_ONCE]).all(2).any(0)
+    return int(found.sum())
 
 
 def _percent(share: float | None) -> str:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from ledger_events import one_run
@@ -23,7 +24,7 @@ from geoflow.stages.write import Write
 from geoflow.store.notes import nothing_found, read_without, without
 from geoflow.store.paths import RunPaths
 from geoflow.store.reader import open_video
-from geoflow.store.recovery import Recovery
+from geoflow.store.recovery import Recovery, recovery_of
 from geoflow.synth import Clip
 
 NOTHING = Recovery(120, posed=0, depth=0.0, camera_depth=0.0, tracks=0, hands=0, segments=2, unjoined=0)
@@ -51,6 +52,11 @@ STILL = {"the camera stood still": 120}
             "the camera stood still; in 2 frames it was dark; other reasons in 1 frame; 1 of 2 segments could "
             "not be joined to the rest",
             "poses",
+        ),
+        (
+            replace(NOTHING, camera_tracks=12, hands=None, depth=0.5),
+            "no frame posed, depth in 50 % of the pixels, 12 tracks in camera space, none in the world",
+            "poses, tracks",
         ),
         (
             replace(ALL, hands=None, without={"hands": (2, "it could not run: no wheel")}),
@@ -254,3 +260,15 @@ def test_the_overview_says_it() -> None:
     html = video_table([row], {}, {}, {})
     assert f'<div class="warn recovered">{SAID["recovered"]}</div>' in html
     assert "recovered" not in video_table([{**row, "recovered": None, "lacking": None}], {}, {}, {})
+
+
+def test_tracks_that_have_a_place_before_the_camera_only_are_counted_as_such(small_clip: Clip, tmp_path: Path) -> None:
+    write_store(tmp_path / "c.h5", small_clip, Flaws())
+    with h5py.File(tmp_path / "c.h5", "a") as file:
+        frames, points = file["tracks/visible"].shape
+        file["tracks/query"][:] = np.nan
+        places = np.full((frames, points, 3), np.nan, np.float32)
+        places[-1, :2] = 1.0  # two of them, in one frame
+        file["tracks/camera_xyz"] = places
+    with open_video(tmp_path / "c.h5") as video:
+        assert "2 tracks in camera space, none in the world" in recovery_of(video).sentence
