@@ -7,7 +7,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from geoflow.cli import benches, comparisons, curating, running, scans, scoring, setting_up, stores
+from geoflow.cli import (
+    benches,
+    comparisons,
+    curating,
+    network_benches,
+    result_benches,
+    running,
+    scans,
+    scoring,
+    setting_up,
+    stores,
+)
 from geoflow.cli.command import examples
 from geoflow.errors import ConfigError, EnvironmentBroken, GeoFlowError, InputError
 
@@ -29,6 +40,8 @@ app = typer.Typer(
 )
 for part in (running, scans, stores, curating, scoring, comparisons, setting_up):
     app.add_typer(part.app)
+for part in (result_benches, network_benches):
+    benches.app.add_typer(part.app)
 app.add_typer(benches.app, name="bench")
 
 
