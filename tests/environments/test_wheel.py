@@ -105,7 +105,8 @@ def hands_over_a_scene(path: Path, count: int = 24) -> None:
 def test_a_plain_install_runs_every_stage(installed: Path, tmp_path: Path) -> None:
     """Every stage of the embedded pipeline, the hands' environment included, whose packages the core has, too."""
     hands_over_a_scene(tmp_path / "hands.mp4")
-    command = [installed, "run", "hands.mp4", "-o", "out", "--json"]
+    (tmp_path / "objects.csv").write_text("frame,id,x,y,x2,y2\n0,1,120,90,200,170\n")
+    command = [installed, "run", "hands.mp4", "-o", "out", "--objects", "objects.csv", "--json"]
     done = subprocess.run(command, env=plain_environment(), cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "going on without" not in done.stderr, done.stderr[-3000:]
     assert json.loads(done.stdout)["disabled"] == {}
