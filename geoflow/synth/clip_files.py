@@ -160,9 +160,12 @@ class _VideoWriter:
         self._av = av
         self._container: Any = av.open(str(path), "w")
         has_x264 = "libx264" in av.codecs_available
-        options = {"crf": "12", "preset": "fast"} if has_x264 else {"qscale": "2", "flags": "+qscale"}
+        # With x264's lookahead tree or several threads, the same frames gave other bits in each run.
+        x264 = {"crf": "12", "preset": "fast", "x264-params": "mbtree=0"}
+        options = x264 if has_x264 else {"qscale": "2", "flags": "+qscale"}
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream("libx264" if has_x264 else "mpeg4", rate=rate, options=options)
+        self._stream.codec_context.thread_count = 1
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.colorspace = BT601  # FFmpeg's matrix for RGB; without it, players guess
 

@@ -141,6 +141,16 @@ def test_files_hold_the_clip(tmp_path, clip):
         assert gt.tracks is not None and np.array_equal(gt.tracks.static, clip.tracks.static)
 
 
+def test_same_seed_same_file(tmp_path):
+    found = set()
+    for k in range(3):
+        other = [np.random.default_rng(k).bytes(300_000) for _ in range(30)]  # what lies in memory is another each time
+        del other
+        render_clip(tmp_path / "a.mp4", tmp_path / "a.gt.h5", num_frames=8, width=160, height=120, seed=5)
+        found.add((tmp_path / "a.mp4").read_bytes())
+    assert len(found) == 1
+
+
 def test_odd_size_cannot_be_a_video(tmp_path):
     with pytest.raises(ConfigError, match="even"):
         render_clip(tmp_path / "a.mp4", tmp_path / "a.h5", width=63, height=48, num_frames=2)
