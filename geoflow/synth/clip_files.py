@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoflow.errors import ConfigError
+from geoflow.errors import ConfigError, StoreError
 from geoflow.synth.camera_path import cam_from_world_at
 from geoflow.synth.groundtruth import GroundTruthWriter, TrueBodies, TrueTracks
 from geoflow.synth.render import View
@@ -89,13 +89,16 @@ def render_clip(
 
     `motion` is one of handheld, orbit, still, rotate; `moving` counts the bodies that move.
 
-    Raises ConfigError for sizes or counts that cannot be rendered.
+    Folders are made where they are missing. Raises ConfigError for sizes or counts that cannot be rendered, StoreError
+    if a file cannot be written.
     """
     _check(num_frames, width, height, fps, motion, moving)
     if width % 2 or height % 2:
         raise ConfigError(f"yuv420p video needs an even width and height, got {width}x{height}; add or drop a pixel")
     scene = build_scene(seed, moving)
     points, views = _PointPicker(scene, num_frames, seed), []
+    for path in map(Path, (path_mp4, gt_path_h5)):
+        _make_place(path)
     video = _VideoWriter(path_mp4, width, height, fps)
     with GroundTruthWriter(gt_path_h5, num_frames=num_frames, height=height, width=width, fps=fps) as truth:
         with contextlib.closing(video):
@@ -110,6 +113,14 @@ def render_clip(
             truth.tracks(points.follow(views, height, width))
             truth.bodies(_bodies(scene, views))
         truth.source(path_mp4)
+
+
+def _make_place(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}); name another file") from None
 
 
 def _check(num_frames: int, width: int, height: int, fps: float, motion: str, moving: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geoflow.errors import ConfigError, InputError
+from geoflow.errors import ConfigError, InputError, StoreError
 from geoflow.geometry.cameras import project, unproject
 from geoflow.geometry.rigid import apply, invert
 from geoflow.synth import load_ground_truth, render, render_clip
@@ -149,6 +149,15 @@ def test_same_seed_same_file(tmp_path):
         render_clip(tmp_path / "a.mp4", tmp_path / "a.gt.h5", num_frames=8, width=160, height=120, seed=5)
         found.add((tmp_path / "a.mp4").read_bytes())
     assert len(found) == 1
+
+
+def test_a_folder_is_made_and_a_place_that_cannot_be_is_named(tmp_path):
+    render_clip(tmp_path / "new" / "a.mp4", tmp_path / "new" / "a.gt.h5", num_frames=2, width=32, height=32)
+    assert load_ground_truth(tmp_path / "new" / "a.gt.h5").depth.shape == (2, 32, 32)
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "a.mp4", tmp_path / "new"):
+        with pytest.raises(StoreError, match=rf"{place} cannot be written \(.*\); name another file"):
+            render_clip(place, tmp_path / "b.gt.h5", num_frames=2, width=32, height=32)
 
 
 def test_odd_size_cannot_be_a_video(tmp_path):
