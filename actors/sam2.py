@@ -64,13 +64,6 @@ class Sam2Objects(TorchStage):
         largest = self.params.most_size or _PUBLISHED
         self.ladder = tuple({"most_size": size} for size in _SMALLER if size < largest)
         self.optional_outputs = (_BOX,) if self.params.text else ()
-        self._state: dict[str, Any] = {}
-
-    def state(self) -> dict[str, Any]:
-        return dict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._state = dict(state)
 
     def weights(self) -> dict[str, str]:
         own = {self.params.model: self.params.weights}
@@ -94,7 +87,7 @@ class Sam2Objects(TorchStage):
 
         video, given, index = segment.video, fields.get(_LABEL), fields["frames.index"]
         all_given = video.labels is not None and not video.labelled
-        known = ObjectsSoFar.of_state(self._state) if self._state else self._begun(segment, fields)
+        known = ObjectsSoFar.of_state(self.carried) if self.carried else self._begun(segment, fields)
         prompts = together(prompts_by_frame(video.prompts, fields["video.index"]), known.named_prompts())
         video_pass = self.model.begin()
         video_pass.restore(known.video_pass)
@@ -113,7 +106,7 @@ class Sam2Objects(TorchStage):
             later = {number for k, rows in prompts.items() if k > t for number in rows}
             seen[i] = known.states(label[i], sights, later - sights.keys())
         known.advance(segment, video_pass.state(), label, seen)
-        self._state = known.as_state()
+        self.carried = known.as_state()
         found = {_LABEL: with_given(label, given), _STATE: seen}
         return found | {_BOX: known.boxes(segment)} if self.params.text else found
 

@@ -71,13 +71,6 @@ class Tapip3d(TorchStage):
         geometry = () if self.params.depth == "camera" else ("geometry.points", "geometry.mask", "geometry.intrinsics")
         self.optional = (*cameras, *geometry, "frames.mask", "objects.label")
         self.ladder = self.params.options().cheaper()
-        self._state: dict[str, Any] = {}
-
-    def state(self) -> dict[str, Any]:
-        return dict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._state = dict(state)
 
     def weights(self) -> dict[str, str]:
         return {"tracker": self.params.weights}
@@ -105,11 +98,11 @@ class Tapip3d(TorchStage):
         mask, label = fields.get("frames.mask"), fields.get("objects.label")
         space, index, asked = tracking_space(fields, own.depth, own.camera_space), fields["frames.index"], None
         if own.queries:
-            asked = asked_points(own.queries, segment, index, space.posed_cameras(), self._state)
+            asked = asked_points(own.queries, segment, index, space.posed_cameras(), self.carried)
         wanted = Wanted(own.query_every, own.grid, own.objects_only, asked, mask, label)
-        carried = taken_over(self._state, segment, space)
+        carried = taken_over(self.carried, segment, space)
         tracks = follow_segment(self.model, segment, fields["frames.rgb"], space, carried, options, wanted)
         seen = tracks.seen(self.model.believed(tracks.logits, options), mask)
-        self._state = handed_over(segment, space, tracks, seen) | asked_so_far(segment, index)
+        self.carried = handed_over(segment, space, tracks, seen) | asked_so_far(segment, index)
         given = {"tracks.object": label is not None, "tracks.row": bool(own.queries)}
         return {name: array for name, array in tracks.fields(space, seen).items() if given.get(name, True)}

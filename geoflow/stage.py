@@ -134,6 +134,7 @@ class Stage:
     def __init__(self, params: Params | None = None) -> None:
         self.params: Any = self.Params() if params is None else params
         self.threads = 1  # how many CPU threads a call may use; the engine sets it before `setup`
+        self.carried: dict[str, Any] = {}  # of an ordered stage: what it knows of the segments before
 
     def weights(self) -> dict[str, str]:
         """Names, in the backend's entry of models.yaml, of the weights that these parameters need, each with the folder
@@ -198,11 +199,15 @@ class Stage:
         return ()
 
     def state(self) -> dict[str, Any]:
-        """What an ordered stage carries to the next segment: numpy arrays, and plain values that JSON has, too."""
-        return {}
+        """What an ordered stage carries to the next segment: numpy arrays, and plain values that JSON has, too.
+
+        It is `carried`, which `process` reads and sets. A stage that keeps it in another form overrides both methods.
+        """
+        return dict(self.carried)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up `state`; {} means before the first segment of a video."""
+        self.carried = dict(state)
 
     def finish(self, video: VideoInfo, records: list[SegmentRecord]) -> dict[str, Any]:
         """After the last segment of a video (ordered stages only); returns plain values for the run's record."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from geoflow.errors import StageError
 from geoflow.segments import Segment
@@ -43,15 +42,8 @@ class CarriedMasks(Stage):
 
     def __init__(self, params: Stage.Params | None = None) -> None:
         super().__init__(params)
-        self._state: dict[str, Any] = {}
         if not self.params.use_depth:
             self.optional = self.optional[:1]
-
-    def state(self) -> dict[str, Any]:
-        return dict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._state = dict(state)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
@@ -66,9 +58,9 @@ class CarriedMasks(Stage):
             )
         cv2.setNumThreads(self.threads)
         params = FollowingParams(self.params.band, self.params.depth_gate, self.params.min_likeness)
-        course = LabelCourse.resumed(self._state, segment, params)
+        course = LabelCourse.resumed(self.carried, segment, params)
         label, state = course.run(
             fields["frames.rgb"], fields["frames.index"], fields.get("camera.depth"), fields.get("objects.label")
         )
-        self._state = course.state()
+        self.carried = course.state()
         return {"objects.label": label, "objects.state": state}

@@ -48,16 +48,6 @@ class Klt(Stage):
             0.6, "least correlation (0..1) with an earlier look of a point to call it visible", at_least=0, at_most=1
         )
 
-    def __init__(self, params: Stage.Params | None = None) -> None:
-        super().__init__(params)
-        self._state: dict[str, Any] = {}
-
-    def state(self) -> dict[str, Any]:
-        return dict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._state = dict(state)
-
     def process(self, segment: Segment, fields: Fields) -> Fields:
         import cv2
 
@@ -68,8 +58,8 @@ class Klt(Stage):
 
         cv2.setNumThreads(self.threads)
         cameras = CamerasWithDepth.of(fields)
-        carried = take_over(self._state, segment, cameras)
-        anchors = from_state(self._state) if len(carried) else {}
+        carried = take_over(self.carried, segment, cameras)
+        anchors = from_state(self.carried) if len(carried) else {}
         grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in fields["frames.rgb"]]
         points = go_on(carried, anchors, grays, cameras, self.params.min_likeness)
         points = self._with_new(points, segment, grays, cameras, fields)
@@ -84,8 +74,8 @@ class Klt(Stage):
         points, lifted, place = points.some(keep), lifted.some(keep), place[keep]
         new = len(points) - len(carried)
         ids = np.concatenate([carried.ids, carried.next_id + np.arange(new, dtype=np.int32)]).astype(np.int32)
-        self._state = _handed_over(segment, cameras, points, lifted, ids, carried.next_id + new, grays, anchors)
-        self._state |= asked_so_far(segment, fields["frames.index"])
+        self.carried = _handed_over(segment, cameras, points, lifted, ids, carried.next_id + new, grays, anchors)
+        self.carried |= asked_so_far(segment, fields["frames.index"])
         found = {
             "tracks.xyz": lifted.xyz,
             "tracks.visible": lifted.visible,
@@ -116,7 +106,7 @@ class Klt(Stage):
             begin, grays=grays, cameras=cameras, min_likeness=self.params.min_likeness, first_frame=segment.start
         )
         if self.params.queries:
-            asked = asked_points(self.params.queries, segment, fields["frames.index"], cameras, self._state)
+            asked = asked_points(self.params.queries, segment, fields["frames.index"], cameras, self.carried)
             for t in np.unique(asked.frame):
                 mine = asked.frame == t
                 objects = None if label is None else value_at(label[t], asked.uv[mine])

@@ -69,13 +69,6 @@ class Stitch(Stage):
         passing = (name for name, row in FIELDS.items() if row.fade != PAST and name not in self.inputs)
         self.optional = tuple(passing)
         self.optional_outputs = (*self.optional, *_JOINT, "stitch.metric", "stitch.depth_ratio")
-        self._state: dict[str, Any] = {}
-
-    def state(self) -> dict[str, Any]:
-        return dict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._state = dict(state)
 
     def process(self, segment: Segment, fields: Fields) -> Fields:
         """Align one segment, fade it into the held frames, return all frames that are final now."""
@@ -83,7 +76,7 @@ class Stitch(Stage):
         from geoflow.geometry.track_seams import faded_points
 
         if segment.is_first:
-            self._state = {}
+            self.carried = {}
         fields = _judged_by_prior(_with_users_labels(segment, fields))
         shared = self._shared_frames(segment, fields["frames.index"])
         count = len(segment) - segment.overlap_after
@@ -92,7 +85,7 @@ class Stitch(Stage):
         fields = self._with_known_hands(held, fields, shared)
         metric = self._metric(segment, fields)
         join = self._join(segment, held, fields, shared, metric)
-        moved = seams.move(fields, join, known_scale=bool(self._state.get("scaled")))
+        moved = seams.move(fields, join, known_scale=bool(self.carried.get("scaled")))
         gap = seams.seam_gap(held, moved, shared)
         chapters = self._two_opinions(segment, held, fields, moved, shared)
         for name, faded in seams.fade(held, moved, shared).items():
@@ -107,7 +100,7 @@ class Stitch(Stage):
         result["stitch.seam_residual"] = np.array([gap], np.float32)
         result |= chapters
         if self._claimed(segment, fields):
-            result["stitch.metric"] = np.array([self._state["units"] != _FREE])
+            result["stitch.metric"] = np.array([self.carried["units"] != _FREE])
         if metric >= {*BRANCHES}:
             ratio = _ratio(fields.get("camera.depth"), seams.depth_of(fields))
             result["stitch.depth_ratio"] = np.array([np.nan if ratio is None else ratio], np.float32)
@@ -126,7 +119,7 @@ class Stitch(Stage):
         return dict(zip(_JOINT, (segment.start + both, *poses)))
 
     def _kept(self, prefix: str) -> Fields:
-        return {name.removeprefix(prefix): value for name, value in self._state.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): value for name, value in self.carried.items() if name.startswith(prefix)}
 
     def _with_known_hands(self, held: Fields, fields: Fields, shared: int) -> Fields:
         """Return the fields with the hands numbered through the video, those of the shared frames by their numbers."""
@@ -134,7 +127,7 @@ class Stitch(Stage):
             return fields
         from geoflow.geometry.hands.hand_identity import continued
 
-        fields, self._state["hands.next"] = continued(held, fields, shared, int(self._state.get("hands.next", 1)))
+        fields, self.carried["hands.next"] = continued(held, fields, shared, int(self.carried.get("hands.next", 1)))
         return fields
 
     def _claimed(self, segment: Segment, fields: Fields) -> set[str]:
@@ -155,14 +148,14 @@ class Stitch(Stage):
         claimed = self._claimed(segment, fields)
         if segment.video.given_world:
             return claimed
-        if self._state.get("units") == _FREE:
+        if self.carried.get("units") == _FREE:
             return set()
         if not _keeps_unit(fields):
             claimed = claimed - {"camera", *self.params.camera_unit}
         return {branch for branch in claimed if any(FIELDS[n].slot == branch for n in fields)}
 
     def _shared_frames(self, segment: Segment, index: np.ndarray) -> int:
-        kept = self._state.get("kept.index", np.zeros(0, np.int64))
+        kept = self.carried.get("kept.index", np.zeros(0, np.int64))
         if len(kept) != segment.overlap_before or not np.array_equal(kept, index[: len(kept)]):
             raise StageError(
                 f"stitch got {segment} with {segment.overlap_before} shared frames from source frame {index[:1]}, but "
@@ -179,13 +172,13 @@ class Stitch(Stage):
             return self._in_given_world(held, fields, shared, own, metric)
         now = {name: fields[name][:shared] for name in joined(fields)}
         turn = self._turn(held, fields, now)
-        if metric or self._state.get("units") == _METRES:
+        if metric or self.carried.get("units") == _METRES:
             return self._in_metres(held, fields, now, own, turn, metric)
-        if not self._state.get("scaled"):
+        if not self.carried.get("scaled"):
             return self._found(held, fields, now, own, turn)
         world = self._same_world(held, now)
         camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
-        if camera_scale is None and not self._state.get("world") and fields.get("camera.valid", np.zeros(1)).any():
+        if camera_scale is None and not self.carried.get("world") and fields.get("camera.valid", np.zeros(1)).any():
             camera_scale = self._first_scale(fields)  # the first poses of the video define its world
         world = world or self._world(held, fields, now, camera_scale, turn)
         if world is None and (bridge := self._bridge(fields)) is not None:
@@ -253,7 +246,7 @@ class Stitch(Stage):
         geometry = _median(depth_of(fields))
         camera_scale: float | None = self._first_scale(fields)
         world = self._same_world(held, now)
-        if self._state.get("world"):
+        if self.carried.get("world"):
             camera_scale = world.scale if world is not None else _camera_scale(held, now, own)
         if own is not None and camera_scale is not None:
             geometry_scale: float | None = camera_scale * own
@@ -271,7 +264,7 @@ class Stitch(Stage):
         cameras."""
         from geoflow.geometry.alignment import same_world
 
-        if not self._state.get("world") or "camera.valid" not in now or "camera.valid" not in held:
+        if not self.carried.get("world") or "camera.valid" not in now or "camera.valid" not in held:
             return None
         both = held["camera.valid"] & now["camera.valid"]
         return same_world(held["camera.cam_from_world"][both], now["camera.cam_from_world"][both])
@@ -283,7 +276,7 @@ class Stitch(Stage):
 
         if "camera.valid" not in fields or not (known := oriented(fields)).any():
             return None
-        if not self._state.get("turned"):
+        if not self.carried.get("turned"):
             return fields["camera.cam_from_world"][known.argmax(), :3, :3].astype(np.float64)
         if not held:
             return None
@@ -299,7 +292,7 @@ class Stitch(Stage):
         if scale is None or "camera.valid" not in fields or not fields["camera.valid"].any():
             return None
         poses, valid = fields["camera.cam_from_world"], fields["camera.valid"]
-        if not self._state.get("world"):
+        if not self.carried.get("world"):
             first = poses[valid.argmax()].astype(np.float64)  # its centre is the world's origin
             turn = first[:3, :3] if turn is None else turn
             return Sim3(scale, turn, -scale * turn @ invert(first)[:3, 3])
@@ -316,16 +309,16 @@ class Stitch(Stage):
         """
         from geoflow.geometry.alignment import connect, relative_gap
 
-        if not self._state.get("anchor.still") or "camera.motion" not in fields or not fields["camera.valid"].any():
+        if not self.carried.get("anchor.still") or "camera.motion" not in fields or not fields["camera.valid"].any():
             return None
         first = int(np.flatnonzero(fields["camera.valid"])[0])
         if (fields["camera.motion"][:first] != MOTION_STILL).any():
             return None
-        anchor, depth = self._state["anchor.depth"], fields["camera.depth"][first]
+        anchor, depth = self.carried["anchor.depth"], fields["camera.depth"][first]
         scale = _ratio(anchor, depth) if scale is None else scale
         if scale is None or not relative_gap(anchor, depth.astype(np.float32) * scale) <= _MAX_BRIDGE_GAP:
             return None
-        return connect(self._state["anchor.pose"][None], fields["camera.cam_from_world"][first][None], scale)
+        return connect(self.carried["anchor.pose"][None], fields["camera.cam_from_world"][first][None], scale)
 
     def _remember(self, index: np.ndarray, moved: Fields, join: Join, count: int, metric: set[str]) -> None:
         from geoflow.geometry.seams import depth_of, joined
@@ -335,17 +328,17 @@ class Stitch(Stage):
         founded = _METRES if metric else _FREE if scaled or join.world is not None else ""
         state: dict[str, Any] = {
             "kept.index": index[count:].copy(),
-            "hands.next": int(self._state.get("hands.next", 1)),
-            "units": self._state.get("units") or founded,
-            "world": bool(self._state.get("world")) or join.world is not None,
-            "turned": bool(self._state.get("turned")) or join.turn is not None,
-            "scaled": bool(self._state.get("scaled")) or scaled,
+            "hands.next": int(self.carried.get("hands.next", 1)),
+            "units": self.carried.get("units") or founded,
+            "world": bool(self.carried.get("world")) or join.world is not None,
+            "turned": bool(self.carried.get("turned")) or join.turn is not None,
+            "scaled": bool(self.carried.get("scaled")) or scaled,
             **self._anchor(moved),
         }
         # Copies, so that the memory of the whole segment can be freed.
         state |= {_HELD + name: moved[name][count:].copy() for name in joined(moved)}
         state |= {_POINTS + name: value for name, value in kept_points(moved, count).items()}
-        self._state = state
+        self.carried = state
 
     def _anchor(self, moved: Fields) -> dict[str, Any]:
         """Return the last frame with pose and depth, and whether the camera has stood still since then."""
@@ -359,7 +352,7 @@ class Stitch(Stage):
             if np.count_nonzero(depth) >= MIN_PIXELS:
                 pose = moved["camera.cam_from_world"][i].copy()
                 return {"anchor.pose": pose, "anchor.depth": depth.copy(), "anchor.still": bool(still[i + 1 :].all())}
-        earlier = {name: value for name, value in self._state.items() if name.startswith("anchor.")}
+        earlier = {name: value for name, value in self.carried.items() if name.startswith("anchor.")}
         if earlier:
             earlier["anchor.still"] = bool(earlier["anchor.still"] and still.all())
         return earlier
