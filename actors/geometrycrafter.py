@@ -74,10 +74,8 @@ class GeometryCrafter(TorchStage):
         return {self.params.model_type: own, "point_map_vae": own, "base": self.params.base_weights}
 
     def load(self) -> Any:
-        from geoflow.models.geometrycrafter import from_pretrained
-
         crafter, _, base = self.located().values()
-        self._networks: Any = from_pretrained(crafter, base, self.params.model_type)
+        self._networks: Any = self._package().from_pretrained(crafter, base, self.params.model_type)
         return None  # the pipeline, which `_at` makes for the size of the frames
 
     def compute(self, segment: Segment, fields: Fields) -> Fields:
@@ -93,12 +91,20 @@ class GeometryCrafter(TorchStage):
 
     def _at(self, height: int, width: int) -> Any:
         """Return the pipeline for frames of this size; all frames of one video have the same size."""
-        from geoflow.models.geometrycrafter import GeometryCrafter as Crafter
-
         options = self.params.at(height, width)
         if self.model is None or self.model.options != options:
-            self.model = Crafter(self._networks, options, self.device, self.dtype)
+            self.model = self._package().GeometryCrafter(self._networks, options, *self._computing())
         return self.model
+
+    def _package(self) -> Any:
+        """Return the package of the networks; it is imported in the stage's own process alone."""
+        import geoflow.models.geometrycrafter
+
+        return geoflow.models.geometrycrafter
+
+    def _computing(self) -> tuple[Any, ...]:
+        """Return where the networks compute, and in which precision."""
+        return self.device, self.dtype
 
     def teardown(self) -> None:
         self._networks = None

@@ -51,13 +51,6 @@ class GeometryCrafterJittor(GeometryCrafter):
     def process(self, segment: Segment, fields: Fields) -> Fields:
         return self.compute(segment, fields)
 
-    def load(self) -> Any:
-        from geoflow.models.geometrycrafter_jittor import from_pretrained
-
-        crafter, _, base = self.located().values()
-        self._networks = from_pretrained(crafter, base, self.params.model_type)
-        return None  # the pipeline, which `_at` makes for the size of the frames
-
     def teardown(self) -> None:
         super().teardown()
         if "jittor" in sys.modules:
@@ -70,10 +63,10 @@ class GeometryCrafterJittor(GeometryCrafter):
             compiling.import_jittor(self.params.device, self.threads)
         print(compiling.describe(), file=sys.stderr)
 
-    def _at(self, height: int, width: int) -> Any:
-        from geoflow.models.geometrycrafter_jittor import GeometryCrafter as Crafter
+    def _package(self) -> Any:
+        import geoflow.models.geometrycrafter_jittor
 
-        options = self.params.at(height, width)
-        if self.model is None or self.model.options != options:
-            self.model = Crafter(self._networks, options)
-        return self.model
+        return geoflow.models.geometrycrafter_jittor
+
+    def _computing(self) -> tuple[Any, ...]:
+        return ()

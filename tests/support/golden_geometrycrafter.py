@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from crafter_cases import Passed, check_result, compare_keys, decoding_of, options_of
 from crafter_networks import NETWORKS, make, make_networks
-from golden import Case, Comparison, Unusable
+from golden import Case, Comparison
 
 from geoflow.models.geometrycrafter import encoding
 from geoflow.models.geometrycrafter.clip_frames import normalise, resize_for_clip
@@ -23,12 +20,9 @@ from geoflow.models.geometrycrafter.encoding import encode_prior
 from geoflow.models.geometrycrafter.field_of_view import make_points
 from geoflow.models.geometrycrafter.maps import FocalSum, restore
 from geoflow.models.geometrycrafter.networks import Networks
-from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.pipeline import GeometryCrafter
 from geoflow.models.geometrycrafter.priors import PriorMaps, PriorSurvey, prior_maps, rays
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
-
-_FLIPS = 3  # pixels of a mask: logits of the tiny pipelines come as near to zero as reruns of the original move them
 
 
 def unet(case: Case) -> None:
@@ -134,11 +128,8 @@ def codec(case: Case) -> None:
 
 def _decode(case: Case, vae: Any, call: dict[str, Any]) -> None:
     """One combination of options: latents to raw maps, points and mask."""
-    given, name = dict(call["options"]), call["name"]
-    latents = torch.from_numpy(case.given("decode.latents"))
-    size = (given.pop("height", 8 * latents.shape[2]), given.pop("width", 8 * latents.shape[3]))
-    given.pop("need_resize", None)
-    options = Options(decode_chunk_size=given.pop("chunk_size", None) or len(latents), **given)
+    name, latents = call["name"], torch.from_numpy(case.given("decode.latents"))
+    options, size = decoding_of(case, call)
     raw = [vae.decode(part, len(part)) for part in latents.split(options.decode_chunk_size)]
     for key, parts in zip(("imap", "dmap", "vmask"), zip(*raw)):
         case.check(f"{name}.{key}", torch.cat(parts))
@@ -168,45 +159,15 @@ def pipeline(case: Case, **changes: Any) -> None:
         found = crafter.reconstruct(frames, case.given("prior_points"), case.given("prior_mask").astype(bool), noise)
         points, mask = found.collect()
     seen.check(case)
-    case.check("depth", points[..., 2])
-    case.check_log_depth("depth", points[..., 2])
-    for name in filter(re.compile(r"point_map(_sub\d+)?").fullmatch, case.spec["outputs"]):
-        stride = int(name.rpartition("_sub")[2]) if "_sub" in name else 1
-        case.check(name, points[:, ::stride, ::stride])
-        case.check_log_depth(name, points[:, ::stride, ::stride])
-    case.check_mask("valid_mask", mask, flips=_FLIPS)
+    check_result(case, points, mask)
 
 
-def options_of(case: Case, **changes: Any) -> tuple[Options, dict[str, Any]]:
-    """Return the options of a pipeline's side-car, and what the pipeline takes besides.
-
-    The original takes more than users are offered: `noise_aug_strength`, and no `decode_chunk_size` for a whole window.
-    """
-    given = {**case.spec["options"], **changes}
-    more = {"noise_strength": given.pop("noise_aug_strength")} if "noise_aug_strength" in given else {}
-    if unknown := sorted(given.keys() - {row.name for row in dataclasses.fields(Options)}):
-        raise Unusable(f"{case.name}.json has options that no runner knows: {', '.join(unknown)}")
-    whole_window = "decode_chunk_size" in given and given["decode_chunk_size"] is None
-    if whole_window:
-        del given["decode_chunk_size"]
-    options = Options(**{"model_type": case.spec["kind"], **given})
-    return (options.replace(decode_chunk_size=options.window_size) if whole_window else options), more
-
-
-class _Seen:
+class _Seen(Passed):
     """Notes what passes between the parts of a pipeline."""
 
     def __init__(self, patch: pytest.MonkeyPatch, crafter: GeometryCrafter) -> None:
-        self.known: list[tuple[int, Any]] = []
-        self.decoded: list[Any] = []
-        self.windows: list[Any] = []
-        self.steps: list[tuple[Any, Any, Any]] = []  # v, latents before, latents after
-        self.resized: list[Any] = []
-        self.frames: Any = None
-        self.ids: list[Any] = []
+        super().__init__(crafter)
         crafter.networks.unet.register_forward_pre_hook(lambda unet, given: self.ids.append(given[3]))
-        self._schedule = EulerSchedule.of(crafter.options.num_inference_steps, crafter.networks.config.scheduler)
-        self._count = crafter.options.num_inference_steps
         self._watch_encoding(patch)
         self._watch_sampling(patch)
         decode = crafter.decode
@@ -222,15 +183,15 @@ class _Seen:
 
         def note_known(self_: Any, start: int, stop: int) -> Any:
             known = encode(self_, start, stop)
-            self.known.append((start, known))
+            self.known.append(known)
             return known
 
         def note_prior(networks: Any, maps: Any) -> Any:
-            self.resized.append((maps, self.frames))
+            self.resized.append(maps)
             return prior(networks, maps)
 
         def note_frames(self_: Any, frames: Any) -> Any:
-            self.frames = frames
+            self.frames.append(frames)
             return embed(self_, frames)
 
         patch.setattr(encoding.FrameEncoder, "encode", note_known)
@@ -252,53 +213,17 @@ class _Seen:
         patch.setattr(Regression, "window", note_window)
         patch.setattr(EulerSchedule, "step", note_step)
 
-    def check(self, case: Case) -> None:
-        """Compare with all that the case knows of the way to the result."""
-        case.check("video_embeddings", torch.cat([known.embeddings for _, known in self.known]))
-        case.check("video_latents", torch.cat([known.video for _, known in self.known]))
-        case.check("prior_latents", torch.cat([known.prior for _, known in self.known]))
-        case.check("decode_latents", torch.cat(self.decoded))
-        case.check("added_time_ids", self.ids[0][:1])
-        case.check("sigmas", self._schedule.sigmas)
-        case.check("timesteps", [self._schedule.timestep(i) for i in range(self._schedule.steps)])
-        case.check("init_noise_sigma", self._schedule.initial_sigma)
-        for k, latents in enumerate(self.windows):
-            case.check(f"window{k}.latents", latents[None])
-        for n, (v, before, after) in enumerate(self.steps):
-            k, i = divmod(n, self._count)
-            if i == 0:
-                case.check(f"window{k}.init", before[None])
-            case.check(f"window{k}.v{i}", v[None])
-            case.check(f"window{k}.step{i}", after[None])
-        if case.has("resized.disparity"):
-            self._check_resized(case)
-
-    def _check_resized(self, case: Case) -> None:
-        maps, frames = zip(*self.resized)
-        for name, key in (("disparity", "disparity"), ("valid_mask", "mask"), ("log_depth", "log_depth")):
-            case.check(f"resized.{name}", torch.cat([getattr(part, key)[:, 0] for part in maps]))
-        case.check("resized.intrinsic", torch.cat([part.intrinsics for part in maps]))
-        video = (torch.cat(frames) + 1) / 2
-        case.check("resized.video_frame0", video[:1])
-        case.check("resized.video_mean", video.mean((2, 3)))
-
 
 def keys(path: Path) -> list[Comparison]:
-    """Compare parameter names and shapes of the networks, in the sizes that a file states, with those it lists."""
-    rows = []
-    for component, wanted in json.loads(path.read_text()).items():
-        network_class, config_class = NETWORKS["unet" if component.startswith("unet") else component]
+    """Compare parameter names and shapes of the networks with those that a file lists."""
+
+    def shapes(component: str, config: dict[str, Any]) -> dict[str, torch.Size]:
+        network_class, config_class = NETWORKS[component]
         with torch.device("meta"):
-            network = network_class(config_class.from_dict(wanted["config"]))
-        found = {key: list(value.shape) for key, value in network.state_dict().items()}
-        listed = wanted["parameters"]
-        if component == "vae":  # its decoder is never used
-            listed = {key: shape for key, shape in listed.items() if not key.startswith("decoder.")}
-        wrong = sum(found.get(key) != listed.get(key) for key in found.keys() | listed.keys())
-        count, expected = (sum(int(np.prod(shape)) for shape in rows_.values()) for rows_ in (found, listed))
-        rows.append(Comparison(component, wrong, 0, "keys and shapes that differ"))
-        rows.append(Comparison(component, abs(count - expected), 0, "parameters more or fewer"))
-    return rows
+            network = network_class(config_class.from_dict(config))
+        return {key: value.shape for key, value in network.state_dict().items()}
+
+    return compare_keys(path, shapes)
 
 
 RUNNERS: dict[str, Callable[[Case], None]] = {

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,18 +17,16 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from crafter_cases import Passed, check_result, compare_keys, decoding_of, options_of
 from golden import Case, Comparison, Unusable
 
 from geoflow.errors import GeoFlowError
 from geoflow.models.diffusion.config import CLIPVisionConfig, ImageVAEConfig
 from geoflow.models.geometrycrafter.config import ModelConfig, PointMapVAEConfig, SchedulerConfig, UNetConfig
 from geoflow.models.geometrycrafter.field_of_view import make_points
-from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.prior_statistics import statistics_of
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
 from geoflow.models.geometrycrafter_jittor import compiling
-
-_FLIPS = 3  # pixels of a mask: logits of the tiny pipelines come as near to zero as reruns of the original move them
 
 
 def networks() -> dict[str, tuple[Any, Any]]:
@@ -178,11 +175,8 @@ def _decode(case: Case, vae: Any, call: dict[str, Any]) -> None:
     """One combination of options: latents to raw maps, points and mask."""
     from geoflow.models.geometrycrafter_jittor.decoded_maps import FocalSum, restore
 
-    given, name = dict(call["options"]), call["name"]
-    latents = case.given("decode.latents")
-    size = (given.pop("height", 8 * latents.shape[2]), given.pop("width", 8 * latents.shape[3]))
-    given.pop("need_resize", None)
-    options = Options(decode_chunk_size=given.pop("chunk_size", None) or len(latents), **given)
+    name, latents = call["name"], case.given("decode.latents")
+    options, size = decoding_of(case, call)
     step = options.decode_chunk_size
     groups = [latents[start : start + step] for start in range(0, len(latents), step)]
     raw = [run(vae.decode, group, len(group)) for group in groups]
@@ -220,46 +214,16 @@ def pipeline(case: Case, **changes: Any) -> None:
         found = crafter.reconstruct(frames, case.given("prior_points"), case.given("prior_mask").astype(bool), noise)
         points, mask = found.collect()
     seen.check(case)
-    case.check("depth", points[..., 2])
-    case.check_log_depth("depth", points[..., 2])
-    for name in filter(re.compile(r"point_map(_sub\d+)?").fullmatch, case.spec["outputs"]):
-        stride = int(name.rpartition("_sub")[2]) if "_sub" in name else 1
-        case.check(name, points[:, ::stride, ::stride])
-        case.check_log_depth(name, points[:, ::stride, ::stride])
-    case.check_mask("valid_mask", mask, flips=_FLIPS)
+    check_result(case, points, mask)
 
 
-def options_of(case: Case, **changes: Any) -> tuple[Options, dict[str, Any]]:
-    """Return the options of a pipeline's side-car, and what the pipeline takes besides.
-
-    The original takes more than users are offered: `noise_aug_strength`, and no `decode_chunk_size` for a whole window.
-    """
-    given = {**case.spec["options"], **changes}
-    more = {"noise_strength": given.pop("noise_aug_strength")} if "noise_aug_strength" in given else {}
-    if unknown := sorted(given.keys() - {row.name for row in dataclasses.fields(Options)}):
-        raise Unusable(f"{case.name}.json has options that no runner knows: {', '.join(unknown)}")
-    whole_window = "decode_chunk_size" in given and given["decode_chunk_size"] is None
-    if whole_window:
-        del given["decode_chunk_size"]
-    options = Options(**{"model_type": case.spec["kind"], **given})
-    return (options.replace(decode_chunk_size=options.window_size) if whole_window else options), more
-
-
-class _Seen:
+class _Seen(Passed):
     """Notes what passes between the parts of a pipeline."""
 
     def __init__(self, patches: contextlib.ExitStack, crafter: Any) -> None:
         from geoflow.models.geometrycrafter_jittor import sampling
 
-        self.known: list[Any] = []
-        self.decoded: list[Any] = []
-        self.windows: list[Any] = []
-        self.steps: list[tuple[Any, Any, Any]] = []  # v, latents before, latents after
-        self.resized: list[Any] = []
-        self.frames: list[Any] = []
-        self.ids: list[Any] = []
-        self._schedule = EulerSchedule.of(crafter.options.num_inference_steps, crafter.networks.config.scheduler)
-        self._count = crafter.options.num_inference_steps
+        super().__init__(crafter)
 
         def watch(owner: Any, name: str, note: Any) -> None:
             original = getattr(owner, name)
@@ -284,51 +248,16 @@ class _Seen:
             lambda given, found: self.ids.append(given[4]) if given[0] is crafter.networks.unet else None,
         )
 
-    def check(self, case: Case) -> None:
-        """Compare with all that the case knows of the way to the result."""
-        for name, key in (("video_embeddings", "embeddings"), ("video_latents", "video"), ("prior_latents", "prior")):
-            case.check(name, np.concatenate([getattr(known, key) for known in self.known]))
-        case.check("decode_latents", np.concatenate(self.decoded))
-        case.check("added_time_ids", self.ids[0][:1])
-        case.check("sigmas", self._schedule.sigmas)
-        case.check("timesteps", [self._schedule.timestep(i) for i in range(self._schedule.steps)])
-        case.check("init_noise_sigma", self._schedule.initial_sigma)
-        for k, latents in enumerate(self.windows):
-            case.check(f"window{k}.latents", latents[None])
-        for n, (v, before, after) in enumerate(self.steps):
-            k, i = divmod(n, self._count)
-            if i == 0:
-                case.check(f"window{k}.init", before[None])
-            case.check(f"window{k}.v{i}", v[None])
-            case.check(f"window{k}.step{i}", after[None])
-        if case.has("resized.disparity"):
-            self._check_resized(case)
-
-    def _check_resized(self, case: Case) -> None:
-        for name, key in (("disparity", "disparity"), ("valid_mask", "mask"), ("log_depth", "log_depth")):
-            case.check(f"resized.{name}", np.concatenate([getattr(part, key)[:, 0] for part in self.resized]))
-        case.check("resized.intrinsic", np.concatenate([part.intrinsics for part in self.resized]))
-        video = (np.concatenate(self.frames) + 1) / 2
-        case.check("resized.video_frame0", video[:1])
-        case.check("resized.video_mean", video.mean((2, 3)))
-
 
 def keys(path: Path) -> list[Comparison]:
-    """Compare parameter names and shapes of the networks, in the sizes that a file states, with those it lists."""
+    """Compare parameter names and shapes of the networks with those that a file lists."""
     from geoflow.models.geometrycrafter_jittor.networks import shapes
 
-    rows = []
-    for component, wanted in json.loads(path.read_text()).items():
-        network_class, config_class = networks()["unet" if component.startswith("unet") else component]
-        found = {
-            key: list(shape) for key, shape in shapes(network_class(config_class.from_dict(wanted["config"]))).items()
-        }
-        listed = wanted["parameters"]
-        if component == "vae":  # its decoder is never used
-            listed = {key: shape for key, shape in listed.items() if not key.startswith("decoder.")}
-        wrong = sum(found.get(key) != listed.get(key) for key in found.keys() | listed.keys())
-        rows.append(Comparison(component, wrong, 0, "keys and shapes that differ"))
-    return rows
+    def of(component: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        network_class, config_class = networks()[component]
+        return shapes(network_class(config_class.from_dict(config)))
+
+    return compare_keys(path, of)
 
 
 RUNNERS = {

@@ -5,8 +5,11 @@ Field names are those of the components' published `config.json`, so that one ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from geoflow.errors import ConfigError
 from geoflow.models.diffusion.config import (
     IMAGE_ENCODER,
     NORM_GROUPS,
@@ -15,7 +18,11 @@ from geoflow.models.diffusion.config import (
     ImageVAEConfig,
     check_groups,
 )
+from geoflow.models.diffusion.published import read_config
 
+# Keys of published files that no network here has: the image VAE only encodes, and positions are counted.
+NEVER_USED = {"vae": ("decoder.",), "image_encoder": ("vision_model.embeddings.position_ids",)}
+_CHANNELS = {"diff": 12, "determ": 8}  # of the UNet's input
 _DOWN = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 _UP = ("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * 3
 
@@ -106,4 +113,31 @@ class ModelConfig:
         >>> ModelConfig.published("determ").unet.in_channels
         8
         """
-        return cls(UNetConfig(in_channels=8 if model_type == "determ" else 12))
+        return cls(UNetConfig(in_channels=_CHANNELS[model_type]))
+
+    @classmethod
+    def read(cls, folders: Mapping[str, Path]) -> ModelConfig:
+        """Return the sizes of networks in `published_folders`. Raises ConfigError that names a file it cannot read."""
+        return cls(
+            read_config(folders["unet"], UNetConfig),
+            read_config(folders["point_map_vae"], PointMapVAEConfig),
+            read_config(folders["vae"], ImageVAEConfig),
+            read_config(folders["image_encoder"], CLIPVisionConfig),
+            read_config(folders["vae"].parent / "scheduler", SchedulerConfig, "scheduler_config.json"),
+        )
+
+    def require(self, model_type: str) -> None:
+        """Raise ConfigError unless the UNet is one of `diff` or `determ`, as asked for."""
+        if (found := self.unet.in_channels) != _CHANNELS[model_type]:
+            raise ConfigError(f"{model_type} needs a UNet of {_CHANNELS[model_type]} input channels, found {found}")
+
+
+def published_folders(crafter: Path | str, diffusion: Path | str, model_type: str) -> dict[str, Path]:
+    """Return the folder of each network of `diff` or `determ`, in the hub's layout."""
+    crafter, diffusion = Path(crafter), Path(diffusion)
+    return {
+        "unet": crafter / f"unet_{model_type}",
+        "point_map_vae": crafter / "point_map_vae",
+        "vae": diffusion / "vae",
+        "image_encoder": diffusion / "image_encoder",
+    }

@@ -1,8 +1,6 @@
-"""Joining of the latents of neighbouring windows, and their regrouping for the decoder."""
+"""Joining of the latents of neighbouring windows."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,19 +16,3 @@ def blend_in(before: Tensor, latents: Tensor) -> Tensor:
     weight = torch.linspace(0, 1, count, device=latents.device).view(-1, 1, 1, 1)
     common = before + (latents[:count] - before) * weight
     return torch.cat([common, latents[count:]])
-
-
-def regroup(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """Yield the same rows in groups of `size`; the last group may be shorter.
-
-    >>> [len(group) for group in regroup([torch.zeros(5), torch.zeros(2)], 3)]
-    [3, 3, 1]
-    """
-    waiting: Tensor | None = None
-    for part in parts:
-        waiting = part if waiting is None else torch.cat([waiting, part])
-        while len(waiting) >= size:
-            group, waiting = waiting[:size], waiting[size:]
-            yield group
-    if waiting is not None and len(waiting):
-        yield waiting

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 
-from geoflow.models.diffusion.config import CLIPVisionConfig, ImageVAEConfig
-from geoflow.models.diffusion.published import load_weights, read_config
-from geoflow.models.geometrycrafter.config import ModelConfig, PointMapVAEConfig, SchedulerConfig, UNetConfig
+from geoflow.models.diffusion.published import load_weights
+from geoflow.models.geometrycrafter.config import NEVER_USED, ModelConfig, published_folders
 from geoflow.models.geometrycrafter.networks import Networks
 
 
@@ -21,23 +20,9 @@ def from_pretrained(crafter: Path | str, diffusion: Path | str, model_type: str 
 
     Raises ConfigError that names the file, if a file is missing, or if its keys and shapes do not match the networks.
     """
-    crafter, diffusion = Path(crafter), Path(diffusion)
-    unet_folder = crafter / f"unet_{model_type}"
-    config = ModelConfig(
-        read_config(unet_folder, UNetConfig),
-        read_config(crafter / "point_map_vae", PointMapVAEConfig),
-        read_config(diffusion / "vae", ImageVAEConfig),
-        read_config(diffusion / "image_encoder", CLIPVisionConfig),
-        read_config(diffusion / "scheduler", SchedulerConfig, "scheduler_config.json"),
-    )
+    folders = published_folders(crafter, diffusion, model_type)
+    config = ModelConfig.read(folders)
     with torch.device("meta"):
-        empty = Networks.build(config)
-    return Networks(
-        load_weights(empty.unet, unet_folder),
-        load_weights(empty.point_map_vae, crafter / "point_map_vae"),
-        load_weights(empty.vae, diffusion / "vae", unused=("decoder.",)),
-        load_weights(
-            empty.image_encoder, diffusion / "image_encoder", unused=("vision_model.embeddings.position_ids",)
-        ),
-        config,
-    )
+        empty = Networks.build(config).modules()
+    loaded = {name: load_weights(empty[name], folder, NEVER_USED.get(name, ())) for name, folder in folders.items()}
+    return Networks(**loaded, config=config)  # type: ignore[arg-type]

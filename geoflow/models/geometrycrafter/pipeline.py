@@ -18,12 +18,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from geoflow.errors import ConfigError
 from geoflow.models.diffusion.config import LATENT_SCALE
 from geoflow.models.geometrycrafter.denoise import Conditioning, Diffusion, Regression
 from geoflow.models.geometrycrafter.encoding import FrameEncoder, survey
 from geoflow.models.geometrycrafter.given import Frames
-from geoflow.models.geometrycrafter.joining import blend_in, regroup
+from geoflow.models.geometrycrafter.joining import blend_in
 from geoflow.models.geometrycrafter.maps import FocalSum, Maps, enlarge, restore
 from geoflow.models.geometrycrafter.networks import Networks, Offloading
 from geoflow.models.geometrycrafter.options import Options
@@ -31,7 +30,7 @@ from geoflow.models.geometrycrafter.reconstruction import MapChunk, Reconstructi
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
 from geoflow.models.geometrycrafter.source import Source
 from geoflow.models.geometrycrafter.start import NOISE_STRENGTH, start_noise
-from geoflow.models.geometrycrafter.windows import split_into_windows
+from geoflow.models.geometrycrafter.windows import regroup, split_into_windows
 
 
 class GeometryCrafter:
@@ -60,10 +59,7 @@ class GeometryCrafter:
         self.networks = networks
         self._noise_strength = noise_strength
         self._device = torch.device(device)
-        channels = {"diff": 12, "determ": 8}[self.options.model_type]
-        if networks.config.unet.in_channels != channels:
-            found = networks.config.unet.in_channels
-            raise ConfigError(f"{self.options.model_type} needs a UNet of {channels} input channels, found {found}")
+        networks.config.require(self.options.model_type)
         on_gpu = self._device.type == "cuda"
         networks.prepare(dtype or (torch.float16 if on_gpu else torch.float32))
         if channels_last or (channels_last is None and on_gpu):
@@ -85,7 +81,7 @@ class GeometryCrafter:
 
     def _chunks(self, source: Source, focal: FocalSum | None, noise: Tensor | None) -> Iterator[MapChunk]:
         start = 0
-        for latents in regroup(self._latents(source, noise), self.options.decode_chunk_size):
+        for latents in regroup(self._latents(source, noise), self.options.decode_chunk_size, torch.cat):
             maps = self.decode(latents, source)
             if focal is not None:
                 focal.add(maps)

@@ -1,8 +1,9 @@
-"""Overlapping windows of a long video."""
+"""Overlapping windows of a long video, and what comes of them in groups for the decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 
 def split_into_windows(num_frames: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:
@@ -16,3 +17,19 @@ def split_into_windows(num_frames: int, window: int, overlap: int) -> Iterator[t
         return
     for start in range(0, num_frames - overlap, window - overlap):
         yield start, min(start + window, num_frames)
+
+
+def regroup(parts: Iterable[Any], size: int, joined: Callable[[list[Any]], Any]) -> Iterator[Any]:
+    """Yield the same rows in groups of `size`; the last group may be shorter. `joined` puts arrays one behind another.
+
+    >>> [len(group) for group in regroup(["12345", "67"], 3, "".join)]
+    [3, 3, 1]
+    """
+    waiting: Any = None
+    for part in parts:
+        waiting = part if waiting is None else joined([waiting, part])
+        while len(waiting) >= size:
+            group, waiting = waiting[:size], waiting[size:]
+            yield group
+    if waiting is not None and len(waiting):
+        yield waiting

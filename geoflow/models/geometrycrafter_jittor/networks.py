@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from geoflow.errors import ConfigError
-from geoflow.models.diffusion.config import CLIPVisionConfig, ImageVAEConfig
-from geoflow.models.diffusion.published import check_keys, find_weights, read_config, read_safetensors
-from geoflow.models.geometrycrafter.config import ModelConfig, PointMapVAEConfig, SchedulerConfig, UNetConfig
+from geoflow.models.diffusion.published import check_keys, find_weights, read_safetensors
+from geoflow.models.geometrycrafter.config import NEVER_USED, ModelConfig, published_folders
 from geoflow.models.geometrycrafter_jittor.autoencoders import ImageVAE, PointMapVAE
 from geoflow.models.geometrycrafter_jittor.framework import jt, nn
 from geoflow.models.geometrycrafter_jittor.image_tower import CLIPVision
@@ -54,23 +53,16 @@ def from_pretrained(crafter: Path | str, diffusion: Path | str, model_type: str 
 
     Raises ConfigError that names the file, if a file is missing, or if its keys and shapes do not match the networks.
     """
-    crafter, diffusion = Path(crafter), Path(diffusion)
-    unet_folder = crafter / f"unet_{model_type}"
-    config = ModelConfig(
-        read_config(unet_folder, UNetConfig),
-        read_config(crafter / "point_map_vae", PointMapVAEConfig),
-        read_config(diffusion / "vae", ImageVAEConfig),
-        read_config(diffusion / "image_encoder", CLIPVisionConfig),
-        read_config(diffusion / "scheduler", SchedulerConfig, "scheduler_config.json"),
-    )
-    positions = ("vision_model.embeddings.position_ids",)
-    return Networks(
-        _loaded(UNet(config.unet), unet_folder),
-        _loaded(PointMapVAE(config.point_map_vae), crafter / "point_map_vae"),
-        _loaded(ImageVAE(config.vae), diffusion / "vae", ("decoder.",)),
-        _loaded(CLIPVision(config.image_encoder), diffusion / "image_encoder", positions),
-        config,
-    )
+    folders = published_folders(crafter, diffusion, model_type)
+    config = ModelConfig.read(folders)
+    empty = {
+        "unet": UNet(config.unet),
+        "point_map_vae": PointMapVAE(config.point_map_vae),
+        "vae": ImageVAE(config.vae),
+        "image_encoder": CLIPVision(config.image_encoder),
+    }
+    loaded = {name: _loaded(empty[name], folder, NEVER_USED.get(name, ())) for name, folder in folders.items()}
+    return Networks(**loaded, config=config)
 
 
 def _loaded(network: Any, folder: Path, unused: tuple[str, ...] = ()) -> Any:

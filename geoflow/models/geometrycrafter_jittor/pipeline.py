@@ -6,18 +6,17 @@ framework is the PyTorch pipeline's own: options, schedule, windows, start noise
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from geoflow.errors import ConfigError
 from geoflow.models.diffusion.config import LATENT_SCALE
 from geoflow.models.geometrycrafter.given import Frames
 from geoflow.models.geometrycrafter.options import Options
 from geoflow.models.geometrycrafter.reconstruction import MapChunk, Reconstruction
 from geoflow.models.geometrycrafter.scheduler import EulerSchedule
 from geoflow.models.geometrycrafter.start import NOISE_STRENGTH, start_noise
-from geoflow.models.geometrycrafter.windows import split_into_windows
+from geoflow.models.geometrycrafter.windows import regroup, split_into_windows
 from geoflow.models.geometrycrafter_jittor.decoded_maps import FocalSum, Maps, enlarge, restore
 from geoflow.models.geometrycrafter_jittor.framework import jt
 from geoflow.models.geometrycrafter_jittor.networks import Networks, run
@@ -40,10 +39,7 @@ class GeometryCrafter:
         self.options = options or Options()
         self.networks = networks
         self._noise_strength = noise_strength
-        channels = {"diff": 12, "determ": 8}[self.options.model_type]
-        if networks.config.unet.in_channels != channels:
-            found = networks.config.unet.in_channels
-            raise ConfigError(f"{self.options.model_type} needs a UNet of {channels} input channels, found {found}")
+        networks.config.require(self.options.model_type)
 
     def reconstruct(
         self, frames: Frames, points: Frames, mask: Frames, noise: np.ndarray | None = None
@@ -58,7 +54,7 @@ class GeometryCrafter:
 
     def _chunks(self, source: Source, focal: FocalSum | None, noise: np.ndarray | None) -> Iterator[MapChunk]:
         start = 0
-        for latents in regroup(self._latents(source, noise), self.options.decode_chunk_size):
+        for latents in regroup(self._latents(source, noise), self.options.decode_chunk_size, np.concatenate):
             maps = self.decode(latents, source.size)
             if focal is not None:
                 focal.add(maps)
@@ -115,15 +111,3 @@ def blend_in(before: np.ndarray, latents: np.ndarray) -> np.ndarray:
     count = len(before)
     weight = np.linspace(0, 1, count, dtype=np.float32).reshape(-1, 1, 1, 1)
     return np.concatenate([before + (latents[:count] - before) * weight, latents[count:]])
-
-
-def regroup(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Yield the same rows in groups of `size`; the last group may be shorter."""
-    waiting: np.ndarray | None = None
-    for part in parts:
-        waiting = part if waiting is None else np.concatenate([waiting, part])
-        while len(waiting) >= size:
-            group, waiting = waiting[:size], waiting[size:]
-            yield group
-    if waiting is not None and len(waiting):
-        yield waiting
