@@ -32,7 +32,7 @@ from geoflow.observe.metrics import Metrics
 from geoflow.observe.trace import write_trace
 from geoflow.pipeline import Pipeline
 from geoflow.planning import pipeline_file, preflight
-from geoflow.planning.shown_objects import carries_objects, check_objects, without_idle
+from geoflow.planning.shown_objects import carries_objects, check_objects, check_shown, without_idle
 from geoflow.planning.stated import Heeds, as_heeded, heeds
 from geoflow.results import RunResult
 from geoflow.run_records import result_of, write_records
@@ -215,6 +215,7 @@ def _asked(
     preflight.check_places(paths, sources)
     settings_file = pipeline_file.as_text(pipe, options).encode()
     pipe = without_idle(pipe, options.objects)
+    check_shown(pipe, options.objects)
     options = _with_long_side(pipe, options)
     describe = partial(describe_input, options=replace(options, objects=labels), prompts=prompts, carries=carries)
     beside = left_out(listed(inputs), sources)

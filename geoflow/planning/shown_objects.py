@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
 from geoflow.segments import Prompt
+from geoflow.stage import OBJECT
 from geoflow.video.prompts import read_prompts
+
+_LABELS = "objects.label"
 
 
 def check_objects(objects: str | None, names: Sequence[str], pipeline: Pipeline) -> dict[str, tuple[Prompt, ...]]:
@@ -78,3 +81,16 @@ def without_idle(pipeline: Pipeline, objects: str | None) -> Pipeline:
             with contextlib.suppress(ConfigError):
                 pipeline = pipeline.without([spec.slot])
     return pipeline
+
+
+def check_shown(pipeline: Pipeline, objects: str | None) -> None:
+    """Raise ConfigError if a stage works on single objects and none can come.
+
+    The run would end complete, without what it is for. `pipeline` is without idle stages.
+    """
+    labels = objects is not None or any(_LABELS in spec.make_stage().outputs for spec in pipeline.stages)
+    if not labels and (idle := [spec.slot for spec in pipeline.stages if spec.stage_class().span == OBJECT]):
+        raise ConfigError(
+            f"pipeline {pipeline.name!r} has a stage {idle[0]!r} that works on objects, and none is shown; give "
+            f"--objects, or leave it out with --without {idle[0]}"
+        )

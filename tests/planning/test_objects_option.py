@@ -14,7 +14,7 @@ import geoflow
 from geoflow.cli import main
 from geoflow.errors import ConfigError
 from geoflow.pipeline import Pipeline
-from geoflow.planning.shown_objects import check_objects, without_idle
+from geoflow.planning.shown_objects import check_objects, check_shown, without_idle
 from geoflow.segments import Prompt
 from geoflow.submission import Submitted
 from geoflow.values.yaml_text import parse_yaml
@@ -85,6 +85,23 @@ def test_a_stage_that_is_shown_no_object_is_left_out(place: Path) -> None:
     taker = pipeline(TAKER)
     assert [spec.slot for spec in without_idle(taker, None).stages] == [spec.slot for spec in pipeline().stages]
     assert without_idle(taker, "objects.csv") is taker
+
+
+def test_a_run_for_objects_of_which_none_is_shown_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = Pipeline.load("objects")
+    with pytest.raises(ConfigError, match="stage 'mesh' that works on objects, and none is shown; give --objects"):
+        check_shown(without_idle(shipped, None), None)
+    check_shown(without_idle(shipped, "objects.csv"), "objects.csv")
+    check_shown(pipeline(TAKER), None)  # whatever finds labels may find objects
+    left = without_idle(shipped.without(["mesh"]), None)
+    assert {"objects", "mesh"}.isdisjoint(spec.slot for spec in left.stages)
+    monkeypatch.setattr(sys, "argv", ["geoflow", "run", "a.mp4", "-o", "out", "--pipeline", "objects"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "--without mesh" in capsys.readouterr().err
+    assert not (place / "out").exists()
 
 
 @pytest.mark.parametrize("objects", ["prompts.yaml", "labels"])
